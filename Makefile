@@ -1,0 +1,37 @@
+# `make demo` and `make test` need nothing but Python 3.10+: each makes .venv when it is missing or
+# when pyproject.toml changed, and a second call installs nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo demo-fast test test-slow lint format clean
+
+demo: $(READY)
+	$(BIN)/luab-train demo --out demo
+
+demo-fast: $(READY)
+	$(BIN)/luab-train demo --fast --out demo/fast
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch and torchvision in one pip call, so that pip picks a pair that fits together.
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $(READY)
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
