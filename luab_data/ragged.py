@@ -1,0 +1,87 @@
+"""List columns as flat values and bounds: the only file that knows Arrow's offsets.
+
+`.values` and `.offsets` of a list array ignore slices and keep what is hidden under nulls;
+`flatten()` and `list_value_length` do not, so everything starts from those.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+class Ragged(NamedTuple):
+    """Row i is values[bounds[i]:bounds[i + 1]]; null and empty rows are both empty."""
+
+    values: npt.NDArray[Any]  # (num_values,)
+    bounds: Ints  # (num_rows + 1,)
+
+    @property
+    def lengths(self) -> Ints:
+        """(num_rows,) values of each row."""
+        return np.diff(self.bounds)
+
+    @property
+    def rows(self) -> Ints:
+        """(num_values,) the row each value belongs to."""
+        return np.repeat(np.arange(len(self.bounds) - 1), self.lengths)
+
+    def keep(self, mask: Bools) -> Ragged:
+        """The same rows with only the values where mask (num_values,) is true, order kept."""
+        return Ragged(self.values[mask], kept_bounds(self.bounds, mask))
+
+    def reduce(self, function: np.ufunc, empty: Any) -> npt.NDArray[Any]:
+        """(num_rows,) function.reduce over each row; `empty` where there is nothing to reduce."""
+        out = np.full(len(self.bounds) - 1, empty, dtype=np.asarray(self.values).dtype)
+        filled = self.lengths > 0
+        # Empty rows own no values, so the filled rows' starts cut the values exactly.
+        if filled.any():
+            out[filled] = function.reduceat(self.values, self.bounds[:-1][filled])
+        return out
+
+
+def kept_bounds(bounds: Ints, mask: Bools) -> Ints:
+    """Bounds (num_rows + 1,) of the rows once only values where mask (num_values,) stay."""
+    kept: Ints = np.concatenate([[0], np.cumsum(mask)])[bounds].astype(np.int64)
+    return kept
+
+
+def bounds_of(column: pa.Array | pa.ChunkedArray) -> Ints:
+    """(num_rows + 1,) bounds of a list column; a null row is empty."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def ragged(column: pa.Array | pa.ChunkedArray, *, null: Any = np.nan) -> Ragged:
+    """A list column as numpy values and bounds; null values inside lists become `null`."""
+    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    values = lists.flatten()
+    if values.null_count:
+        values = pc.fill_null(values, null)
+    return Ragged(values.to_numpy(zero_copy_only=False), bounds_of(lists))
+
+
+def list_array(values: pa.Array, bounds: Ints, *, null_rows: Bools | None = None) -> pa.ListArray:
+    """Flat values and bounds as a list column; rows flagged in null_rows (num_rows,) are null.
+
+    A null row must own no values: callers give it an empty range.
+    """
+    offsets = pa.array(bounds, pa.int32())
+    if null_rows is None or not null_rows.any():
+        return pa.ListArray.from_arrays(offsets, values)
+    if np.diff(bounds)[null_rows].any():
+        raise ValueError("a null row owns values; give it an empty range")
+    return pa.ListArray.from_arrays(offsets, values, mask=pa.array(null_rows))
+
+
+def nullable(values: npt.NDArray[Any], present: Bools, type: pa.DataType) -> pa.Array:
+    """A flat column that is null where `present` is false."""
+    return pa.array(values, type=type, mask=~present)

@@ -1,0 +1,221 @@
+"""One object of the COCO-AB log -> plain values, checked; many of them -> an Arrow table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from luab_data.errors import RecordError
+from luab_data.raw.archive import Source
+from luab_data.raw.json_stream import JsonStream
+from luab_data.schema import COCO_ACTIONS, COCO_CLASSES
+
+Values = dict[str, Any]
+
+ACTIONS = ("add", "move", "remove")
+_ALIASES = {"page_idx": "page_id", "assignment_id": "hit_id"}
+_REQUIRED = ("image_id", "worker_id")
+_CLASSES = frozenset(COCO_CLASSES)
+
+
+class CocoRecord(NamedTuple):
+    """One image: its values by column name, and the keys the schema does not know."""
+
+    values: Values
+    unknown: list[str]
+
+
+class _Bad(Exception):
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(reason)
+        self.rule = rule
+
+
+def raw_records(source: Source) -> Iterator[Any]:
+    """Each decoded object of a JSON array or of JSON Lines, in file order.
+
+    Raises:
+        ArchiveError: the text is not JSON or is cut. What follows a broken spot in an array cannot
+            be trusted, so that is never skipped.
+    """
+    stream = JsonStream(source)
+    if stream.peek() == "[":
+        yield from stream.elements()
+        stream.end()
+        return
+    if not stream.peek():
+        stream.fail("the file is empty; expected a JSON array or JSON Lines")
+    while stream.peek():
+        yield stream.value()
+
+
+def parse(index: int, record: Any) -> CocoRecord:
+    """One decoded object as checked values.
+
+    Args:
+        index: its place in the file, from 0.
+        record: what the JSON says.
+
+    Raises:
+        RecordError: names the record by index and image_id, and what is wrong.
+    """
+    where = f"record {index}"
+    try:
+        if not isinstance(record, dict):
+            raise _Bad("not-an-object", f"found a {type(record).__name__}; expected an object")
+        where += f" (image_id={record.get('image_id')!r:.20})"
+        return _record(record)
+    except _Bad as bad:
+        raise RecordError(where, bad.rule, str(bad)) from None
+
+
+def _integer(value: Any, key: str, bits: int) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _Bad("not-an-integer", f"{key} is {value!r:.40}; expected an integer")
+    if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+        raise _Bad("out-of-range", f"{key} is {value!r:.40}; expected {bits} bits")
+    return value
+
+
+def _number(value: Any, key: str) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _Bad("not-a-number", f"{key} is {value!r:.40}; expected a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _Bad("not-a-number", f"{key} is {value!r:.40}; expected a finite number")
+    return number
+
+
+def _string(value: Any, key: str) -> str:
+    if not isinstance(value, str):
+        raise _Bad("not-a-string", f"{key} is {value!r:.40}; expected a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _Bad("not-utf8", f"{key} holds half a surrogate pair") from None
+    return value
+
+
+def _boolean(value: Any, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise _Bad("not-a-boolean", f"{key} is {value!r:.40}; expected true or false")
+    return value
+
+
+def _choice(names: Iterable[str], rule: str) -> Callable[[Any, str], str]:
+    known = frozenset(names)
+
+    def convert(value: Any, key: str) -> str:
+        if _string(value, key) not in known:
+            raise _Bad(rule, f"{key} is {value!r:.40}; expected one of {len(known)} known names")
+        return str(value)
+
+    return convert
+
+
+Convert = Callable[[Any, str], Any]
+_CHOICES: dict[str, Convert] = {
+    "actionHistories/actionType": _choice(ACTIONS, "unknown-action"),
+    "actionHistories/iconType": _choice(COCO_CLASSES, "unknown-icon"),
+}
+
+
+def _converter(raw: str, type: pa.DataType) -> Convert:
+    if raw in _CHOICES:
+        return _CHOICES[raw]
+    if pa.types.is_list(type):
+        type = type.value_type
+    if pa.types.is_integer(type):
+        return lambda value, key: _integer(value, key, type.bit_width)
+    if pa.types.is_floating(type):
+        return _number
+    return _boolean if pa.types.is_boolean(type) else _string
+
+
+_SCALARS: dict[str, tuple[str, Convert]] = {}
+_LISTS: dict[str, dict[tuple[str, ...], tuple[str, Convert]]] = {}
+for _column in COCO_ACTIONS.columns:
+    if _column.raw:
+        _key, *_path = _column.raw.split("/")
+        _entry = (_column.name, _converter(_column.raw, _column.type))
+        if _path:
+            _LISTS.setdefault(_key, {})[tuple(_path)] = _entry
+        else:
+            _SCALARS[_key] = _entry
+
+_POINT_KEYS = ("pointFrom", "pointTo")
+# A divided-by-zero coordinate became null on its way through JSON (metrics 6.2-3).
+_NULLABLE = frozenset({*_POINT_KEYS, "x", "y"})
+
+
+def _record(record: dict[str, Any]) -> CocoRecord:
+    values: Values = {}
+    unknown: list[str] = []
+    for key, fields in _LISTS.items():
+        values.update({column: [] for column, _ in fields.values()})
+        entries = record.get(key) or []
+        if not isinstance(entries, list):
+            raise _Bad("not-a-list", f"{key} is {entries!r:.40}; expected a list")
+        for index, entry in enumerate(entries):
+            _append_entry(values, entry, fields, f"{key}[{index}]")
+    for key, value in record.items():
+        name = _ALIASES.get(key, key)
+        if name in _SCALARS:
+            column, convert = _SCALARS[name]
+            if column in values:
+                raise _Bad("repeated", f"{key} and its other spelling are both there")
+            values[column] = None if value is None else convert(value, key)
+        elif key not in _LISTS:
+            unknown.append(str(key))
+    for column in _REQUIRED:
+        if values.get(column) is None:
+            raise _Bad("missing", f"the record has no {column}")
+    return CocoRecord(values, unknown)
+
+
+def _append_entry(
+    values: Values, entry: Any, fields: dict[tuple[str, ...], tuple[str, Convert]], where: str
+) -> None:
+    if not isinstance(entry, dict):
+        raise _Bad("not-an-object", f"{where} is {entry!r:.40}; expected an object")
+    if "actionType" in entry:
+        _check_point(entry, where)
+    for path, (column, convert) in fields.items():
+        found: Any = entry
+        for key in path:
+            if not isinstance(found, dict):
+                raise _Bad("not-an-object", f"{where} holds {found!r:.40}; expected an object")
+            found = found.get(key)
+            if found is None:
+                break
+        if found is None and path[0] not in _NULLABLE:
+            raise _Bad("missing", f"{where} has no {'/'.join(path)}")
+        values[column].append(None if found is None else convert(found, f"{where}/{path[-1]}"))
+
+
+def _check_point(entry: dict[str, Any], where: str) -> None:
+    if entry["actionType"] in ("add", "move") and not isinstance(entry.get("pointTo"), dict):
+        raise _Bad(
+            "missing-point",
+            f"{where} is {entry['actionType']!r} with no pointTo; expected a point",
+        )
+
+
+SCHEMA = COCO_ACTIONS.schema()
+
+
+def to_table(records: Iterable[CocoRecord], hash_worker: Callable[[str], str]) -> pa.Table:
+    """Records as COCO_ACTIONS; worker ids are hashed here and nowhere kept."""
+    rows = [
+        {**record.values, "worker_id": hash_worker(record.values["worker_id"])}
+        for record in records
+    ]
+    return pa.table([pa.array([row.get(f.name) for row in rows], f.type) for f in SCHEMA], SCHEMA)

@@ -1,0 +1,327 @@
+"""One XML file of ImageNet-AB -> plain values, checked; many of them -> Arrow tables.
+
+`parse` reads by name, never by position, and is strict about what it finds: a value that is not
+what the schema says makes the record bad. It is the slow, complete reader that any faster one has
+to agree with.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import pyarrow as pa
+
+from luab_data.errors import RecordError
+from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
+
+Values = dict[str, Any]
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}").fullmatch
+_IMAGE_SUFFIX = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
+_EMPTY = ("", "None")
+
+
+class ImagenetRecord(NamedTuple):
+    """One image: the values of its header and of each metadata block, keyed by column name."""
+
+    image: Values
+    rounds: list[Values]
+    unknown: list[str]  # paths of elements that the schema does not know
+
+
+class _Bad(Exception):
+    """Something in a record is wrong; `parse` adds where."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(reason)
+        self.rule = rule
+
+
+def parse(name: str, body: bytes) -> ImagenetRecord:
+    """One member of the archive as values.
+
+    Args:
+        name: the member's name; its stem must be the record's filename.
+        body: UTF-8 XML without DTD or entities.
+
+    Raises:
+        RecordError: what is wrong, with the member's name and a rule id.
+    """
+    try:
+        root = _root(body)
+        image, rounds, unknown = _annotation(root)
+        stem = PurePosixPath(name).stem
+        if image["image_id"] != stem:
+            raise _Bad("name-mismatch", f"filename is {image['image_id']!r}; expected {stem!r}")
+    except _Bad as bad:
+        raise RecordError(name, bad.rule, str(bad)) from None
+    return ImagenetRecord(image, rounds, unknown)
+
+
+def _root(body: bytes) -> ElementTree.Element:
+    if not body.strip():
+        raise _Bad("empty", "the file is empty; expected an <annotation>")
+    try:
+        # Text, not bytes: an encoding declaration then cannot hide a DTD from the check below.
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _Bad("not-utf8", f"byte {error.start} is not UTF-8") from None
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise _Bad("dtd", "declares a DTD or entities, which are refused; expected plain XML")
+    try:
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise _Bad("xml-syntax", f"not well-formed XML: {error}") from None
+    if root.tag != "annotation":
+        raise _Bad("not-annotation", f"root is <{root.tag[:40]}>; expected <annotation>")
+    return root
+
+
+def _text(element: ElementTree.Element) -> str:
+    if len(element):
+        raise _Bad("nested", f"<{element.tag}> holds <{element[0].tag[:40]}>; expected text")
+    return (element.text or "").strip()
+
+
+def _string(text: str, tag: str) -> str:
+    return text
+
+
+def _integer(text: str, tag: str) -> int:
+    if not _INTEGER(text):
+        raise _Bad("not-an-integer", f"<{tag}> is {text[:40]!r}; expected an integer")
+    return int(text)
+
+
+def _number(text: str, tag: str) -> float:
+    try:
+        # float() takes 1_0, inf and digits of every script, which no browser ever wrote.
+        value = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise _Bad("not-a-number", f"<{tag}> is {text[:40]!r}; expected a finite number")
+    return value
+
+
+def _boolean(text: str, tag: str) -> bool:
+    if text not in ("True", "False"):
+        raise _Bad("not-a-boolean", f"<{tag}> is {text[:40]!r}; expected True or False")
+    return text == "True"
+
+
+def _action(text: str, tag: str) -> str:
+    if text not in ("enter", "leave"):
+        raise _Bad("unknown-action", f"<{tag}> is {text[:40]!r}; expected enter or leave")
+    return text
+
+
+Convert = Callable[[str, str], Any]
+
+
+def _converter(type: pa.DataType) -> Convert:
+    if pa.types.is_list(type):
+        return _converter(type.value_type)
+    if pa.types.is_integer(type):
+        limit = 2 ** (type.bit_width - 1)
+
+        def bounded(text: str, tag: str) -> int:
+            value = _integer(text, tag)
+            if not -limit <= value < limit:
+                raise _Bad("out-of-range", f"<{tag}> is {value}; expected a {type}")
+            return value
+
+        return bounded
+    if pa.types.is_floating(type):
+        return _number
+    return _boolean if pa.types.is_boolean(type) else _string
+
+
+Fields = dict[str, tuple[str, Convert]]
+"""Tag -> (column, converter of its text)."""
+
+
+def _fields() -> tuple[Fields, dict[str, Fields]]:
+    """The schema's raw keys: those of scalars, and those inside each list element."""
+    scalars: Fields = {}
+    nested: dict[str, Fields] = {}
+    for column in IMAGENET_ROUNDS.columns:
+        if column.raw is None or column.name in ("image_id", "wnid"):
+            continue
+        tag, _, child = column.raw.partition("/")
+        convert = _action if child == "action" else _converter(column.type)
+        if child:
+            nested.setdefault(tag, {})[child] = (column.name, convert)
+        else:
+            scalars[tag] = (column.name, convert)
+    return scalars, nested
+
+
+_SCALARS, _NESTED = _fields()
+_POSITION = _NESTED.pop("imagePosition")
+_LISTS = tuple(column for fields in _NESTED.values() for column, _ in fields.values())
+_REQUIRED = ("assignment_id", "hit_submit_time", "selected", "worker_id")
+
+
+def _once(values: Values, column: str, value: Any, tag: str) -> None:
+    if column in values:
+        raise _Bad("repeated", f"<{tag}> appears twice; expected it once")
+    values[column] = value
+
+
+def _block(block: ElementTree.Element, unknown: list[str]) -> Values:
+    values: Values = {column: [] for column in _LISTS}
+    for element in block:
+        tag = element.tag
+        if tag in _NESTED:
+            _append_entry(values, element, _NESTED[tag], unknown)
+        elif tag in _SCALARS:
+            column, convert = _SCALARS[tag]
+            text = _text(element)
+            _once(values, column, None if text in _EMPTY else convert(text, tag), tag)
+        elif tag == "imagePosition":
+            for column, value in _entry(element, _POSITION, unknown).items():
+                _once(values, column, value, tag)
+        else:
+            unknown.append(f"annotation/metadata/{tag}")
+    for column in _REQUIRED:
+        if values.get(column) is None:
+            raise _Bad("missing", f"a metadata block has no <{column}>")
+    return values
+
+
+def _entry(element: ElementTree.Element, fields: Fields, unknown: list[str]) -> Values:
+    """The children of one list entry or position; empty for the tool's `None`."""
+    values: Values = {}
+    if not len(element):
+        if _text(element) not in _EMPTY:
+            raise _Bad("not-a-record", f"<{element.tag}> is {_text(element)[:40]!r}")
+        return values
+    for child in element:
+        if child.tag not in fields:
+            unknown.append(f"annotation/metadata/{element.tag}/{child.tag}")
+            continue
+        column, convert = fields[child.tag]
+        _once(values, column, convert(_text(child), f"{element.tag}/{child.tag}"), child.tag)
+    for tag, (column, _) in fields.items():
+        if column not in values:
+            raise _Bad("missing", f"a <{element.tag}> has no <{tag}>")
+    return values
+
+
+def _append_entry(
+    values: Values, element: ElementTree.Element, fields: Fields, unknown: list[str]
+) -> None:
+    for column, value in _entry(element, fields, unknown).items():
+        values[column].append(value)
+
+
+_IMAGE_SCALARS: Fields = {
+    column.raw: (column.name, _converter(column.type))
+    for column in IMAGENET_IMAGES.columns
+    if column.raw and not pa.types.is_list(column.type)
+}
+_BOX_SCALARS: Fields = {
+    column.raw.partition("/")[2]: (column.name, _converter(column.type))
+    for column in IMAGENET_IMAGES.columns
+    if column.raw and column.raw.startswith("object/") and column.name != "boxes"
+}
+_BOX_EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def _annotation(root: ElementTree.Element) -> tuple[Values, list[Values], list[str]]:
+    unknown: list[str] = []
+    rounds: list[Values] = []
+    image: Values = {"boxes": [], **{column: [] for column, _ in _BOX_SCALARS.values()}}
+    for element in root:
+        if element.tag == "metadata":
+            rounds.append(_block(element, unknown))
+        elif element.tag == "object":
+            _object(image, element, unknown)
+        elif element.tag in ("source", "size"):
+            for child in element:
+                _image_scalar(image, f"{element.tag}/{child.tag}", child, unknown)
+        else:
+            _image_scalar(image, element.tag, element, unknown)
+    for column, tag in (("image_id", "filename"), ("wnid", "folder")):
+        if not image.get(column):
+            raise _Bad("missing", f"the record has no <{tag}>")
+    image["image_id"] = _IMAGE_SUFFIX.sub("", image["image_id"])
+    for values in rounds:
+        values["image_id"], values["wnid"] = image["image_id"], image["wnid"]
+    return image, rounds, unknown
+
+
+def _image_scalar(
+    image: Values, key: str, element: ElementTree.Element, unknown: list[str]
+) -> None:
+    if key not in _IMAGE_SCALARS:
+        unknown.append(f"annotation/{key}")
+        return
+    column, convert = _IMAGE_SCALARS[key]
+    text = _text(element)
+    _once(image, column, None if text in _EMPTY else convert(text, key), key)
+
+
+def _object(image: Values, element: ElementTree.Element, unknown: list[str]) -> None:
+    values: Values = {}
+    for child in element:
+        if child.tag == "bndbox":
+            edges = {edge.tag: _number(_text(edge), f"bndbox/{edge.tag}") for edge in child}
+            if set(edges) != set(_BOX_EDGES) or len(child) != len(_BOX_EDGES):
+                raise _Bad("bad-box", f"<bndbox> holds {sorted(edges)}; expected {_BOX_EDGES}")
+            box = [edges[edge] for edge in _BOX_EDGES]
+            if box[0] > box[2] or box[1] > box[3]:
+                raise _Bad("bad-box", f"<bndbox> is {box}; expected xmin <= xmax, ymin <= ymax")
+            _once(values, "boxes", box, "bndbox")
+        elif child.tag in _BOX_SCALARS:
+            column, convert = _BOX_SCALARS[child.tag]
+            text = _text(child)
+            _once(values, column, None if text in _EMPTY else convert(text, child.tag), child.tag)
+        else:
+            unknown.append(f"annotation/object/{child.tag}")
+    if "boxes" not in values:
+        raise _Bad("bad-box", "an <object> has no <bndbox>")
+    for column in ("boxes", *(column for column, _ in _BOX_SCALARS.values())):
+        image[column].append(values.get(column))
+
+
+class ImagenetBatch(NamedTuple):
+    """Some images in archive order: their headers and their metadata blocks.
+
+    `images` has the raw columns of IMAGENET_IMAGES, `rounds` all of IMAGENET_ROUNDS but `round`,
+    blocks of one image side by side, in file order.
+    """
+
+    images: pa.Table
+    rounds: pa.Table
+
+
+IMAGE_SCHEMA = pa.schema([c.field() for c in IMAGENET_IMAGES.columns if c.raw])
+ROUND_SCHEMA = pa.schema([c.field() for c in IMAGENET_ROUNDS.columns if c.raw])
+
+
+def to_batch(records: Iterable[ImagenetRecord], hash_worker: Callable[[str], str]) -> ImagenetBatch:
+    """Records as columns; worker ids are hashed here and nowhere kept."""
+    images, rounds = [], []
+    for record in records:
+        images.append(record.image)
+        for values in record.rounds:
+            values["worker_id"] = hash_worker(values["worker_id"])
+            rounds.append(values)
+    return ImagenetBatch(_columns(images, IMAGE_SCHEMA), _columns(rounds, ROUND_SCHEMA))
+
+
+def _columns(rows: list[Values], schema: pa.Schema) -> pa.Table:
+    return pa.table([pa.array([row.get(f.name) for row in rows], f.type) for f in schema], schema)
+
+
+def count_unknown(records: Iterable[ImagenetRecord]) -> Counter[str]:
+    """How often each unknown element occurs; they are left out, so they are reported."""
+    return Counter(path for record in records for path in record.unknown)

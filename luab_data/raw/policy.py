@@ -1,0 +1,73 @@
+"""What happens to a bad record: raise, or leave it out and say so; which ids were seen before."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from luab_data.errors import RecordError
+
+OnBad = Literal["raise", "skip"]
+
+
+class BadRecords:
+    """Raises each RecordError it is called with, or lists it in a file and counts it by rule.
+
+    Args:
+        on_bad: `raise` or `skip`.
+        report: JSON Lines file for skipped records (where, rule, reason); created with the first.
+    """
+
+    def __init__(self, on_bad: OnBad, report: Path) -> None:
+        self.on_bad = on_bad
+        self.report = report
+        self.tally: Counter[str] = Counter()
+
+    def __call__(self, error: RecordError) -> None:
+        """Apply the policy to one bad record."""
+        if self.on_bad == "raise":
+            raise RecordError(
+                error.where,
+                error.rule,
+                f"{error.reason}. Nothing was written; --on-bad skip leaves such records out"
+                " and lists them",
+            ) from error
+        row = {"where": error.where, "rule": error.rule, "reason": error.reason}
+        # Appended and closed each time: bad records are rare, and the list survives a crash.
+        with self.report.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=True) + "\n")
+        self.tally[error.rule] += 1
+
+    @property
+    def total(self) -> int:
+        """Records left out so far."""
+        return self.tally.total()
+
+
+class SeenIds:
+    """Exact memory of image ids, small enough for a million: a bit for each `<class>_<number>`."""
+
+    _MAX_DIGITS = 6
+
+    def __init__(self) -> None:
+        self._bits: dict[str, bytearray] = {}
+        self._others: set[str | int] = set()
+
+    def add(self, image_id: str | int) -> bool:
+        """Remember an id; False if it was there before."""
+        prefix, _, number = str(image_id).rpartition("_")
+        canonical = number.isascii() and number.isdigit() and str(int(number[:7])) == number
+        if not prefix or not canonical or len(number) > self._MAX_DIGITS:
+            size = len(self._others)
+            self._others.add(image_id)
+            return len(self._others) > size
+        byte, bit = divmod(int(number), 8)
+        bits = self._bits.setdefault(prefix, bytearray())
+        if byte >= len(bits):
+            bits.extend(bytes(max(byte + 1, 2 * len(bits)) - len(bits)))
+        if bits[byte] >> bit & 1:
+            return False
+        bits[byte] |= 1 << bit
+        return True
