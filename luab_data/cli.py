@@ -1,0 +1,121 @@
+"""The `luab-data` command: each verb parses, calls one function, prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from luab_data.console import LuabGroup
+# from luab_data.simulate.cli import simulate
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_OUT = click.Path(path_type=Path)
+
+
+@click.group(cls=LuabGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="luab")
+def main() -> None:
+    """Annotation byproducts: raw logs in, datasets out."""
+
+
+@main.group()
+def convert() -> None:
+    """Convert a raw log to a dataset folder that load_dataset opens."""
+
+
+def _common(command: Any) -> Any:
+    """Options that both converters share."""
+    options = (
+        click.option("--out", type=_OUT, required=True, help="Dataset folder to write or replace."),
+        click.option(
+            "--on-bad",
+            type=click.Choice(["raise", "skip"]),
+            default="raise",
+            show_default=True,
+            help="Stop at a bad record, or leave it out and list it in skipped.jsonl.",
+        ),
+        click.option(
+            "--worker-key",
+            type=_FILE,
+            help="File with the secret that worker ids are hashed with."
+            " Default: one made for you on first use.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@convert.command("imagenet-ab")
+@click.argument("source", type=_FILE)
+@_common
+def convert_imagenet(source: Path, out: Path, on_bad: Any, worker_key: Path | None) -> None:
+    """Convert SOURCE, the tar.gz of XML files of ImageNet-AB."""
+    from luab_data import convert as converter
+    from luab_data.raw.workers import read_key
+
+    key = read_key(worker_key)
+    _summary(converter.convert_imagenet(source, out, on_bad=on_bad, worker_key=key))
+
+
+@convert.command("coco-ab")
+@click.argument("source", type=_FILE)
+@click.option(
+    "--instances", type=_FILE, help="COCO instances_*.json of the images: sizes, classes, masks."
+)
+@_common
+def convert_coco(
+    source: Path, instances: Path | None, out: Path, on_bad: Any, worker_key: Path | None
+) -> None:
+    """Convert SOURCE, the JSON array (or JSON Lines) of COCO-AB, plain or gzip."""
+    from luab_data import convert as converter
+    from luab_data.raw.workers import read_key
+
+    key = read_key(worker_key)
+    _summary(
+        converter.convert_coco(source, out, instances=instances, on_bad=on_bad, worker_key=key)
+    )
+
+
+def _summary(done: Any) -> None:
+    rows = ", ".join(f"{config} {count:,}" for config, count in done.num_rows.items())
+    click.echo(f"{done.out}: version {done.version}, rows: {rows}")
+    if done.skipped:
+        tally = ", ".join(f"{rule} {count}" for rule, count in done.skipped.items())
+        total = sum(done.skipped.values())
+        click.echo(f"{total} bad records left out ({tally}): {done.out / 'skipped.jsonl'}")
+    if done.unknown:
+        names = ", ".join(f"{name} {count}" for name, count in done.unknown.items())
+        click.echo(f"left out, since the schema does not know them: {names}")
+
+
+@main.command()
+@click.argument("dataset", type=str)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def stats(dataset: str, as_json: bool) -> None:
+    """Counts and accuracies of DATASET, a folder or a name under $LUAB_DATA_HOME."""
+    from luab_data.stats import stats as compute
+
+    numbers = compute(dataset)
+    if as_json:
+        click.echo(json.dumps(numbers, indent=2))
+        return
+    width = max(len(name) for name in numbers)
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            for key, count in value.items():
+                click.echo(f"{name:<{width}}  {key}: {count:,}")
+        else:
+            click.echo(f"{name:<{width}}  {_shown(value)}")
+
+
+def _shown(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+# main.add_command(simulate)
