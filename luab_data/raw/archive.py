@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -20,7 +21,7 @@ MAX_MEMBER_BYTES = 16 * 2**20
 _BLOCK = 512
 _GZIP_MAGIC = b"\x1f\x8b"
 _ISAL_ERROR = cast(type[Exception], isal_zlib.error)
-DAMAGE = (EOFError, zlib.error, _ISAL_ERROR, tarfile.TarError)
+DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, _ISAL_ERROR, tarfile.TarError)
 """What reading a cut or damaged container raises, besides OSError."""
 
 

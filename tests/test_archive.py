@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from logs import tar, xml
+
+from luab_data.errors import ArchiveError
+from luab_data.raw.archive import Member, Source, members
+
+BODY = xml()
+
+
+def read(path: Path, **options: int) -> list[Member]:
+    source = Source(path)
+    try:
+        return list(members(source, **options))
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize("name", ["log.tar.gz", "log.tar"])
+def test_members_come_in_order_with_their_bytes(tmp_path: Path, name: str):
+    path = tar(tmp_path / name, [(f"a/{i}.xml", BODY + b"%d" % i) for i in range(40)])
+    seen: list[int] = []
+    source = Source(path, seen.append)
+    found = list(members(source))
+    assert [m.name for m in found] == [f"a/{i}.xml" for i in range(40)]
+    assert [m.body for m in found] == [BODY + b"%d" % i for i in range(40)]
+    assert source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert sum(seen) == path.stat().st_size
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("train_xml/../../escape.xml", "unsafe-path"),
+        ("/etc/escape.xml", "unsafe-path"),
+        ("C:/escape.xml", "unsafe-path"),
+        ("a\\..\\..\\escape.xml", "unsafe-path"),
+        ("README.txt", "not-xml"),
+        ("a/" + "x" * 300 + ".txt", "not-xml"),
+        ("no_suffix", "not-xml"),
+    ],
+)
+def test_members_that_must_not_be_used(tmp_path: Path, name: str, rule: str):
+    (member,) = read(tar(tmp_path / "log.tar.gz", {name: BODY}))
+    assert member.problem is not None and member.problem.rule == rule
+    assert member.body == b""
+    assert [p.name for p in tmp_path.iterdir()] == ["log.tar.gz"]
+
+
+def test_windows_separators_and_long_and_undecodable_names(tmp_path: Path):
+    long = "a/" + "b" * 200 + "/n1_1.xml"
+    with tarfile.open(tmp_path / "log.tar", "w", format=tarfile.GNU_FORMAT) as out:
+        for name in ("train_xml\\n1\\n1_1.xml", long, "a/\udcff.xml"):
+            info = tarfile.TarInfo(name)
+            out.addfile(info, io.BytesIO())
+    names = [m.name for m in read(tmp_path / "log.tar")]
+    assert names == ["train_xml/n1/n1_1.xml", long, "a/\\xff.xml"]
+    assert all(m.problem is None for m in read(tmp_path / "log.tar"))
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
+)
+def test_links_and_devices_are_bad_members(tmp_path: Path, kind: bytes):
+    with tarfile.open(tmp_path / "log.tar.gz", "w:gz") as out:
+        info = tarfile.TarInfo("a/n1_1.xml")
+        info.type, info.linkname = kind, "/etc/passwd"
+        out.addfile(info)
+    (member,) = read(tmp_path / "log.tar.gz")
+    assert member.problem is not None and member.problem.rule == "not-a-file"
+
+
+def test_a_member_over_the_limit_is_never_read(tmp_path: Path):
+    path = tar(tmp_path / "log.tar.gz", {"a.xml": b"<" * 5000, "b.xml": BODY})
+    large, small = read(path, max_member_bytes=4000)
+    assert large.problem is not None and "5000 bytes" in str(large.problem)
+    assert small.body == BODY
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.999])
+def test_a_cut_gzip_says_after_which_member(tmp_path: Path, share: float):
+    path = tar(tmp_path / "log.tar.gz", [(f"a/{i}.xml", BODY * 20 + b"%d" % i) for i in range(60)])
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ArchiveError, match=r"after (member a/\d+\.xml|its start)"):
+        read(path)
+
+
+def test_a_cut_gzip_trailer_and_a_flipped_byte_are_noticed(tmp_path: Path):
+    path = tar(tmp_path / "log.tar.gz", [(f"a/{i}.xml", BODY) for i in range(9)])
+    data = path.read_bytes()
+    path.write_bytes(data[:-4])
+    with pytest.raises(ArchiveError, match="cut or damaged"):
+        read(path)
+    path.write_bytes(data[:-6] + bytes([data[-6] ^ 1]) + data[-5:])
+    with pytest.raises(ArchiveError, match="cut or damaged"):
+        read(path)
+
+
+def test_a_plain_tar_cut_between_members_is_noticed(tmp_path: Path):
+    path = tar(tmp_path / "log.tar", [(f"a/{i}.xml", BODY) for i in range(9)])
+    with tarfile.open(path) as whole:
+        end = whole.getmembers()[5].offset
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(ArchiveError, match=r"after member a/4\.xml \(no end-of-archive mark\)"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", gzip.compress(b"hello" * 300), b"PK\x03\x04" * 400]
+)
+def test_what_is_no_tar_is_said_to_be_none(tmp_path: Path, data: bytes):
+    path = tmp_path / "log.tar.gz"
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"log\.tar\.gz: (not a tar archive|cut or damaged)"):
+        read(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(ArchiveError, match=r"none\.tar\.gz"):
+        Source(tmp_path / "none.tar.gz")

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from logs import action, coco_record
+
+from luab_data.analysis.statistics import coco_statistics
+from luab_data.columns.coco import image_table
+from luab_data.raw.coco import ACTIONS, parse, to_table
+from luab_data.raw.instances import TrueImage, read_instances
+from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES, COCO_IMAGES, COCO_SUPERCLASSES
+
+
+def rows(
+    records: list[dict[str, Any]], truth: dict[int, TrueImage] | None = None
+) -> list[dict[str, Any]]:
+    actions = to_table([parse(i, r) for i, r in enumerate(records)], lambda worker: worker)
+    table = image_table(actions, truth)
+    assert table.schema.equals(COCO_IMAGES.schema(), check_metadata=True)
+    found: list[dict[str, Any]] = table.to_pylist()
+    return found
+
+
+def icons(*actions: dict[str, Any]) -> dict[str, Any]:
+    return rows([coco_record(9, list(actions))])[0]
+
+
+def test_the_eighty_names_are_the_same_in_both_orders():
+    shown = [name for names in COCO_SUPERCLASSES.values() for name in names]
+    assert sorted(shown) == sorted(COCO_CLASSES) and len(shown) == len(set(shown)) == 80
+    assert len(COCO_SUPERCLASSES) == 11 and max(COCO_CATEGORIES) == 90
+
+
+def test_metrics_6_4d_last_add_and_final_point_differ_after_a_move():
+    found = icons(action("add", "dog", (0.2, 0.2)), action("move", "dog", (0.6, 0.6)))
+    assert (found["last_add_x"], found["final_x"]) == ([0.2], [0.6])
+    assert found["action_sequence"] == ["add-move"] and found["num_actions"] == [2]
+
+
+def test_metrics_6_4d_a_removed_icon_keeps_its_last_add_but_ends_nowhere():
+    found = icons(action("add", "dog", (0.2, 0.3)), action("remove", "dog", None))
+    assert (found["last_add_x"], found["last_add_y"]) == ([0.2], [0.3])
+    assert (found["final_x"], found["is_present_at_end"]) == ([None], [False])
+
+
+def test_metrics_4_11_the_longest_sequence_of_the_paper():
+    kinds = ["add", "remove", "add", "move", *["remove", "add"] * 7, "move", "move"]
+    kinds += ["remove", "add"] * 2
+    steps = [
+        action(kind, "cup", None if kind == "remove" else (i / 100, 0.5))
+        for i, kind in enumerate(kinds)
+    ]
+    found = icons(*steps)
+    assert found["num_actions"] == [24]
+    assert found["action_sequence"] == ["-".join(kinds)]
+    assert found["final_x"] == found["last_add_x"] == [0.23]
+
+
+def test_histories_of_classes_interleave_and_come_out_by_label():
+    found = icons(
+        action("add", "dog", (0.2, 0.2)),
+        action("add", "person", (0.3, 0.3)),
+        action("move", "dog", (0.4, 0.4)),
+        action("remove", "person", None),
+    )
+    assert found["icon_name"] == ["person", "dog"]
+    assert found["icon_label"] == [0, 16]
+    assert found["action_sequence"] == ["add-remove", "add-move"]
+
+
+def test_an_add_after_an_add_is_counted_not_fatal():
+    found = icons(action("add", "dog", (0.2, 0.2)), action("add", "dog", (0.7, 0.7)))
+    assert found["action_sequence"] == ["add-add"] and found["final_x"] == [0.7]
+
+
+def test_a_coordinate_lost_to_a_division_by_zero_is_null():
+    broken = action("add", "dog", (0.2, 0.2))
+    broken["pointTo"] = {"x": None, "y": None}
+    found = icons(broken)
+    assert (found["final_x"], found["is_present_at_end"]) == ([None], [True])
+
+
+def test_sizes_of_zero_are_null_unless_the_ground_truth_knows_better():
+    record = coco_record(9, [], originalImageWidth=0, originalImageHeight=0)
+    assert (rows([record])[0]["width"], rows([record])[0]["labels"]) == (None, None)
+    found = rows([record], {9: TrueImage(30, 40)})[0]
+    assert (found["width"], found["height"], found["labels"]) == (30, 40, [])
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> dict[int, TrueImage]:
+    """Image 1: a dog on the left half; image 2: a dog, a cat and a crowd of people."""
+    left = {"segmentation": [[0, 0, 10, 0, 10, 10, 0, 10]], "iscrowd": 0}
+    crowd = {"segmentation": {"size": [10, 20], "counts": [100, 100]}, "iscrowd": 1}
+    file = tmp_path / "instances.json"
+    import json
+
+    document = {
+        "info": {},
+        "images": [{"id": i, "width": 20, "height": 10} for i in (1, 2)],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 18, **left},
+            {"id": 2, "image_id": 2, "category_id": 18, **left},
+            {"id": 3, "image_id": 2, "category_id": 17, **left},
+            {"id": 4, "image_id": 2, "category_id": 1, **crowd},
+        ],
+        "categories": [],
+    }
+    file.write_text(json.dumps(document))
+    return read_instances(file)
+
+
+def test_metrics_4_9_an_icon_is_right_on_any_mask_of_its_class(truth: dict[int, TrueImage]):
+    found = rows(
+        [
+            coco_record(1, [action("add", "dog", (0.25, 0.5)), action("add", "cat", (0.25, 0.5))]),
+            coco_record(
+                2,
+                [action("add", "dog", (0.75, 0.5)), action("add", "person", (0.75, 0.5)),
+                 action("add", "cat", (0.2, 0.2)), action("remove", "cat", None)],
+            ),
+            coco_record(3, [action("add", "dog", (0.25, 0.5))]),
+        ],
+        truth,
+    )  # fmt: skip
+    assert found[0]["labels"] == [16] and found[1]["labels"] == [0, 15, 16]
+    assert found[0]["is_on_object"] == [False, True]  # cat is absent from the ground truth: wrong
+    assert found[1]["is_on_object"] == [True, None, False]  # a crowd counts; removed is null
+    assert found[2]["is_on_object"] == [None]  # not in the ground truth
+
+
+def test_a_point_on_the_far_border_is_in_the_last_pixel_and_beyond_it_nowhere():
+    import numpy as np
+    from pycocotools import mask
+
+    full = dict(mask.encode(np.asfortranarray(np.ones((10, 20), np.uint8))))
+    image = TrueImage(20, 10, {0: [full]})
+    assert image.contains(0, 1.0, 1.0) and image.contains(0, 0.0, 0.0)
+    assert not image.contains(0, 1.0001, 0.5) and not image.contains(0, 0.5, -1e-9)
+    assert not image.contains(1, 0.5, 0.5) and not image.contains(0, float("nan"), 0.5)
+
+
+def test_metrics_4_10_recall_and_precision():
+    truth = {1: TrueImage(10, 10), 2: TrueImage(10, 10)}
+    import numpy as np
+    from pycocotools import mask
+
+    left = np.zeros((10, 10), np.uint8)
+    left[:, :5] = 1
+    rle = dict(mask.encode(np.asfortranarray(left)))
+    truth[1].masks = {0: [rle], 1: [rle]}  # person, bicycle
+    truth[2].masks = {0: [rle]}
+    actions = to_table(
+        [
+            parse(0, coco_record(1, [action("add", "person", (0.2, 0.5))])),
+            parse(1, coco_record(2, [action("add", "person", (0.2, 0.5)),
+                                     action("add", "car", (0.2, 0.5))])),
+        ],
+        lambda worker: worker,
+    )  # fmt: skip
+    found = coco_statistics([image_table(actions, truth)])
+    assert (found["num_records"], found["num_placed"], found["num_present"]) == (2, 3, 3)
+    assert found["recall_hit_mean"] == 0.75
+    assert found["recall"] == pytest.approx(2 / 3)
+    assert found["icon_precision"] == pytest.approx(2 / 3)
+    assert found["action_sequences"] == {"add": 3}
+
+
+def test_an_empty_group_is_null_not_zero():
+    actions = to_table([parse(0, coco_record(1, []))], lambda worker: worker)
+    found = coco_statistics([image_table(actions, None)])
+    assert (found["icon_precision"], found["recall"], found["recall_hit_mean"]) == (None,) * 3
+
+
+step = st.tuples(
+    st.sampled_from(ACTIONS), st.sampled_from(["dog", "person", "tv"]), st.integers(0, 9)
+)
+
+
+@given(st.lists(st.lists(step, max_size=12), min_size=1, max_size=4))
+def test_replay_equals_the_slow_reference(images: list[list[tuple[str, str, int]]]):
+    records = []
+    for number, steps in enumerate(images):
+        actions = [action(k, c, None if k == "remove" else (v / 10, 0.5)) for k, c, v in steps]
+        records.append(coco_record(number, actions))
+    for found, steps in zip(rows(records), images, strict=True):
+        state: dict[str, dict[str, Any]] = {}
+        for kind, name, value in steps:
+            icon = state.setdefault(name, {"add": None, "end": None, "kinds": []})
+            icon["kinds"].append(kind)
+            icon["end"] = None if kind == "remove" else value / 10
+            if kind == "add":
+                icon["add"] = value / 10
+        names = sorted(state, key=COCO_CLASSES.index)
+        assert found["icon_name"] == names
+        assert found["last_add_x"] == [state[n]["add"] for n in names]
+        assert found["final_x"] == [state[n]["end"] for n in names]
+        assert found["is_present_at_end"] == [state[n]["end"] is not None for n in names]
+        assert found["action_sequence"] == ["-".join(state[n]["kinds"]) for n in names]

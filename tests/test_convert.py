@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, tar, xml
+
+import luab_data
+from luab_data.cli import main
+from luab_data.errors import ArchiveError, DatasetError, OutputError, RecordError
+from luab_data.publish import store
+from luab_data.raw.policy import SeenIds
+
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+RAW = SHARED / "data/raw"
+
+
+def small(path: Path, count: int = 6, shift: float = 0.0) -> Path:
+    """A release archive of two classes, in no useful order."""
+    records = {}
+    for i in range(count):
+        name = f"n0000000{2 - i % 2}_{i}"
+        blocks = [block(clicks=[(1, 0.1 * (i % 9) + shift, 0.5)], worker=f"WORKER{i % 3}")]
+        records[name] = xml(name, blocks, boxes=[(0, 0, 90, 100)] if i % 2 else None)
+    return archive(path, records)
+
+
+def convert(source: Path, out: Path, **options: Any) -> luab_data.Converted:
+    return luab_data.convert_imagenet(source, out, worker_key=KEY, **options)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
+
+
+def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "luab_data", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+# --- what a user gets ----------------------------------------------------------------------------
+
+
+def test_the_folder_loads_by_name_from_its_parent(tmp_path: Path):
+    done = convert(small(tmp_path / "raw.tar.gz"), tmp_path / "imagenet-ab")
+    assert done.num_rows == {"default": 6, "rounds": 6, "annotators": 3}
+    code = (
+        "from datasets import load_dataset as load\n"
+        "images = load('imagenet-ab', split='train')\n"
+        "rounds = load('imagenet-ab', 'rounds', split='train')\n"
+        "workers = load('imagenet-ab', 'annotators', split='train')\n"
+        "stream = load('imagenet-ab', split='train', streaming=True)\n"
+        "print(len(images), len(rounds), len(workers), images.features['label'].names)\n"
+        "print(next(iter(stream)) == images[0], images.features['boxes'])\n"
+    )
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines() == [
+        "6 6 3 ['n00000001', 'n00000002']",
+        "True List(List(Value('float64')))",
+    ]
+
+
+def test_features_of_the_card_are_those_of_the_files(tmp_path: Path):
+    import datasets
+
+    convert(small(tmp_path / "raw.tar.gz"), tmp_path / "ab")
+    coco = coco_log(tmp_path / "raw.json", [coco_record(1, [action("add", "dog", (0.5, 0.5))])])
+    luab_data.convert_coco(coco, tmp_path / "coco", worker_key=KEY)
+    for name, kind in (("ab", "imagenet-ab"), ("coco", "coco-ab")):
+        for table in luab_data.schema.DATASETS[kind]:
+            found = luab_data.load_dataset(tmp_path / name, table.config, split="train")
+            assert found.features.arrow_schema.names == table.schema().names
+            for field in table.schema():
+                assert found.features.arrow_schema.field(field.name).type == field.type
+            for path in store.parquet_files(tmp_path / name, table):
+                schema = pq.read_schema(path)
+                # `datasets` < 4 cannot read the metadata that >= 4 would leave here.
+                assert schema.metadata is None or b"huggingface" not in schema.metadata
+                assert schema.equals(table.schema())
+                for field in table.schema():
+                    stored = schema.field(field.name).metadata
+                    assert field.metadata.items() <= stored.items()
+    assert isinstance(found, datasets.Dataset)
+
+
+def test_a_dataset_is_found_by_path_or_under_the_home(tmp_path: Path, monkeypatch: Any):
+    convert(small(tmp_path / "raw.tar.gz"), tmp_path / "home" / "imagenet-ab")
+    monkeypatch.setenv("LUAB_DATA_HOME", str(tmp_path / "home"))
+    assert luab_data.find_dataset("imagenet-ab") == tmp_path / "home" / "imagenet-ab"
+    assert luab_data.stats("imagenet-ab")["num_images"] == 6
+    with pytest.raises(DatasetError, match="no config 'events'; there are default, rounds"):
+        luab_data.load_dataset("imagenet-ab", "events")
+    with pytest.raises(DatasetError, match="luab-data convert"):
+        luab_data.load_dataset("coco-ab")
+
+
+def test_changed_rows_are_served_though_the_cache_knows_the_folder(tmp_path: Path):
+    """`datasets` caches a local folder by its card: the version has to move with the content."""
+    out = tmp_path / "imagenet-ab"
+
+    def first_click() -> float:
+        images = luab_data.load_dataset(out, split="train", cache_dir=str(tmp_path / "cache"))
+        return float(images["final_click_x"][1])
+
+    assert convert(small(tmp_path / "a.tar.gz"), out).version == "1.0.0"
+    before = first_click()
+    assert convert(small(tmp_path / "a.tar.gz"), out).version == "1.0.0"
+    assert convert(small(tmp_path / "b.tar.gz", shift=0.05), out).version == "1.0.1"
+    assert first_click() == pytest.approx(before + 0.05)
+
+
+def test_equal_input_gives_equal_bytes_and_checksums_hold(tmp_path: Path):
+    raw = small(tmp_path / "raw.tar.gz", count=30)
+    first, second = (convert(raw, tmp_path / name / "imagenet-ab") for name in "ab")
+    assert first.content_digest == second.content_digest
+    assert files(first.out) == files(second.out)
+    sums = (first.out / "SHA256SUMS").read_text().splitlines()
+    for line in sums:
+        digest, name = line.split("  ")
+        assert store.sha256_of(first.out / name) == digest
+    manifest = store.read_manifest(first.out)
+    assert {line.split("  ")[1] for line in sums} == set(manifest["files"])
+    assert manifest["num_rows"]["default"] == 30
+
+
+def test_batches_and_shards_do_not_show_in_the_rows(tmp_path: Path, monkeypatch: Any):
+    raw = small(tmp_path / "raw.tar.gz", count=40)
+    whole = convert(raw, tmp_path / "whole").out
+    monkeypatch.setattr("luab_data.convert.BATCH", 7)
+    monkeypatch.setattr(store, "ROWS_PER_GROUP", 5)
+    monkeypatch.setattr(store, "ROWS_PER_SHARD", 10)
+    parts = convert(raw, tmp_path / "parts").out
+    names = sorted(p.name for p in (parts / "data").iterdir())
+    assert names == [f"train-{i:05d}-of-00004.parquet" for i in range(4)]
+    for config in ("data", "rounds", "annotators"):
+        assert pq.read_table(whole / config).equals(pq.read_table(parts / config))
+
+
+def test_no_worker_id_of_the_log_is_anywhere_in_the_dataset(tmp_path: Path):
+    raw = archive(
+        tmp_path / "raw.tar.gz",
+        {
+            "n1_1": xml("n1_1", [block(worker="SECRETWORKER")]),
+            "n1_2": xml("n1_2", [block(worker="SECRETWORKER", page_idx="x")]),
+        },
+    )
+    out = convert(raw, tmp_path / "ab", on_bad="skip").out
+    assert len(list(out.rglob("*.parquet"))) == 3
+    for name, data in files(out).items():
+        assert b"SECRETWORKER" not in data, name
+    for config in ("data", "rounds", "annotators"):
+        assert "SECRETWORKER" not in str(pq.read_table(out / config).to_pylist())
+    other = luab_data.convert_imagenet(raw, tmp_path / "c", worker_key=KEY * 2, on_bad="skip").out
+    ids = [pq.read_table(o / "annotators")["worker_id"][0].as_py() for o in (out, other)]
+    assert ids[0] != ids[1] and all(len(i) == 16 for i in ids)
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+def dirty(path: Path) -> Path:
+    good = xml("n1_1")
+    return tar(
+        path,
+        [
+            ("train_xml/n1/n1_1.xml", good),
+            ("train_xml/n1/n1_2.xml", b"<annotation>"),
+            ("train_xml/n1/n1_1.xml", good),
+            ("train_xml/../../escape.xml", good),
+            ("train_xml/n1/n1_3.xml", xml("n1_3")),
+        ],
+    )
+
+
+def test_skipped_records_are_listed_by_name_and_reason(tmp_path: Path):
+    done = convert(dirty(tmp_path / "raw.tar.gz"), tmp_path / "in" / "ab", on_bad="skip")
+    assert done.num_rows["default"] == 2
+    assert done.skipped == {"duplicate": 1, "unsafe-path": 1, "xml-syntax": 1}
+    rows = [json.loads(line) for line in (done.out / "skipped.jsonl").read_text().splitlines()]
+    assert [(row["where"], row["rule"]) for row in rows] == [
+        ("train_xml/n1/n1_2.xml", "xml-syntax"),
+        ("train_xml/n1/n1_1.xml", "duplicate"),
+        ("train_xml/../../escape.xml", "unsafe-path"),
+    ]
+    assert all(row["reason"] for row in rows)
+    assert not list(tmp_path.rglob("escape.xml"))
+    assert sorted(p.name for p in (tmp_path / "in").iterdir()) == ["ab"]
+
+
+def test_a_bad_record_stops_the_conversion_and_leaves_nothing(tmp_path: Path):
+    found = run("convert", "imagenet-ab", dirty(tmp_path / "raw.tar.gz"), "--out", tmp_path / "ab")
+    assert found.returncode == 1
+    assert "train_xml/n1/n1_2.xml" in found.stderr and "--on-bad skip" in found.stderr
+    assert "Traceback" not in found.stderr and len(found.stderr.splitlines()) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["raw.tar.gz"]
+    with pytest.raises(DatasetError):
+        luab_data.load_dataset(tmp_path / "ab")
+
+
+def test_a_failed_conversion_leaves_the_old_dataset_alone(tmp_path: Path):
+    out = convert(small(tmp_path / "good.tar.gz"), tmp_path / "ab").out
+    before = files(out)
+    with pytest.raises(RecordError):
+        convert(dirty(tmp_path / "bad.tar.gz"), out)
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes((tmp_path / "good.tar.gz").read_bytes()[:-20])
+    with pytest.raises(ArchiveError):
+        convert(cut, out)
+    assert files(out) == before
+
+
+def test_an_archive_without_any_record_is_no_dataset(tmp_path: Path):
+    raw = tar(tmp_path / "raw.tar.gz", {"README.txt": b"hello"})
+    with pytest.raises(ArchiveError, match=r"no usable record among 1 \({'not-xml': 1}\)"):
+        convert(raw, tmp_path / "ab", on_bad="skip")
+
+
+def test_coco_duplicates_and_bad_records(tmp_path: Path):
+    records = [coco_record(1, []), coco_record(1, []), {"image_id": 3}, coco_record(2, [])]
+    raw = coco_log(tmp_path / "raw.json", records)
+    with pytest.raises(RecordError, match="record 1: image 1 was there before"):
+        luab_data.convert_coco(raw, tmp_path / "ab", worker_key=KEY)
+    done = luab_data.convert_coco(raw, tmp_path / "ab", worker_key=KEY, on_bad="skip")
+    assert done.num_rows["default"] == 2 and done.skipped == {"duplicate": 1, "missing": 1}
+
+
+def test_seen_ids_are_exact():
+    seen = SeenIds()
+    ids = ["n1_1", "n1_01", "n1_9", "n1_1000000", "n1_-1", "1", "", "n2_1", "n1_1_1", "n1_²", 1, 2]
+    assert [seen.add(i) for i in ids] == [True] * len(ids)
+    assert [seen.add(i) for i in ids] == [False] * len(ids)
+
+
+# --- the target ----------------------------------------------------------------------------------
+
+
+def test_what_luab_did_not_write_is_never_replaced(tmp_path: Path):
+    raw = small(tmp_path / "raw.tar.gz")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("x")
+    with pytest.raises(OutputError, match=r"no manifest\.json"):
+        convert(raw, mine)
+    out = convert(raw, tmp_path / "ab").out
+    (out / "notes.txt").write_text("x")
+    with pytest.raises(OutputError, match=r"luab did not write: notes\.txt"):
+        convert(raw, out)
+    with pytest.raises(OutputError, match="is a file"):
+        convert(raw, raw)
+
+
+def test_a_full_disk_is_one_clear_error_and_nothing_is_left(tmp_path: Path, monkeypatch: Any):
+    raw = small(tmp_path / "raw.tar.gz")
+    out = convert(raw, tmp_path / "ab").out
+    before = files(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.ShardWriter, "_write_group", refuse)
+    with pytest.raises(OutputError, match="No space left on device"):
+        convert(raw, out)
+    assert files(tmp_path) == before
+
+
+def test_two_writers_of_one_folder_do_not_mix(tmp_path: Path):
+    with store.staging(tmp_path / "ab"), pytest.raises(OutputError, match="another process"):
+        convert(small(tmp_path / "raw.tar.gz"), tmp_path / "ab")
+
+
+def test_a_kill_between_the_two_renames_is_mended_by_the_next_run(tmp_path: Path):
+    out = convert(small(tmp_path / "a.tar.gz"), tmp_path / "ab").out
+    out.rename(tmp_path / ".ab.old")
+    with pytest.raises(RecordError):
+        convert(dirty(tmp_path / "bad.tar.gz"), out)
+    assert luab_data.stats(out)["num_images"] == 6
+    assert not (tmp_path / ".ab.old").exists()
+
+
+def test_killed_anywhere_the_rerun_finishes_the_job(tmp_path: Path):
+    raw = small(tmp_path / "raw.tar.gz", count=1500)
+    whole = files(convert(raw, tmp_path / "whole" / "ab").out)
+    key = tmp_path / "key"
+    key.write_bytes(KEY)
+    out = tmp_path / "killed" / "ab"
+    command = [sys.executable, "-m", "luab_data", "convert", "imagenet-ab", str(raw)]
+    command += ["--out", str(out), "--worker-key", str(key)]
+    for delay in (0.0, 0.3, 0.6):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while process.poll() is None and not (out.parent / ".ab.partial").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not out.exists() or files(out) == whole
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert files(out) == whole
+    assert [p.name for p in out.parent.iterdir()] == ["ab"]
+
+
+def test_a_read_only_parent_is_one_clear_error(tmp_path: Path):
+    if os.geteuid() == 0:
+        target = Path("/proc/luab/ab")  # root may write anywhere but here
+    else:
+        target = tmp_path / "closed" / "ab"
+        target.parent.mkdir(mode=0o500)
+    with pytest.raises(OutputError, match="cannot be written"):
+        convert(small(tmp_path / "raw.tar.gz"), target)
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_convert_and_stats_as_processes(tmp_path: Path):
+    found = run("convert", "imagenet-ab", small(tmp_path / "r.tar.gz"), "--out", "ab", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "ab: version 1.0.0, rows: default 6, rounds 6, annotators 3\n"
+    assert found.stderr == ""  # no terminal, no progress bar
+    numbers = json.loads(run("stats", "ab", "--json", cwd=tmp_path).stdout)
+    assert numbers["num_evaluated"] == 3 and numbers["click_accuracy"] == pytest.approx(2 / 3)
+    assert "click_accuracy             0.6667" in run("stats", "ab", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("key", [b"", b"short", None])
+def test_a_bad_key_file_says_how_to_make_one(tmp_path: Path, key: bytes | None, monkeypatch: Any):
+    file = tmp_path / "key"
+    if key is not None:
+        file.write_bytes(key)
+    monkeypatch.setenv("LUAB_WORKER_KEY_FILE", str(file))
+    command = ["convert", "imagenet-ab", str(small(tmp_path / "r.tar.gz")), "--out", "x"]
+    found = CliRunner().invoke(main, command)
+    assert found.exit_code == 1 and str(file) in found.output
+
+
+def test_the_first_use_makes_a_secret_key_that_stays(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    raw = small(tmp_path / "r.tar.gz")
+    outs = [luab_data.convert_imagenet(raw, tmp_path / name).out for name in "ab"]
+    key = tmp_path / "config" / "luab" / "worker.key"
+    assert key.stat().st_mode & 0o777 == 0o600 and len(key.read_text().strip()) == 64
+    assert [p.name for p in key.parent.iterdir()] == ["worker.key"]
+    assert files(outs[0]) == files(outs[1]) or outs[0].name != outs[1].name
+    ids = [pq.read_table(out / "annotators")["worker_id"].to_pylist() for out in outs]
+    assert ids[0] == ids[1]
+
+
+# --- the shared archives -------------------------------------------------------------------------
+
+
+@needs_shared
+def test_the_tiny_archive_has_the_known_counts(tmp_path: Path):
+    done = convert(RAW / "imagenet_ab_tiny.tar.gz", tmp_path / "imagenet-ab")
+    assert (done.num_rows["default"], done.num_rows["rounds"]) == (10_000, 11_821)
+    assert len(store.read_manifest(done.out)["classes"]) == 20
+    numbers = luab_data.stats(done.out)
+    assert numbers["num_selected"] == 9_514 and numbers["num_selected_round1"] == 8_039
+    assert numbers["num_with_boxes"] == 4_137 and numbers["num_trace_points"] == 213_353
+    assert numbers["num_workers"] == 24
+
+
+@needs_shared
+def test_the_dirty_archive_is_told_apart(tmp_path: Path):
+    done = convert(RAW / "imagenet_ab_dirty.tar.gz", tmp_path / "ab", on_bad="skip")
+    assert done.num_rows["default"] == 1_189 and sum(done.skipped.values()) == 15
+    rules = "dtd duplicate empty not-an-integer not-utf8 not-xml unsafe-path xml-syntax"
+    assert set(done.skipped) == set(rules.split())
+
+
+@needs_shared
+def test_the_tiny_coco_log_has_the_known_counts(tmp_path: Path):
+    truth = SHARED / "data/coco/annotations/instances_train.json"
+    raw = RAW / "coco_ab_tiny.json"
+    luab_data.convert_coco(raw, tmp_path / "coco-ab", instances=truth, worker_key=KEY)
+    numbers = luab_data.stats(tmp_path / "coco-ab")
+    assert numbers["num_records"] == 97
+    assert numbers["num_placed"] == 157 and numbers["num_present"] == 287
