@@ -1,0 +1,193 @@
+"""README, docs and the tree say what the code does. Run as a script to write the tables anew."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from luab_data.publish.card import column_table
+from luab_data.schema import DATASETS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+COLUMNS = ROOT / "docs" / "columns.md"
+
+_MARKED = re.compile(r"(<!-- columns (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def with_tables(text: str) -> str:
+    """The text with every marked column table written anew from the schema."""
+
+    def table(match: re.Match[str]) -> str:
+        found = next(t for t in DATASETS[match[2]] if t.config == match[3])
+        return f"{match[1]}{column_table(found)}\n{match[4]}"
+
+    return _MARKED.sub(table, text)
+
+
+def columns_page() -> str:
+    parts = ["# Columns of every config\n\nWritten from `luab_data/schema.py`.\n"]
+    for dataset, tables in DATASETS.items():
+        for table in tables:
+            parts.append(f"## `{dataset}`, `{table.config}`: one row per {table.row}\n")
+            parts.append(column_table(table) + "\n")
+    return "\n".join(parts)
+
+
+def test_the_column_tables_follow_from_the_schema():
+    text = README.read_text()
+    assert len(_MARKED.findall(text)) == 2
+    assert with_tables(text) == text, "run `python tests/test_docs.py`"
+    assert columns_page() == COLUMNS.read_text(), "run `python tests/test_docs.py`"
+
+
+def commands(group: click.Group, prefix: str) -> list[tuple[str, click.Command]]:
+    found = []
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        path = f"{prefix} {name}"
+        if isinstance(command, click.Group):
+            found += commands(command, path)
+        else:
+            found.append((path, command))
+    return found
+
+
+def all_commands() -> list[tuple[str, click.Command]]:
+    from luab_data.cli import main as data
+    from luab_train.cli import main as train
+
+    return commands(data, "luab-data") + commands(train, "luab-train")
+
+
+@pytest.mark.parametrize(("path", "command"), all_commands())
+def test_every_command_has_help_and_is_in_the_readme(path: str, command: click.Command):
+    assert command.help
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, f"{path} {option.name}"
+    assert path in README.read_text() or path == "luab-train demo"
+
+
+def test_the_options_of_each_command_do_not_grow_by_themselves():
+    """Adding one is a decision about the public interface: add it here too."""
+    found = {path: sorted(p.name for p in c.params if p.name) for path, c in all_commands()}
+    assert found == {
+        "luab-data convert coco-ab": ["instances", "on_bad", "out", "source", "worker_key"],
+        "luab-data convert imagenet-ab": ["on_bad", "out", "source", "worker_key"],
+        "luab-data simulate coco-ab": ["instances", "out", "seed", "truth", "workers"],
+        "luab-data simulate imagenet-ab": [
+            *("boxed_fraction", "boxes", "images", "limit", "out", "seed", "truth", "workers"),
+        ],
+        "luab-data stats": ["as_json", "dataset"],
+        "luab-train demo": ["fast", "minutes", "out", "seeds"],
+        "luab-train eval": ["boxes", "data", "images", "name", "run"],
+        "luab-train recipes": ["name"],
+        "luab-train report": ["allow_different", "out", "reference", "runs"],
+        "luab-train run": [
+            *("batch_size", "data", "epochs", "images", "lr", "out", "recipe", "resume", "seed"),
+            *("settings", "target", "val", "val_boxes"),
+        ],
+    }
+
+
+def test_every_module_is_in_the_tree_of_the_readme():
+    tree = README.read_text().split("## The tree")[1]
+    for package in ("luab_data", "luab_train"):
+        for path in (ROOT / package).rglob("*.py"):
+            inside = path.relative_to(ROOT / package)
+            if inside.name.startswith("__") or inside.parts[0] in ("simulate", "demo", "recipes"):
+                continue
+            assert re.search(rf"\b{inside.stem}\b", tree), f"{package}/{inside}"
+
+
+# The flow: a module imports only from its own stage and the stages before it.
+_STAGES = ["errors", "schema", "ragged", "console", "boxes", "raw", "columns", "analysis"]
+_STAGES += ["publish", "stats", "convert", "simulate", "cli"]
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports when it is loaded (not inside functions)."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+    return {name for name in found if name.split(".")[0] in ("luab_data", "luab_train")}
+
+
+def test_imports_run_in_the_direction_of_the_flow():
+    for path in sorted((ROOT / "luab_data").rglob("*.py")):
+        own = path.relative_to(ROOT / "luab_data").parts[0].removesuffix(".py")
+        if own.startswith("__"):
+            continue
+        for name in imports(path):
+            assert name.startswith("luab_data."), f"{path}: {name}"
+            stage = name.split(".")[1]
+            if stage in _STAGES:
+                assert _STAGES.index(stage) <= _STAGES.index(own), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("package", ["luab_data", "luab_train.cli"])
+def test_import_is_light(package: str):
+    heavy = "{'torch', 'pandas', 'datasets', 'matplotlib', 'timm', 'sklearn'}"
+    code = f"import sys, {package}; print(sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_public_names_are_few_and_documented():
+    import luab_data
+
+    public = [n for n in vars(luab_data) if not n.startswith("_") and n in _reexported()]
+    assert 5 <= len(public) <= 15
+    for name in public:
+        assert getattr(luab_data, name).__doc__
+
+
+def _reexported() -> set[str]:
+    tree = ast.parse((ROOT / "luab_data/__init__.py").read_text())
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {alias.asname for node in nodes for alias in node.names if alias.asname}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_the_ten_lines_of_python_work_as_pasted(tmp_path: Path):
+    (code,) = blocks("python")
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert found.returncode == 0, found.stderr
+    assert "[[8.0, 8.0, 40.0, 40.0]]" in found.stdout
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_works_as_pasted(tmp_path: Path):
+    bin_folder = Path(sys.executable).parent
+    (text,) = blocks("bash")
+    lines = ["luab-train demo --fast --out demo", *text.strip().splitlines()]
+    for line in lines:
+        command = shlex.split(line)
+        command[0] = str(bin_folder / command[0])
+        found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+        assert found.returncode == 0, f"{line}\n{found.stdout}\n{found.stderr}"
+    assert (tmp_path / "report" / "report.md").is_file()
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text()))
+    COLUMNS.write_text(columns_page())
