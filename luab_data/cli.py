@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from luab_data.console import LuabGroup
-# from luab_data.simulate.cli import simulate
+from luab_data.simulate.cli import simulate
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT = click.Path(path_type=Path)
@@ -118,4 +118,4 @@ def _shown(value: float | int | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-# main.add_command(simulate)
+main.add_command(simulate)

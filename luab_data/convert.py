@@ -96,9 +96,12 @@ def convert_imagenet(
     Raises:
         RecordError, ArchiveError, OutputError, OptionError: nothing was changed then.
     """
-    hash_worker = WorkerHash(worker_key or read_key())
-    with store.staging(out) as folder, progress(**_bar(source, "convert"), shown=shown) as bar:
-        log = Source(source, bar.update)
+    hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
+    with (
+        store.staging(out) as folder,
+        progress(**_bar(source, "convert"), shown=shown) as bar,
+        Source(source, bar.update) as log,
+    ):
         bad = BadRecords(on_bad, folder / SKIPPED)
         records = _imagenet_records(log, bad, max_member_bytes)
         rounds_out = store.ShardWriter(folder, IMAGENET_ROUNDS)
@@ -145,10 +148,13 @@ def convert_coco(
         instances: COCO's instances_*.json of the images; without it `labels` and `is_on_object` are
             null and sizes are as logged.
     """
-    hash_worker = WorkerHash(worker_key or read_key())
+    hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
     truth = _read_truth(instances, shown)
-    with store.staging(out) as folder, progress(**_bar(source, "convert"), shown=shown) as bar:
-        log = Source(source, bar.update)
+    with (
+        store.staging(out) as folder,
+        progress(**_bar(source, "convert"), shown=shown) as bar,
+        Source(source, bar.update) as log,
+    ):
         bad = BadRecords(on_bad, folder / SKIPPED)
         actions_out = store.ShardWriter(folder, COCO_ACTIONS)
         images_out = store.ShardWriter(folder, COCO_IMAGES)
@@ -275,7 +281,6 @@ def _about(
             **{p: installed(p) for p in ("luab", "numpy", "pyarrow", "shapely")},
         },
     }
-    log.close()
     return about
 
 

@@ -75,8 +75,9 @@ class Source(io.RawIOBase):
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; also called for a source that could not be opened."""
+        if file := getattr(self, "_file", None):
+            file.close()
         super().close()
 
 

@@ -62,11 +62,21 @@ def read_instances(
         ArchiveError: not JSON, or cut.
         ImagesError: not COCO instances: names what is missing or unknown.
     """
-    source = Source(path, on_read)
     images: dict[int, TrueImage] = {}
-    waiting: list[dict[str, Any]] = []
-    seen = set()
-    stream = JsonStream(source)
+    with Source(path, on_read) as source:
+        seen = _read_document(path, JsonStream(source), images)
+    if not {"images", "annotations"} <= seen:
+        raise ImagesError(
+            f"{path}: holds {sorted(seen)}; expected images and annotations, like"
+            " instances_train2014.json"
+        )
+    return images
+
+
+def _read_document(path: Path, stream: JsonStream, images: dict[int, TrueImage]) -> set[str]:
+    """Fill `images` from the document; the keys it has."""
+    waiting: list[Any] = []
+    seen: set[str] = set()
     if stream.peek() != "{":
         stream.fail("expected a COCO instances object, like instances_train2014.json")
     for key in stream.members():
@@ -84,15 +94,9 @@ def read_instances(
         else:
             stream.value()
     stream.end()
-    if not {"images", "annotations"} <= seen:
-        raise ImagesError(
-            f"{path}: holds {sorted(seen)}; expected images and annotations, like"
-            " instances_train2014.json"
-        )
     for annotation in waiting:
         _add_annotation(path, images, annotation)
-    source.close()
-    return images
+    return seen
 
 
 def _add_image(path: Path, images: dict[int, TrueImage], image: Any) -> None:

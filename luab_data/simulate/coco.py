@@ -1,0 +1,228 @@
+"""Simulated COCO-AB: instance masks -> `coco_ab.json` and its truth.                  [I/O]
+
+A HIT is 20 pages of one image each, answered by one worker; every image is shown once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luab_data.errors import OptionError
+from luab_data.simulate.board import HEIGHT, Board, shown_width
+from luab_data.simulate.drag import Placed, Scene, tag
+from luab_data.simulate.habits import COCO_HABITS, Worker, recruit
+from luab_data.simulate.masks import CocoImage, Instance, is_on_any, read_instances
+from luab_data.simulate.writer import check_targets, replacing, truth_file
+
+PAGES = 20
+_SIZELESS = 0.01  # share of records whose original size was logged as 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoSimulation:
+    """Counts of what was written.
+
+    Attributes:
+        num_records: records, one an image.
+        num_hits: HITs answered.
+        num_actions: entries of actionHistories.
+        num_placed: icons present at the end.
+        num_on_object: of those, on a mask of their class.
+        num_present: classes in the ground truth, summed over images.
+        num_retrieved: of those, with an icon at the end.
+        num_trace_points: mouseTracking records.
+        num_workers: workers who answered at least one HIT.
+        workers_by_style: number of workers of each style, whether or not they got a HIT.
+    """
+
+    num_records: int
+    num_hits: int
+    num_actions: int
+    num_placed: int
+    num_on_object: int
+    num_present: int
+    num_retrieved: int
+    num_trace_points: int
+    num_workers: int
+    workers_by_style: dict[str, int]
+
+
+def simulate_coco(
+    instances: Path,
+    out: Path,
+    *,
+    truth: Path,
+    seed: int = 0,
+    num_workers: int = 12,
+    styles: Mapping[str, float] | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> CocoSimulation:
+    """Write a raw log in the byte format of `coco_ab_v1_0.json`, and what really happened.
+
+    Args:
+        instances: COCO `instances_*.json`; polygons or run lengths, crowds included.
+        out: the `.json` to write: one array, default separators.
+        truth: JSON Lines to write, one object an image, gzip if it ends in `.gz`: worker and
+            style, the classes present, and for each icon the object meant, its action sequence,
+            last add and final place, and whether that is on a mask of its class (metrics.md, 4.9).
+        seed: same seed and instances, same bytes.
+        num_workers: people who share the HITs.
+        styles: weight of each style of `COCO_HABITS`; by default their `share`.
+        on_progress: called with the number of records written since the last call.
+
+    Raises:
+        OptionError: a number or a style that makes no sense.
+        ImagesError: `instances` is not such a file, or one of its masks is broken.
+        OutputError: a file cannot be written; neither is left behind half-written.
+    """
+    check_targets(out, truth)
+    if seed < 0:
+        raise OptionError(f"seed is {seed}; expected 0 or more")
+    rng = np.random.default_rng(seed)
+    shares = {name: habit.share for name, habit in COCO_HABITS.items()}
+    paces = {name: habit.pace for name, habit in COCO_HABITS.items()}
+    workers = recruit(rng, num_workers, shares if styles is None else styles, paces)
+    images, names = read_instances(instances)
+    category_ids = {name: category_id for category_id, name in names.items()}
+    tally: Counter[str] = Counter()
+    employed: set[int] = set()
+    order = rng.permutation(len(images)).tolist()
+    with replacing(out) as log, truth_file(truth) as add_truth:
+        log.write(b"[")
+        for start in range(0, len(order), PAGES):
+            number = int(rng.integers(len(workers)))
+            employed.add(number)
+            hit_id = rng.bytes(16).hex()
+            for page_id, index in enumerate(order[start : start + PAGES]):
+                record, row = _annotate(
+                    rng, workers[number], images[index], names, category_ids, hit_id, page_id
+                )
+                log.write(b", " if tally["records"] else b"")
+                log.write(json.dumps(record).encode())
+                add_truth(row)
+                _count(tally, record, row)
+                if on_progress is not None:
+                    on_progress(1)
+        log.write(b"]")
+    return CocoSimulation(
+        num_records=tally["records"],
+        num_hits=-(-len(order) // PAGES),
+        num_actions=tally["actions"],
+        num_placed=tally["placed"],
+        num_on_object=tally["on_object"],
+        num_present=tally["present"],
+        num_retrieved=tally["retrieved"],
+        num_trace_points=tally["points"],
+        num_workers=len(employed),
+        workers_by_style=dict(sorted(Counter(worker.style for worker in workers).items())),
+    )
+
+
+def _annotate(
+    rng: np.random.Generator,
+    worker: Worker,
+    image: CocoImage,
+    names: Mapping[int, str],
+    category_ids: Mapping[str, int],
+    hit_id: str,
+    page_id: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One page: its record as the release writes it, and its line of truth."""
+    objects = image.instances(names)
+    scene = Scene(width=image.width, height=image.height, objects=objects)
+    board = Board(shown_width(image.width, image.height))
+    placed, time_spent = tag(rng, COCO_HABITS[worker.style], worker.pace, scene, board)
+    has_size = bool(rng.random() >= _SIZELESS)
+    record = {
+        "mouseTracking": board.mouse_tracking,
+        "originalImageWidth": image.width if has_size else 0,
+        "originalImageHeight": image.height if has_size else 0,
+        "page_id": page_id,
+        "imageWidth": HEIGHT,  # the release writes the height twice
+        "imageHeight": HEIGHT,
+        "hit_id": hit_id,
+        "worker_id": worker.worker_id,
+        "actionHistories": board.action_histories,
+        "timeSpent": int(time_spent),
+        "image_id": image.image_id,
+        "categoryHistories": board.category_histories,
+    }
+    row = {
+        "image_id": image.image_id,
+        "width": image.width,
+        "height": image.height,
+        "hit_id": hit_id,
+        "page_id": page_id,
+        "worker_id": worker.worker_id,
+        "style": worker.style,
+        "rendered_width": board.width,
+        "rendered_height": HEIGHT,
+        "present": sorted({annotation["category_id"] for annotation in image.annotations}),
+        "icons": [
+            {
+                "category_id": category_ids.get(name),
+                **_truth_icon(name, item, board, image, objects),
+            }
+            for name, item in placed.items()
+        ],
+    }
+    return record, row
+
+
+def _truth_icon(
+    name: str,
+    item: Placed,
+    board: Board,
+    image: CocoImage,
+    objects: Mapping[str, list[Instance]],
+) -> dict[str, Any]:
+    actions = [a["actionType"] for a in board.action_histories if a["iconType"] == name]
+    final = board.icons.get(name)
+    return {
+        "name": name,
+        "annotation_id": item.annotation_id,
+        "sequence": "-".join(actions),
+        "last_add": _fraction(item.last_add, board),
+        "final": None if final is None else _fraction(final, board),
+        "on_object": None if final is None else _is_on_object(final, board, image, objects, name),
+    }
+
+
+def _fraction(offset: tuple[int, int], board: Board) -> list[float]:
+    return [offset[0] / board.width, offset[1] / HEIGHT]
+
+
+def _is_on_object(
+    offset: tuple[int, int],
+    board: Board,
+    image: CocoImage,
+    objects: Mapping[str, list[Instance]],
+    name: str,
+) -> bool:
+    """Whether the pixel under a point is on any mask of the class; outside [0, 1] is on nothing."""
+    x, y = _fraction(offset, board)
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        return False
+    pixel = (
+        min(int(x * image.width), image.width - 1),
+        min(int(y * image.height), image.height - 1),
+    )
+    return is_on_any(objects.get(name, []), pixel)
+
+
+def _count(tally: Counter[str], record: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+    at_end = [icon for icon in row["icons"] if icon["final"] is not None]
+    tally["records"] += 1
+    tally["actions"] += len(record["actionHistories"])
+    tally["points"] += len(record["mouseTracking"])
+    tally["placed"] += len(at_end)
+    tally["on_object"] += sum(icon["on_object"] for icon in at_end)
+    tally["present"] += len(row["present"])
+    tally["retrieved"] += sum(icon["category_id"] in row["present"] for icon in at_end)

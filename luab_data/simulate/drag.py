@@ -1,0 +1,214 @@
+"""One worker tags one COCO image with icons.
+
+What is simulated: the worker goes through the 11 superclasses under the image, drags the icon of
+each class found onto an object of it, now and then moves, nudges, misclicks or removes one, steps
+back a superclass, or wanders over the image looking. A drag leaves no trace in the log, the way
+back to the icons does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from luab_data.schema import COCO_SUPERCLASSES
+from luab_data.simulate.board import BORDER, HEIGHT, ICON_PX, SUPERCLASSES, Board
+from luab_data.simulate.habits import IconHabit
+from luab_data.simulate.masks import Instance
+from luab_data.simulate.pointer import move, stroke_ms
+
+_TRAY_Y = HEIGHT + 90  # the row of icons below the image
+_HAND_PX = 2.0  # standard deviation of a drop
+_CANDIDATES = 8
+_WANDERS = 0.12  # per superclass
+_REPEATS = 0.3  # a worker whose icon vanished makes the same slip again
+
+
+@dataclass(kw_only=True)
+class Placed:
+    """What a worker did with one icon and meant by it.
+
+    Attributes:
+        annotation_id: object that the last add was meant for; None for none.
+        last_add: (x, y) px as shown.
+    """
+
+    annotation_id: int | None
+    last_add: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """An image as the worker sees it: objects by class, sizes in px of the original."""
+
+    width: int
+    height: int
+    objects: Mapping[str, Sequence[Instance]]
+
+
+def tag(
+    rng: np.random.Generator, habit: IconHabit, pace: float, scene: Scene, board: Board
+) -> tuple[dict[str, Placed], float]:
+    """Work through one page; the board then holds the log.
+
+    Returns: what was meant, by icon name, for every icon that was ever on the image; and the ms
+        from the page's start to its submission.
+    """
+    tagger = _Tagger(rng, habit, pace, scene, board)
+    found = _found_classes(rng, habit, scene)
+    tagger.t = 600.0 + 1500.0 * float(rng.exponential())
+    while True:
+        for name in COCO_SUPERCLASSES[SUPERCLASSES[board.category_index]]:
+            if name in found:
+                found.discard(name)
+                tagger.place(name)
+        if rng.random() < _WANDERS:
+            tagger.wander()
+        goes_back = board.category_index > 0 and rng.random() < habit.returns
+        if board.category_index == len(SUPERCLASSES) - 1 and not goes_back:
+            break
+        tagger.turn(-1 if goes_back else 1)
+    return tagger.placed, tagger.t + pace * (400.0 + 900.0 * float(rng.exponential()))
+
+
+def _found_classes(rng: np.random.Generator, habit: IconHabit, scene: Scene) -> set[str]:
+    """Classes that get an icon: present ones by size, and a few that are not there."""
+    total = scene.width * scene.height
+    base = math.log(habit.finds / (1 - habit.finds))
+    found = set()
+    for name, instances in scene.objects.items():
+        share = sum(instance.area_px for instance in instances) / total
+        odds = base + habit.finds_slope * math.log10(share / 0.01)
+        if rng.random() < 1 / (1 + math.exp(-odds)):
+            found.add(name)
+    names = [name for group in COCO_SUPERCLASSES.values() for name in group]
+    absent = [name for name in names if name not in scene.objects]
+    for _ in range(min(int(rng.poisson(habit.invents)), len(absent))):
+        found.add(absent[int(rng.integers(len(absent)))])
+    return found
+
+
+class _Tagger:
+    """Hand, clock and intentions of the worker on one page."""
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        habit: IconHabit,
+        pace: float,
+        scene: Scene,
+        board: Board,
+    ) -> None:
+        self.rng = rng
+        self.habit = habit
+        self.pace = pace
+        self.scene = scene
+        self.board = board
+        self.t = 0.0
+        self.xy = (board.width / 2, float(_TRAY_Y))
+        self.placed: dict[str, Placed] = {}
+
+    def turn(self, direction: int) -> None:
+        """Show another superclass."""
+        self.t += self.pace * (500.0 + 1600.0 * float(self.rng.exponential()))
+        by_keyboard = bool(self.rng.random() < self.habit.keyboard)
+        self.board.step(direction, self.t, by_keyboard=by_keyboard)
+
+    def wander(self) -> None:
+        """Go over the image, looking, and back to the icons."""
+        x, y = self.rng.normal(0.5, 0.2, 2).clip(0.02, 0.98).tolist()
+        self._go((x * self.board.width, y * HEIGHT))
+        self.t += self.pace * 400.0
+        self._go_to_tray()
+
+    def place(self, name: str) -> None:
+        """Put an icon on the image, perhaps correct it, and go back to the icons."""
+        rng, habit, board = self.rng, self.habit, self.board
+        self._go_to_tray()
+        if not self._add(name):
+            return  # every try fell onto another icon
+        chance = rng.random(4).tolist()
+        if chance[0] < habit.moves:
+            _, offset = self._target(name)
+            self._drag(name, offset)
+        if name in board.icons and chance[1] < habit.nudges:
+            self._slip(name, by_click=False)
+        if name in board.icons and chance[2] < habit.misclicks:
+            self._slip(name, by_click=True)
+        if name in board.icons and chance[3] < habit.drops:
+            self._drag(name, (board.width // 2, _TRAY_Y))
+        self._go_to_tray()
+
+    def _slip(self, name: str, *, by_click: bool) -> None:
+        """Lose the icon by a small push or a click, and put it back; perhaps several times."""
+        while name in self.board.icons:
+            if by_click:
+                self.t += self.pace * 300.0
+                self.board.delete(name, self.t)
+            else:
+                x, y = self.board.icons[name]
+                dx, dy = self.rng.integers(-ICON_PX // 3, ICON_PX // 3 + 1, 2).tolist()
+                self._drag(name, (x + dx, y + dy))
+            if name in self.board.icons or self.rng.random() < 0.06 or not self._add(name):
+                return  # not lost after all, or left away for good
+            if self.rng.random() >= _REPEATS:
+                return
+
+    def _add(self, name: str) -> bool:
+        """Drag an icon from the row onto the image, trying again where an icon is in the way."""
+        for _ in range(4):
+            annotation_id, offset = self._target(name)
+            self.xy = (self.board.width / 2, float(_TRAY_Y))
+            self.t += self.pace * (300.0 + 900.0 * float(self.rng.exponential()))  # finds the icon
+            if self._drag(name, offset):
+                self.placed[name] = Placed(annotation_id=annotation_id, last_add=offset)
+                return True
+        return False
+
+    def _drag(self, name: str, offset: tuple[int, int]) -> bool:
+        """Drag and drop: no mouse moves are logged on the way."""
+        distance = math.hypot(offset[0] - self.xy[0], offset[1] - self.xy[1])
+        tempo = math.exp(0.25 * float(self.rng.standard_normal()))
+        self.t += 300.0 * self.pace + stroke_ms(distance, 20.0, self.pace) * 1.3 * tempo
+        self.xy = (float(offset[0]), float(offset[1]))
+        return self.board.drop(name, offset, self.t)
+
+    def _target(self, name: str) -> tuple[int | None, tuple[int, int]]:
+        """Where to drop an icon, px as shown, and the object it is meant for."""
+        board, rng = self.board, self.rng
+        instances = self.scene.objects.get(name, ())
+        annotation_id = None
+        if instances and rng.random() < self.habit.on_object:
+            instance = instances[0]
+            if len(instances) > 1:
+                weights = np.sqrt([item.area_px for item in instances])
+                instance = instances[int(rng.choice(len(instances), p=weights / weights.sum()))]
+            annotation_id = instance.annotation_id
+            x, y = _inner_point(rng, instance)
+        else:
+            x, y = (rng.random(2) * (self.scene.width, self.scene.height)).tolist()
+        shaky = rng.normal(0.0, _HAND_PX, 2).tolist()
+        px = math.floor(x * board.width / self.scene.width + shaky[0])
+        py = math.floor(y * HEIGHT / self.scene.height + shaky[1])
+        low, right, bottom = -BORDER, board.width + BORDER - 1, HEIGHT + BORDER - 1
+        return annotation_id, (min(max(px, low), right), min(max(py, low), bottom))
+
+    def _go(self, xy: tuple[float, float]) -> None:
+        path = move(self.rng, self.xy, xy, self.t, target_px=50.0, settle_ms=120.0, pace=self.pace)
+        self.board.mouse_move(path.t.tolist(), path.xy.tolist())
+        self.xy, self.t = xy, path.t_end
+
+    def _go_to_tray(self) -> None:
+        if self.xy[1] < HEIGHT:
+            self._go((self.board.width * float(self.rng.uniform(0.3, 0.7)), float(_TRAY_Y)))
+
+
+def _inner_point(rng: np.random.Generator, instance: Instance) -> tuple[float, float]:
+    """A point (x, y) in px of the original on the object: the most central of a few at random."""
+    points = instance.sample(rng, _CANDIDATES) + 0.5
+    distances = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
+    x, y = points[int(distances.argmin())].tolist()
+    return x, y

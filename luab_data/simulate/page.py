@@ -1,0 +1,139 @@
+"""The ImageNet tool: where pictures are on the page, and what it logs of the mouse.
+
+Source: naver-ai/imagenet-annotation-tool: AnnotatorPage.style.ts and AnnotationComponent.style.ts
+(layout), AnnotationComponent.handler.ts (log). Quirks kept: metrics.md, section 6.1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+SLOTS = 48
+COLUMNS = 3
+MAX_WIDTH, MAX_HEIGHT = 324, 340  # a 340 px column less margin and border; heights are capped
+_FRAME = 8  # margin 4 + border 4, on each side
+_GAP = 4
+_PITCH_X = 340 + _GAP
+GRID_WIDTH = COLUMNS * 340 + (COLUMNS - 1) * _GAP
+THROTTLE_MS = 16  # the tool asks for 1000/60, of which setTimeout takes the whole milliseconds
+
+
+def rendered_sizes(sizes: np.ndarray) -> np.ndarray:
+    """Natural (S, 2) width, height -> (S, 2) int64 px on the page; small ones are not upscaled."""
+    scale = np.minimum(1.0, np.minimum(MAX_WIDTH / sizes[:, 0], MAX_HEIGHT / sizes[:, 1]))
+    return np.maximum(np.floor(sizes * scale[:, None] + 0.5).astype(np.int64), 1)
+
+
+def positions(rendered: np.ndarray, loaded: np.ndarray, left: int, top: int) -> np.ndarray:
+    """Top-left of each picture on the page, at the moments when given pictures are loaded.
+
+    Args:
+        rendered: (S, 2) width, height px of the pictures in slot order.
+        loaded: (M, S) bool: at each of M moments, which pictures have their height already.
+        left: x of the grid, px.
+        top: y of the grid, px.
+
+    Returns: (M, S, 2) int64 px. A row is as high as its highest loaded picture; pictures are
+        centred in their cell.
+    """
+    slots = len(rendered)
+    rows = math.ceil(slots / COLUMNS)
+    heights = np.zeros((len(loaded), rows * COLUMNS), dtype=np.int64)
+    heights[:, :slots] = loaded * rendered[:, 1]
+    row_heights = heights.reshape(-1, rows, COLUMNS).max(axis=2)
+    pitch = row_heights + 2 * _FRAME + _GAP
+    row_tops = np.cumsum(pitch, axis=1) - pitch
+    slot = np.arange(slots)
+    row = slot // COLUMNS
+    xy = np.empty((len(loaded), slots, 2), dtype=np.int64)
+    xy[:, :, 0] = left + (slot % COLUMNS) * _PITCH_X + _FRAME + (MAX_WIDTH - rendered[:, 0]) // 2
+    slack = np.maximum(row_heights[:, row] - rendered[:, 1], 0)
+    xy[:, :, 1] = top + row_tops[:, row] + _FRAME + slack // 2
+    return xy
+
+
+def serpentine(slots: int) -> list[int]:
+    """Slots row by row, every second row from right to left."""
+    order: list[int] = []
+    for row, first in enumerate(range(0, slots, COLUMNS)):
+        cells = range(first, min(first + COLUMNS, slots))
+        order.extend(reversed(cells) if row % 2 else cells)
+    return order
+
+
+class Picture:
+    """One picture on the page: turns mouse events into the log, as the tool's component does.
+
+    Times are ms since the epoch and must not run backwards; offsets are px in the picture. Clicks
+    that deselect are kept in `clicks` for the truth, the tool forgets them.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width = width
+        self.height = height
+        self.hovered = False
+        self.selected = False
+        self.hovered_record: list[tuple[str, int]] = []
+        self.mouse_tracking: list[tuple[int, float, float]] = []
+        self.selected_record: list[tuple[int, float, float]] = []
+        self.clicks: list[tuple[int, float, float, bool]] = []
+        self.hovered_count = 0
+        self.estimate_time = 0
+        self._running_since: int | None = None
+        self._checked = False
+        self._free_at = -math.inf
+
+    @property
+    def has_interaction(self) -> bool:
+        """Whether anything at all was logged."""
+        return bool(self.hovered_record or self.mouse_tracking or self.selected_record)
+
+    def enter(self, t: float) -> None:
+        """The cursor comes over the picture."""
+        self.hovered = True
+        self.hovered_count += 1
+        self.hovered_record.append(("enter", int(t)))
+        self._update_estimate(t)
+
+    def leave(self, t: float) -> None:
+        """The cursor goes away."""
+        self.hovered = False
+        self.hovered_record.append(("leave", int(t)))
+        self._update_estimate(t)
+
+    def moves(self, times: list[float], offsets: list[list[float]]) -> None:
+        """Mouse moves over the picture; nothing is logged while it is selected."""
+        if self.selected or not times:
+            return
+        if not self._checked:
+            self._checked = True
+            self._update_estimate(times[0])
+        free_at, width, height = self._free_at, self.width, self.height
+        for t, (x, y) in zip(times, offsets, strict=True):
+            if t >= free_at:  # leading edge: the first of a burst counts, the rest is dropped
+                self.mouse_tracking.append((int(t), x / width, y / height))
+                free_at = t + THROTTLE_MS
+        self._free_at = free_at
+
+    def click(self, t: float, offset: tuple[float, float]) -> None:
+        """Toggle the selection; only a selecting click is logged."""
+        x, y = offset[0] / self.width, offset[1] / self.height
+        self.selected = not self.selected
+        self.clicks.append((int(t), x, y, self.selected))
+        if self.selected:
+            self.selected_record.append((int(t), x, y))
+        self._free_at = -math.inf  # the throttle is made anew on each toggle
+        self._update_estimate(t)
+
+    def _update_estimate(self, t: float) -> None:
+        """Sum the time hovered and unselected, from the first move on; an open span is lost."""
+        if not self._checked:
+            return
+        if self.hovered and not self.selected:
+            if self._running_since is None:
+                self._running_since = int(t)
+        elif self._running_since is not None:
+            self.estimate_time += int(t) - self._running_since
+            self._running_since = None
