@@ -1,0 +1,52 @@
+"""Training and evaluation of image classifiers with annotation byproducts.
+
+    from luab_train import find_recipe, override
+    from luab_train.evaluate import evaluate
+    from luab_train.train import train
+
+The names below and those two functions are all that is public. They are imported when first used:
+torch takes seconds. (`train` and `evaluate` stay in their modules: a package attribute of the same
+name as a submodule is one or the other, depending on what was imported first.)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luab_train.checkpoint import load_model as load_model
+    from luab_train.model import split_state_dict as split_state_dict
+    from luab_train.recipe import Data as Data
+    from luab_train.recipe import Loss as Loss
+    from luab_train.recipe import Model as Model
+    from luab_train.recipe import Optim as Optim
+    from luab_train.recipe import Recipe as Recipe
+    from luab_train.recipe import find_recipe as find_recipe
+    from luab_train.recipe import override as override
+
+_HOME = {
+    "Data": "recipe",
+    "Loss": "recipe",
+    "Model": "recipe",
+    "Optim": "recipe",
+    "Recipe": "recipe",
+    "find_recipe": "recipe",
+    "load_model": "checkpoint",
+    "override": "recipe",
+    "split_state_dict": "model",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'luab_train' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"luab_train.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

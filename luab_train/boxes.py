@@ -1,0 +1,109 @@
+"""The boxes of many images in two arrays, and the questions asked of them. Pure NumPy.
+
+`N` images, `M` boxes in all. Boxes are xyxy in pixels of the original image; the image spans
+[0, width] x [0, height]. Borders count as inside, and any box of the image will do (metrics.md, 3.3
+and 4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Boxes(NamedTuple):
+    """Image i has the boxes values[bounds[i]:bounds[i + 1]]; it may have none."""
+
+    values: np.ndarray
+    """(M, 4) float64, xmin, ymin, xmax, ymax in px."""
+    bounds: np.ndarray
+    """(N + 1,) int64, ascending from 0 to M."""
+
+    @classmethod
+    def of(cls, boxes: Iterable[np.ndarray | Sequence[Sequence[float]] | None]) -> Boxes:
+        """From one (K, 4) array an image; None and empty both mean no box."""
+        arrays = [
+            np.zeros((0, 4)) if b is None else np.asarray(b, float).reshape(-1, 4) for b in boxes
+        ]
+        bounds = np.concatenate([[0], np.cumsum([len(a) for a in arrays], dtype=np.int64)])
+        return cls(np.concatenate([np.zeros((0, 4)), *arrays]), bounds.astype(np.int64))
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(N,) int64: how many boxes each image has."""
+        counts: np.ndarray = np.diff(self.bounds)
+        return counts
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(M,) int64: the image each box belongs to."""
+        return np.repeat(np.arange(len(self.bounds) - 1), self.counts)
+
+    @property
+    def centres(self) -> np.ndarray:
+        """(M, 2) float64, px."""
+        centres: np.ndarray = (self.values[:, :2] + self.values[:, 2:]) / 2
+        return centres
+
+    def take(self, index: np.ndarray) -> Boxes:
+        """The boxes of the images `index`, in that order."""
+        counts = self.counts[index]
+        bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        shift = np.repeat(self.bounds[:-1][index] - bounds[:-1], counts)
+        return Boxes(self.values[np.arange(bounds[-1]) + shift], bounds)
+
+
+def any_box(boxes: Boxes, holds: np.ndarray) -> np.ndarray:
+    """(M,) bool, one answer a box -> (N,) bool, for any box of the image; False without boxes."""
+    return np.bincount(boxes.rows[holds], minlength=len(boxes.bounds) - 1) > 0
+
+
+def contains(boxes: Boxes, points_px: np.ndarray) -> np.ndarray:
+    """(N,) bool: is the point of image i, (N, 2) px, in any of its boxes; borders are in."""
+    points = points_px[boxes.rows]
+    return any_box(
+        boxes, ((boxes.values[:, :2] <= points) & (points <= boxes.values[:, 2:])).all(axis=1)
+    )
+
+
+def meets(boxes: Boxes, region_px: np.ndarray) -> np.ndarray:
+    """(N,) bool: does any box of image i touch its region, (N, 4) xyxy px, borders included."""
+    region = region_px[boxes.rows]
+    size = np.minimum(boxes.values[:, 2:], region[:, 2:]) - np.maximum(
+        boxes.values[:, :2], region[:, :2]
+    )
+    return any_box(boxes, (size >= 0).all(axis=1))
+
+
+def centre_distance(boxes: Boxes, points_px: np.ndarray, size_wh: np.ndarray) -> np.ndarray:
+    """(N,) float64: Euclidean distance from the point to the nearest box centre; NaN without boxes.
+
+    In fractions of the image: x differences are divided by the width, y differences by the height.
+    """
+    rows = boxes.rows
+    offset = (boxes.centres - points_px[rows]) / size_wh[rows]
+    distance = np.full(len(boxes.bounds) - 1, np.inf)
+    np.minimum.at(distance, rows, np.hypot(offset[:, 0], offset[:, 1]))
+    return np.where(boxes.counts > 0, distance, np.nan)
+
+
+def nearest_centre(boxes: Boxes, points_px: np.ndarray) -> np.ndarray:
+    """(N, 2) float64 px: centre of the box nearest to the point; NaN without boxes or without a
+    point.
+
+    A box that contains the point is at distance 0; among equals, the one whose centre is nearest.
+    """
+    rows = boxes.rows
+    points = points_px[rows]
+    gap = np.maximum(np.maximum(boxes.values[:, :2] - points, points - boxes.values[:, 2:]), 0)
+    to_box = np.hypot(gap[:, 0], gap[:, 1])
+    to_centre = np.hypot(*(boxes.centres - points).T)
+    order = np.lexsort((to_centre, to_box, rows))
+    first = order[boxes.bounds[:-1][boxes.counts > 0]]
+    result = np.full((len(boxes.bounds) - 1, 2), np.nan)
+    result[rows[first]] = np.where(
+        np.isfinite(to_box[first])[:, None], boxes.centres[first], np.nan
+    )
+    return result

@@ -1,0 +1,224 @@
+"""A run's folder: what is in it, when it is complete, and how it is resumed.     [I/O]
+
+    RUN/recipe.json         the resolved recipe
+    RUN/environment.json    versions, machine, dataset, class names
+    RUN/metrics.jsonl       one line an epoch, one line an evaluation
+    RUN/checkpoint/epoch-N  everything needed to go on after epoch N; the last epoch's is kept
+    RUN/model.safetensors   weights after the last epoch; written last: the run is complete
+
+Every file appears under its name in one rename: a reader never sees half of one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors.torch import save as save_tensors
+
+from luab_data.errors import OptionError, OutputError
+from luab_train.model import (
+    LuabModel,
+    build_model,
+    load_state_from_file,
+    read_weights,
+    state_dict_for_file,
+)
+from luab_train.recipe import Recipe, differences, from_json, to_json
+
+_EPOCH = re.compile(r"epoch-(\d+)")
+
+
+def open_run(run: Path, recipe: Recipe, *, resume: bool) -> int:
+    """Make `run` ready for `recipe`; the number of epochs already finished, 0 for a new run.
+
+    Raises: OptionError if it holds a complete run, or an incomplete one of another recipe;
+        OutputError if it holds something else or cannot be written.
+    """
+    if (run / "recipe.json").exists():
+        changed = differences(read_recipe(run), recipe)
+        listed = ", ".join(f"{k}: {old} there, {new} asked" for k, (old, new) in changed.items())
+        if (run / "model.safetensors").exists():
+            raise OptionError(
+                f"{run}: already complete{f', with another recipe ({listed})' if changed else ''};"
+                " choose another --out, or delete the folder to train again"
+            )
+        if changed:
+            raise OptionError(
+                f"{run}: an unfinished run of another recipe ({listed}); choose another --out"
+            )
+        if not resume:
+            _forget(run)
+            return 0
+        epoch = last_epoch(run)
+        _keep_metrics(run, epoch)
+        return epoch
+    try:
+        if run.exists() and any(run.iterdir()):
+            raise OutputError(f"{run}: not empty and no run of ours; choose a new folder for --out")
+        run.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise OutputError(f"{run}: cannot be a run's folder ({error.strerror})") from error
+    write_atomically(run / "recipe.json", to_json(recipe).encode())
+    return 0
+
+
+def _forget(run: Path) -> None:
+    shutil.rmtree(run / "checkpoint", ignore_errors=True)
+    for name in ("metrics.jsonl", "environment.json"):
+        (run / name).unlink(missing_ok=True)
+
+
+def read_recipe(run: Path) -> Recipe:
+    """The recipe a run was made with."""
+    return from_json(_read(run / "recipe.json"), where=str(run / "recipe.json"))
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """Content of environment.json."""
+    content = json.loads(_read(run / "environment.json"))
+    if not isinstance(content, dict) or not isinstance(content.get("classes"), list):
+        raise OptionError(
+            f"{run / 'environment.json'}: holds no class names; not written by luab-train run"
+        )
+    return content
+
+
+def record_environment(run: Path, content: Mapping[str, Any], *, done: int) -> None:
+    """Write environment.json. After `done` epochs, the data must be what the run began with."""
+    resumed: list[int] = []
+    if done:
+        before = read_environment(run)
+        for key in ("dataset", "val", "classes"):
+            if before.get(key) != content[key]:
+                raise OptionError(
+                    f"{run}: its first {done} epochs saw another {key}: {before.get(key)}, now"
+                    f" {content[key]}; resume with what it began with, or choose another --out"
+                )
+        resumed = [*before.get("resumed_after_epochs", []), done]
+    text = json.dumps({**content, "resumed_after_epochs": resumed}, indent=2)
+    write_atomically(run / "environment.json", (text + "\n").encode())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        raise OptionError(f"{path}: not found; expected the folder of a luab-train run") from None
+
+
+def append_metrics(run: Path, line: Mapping[str, Any]) -> None:
+    """Add one line to metrics.jsonl; NaN and infinity become null."""
+    text = json.dumps({key: finite_or_none(value) for key, value in line.items()}, allow_nan=False)
+    with open(run / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
+def finite_or_none(value: Any) -> Any:
+    """The value as JSON can hold it."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def last_metrics(run: Path) -> dict[str, Any]:
+    """The last epoch's line of metrics.jsonl."""
+    lines = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+    return max((line for line in lines if line["event"] == "epoch"), key=lambda line: line["epoch"])
+
+
+def _keep_metrics(run: Path, epoch: int) -> None:
+    """Drop lines of epochs that will be trained again, and a line that was cut off."""
+    path = run / "metrics.jsonl"
+    kept = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if line.get("event") != "epoch" or line["epoch"] <= epoch:
+            kept.append(text + "\n")
+    write_atomically(path, "".join(kept).encode())
+
+
+def last_epoch(run: Path) -> int:
+    """The epoch after which the run can go on; 0 if it has to start afresh."""
+    return max((_epoch_of(path) for path in _checkpoints(run)), default=0)
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    folder = run / "checkpoint"
+    return [p for p in folder.iterdir() if _EPOCH.fullmatch(p.name)] if folder.is_dir() else []
+
+
+def _epoch_of(path: Path) -> int:
+    return int(path.name.split("-")[1])
+
+
+def save_checkpoint(accelerator: Accelerator, run: Path, epoch: int) -> None:
+    """Save weights, optimiser, scaler and random states after `epoch`, then delete older ones."""
+    final = run / "checkpoint" / f"epoch-{epoch}"
+    partial = final.with_name(f"partial-{epoch}")
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        partial.rename(final)
+        for path in (run / "checkpoint").iterdir():
+            if path != final:
+                shutil.rmtree(path, ignore_errors=True)
+    accelerator.wait_for_everyone()
+
+
+def load_checkpoint(accelerator: Accelerator, run: Path, epoch: int) -> None:
+    """Go back to the state after `epoch`, in objects prepared in the same order."""
+    accelerator.load_state(str(run / "checkpoint" / f"epoch-{epoch}"))
+
+
+def save_model(model: LuabModel, run: Path) -> None:
+    """Write model.safetensors: the run is complete from here on."""
+    write_atomically(
+        run / "model.safetensors",
+        save_tensors(state_dict_for_file(model), metadata={"format": "pt"}),
+    )
+
+
+def load_model(run: Path) -> LuabModel:
+    """The model of a complete run, on the CPU, in evaluation mode; it takes uint8 RGB batches.
+
+    For a plain timm model instead, drop the head: `split_state_dict(load_file(file))[0]`.
+    """
+    if not (run / "model.safetensors").exists():
+        raise OptionError(
+            f"{run}: no model.safetensors; expected a complete run, rerun luab-train run to finish"
+            " it"
+        )
+    recipe, classes = read_recipe(run), read_environment(run)["classes"]
+    # The run's own weights replace whatever it started from.
+    spec = dataclasses.replace(recipe.model, pretrained=False, checkpoint=None)
+    model = build_model(spec, recipe.data, num_classes=len(classes))
+    load_state_from_file(model, read_weights(run / "model.safetensors"))
+    return model.eval()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside, then rename over."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,191 @@
+"""luab-train: parse, call one library function, print.     [I/O]
+
+torch is imported by the commands that need it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from luab_data.console import LuabGroup
+from luab_data.errors import OptionError
+from luab_train import recipes
+from luab_train.recipe import TARGETS, find_recipe, override, recipe_functions, to_json
+
+# Commands of other modules: attached when asked for, so that `--help` stays quick.
+_ELSEWHERE = {
+    "report": ("luab_train.report", "report_command"),
+    "demo": ("luab_train.demo.cli", "demo_command"),
+}
+
+
+class _TrainGroup(LuabGroup):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _ELSEWHERE:
+            module, name = _ELSEWHERE[cmd_name]
+            command: click.Command = getattr(importlib.import_module(module), name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group(cls=_TrainGroup)
+@click.version_option(package_name="luab")
+def main() -> None:
+    """Train and evaluate models with annotation byproducts."""
+
+
+@main.command()
+@click.argument("recipe", metavar="RECIPE")
+@click.option(
+    "--data", type=_FOLDER, required=True, help="Dataset folder of luab-data convert imagenet-ab."
+)
+@click.option("--images", type=_FOLDER, required=True, help="Its images, <wnid>/<image_id>.<ext>.")
+@click.option("--val", type=_FOLDER, help="Validation images, <wnid>/<image>.")
+@click.option(
+    "--val-boxes",
+    type=click.Path(exists=True, path_type=Path),
+    help="Their boxes, if not beside them.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--target", type=click.Choice(TARGETS), help="Where the points come from (the arm).")
+@click.option("--epochs", type=int, help="Passes over the training images.")
+@click.option("--batch-size", type=int, help="Images per update, over all processes.")
+@click.option("--lr", type=float, help="Peak learning rate.")
+@click.option("--seed", type=int, help="Weights, order, augmentation, drawn points.")
+@click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Go on with an unfinished run."
+)
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Any other key of the recipe; repeatable.",
+)
+def run(
+    recipe: str,
+    data: Path,
+    images: Path,
+    val: Path | None,
+    val_boxes: Path | None,
+    out: Path,
+    target: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    seed: int | None,
+    resume: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Train RECIPE, e.g. debug:tiny; an interrupted run goes on where it stopped.
+
+    RECIPE is module:function, ours (see `luab-train recipes`) or yours. On several GPUs:
+    torchrun --nproc-per-node 8 -m luab_train run ...
+    """
+    named = {
+        "target": target,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optim.lr": lr,
+        "seed": seed,
+    }
+    changes = _changes(settings, {key: value for key, value in named.items() if value is not None})
+    # As `python -m` does, so that a recipe beside the user is found by the console script too.
+    sys.path.insert(0, os.getcwd())
+    resolved = override(find_recipe(recipe), changes)
+
+    from luab_train.train import train
+
+    result = train(
+        resolved, data=data, images=images, out=out, val=val, val_boxes=val_boxes, resume=resume
+    )
+    if _is_main_process():
+        line = result.metrics
+        click.echo(
+            f"{out}: {resolved.name}, target {resolved.target}, seed {resolved.seed},"
+            f" {line['epoch']} epochs"
+        )
+        prefix = "val_" if val is not None else "train_"
+        click.echo(
+            _table({k.removeprefix(prefix): v for k, v in line.items() if k.startswith(prefix)})
+        )
+
+
+@main.command("eval")
+@click.argument("run", metavar="RUN", type=_FOLDER)
+@click.option("--images", type=_FOLDER, required=True, help="Images, <wnid>/<image>.")
+@click.option("--data", type=_FOLDER, help="Dataset folder with their boxes.")
+@click.option(
+    "--boxes", type=click.Path(exists=True, path_type=Path), help="Their boxes, if not beside them."
+)
+@click.option(
+    "--name", default="val", show_default=True, help="Name of the result in metrics.jsonl."
+)
+def evaluate_command(
+    run: Path, images: Path, data: Path | None, boxes: Path | None, name: str
+) -> None:
+    """Evaluate the finished RUN on a folder of images; adds one line to its metrics.jsonl."""
+    from luab_train.evaluate import evaluate
+
+    result = evaluate(run, images=images, data=data, boxes=boxes, name=name)
+    if _is_main_process():
+        click.echo(_table(result))
+
+
+@main.command("recipes")
+@click.argument("name", metavar="[NAME]", required=False)
+def recipes_command(name: str | None) -> None:
+    """List our recipes, or show all keys of one."""
+    if name is not None:
+        click.echo(to_json(find_recipe(name)), nl=False)
+        return
+    for module_info in pkgutil.iter_modules(recipes.__path__):
+        module = importlib.import_module(f"{recipes.__name__}.{module_info.name}")
+        for function_name, function in recipe_functions(module).items():
+            summary = (function.__doc__ or "").strip().splitlines()[:1]
+            click.echo(f"{module_info.name}:{function_name:<20} {''.join(summary)}")
+
+
+def _changes(settings: tuple[str, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+    """`--set` pairs and the options that are keys too; a key given twice is an error."""
+    changes: dict[str, Any] = dict(named)
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise OptionError(f"--set {setting}: expected KEY=VALUE, e.g. optim.weight_decay=1e-4")
+        if key in changes:
+            raise OptionError(f"--set {setting}: {key} is given twice")
+        changes[key] = value
+    return changes
+
+
+def _is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    """Two aligned rows: keys and numbers; a mean over nothing is a dash."""
+    cells = {key: _cell(value) for key, value in values.items()}
+    widths = {key: max(len(key), len(cell)) for key, cell in cells.items()}
+    head = "  ".join(key.rjust(width) for key, width in widths.items())
+    return head + "\n" + "  ".join(cells[key].rjust(width) for key, width in widths.items())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

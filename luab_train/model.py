@@ -1,0 +1,187 @@
+"""A timm classifier and a point head on its penultimate features.
+
+`B` images of a batch, `C` classes, `D` features.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import PickleError
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from luab_data.errors import OptionError
+from luab_train.recipe import Data, Model
+
+_HEAD = "point_head."
+
+
+class Outputs(NamedTuple):
+    """What the network says about a batch."""
+
+    logits_BC: Tensor
+    point_B2: Tensor
+    """Fractions of the crop; inside it if the head ends in a sigmoid."""
+
+
+class LuabModel(nn.Module):
+    """`backbone` answers the label, `point_head` the point and can be dropped without a trace.
+
+    Takes uint8 RGB and normalises it on the device: a quarter of the bytes to move from the loader.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    backbone: Any
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        num_features: int,
+        point_output: str,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.point_head = nn.Linear(num_features, 2)
+        self.point_output = point_output
+        # Starts at the image's centre with a small slope, whatever the scale of the features.
+        nn.init.normal_(self.point_head.weight, std=0.01)
+        nn.init.constant_(self.point_head.bias, 0.0 if point_output == "sigmoid" else 0.5)
+        # Not persistent: a saved model stays what timm would save, plus the head.
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image_BCHW: Tensor) -> Outputs:
+        """uint8 RGB, 0 to 255 -> Outputs."""
+        features = self.backbone.forward_features((image_BCHW.float() - self.mean) / self.std)
+        feature_BD = self.backbone.forward_head(features, pre_logits=True)
+        # The classifier by itself: a second forward_head would draw its dropout anew.
+        logits_BC = self.backbone.get_classifier()(feature_BD)
+        point_B2 = self.point_head(feature_BD).float()
+        return Outputs(
+            logits_BC, point_B2.sigmoid() if self.point_output == "sigmoid" else point_B2
+        )
+
+
+def build_model(model: Model, data: Data, *, num_classes: int) -> LuabModel:
+    """The network of a recipe; weights come from torch's global generator or from a file.
+
+    Every arm has the head, so that all arms draw the same initial weights from the same seed.
+    """
+    backbone = _create(model, data, num_classes)
+    classifier = backbone.get_classifier()
+    # Where the two differ (MobileNetV3), the first is the width after the head's own convolution.
+    num_features = getattr(backbone, "head_hidden_size", None) or backbone.num_features
+    if not isinstance(classifier, nn.Linear) or classifier.in_features != num_features:
+        raise OptionError(
+            f"model.name={model.name}: its classifier is {type(classifier).__name__}, expected one"
+            f" linear layer on {num_features} features; the point head has no place. Choose"
+            " another timm model"
+        )
+    if model.checkpoint is not None:
+        load_backbone(backbone, Path(model.checkpoint))
+    return LuabModel(
+        backbone,
+        num_features=num_features,
+        point_output=model.point_output,
+        mean=data.mean,
+        std=data.std,
+    )
+
+
+def _create(model: Model, data: Data, num_classes: int) -> Any:
+    """A timm model; typed Any, for nn.Module knows nothing of what timm models share."""
+    if not timm.is_model(model.name):
+        close = difflib.get_close_matches(model.name, timm.list_models(), n=4) or ["resnet50"]
+        raise OptionError(
+            f"model.name={model.name}: timm has no such model; did you mean {', '.join(close)}?"
+        )
+    config = timm.get_pretrained_cfg(model.name)
+    options: dict[str, object] = {}
+    if config is not None and config.fixed_input_size:
+        options["img_size"] = data.image_size
+    if model.drop_path_rate:
+        options["drop_path_rate"] = model.drop_path_rate
+    try:
+        return timm.create_model(
+            model.name,
+            num_classes=num_classes,
+            pretrained=model.pretrained,
+            drop_rate=model.drop_rate,
+            **options,
+        )
+    except (TypeError, RuntimeError, OSError, AssertionError) as error:
+        raise OptionError(
+            f"model.name={model.name}: timm could not make it with {options or 'its defaults'},"
+            f" image_size {data.image_size}, pretrained={model.pretrained}: {error}"
+        ) from error
+
+
+def load_backbone(backbone: Any, path: Path) -> None:
+    """Start from weights in a file: plain timm's, one of our models, or a training checkpoint.
+
+    A classifier of another size keeps its fresh weights; any other difference is an OptionError.
+    """
+    weights, _ = split_state_dict(read_weights(path))
+    own = backbone.state_dict()
+    parameters = {p.data_ptr() for p in backbone.get_classifier().parameters()}
+    for name in {n for n, value in own.items() if value.data_ptr() in parameters} & set(weights):
+        if weights[name].shape != own[name].shape:
+            weights[name] = own[name]
+    wrong = [n for n in own if n in weights and weights[n].shape != own[n].shape]
+    missing, extra = sorted(set(own) - set(weights)), sorted(set(weights) - set(own))
+    if wrong or missing or extra:
+        raise OptionError(
+            f"{path}: not weights of this model: {len(missing)} missing {missing[:3]},"
+            f" {len(extra)} unknown {extra[:3]}, {len(wrong)} of another shape {wrong[:3]}"
+        )
+    backbone.load_state_dict(weights)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from a safetensors or torch file, without `state_dict` and `module.` around."""
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, PickleError) as error:
+        raise OptionError(f"{path}: cannot be read as weights ({error})") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise OptionError(f"{path}: holds no state dict; expected name -> tensor")
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def state_dict_for_file(model: LuabModel) -> dict[str, Tensor]:
+    """Backbone weights under timm's own names, and `point_head.*`; contiguous, on the CPU."""
+    named = {name.removeprefix("backbone."): tensor for name, tensor in model.state_dict().items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+
+
+def load_state_from_file(model: LuabModel, weights: Mapping[str, Tensor]) -> None:
+    """The way back of `state_dict_for_file`, strictly."""
+    backbone, head = split_state_dict(weights)
+    model.backbone.load_state_dict(backbone)
+    model.point_head.load_state_dict(
+        {name.removeprefix(_HEAD): tensor for name, tensor in head.items()}
+    )
+
+
+def split_state_dict(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(backbone, head) of a `model.safetensors`; timm loads the first strictly."""
+    head = {name: tensor for name, tensor in weights.items() if name.startswith(_HEAD)}
+    return {name: tensor for name, tensor in weights.items() if name not in head}, head

@@ -1,0 +1,333 @@
+"""What a run is, in one frozen value: data, model, loss, optimiser, and nothing that depends on a
+machine.
+
+A recipe is a Python function without arguments that returns a `Recipe`.
+`imagenet_ab:resnet50_click` names one of ours (`luab_train/recipes/`),
+`my_package.my_module:my_function` one of yours. The command line changes single fields through
+`override`; what was really used is written to `RUN/recipe.json`.
+
+Fields that the paper leaves open say so; their defaults are ours (`docs/decisions.md`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from luab_data.errors import OptionError
+from luab_train import fields
+
+Target = Literal["none", "random", "centre", "shuffled", "click", "oracle"]
+TARGETS: tuple[str, ...] = typing.get_args(Target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """How an image becomes a tensor. The folders are arguments of a run, not of a recipe."""
+
+    image_size: int = 224
+    """Side of the square the network sees, px."""
+    eval_resize: int = 256
+    """Shorter side the image would be resized to before the centre crop of `image_size`, px."""
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    """Resampling filter, antialiased; the paper does not name it for ResNets."""
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Share of the image's area that a training crop covers, drawn uniformly."""
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Width / height of a training crop, drawn log-uniformly."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    color_jitter: float = 0.0
+    """Strength of brightness, contrast and saturation jitter; 0 is off."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted from RGB in [0, 1]."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Divides RGB after the mean is taken off."""
+    missing_images: Literal["raise", "skip"] = "raise"
+    """Rows of the dataset without an image: an error, or left out and counted."""
+    num_workers: int = 8
+    """Loader processes per GPU; 0 loads in the training process. Changes no result."""
+    cache: Literal["none", "memory"] = "none"
+    """`memory` decodes each image once and keeps it; for small sets. Changes no result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A timm classifier and a point head, one linear layer on the penultimate features."""
+
+    name: str
+    """Any timm model whose classifier is one linear layer."""
+    pretrained: bool = False
+    """Start from timm's weights; needs the network or a filled cache."""
+    checkpoint: str | None = None
+    """File of backbone weights to start from; a classifier of another size is dropped."""
+    point_output: Literal["sigmoid", "linear"] = "sigmoid"
+    """What the head ends in. The paper does not say; a sigmoid keeps the point in the image."""
+    drop_rate: float = 0.0
+    """Dropout before the classifier and the head."""
+    drop_path_rate: float = 0.0
+    """Stochastic depth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """Eq. 1: cross-entropy + lambda_reg * SmoothL1_beta(point, target), where the crop has one."""
+
+    lambda_reg: float = 10.0
+    """Weight of the point term. The paper's value is unknown; ours because a head that always
+    answers the centre of uniform points costs 0.042 per coordinate, so 10 puts the term at 0.4
+    beside a cross-entropy of 1-7.
+    """
+    beta: float = 1.0
+    """Where smooth-L1 turns from squared to absolute. Unknown too; on [0, 1], 1 is MSE / 2."""
+    label_smoothing: float = 0.0
+    """Of the cross-entropy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """Optimiser and schedule: linear warm-up, then cosine to `min_lr`, stepped at every update."""
+
+    name: str = "sgd"
+    """A timm optimiser; its `sgd` has Nesterov momentum, `momentum` the plain one."""
+    lr: float
+    """Peak rate for `batch_size` images a step; never rescaled behind your back."""
+    weight_decay: float
+    """Of weights; of biases and norms only with `decay_all`."""
+    decay_all: bool = False
+    """Decay biases and norm parameters too, as torchvision's reference training does."""
+    momentum: float = 0.9
+    """Used by optimisers that have one."""
+    warmup_epochs: float = 5.0
+    """Length of the linear warm-up; the paper is silent for ResNets, so 5 is ours."""
+    warmup_lr: float = 1e-6
+    """Rate of the very first update when there is a warm-up."""
+    min_lr: float = 0.0
+    """Where the cosine ends."""
+    clip_grad: float | None = None
+    """Largest gradient norm; none is off."""
+    precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    """`auto`: bf16 on GPUs that have it, else fp16 on CUDA, else full precision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One run, but for the folders. Build a variant with `dataclasses.replace` or `override`."""
+
+    name: str
+    model: Model
+    optim: Optim
+    data: Data = field(default_factory=Data)
+    loss: Loss = field(default_factory=Loss)
+    target: Target = "click"
+    """Where the points come from, see `luab_train.targets`; `none` trains on labels alone."""
+    epochs: int
+    batch_size: int
+    """Images per update over all processes."""
+    seed: int = 0
+    """Decides initial weights, data order, augmentation and drawn targets."""
+
+    def __post_init__(self) -> None:
+        flat = _fields(self)
+        for key, (hint, value) in flat.items():
+            fields.check(key, hint, value)
+        for key, low, high in _RANGES:
+            fields.check_range(key, flat[key][1], low, high)
+        if self.data.eval_resize < self.data.image_size:
+            raise OptionError(
+                f"data.eval_resize is {self.data.eval_resize}, less than data.image_size"
+                f" {self.data.image_size}; a centre crop cannot be larger than what it is cut from"
+            )
+        for key in ("crop_scale", "crop_ratio"):
+            low, high = getattr(self.data, key)
+            if not 0 < low <= high or (key == "crop_scale" and high > 1):
+                raise OptionError(
+                    f"data.{key} is {low},{high}; expected 0 < low <= high <= 1 (scale)"
+                )
+        if min(self.data.std) <= 0:
+            raise OptionError(f"data.std is {self.data.std}; expected three numbers above 0")
+        if self.optim.warmup_epochs >= self.epochs and self.optim.warmup_epochs > 0:
+            raise OptionError(
+                f"optim.warmup_epochs is {self.optim.warmup_epochs:g} of {self.epochs} epochs; the"
+                " rate would never come down. Lower it: --set optim.warmup_epochs=0"
+            )
+
+
+# Inclusive bounds; None is unbounded. Keys that are None are not checked.
+_RANGES: tuple[tuple[str, float, float | None], ...] = (
+    ("epochs", 1, None),
+    ("batch_size", 1, None),
+    ("seed", 0, 2**31 - 1),
+    ("data.image_size", 8, None),
+    ("data.flip", 0, 1),
+    ("data.color_jitter", 0, 1),
+    ("data.num_workers", 0, None),
+    ("model.drop_rate", 0, 0.999),
+    ("model.drop_path_rate", 0, 0.999),
+    ("loss.lambda_reg", 0, None),
+    ("loss.beta", 0, None),
+    ("loss.label_smoothing", 0, 0.999),
+    ("optim.lr", 0, None),
+    ("optim.weight_decay", 0, None),
+    ("optim.momentum", 0, 0.9999),
+    ("optim.warmup_epochs", 0, None),
+    ("optim.warmup_lr", 0, None),
+    ("optim.min_lr", 0, None),
+    ("optim.clip_grad", 0, None),
+)
+
+# Changing these between a run and its continuation changes no number.
+_RESULT_NEUTRAL = frozenset({"data.num_workers", "data.cache"})
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe `module:function`; a module without dots is looked for among ours first."""
+    module_name, separator, function_name = name.partition(":")
+    if not (module_name and separator and function_name):
+        raise OptionError(
+            f"recipe {name!r}: expected module:function, e.g. debug:tiny; `luab-train recipes`"
+            " lists ours"
+        )
+    module = _recipe_module(module_name)
+    function = getattr(module, function_name, None)
+    if function is None or function_name not in recipe_functions(module):
+        known = ", ".join(recipe_functions(module)) or "none"
+        raise OptionError(f"recipe {name!r}: no such recipe in {module.__name__}; it has {known}")
+    recipe = function()
+    if not isinstance(recipe, Recipe):
+        raise OptionError(
+            f"recipe {name!r}: the function returned {type(recipe).__name__}, expected a"
+            " luab_train.Recipe"
+        )
+    return recipe
+
+
+def recipe_functions(module: types.ModuleType) -> dict[str, Callable[[], Recipe]]:
+    """Public functions of a module that are declared to return a Recipe, in its order."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, types.FunctionType)
+        and not name.startswith("_")
+        and value.__module__ == module.__name__
+        and value.__annotations__.get("return") in (Recipe, "Recipe", "luab_train.Recipe")
+    }
+
+
+def _recipe_module(name: str) -> types.ModuleType:
+    candidates = [name] if "." in name else [f"luab_train.recipes.{name}", name]
+    for candidate in candidates:
+        try:
+            return importlib.import_module(candidate)
+        except ModuleNotFoundError as error:
+            # A module that exists but lacks one of its own imports is the user's to see.
+            if error.name is None or not (
+                candidate == error.name or candidate.startswith(f"{error.name}.")
+            ):
+                raise
+    raise OptionError(
+        f"recipe module {name!r} not found; tried {' and '.join(candidates)}. `luab-train recipes`"
+        " lists ours"
+    )
+
+
+def flatten(recipe: Recipe) -> dict[str, Any]:
+    """Dotted key -> value of every field, e.g. {"optim.lr": 0.1}, in declaration order."""
+    return {key: value for key, (_, value) in _fields(recipe).items()}
+
+
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A copy of `recipe` with some fields changed.
+
+    Args:
+        recipe: what to start from.
+        changes: dotted key -> value. Text is converted to the field's type ("0.05", "true", "none",
+            "0.25,1"); other values must have the type already.
+    """
+    known = _fields(recipe)
+    groups: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        if key not in known:
+            raise OptionError(f"unknown key {key!r}; known keys: {', '.join(known)}")
+        hint = known[key][0]
+        group, _, name = key.rpartition(".")
+        groups.setdefault(group, {})[name] = (
+            fields.parse(key, hint, value)
+            if isinstance(value, str)
+            else fields.from_json_value(key, hint, value)
+        )
+    top = groups.pop("", {})
+    for group, values in groups.items():
+        top[group] = dataclasses.replace(getattr(recipe, group), **values)
+    return dataclasses.replace(recipe, **top)
+
+
+def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Key -> (value in a, value in b) where they differ in a field that can change a result."""
+    flat_b = flatten(b)
+    return {
+        key: (value, flat_b[key])
+        for key, value in flatten(a).items()
+        if value != flat_b[key] and key not in _RESULT_NEUTRAL
+    }
+
+
+def to_json(recipe: Recipe) -> str:
+    """Readable JSON, nested as the dataclasses are; `from_json` reads an equal recipe back."""
+    return json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
+
+
+def from_json(text: str, *, where: str = "recipe") -> Recipe:
+    """Read what `to_json` wrote. Fields that are absent (an older run) take their default; unknown
+    ones raise.
+    """
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise OptionError(f"{where}: not JSON ({error}); expected what luab-train wrote") from error
+    return typing.cast(Recipe, _build(Recipe, content, where=where, prefix=""))
+
+
+def _build(cls: type, content: Any, *, where: str, prefix: str) -> Any:
+    hints = _hints(cls)
+    if not isinstance(content, dict):
+        raise OptionError(
+            f"{where}: {prefix or 'top level'} is {type(content).__name__}, expected an object"
+        )
+    if unknown := sorted(set(content) - set(hints)):
+        raise OptionError(f"{where}: unknown keys {', '.join(prefix + k for k in unknown)}")
+    values = {
+        name: _build(hints[name], value, where=where, prefix=f"{prefix}{name}.")
+        if dataclasses.is_dataclass(hints[name])
+        else fields.from_json_value(prefix + name, hints[name], value)
+        for name, value in content.items()
+    }
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise OptionError(f"{where}: {error}") from error
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _fields(value: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (type hint, value)."""
+    found: dict[str, tuple[Any, Any]] = {}
+    hints = _hints(type(value))
+    for f in dataclasses.fields(value):
+        inner = getattr(value, f.name)
+        if dataclasses.is_dataclass(inner):
+            found |= _fields(inner, f"{prefix}{f.name}.")
+        else:
+            found[prefix + f.name] = (hints[f.name], inner)
+    return found

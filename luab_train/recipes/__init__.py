@@ -1,0 +1,3 @@
+"""Our recipes, one module a dataset; imported by name (`imagenet_ab:resnet50`), never by the
+library.
+"""

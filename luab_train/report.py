@@ -1,0 +1,255 @@
+"""`luab-train report`: arms side by side, as Markdown, JSON and a figure of the training curves.     [I/O]"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from luab_data.errors import OutputError
+from luab_train.compare import CONFIDENCE, Arm, Difference, Estimate, Report, compare
+from luab_train.recipe import TARGETS
+from luab_train.runs import LAST_EPOCH, Run, arm_names, read_run
+
+# Metric -> factor from its unit to that of the table: fractions are shown as percent, point error as percent of a side.
+_COLUMNS = {
+    "accuracy": 100.0,
+    "localisation": 100.0,
+    "localisation_off_centre": 100.0,
+    "point_error": 100.0,
+}
+_POINT_COLUMNS = ("localisation", "localisation_off_centre", "point_error")
+_UNTRAINED = "†"
+
+
+def to_json(report: Report, runs: Sequence[Run]) -> str:
+    """Every number of the report and of each run; NaN is null."""
+    content = {
+        **asdict(report),
+        "confidence": CONFIDENCE,
+        "runs": [
+            {
+                "path": str(run.path),
+                "arm": name,
+                "seed": run.recipe.seed,
+                "minutes": run.minutes,
+                "dataset_digest": run.dataset.get("digest"),
+                "results": run.results,
+            }
+            for run, name in zip(runs, arm_names(runs), strict=True)
+        ],
+    }
+    return json.dumps(null_for_nan(content), indent=2, allow_nan=False) + "\n"
+
+
+def null_for_nan(value: Any) -> Any:
+    """The same nested value with None for every number that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {key: null_for_nan(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [null_for_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_markdown(report: Report) -> str:
+    """The report as Markdown: per test set a table of the arms and one of the paired differences, then footnotes."""
+    lines = [
+        f"# {', '.join(f'`{name}`' for name in report.recipes)}: {_list(a.name for a in report.arms)}",
+        "",
+    ]
+    lines += [_how_to_read(report), ""]
+    if report.different:
+        lines += [
+            "**These runs differ in more than target and seed**, so a difference may not be the arm's doing:"
+        ]
+        lines += [f"- {key}: {' / '.join(values)}" for key, values in report.different.items()]
+        lines += [""]
+    if not report.sets:
+        lines += [
+            "No run was validated or evaluated: there is nothing to compare. See `luab-train eval --help`.",
+            "",
+        ]
+    for key in report.sets:
+        lines += [f"## {key[0].upper()}{key[1:]}", ""]
+        lines += [*_arm_table(report, key), ""]
+        lines += [*_difference_table(report, key), ""]
+    lines += _footnotes(report)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _how_to_read(report: Report) -> str:
+    epochs = _list(str(epochs) for epochs in report.epochs)
+    return (
+        f"{epochs} epochs, numbers of the last one. Mean ± half of the {CONFIDENCE:.0%} t interval over seeds; "
+        "accuracy and localisation in %, point error in % of the image's side, minutes a run."
+    )
+
+
+def _arm_table(report: Report, key: str) -> list[str]:
+    arms = [arm for arm in report.arms if key in arm.results]
+    counts = arms[0].counts[key]
+    boxed, off_centre = (_count(counts[name]) for name in ("boxed", "off_centre"))
+    head = [
+        "arm", "seeds", f"accuracy (n = {_count(counts['num_images'])})", f"localisation (n = {boxed})",
+        f"off-centre (n = {off_centre})", "point error", "minutes",
+    ]  # fmt: skip
+    rows = [
+        [
+            arm.name,
+            " ".join(map(str, arm.seeds)),
+            *(
+                _estimate(arm.results[key][metric], factor) + _mark(arm, metric)
+                for metric, factor in _COLUMNS.items()
+            ),
+            _number(arm.minutes, ".1f"),
+        ]
+        for arm in arms
+    ]
+    centre = counts["centre_localisation"]
+    if math.isfinite(centre):
+        # Off-centre images are those where the centre is in no box.
+        off = "0.0" if counts["off_centre"] else "-"
+        rows.append(["*always the centre*", "", "", f"{100 * centre:.1f}", off, "", ""])
+    return _table(head, rows)
+
+
+def _difference_table(report: Report, key: str) -> list[str]:
+    differences = [d for d in report.differences if key in d.results]
+    if not differences:
+        return []
+    untrained = {arm.name for arm in report.arms if arm.target == "none"}
+    rows = [
+        [
+            f"{difference.arm} - {difference.versus}",
+            " ".join(map(str, difference.seeds)),
+            *(
+                "-"
+                if metric in _POINT_COLUMNS and untrained & {difference.arm, difference.versus}
+                else paired(difference.results[key][metric], factor)
+                for metric, factor in _COLUMNS.items()
+            ),
+        ]
+        for difference in differences
+    ]
+    head = ["paired difference", "seeds", "accuracy", "localisation", "off-centre", "point error"]
+    return _table(head, rows)
+
+
+def _footnotes(report: Report) -> list[str]:
+    notes = []
+    if any(arm.target == "none" for arm in report.arms) and report.sets:
+        notes.append(
+            f"{_UNTRAINED} Trained without points: the head kept its initial weights, so this says nothing."
+        )
+    if any(len(arm.seeds) == 1 for arm in report.arms):
+        notes.append("One seed has no interval: run more seeds before believing a difference.")
+    if report.reference not in {arm.target for arm in report.arms} and len(report.arms) > 1:
+        notes.append(f"No run has target {report.reference}, so nothing is compared with it.")
+    for difference in report.differences:
+        if not difference.seeds:
+            notes.append(
+                f"{difference.arm} and {difference.versus} have no seed in common: not compared."
+            )
+    return [line for note in notes for line in (note, "")]
+
+
+def paired(estimate: Estimate, factor: float = 1.0) -> str:
+    """A difference with its interval, `+1.2 [-0.3, +2.7]`."""
+    if not estimate.n:
+        return "-"
+    mean, low, high = (factor * value for value in (estimate.mean, estimate.low, estimate.high))
+    if estimate.n == 1:
+        return f"{mean:+.1f} (one seed)"
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _estimate(estimate: Estimate, factor: float) -> str:
+    if not estimate.n:
+        return "-"
+    if estimate.n == 1:
+        return f"{factor * estimate.mean:.1f} (one seed)"
+    return f"{factor * estimate.mean:.1f} ± {factor * estimate.half_width:.1f}"
+
+
+def _mark(arm: Arm, metric: str) -> str:
+    return f" {_UNTRAINED}" if arm.target == "none" and metric in _POINT_COLUMNS else ""
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "-"
+
+
+def _count(value: float) -> str:
+    return f"{int(value):,}" if math.isfinite(value) else "-"
+
+
+def _list(names: Any) -> str:
+    return ", ".join(names)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table whose columns also line up in a terminal."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.ljust(w) if i < 2 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(cells, widths))
+        )
+        return "| " + " | ".join([first, *others]) + " |"
+
+    rule = [("-" * w if i < 2 else "-" * (w - 1) + ":") for i, w in enumerate(widths)]
+    return [line(head), line(rule), *(line(row) for row in rows)]
+
+
+def write_report(report: Report, runs: Sequence[Run], out: Path) -> list[Path]:
+    """Write report.md, report.json and, where a run was validated, curves.png; the paths written."""
+    from luab_train.figures import curves_png
+
+    contents: dict[str, Callable[[], bytes]] = {
+        "report.md": lambda: to_markdown(report).encode(),
+        "report.json": lambda: to_json(report, runs).encode(),
+    }
+    if any(LAST_EPOCH in run.results for run in runs):
+        contents["curves.png"] = lambda: curves_png(runs)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            partial = out / f".{name}.partial"
+            partial.write_bytes(content())
+            partial.replace(out / name)
+    except OSError as error:
+        raise OutputError(
+            f"{out}: cannot be written ({error.strerror}); choose another --out"
+        ) from error
+    return [out / name for name in contents]
+
+
+@click.command("report")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default="report", show_default=True,
+    help="Folder for report.md, report.json and curves.png.",
+)  # fmt: skip
+@click.option(
+    "--reference", type=click.Choice(TARGETS), default="none", show_default=True,
+    help="Arm that the others are compared with.",
+)  # fmt: skip
+@click.option(
+    "--allow-different", is_flag=True,
+    help="Compare runs that differ in more than target and seed; the report says in what.",
+)  # fmt: skip
+def report_command(
+    runs: tuple[Path, ...], out: Path, reference: str, allow_different: bool
+) -> None:
+    """Compare finished RUNs: arms side by side, differences paired by seed, training curves."""
+    read = [read_run(path) for path in runs]
+    report = compare(read, reference=reference, allow_different=allow_different)
+    written = write_report(report, read, out)
+    click.echo(to_markdown(report))
+    click.echo(f"written: {', '.join(map(str, written))}")

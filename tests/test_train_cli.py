@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+from train_world import make_world, metrics_lines
+
+from luab_train.checkpoint import read_recipe
+from luab_train.cli import main
+
+OPTIONS = {
+    "run": ["--batch-size", "--data", "--epochs", "--help", "--images", "--lr", "--out", "--resume",
+            "--seed", "--set", "--target", "--val", "--val-boxes"],
+    "eval": ["--boxes", "--data", "--help", "--images", "--name"],
+    "recipes": ["--help"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+def arguments(world, out) -> list[str]:
+    return [
+        "run", "debug:tiny", "--data", str(world.data), "--images", str(world.images),
+        "--val", str(world.val), "--out", str(out), "--epochs", "1", "--batch-size", "8",
+        "--lr", "0.001", "--seed", "4", "--target", "random", "--set", "optim.warmup_epochs=0",
+        "--set", "data.image_size=32", "--set", "optim.precision=no",
+    ]  # fmt: skip
+
+
+def test_run_then_eval(world, tmp_path):
+    out = tmp_path / "run"
+    result = CliRunner().invoke(main, arguments(world, out))
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == f"{out}: debug:tiny, target random, seed 4, 1 epochs"
+    table = dict(zip(lines[1].split(), lines[2].split(), strict=True))
+    assert table["images"] == "10" and 0 <= float(table["accuracy"]) <= 1
+    recipe = read_recipe(out)
+    assert (recipe.epochs, recipe.batch_size, recipe.optim.lr) == (1, 8, 0.001)
+    assert (recipe.seed, recipe.target, recipe.data.image_size) == (4, "random", 32)
+
+    result = CliRunner().invoke(
+        main, ["eval", str(out), "--images", str(world.val), "--name", "v2"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "localisation_off_centre" in result.output
+    assert metrics_lines(out)[-1]["name"] == "v2"
+
+    result = CliRunner().invoke(main, arguments(world, out))
+    assert result.exit_code == 1
+    assert "Error: " in result.output and "already complete" in result.output
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--set", "optim.lrr=5"], "unknown key 'optim.lrr'"),
+        (["--set", "optim.momentum"], "--set optim.momentum: expected KEY=VALUE"),
+        (["--set", "optim.lr=5"], "--set optim.lr=5: optim.lr is given twice"),
+        (["--set", "data.flip=1", "--set", "data.flip=0"], "data.flip is given twice"),
+        (["--seed", "-3"], "seed is -3"),
+    ],
+)
+def test_settings_that_make_no_sense_end_in_one_clear_line(world, tmp_path, extra, message):
+    result = CliRunner().invoke(main, [*arguments(world, tmp_path / "run"), *extra])
+    assert result.exit_code == 1
+    assert message in result.output and "Traceback" not in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_recipe_lists_where_to_look(world, tmp_path):
+    args = arguments(world, tmp_path / "run")
+    args[1] = "debug:huge"
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 1 and "it has tiny" in result.output
+
+
+def test_recipes_are_listed_and_shown():
+    listed = CliRunner().invoke(main, ["recipes"])
+    assert listed.exit_code == 0
+    for name in ("debug:tiny", "imagenet_ab:resnet50", "imagenet_ab:resnet50_click"):
+        assert any(line.split()[0] == name for line in listed.output.splitlines())
+    shown = CliRunner().invoke(main, ["recipes", "debug:tiny"])
+    assert '"image_size": 64' in shown.output
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_the_options_are_frozen_and_each_has_help(name):
+    command = main.get_command(click.Context(main), name)
+    options = [p for p in command.params if isinstance(p, click.Option)]
+    assert all(option.help for option in options)
+    names = sorted([*(option.opts[0] for option in options), "--help"])
+    assert names == OPTIONS[name]
+    assert command.help
+
+
+def test_help_of_run_fits_one_screen():
+    result = CliRunner().invoke(main, ["run", "--help"], terminal_width=80)
+    assert len(result.output.splitlines()) <= 40
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import luab_train.cli",
+        "import luab_train; luab_train.find_recipe('debug:tiny')",
+        "from luab_train.cli import main; main(['run', '--help'], standalone_mode=False)",
+        "from luab_train.cli import main; main(['recipes'], standalone_mode=False)",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(code):
+    heavy = "{'torch', 'timm', 'datasets', 'pandas', 'matplotlib'}"
+    script = f"import sys\n{code}\nassert not {heavy} & set(sys.modules), set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_public_names_are_few_and_all_there():
+    import luab_train
+
+    assert len(luab_train.__all__) <= 15
+    assert luab_train.__all__ == sorted(luab_train.__all__)
+    for name in luab_train.__all__:
+        assert getattr(luab_train, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        luab_train.nothing  # noqa: B018

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from train_world import SIZE, make_world
+
+from luab_data.errors import OptionError
+from luab_train import data as data_module
+from luab_train.annotations import read_annotations
+from luab_train.data import EpochOrder, Samples, collate, make_loader
+from luab_train.images import Split, match_images, scan_images
+from luab_train.recipe import Data
+from luab_train.transforms import EvalCrop, TrainCrop
+
+OPTIONS = Data(image_size=SIZE, eval_resize=SIZE, crop_scale=(0.2, 1.0), color_jitter=0.3)
+
+
+@pytest.fixture(scope="module")
+def split_and_click(tmp_path_factory):
+    world = make_world(tmp_path_factory.mktemp("world"))
+    table, tree = read_annotations(world.data), scan_images(world.images)
+    matched = match_images(table, tree, missing="raise", where=world.data)
+    table = table.take(matched.rows)
+    split = Split(
+        tree=tree,
+        tree_index=matched.tree_index,
+        image_id=table.image_id,
+        label=table.label,
+        boxes=table.boxes,
+    )
+    return split, table.click
+
+
+def samples_of(split_and_click, **changes) -> Samples:
+    split, click = split_and_click
+    return Samples(split, TrainCrop(OPTIONS), target=click, seed=3, **changes)
+
+
+def test_the_square_is_found_under_its_target(split_and_click):
+    samples = samples_of(split_and_click)
+    seen = 0
+    for index in range(len(samples)):
+        pixels, label, at, point, visible, size = samples[(1, index)]
+        assert at == index and size == (SIZE, SIZE)
+        assert (np.isnan(point).all()) == (index % 8 == 7)
+        if visible:
+            x, y = np.minimum((point * SIZE).astype(int), SIZE - 1)
+            assert pixels[y, x, label] > 120 and pixels[y, x, 1 - label] < 110
+            seen += 1
+    assert seen > 15
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_only(split_and_click):
+    first, again = samples_of(split_and_click), samples_of(split_and_click, cache="memory")
+    again[(5, 1)]
+    for index in (0, 9):
+        np.testing.assert_array_equal(first[(1, index)][0], again[(1, index)][0])
+    assert not np.array_equal(first[(1, 0)][0], first[(2, 0)][0])
+    other_seed = Samples(split_and_click[0], TrainCrop(OPTIONS), seed=4)
+    assert not np.array_equal(first[(1, 0)][0], other_seed[(1, 0)][0])
+
+
+def test_arms_see_the_same_pixels(split_and_click):
+    split, click = split_and_click
+    without = Samples(split, TrainCrop(OPTIONS), target=None, seed=3)
+    np.testing.assert_array_equal(
+        without[(1, 4)][0], Samples(split, TrainCrop(OPTIONS), target=click, seed=3)[(1, 4)][0]
+    )
+    assert not without[(1, 4)][4]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_workers_change_nothing(split_and_click, num_workers):
+    def epochs(workers: int) -> list[list[torch.Tensor]]:
+        loader, order = make_loader(
+            samples_of(split_and_click),
+            batch_size=10,
+            seed=3,
+            train=True,
+            num_workers=workers,
+            pin_memory=False,
+        )
+        seen = []
+        for epoch in (1, 2):
+            order.set_epoch(epoch)
+            seen += [list(batch) for batch in loader]
+        return seen
+
+    for ours, plain in zip(epochs(num_workers), epochs(0), strict=True):
+        for a, b in zip(ours, plain, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def test_training_drops_the_last_batch_and_evaluation_does_not(split_and_click):
+    def sizes(train: bool) -> list[int]:
+        loader, _ = make_loader(
+            samples_of(split_and_click),
+            batch_size=10,
+            seed=0,
+            train=train,
+            num_workers=0,
+            pin_memory=False,
+        )
+        return [len(batch.label_B) for batch in loader]
+
+    assert sizes(True) == [10, 10, 10]
+    assert sizes(False) == [10, 10, 10, 2]
+
+
+def test_every_epoch_is_another_permutation_and_a_rerun_the_same():
+    order = EpochOrder(50, seed=1, shuffle=True)
+    seen = []
+    for epoch in (1, 2, 3):
+        order.set_epoch(epoch)
+        keys = list(order)
+        assert [e for e, _ in keys] == [epoch] * 50
+        assert sorted(i for _, i in keys) == list(range(50))
+        seen.append(tuple(keys))
+    assert len({tuple(i for _, i in keys) for keys in seen}) == 3
+    order.set_epoch(2)
+    assert tuple(order) == seen[1]
+    other = EpochOrder(50, seed=2, shuffle=True)
+    other.set_epoch(2)
+    assert tuple(other) != seen[1]
+    assert [i for _, i in EpochOrder(5, seed=1, shuffle=False)] == [0, 1, 2, 3, 4]
+
+
+def test_a_batch_has_the_shapes_and_types_it_promises(split_and_click):
+    samples = samples_of(split_and_click)
+    batch = collate([samples[(1, i)] for i in range(8)])
+    assert batch.image_BCHW.shape == (8, 3, SIZE, SIZE)
+    kinds = [t.dtype for t in batch]
+    assert kinds == [torch.uint8, torch.int64, torch.int64, torch.float32, torch.bool, torch.int64]
+    assert torch.isnan(batch.point_B2[7]).all() and not batch.visible_B[7]
+
+
+def test_evaluation_crops_are_the_same_every_epoch(split_and_click):
+    samples = Samples(split_and_click[0], EvalCrop(OPTIONS))
+    np.testing.assert_array_equal(samples[(0, 3)][0], samples[(7, 3)][0])
+    np.testing.assert_array_equal(samples[(0, 3)][0], np.asarray(split_and_click[0].load(3)))
+
+
+def test_the_cache_refuses_what_would_fill_the_memory(split_and_click, monkeypatch):
+    monkeypatch.setattr(data_module, "_CACHE_LIMIT", 5 * SIZE * SIZE * 3)
+    with pytest.raises(OptionError, match=r"6 of 32 images already fill .* data\.cache=none"):
+        samples_of(split_and_click, cache="memory")

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from luab_data.errors import OptionError
+from luab_train.model import (
+    build_model,
+    load_state_from_file,
+    read_weights,
+    split_state_dict,
+    state_dict_for_file,
+)
+from luab_train.recipe import Data, Model
+
+DATA = Data(image_size=64, eval_resize=64)
+IMAGES = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+
+
+def build(name: str = "test_resnet", num_classes: int = 5, seed: int = 0, **changes):
+    torch.manual_seed(seed)
+    return build_model(Model(name=name, **changes), DATA, num_classes=num_classes).eval()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_resnet",
+        "test_vit",
+        "test_convnext",
+        "test_efficientnet",
+        "test_byobnet",
+        "mobilenetv3_small_050",
+    ],
+)
+def test_logits_are_those_of_the_plain_timm_model_and_points_lie_in_the_crop(name):
+    model = build(name)
+    weights, head = split_state_dict(state_dict_for_file(model))
+    size = {"img_size": 64} if name == "test_vit" else {}
+    plain = timm.create_model(name, num_classes=5, **size).eval()
+    plain.load_state_dict(weights, strict=True)
+    assert set(head) == {"point_head.weight", "point_head.bias"}
+    mean, std = torch.tensor(DATA.mean).view(3, 1, 1), torch.tensor(DATA.std).view(3, 1, 1)
+    with torch.inference_mode():
+        logits, point = model(IMAGES)
+        expected = plain((IMAGES / 255 - mean) / std)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    assert point.shape == (3, 2) and (0 < point).all() and (point < 1).all()
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "linear"])
+def test_the_head_starts_at_the_centre(output):
+    with torch.inference_mode():
+        point = build(point_output=output)(IMAGES).point_B2
+    assert (point - 0.5).abs().max() < 0.2
+    assert not torch.equal(point[0], point[1])
+
+
+def test_a_linear_head_is_not_bounded():
+    model = build(point_output="linear")
+    torch.nn.init.constant_(model.point_head.bias, 3.0)
+    with torch.inference_mode():
+        assert (model(IMAGES).point_B2 > 1).all()
+
+
+def test_the_same_seed_draws_the_same_weights():
+    same, again, other = build(seed=1), build(seed=1), build(seed=2)
+    for name, value in same.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert not torch.equal(same.point_head.weight, other.point_head.weight)
+
+
+def test_points_and_labels_both_train_the_backbone():
+    for term in ("logits_BC", "point_B2"):
+        model = build().train()
+        getattr(model(IMAGES), term).pow(2).sum().backward()
+        stem = next(model.backbone.parameters())
+        assert stem.grad is not None and stem.grad.abs().sum() > 0
+
+
+def test_a_saved_model_comes_back_bit_for_bit(tmp_path):
+    model, other = build(seed=1), build(seed=2)
+    save_file(state_dict_for_file(model), tmp_path / "model.safetensors")
+    load_state_from_file(other, load_file(tmp_path / "model.safetensors"))
+    with torch.inference_mode():
+        for a, b in zip(model(IMAGES), other(IMAGES), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda w: w, lambda w: {"state_dict": w}, lambda w: {"model": w, "epoch": 3}]
+)
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_training_starts_from_a_checkpoint_with_another_classifier(tmp_path, wrap, suffix):
+    file = tmp_path / f"start.{suffix}"
+    start = timm.create_model("test_resnet", num_classes=7)
+    weights = start.state_dict()
+    if suffix == "safetensors":
+        save_file(weights, file)
+    else:
+        torch.save(wrap({f"module.{k}": v for k, v in weights.items()}), file)
+    model = build(checkpoint=str(file))
+    stem = "conv1.0.weight"
+    assert torch.equal(model.backbone.state_dict()[stem], weights[stem])
+    assert model(IMAGES).logits_BC.shape == (3, 5)
+
+
+def test_one_of_our_models_is_a_start_too_and_its_head_stays_behind(tmp_path):
+    first = build(seed=1)
+    save_file(state_dict_for_file(first), tmp_path / "model.safetensors")
+    second = build(seed=2, checkpoint=str(tmp_path / "model.safetensors"))
+    assert torch.equal(first.backbone.fc.weight, second.backbone.fc.weight)
+    assert not torch.equal(first.point_head.weight, second.point_head.weight)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "vit.safetensors")
+    with pytest.raises(OptionError, match=r"not weights of this model: \d+ missing"):
+        build(checkpoint=str(tmp_path / "vit.safetensors"))
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_files_that_hold_no_weights_are_refused(tmp_path, suffix, content):
+    file = tmp_path / f"x.{suffix}"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(OptionError, match="cannot be read as weights"):
+        read_weights(file)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    torch.save([1, 2], tmp_path / "x.pth")
+    with pytest.raises(OptionError, match="holds no state dict"):
+        read_weights(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet5", "timm has no such model; did you mean .*resnet50"),
+        ("tf_nothing_at_all", "no such model"),
+    ],
+)
+def test_an_unknown_model_is_answered_with_close_ones(name, message):
+    with pytest.raises(OptionError, match=message):
+        build(name)
+
+
+def test_a_classifier_that_is_not_one_linear_layer_has_no_place_for_the_head():
+    with pytest.raises(OptionError, match="expected one linear layer"):
+        build("levit_128s", num_classes=5)
+
+
+def test_an_option_that_the_model_does_not_have():
+    with pytest.raises(OptionError, match=r"timm could not make it with .*drop_path_rate"):
+        build("vgg11", drop_path_rate=0.1)
+
+
+def test_pretrained_weights_that_cannot_be_fetched(monkeypatch):
+    def offline(*args: object, **options: object) -> None:
+        raise OSError("cannot reach the hub")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(OptionError, match=r"pretrained=True: cannot reach the hub"):
+        build("test_resnet", pretrained=True)
