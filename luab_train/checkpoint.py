@@ -37,36 +37,50 @@ from luab_train.recipe import Recipe, differences, from_json, to_json
 _EPOCH = re.compile(r"epoch-(\d+)")
 
 
+def check_run(run: Path, recipe: Recipe) -> bool:
+    """Whether `run` is an unfinished run of `recipe`; False if it is yet to be made.
+
+    Raises: OptionError if it is a complete run, or an unfinished one of another recipe;
+        OutputError if it is something else.
+    """
+    if not (run / "recipe.json").exists():
+        try:
+            if run.exists() and any(run.iterdir()):
+                raise OutputError(
+                    f"{run}: not empty and no run of ours; choose a new folder for --out"
+                )
+        except (NotADirectoryError, PermissionError) as error:
+            raise OutputError(f"{run}: cannot be a run's folder ({error.strerror})") from error
+        return False
+    changed = differences(read_recipe(run), recipe)
+    listed = ", ".join(f"{k}: {old} there, {new} asked" for k, (old, new) in changed.items())
+    if (run / "model.safetensors").exists():
+        raise OptionError(
+            f"{run}: already complete{f', with another recipe ({listed})' if changed else ''};"
+            " choose another --out, or delete the folder to train again"
+        )
+    if changed:
+        raise OptionError(
+            f"{run}: an unfinished run of another recipe ({listed}); choose another --out"
+        )
+    return True
+
+
 def open_run(run: Path, recipe: Recipe, *, resume: bool) -> int:
     """Make `run` ready for `recipe`; the number of epochs already finished, 0 for a new run.
 
-    Raises: OptionError if it holds a complete run, or an incomplete one of another recipe;
-        OutputError if it holds something else or cannot be written.
+    Raises: as `check_run`, and OutputError if the folder cannot be made.
     """
-    if (run / "recipe.json").exists():
-        changed = differences(read_recipe(run), recipe)
-        listed = ", ".join(f"{k}: {old} there, {new} asked" for k, (old, new) in changed.items())
-        if (run / "model.safetensors").exists():
-            raise OptionError(
-                f"{run}: already complete{f', with another recipe ({listed})' if changed else ''};"
-                " choose another --out, or delete the folder to train again"
-            )
-        if changed:
-            raise OptionError(
-                f"{run}: an unfinished run of another recipe ({listed}); choose another --out"
-            )
+    if check_run(run, recipe):
         if not resume:
             _forget(run)
-            return 0
         epoch = last_epoch(run)
         _keep_metrics(run, epoch)
         return epoch
     try:
-        if run.exists() and any(run.iterdir()):
-            raise OutputError(f"{run}: not empty and no run of ours; choose a new folder for --out")
         run.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise OutputError(f"{run}: cannot be a run's folder ({error.strerror})") from error
+    except OSError as error:
+        raise OutputError(f"{run}: cannot be made ({error.strerror})") from error
     write_atomically(run / "recipe.json", to_json(recipe).encode())
     return 0
 

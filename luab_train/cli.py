@@ -18,7 +18,7 @@ import click
 from luab_data.console import LuabGroup
 from luab_data.errors import OptionError
 from luab_train import recipes
-from luab_train.recipe import TARGETS, find_recipe, override, recipe_functions, to_json
+from luab_train.recipe import TARGETS, Recipe, find_recipe, override, recipe_functions, to_json
 
 # Commands of other modules: attached when asked for, so that `--help` stays quick.
 _ELSEWHERE = {
@@ -104,9 +104,7 @@ def run(
         "seed": seed,
     }
     changes = _changes(settings, {key: value for key, value in named.items() if value is not None})
-    # As `python -m` does, so that a recipe beside the user is found by the console script too.
-    sys.path.insert(0, os.getcwd())
-    resolved = override(find_recipe(recipe), changes)
+    resolved = override(_find(recipe), changes)
 
     from luab_train.train import train
 
@@ -151,13 +149,21 @@ def evaluate_command(
 def recipes_command(name: str | None) -> None:
     """List our recipes, or show all keys of one."""
     if name is not None:
-        click.echo(to_json(find_recipe(name)), nl=False)
+        click.echo(to_json(_find(name)), nl=False)
         return
     for module_info in pkgutil.iter_modules(recipes.__path__):
         module = importlib.import_module(f"{recipes.__name__}.{module_info.name}")
         for function_name, function in recipe_functions(module).items():
-            summary = (function.__doc__ or "").strip().splitlines()[:1]
-            click.echo(f"{module_info.name}:{function_name:<20} {''.join(summary)}")
+            full_name = f"{module_info.name}:{function_name}"
+            summary = (function.__doc__ or "").strip().split("\n")[0]
+            click.echo(f"{full_name:<28} {summary}")
+
+
+def _find(name: str) -> Recipe:
+    """A recipe by name; as with `python -m`, modules of the current folder are found too."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return find_recipe(name)
 
 
 def _changes(settings: tuple[str, ...], named: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Finished runs side by side: arms as mean and interval over seeds, differences paired by seed.
 
-An arm is a target (`none`, `random`, `click`, ...). Runs of one arm differ in their seed alone, and the same seed
-means the same initial weights, order and augmentation in every arm; so the difference of two arms is taken seed by
-seed, and its interval is that of the differences. Numbers are those of the last epoch, never of the best.
+An arm is a target (`none`, `random`, `click`, ...). Runs of one arm differ in their seed alone, and
+the same seed means the same initial weights, order and augmentation in every arm; so the difference
+of two arms is taken seed by seed, and its interval is that of the differences. Numbers are those of
+the last epoch, never of the best.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Estimate:
 
     Args:
         mean: NaN without any value.
-        low, high: bounds of the interval; NaN with fewer than two values, when nothing is known of the spread.
+        low, high: bounds of the interval; NaN with fewer than two values: the spread is unknown.
         n: number of values.
     """
 
@@ -49,11 +50,13 @@ class Arm:
 
     Args:
         name: see `luab_train.runs.arm_names`.
-        target: where its points come from; with `none` the head is untrained and its localisation means nothing.
+        target: where its points come from; with `none` the head is untrained and its localisation
+            means nothing.
         seeds: in ascending order.
         minutes: mean over runs.
         results: test set -> metric -> estimate over seeds.
-        counts: test set -> num_images, boxed, off_centre, centre_localisation: the same for every run.
+        counts: test set -> num_images, boxed, off_centre, centre_localisation: of the first run,
+            and the same for all unless the report's `different` says otherwise.
     """
 
     name: str
@@ -92,7 +95,8 @@ class Report:
         reference: target that the other arms were compared with; maybe no run has it.
         arms: in the order of `TARGETS`.
         differences: every arm minus the reference, then click minus random.
-        different: what the runs differ in beyond target and seed -> the values; empty when comparable.
+        different: what the runs differ in beyond target and seed -> the values; empty when they
+            are comparable.
     """
 
     recipes: tuple[str, ...]
@@ -133,8 +137,9 @@ def compare(
 
     Args:
         runs: finished; at most one per arm and seed.
-        reference: target that every other arm is compared with; no such comparison when no run has it.
-        allow_different: compare runs that differ in more than target and seed; the report then says in what.
+        reference: target that every other arm is compared with; if no run has it, with none.
+        allow_different: compare runs that differ in more than target and seed; the report then
+            says in what.
     Raises: OptionError, see `check_comparable`.
     """
     different = check_comparable(runs, allow_different=allow_different)
@@ -160,7 +165,7 @@ def _arm_order(named: tuple[Run, str]) -> tuple[int, str, int]:
 
 
 def _pairs(by_arm: Mapping[str, Sequence[Run]], reference: str) -> list[tuple[str, str]]:
-    """(arm, versus): every arm against those of the reference target, and the clicks against the random points."""
+    """(arm, versus): every arm against those of the reference target, then click against random."""
     target = {name: runs[0].recipe.target for name, runs in by_arm.items()}
     pairs = [(a, b) for b in by_arm for a in by_arm if a != b and target[b] == reference]
     pairs += [

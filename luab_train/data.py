@@ -111,17 +111,17 @@ def collate(samples: list[tuple[Any, ...]]) -> Batch:
 
 
 class EpochOrder(Sampler[tuple[int, int]]):
-    """(epoch, index) of every image, in an order that follows from (seed, epoch) alone."""
+    """(epoch, index) of every image, in an order that follows from (seed, epoch) alone.
+
+    Set `epoch` before each pass. It is no `set_epoch` method: accelerate calls one of that name at
+    every pass with a counter of its own, which starts at 0 again in a resumed run.
+    """
 
     def __init__(self, length: int, *, seed: int, shuffle: bool) -> None:
         self.length = length
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is; 0 for evaluation."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.length
@@ -152,6 +152,8 @@ def make_loader(
         persistent_workers=num_workers > 0,
         pin_memory=pin_memory,
         worker_init_fn=_one_thread if num_workers else None,
+        # Else each pass would draw its workers' seed from the generator that dropout draws from.
+        generator=torch.Generator().manual_seed(seed),
     )
     return loader, order
 

@@ -16,8 +16,10 @@ from luab_data.errors import OptionError
 def parse(key: str, hint: Any, text: str) -> Any:
     """Text of the command line -> value of type `hint`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal or hint is str:
+    if hint is str:
         return text
+    if origin is Literal:
+        return next((choice for choice in args if str(choice) == text), text)
     if origin in (types.UnionType, typing.Union):
         if text.lower() in ("none", "null", ""):
             return None

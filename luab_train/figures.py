@@ -1,4 +1,4 @@
-"""Training curves of the arms, like Figure 8 of the paper. Functions draw on an Axes and return it.
+"""Training curves of the arms, like Figure 8 of the paper. Functions draw on an Axes, return it.
 
 Colours are Okabe and Ito's, told apart by colour-blind readers; line styles tell them apart in
 grey. Nothing here touches pyplot, so importing or drawing changes no global state.
@@ -28,9 +28,14 @@ ARM_COLOURS = {
 }
 _LINE_STYLES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _CENTRE = "image centre"
-_BASELINE = {"color": "#7F7F7F", "linewidth": 1.0, "linestyle": (0, (3, 3)), "zorder": 1}
+_BASELINE: dict[str, Any] = {
+    "color": "#7F7F7F",
+    "linewidth": 1.0,
+    "linestyle": (0, (3, 3)),
+    "zorder": 1,
+}
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -61,8 +66,8 @@ PANELS = (
 def curves_figure(runs: Sequence[Run]) -> Figure:
     """Accuracy and localisation on the validation images against the epoch, one line an arm.
 
-    A line is the mean over seeds, the band around it spans the lowest and the highest seed. Runs that
-    were not validated are left out, and so is a panel for which no run has a number.
+    A line is the mean over seeds, the band around it spans the lowest and the highest seed. Runs
+    that were not validated are left out, and so is a panel for which no run has a number.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -93,7 +98,7 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
 
 
 def draw_curves(ax: Axes, runs: Sequence[Run], key: str) -> Axes:
-    """One metric, a fraction, as percent against the epoch; the point arms' panel has the centre's score."""
+    """One metric, a fraction, as percent against the epoch; with the centre's for localisation."""
     names = arm_names(runs)
     drawn: dict[str, int] = {}
     for name in dict.fromkeys(names):
@@ -121,7 +126,9 @@ def draw_curves(ax: Axes, runs: Sequence[Run], key: str) -> Axes:
     return ax
 
 
-def _band(runs: Sequence[Run], key: str) -> tuple[list[float], list[float], list[float], list[float]]:
+def _band(
+    runs: Sequence[Run], key: str
+) -> tuple[list[float], list[float], list[float], list[float]]:
     """(epochs, lowest, mean, highest) in percent over runs, at epochs where any has a number."""
     values: dict[float, list[float]] = {}
     for run in runs:

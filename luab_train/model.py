@@ -113,6 +113,8 @@ def _create(model: Model, data: Data, num_classes: int) -> Any:
         options["img_size"] = data.image_size
     if model.drop_path_rate:
         options["drop_path_rate"] = model.drop_path_rate
+    if model.output_stride is not None:
+        options["output_stride"] = model.output_stride
     try:
         return timm.create_model(
             model.name,

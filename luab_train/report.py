@@ -1,4 +1,4 @@
-"""`luab-train report`: arms side by side, as Markdown, JSON and a figure of the training curves.     [I/O]"""
+"""`luab-train report`: arms side by side as Markdown, JSON and training curves.     [I/O]"""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import click
 
 from luab_data.errors import OutputError
-from luab_train.compare import CONFIDENCE, Arm, Difference, Estimate, Report, compare
+from luab_train.compare import CONFIDENCE, Arm, Estimate, Report, compare
 from luab_train.recipe import TARGETS
 from luab_train.runs import LAST_EPOCH, Run, arm_names, read_run
 
-# Metric -> factor from its unit to that of the table: fractions are shown as percent, point error as percent of a side.
+# Metric -> factor from its unit to the table's: fractions become percent.
 _COLUMNS = {
     "accuracy": 100.0,
     "localisation": 100.0,
@@ -57,21 +57,21 @@ def null_for_nan(value: Any) -> Any:
 
 
 def to_markdown(report: Report) -> str:
-    """The report as Markdown: per test set a table of the arms and one of the paired differences, then footnotes."""
+    """The report as Markdown: per test set the arms and the paired differences, then footnotes."""
     lines = [
-        f"# {', '.join(f'`{name}`' for name in report.recipes)}: {_list(a.name for a in report.arms)}",
+        f"# {_list(f'`{r}`' for r in report.recipes)}: {_list(arm.name for arm in report.arms)}",
         "",
     ]
     lines += [_how_to_read(report), ""]
     if report.different:
         lines += [
-            "**These runs differ in more than target and seed**, so a difference may not be the arm's doing:"
+            "**These runs differ in more than target and seed**, maybe not only the arm matters:"
         ]
         lines += [f"- {key}: {' / '.join(values)}" for key, values in report.different.items()]
         lines += [""]
     if not report.sets:
         lines += [
-            "No run was validated or evaluated: there is nothing to compare. See `luab-train eval --help`.",
+            "No run was validated or evaluated: nothing to compare. See `luab-train eval --help`.",
             "",
         ]
     for key in report.sets:
@@ -85,8 +85,9 @@ def to_markdown(report: Report) -> str:
 def _how_to_read(report: Report) -> str:
     epochs = _list(str(epochs) for epochs in report.epochs)
     return (
-        f"{epochs} epochs, numbers of the last one. Mean ± half of the {CONFIDENCE:.0%} t interval over seeds; "
-        "accuracy and localisation in %, point error in % of the image's side, minutes a run."
+        f"{epochs} epochs, numbers of the last one. Mean ± half of the {CONFIDENCE:.0%} t interval "
+        "over seeds; accuracy and localisation in %, point error in % of the image's side, minutes "
+        "a run."
     )
 
 
@@ -95,8 +96,8 @@ def _arm_table(report: Report, key: str) -> list[str]:
     counts = arms[0].counts[key]
     boxed, off_centre = (_count(counts[name]) for name in ("boxed", "off_centre"))
     head = [
-        "arm", "seeds", f"accuracy (n = {_count(counts['num_images'])})", f"localisation (n = {boxed})",
-        f"off-centre (n = {off_centre})", "point error", "minutes",
+        "arm", "seeds", f"accuracy (n = {_count(counts['num_images'])})",
+        f"localisation (n = {boxed})", f"off-centre (n = {off_centre})", "point error", "minutes",
     ]  # fmt: skip
     rows = [
         [
@@ -144,7 +145,8 @@ def _footnotes(report: Report) -> list[str]:
     notes = []
     if any(arm.target == "none" for arm in report.arms) and report.sets:
         notes.append(
-            f"{_UNTRAINED} Trained without points: the head kept its initial weights, so this says nothing."
+            f"{_UNTRAINED} Trained without points: the head is as it was initialised, so this says "
+            "nothing."
         )
     if any(len(arm.seeds) == 1 for arm in report.arms):
         notes.append("One seed has no interval: run more seeds before believing a difference.")
@@ -162,10 +164,15 @@ def paired(estimate: Estimate, factor: float = 1.0) -> str:
     """A difference with its interval, `+1.2 [-0.3, +2.7]`."""
     if not estimate.n:
         return "-"
-    mean, low, high = (factor * value for value in (estimate.mean, estimate.low, estimate.high))
-    if estimate.n == 1:
-        return f"{mean:+.1f} (one seed)"
-    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+    mean, low, high = (
+        signed(factor * value) for value in (estimate.mean, estimate.low, estimate.high)
+    )
+    return f"{mean} (one seed)" if estimate.n == 1 else f"{mean} [{low}, {high}]"
+
+
+def signed(value: float) -> str:
+    """One decimal and its sign; what rounds to zero is `+0.0`, never `-0.0`."""
+    return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def _estimate(estimate: Estimate, factor: float) -> str:
@@ -199,7 +206,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     def line(cells: Sequence[str]) -> str:
         first, *others = (
             cell.ljust(w) if i < 2 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(cells, widths))
+            for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
         )
         return "| " + " | ".join([first, *others]) + " |"
 
@@ -208,7 +215,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def write_report(report: Report, runs: Sequence[Run], out: Path) -> list[Path]:
-    """Write report.md, report.json and, where a run was validated, curves.png; the paths written."""
+    """Write report.md, report.json and, where runs were validated, curves.png; their paths."""
     from luab_train.figures import curves_png
 
     contents: dict[str, Callable[[], bytes]] = {

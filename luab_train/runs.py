@@ -39,8 +39,9 @@ class Run:
         recipe: what it trained.
         environment: content of environment.json; empty when the file is absent.
         epochs: one line of metrics.jsonl per epoch, in order; a missing number is NaN.
-        results: name of a test set -> metrics without the `val_` prefix, NaN where there was nothing to count.
-            `LAST_EPOCH` comes first, where the run had a validation set; accuracies are fractions.
+        results: name of a test set -> metrics without the `val_` prefix, NaN where there was
+            nothing to count; accuracies are fractions. `LAST_EPOCH` comes first, where the run had
+            a validation set.
     """
 
     path: Path
@@ -51,7 +52,7 @@ class Run:
 
     @property
     def dataset(self) -> Mapping[str, Any]:
-        """What environment.json says about the dataset it trained on; empty when it says nothing."""
+        """What environment.json says about its dataset; empty when it says nothing."""
         dataset = self.environment.get("dataset")
         return dataset if isinstance(dataset, Mapping) else {}
 
@@ -64,7 +65,7 @@ class Run:
 def read_run(path: Path) -> Run:
     """Read one run folder.
 
-    Raises: OptionError when the folder is no run, the run is unfinished or its files contradict each other.
+    Raises: OptionError when the folder is no run, or one that is unfinished or contradicts itself.
     """
     for name in ("recipe.json", "metrics.jsonl"):
         if not (path / name).is_file():
@@ -81,8 +82,8 @@ def read_run(path: Path) -> Run:
     epochs, results = _read_metrics(path / "metrics.jsonl")
     if [int(epoch["epoch"]) for epoch in epochs] != list(range(1, recipe.epochs + 1)):
         raise OptionError(
-            f"{path / 'metrics.jsonl'}: found {len(epochs)} epochs, expected 1 to {recipe.epochs} as in "
-            "recipe.json; the folder was changed by hand. Run it again into another one"
+            f"{path / 'metrics.jsonl'}: found {len(epochs)} epochs, expected 1 to {recipe.epochs} "
+            "as in recipe.json; the folder was changed by hand. Run it again into another one"
         )
     return Run(
         path=path,
@@ -98,7 +99,7 @@ def read_run(path: Path) -> Run:
 
 
 def arm_names(runs: Sequence[Run]) -> list[str]:
-    """The arm of each run: its target, preceded by the recipe's name when the runs have several recipes."""
+    """The arm of each run: its target, after the recipe's name when the runs have several."""
     several = len({run.recipe.name for run in runs}) > 1
     return [
         f"{run.recipe.name} {run.recipe.target}" if several else run.recipe.target for run in runs
@@ -110,7 +111,8 @@ def check_comparable(runs: Sequence[Run], *, allow_different: bool = False) -> d
 
     Checked: every recipe key that can change a result, the dataset, and the sizes of the test sets.
 
-    Raises: OptionError for two runs of one arm with one seed, and, unless `allow_different`, for any difference.
+    Raises: OptionError for two runs of one arm with one seed, and, unless `allow_different`, for
+        any difference.
     """
     if not runs:
         raise OptionError("no runs given; expected at least one folder that `luab-train run` wrote")
@@ -126,8 +128,8 @@ def check_comparable(runs: Sequence[Run], *, allow_different: bool = False) -> d
     if found and not allow_different:
         listed = "; ".join(f"{key}: {' / '.join(values)}" for key, values in found.items())
         raise OptionError(
-            f"these runs differ in more than target and seed: {listed}. Their differences would not be the "
-            "arm's doing; compare runs of one recipe and one dataset, or say --allow-different"
+            f"these runs differ in more than target and seed: {listed}. Their differences would "
+            "not be the arm's doing; compare runs of one recipe and dataset, or --allow-different"
         )
     return found
 
@@ -153,7 +155,7 @@ def _different(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 
 def _read_metrics(path: Path) -> tuple[list[Metrics], dict[str, Metrics]]:
-    """Epochs in order, and results by name; of lines that say the same thing twice the later one counts."""
+    """Epochs in order, and results by name; of two lines for the same thing the later counts."""
     epochs: dict[int, Metrics] = {}
     results: dict[str, Metrics] = {}
     for number, text in enumerate(_read_text(path).splitlines(), start=1):
@@ -166,7 +168,8 @@ def _read_metrics(path: Path) -> tuple[list[Metrics], dict[str, Metrics]]:
             results[line["name"]] = _numbers(line)
         else:
             raise OptionError(
-                f"{where}: found event {event!r}, expected an epoch with its number or an evaluation with its name"
+                f"{where}: found event {event!r}, expected an epoch with its number or an "
+                "evaluation with its name"
             )
     ordered = [epochs[epoch] for epoch in sorted(epochs)]
     last = ordered[-1] if ordered else {}

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -20,18 +19,18 @@ from torch.utils.data import DataLoader
 from luab_data.console import progress
 from luab_data.errors import LuabError, OptionError
 from luab_train import checkpoint
-from luab_train.annotations import Annotations, read_annotations
+from luab_train.annotations import Annotations
 from luab_train.data import Batch, EpochOrder, Samples, make_loader
 from luab_train.device import describe, make_accelerator
 from luab_train.evaluate import evaluation_split, predict
-from luab_train.images import Split, match_images, scan_images
+from luab_train.images import Split, training_split
 from luab_train.losses import global_mean, label_loss, point_loss_sum
 from luab_train.metrics import score
 from luab_train.model import build_model
 from luab_train.optim import make_optimizer, make_schedule
 from luab_train.recipe import Recipe
 from luab_train.targets import make_target
-from luab_train.transforms import EvalCrop, TrainCrop
+from luab_train.transforms import EvalCrop, TrainCrop, epoch_seed
 
 # Steps between two looks at the loss: each look waits for the GPU.
 _LOOK_EVERY = 20
@@ -75,15 +74,11 @@ def train(
     """
     if val is None and val_boxes is not None:
         raise OptionError("--val-boxes without --val; expected the images that the boxes belong to")
-    annotations, split, facts = _training_data(recipe, data, images)
+    checkpoint.check_run(out, recipe)  # before anything slow
+    annotations, split, facts = training_split(data, images, missing=recipe.data.missing_images)
     val_split = None if val is None else evaluation_split(val, annotations.classes, boxes=val_boxes)
     accelerator = make_accelerator(recipe.optim.precision)
     per_process = _batch_per_process(recipe, len(split), accelerator.num_processes)
-    done = _open(accelerator, out, recipe, resume=resume)
-    environment = _environment(accelerator, annotations, facts, val, val_split)
-    if accelerator.is_main_process:
-        checkpoint.record_environment(out, environment, done=done)
-
     target = make_target(
         recipe.target,
         seed=recipe.seed,
@@ -102,11 +97,9 @@ def train(
         shown=shown,
     )
     loader, order = _loader(accelerator, recipe, samples, per_process, train=True)
-    # Device-specific, so that dropout differs between processes; the weights come from rank 0 (DDP
-    # broadcasts).
+    # Alike in every process and every arm.
     set_seed(recipe.seed)
     model = build_model(recipe.model, recipe.data, num_classes=len(annotations.classes))
-    set_seed(recipe.seed, device_specific=True)
     optimizer = make_optimizer(model, recipe.optim)
     schedule = make_schedule(
         optimizer, recipe.optim, epochs=recipe.epochs, updates=len(samples) // recipe.batch_size
@@ -118,13 +111,17 @@ def train(
         val_samples = Samples(val_split, crop, cache=recipe.data.cache, shown=shown)
         val_loader, _ = _loader(accelerator, recipe, val_samples, per_process, train=False)
         validation = _Validation(val_split, accelerator.prepare(val_loader), crop)
+    environment = _environment(accelerator, annotations, facts, val, val_split)
+    # Only now, when all that can be refused was: a folder is left behind by real runs alone.
+    done = _open(accelerator, out, recipe, environment, resume=resume)
     if done:
         checkpoint.load_checkpoint(accelerator, out, done)
 
     line: dict[str, Any] = {}
     for epoch in range(done + 1, recipe.epochs + 1):
         started = time.perf_counter()
-        order.set_epoch(epoch)
+        order.epoch = epoch
+        set_seed(epoch_seed(recipe.seed, epoch, accelerator.process_index))
         line = {"event": "epoch", "epoch": epoch}
         line |= train_epoch(
             accelerator,
@@ -223,7 +220,7 @@ class _Tally:
     def look(self) -> None:
         if not self.waiting:
             return
-        rows = torch.stack(self.waiting).double().cpu()
+        rows = torch.stack(self.waiting).cpu().double()
         bad = (~rows.isfinite()).any(dim=1).nonzero()
         if len(bad):
             step = self.steps + int(bad[0]) + 1
@@ -275,33 +272,6 @@ def validate(
     return {f"val_{key}": value for key, value in result.items()}
 
 
-def _training_data(
-    recipe: Recipe, data: Path, images: Path
-) -> tuple[Annotations, Split, dict[str, Any]]:
-    annotations = read_annotations(data)
-    tree = scan_images(images)
-    matched = match_images(annotations, tree, missing=recipe.data.missing_images, where=data)
-    facts = {
-        "name": data.resolve().name,
-        "digest": annotations.digest,
-        "version": annotations.version,
-        "num_rows": len(annotations.label),
-        "num_train": len(matched.rows),
-        "num_rows_without_image": matched.num_missing,
-        "num_images_without_row": matched.num_unused,
-    }
-    annotations = annotations.take(matched.rows)
-    facts["num_clicks"] = int(np.isfinite(annotations.click).all(axis=1).sum())
-    split = Split(
-        tree=tree,
-        tree_index=matched.tree_index,
-        image_id=annotations.image_id,
-        label=annotations.label,
-        boxes=annotations.boxes,
-    )
-    return annotations, split, facts
-
-
 def _batch_per_process(recipe: Recipe, num_images: int, num_processes: int) -> int:
     if recipe.batch_size % num_processes:
         raise OptionError(
@@ -315,11 +285,19 @@ def _batch_per_process(recipe: Recipe, num_images: int, num_processes: int) -> i
     return recipe.batch_size // num_processes
 
 
-def _open(accelerator: Accelerator, out: Path, recipe: Recipe, *, resume: bool) -> int:
-    """Rank 0 opens the folder, the others look at it when it is ready."""
+def _open(
+    accelerator: Accelerator,
+    out: Path,
+    recipe: Recipe,
+    environment: dict[str, Any],
+    *,
+    resume: bool,
+) -> int:
+    """Epochs already done. Rank 0 opens the folder, the others look at it when it is ready."""
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            checkpoint.open_run(out, recipe, resume=resume)
+            done = checkpoint.open_run(out, recipe, resume=resume)
+            checkpoint.record_environment(out, environment, done=done)
     return checkpoint.last_epoch(out)
 
 

@@ -192,6 +192,14 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
     )
 
 
+def epoch_seed(seed: int, epoch: int, process: int) -> int:
+    """A 32-bit seed of what a process draws while it trains an epoch: dropout, stochastic depth.
+
+    Set anew for every epoch, so that neither validation nor an interruption shifts the draws.
+    """
+    return int(np.random.SeedSequence((seed, epoch, process, 2)).generate_state(1)[0])
+
+
 @contextlib.contextmanager
 def _torch_seeded(seed: int) -> Iterator[None]:
     """Lend torch's global CPU generator, from which torchvision draws, a seed for a while."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -129,3 +131,24 @@ def test_the_public_names_are_few_and_all_there():
         assert getattr(luab_train, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         luab_train.nothing  # noqa: B018
+
+
+_FLOW = [
+    "fields", "recipe", "boxes", "targets", "transforms", "annotations", "images", "data", "model",
+    "losses", "metrics", "optim", "device", "checkpoint", "evaluate", "train", "runs", "compare",
+    "figures", "report", "demo", "recipes", "cli",
+]  # fmt: skip
+
+
+def test_imports_run_in_the_direction_of_the_flow():
+    package = Path(main.callback.__code__.co_filename).parent
+    for path in sorted(package.rglob("*.py")):
+        own = path.relative_to(package).parts[0].removesuffix(".py")
+        if own.startswith("__") or own == "recipes":
+            continue  # recipes stand outside: they are found by name and import recipe alone
+        assert own in _FLOW, f"{own}: give it a place in the flow"
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("luab_train"):
+                parts = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+                for part in parts:
+                    assert _FLOW.index(part) <= _FLOW.index(own), f"{path.name} imports {part}"

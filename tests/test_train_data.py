@@ -7,9 +7,8 @@ from train_world import SIZE, make_world
 
 from luab_data.errors import OptionError
 from luab_train import data as data_module
-from luab_train.annotations import read_annotations
 from luab_train.data import EpochOrder, Samples, collate, make_loader
-from luab_train.images import Split, match_images, scan_images
+from luab_train.images import training_split
 from luab_train.recipe import Data
 from luab_train.transforms import EvalCrop, TrainCrop
 
@@ -19,16 +18,7 @@ OPTIONS = Data(image_size=SIZE, eval_resize=SIZE, crop_scale=(0.2, 1.0), color_j
 @pytest.fixture(scope="module")
 def split_and_click(tmp_path_factory):
     world = make_world(tmp_path_factory.mktemp("world"))
-    table, tree = read_annotations(world.data), scan_images(world.images)
-    matched = match_images(table, tree, missing="raise", where=world.data)
-    table = table.take(matched.rows)
-    split = Split(
-        tree=tree,
-        tree_index=matched.tree_index,
-        image_id=table.image_id,
-        label=table.label,
-        boxes=table.boxes,
-    )
+    table, split, _ = training_split(world.data, world.images, missing="raise")
     return split, table.click
 
 
@@ -83,7 +73,7 @@ def test_workers_change_nothing(split_and_click, num_workers):
         )
         seen = []
         for epoch in (1, 2):
-            order.set_epoch(epoch)
+            order.epoch = epoch
             seen += [list(batch) for batch in loader]
         return seen
 
@@ -112,16 +102,16 @@ def test_every_epoch_is_another_permutation_and_a_rerun_the_same():
     order = EpochOrder(50, seed=1, shuffle=True)
     seen = []
     for epoch in (1, 2, 3):
-        order.set_epoch(epoch)
+        order.epoch = epoch
         keys = list(order)
         assert [e for e, _ in keys] == [epoch] * 50
         assert sorted(i for _, i in keys) == list(range(50))
         seen.append(tuple(keys))
     assert len({tuple(i for _, i in keys) for keys in seen}) == 3
-    order.set_epoch(2)
+    order.epoch = 2
     assert tuple(order) == seen[1]
     other = EpochOrder(50, seed=2, shuffle=True)
-    other.set_epoch(2)
+    other.epoch = 2
     assert tuple(other) != seen[1]
     assert [i for _, i in EpochOrder(5, seed=1, shuffle=False)] == [0, 1, 2, 3, 4]
 

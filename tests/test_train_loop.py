@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -230,7 +231,9 @@ def test_interrupted_after_the_last_epoch_only_the_model_is_written(
 def test_killed_from_outside_and_started_again(finished, world, tmp_path):
     out = tmp_path / "run"
     script = (
-        "import sys; from pathlib import Path; from train_world import *; from luab_train.train import train\n"
+        "import sys; from pathlib import Path\n"
+        "from train_world import *\n"
+        "from luab_train.train import train\n"
         "data, images, val, out = map(Path, sys.argv[1:])\n"
         "train(small_recipe(epochs=3), data=data, images=images, val=val, out=out, shown=False)\n"
     )
@@ -299,6 +302,8 @@ def test_a_folder_of_something_else_is_left_alone(world, tmp_path):
     with pytest.raises(OutputError, match="not empty and no run of ours"):
         run(small_recipe(), world, tmp_path)
     with pytest.raises(OutputError, match="cannot be a run's folder"):
+        run(small_recipe(), world, tmp_path / "thesis.tex")
+    with pytest.raises(OutputError, match="cannot be made"):
         run(small_recipe(), world, tmp_path / "thesis.tex" / "run")
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -364,10 +369,12 @@ def first_steps(monkeypatch, world, out, target: str) -> dict[str, list[torch.Te
     def build(*args, **options):
         model = real_build(*args, **options)
         seen["weights"] = [p.detach().clone() for p in model.parameters()]
-        model.register_forward_pre_hook(
-            lambda _, inputs: seen["images"].append(inputs[0].clone()) if model.training else None
-        )
+        model.register_forward_pre_hook(remember)
         return model
+
+    def remember(model, inputs):
+        if model.training:
+            seen["images"].append(inputs[0].clone())
 
     def loss(logits, label, **options):
         seen["labels"].append(label)
@@ -409,39 +416,45 @@ def test_without_points_their_loss_is_unknown_and_the_rest_is_trained(world, tmp
     assert line["train_loss"] == pytest.approx(line["train_label_loss"])
 
 
-def test_a_network_learns_class_and_place(tmp_path):
-    world = make_world(tmp_path / "world", per_class=64, num_val=20)
+def test_a_network_learns_the_class_in_every_arm_and_the_place_from_clicks_alone(tmp_path):
+    world = make_world(tmp_path / "world", per_class=48, num_val=20)
     recipe = small_recipe(
-        epochs=12,
-        model=Model(name="test_convnext"),
+        epochs=8,
+        batch_size=16,
+        model=Model(name="test_resnet", output_stride=16),
         loss=Loss(lambda_reg=100.0),
-        optim=Optim(name="adamw", lr=4e-3, weight_decay=0.0, warmup_epochs=1, precision="no"),
+        optim=Optim(name="adamw", lr=6e-3, weight_decay=0.0, warmup_epochs=1, precision="no"),
     )
-    run(recipe, world, tmp_path / "run")
-    first, last = metrics_lines(tmp_path / "run")[0], metrics_lines(tmp_path / "run")[-1]
-    assert last["train_loss"] < first["train_loss"]
-    assert last["val_accuracy"] > 0.9
-    assert last["val_point_error"] < 0.6 * first["val_point_error"]
-    assert last["val_localisation_off_centre"] > 0.5
+    last = {}
+    for target in ("click", "random"):
+        run(replace(recipe, target=target), world, tmp_path / target)
+        lines = metrics_lines(tmp_path / target)
+        assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+        assert lines[-1]["val_accuracy"] > 0.9
+        last[target] = lines[-1]
+    assert last["click"]["val_localisation_off_centre"] > 0.8
+    assert last["random"]["val_localisation_off_centre"] < 0.4
+    assert last["click"]["val_point_error"] < 0.3 * last["random"]["val_point_error"]
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_mixed_precision_keeps_losses_finite(world, tmp_path, precision):
+@pytest.mark.slow
+def test_mixed_precision_keeps_losses_finite(world, tmp_path):
     # A fresh process: accelerate fixes the precision of a process at its first use.
     script = (
-        "import sys; from dataclasses import replace; from pathlib import Path; from train_world import *\n"
+        "import sys; from dataclasses import replace; from pathlib import Path\n"
+        "from train_world import *\n"
         "from luab_train.train import train\n"
-        "data, images, val, out = map(Path, sys.argv[2:]); r = small_recipe()\n"
-        "r = replace(r, optim=replace(r.optim, precision=sys.argv[1]))\n"
+        "data, images, val, out = map(Path, sys.argv[1:]); r = small_recipe()\n"
+        "r = replace(r, optim=replace(r.optim, precision='bf16'))\n"
         "train(r, data=data, images=images, val=val, out=out, shown=False)\n"
     )
     subprocess.run(
-        [sys.executable, "-c", script, precision, *map(str, world), str(tmp_path / "run")],
+        [sys.executable, "-c", script, *map(str, world), str(tmp_path / "run")],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         check=True,
     )
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
-    assert environment["machine"]["mixed_precision"] == precision
+    assert environment["machine"]["mixed_precision"] == "bf16"
     assert all(line["train_loss"] > 0 for line in metrics_lines(tmp_path / "run"))
 
 
@@ -496,6 +509,8 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(world, tmp
         run(small_recipe(batch_size=64), world, out)
     with pytest.raises(DatasetError, match=r"no data/train-\*\.parquet"):
         run(small_recipe(), world._replace(data=world.images), out)
+    with pytest.raises(OptionError, match="timm has no such model"):
+        run(small_recipe(model=Model(name="test_vitt")), world, out)
     with pytest.raises(OptionError, match="--val-boxes without --val"):
         train(small_recipe(), data=world.data, images=world.images, out=out, val_boxes=world.val)
     assert not out.exists()
@@ -514,7 +529,7 @@ def test_the_rate_warms_up_and_follows_the_cosine():
         rates[:5], [0, 0.2, 0.4, 0.6, 0.8 * (1 + np.cos(np.pi * 4 / 20)) / 2]
     )
     np.testing.assert_allclose(rates[10], 0.4)
-    assert all(a > b for a, b in zip(rates[4:], rates[5:], strict=False)) and rates[-1] < 0.01
+    assert all(a > b for a, b in itertools.pairwise(rates[4:])) and rates[-1] < 0.01
 
 
 def test_biases_and_norms_are_decayed_only_when_asked():
@@ -545,7 +560,8 @@ def test_two_processes_train_as_one(world, tmp_path):
     """Same global batch, same losses: data order, masks and the normaliser of the point loss."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys; from dataclasses import replace; from pathlib import Path; from train_world import *\n"
+        "import sys; from dataclasses import replace; from pathlib import Path\n"
+        "from train_world import *\n"
         "import torch; torch.set_num_threads(1)\n"
         "from luab_train.train import train\n"
         "data, images, val, out = map(Path, sys.argv[1:]); r = small_recipe()\n"
@@ -570,4 +586,5 @@ def test_two_processes_train_as_one(world, tmp_path):
     ):
         assert one.keys() == two.keys()
         for key, value in one.items():
-            assert two[key] == pytest.approx(value, rel=1e-4, abs=1e-6), key
+            expected = value if key == "event" else pytest.approx(value, rel=1e-4, abs=1e-6)
+            assert two[key] == expected, key

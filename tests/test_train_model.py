@@ -154,6 +154,16 @@ def test_a_classifier_that_is_not_one_linear_layer_has_no_place_for_the_head():
         build("levit_128s", num_classes=5)
 
 
+def test_a_finer_last_map_keeps_the_weights_and_is_finer():
+    coarse, fine = build(), build(output_stride=8)
+    assert coarse.state_dict().keys() == fine.state_dict().keys()
+    images = IMAGES.float()
+    assert coarse.backbone.forward_features(images).shape[2:] == (2, 2)
+    assert fine.backbone.forward_features(images).shape[2:] == (8, 8)
+    with pytest.raises(OptionError, match="output_stride"):
+        build("test_vit", output_stride=8)
+
+
 def test_an_option_that_the_model_does_not_have():
     with pytest.raises(OptionError, match=r"timm could not make it with .*drop_path_rate"):
         build("vgg11", drop_path_rate=0.1)

@@ -14,13 +14,13 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
 from luab_data.console import progress
-from luab_data.errors import LuabError
+from luab_data.errors import LuabError, OptionError
 from luab_train.demo.recipe import ARMS, TEST_SETS, Plan, arm_recipe
 from luab_train.demo.story import result_name
 from luab_train.recipe import Target
@@ -39,19 +39,29 @@ def run_folder(out: Path, job: Job) -> Path:
 
 def is_finished(out: Path, job: Job) -> bool:
     """Whether a run is trained and evaluated on every test set."""
-    folder = run_folder(out, job)
-    if not (folder / "model.safetensors").is_file():
-        return False
-    return all(result_name(background) in read_run(folder).results for background in TEST_SETS)
+    run = _trained(run_folder(out, job))
+    return run is not None and all(result_name(b) in run.results for b in TEST_SETS)
+
+
+def _trained(folder: Path) -> Run | None:
+    """The run, unless it is missing, unfinished or damaged."""
+    try:
+        return read_run(folder)
+    except OptionError:
+        return None
+
+
+def num_workers() -> int:
+    """Runs side by side: one per core, at most one per arm."""
+    return min(len(ARMS), os.cpu_count() or 1)
 
 
 @contextmanager
 def workers() -> Iterator[ProcessPoolExecutor]:
-    """One process per core, at most one per arm; gone when the block ends, however it ends."""
-    num = min(len(ARMS), os.cpu_count() or 1)
+    """`num_workers` processes, gone when the block ends, however it ends."""
     others = set(multiprocessing.active_children())
     spawn = multiprocessing.get_context("spawn")  # a fork after torch was imported may hang
-    pool = ProcessPoolExecutor(num, mp_context=spawn, initializer=_start_worker)
+    pool = ProcessPoolExecutor(num_workers(), mp_context=spawn, initializer=_start_worker)
     try:
         yield pool
     except BaseException:
@@ -64,7 +74,7 @@ def workers() -> Iterator[ProcessPoolExecutor]:
 
 def warm_up(pool: ProcessPoolExecutor) -> None:
     """Let the workers import torch while this process has other things to do."""
-    for _ in range(min(len(ARMS), os.cpu_count() or 1)):
+    for _ in range(num_workers()):
         pool.submit(_import_training)
 
 
@@ -109,70 +119,94 @@ def train_seeds(
         say: takes a line of text.
     Returns: the runs, seed by seed, and whether the budget ended them before `num_seeds`.
     """
-    num_workers = min(len(ARMS), os.cpu_count() or 1)
-    waiting: deque[Job] = deque()
+    schedule = Schedule(out, num_seeds=num_seeds, deadline=deadline, say=say)
     running: dict[Future[float], Job] = {}
-    slowest = 0.0
-    admitted = 0
-    stopped = False
     total = num_seeds * len(ARMS) * plan.epochs
     with progress(what="train", total=total, unit="epoch") as bar:
         while True:
-            while not waiting and len(running) < num_workers and admitted < num_seeds and not stopped:
-                missing = [(a, admitted) for a in ARMS if not is_finished(out, (a, admitted))]
-                if running and not slowest:
-                    break  # nothing is known of the pace yet
-                left = deadline - time.monotonic()
-                if fits(left, slowest, len(missing), len(running), num_workers, seed=admitted):
-                    for job in [(a, admitted) for a in ARMS if (a, admitted) not in missing]:
-                        run = read_run(run_folder(out, job))
-                        slowest = max(slowest, 60 * run.minutes)
-                        say(_run_line(run, "reused"))
-                    waiting.extend(missing)
-                    admitted += 1
-                else:
-                    say(
-                        f"no further seed after {admitted} of {num_seeds}: {max(left, 0):.0f} s are "
-                        f"left, the next would take about {slowest * len(missing) / num_workers:.0f} s"
-                    )
-                    stopped = True
-            while waiting and len(running) < num_workers:
-                job = waiting.popleft()
+            while len(running) < num_workers() and (job := schedule.next_job(len(running))):
                 running[pool.submit(train_and_evaluate, out, plan, job)] = job
             if not running:
                 break
             for future in wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED).done:
                 job = running.pop(future)
-                seconds = _result(future, job)
-                slowest = max(slowest, seconds)
-                say(_run_line(read_run(run_folder(out, job)), f"{seconds:.0f} s"))
-            bar.n = sum(_epochs_done(run_folder(out, (a, s))) for s in range(admitted) for a in ARMS)
+                schedule.finished(job, _result(future, job))
+            bar.n = sum(_epochs_done(run_folder(out, job)) for job in schedule.begun)
             bar.refresh()
-    runs = [read_run(run_folder(out, (arm, seed))) for seed in range(admitted) for arm in ARMS]
-    return runs, stopped
+    runs = [read_run(run_folder(out, job)) for job in schedule.begun]
+    return runs, schedule.is_stopped
 
 
-def fits(
-    left_s: float,
-    slowest_s: float,
-    num_missing: int,
-    num_running: int,
-    num_workers: int,
-    *,
-    seed: int,
-) -> bool:
-    """Whether to begin a seed: its missing runs, at the pace of the slowest so far, end in time.
+class Schedule:
+    """Which run to begin next; a seed's runs are begun together or not at all.
 
     Args:
-        left_s: until the deadline.
-        slowest_s: longest run so far.
-        num_missing: runs that the seed still needs.
-        num_running: runs of earlier seeds that are not done.
-        num_workers: runs side by side.
-        seed: the first one always runs: a demo without any result is none.
+        out: the demo's folder.
+        num_seeds: seeds wanted.
+        deadline: on the clock of `time.monotonic`.
+        say: takes a line of text.
     """
-    rounds = math.ceil((num_missing + num_running) / num_workers)
-    return seed == 0 or num_missing == 0 or slowest_s * rounds <= left_s
+
+    def __init__(
+        self, out: Path, *, num_seeds: int, deadline: float, say: Callable[[str], object]
+    ) -> None:
+        self.begun: list[Job] = []  # seed by seed, in the order of ARMS
+        self.is_stopped = False
+        self._out = out
+        self._num_seeds = num_seeds
+        self._deadline = deadline
+        self._say = say
+        self._seed = 0
+        # The pace is that of now: other work on the machine comes and goes.
+        self._latest_s: deque[float] = deque(maxlen=num_workers())
+        self._waiting: deque[Job] = deque()
+
+    def next_job(self, num_running: int) -> Job | None:
+        """The run to begin now; None if there is none, or none yet."""
+        while not self._waiting and not self.is_stopped and self._seed < self._num_seeds:
+            if not self._begin_seed(num_running):
+                break
+        return self._waiting.popleft() if self._waiting else None
+
+    def finished(self, job: Job, seconds: float) -> None:
+        """Note that a run ended, and how long it took."""
+        self._latest_s.append(seconds)
+        self._say(_run_line(read_run(run_folder(self._out, job)), f"{seconds:.0f} s"))
+
+    def _begin_seed(self, num_running: int) -> bool:
+        jobs: list[Job] = [(arm, self._seed) for arm in ARMS]
+        kept = [job for job in jobs if is_finished(self._out, job)]
+        num_missing = len(jobs) - len(kept)
+        left = self._deadline - time.monotonic()
+        need = seconds_needed(self._latest_s, num_missing + num_running, num_workers())
+        # The first seed always runs: a demo without any result is none.
+        if self._seed and num_missing and need > left:
+            if num_running:
+                return False  # when these end, the pace may have improved
+            self._say(
+                f"no further seed after {self._seed} of {self._num_seeds}: {max(left, 0):.0f} s "
+                f"are left and the next would take about {need:.0f} s (see --minutes)"
+            )
+            self.is_stopped = True
+            return False
+        for job in kept:
+            run = read_run(run_folder(self._out, job))
+            self._latest_s.append(60 * run.minutes)
+            self._say(_run_line(run, "kept"))
+        self.begun += jobs
+        self._waiting.extend(job for job in jobs if job not in kept)
+        self._seed += 1
+        return True
+
+
+def seconds_needed(latest_s: Sequence[float], num_runs: int, num_side_by_side: int) -> float:
+    """How long `num_runs` take at the mean pace of the latest, some of them side by side.
+
+    Infinite when no run has ended yet: nothing is known of the pace.
+    """
+    if not latest_s:
+        return math.inf
+    return math.fsum(latest_s) / len(latest_s) * math.ceil(num_runs / num_side_by_side)
 
 
 def _result(future: Future[float], job: Job) -> float:
@@ -182,8 +216,8 @@ def _result(future: Future[float], job: Job) -> float:
         raise
     except Exception as error:
         raise LuabError(
-            f"demo: the run {job[0]}-{job[1]} ended without a result ({type(error).__name__}: {error}); "
-            "run the same command again to go on from its last epoch"
+            f"demo: the run {job[0]}-{job[1]} ended without a result "
+            f"({type(error).__name__}: {error}); the same command goes on from its last epoch"
         ) from error
 
 
@@ -200,9 +234,10 @@ def train_and_evaluate(out: Path, plan: Plan, job: Job) -> float:
     began = time.monotonic()
     arm, seed = job
     folder, images = run_folder(out, job), out / "images"
-    if not (folder / "recipe.json").is_file():
-        shutil.rmtree(folder, ignore_errors=True)  # killed before its first file
-    if not (folder / "model.safetensors").is_file():
+    run = _trained(folder)
+    if run is None:
+        if (folder / "model.safetensors").exists() or not (folder / "recipe.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # damaged, or killed before its first file
         train(
             arm_recipe(plan, arm=arm, seed=seed),
             data=out / "imagenet-ab",
@@ -213,7 +248,7 @@ def train_and_evaluate(out: Path, plan: Plan, job: Job) -> float:
         )
     for background in TEST_SETS:
         name = result_name(background)
-        if name not in read_run(folder).results:
+        if run is None or name not in run.results:
             evaluate(folder, images=images / name, name=name, shown=False)
     return time.monotonic() - began
 

@@ -164,7 +164,8 @@ def texture_patch(
     patch = window.reshape(size, 2, size, 2).mean(axis=(1, 3))
     if rng.random() < 0.5:
         patch = patch[:, ::-1]
-    return (patch - patch.mean()) / max(patch.std(), 1.0) * _PATCH_STD + _PATCH_MEAN
+    evened: NDArray[np.float64] = (patch - patch.mean()) / max(patch.std(), 1.0)
+    return evened * _PATCH_STD + _PATCH_MEAN
 
 
 def digit_opacity(

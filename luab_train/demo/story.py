@@ -14,12 +14,13 @@ from typing import Literal
 from luab_train.compare import Estimate, t_interval
 from luab_train.demo.recipe import ARMS, TEST_SETS
 from luab_train.demo.scenes import NUM_CLASSES
+from luab_train.report import signed
 from luab_train.runs import Run
 
 Verdict = Literal["better", "worse", "no difference seen", "one seed"]
 
 BANNER = (
-    "Synthetic annotators, real digits on real textures. This shows that the whole path works and\n"
+    "Synthetic annotators, real digits on real textures. This shows that the whole path works and "
     "what it measures; it says nothing about ImageNet or about the paper's results."
 )
 
@@ -106,7 +107,7 @@ def verdict(difference: Estimate, *, higher_is_better: bool = True) -> Verdict:
 
 
 def table(runs: Sequence[Run]) -> str:
-    """Arms and their paired differences, a column a measure; Markdown that lines up in a terminal."""
+    """Arms and paired differences, a column a measure; Markdown that lines up in a terminal."""
     seeds = {arm: sum(run.recipe.target == arm for run in runs) for arm in ARMS}
     head = ["arm", "seeds", *(measure.title for measure in MEASURES)]
     rows = [
@@ -129,13 +130,12 @@ def table(runs: Sequence[Run]) -> str:
 
 
 TABLE_NOTES = (
-    f"same / random / next: accuracy, %, on held-out digits before their class's texture, any of\n"
-    f"the {NUM_CLASSES}, or the next class's (held-out regions). Guessing scores "
-    f"{100 / NUM_CLASSES:.0f}; reading the texture alone scores\n"
-    f"100 / {100 / NUM_CLASSES:.0f} / 0. gap = same - random, smaller is better. point error: "
-    "distance from the predicted point to\n"
-    "the digit's centre, % of the side; localisation: point in the digit's box, %; both on random\n"
-    "textures, and empty for the arm whose point head was never trained. Mean ± half of the 95 % t\n"
+    "same / random / next: accuracy, %, on held-out digits before their own class's texture, any "
+    f"of the {NUM_CLASSES}, or the next class's (held-out regions). Guessing scores "
+    f"{100 / NUM_CLASSES:.0f}; the texture alone scores 100 / {100 / NUM_CLASSES:.0f} / 0. "
+    "gap = same - random, smaller is better. point error: distance from the predicted point to the "
+    "digit's centre, % of the side; localisation: point in the digit's box, %; both on random "
+    "textures, and empty for the arm whose point head was never trained. Mean ± half of the 95 % t "
     "interval over seeds; differences are paired by seed, with their interval."
 )
 
@@ -150,8 +150,8 @@ def _value(estimate: Estimate) -> str:
 def _difference(estimate: Estimate) -> str:
     if not estimate.n:
         return "-"
-    spread = f" [{estimate.low:+.1f}, {estimate.high:+.1f}]" if estimate.n > 1 else ""
-    return f"{estimate.mean:+.1f}{spread}"
+    spread = f" [{signed(estimate.low)}, {signed(estimate.high)}]" if estimate.n > 1 else ""
+    return f"{signed(estimate.mean)}{spread}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +164,7 @@ class Check:
 
 
 def mechanics(runs: Sequence[Run], *, num_images: int, mismatches: Sequence[str]) -> list[Check]:
-    """What the demo's exit code depends on.
+    """What the exit code of the demo depends on.
 
     Args:
         runs: all that were trained, evaluated.
@@ -174,7 +174,7 @@ def mechanics(runs: Sequence[Run], *, num_images: int, mismatches: Sequence[str]
     stuck = [
         f"{run.recipe.target}-{run.recipe.seed}"
         for run in runs
-        if not run.epochs[-1].get("train_loss", math.nan) < run.epochs[0].get("train_loss", math.nan)
+        if not _loss(run, -1) < _loss(run, 0)
     ]
     click, random = (arm_estimate(runs, arm, POINT_ERROR).mean for arm in ("click", "random"))
     return [
@@ -198,6 +198,10 @@ def mechanics(runs: Sequence[Run], *, num_images: int, mismatches: Sequence[str]
     ]
 
 
+def _loss(run: Run, epoch: int) -> float:
+    return run.epochs[epoch].get("train_loss", math.nan)
+
+
 def paragraph(runs: Sequence[Run]) -> str:
     """The result in words; each sentence depends on the numbers it names and on nothing else."""
     versus_none = paired(runs, "click", "none", ACCURACY["random"])
@@ -216,15 +220,17 @@ def paragraph(runs: Sequence[Run]) -> str:
 
 def _shortcut(gap: Estimate) -> str:
     if gap.n < 2:
-        return f"Without points the network loses {gap.mean:.1f} points on random textures (one seed)."
+        return (
+            f"Without points the network loses {gap.mean:.1f} points on random textures (one seed)."
+        )
     if gap.low > 0:
         return (
             "Without points the network takes the shortcut: it loses "
-            f"{gap.mean:.1f} [{gap.low:.1f}, {gap.high:.1f}] points when the texture no longer tells."
+            f"{gap.mean:.1f} [{gap.low:.1f}, {gap.high:.1f}] points when the texture tells nothing."
         )
     return (
         "Without points no reliance on the texture was seen "
-        f"(gap {gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]), so there is nothing to repair here."
+        f"(gap {_difference(gap)}): there is nothing to repair."
     )
 
 
@@ -232,14 +238,17 @@ def _pointing(difference: Estimate) -> str:
     amount = f"{abs(difference.mean):.1f} % of the side"
     match verdict(difference, higher_is_better=False):
         case "better":
-            return f"Clicks teach where the digit is: the point is {amount} nearer than with random points."
+            return (
+                "Clicks teach where the digit is: the predicted point is nearer to it than with "
+                f"random points, by {amount}."
+            )
         case "worse":
-            return f"With clicks the point is {amount} farther off than with random points: a bug."
+            return f"With clicks the point is farther off than with random points, by {amount}."
         case "no difference seen":
-            return "No difference was seen in where clicks and random points make the network point."
+            return "Between clicks and random points, no difference seen in where the point lies."
         case "one seed":
             where = "nearer" if difference.mean < 0 else "farther off"
-            return f"With clicks the point is {amount} {where} than with random points (one seed)."
+            return f"With clicks the point is {where} than with random points, by {amount}."
 
 
 def _comparison(what: str, versus: str, difference: Estimate, *, higher: bool = True) -> str:
@@ -252,13 +261,13 @@ def _comparison(what: str, versus: str, difference: Estimate, *, higher: bool = 
         case "no difference seen":
             return f"Between clicks and {versus}, no difference seen in {what}: {numbers} points."
         case "one seed":
-            return f"Clicks against {versus}, {what}: {numbers} points with one seed, so no verdict."
+            return f"Clicks against {versus}, {what}: {numbers} points (one seed: no verdict)."
 
 
 def _resolution(difference: Estimate) -> str:
     if difference.n < 2:
         return "Run more seeds (--seeds 3) for intervals and a verdict."
     return (
-        f"With {difference.n} seeds the interval reaches {difference.half_width:.1f} points to either "
-        "side; a smaller effect cannot be told from none."
+        f"With {difference.n} seeds the interval of click - none reaches "
+        f"{difference.half_width:.1f} points to either side: a smaller effect looks like none."
     )

@@ -6,8 +6,16 @@ from luab_train.recipe import Data, Loss, Model, Optim, Recipe
 
 
 def tiny() -> Recipe:
-    """Timm's 0.37 M parameter `test_resnet` at 64 px, 15 epochs on a CPU; choose the arm with
-    --target.
+    """A 0.37 M parameter ResNet at 64 px on a CPU, 15 epochs; choose the arm with --target.
+
+    Run:     luab-train run debug:tiny --data imagenet-ab --images TRAIN --val VAL
+             --target click --out runs/tiny_click_0
+    Expect:  EXPECT
+    Source:  ours; timm's `test_resnet`, AdamW.
+    Chosen:  lr, lambda_reg and crop_scale on 20 classes of Tiny ImageNet, by the click arm's
+             validation after 6 epochs, seed 0. With lambda_reg 10 the point term was too weak to
+             be learned by so small a network in so few epochs: off-centre localisation stayed
+             that of an arm without clicks.
     """
     return Recipe(
         name="debug:tiny",
@@ -15,7 +23,7 @@ def tiny() -> Recipe:
             image_size=64,
             eval_resize=64,
             interpolation="bilinear",
-            crop_scale=(0.25, 1.0),
+            crop_scale=(0.5, 1.0),
             color_jitter=0.2,
             num_workers=0,
             cache="memory",

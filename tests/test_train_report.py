@@ -1,0 +1,492 @@
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luab_data.errors import LuabError, OptionError, OutputError
+from luab_train.compare import Estimate, compare, t_interval
+from luab_train.recipe import find_recipe, override, to_json
+from luab_train.report import (
+    null_for_nan,
+    paired,
+    report_command,
+    to_markdown,
+    write_report,
+)
+from luab_train.report import to_json as report_json
+from luab_train.runs import LAST_EPOCH, Run, read_run
+
+# 97.5 % quantiles of Student's t, from a printed table: degrees of freedom -> value.
+T_TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262}
+
+VALIDATION = {
+    "images": 1000, "label_loss": 1.0, "accuracy": 0.5, "boxed": 900, "localisation": 0.8,
+    "off_centre": 200, "localisation_off_centre": 0.1, "centre_localisation": 0.8125,
+    "point_error": 0.2,
+}  # fmt: skip
+
+
+def epoch_line(epoch: int, validation: Mapping[str, float | None] | None) -> dict[str, Any]:
+    return {
+        "event": "epoch",
+        "epoch": epoch,
+        "lr": 0.1,
+        "seconds": 30.0,
+        "train_images": 64,
+        "train_points": 0,
+        "train_label_loss": 2.0 / epoch,
+        "train_point_loss": None,
+        "train_loss": 2.0 / epoch,
+        **{f"val_{key}": value for key, value in (validation or {}).items()},
+    }
+
+
+def write_run(
+    path: Path,
+    *,
+    target: str = "click",
+    seed: int = 0,
+    validation: Mapping[str, float | None] | None = VALIDATION,
+    evaluations: Mapping[str, Mapping[str, float | None]] = {},
+    digest: str = "sha256:ab",
+    epochs: int = 2,
+    **changes: Any,
+) -> Path:
+    """A finished run's folder, written by hand as the format says, not by luab_train.train."""
+    path.mkdir(parents=True)
+    keys = {"target": target, "seed": seed, "epochs": epochs, "name": "debug:tiny"}
+    fixed = {"optim.lr": 0.25, "loss.lambda_reg": 10.0}
+    recipe = override(find_recipe("debug:tiny"), {**keys, **fixed, **changes})
+    (path / "recipe.json").write_text(to_json(recipe))
+    dataset = {"dataset": {"digest": digest, "num_train": 64}}
+    (path / "environment.json").write_text(json.dumps(dataset))
+    lines = [epoch_line(epoch, validation) for epoch in range(1, epochs + 1)]
+    lines += [{"event": "evaluation", "name": k, **v} for k, v in evaluations.items()]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (path / "model.safetensors").touch()
+    return path
+
+
+def run_of(path: Path, accuracy: float, **options: Any) -> Run:
+    return read_run(write_run(path, validation={**VALIDATION, "accuracy": accuracy}, **options))
+
+
+@pytest.fixture
+def three_arms(tmp_path: Path) -> list[Path]:
+    """Nine runs; the accuracy of click minus none is .03, .01 and .05."""
+    accuracy = {
+        "none": (0.50, 0.52, 0.54),
+        "random": (0.49, 0.51, 0.53),
+        "click": (0.53, 0.53, 0.59),
+    }
+    off = {"none": 0.0, "random": 0.01, "click": 0.4}
+    return [
+        write_run(
+            tmp_path / f"{arm}-{seed}",
+            target=arm,
+            seed=seed,
+            validation={**VALIDATION, "accuracy": value, "localisation_off_centre": off[arm]},
+        )
+        for arm, values in accuracy.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+# The interval
+
+
+def test_interval_of_three_seeds_by_hand():
+    # Mean 2, standard deviation 1: half = 4.303 / sqrt(3).
+    found = t_interval([1.0, 2.0, 3.0])
+    assert found.mean == 2.0
+    assert found.half_width == pytest.approx(4.303 / math.sqrt(3), abs=1e-3)
+
+
+@pytest.mark.parametrize("dof", sorted(T_TABLE))
+def test_interval_follows_the_printed_table(dof: int):
+    # Half of the values at -1, half at +1 (and one 0 if odd) has a known variance.
+    n = dof + 1
+    values = [-1.0, 1.0] * (n // 2) + [0.0] * (n % 2)
+    sd = math.sqrt((n - n % 2) / dof)
+    assert t_interval(values).high == pytest.approx(T_TABLE[dof] * sd / math.sqrt(n), rel=1e-3)
+
+
+def test_one_seed_has_no_interval_and_no_seed_has_no_mean():
+    one = t_interval([3.0])
+    assert (one.mean, one.n) == (3.0, 1)
+    assert math.isnan(one.low) and math.isnan(one.high)
+    none = t_interval([math.nan])
+    assert none.n == 0 and math.isnan(none.mean)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8), st.floats(-100, 100), st.randoms())
+def test_interval_holds_its_mean_ignores_order_and_moves_with_the_values(values, shift, rng):
+    found = t_interval(values)
+    assert found.low <= found.mean <= found.high
+    shuffled = list(values)
+    rng.shuffle(shuffled)
+    assert t_interval(shuffled).half_width == pytest.approx(found.half_width, abs=1e-9)
+    moved = t_interval([value + shift for value in values])
+    assert moved.mean == pytest.approx(found.mean + shift, abs=1e-6)
+    assert moved.half_width == pytest.approx(found.half_width, abs=1e-6)
+
+
+# Reading a run
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path: Path):
+    evaluation = {"num_images": 10, "accuracy": 0.25, "point_error": None}
+    run = read_run(write_run(tmp_path / "r", seed=3, evaluations={"v2": evaluation}))
+    assert (run.recipe.target, run.recipe.seed, len(run.epochs)) == ("click", 3, 2)
+    assert run.minutes == 1.0
+    assert list(run.results) == [LAST_EPOCH, "v2"]
+    assert run.results[LAST_EPOCH]["num_images"] == 1000
+    assert run.results["v2"]["accuracy"] == 0.25
+    assert math.isnan(run.results["v2"]["point_error"])
+    assert math.isnan(run.epochs[0]["train_point_loss"])
+
+
+def test_a_later_evaluation_of_the_same_name_replaces_the_earlier_one(tmp_path: Path):
+    path = write_run(tmp_path / "r", evaluations={"v2": {"accuracy": 0.25}})
+    with open(path / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"event": "evaluation", "name": "v2", "accuracy": 0.75}) + "\n")
+    assert read_run(path).results["v2"]["accuracy"] == 0.75
+
+
+def test_a_run_without_validation_has_no_last_epoch_result(tmp_path: Path):
+    assert read_run(write_run(tmp_path / "r", validation=None)).results == {}
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "metrics.jsonl", "model.safetensors"])
+def test_a_folder_that_lacks_a_file_is_refused_by_name(tmp_path: Path, name: str):
+    path = write_run(tmp_path / "r")
+    (path / name).unlink()
+    with pytest.raises(OptionError, match=name) as error:
+        read_run(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 3: not JSON"),
+        ("[]", "line 3: found list"),
+        ('{"event": "party"}', "line 3: found event 'party'"),
+        ('{"event": "epoch", "epoch": "two"}', "line 3: found event 'epoch'"),
+        ('{"event": "epoch", "epoch": 7}', "found 3 epochs, expected 1 to 2"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str):
+    path = write_run(tmp_path / "r")
+    with open(path / "metrics.jsonl", "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(OptionError, match=message):
+        read_run(path)
+
+
+def test_metrics_that_are_no_text_are_refused(tmp_path: Path):
+    path = write_run(tmp_path / "r")
+    (path / "metrics.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(OptionError, match="cannot be read"):
+        read_run(path)
+
+
+# Which runs may be compared
+
+
+def test_the_same_arm_and_seed_twice_is_refused(tmp_path: Path):
+    runs = [read_run(write_run(tmp_path / name)) for name in "ab"]
+    with pytest.raises(OptionError, match="both arm 'click' with seed 0") as error:
+        compare(runs)
+    assert str(tmp_path / "a") in str(error.value) and str(tmp_path / "b") in str(error.value)
+    with pytest.raises(OptionError):
+        compare(runs, allow_different=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"optim.lr": 0.5}, "optim.lr: 0.25 / 0.5"),
+        ({"epochs": 3}, "epochs: 2 / 3"),
+        ({"loss.lambda_reg": 1.0}, "loss.lambda_reg: 10.0 / 1.0"),
+        ({"digest": "sha256:cd"}, "dataset digest: sha256:ab / sha256:cd"),
+        ({"validation": {**VALIDATION, "images": 999}}, "num_images of last epoch: 1000 / 999"),
+    ],
+)
+def test_any_other_difference_is_refused_unless_allowed(tmp_path: Path, changes: Any, key: str):
+    runs = [
+        read_run(write_run(tmp_path / "a", target="none")),
+        read_run(write_run(tmp_path / "b", target="click", **changes)),
+    ]
+    with pytest.raises(OptionError, match="--allow-different") as error:
+        compare(runs)
+    assert key in str(error.value)
+    report = compare(runs, allow_different=True)
+    assert key in [f"{name}: {' / '.join(values)}" for name, values in report.different.items()]
+    assert f"- {key}" in to_markdown(report)
+
+
+def test_what_changes_no_number_may_differ(tmp_path: Path):
+    runs = [
+        read_run(write_run(tmp_path / "a", target="none")),
+        read_run(write_run(tmp_path / "b", **{"data.num_workers": 4, "data.cache": "none"})),
+    ]
+    assert compare(runs).different == {}
+
+
+def test_no_runs_is_refused():
+    with pytest.raises(OptionError, match="no runs"):
+        compare([])
+
+
+# Comparing
+
+
+def test_differences_are_paired_by_seed(three_arms: list[Path]):
+    report = compare([read_run(path) for path in reversed(three_arms)])
+    assert [arm.name for arm in report.arms] == ["none", "random", "click"]
+    assert all(arm.seeds == (0, 1, 2) for arm in report.arms)
+    assert [(d.arm, d.versus) for d in report.differences] == [
+        ("random", "none"),
+        ("click", "none"),
+        ("click", "random"),
+    ]
+    click_none = report.differences[1]
+    assert click_none.values[LAST_EPOCH]["accuracy"] == pytest.approx((0.03, 0.01, 0.05))
+    found = click_none.results[LAST_EPOCH]["accuracy"]
+    # Standard deviation .02: unpaired, the seeds' own spread would make it wider.
+    assert found.mean == pytest.approx(0.03)
+    assert found.half_width == pytest.approx(4.303 * 0.02 / math.sqrt(3), rel=1e-3)
+    random_none = report.differences[0].results[LAST_EPOCH]["accuracy"]
+    assert random_none.mean == pytest.approx(-0.01)
+    assert random_none.half_width == pytest.approx(0, abs=1e-9)
+
+
+def test_seeds_that_only_one_arm_has_are_left_out_of_the_pair(tmp_path: Path):
+    runs = [
+        run_of(tmp_path / "n0", 0.5, target="none", seed=0),
+        run_of(tmp_path / "n1", 0.9, target="none", seed=1),
+        run_of(tmp_path / "c0", 0.6, target="click", seed=0),
+        run_of(tmp_path / "c2", 0.1, target="click", seed=2),
+    ]
+    (difference,) = compare(runs).differences
+    assert difference.seeds == (0,)
+    assert difference.results[LAST_EPOCH]["accuracy"].mean == pytest.approx(0.1)
+
+
+def test_arms_without_a_common_seed_are_said_to_be_not_compared(tmp_path: Path):
+    runs = [
+        run_of(tmp_path / "n", 0.5, target="none", seed=0),
+        run_of(tmp_path / "c", 0.6, target="click", seed=1),
+    ]
+    report = compare(runs)
+    assert report.differences[0].results == {}
+    assert "no seed in common" in to_markdown(report)
+
+
+def test_another_reference(three_arms: list[Path]):
+    runs = [read_run(path) for path in three_arms]
+    pairs = [(d.arm, d.versus) for d in compare(runs, reference="random").differences]
+    assert pairs == [("none", "random"), ("click", "random")]
+    absent = compare(runs, reference="oracle")
+    assert [(d.arm, d.versus) for d in absent.differences] == [("click", "random")]
+    assert "No run has target oracle" in to_markdown(absent)
+
+
+def test_several_recipes_are_named_in_the_arms(tmp_path: Path):
+    runs = [read_run(write_run(tmp_path / "a", target="none"))]
+    runs += [read_run(write_run(tmp_path / "b", target="click", name="mine"))]
+    assert [arm.name for arm in compare(runs).arms] == ["debug:tiny none", "mine click"]
+
+
+# Showing
+
+
+def cells(markdown: str, first: str) -> list[str]:
+    """Cells of the first row of a table that begins with `first`."""
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in markdown.splitlines()]
+    return next(row for row in rows if row[0] == first)
+
+
+def test_markdown_has_the_numbers(three_arms: list[Path]):
+    text = to_markdown(compare([read_run(path) for path in three_arms]))
+    assert cells(text, "click") == [
+        "click", "0 1 2", "55.0 ± 8.6", "80.0 ± 0.0", "40.0 ± 0.0", "20.0 ± 0.0", "1.0",
+    ]  # fmt: skip
+    # 4.303 * .0346 / sqrt(3) = .086
+    assert cells(text, "arm")[2:5] == [
+        "accuracy (n = 1,000)", "localisation (n = 900)", "off-centre (n = 200)",
+    ]  # fmt: skip
+    assert cells(text, "*always the centre*")[3:5] == ["81.2", "0.0"]
+    assert cells(text, "click - none")[2] == "+3.0 [-2.0, +8.0]"
+    assert cells(text, "click - random")[4] == "+39.0 [+39.0, +39.0]"
+    widths = {len(line) for line in text.splitlines() if line.startswith("| arm")}
+    assert len(widths) == 1
+
+
+def test_the_untrained_head_of_the_arm_without_points_is_marked(three_arms: list[Path]):
+    text = to_markdown(compare([read_run(path) for path in three_arms]))
+    assert cells(text, "none")[3].endswith("†") and not cells(text, "none")[2].endswith("†")
+    assert cells(text, "click - none")[3:] == ["-", "-", "-"]
+    assert "† Trained without points" in text
+
+
+def test_one_seed_says_so(tmp_path: Path):
+    runs = [
+        run_of(tmp_path / "n", 0.5, target="none"),
+        run_of(tmp_path / "c", 0.625, target="click"),
+    ]
+    text = to_markdown(compare(runs))
+    assert cells(text, "click")[2] == "62.5 (one seed)"
+    assert cells(text, "click - none")[2] == "+12.5 (one seed)"
+    assert "±" not in cells(text, "click")[2]
+
+
+def test_an_empty_group_is_a_dash_and_null_never_zero(tmp_path: Path):
+    nothing = {"boxed": 0, "off_centre": 0}
+    for name in ("localisation", "localisation_off_centre", "centre_localisation", "point_error"):
+        nothing[name] = None
+    run = read_run(write_run(tmp_path / "r", validation={**VALIDATION, **nothing}))
+    report = compare([run])
+    assert cells(to_markdown(report), "click")[3:6] == ["-", "-", "-"]
+    content = json.loads(report_json(report, [run]))
+    assert content["arms"][0]["results"][LAST_EPOCH]["localisation"]["mean"] is None
+    assert content["runs"][0]["results"][LAST_EPOCH]["localisation"] is None
+
+
+def test_evaluations_get_tables_of_their_own(tmp_path: Path):
+    v2 = {**VALIDATION, "num_images": 77, "accuracy": 0.375}
+    del v2["images"]
+    runs = [
+        read_run(write_run(tmp_path / arm, target=arm, evaluations={"imagenet_v2": v2}))
+        for arm in ("none", "click")
+    ]
+    text = to_markdown(compare(runs))
+    v2_part = text[text.index("## Imagenet_v2") :]
+    assert "accuracy (n = 77)" in v2_part
+    assert cells(v2_part, "click")[2].startswith("37.5")
+
+
+def test_paired_text():
+    assert paired(Estimate(mean=0.5, low=-0.25, high=1.25, n=3), 10) == "+5.0 [-2.5, +12.5]"
+    assert paired(t_interval([])) == "-"
+
+
+@given(
+    st.recursive(
+        st.none() | st.floats() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=10,
+    )
+)
+def test_json_never_holds_nan(value):
+    json.loads(json.dumps(null_for_nan(value), allow_nan=False))
+
+
+def test_unwritable_target_is_an_output_error(tmp_path: Path, three_arms: list[Path]):
+    runs = [read_run(path) for path in three_arms]
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="choose another --out"):
+        write_report(compare(runs), runs, tmp_path / "file" / "report")
+
+
+# The figure
+
+
+def test_curves_have_a_line_an_arm_and_the_centre(three_arms: list[Path]):
+    from luab_train.figures import curves_figure
+
+    figure = curves_figure([read_run(path) for path in three_arms])
+    accuracy, everything, off_centre = figure.axes
+    assert [line.get_label() for line in accuracy.lines] == ["none", "random", "click"]
+    # The arm without points has an untrained head: no curve that looks like a result.
+    for ax, centre in ((everything, 81.25), (off_centre, 0.0)):
+        assert [line.get_label() for line in ax.lines] == ["random", "click", "image centre"]
+        assert list(ax.lines[-1].get_ydata()) == [centre, centre]
+    click = accuracy.lines[2]
+    assert list(click.get_xdata()) == [1, 2]
+    assert click.get_ydata()[-1] == pytest.approx(55.0)
+    band = accuracy.collections[2].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((53.0, 59.0))
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["none", "random", "click", "image centre"]
+
+
+def test_the_legend_stays_inside_a_column(three_arms: list[Path], tmp_path: Path):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from luab_train.figures import curves_figure
+
+    long_name = "my_package.my_recipes:resnet50_with_clicks"
+    others = [write_run(tmp_path / "l", target="click", seed=0, name=long_name)]
+    for paths in (three_arms, three_arms[:1] + others):
+        figure = curves_figure([read_run(path) for path in paths])
+        FigureCanvasAgg(figure).draw()
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_a_figure_of_one_epoch_shows_points(tmp_path: Path):
+    from luab_train.figures import curves_figure
+
+    figure = curves_figure([read_run(write_run(tmp_path / "r", epochs=2))])
+    assert figure.axes[0].lines[0].get_marker() == "None"
+    one = write_run(tmp_path / "one", epochs=1, **{"optim.warmup_epochs": 0})
+    assert curves_figure([read_run(one)]).axes[0].lines[0].get_marker() == "o"
+
+
+# The command
+
+
+def test_command_prints_and_writes(three_arms: list[Path], tmp_path: Path):
+    out = tmp_path / "out"
+    found = CliRunner().invoke(
+        report_command, [*map(str, three_arms), "--out", str(out)], catch_exceptions=False
+    )
+    assert found.exit_code == 0
+    assert (out / "report.md").read_text() in found.stdout
+    content = json.loads((out / "report.json").read_text())
+    assert len(content["runs"]) == 9
+    difference = content["differences"][1]
+    assert difference["values"][LAST_EPOCH]["accuracy"] == pytest.approx([0.03, 0.01, 0.05])
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "report.json", "report.md"]
+
+
+def test_command_without_validation_writes_no_figure(tmp_path: Path):
+    path = write_run(tmp_path / "r", validation=None)
+    out = tmp_path / "out"
+    found = CliRunner().invoke(report_command, [str(path), "--out", str(out)])
+    assert found.exit_code == 0
+    assert "nothing to compare" in found.stdout
+    assert not (out / "curves.png").exists()
+
+
+def test_command_refuses_an_unfinished_run_and_writes_nothing(tmp_path: Path):
+    path = write_run(tmp_path / "r")
+    (path / "model.safetensors").unlink()
+    out = tmp_path / "out"
+    found = CliRunner().invoke(report_command, [str(path), "--out", str(out)])
+    assert isinstance(found.exception, LuabError)
+    assert "not finished" in str(found.exception)
+    assert not out.exists()
+
+
+def test_the_module_imports_neither_matplotlib_nor_scipy_nor_torch():
+    code = (
+        "import sys, luab_train.report, luab_train.figures; "
+        "print([m for m in ('matplotlib', 'scipy', 'torch', 'pandas') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
