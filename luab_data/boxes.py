@@ -39,7 +39,8 @@ class LabelledImage:
         wnid: name of the class folder.
         width: px, as the file's header says (EXIF orientation is not applied).
         height: px.
-        boxes: (K, 4) float64, xyxy px; K is 0 for an image without published boxes.
+        boxes: (K, 4) float64, xyxy px; K is 0 for an image without published boxes. Given as
+            anything that NumPy makes such an array of.
     """
 
     image_id: str
@@ -47,6 +48,9 @@ class LabelledImage:
     width: int
     height: int
     boxes: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "boxes", np.asarray(self.boxes, dtype=float).reshape(-1, 4))
 
 
 def read_boxes(source: Path) -> dict[str, np.ndarray]:

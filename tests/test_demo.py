@@ -235,8 +235,9 @@ def test_verdict_follows_the_interval_alone():
     assert story.verdict(of(-2, 0.0)) == "no difference seen"
     assert story.verdict(of(0.1, 2), higher_is_better=False) == "worse"
     assert story.verdict(of(-2, -0.1), higher_is_better=False) == "better"
-    assert story.verdict(t_interval([5.0])) == "one seed"
-    assert story.verdict(t_interval([])) == "one seed"
+    assert story.verdict(of(0.1, 2, n=2)) == "too few seeds"
+    assert story.verdict(t_interval([5.0])) == "too few seeds"
+    assert story.verdict(t_interval([])) == "too few seeds"
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
@@ -285,14 +286,21 @@ def test_turning_the_difference_round_turns_the_verdict_round(mean, half):
         (
             ONE_SEED,
             [
-                "Without points the network loses 49.0 points on random textures (one seed)",
+                "Without points the network loses 49.0 points on random textures.",
                 "the point is nearer than with random points, by 15.0 % of the side",
-                "Clicks against no points, accuracy on random textures: +4.0 points (one seed: no",
-                "Run more seeds",
+                "Clicks against no points, accuracy on random textures: +4.0 points.",
+                "That is one seed: too few for a verdict",
+            ],
+        ),
+        (
+            CLICK_BETTER[:6],
+            [
+                "Clicks against no points, accuracy on random textures: +4.0 [+3.4, +4.7] points.",
+                "That is 2 seeds: too few for a verdict",
             ],
         ),
     ],
-    ids=["better", "worse", "no difference", "no shortcut", "one seed"],
+    ids=["better", "worse", "no difference", "no shortcut", "one seed", "two seeds"],
 )
 def test_the_words_follow_from_the_numbers(runs: list[Run], sentences: list[str]):
     text = story.paragraph(runs)
@@ -300,7 +308,7 @@ def test_the_words_follow_from_the_numbers(runs: list[Run], sentences: list[str]
         assert sentence in text
 
 
-@pytest.mark.parametrize("runs", [NO_DIFFERENCE, ONE_SEED, CLICK_WORSE])
+@pytest.mark.parametrize("runs", [NO_DIFFERENCE, ONE_SEED, CLICK_BETTER[:6], CLICK_WORSE])
 def test_nothing_is_called_better_without_the_interval(runs: list[Run]):
     assert "better" not in story.paragraph(runs)
 

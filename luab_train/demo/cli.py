@@ -22,7 +22,7 @@ _WIDTH = 100
     help="Folder for everything the demo makes; a killed demo goes on there.",
 )  # fmt: skip
 @click.option(
-    "--seeds", type=click.IntRange(min=1), help="Seeds an arm.  [default: 3; 1 with --fast]"
+    "--seeds", type=click.IntRange(min=1), help="Seeds an arm.  [default: 5; 1 with --fast]"
 )
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), default=6.0, show_default=True,
@@ -41,7 +41,7 @@ def demo_command(fast: bool, out: Path, seeds: int | None, minutes: float) -> No
     from luab_train.demo.run import run_demo, tell
 
     plan = FAST if fast else FULL
-    num_seeds = seeds or (1 if fast else 3)
+    num_seeds = seeds or (1 if fast else 5)
 
     def say(text: str) -> None:
         tqdm.write(text, file=sys.stdout)  # above a progress bar, if there is one

@@ -17,7 +17,10 @@ from luab_train.demo.scenes import NUM_CLASSES
 from luab_train.report import signed
 from luab_train.runs import Run
 
-Verdict = Literal["better", "worse", "no difference seen", "one seed"]
+Verdict = Literal["better", "worse", "no difference seen", "too few seeds"]
+
+MIN_SEEDS = 3
+"""For a verdict: the interval of two seeds is right 95 times in 100 too, but it is a gamble to read."""
 
 BANNER = (
     "Synthetic annotators, real digits on real textures. This shows that the whole path works and "
@@ -94,8 +97,8 @@ def paired(runs: Sequence[Run], arm: str, versus: str, measure: Measure) -> Esti
 
 def verdict(difference: Estimate, *, higher_is_better: bool = True) -> Verdict:
     """One word for a paired difference; a bound of exactly 0 is no difference seen."""
-    if difference.n < 2:
-        return "one seed"
+    if difference.n < MIN_SEEDS:
+        return "too few seeds"
     low, high = difference.low, difference.high
     if not higher_is_better:
         low, high = -high, -low
@@ -136,7 +139,8 @@ TABLE_NOTES = (
     "gap = same - random, smaller is better. point error: distance from the predicted point to the "
     "digit's centre, % of the side; localisation: point in the digit's box, %; both on random "
     "textures, and empty for the arm whose point head was never trained. Mean ± half of the 95 % t "
-    "interval over seeds; differences are paired by seed, with their interval."
+    "interval over seeds; differences are paired by seed, with their interval. It covers the noise "
+    "of the seeds, not the choice of scenes, and one in twenty such intervals misses."
 )
 
 
@@ -219,10 +223,8 @@ def paragraph(runs: Sequence[Run]) -> str:
 
 
 def _shortcut(gap: Estimate) -> str:
-    if gap.n < 2:
-        return (
-            f"Without points the network loses {gap.mean:.1f} points on random textures (one seed)."
-        )
+    if gap.n < MIN_SEEDS:
+        return f"Without points the network loses {_value(gap)} points on random textures."
     if gap.low > 0:
         return (
             "Without points the network takes the shortcut: it loses "
@@ -246,7 +248,7 @@ def _pointing(difference: Estimate) -> str:
             return f"With clicks the point is farther off than with random points, by {amount}."
         case "no difference seen":
             return "Between clicks and random points, no difference seen in where the point lies."
-        case "one seed":
+        case "too few seeds":
             where = "nearer" if difference.mean < 0 else "farther off"
             return f"With clicks the point is {where} than with random points, by {amount}."
 
@@ -260,13 +262,16 @@ def _comparison(what: str, versus: str, difference: Estimate, *, higher: bool = 
             return f"Clicks are worse than {versus} in {what}: {numbers} points."
         case "no difference seen":
             return f"Between clicks and {versus}, no difference seen in {what}: {numbers} points."
-        case "one seed":
-            return f"Clicks against {versus}, {what}: {numbers} points (one seed: no verdict)."
+        case "too few seeds":
+            return f"Clicks against {versus}, {what}: {numbers} points."
 
 
 def _resolution(difference: Estimate) -> str:
-    if difference.n < 2:
-        return "Run more seeds (--seeds 3) for intervals and a verdict."
+    if difference.n < MIN_SEEDS:
+        num = "one seed" if difference.n == 1 else f"{difference.n} seeds"
+        return (
+            f"That is {num}: too few for a verdict, which takes {MIN_SEEDS} (--seeds, --minutes)."
+        )
     return (
         f"With {difference.n} seeds the interval of click - none reaches "
         f"{difference.half_width:.1f} points to either side: a smaller effect looks like none."
