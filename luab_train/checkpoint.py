@@ -45,7 +45,8 @@ def check_run(run: Path, recipe: Recipe) -> bool:
     """
     if not (run / "recipe.json").exists():
         try:
-            if run.exists() and any(run.iterdir()):
+            # A run killed in its first moment leaves nothing but a partial recipe.
+            if run.exists() and any(not _is_partial(path) for path in run.iterdir()):
                 raise OutputError(
                     f"{run}: not empty and no run of ours; choose a new folder for --out"
                 )
@@ -64,6 +65,10 @@ def check_run(run: Path, recipe: Recipe) -> bool:
             f"{run}: an unfinished run of another recipe ({listed}); choose another --out"
         )
     return True
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".partial")
 
 
 def open_run(run: Path, recipe: Recipe, *, resume: bool) -> int:

@@ -75,7 +75,7 @@ def to_markdown(report: Report) -> str:
             "",
         ]
     for key in report.sets:
-        lines += [f"## {key[0].upper()}{key[1:]}", ""]
+        lines += ["## Last epoch, validation" if key == LAST_EPOCH else f"## `{key}`", ""]
         lines += [*_arm_table(report, key), ""]
         lines += [*_difference_table(report, key), ""]
     lines += _footnotes(report)

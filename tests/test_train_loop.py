@@ -308,6 +308,12 @@ def test_a_folder_of_something_else_is_left_alone(world, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_run_killed_before_its_recipe_was_in_place_starts_anew(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.json.partial").write_text("{")
+    assert checkpoint.check_run(tmp_path / "run", small_recipe()) is False
+
+
 def test_evaluation_repeats_the_last_validation_and_is_recorded(finished, world, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "run")
     result = evaluate(copy, images=world.val, batch_size=3, name="again", shown=False)

@@ -372,7 +372,7 @@ def test_evaluations_get_tables_of_their_own(tmp_path: Path):
         for arm in ("none", "click")
     ]
     text = to_markdown(compare(runs))
-    v2_part = text[text.index("## Imagenet_v2") :]
+    v2_part = text[text.index("## `imagenet_v2`") :]
     assert "accuracy (n = 77)" in v2_part
     assert cells(v2_part, "click")[2].startswith("37.5")
 

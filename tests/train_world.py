@@ -100,7 +100,7 @@ def write_dataset(
 
 
 def small_recipe(**changes: Any) -> Recipe:
-    """Two epochs of the smallest network timm has, full precision, nothing drawn at random but by seed."""
+    """Two epochs of the smallest network timm has, full precision, all drawn by seed."""
     recipe = Recipe(
         name="small",
         data=Data(

@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 import time
 from collections import deque
@@ -86,6 +87,7 @@ def _import_training() -> None:
 def _start_worker() -> None:
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers, without noise
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -20,7 +20,7 @@ from luab_train.runs import Run
 Verdict = Literal["better", "worse", "no difference seen", "too few seeds"]
 
 MIN_SEEDS = 3
-"""For a verdict: the interval of two seeds is right 95 times in 100 too, but it is a gamble to read."""
+"""For a verdict: two seeds have an interval, but whether it is wide or narrow is luck."""
 
 BANNER = (
     "Synthetic annotators, real digits on real textures. This shows that the whole path works and "
