@@ -87,6 +87,8 @@ def _summary(done: Any) -> None:
         tally = ", ".join(f"{rule} {count}" for rule, count in done.skipped.items())
         total = sum(done.skipped.values())
         click.echo(f"{total} bad records left out ({tally}): {done.out / 'skipped.jsonl'}")
+    if done.num_without_truth:
+        click.echo(f"{done.num_without_truth} images are not in the instances file")
     if done.unknown:
         names = ", ".join(f"{name} {count}" for name, count in done.unknown.items())
         click.echo(f"left out, since the schema does not know them: {names}")

@@ -6,10 +6,11 @@ image rows wait in an Arrow file in the staging folder, since `label` needs ever
 
 from __future__ import annotations
 
+import os
 import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as installed
 from itertools import islice
 from pathlib import Path
@@ -28,7 +29,7 @@ from luab_data.columns import coco as coco_columns
 from luab_data.columns import imagenet as imagenet_columns
 from luab_data.columns.rounds import order_rounds
 from luab_data.console import progress
-from luab_data.errors import ArchiveError, RecordError
+from luab_data.errors import ArchiveError, ImagesError, RecordError
 from luab_data.publish import store
 from luab_data.publish.card import card
 from luab_data.raw import coco, imagenet
@@ -59,10 +60,11 @@ class Converted:
 
     Args:
         out: the dataset folder.
-        version: of the content; higher than that of a different dataset it replaced.
+        version: 1.0.N, where N changes with the content.
         num_rows: config -> rows.
         skipped: rule -> records left out; each is listed in `skipped.jsonl`.
         unknown: element or key that the schema does not know -> occurrences, all left out.
+        num_without_truth: COCO images that the instances file lacks; 0 if none was given.
         content_digest: equal for equal content.
     """
 
@@ -72,6 +74,7 @@ class Converted:
     skipped: dict[str, int]
     unknown: dict[str, int]
     content_digest: str
+    num_without_truth: int = 0
 
 
 def convert_imagenet(
@@ -146,7 +149,7 @@ def convert_coco(
         source, out, on_bad, worker_key, shown: as convert_imagenet. Broken JSON is never skipped:
             what follows it cannot be told apart.
         instances: COCO's instances_*.json of the images; without it `labels` and `is_on_object` are
-            null and sizes are as logged.
+            null and sizes are as logged. ImagesError if it has none of the images.
     """
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
     truth = _read_truth(instances, shown)
@@ -160,6 +163,7 @@ def convert_coco(
         images_out = store.ShardWriter(folder, COCO_IMAGES)
         unknown: Counter[str] = Counter()
         facts = []
+        without_truth = 0
         for some in _batches(_coco_records(log, bad), BATCH):
             actions = coco.to_table(some, hash_worker)
             unknown.update(key for record in some for key in record.unknown)
@@ -167,13 +171,24 @@ def convert_coco(
             actions_out.write(actions)
             images_out.write(images)
             facts.append(icon_facts(images))
+            without_truth += images["labels"].null_count if instances else 0
         _check_some(source, images_out.num_rows, bad)
+        if without_truth == images_out.num_rows:
+            raise ImagesError(
+                f"{instances}: has none of the {without_truth} images of {source}; expected the"
+                " instances file of these images, e.g. instances_train2014.json"
+            )
         annotators_out = store.ShardWriter(folder, COCO_ANNOTATORS)
         annotators_out.write(coco_annotators(pa.concat_tables(facts)))
         about = _about("coco-ab", log, bad, unknown, hash_worker)
         if instances:
-            about["instances"] = {"name": instances.name, "sha256": store.sha256_of(instances)}
-        return _finish(folder, out, [images_out, actions_out, annotators_out], [], about)
+            about["instances"] = {
+                "name": instances.name,
+                "sha256": store.sha256_of(instances),
+                "num_images_missing": without_truth,
+            }
+        done = _finish(folder, out, [images_out, actions_out, annotators_out], [], about)
+    return replace(done, num_without_truth=without_truth)
 
 
 def _imagenet_records(
@@ -212,8 +227,8 @@ def _check_new(seen: SeenIds, image_id: str | int, where: str) -> None:
 def _check_some(source: Path, num_images: int, bad: BadRecords) -> None:
     if not num_images:
         raise ArchiveError(
-            f"{source}: no usable record among {bad.total} ({dict(bad.tally)}); expected the"
-            " release's archive"
+            f"{source}: no usable record among {bad.total} ({dict(bad.tally)}); expected a log of"
+            f" the release. The first: {bad.first or 'none'}"
         )
 
 
@@ -301,10 +316,10 @@ def _finish(
     num_rows = {t.config: w.num_rows for t, w in zip(tables, writers, strict=True)}
     num_bytes = {t.config: w.num_bytes for t, w in zip(tables, writers, strict=True)}
     digest = store.content_digest(store.file_digests(folder))
-    version = store.next_version(out, digest)
+    version = store.version_of(digest)
     text = card(
         tables,
-        name=out.name,
+        name=Path(os.path.realpath(out)).name,
         title=_TITLES[about["dataset"]],
         version=version,
         wnids=wnids,

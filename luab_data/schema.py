@@ -202,8 +202,8 @@ IMAGENET_IMAGES = Table(
         _c("parity_disagrees", _B, "Whether `selected` differs from the paper's rule (odd number of"
            " selected_record); null without rounds"),
         _c("estimate_time_ms", _I64, "The tool's estimate in the deciding round", "ms"),
-        _c("dwell_time_ms", _I64, "Time between enter and leave over all visits; an open visit ends"
-           " with its last record; null if never entered", "ms"),
+        _c("dwell_time_ms", _I64, "Time between enter and leave over all visits; a visit that lost"
+           " its leave ends with its last trace or click record; null if never entered", "ms"),
         _c("trace_length", _I32, "Trace records of the deciding round; null without rounds"),
         *_xy("trace_quantile", "Trace of the visit that ends in the final click, at record"
              " floor(q (m - 1)) for q = 0, .1, ... 1; null without such records", lists=True),
@@ -285,7 +285,7 @@ COCO_IMAGES = Table(
            " null if 0", "px"),
         _c("height", _I32, "Height of the original, likewise", "px"),
         Column(name="labels", type=pa.list_(_I64), classes="coco", doc="Classes with any instance"
-               " in the ground truth, ascending; null without an instances file"),
+               " in the ground truth, ascending; null if the instances file lacks the image"),
         Column(name="icon_label", type=pa.list_(_I64), classes="coco",
                doc="Class of each icon that was ever handled"),
         _c("icon_name", pa.list_(_S), "Its name"),
@@ -294,7 +294,7 @@ COCO_IMAGES = Table(
         *_xy("final", "Where the icon was at the end; null if it ended removed", lists=True),
         _c("is_present_at_end", pa.list_(_B), "Whether the icon was on the image at the end"),
         _c("is_on_object", pa.list_(_B), "Whether the final point lies on a mask of the class; null"
-           " if removed at the end or without an instances file"),
+           " if removed at the end or if the instances file lacks the image"),
         _c("action_sequence", pa.list_(_S), "Its actions in order, e.g. add-move"),
         _c("num_actions", pa.list_(_I32), "Their number"),
         _c("time_spent_ms", _I64, "Time on the page", "ms"),

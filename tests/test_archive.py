@@ -124,6 +124,26 @@ def test_what_is_no_tar_is_said_to_be_none(tmp_path: Path, data: bytes):
         read(path)
 
 
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_archives_joined_by_cat_are_not_half_read(tmp_path: Path, suffix: str):
+    parts = [tar(tmp_path / f"{n}.{suffix}", {f"a/{n}.xml": BODY}) for n in "ab"]
+    path = tmp_path / f"c.{suffix}"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(ArchiveError, match=r"after member a/a\.xml .*must not be joined"):
+        read(path)
+
+
+def test_a_broken_header_in_the_middle_is_noticed(tmp_path: Path):
+    path = tar(tmp_path / "log.tar", [(f"a/{i}.xml", BODY) for i in range(9)])
+    with tarfile.open(path) as whole:
+        offset = whole.getmembers()[5].offset
+    data = bytearray(path.read_bytes())
+    data[offset + 10] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"after member a/4\.xml"):
+        read(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(ArchiveError, match=r"none\.tar\.gz"):
         Source(tmp_path / "none.tar.gz")

@@ -162,6 +162,17 @@ def test_size_is_that_of_the_boxes_else_as_logged_and_zero_is_null():
     assert (row["width"], row["height"]) == (None, None)
 
 
+def test_a_size_of_zero_in_the_boxes_falls_back_to_the_logged_one():
+    row = row_of(block(), boxes=[(1, 1, 2, 2)], size=(0, 0))
+    assert (row["width"], row["height"]) == (200, 100)
+
+
+def test_a_visit_that_lost_its_leave_ends_with_what_was_last_seen_of_it():
+    hovered = [("enter", 1000), ("enter", 61000), ("leave", 61500)]
+    trace = [(1000, 0.5, 0.5), (1500, 0.5, 0.5), (61200, 0.5, 0.5)]
+    assert row_of(block(hovered=hovered, trace=trace, clicks=[]))["dwell_time_ms"] == 1000
+
+
 def test_borders_belong_to_a_box():
     boxes = np.array([[10.0, 20, 30, 40]])
     rows = Ragged(np.zeros(5, int), np.arange(6))
@@ -216,7 +227,13 @@ def reference(image: dict[str, Any], rounds: list[dict[str, Any]]) -> dict[str, 
     dwell = None
     for i, (action, time) in enumerate(hovers):
         if action == "enter":
-            end = hovers[i + 1][1] if i + 1 < len(hovers) else max(moments)
+            if i + 1 == len(hovers):
+                end = max(moments)
+            elif hovers[i + 1][0] == "leave":
+                end = hovers[i + 1][1]
+            else:
+                times = row["mouse_tracking_time_ms"] + [c[0] for c in clicks]
+                end = max([t for t in times if time <= t < hovers[i + 1][1]], default=time)
             dwell = (dwell or 0) + max(0, end - time)
     out["dwell_time_ms"] = dwell
     if not (row["selected"] and clicks):

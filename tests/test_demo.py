@@ -24,8 +24,8 @@ from luab_train.demo.recipe import ARMS, FAST, FULL, TEST_SETS, Plan, arm_recipe
 from luab_train.recipe import differences, to_json
 from luab_train.runs import Run
 
-pytest.importorskip("sklearn", reason='the demo needs: pip install "luab[demo]"')
-pytest.importorskip("skimage", reason='the demo needs: pip install "luab[demo]"')
+pytest.importorskip("sklearn", reason='the demo needs: pip install ".[demo]"')
+pytest.importorskip("skimage", reason='the demo needs: pip install ".[demo]"')
 
 TINY = Plan(num_train=24, num_test=8, size=32, epochs=1, batch_size=8)
 

@@ -131,10 +131,13 @@ def test_both_spellings_and_absent_keys_of_the_sources():
     assert values.get("page_id") is None and values["mouse_tracking_x"] == []
     with pytest.raises(RecordError, match="other spelling"):
         parse(0, {**record, "hit_id": "b", "assignment_id": "c"})
+    for both in ({"hit_id": "b", "assignment_id": None}, {"assignment_id": "b", "hit_id": "b"}):
+        assert parse(0, {**record, **both}).values["hit_id"] == "b"
 
 
 def test_unknown_keys_are_reported_not_fatal():
     assert parse(0, coco_record(1, [], zoom=2)).unknown == ["zoom"]
+    assert parse(0, coco_record(1, [], **{"\ud800": 1})).unknown == ["\\ud800"]
 
 
 def edit(**values: Any) -> dict[str, Any]:
@@ -233,6 +236,19 @@ def test_what_is_no_instances_file_is_said_to_be_none(
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(document))
     with pytest.raises(error, match=match):
+        read_instances(path)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [[[]], [[1, 1, 2, 2]], [[0, 0, 1, 1, 2]], [["a"] * 6], {"size": [4, 5], "counts": "01"}, 3, {}],
+)
+def test_odd_segmentations_name_the_annotation(tmp_path: Path, segmentation: Any):
+    annotation = {"id": 5, "image_id": 1, "category_id": 1, "segmentation": segmentation}
+    document = {"images": [{"id": 1, "width": 4, "height": 4}], "annotations": [annotation]}
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ImagesError, match="annotation 5"):
         read_instances(path)
 
 

@@ -49,9 +49,13 @@ def _image(given: Inputs) -> Columns:
     sizes: Columns = {}
     for edge in ("width", "height"):
         logged = given.rows[f"original_image_{edge}"]
-        size = pc.coalesce(given.images[edge], logged)
-        sizes[edge] = pc.if_else(pc.greater(size, 0), size, pa.scalar(None, pa.int32()))
+        sizes[edge] = pc.coalesce(_positive(given.images[edge]), _positive(logged))
     return {"has_boxes": has_boxes, **sizes}
+
+
+def _positive(size: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The sizes, null where 0 or less: an image that never loaded is logged as 0 x 0."""
+    return pc.if_else(pc.greater(size, 0), size, pa.scalar(None, size.type))
 
 
 def _answer(given: Inputs) -> Columns:

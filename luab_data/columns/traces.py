@@ -164,8 +164,8 @@ def trace_length(record_time: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.
 def dwell_time_ms(rows: pa.Table) -> pa.Array:
     """Time the cursor was over the picture, selected or not, (num_rows,) int64 ms.
 
-    Each `enter` is paired with the next `leave`. A visit that was still open at the submit ends
-    with the round's last hover, trace or click record.
+    Each `enter` is paired with the `leave` that follows. A visit that lost its leave ends with the
+    last trace or click record before the next `enter`, or with the round's last one.
     Returns: null if never entered. Source: hoveredRecord, metrics 6.1-5.
     """
     hovered = ragged(rows["hovered_record_time_ms"])
@@ -177,17 +177,23 @@ def dwell_time_ms(rows: pa.Table) -> pa.Array:
         axis=0,
         initial=_NEVER,
     )
-    # The end of a visit is the next record of the same row, if that is a leave; an enter that
-    # another enter follows lost its leave and ends there too.
     following = np.roll(hovered.values, -1)
     same_row = np.roll(row, -1) == row
     if len(row):
         same_row[-1] = False
     end = np.where(same_row, following, last[row])
+    for visit in np.flatnonzero(enter & same_row & np.roll(enter, -1)):  # rare: a leave was lost
+        end[visit] = _last_seen(rows, int(row[visit]), hovered.values[visit], end[visit])
     spans = np.where(enter, np.maximum(end - hovered.values, 0), 0)
     total = Ragged(spans, hovered.bounds).reduce(np.add, 0)
     entered = Ragged(enter, hovered.bounds).reduce(np.logical_or, False)
     return nullable(total, entered, pa.int64())
+
+
+def _last_seen(rows: pa.Table, row: int, start_ms: int, stop_ms: int) -> int:
+    """Time of the row's last trace or click record in [start_ms, stop_ms); start_ms without any."""
+    moments = [t for c in _CLOCKS[1:] for t in rows[c][row].as_py() if start_ms <= t < stop_ms]
+    return max(moments, default=start_ms)
 
 
 _CLOCKS = ("hovered_record_time_ms", "mouse_tracking_time_ms", "selected_record_time_ms")

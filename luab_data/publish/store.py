@@ -1,7 +1,8 @@
 """[I/O] A dataset folder that is either whole or not there.
 
 Everything is written to a staging folder beside the target; checksums and the manifest come last;
-then the folders are swapped. Killed at any moment, the target is the old dataset or the new one.
+then the folders are swapped. Killed at any moment, the target is the old dataset or the new one;
+between the two renames of the swap the old one waits beside it, and the next run puts it back.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +99,15 @@ def staging(out: Path) -> Iterator[Path]:
         OutputError: `out` is not a dataset of ours or holds files of somebody else, another process
             is writing it, or the disk refuses. The old dataset, if any, is untouched.
     """
-    out = Path(os.path.abspath(out))
+    out = Path(os.path.realpath(out))  # a link stays a link, its target is replaced
+    if not out.name or out == Path.cwd():
+        raise OutputError(f"{out}: cannot be replaced as a whole; choose another --out")
     folder, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
-    with _writing(out), _locked(out):
+    with _writing(out), _parents(out), _locked(out):
         _finish_swap(out, old)
         _check_replaceable(out)
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-        folder.mkdir(parents=True)
+        folder.mkdir()
         try:
             yield folder
             for path in sorted(folder.rglob("*")):
@@ -113,6 +115,20 @@ def staging(out: Path) -> Iterator[Path]:
             _swap(folder, out, old)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _parents(out: Path) -> Iterator[None]:
+    """Make the folders above `out`; take back those that were made if the block fails."""
+    made = [parent for parent in out.parents if not parent.exists()]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for parent in made:
+            with suppress(OSError):  # somebody else may have used it meanwhile
+                parent.rmdir()
+        raise
 
 
 @contextmanager
@@ -131,14 +147,17 @@ def _writing(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    # Outside the target's folder, so that no lock file is left lying beside datasets.
-    name = hashlib.sha256(str(out).encode()).hexdigest()[:16]
-    lock = FileLock(Path(tempfile.gettempdir()) / f"luab-{name}.lock", timeout=0)
+    # Beside the target: every job that can write the target sees it, whatever its temporary folder.
+    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
     try:
-        with lock:
-            yield
+        lock.acquire()
     except Timeout:
         raise OutputError(f"{out}: another process is writing it; wait for it to end") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _finish_swap(out: Path, old: Path) -> None:
@@ -151,13 +170,18 @@ def _finish_swap(out: Path, old: Path) -> None:
 def _swap(folder: Path, out: Path, old: Path) -> None:
     if out.exists():
         out.rename(old)
-    folder.rename(out)
+    try:
+        folder.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:
     if path.is_file():
-        with path.open("rb") as file:
+        with path.open("r+b") as file:  # Windows flushes only what is open for writing
             os.fsync(file.fileno())
 
 
@@ -209,19 +233,13 @@ def _is_data(name: str) -> bool:
     return name.endswith(".parquet")
 
 
-def next_version(out: Path, digest: str) -> str:
-    """1.0.0 for a new dataset; the old version for equal content; else its last number plus one.
+def version_of(digest: str) -> str:
+    """1.0.N: 1.0 is the layout of the tables, N a fingerprint of the content.
 
-    `datasets` caches a local folder by its card's text, so changed rows need a changed version.
+    `datasets` caches a local folder by its card's text, so other rows need another version, also
+    after the old folder was deleted. Equal content keeps its version.
     """
-    try:
-        old = read_manifest(out)
-        if old["content_digest"] == digest:
-            return str(old["version"])
-        major, minor, patch = (int(part) for part in old["version"].split("."))
-    except (DatasetError, KeyError, ValueError):
-        return "1.0.0"
-    return f"{major}.{minor}.{patch + 1}"
+    return f"1.0.{int(digest[:6], 16)}"
 
 
 def seal(folder: Path, manifest: dict[str, Any]) -> None:
@@ -248,6 +266,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         state = "has no manifest.json" if folder.is_dir() else "is not there"
+        waiting = folder.with_name(f".{folder.name}.old") if folder.name else folder
+        if not folder.exists() and (waiting / MANIFEST).is_file():
+            state = f"is not there, but an interrupted conversion left {waiting}: rename it back"
         raise DatasetError(
             f"{folder}: {state}; expected a folder written by `luab-data convert`. If a conversion"
             " was interrupted, run it again"
@@ -267,8 +288,32 @@ def parquet_files(folder: Path, table: Table) -> list[Path]:
 
 
 def read_columns(folder: Path, table: Table, columns: list[str]) -> Iterator[pa.Table]:
-    """Some columns of one config, a row group at a time; page checksums are verified."""
+    """Some columns of one config, a row group at a time; page checksums are verified.
+
+    Raises:
+        DatasetError: a file is damaged; says which.
+    """
     for path in parquet_files(folder, table):
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=columns)
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(f"{path}: damaged ({error}); {_AGAIN}") from error
+
+
+def check_files(folder: Path, only: Table | None = None) -> None:
+    """Check that every file of the manifest is there, and the checksums of one config's files.
+
+    Raises:
+        DatasetError: names the first file that is missing or differs.
+    """
+    for name, digest in read_manifest(folder)["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise DatasetError(f"{path}: is missing though the manifest lists it; {_AGAIN}")
+        if only and name.startswith(f"{only.folder}/") and sha256_of(path) != digest:
+            raise DatasetError(f"{path}: its content is not what the manifest says; {_AGAIN}")
+
+
+_AGAIN = "convert the raw log again or copy the folder again"

@@ -81,18 +81,29 @@ class Source(io.RawIOBase):
         super().close()
 
 
-class _Tail:
-    """Passes reads through and remembers the last block, which a whole tar ends with zeros."""
+class _Chunks:
+    """Passes reads through and keeps the last one: tarfile reads ahead of the archive's end."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.last = b""
+        self._start = 0
+        self._chunk = b""
 
     def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        if data:
-            self.last = (self.last + data[-_BLOCK:])[-_BLOCK:]
-        return data
+        self._start += len(self._chunk)
+        self._chunk = self._file.read(size)
+        return self._chunk
+
+    def ends_with_zeros(self, offset: int) -> str:
+        """Read on to the end of the file: why what lies from `offset` on is no end of a tar."""
+        rest = self._chunk[max(0, offset - self._start) :]
+        size = len(rest)
+        while rest:
+            if rest.strip(b"\0"):
+                return "what follows is neither a member nor the end; archives must not be joined"
+            rest = self.read(2**20)  # to the end, so that gzip checks its checksum
+            size += len(rest)
+        return "" if size >= _BLOCK else "no end-of-archive mark"
 
 
 def members(source: Source, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
@@ -104,10 +115,10 @@ def members(source: Source, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iter
     Raises:
         ArchiveError: not a tar, or cut or damaged somewhere: says after which member.
     """
-    tail = _Tail(source.content())
+    chunks = _Chunks(source.content())
     last = "its start"
     try:
-        stream = cast(IO[bytes], tail)
+        stream = cast(IO[bytes], chunks)
         with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as tar:
             for info in tar:
                 # tarfile keeps every header it has seen; a stream needs none of them again.
@@ -118,8 +129,7 @@ def members(source: Source, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iter
                     file = None if problem else tar.extractfile(info)
                     yield Member(name, file.read() if file else b"", problem)
                 last = f"member {name}"
-        while tail.read(2**20):  # to the end, so that gzip checks its checksum
-            pass
+            wrong = chunks.ends_with_zeros(tar.offset)
     except tarfile.ReadError as error:
         if last == "its start":
             raise ArchiveError(
@@ -130,8 +140,8 @@ def members(source: Source, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iter
         raise _cut(source, last, error) from error
     except OSError as error:
         raise ArchiveError(f"{source.path}: cannot be read after {last} ({error})") from error
-    if tail.last.strip(b"\0"):
-        raise _cut(source, last, "no end-of-archive mark")
+    if wrong:
+        raise _cut(source, last, wrong)
 
 
 def _cut(source: Source, last: str, why: object) -> ArchiveError:

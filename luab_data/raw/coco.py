@@ -96,7 +96,8 @@ def _number(value: Any, key: str) -> float | None:
 
 def _string(value: Any, key: str) -> str:
     if not isinstance(value, str):
-        raise _Bad("not-a-string", f"{key} is {value!r:.40}; expected a string")
+        # The type, not the value: this may be a worker id.
+        raise _Bad("not-a-string", f"{key} is of type {type(value).__name__}; expected a string")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -170,11 +171,12 @@ def _record(record: dict[str, Any]) -> CocoRecord:
         name = _ALIASES.get(key, key)
         if name in _SCALARS:
             column, convert = _SCALARS[name]
-            if column in values:
-                raise _Bad("repeated", f"{key} and its other spelling are both there")
-            values[column] = None if value is None else convert(value, key)
+            found = None if value is None else convert(value, key)
+            if found is not None and values.get(column, found) not in (None, found):
+                raise _Bad("repeated", f"{key} and its other spelling differ")
+            values[column] = values.get(column) if found is None else found
         elif key not in _LISTS:
-            unknown.append(str(key))
+            unknown.append(key.encode("ascii", "backslashreplace").decode())
     for column in _REQUIRED:
         if values.get(column) is None:
             raise _Bad("missing", f"the record has no {column}")

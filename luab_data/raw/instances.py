@@ -130,7 +130,15 @@ def _to_rle(segmentation: Any, height: int, width: int) -> Rle:
     if isinstance(segmentation, list):
         if not segmentation:
             return dict(coco_mask.encode(np.zeros((height, width), np.uint8, order="F")))
+        # pycocotools takes four numbers for a box and raises bare Exceptions.
+        for polygon in segmentation:
+            if len(polygon) < 6 or len(polygon) % 2:
+                raise ValueError(f"a polygon of {len(polygon)} numbers")
+            if not all(isinstance(v, (int, float)) for v in polygon):
+                raise ValueError("a polygon of something else than numbers")
         return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
+    if list(segmentation["size"]) != [height, width]:
+        raise ValueError(f"an RLE of {segmentation['size']} in an image of {[height, width]}")
     if isinstance(segmentation["counts"], list):
         return dict(coco_mask.frPyObjects(segmentation, height, width))
     return {"size": segmentation["size"], "counts": segmentation["counts"]}

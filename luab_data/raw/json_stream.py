@@ -15,6 +15,7 @@ MAX_VALUE_CHARS = 64 * 2**20
 """A COCO-AB record has about 5 kB, the largest array element of COCO instances less than 1 MB."""
 
 _CHUNK = 2**20
+_NUMBER_GOES_ON = ("", *"0123456789.eE+-")
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -98,8 +99,9 @@ class JsonStream:
             reason = ""
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
-                # A number at the end of the text may go on in the next chunk.
-                if end < len(self._text) or self._ended or not isinstance(value, (int, float)):
+                # A number may go on in the next chunk: `1`, `1.` and `1e` are all read as 1.
+                number = isinstance(value, (int, float))
+                if not number or self._ended or self._text[end : end + 1] not in _NUMBER_GOES_ON:
                     self._at = end
                     return value
             except json.JSONDecodeError as error:

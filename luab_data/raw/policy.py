@@ -24,6 +24,7 @@ class BadRecords:
         self.on_bad = on_bad
         self.report = report
         self.tally: Counter[str] = Counter()
+        self.first: RecordError | None = None
 
     def __call__(self, error: RecordError) -> None:
         """Apply the policy to one bad record."""
@@ -35,10 +36,11 @@ class BadRecords:
                 " and lists them",
             ) from error
         row = {"where": error.where, "rule": error.rule, "reason": error.reason}
-        # Appended and closed each time: bad records are rare, and the list survives a crash.
+        # Appended and closed each time: bad records are rare.
         with self.report.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=True) + "\n")
         self.tally[error.rule] += 1
+        self.first = self.first or error
 
     @property
     def total(self) -> int:

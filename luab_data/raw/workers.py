@@ -15,22 +15,25 @@ from luab_data.errors import OptionError, OutputError
 
 KEY_VARIABLE = "LUAB_WORKER_KEY_FILE"
 MIN_KEY_BYTES = 16
+_MAX_KEY_BYTES = hashlib.blake2b.MAX_KEY_SIZE
 
 
 class WorkerHash:
     """worker id -> 16 hex digits of BLAKE2b with a secret key.
 
     Args:
-        key: the secret, 16 to 64 bytes. Equal keys give equal hashes, so datasets can be joined.
+        key: the secret, at least 16 bytes, all of which count. Equal keys give equal hashes, so
+            datasets can be joined.
     """
 
     def __init__(self, key: bytes) -> None:
-        if not MIN_KEY_BYTES <= len(key) <= hashlib.blake2b.MAX_KEY_SIZE:
+        if len(key) < MIN_KEY_BYTES:
             raise OptionError(
-                f"the worker key has {len(key)} bytes; expected {MIN_KEY_BYTES} to"
-                f" {hashlib.blake2b.MAX_KEY_SIZE}. `openssl rand -hex 32 > FILE` makes one"
+                f"the worker key has {len(key)} bytes; expected at least {MIN_KEY_BYTES}."
+                " `openssl rand -hex 32 > FILE` makes one"
             )
-        self._key = key
+        # BLAKE2b takes 64 bytes of key; a longer secret (a PEM file, say) enters as its digest.
+        self._key = key if len(key) <= _MAX_KEY_BYTES else hashlib.blake2b(key).digest()
         self._known: dict[str, str] = {}
 
     def __call__(self, worker_id: str) -> str:
@@ -74,7 +77,7 @@ def read_key(path: Path | None = None) -> bytes:
         ) from error
     if len(key) < MIN_KEY_BYTES:
         raise OptionError(f"{file}: {len(key)} bytes; expected at least {MIN_KEY_BYTES}")
-    return key[: hashlib.blake2b.MAX_KEY_SIZE]
+    return key
 
 
 def _make_key(file: Path) -> None:
@@ -88,8 +91,11 @@ def _make_key(file: Path) -> None:
             os.link(temporary, file)  # fails if another process made one meanwhile: theirs holds
         except FileExistsError:
             pass
+        except OSError:  # a file system without links
+            if not file.exists():
+                temporary.replace(file)
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             f"{file}: cannot make the secret key that hashes worker ids ({error.strerror})."

@@ -88,7 +88,7 @@ def load_material(part: Part) -> Material:
     except ImportError as error:
         raise OptionError(
             f"the demo needs scikit-learn and scikit-image, and `{error.name}` cannot be imported; "
-            'install them with: pip install "luab[demo]"'
+            'install them with: pip install ".[demo]"'
         ) from error
     scans = load_digits()
     digits = tuple(scans.images[scans.target == digit] / 16 for digit in range(NUM_CLASSES))
