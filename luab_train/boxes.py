@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from luab_data.columns.regions import in_any_box
+from luab_data.ragged import Ragged
+
 
 class Boxes(NamedTuple):
     """Image i has the boxes values[bounds[i]:bounds[i + 1]]; it may have none."""
@@ -61,11 +64,12 @@ def any_box(boxes: Boxes, holds: np.ndarray) -> np.ndarray:
 
 
 def contains(boxes: Boxes, points_px: np.ndarray) -> np.ndarray:
-    """(N,) bool: is the point of image i, (N, 2) px, in any of its boxes; borders are in."""
-    points = points_px[boxes.rows]
-    return any_box(
-        boxes, ((boxes.values[:, :2] <= points) & (points <= boxes.values[:, 2:])).all(axis=1)
-    )
+    """(N,) bool: is the point of image i, (N, 2) px, in any of its boxes, borders included; NaN is
+    in none. The rule itself is luab_data's, so that clicks and predictions are judged alike.
+    """
+    rows = Ragged(np.arange(len(boxes.values)), boxes.bounds)
+    one = np.ones(len(points_px))
+    return in_any_box(points_px[:, 0], points_px[:, 1], one, one, boxes.values, rows)
 
 
 def meets(boxes: Boxes, region_px: np.ndarray) -> np.ndarray:
