@@ -139,21 +139,6 @@ def test_imports_run_in_the_direction_of_the_flow():
                 assert _STAGES.index(stage) <= _STAGES.index(own), f"{path} imports {name}"
 
 
-def test_luab_train_imports_in_the_direction_of_its_flow():
-    order = "fields recipe boxes annotations images targets transforms data model losses metrics"
-    order += " optim device checkpoint evaluate train runs compare figures report demo cli"
-    stages = order.split()
-    for path in sorted((ROOT / "luab_train").rglob("*.py")):
-        own = path.relative_to(ROOT / "luab_train").parts[0].removesuffix(".py")
-        if own.startswith("__") or own == "recipes":
-            continue
-        for name in imports(path):
-            package, _, rest = name.partition(".")
-            stage = rest.split(".")[0]
-            if package == "luab_train" and stage in stages:
-                assert stages.index(stage) <= stages.index(own), f"{path} imports {name}"
-
-
 @pytest.mark.parametrize("package", ["luab_data", "luab_train.cli"])
 def test_import_is_light(package: str):
     heavy = "{'torch', 'pandas', 'datasets', 'matplotlib', 'timm', 'sklearn'}"
