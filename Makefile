@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/luab-train demo --out demo
 
 demo-fast: $(READY)
-	$(BIN)/luab-train demo --fast --out demo/fast
+	$(BIN)/luab-train demo --fast --out demo-fast
 
 test: lint
 	$(BIN)/python -m pytest -n 2
@@ -34,4 +34,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo demo-fast
