@@ -216,7 +216,7 @@ def _result(future: Future[float], job: Job) -> float:
         return future.result()
     except LuabError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever ended another process: a kill, no memory, a bug
         raise LuabError(
             f"demo: the run {job[0]}-{job[1]} ended without a result "
             f"({type(error).__name__}: {error}); the same command goes on from its last epoch"
