@@ -1,27 +1,17 @@
-"""The `luab-data` command: each verb parses, calls one function, prints."""
+"""`luab-data convert`: a raw log -> a dataset folder."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from luab_data.console import LuabGroup
-from luab_data.simulate.cli import simulate
-
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT = click.Path(path_type=Path)
 
 
-@click.group(cls=LuabGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="luab")
-def main() -> None:
-    """Annotation byproducts: raw logs in, datasets out."""
-
-
-@main.group()
+@click.group()
 def convert() -> None:
     """Convert a raw log to a dataset folder that load_dataset opens."""
 
@@ -92,32 +82,3 @@ def _summary(done: Any) -> None:
     if done.unknown:
         names = ", ".join(f"{name} {count}" for name, count in done.unknown.items())
         click.echo(f"left out, since the schema does not know them: {names}")
-
-
-@main.command()
-@click.argument("dataset", type=str)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def stats(dataset: str, as_json: bool) -> None:
-    """Counts and accuracies of DATASET, a folder or a name under $LUAB_DATA_HOME."""
-    from luab_data.stats import stats as compute
-
-    numbers = compute(dataset)
-    if as_json:
-        click.echo(json.dumps(numbers, indent=2))
-        return
-    width = max(len(name) for name in numbers)
-    for name, value in numbers.items():
-        if isinstance(value, dict):
-            for key, count in value.items():
-                click.echo(f"{name:<{width}}  {key}: {count:,}")
-        else:
-            click.echo(f"{name:<{width}}  {_shown(value)}")
-
-
-def _shown(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
-
-main.add_command(simulate)

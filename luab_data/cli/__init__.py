@@ -1,0 +1,23 @@
+"""The `luab-data` command: each verb parses, calls one function, prints.
+
+One file a verb; heavy imports wait inside the functions, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import click
+
+from luab_data.cli.convert import convert
+from luab_data.cli.stats import stats
+from luab_data.console import LuabGroup
+from luab_data.simulate.cli import simulate
+
+
+@click.group(cls=LuabGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="luab")
+def main() -> None:
+    """Annotation byproducts: raw logs in, datasets out."""
+
+
+for _command in (convert, stats, simulate):
+    main.add_command(_command)
