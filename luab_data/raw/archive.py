@@ -1,4 +1,9 @@
-"""[I/O] A tar or tar.gz as a stream of members: one pass, nothing is ever written to disk."""
+"""[I/O] A tar or tar.gz as a stream of members: one pass, nothing is ever written to disk.
+
+Members come in runs: some megabytes of the archive as they lie there, with the places of the
+bodies. Headers that every tar has are read here; those that few have (long names, pax, base-256
+sizes) and those that are damaged go through `tarfile`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
+import numpy as np
+import numpy.typing as npt
 from isal import igzip, isal_zlib
 
 from luab_data.errors import ArchiveError, RecordError
@@ -18,11 +25,46 @@ from luab_data.errors import ArchiveError, RecordError
 MAX_MEMBER_BYTES = 16 * 2**20
 """A record of the release has about 5 kB; a larger member than this is not one."""
 
+RUN_BYTES = 12 * 2**20
+"""Bytes of a run: some 2,500 members, enough to make what is done once a run cheap."""
+
+SPARE_BYTES = 64
+"""Zero bytes after the last one of a run: reads of a fixed length may start anywhere in it."""
+
 _BLOCK = 512
 _GZIP_MAGIC = b"\x1f\x8b"
 _ISAL_ERROR = cast(type[Exception], isal_zlib.error)
 DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, _ISAL_ERROR, tarfile.TarError)
 """What reading a cut or damaged container raises, besides OSError."""
+
+
+class SourceChanged(Exception):
+    """The file is not the one that an interrupted conversion was reading."""
+
+
+class Run(NamedTuple):
+    """Members that lie side by side in the archive; member i is data[starts[i]:ends[i]].
+
+    A member that must not be used has its `problem`, by its index, and an empty range.
+    """
+
+    data: npt.NDArray[np.uint8]  # (num_bytes + SPARE_BYTES,)
+    names: list[str]
+    starts: npt.NDArray[np.int64]  # (num_members,)
+    ends: npt.NDArray[np.int64]  # (num_members,)
+    problems: dict[int, RecordError]
+
+    def only(self, chosen: npt.NDArray[np.int64]) -> Run:
+        """Some of its members, by ascending index."""
+        names = [self.names[i] for i in chosen.tolist()]
+        problems = {
+            k: self.problems[i] for k, i in enumerate(chosen.tolist()) if i in self.problems
+        }
+        return Run(self.data, names, self.starts[chosen], self.ends[chosen], problems)
+
+    def body(self, index: int) -> bytes:
+        """The bytes of one member."""
+        return self.data[self.starts[index] : self.ends[index]].tobytes()
 
 
 class Member(NamedTuple):
@@ -43,8 +85,10 @@ class Source(io.RawIOBase):
 
     def __init__(self, path: Path, on_read: Callable[[int], object] | None = None) -> None:
         self.path = path
+        self.num_read = 0
         self._on_read = on_read
         self._hash = hashlib.sha256()
+        self._expected: tuple[int, str] | None = None
         try:
             self._file = path.open("rb", buffering=0)
             self.is_gzip = self._file.read(2) == _GZIP_MAGIC
@@ -58,8 +102,13 @@ class Source(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """The next bytes of the file as it lies on disk."""
-        count = self._file.readinto(buffer) or 0
-        self._hash.update(memoryview(buffer)[:count])
+        view = memoryview(buffer)
+        if self._expected:  # stop there, to compare
+            view = view[: self._expected[0] - self.num_read]
+        count = self._file.readinto(view) or 0
+        self._hash.update(view[:count])
+        self.num_read += count
+        self._compare(ended=not count)
         if self._on_read:
             self._on_read(count)
         return count
@@ -68,6 +117,17 @@ class Source(io.RawIOBase):
         """The file's content, decompressed if it is gzip."""
         buffered = io.BufferedReader(self, 2**20)
         return cast(IO[bytes], igzip.open(buffered, "rb")) if self.is_gzip else buffered
+
+    def expect(self, num_bytes: int, sha256: str) -> None:
+        """Raise SourceChanged as soon as the first bytes turn out to be others."""
+        self._expected = (num_bytes, sha256) if num_bytes else None
+
+    def _compare(self, ended: bool) -> None:
+        if self._expected and (ended or self.num_read == self._expected[0]):
+            same = self._expected == (self.num_read, self.sha256)
+            self._expected = None
+            if not same:
+                raise SourceChanged(f"{self.path} is another file than before")
 
     @property
     def sha256(self) -> str:
@@ -81,70 +141,251 @@ class Source(io.RawIOBase):
         super().close()
 
 
-class _Chunks:
-    """Passes reads through and keeps the last one: tarfile reads ahead of the archive's end."""
+class _Buffer:
+    """The decompressed file as a window that moves forward; old windows stay valid."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._start = 0
-        self._chunk = b""
+    def __init__(self, file: IO[bytes], num_bytes: int) -> None:
+        self._file: Any = file  # IO[bytes] knows no readinto, though both kinds of file have it
+        self._capacity = num_bytes
+        self.data = np.zeros(SPARE_BYTES, np.uint8)
+        self.filled = 0
+        self.ended = False
+        self.damage: Exception | None = None
 
-    def read(self, size: int) -> bytes:
-        self._start += len(self._chunk)
-        self._chunk = self._file.read(size)
-        return self._chunk
+    def forward(self, done: int) -> None:
+        """Drop the first `done` bytes, which may be more than there are, and read on.
 
-    def ends_with_zeros(self, offset: int) -> str:
-        """Read on to the end of the file: why what lies from `offset` on is no end of a tar."""
-        rest = self._chunk[max(0, offset - self._start) :]
-        size = len(rest)
-        while rest:
-            if rest.strip(b"\0"):
-                return "what follows is neither a member nor the end; archives must not be joined"
-            rest = self.read(2**20)  # to the end, so that gzip checks its checksum
-            size += len(rest)
-        return "" if size >= _BLOCK else "no end-of-archive mark"
+        If nothing is dropped from a full window, it grows.
+        """
+        if not done and self.filled >= self._capacity:
+            self._capacity *= 2
+        rest = self.data[done : self.filled]
+        data = np.empty(self._capacity + SPARE_BYTES, np.uint8)
+        data[: len(rest)] = rest
+        view = data.data
+        missing = max(0, done - self.filled)
+        self.filled = len(rest)
+        while missing and (count := self._read(view[: min(missing, self._capacity)])):
+            missing -= count
+        while self.filled < self._capacity and (
+            count := self._read(view[self.filled : self._capacity])
+        ):
+            self.filled += count
+        data[self.filled :] = 0
+        self.data = data
+
+    def _read(self, view: memoryview) -> int:
+        if self.ended:
+            return 0
+        try:
+            count = int(self._file.readinto(view))
+        except (*DAMAGE, OSError) as error:
+            # What came before the damage is whole; the walk says where that ends.
+            self.damage, count = error, 0
+        self.ended = not count
+        return count
 
 
-def members(source: Source, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
-    """Every file of the archive in its order; folders are passed over.
+class _Header(NamedTuple):
+    """What a tar header says; its body lies at [body, body + size), the next header at `after`."""
+
+    name: str
+    body: int
+    size: int
+    after: int
+    is_folder: bool
+    is_file: bool
+
+
+class _NotYet(Exception):
+    """The header goes on beyond the window."""
+
+
+_ZEROS = bytes(_BLOCK)
+_OCTAL = frozenset(b"01234567")
+_FILE, _OLD_FILE, _FOLDER = b"0\0" + b"5"
+
+
+def _plain_header(block: bytes, at: int) -> _Header | None:
+    """A whole header with nothing unusual in it; None leaves it to `tarfile`."""
+    name = block[:100].split(b"\0", 1)[0]
+    digits, kind = block[124:135], block[156]
+    if (
+        kind not in (_FILE, _OLD_FILE, _FOLDER)
+        or block[345]  # the prefix of a long name
+        or not _OCTAL.issuperset(digits)
+        or not name.isascii()
+        or name.endswith(b"/") != (kind == _FOLDER)
+        or _checksum(block) != _octal(block[148:156])
+    ):
+        return None
+    size = 0 if kind == _FOLDER else int(digits, 8)
+    body = at + _BLOCK
+    after = body + (size + _BLOCK - 1) // _BLOCK * _BLOCK
+    return _Header(_printable(name.decode()), body, size, after, kind == _FOLDER, kind != _FOLDER)
+
+
+def _checksum(block: bytes) -> int:
+    """Sum of a header's bytes, its checksum field taken as spaces; modulo 65521.
+
+    The low half of adler32 is that sum plus one, thirty times faster than sum().
+    """
+    adler = zlib.adler32(block[156:], zlib.adler32(b" " * 8, zlib.adler32(block[:148])))
+    return (adler & 0xFFFF) - 1
+
+
+def _octal(field: bytes) -> int:
+    digits = field.split(b"\0", 1)[0].strip(b" ")
+    return int(digits, 8) if digits and _OCTAL.issuperset(digits) else -1
+
+
+def _odd_header(window: npt.NDArray[np.uint8], at: int) -> _Header:
+    """A header of any kind at the start of `window`, `at` being its place in the buffer.
+
+    Raises:
+        _NotYet: it goes on beyond the window.
+        tarfile.TarError: it is none.
+    """
+    tar = tarfile.open(fileobj=io.BytesIO(bytes(2 * _BLOCK)), errors="surrogateescape")
+    tar.fileobj = io.BytesIO(window[:_ODD_HEADER_BYTES].tobytes())
+    try:
+        info = tarfile.TarInfo.fromtarfile(tar)
+    except (tarfile.HeaderError, tarfile.ReadError) as error:
+        # A long name or pax header that is cut is told apart from one that is damaged by the room
+        # there was: none takes a megabyte.
+        invalid = isinstance(error, tarfile.InvalidHeaderError)  # type: ignore[attr-defined]
+        if invalid or len(window) >= _ODD_HEADER_BYTES:
+            raise
+        raise _NotYet from None
+    return _Header(
+        name=_printable(info.name),
+        body=at + info.offset_data,
+        size=info.size,
+        after=at + tar.offset,
+        is_folder=info.isdir(),
+        is_file=info.isreg() and not info.issparse(),
+    )
+
+
+_ODD_HEADER_BYTES = 2**20
+
+
+class _Walk:
+    """The members of one window: names and places, and why the walk stopped."""
+
+    def __init__(self, buffer: _Buffer, max_member_bytes: int, last: str) -> None:
+        self._buffer = buffer
+        self._limit = max_member_bytes
+        self.last = last
+        self.at = 0
+        self.is_end = False
+        self.wrong = ""
+        self.names: list[str] = []
+        self.places: list[tuple[int, int]] = []
+        self.problems: dict[int, RecordError] = {}
+        while self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Take one member; False if there is none, or not yet."""
+        buffer = self._buffer
+        block = buffer.data[self.at : self.at + _BLOCK].tobytes()
+        if self.at + _BLOCK > buffer.filled:
+            return self._more("no end-of-archive mark")
+        if block == _ZEROS:
+            self.is_end = True
+            return False
+        try:
+            header = _plain_header(block, self.at) or _odd_header(
+                buffer.data[self.at : buffer.filled], self.at
+            )
+        except _NotYet:
+            return self._more("the file ends within a header")
+        except tarfile.TarError:
+            self.wrong = _NO_MEMBER
+            return False
+        problem = None if header.is_folder else _problem(header, self._limit)
+        if header.after > buffer.filled and (buffer.ended or not problem):
+            return self._more(f"the file ends within {header.name}")
+        if not header.is_folder:
+            if problem:
+                self.problems[len(self.names)] = problem
+            self.names.append(header.name)
+            self.places.append((0, 0) if problem else (header.body, header.body + header.size))
+        self.last = f"member {header.name}"
+        self.at = header.after
+        return header.after <= buffer.filled
+
+    def _more(self, missing: str) -> bool:
+        if self._buffer.ended:
+            self.wrong = str(self._buffer.damage or missing)
+        return False
+
+    def run(self) -> Run:
+        """What was found in this window."""
+        places = np.asarray(self.places, np.int64).reshape(-1, 2)
+        return Run(self._buffer.data, self.names, places[:, 0], places[:, 1], self.problems)
+
+
+_NO_MEMBER = "what follows is neither a member nor the end; archives must not be joined"
+
+
+def runs(
+    source: Source, *, max_member_bytes: int = MAX_MEMBER_BYTES, run_bytes: int | None = None
+) -> Iterator[Run]:
+    """Every file of the archive in its order, in runs of about `run_bytes`, without folders.
 
     A member that must not be used (a path that climbs, a link, a device, more than
     `max_member_bytes`) comes with its `problem` and without its bytes.
 
     Raises:
-        ArchiveError: not a tar, or cut or damaged somewhere: says after which member.
+        ArchiveError: not a tar, or cut or damaged somewhere: says after which member. All members
+            before that place were given out.
     """
-    chunks = _Chunks(source.content())
-    last = "its start"
-    try:
-        stream = cast(IO[bytes], chunks)
-        with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as tar:
-            for info in tar:
-                # tarfile keeps every header it has seen; a stream needs none of them again.
-                tar.members = []  # type: ignore[attr-defined]
-                name = _printable(info.name)
-                if not info.isdir():
-                    problem = _problem(name, info, max_member_bytes)
-                    file = None if problem else tar.extractfile(info)
-                    yield Member(name, file.read() if file else b"", problem)
-                last = f"member {name}"
-            wrong = chunks.ends_with_zeros(tar.offset)
-    except tarfile.ReadError as error:
-        if last == "its start":
-            raise ArchiveError(
-                f"{source.path}: not a tar archive ({error}); expected the release's .tar.gz"
-            ) from error
-        raise _cut(source, last, error) from error
-    except DAMAGE as error:
-        raise _cut(source, last, error) from error
-    except OSError as error:
-        raise ArchiveError(f"{source.path}: cannot be read after {last} ({error})") from error
+    buffer = _Buffer(source.content(), RUN_BYTES if run_bytes is None else run_bytes)
+    at, last, wrong, is_end = 0, _START, "", False
+    while not wrong and not is_end:
+        buffer.forward(at)
+        walk = _Walk(buffer, max_member_bytes, last)
+        at, last, wrong, is_end = walk.at, walk.last, walk.wrong, walk.is_end
+        if walk.names:
+            yield walk.run()
+    wrong = wrong or _wrong_end(buffer, at)
     if wrong:
-        raise _cut(source, last, wrong)
+        raise _cut(source, last, wrong, buffer.damage)
 
 
-def _cut(source: Source, last: str, why: object) -> ArchiveError:
+def _wrong_end(buffer: _Buffer, at: int) -> str:
+    """Why what lies from `at` on is no end of a tar; read to the end, so gzip checks its sums."""
+    size = 0
+    while at < buffer.filled:
+        if buffer.data[at : buffer.filled].any():
+            return _NO_MEMBER
+        size += buffer.filled - at
+        buffer.forward(buffer.filled)
+        at = 0
+    if buffer.damage:
+        return str(buffer.damage)
+    return "" if size >= _BLOCK else "no end-of-archive mark"
+
+
+def members(source: Source, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
+    """The members of `runs` one by one, with their bytes."""
+    for run in runs(source, max_member_bytes=max_member_bytes):
+        for index, name in enumerate(run.names):
+            yield Member(name, run.body(index), run.problems.get(index))
+
+
+_START = "its start"
+
+
+def _cut(source: Source, last: str, why: str, damage: Exception | None) -> ArchiveError:
+    if isinstance(damage, OSError) and not isinstance(damage, DAMAGE):
+        return ArchiveError(f"{source.path}: cannot be read after {last} ({why})")
+    if last == _START and not damage:
+        return ArchiveError(
+            f"{source.path}: not a tar archive ({why}); expected the release's .tar.gz"
+        )
     return ArchiveError(
         f"{source.path}: cut or damaged after {last} ({why}). Nothing was written; get the file"
         " again and compare its checksum"
@@ -153,20 +394,23 @@ def _cut(source: Source, last: str, why: object) -> ArchiveError:
 
 def _printable(name: str) -> str:
     """A member's name as text that any terminal and JSON can hold, with forward slashes."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return text.replace("\\", "/") if "/" not in text else text
+    if not name.isascii():
+        name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return name.replace("\\", "/") if "/" not in name else name
 
 
-def _problem(name: str, info: tarfile.TarInfo, max_member_bytes: int) -> RecordError | None:
-    path = PurePosixPath(name)
-    if ".." in path.parts or path.is_absolute() or (path.parts and path.parts[0].endswith(":")):
-        return RecordError(name, "unsafe-path", "the path leaves the archive's folder")
-    if not info.isreg():
+def _problem(header: _Header, max_member_bytes: int) -> RecordError | None:
+    name = header.name
+    if ".." in name or ":" in name or name[:1] == "/":
+        path = PurePosixPath(name)
+        if ".." in path.parts or path.is_absolute() or path.parts[0].endswith(":"):
+            return RecordError(name, "unsafe-path", "the path leaves the archive's folder")
+    if not header.is_file:
         return RecordError(name, "not-a-file", "a link, device or other special member")
-    if path.suffix.lower() != ".xml":
+    if not name.endswith(".xml") and PurePosixPath(name).suffix.lower() != ".xml":
         return RecordError(name, "not-xml", "not a record; expected <wnid>/<image id>.xml")
-    if info.size > max_member_bytes:
+    if header.size > max_member_bytes:
         return RecordError(
-            name, "too-large", f"{info.size} bytes; expected at most {max_member_bytes}"
+            name, "too-large", f"{header.size} bytes; expected at most {max_member_bytes}"
         )
     return None
