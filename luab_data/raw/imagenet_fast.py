@@ -1,0 +1,473 @@
+"""Whole runs of ImageNet-AB members straight to Arrow columns, where they have the known layout.
+
+The release was written by one program, so nearly every member has one layout (raw-formats.md):
+these templates. A member that has another one, or a value that is not plain, goes through
+`imagenet.parse`, which decides alone what is good and what is wrong with the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.errors import RecordError
+from luab_data.ragged import Bools, Ints, list_array
+from luab_data.raw import imagenet
+from luab_data.raw.archive import Run
+from luab_data.raw.imagenet import IMAGE_SCHEMA, ROUND_SCHEMA, ImagenetBatch
+from luab_data.raw.layout import Spans, Template, Text, integers, names, numbers, word
+
+
+class Part(NamedTuple):
+    """A template and the columns that its values are for, in its order."""
+
+    template: Template
+    columns: tuple[str, ...]
+
+
+def _part(columns: str, text: str) -> Part:
+    return Part(Template(text), tuple(columns.split()))
+
+
+_NAMES = (
+    _part("wnid image_id", "  <folder>{}</folder>\n  <filename>{}</filename>\n"),
+    _part("image_id wnid", "  <filename>{}</filename>\n  <folder>{}</folder>\n"),
+)
+_SIZE = _part(
+    "database width height depth segmented",
+    """\
+  <source>
+    <database>{}</database>
+  </source>
+  <size>
+    <width>{}</width>
+    <height>{}</height>
+    <depth>{}</depth>
+  </size>
+  <segmented>{}</segmented>
+""",
+)
+_BOX_EDGES = ("xmin", "ymin", "xmax", "ymax")
+_OBJECT = _part(
+    "box_name box_pose box_truncated box_difficult xmin ymin xmax ymax",
+    """\
+  <object>
+    <name>{}</name>
+    <pose>{}</pose>
+    <truncated>{}</truncated>
+    <difficult>{}</difficult>
+    <bndbox>
+      <xmin>{}</xmin>
+      <ymin>{}</ymin>
+      <xmax>{}</xmax>
+      <ymax>{}</ymax>
+    </bndbox>
+  </object>
+""",
+)
+_BLOCK_START = _part(
+    "assignment_id estimate_time_ms hit_id hit_submit_time hovered_count",
+    """\
+  <metadata>
+    <assignment_id>{}</assignment_id>
+    <estimateTime>{}</estimateTime>
+    <hit_id>{}</hit_id>
+    <hit_submit_time>{}</hit_submit_time>
+    <hoveredCount>{}</hoveredCount>
+""",
+)
+_HOVERED = _part(
+    "hovered_record_action hovered_record_time_ms",
+    """\
+    <hoveredRecord>
+      <action>{}</action>
+      <time>{}</time>
+    </hoveredRecord>
+""",
+)
+_PICTURE = _part(
+    "image_height image_id_raw image_position_x image_position_y image_width image_idx"
+    " imagenet_hit_id",
+    """\
+    <imageHeight>{}</imageHeight>
+    <imageID>{}</imageID>
+    <imagePosition>
+      <x>{}</x>
+      <y>{}</y>
+    </imagePosition>
+    <imageWidth>{}</imageWidth>
+    <image_idx>{}</image_idx>
+    <imagenet_hit_id>{}</imagenet_hit_id>
+""",
+)
+_TRACKING = _part(
+    "mouse_tracking_time_ms mouse_tracking_x mouse_tracking_y",
+    """\
+    <mouseTracking>
+      <time>{}</time>
+      <x>{}</x>
+      <y>{}</y>
+    </mouseTracking>
+""",
+)
+_ANSWER = _part(
+    "original_image_height original_image_width page_idx selected selected_count",
+    """\
+    <originalImageHeight>{}</originalImageHeight>
+    <originalImageWidth>{}</originalImageWidth>
+    <page_idx>{}</page_idx>
+    <selected>{}</selected>
+    <selectedCount>{}</selectedCount>
+""",
+)
+_SELECTED = _part(
+    "selected_record_time_ms selected_record_x selected_record_y",
+    """\
+    <selectedRecord>
+      <time>{}</time>
+      <x>{}</x>
+      <y>{}</y>
+    </selectedRecord>
+""",
+)
+_BLOCK_END = _part("worker_id", "    <worker_id>{}</worker_id>\n  </metadata>\n")
+
+_FIRST, _LAST = b"<annotation>\n", b"</annotation>"
+_NONE = "    <{0}>None</{0}>\n"
+
+
+class Read(NamedTuple):
+    """What a run holds: its good records as columns, its bad ones as errors."""
+
+    batch: ImagenetBatch
+    places: Ints  # (num_images,) index in the run of each image
+    errors: list[tuple[int, RecordError]]  # with the index in the run, ascending
+    unknown: list[tuple[int, str]]  # paths of unknown elements, with the index in the run
+    num_slow: int  # members that went through `imagenet.parse`
+
+
+def read_run(run: Run, hash_worker: Callable[[str], str]) -> Read:
+    """All members of a run in the order of the archive; worker ids are hashed here.
+
+    Equal to `imagenet.parse` and `to_batch` of each member, and refuses what they refuse.
+    """
+    known = np.ones(len(run.names), bool)
+    known[list(run.problems)] = False
+    fast = imagenet.to_batch([], hash_worker)
+    while known.any():
+        try:
+            fast = _read_known(run, np.flatnonzero(known), hash_worker)
+            break
+        except _Deviates as others:
+            known[others.members] = False
+    records: list[imagenet.ImagenetRecord] = []
+    places: list[int] = []
+    errors: list[tuple[int, RecordError]] = []
+    for index in np.flatnonzero(~known).tolist():
+        problem = run.problems.get(index)
+        try:
+            if problem:
+                raise problem
+            records.append(imagenet.parse(run.names[index], run.body(index)))
+            places.append(index)
+        except RecordError as error:
+            errors.append((index, error))
+    unknown = [(i, path) for i, r in zip(places, records, strict=True) for path in r.unknown]
+    batch, where = fast, np.flatnonzero(known)
+    if records:
+        slow = imagenet.to_batch(records, hash_worker)
+        where = np.concatenate([where, np.asarray(places, np.int64)])
+        order = np.argsort(where)
+        images = pa.concat_tables([fast.images, slow.images]).take(pa.array(order))
+        batch = ImagenetBatch(images, pa.concat_tables([fast.rounds, slow.rounds]))
+        where = where[order]
+    return Read(batch, where, errors, unknown, len(records) + len(errors) - len(run.problems))
+
+
+class _Deviates(Exception):
+    """Some members have another layout, or values that are not plain."""
+
+    def __init__(self, members: Ints) -> None:
+        super().__init__(f"{len(members)} members")
+        self.members = members
+
+
+class _Found(NamedTuple):
+    """The spans of one part: value j of `columns` belongs to `owner[j]`, a block or an image."""
+
+    part: Part
+    spans: list[Spans]
+    owner: Ints  # (num_values,) index of a member
+    bounds: Ints  # lists: (num_owners + 1,) values of each block or image; empty for one value each
+
+
+_SINGLE: Ints = np.zeros(0, np.int64)
+
+
+class _Members:
+    """The members of a run that are read together; collects those that deviate."""
+
+    def __init__(self, text: Text, starts: Ints, ends: Ints) -> None:
+        self.text = text
+        self._deviant = np.zeros(len(starts), bool)
+        self.first = np.searchsorted(text.newlines, starts)
+        has_newline = text.data[ends - 1] == ord("\n")
+        # The line of </annotation>, whether a newline follows it or not.
+        self.close = np.searchsorted(text.newlines, ends) - has_newline
+        last = ends - has_newline - len(_LAST)
+        self.must(
+            (self.close > self.first + 2)
+            & text.has(starts, _FIRST)
+            & text.has(last, _LAST)
+            & (text.newlines[self.close - 1] + 1 == last)
+        )
+
+    def must(self, holds: Bools, owner: Ints | None = None) -> None:
+        """Note the members (or those that own the values) for which something does not hold."""
+        if not holds.all():
+            self._deviant[np.flatnonzero(~holds) if owner is None else owner[~holds]] = True
+
+    def check(self) -> None:
+        """Raise _Deviates if anything was noted."""
+        if self._deviant.any():
+            raise _Deviates(np.flatnonzero(self._deviant))
+
+    def match(self, part: Part, lines: Ints, owner: Ints, bounds: Ints = _SINGLE) -> _Found:
+        """Compare a part at its first lines."""
+        spans, holds = part.template.match(self.text, lines)
+        self.must(holds, owner)
+        return _Found(part, spans, owner, bounds)
+
+    def match_list(self, part: Part, tag: str, begin: Ints, end: Ints, owner: Ints) -> _Found:
+        """Compare repeated siblings that fill the lines [begin, end), or the tool's None."""
+        size = part.template.num_lines
+        lines = end - begin
+        is_none = lines == 1
+        none = self.text.has(self.text.starts_of(begin), _NONE.format(tag).encode())
+        self.must(np.where(is_none, none, (lines > 0) & (lines % size == 0)), owner)
+        return self.match_repeated(part, begin, np.where(is_none, 0, lines // size), owner)
+
+    def match_repeated(self, part: Part, begin: Ints, counts: Ints, owner: Ints) -> _Found:
+        """Compare `counts` repetitions from the lines `begin` on."""
+        counts = np.maximum(counts, 0)
+        bounds = np.concatenate([[0], np.cumsum(counts)])
+        place = np.arange(bounds[-1]) - np.repeat(bounds[:-1], counts)
+        lines = np.repeat(begin, counts) + part.template.num_lines * place
+        return self.match(part, lines, np.repeat(owner, counts), bounds)
+
+
+def _read_known(run: Run, chosen: Ints, hash_worker: Callable[[str], str]) -> ImagenetBatch:
+    """The chosen members as columns; raises _Deviates if some are not in the layout."""
+    text = Text.of(run.data)
+    starts, ends = run.starts[chosen], run.ends[chosen]
+    if len(text.newlines) < 2 or (ends <= starts).any():
+        raise _Deviates(chosen if len(text.newlines) < 2 else chosen[ends <= starts])
+    members = _Members(text, starts, ends)
+    try:
+        members.check()
+        blocks = _blocks(members)
+        header = _header(members, blocks)
+        found = _block_parts(members, blocks)
+        members.check()
+        # Every name ends in .xml, else the member would have a problem.
+        paths = [run.names[i] for i in chosen.tolist()]
+        stems = pa.array([path[path.rfind("/") + 1 : -4] for path in paths], pa.string())
+        return _columns(members, header, found, blocks, stems, hash_worker)
+    except _Deviates as others:
+        raise _Deviates(chosen[others.members]) from None
+
+
+class _Blocks(NamedTuple):
+    """Lines of all metadata blocks; every member has its blocks side by side."""
+
+    member: Ints  # (num_blocks,)
+    open: Ints  # <metadata>
+    height: Ints  # <imageHeight>
+    original: Ints  # <originalImageHeight>
+    worker: Ints  # <worker_id>
+    end: Ints  # the line after </metadata>
+
+
+_OPEN, _IMAGE, _ORIGINAL, _WORKER = map(word, ("  <metad", "    <ima", "    <ori", "    <wor"))
+_HEIGHT, _GINAL = word("geHeight"), word("ginalIma")
+
+
+def _blocks(members: _Members) -> _Blocks:
+    """Find the blocks by lines that each has once; a member where that fails deviates."""
+    text = members.text
+    begins = text.newlines[:-1] + 1  # of line 1, 2, ...
+    words = text.words(begins)
+    image = np.flatnonzero(words == _IMAGE)
+    image = image[text.words(begins[image] + 8) == _HEIGHT]
+    original = np.flatnonzero(words == _ORIGINAL)
+    second, third = (text.words(begins[original] + shift) for shift in (8, 16))
+    original = original[(second == _GINAL) & (third == _HEIGHT)]
+    landmarks = (np.flatnonzero(words == _OPEN), image, original, np.flatnonzero(words == _WORKER))
+    lines, owners, counts = [], [], []
+    for found in landmarks:
+        line = found + 1
+        owner = np.searchsorted(members.first, line, side="right") - 1
+        inside = (owner >= 0) & (line < members.close[owner])
+        lines.append(line[inside])
+        owners.append(owner[inside])
+        counts.append(np.bincount(owner[inside], minlength=len(members.first)))
+    members.must(np.logical_and.reduce([count == counts[0] for count in counts[1:]]))
+    members.check()
+    opened, height, original, worker = lines
+    end = worker + _BLOCK_END.template.num_lines
+    return _Blocks(owners[0], opened, height, original, worker, end)
+
+
+def _header(members: _Members, blocks: _Blocks) -> list[_Found]:
+    """Names, sizes and boxes; also checks that header and blocks leave no line between them."""
+    text, every = members.text, np.arange(len(members.first))
+    begin = members.first + 1
+    folder_first = text.has(text.starts_of(begin), b"  <folder>")
+    found = []
+    for part, chosen in zip(_NAMES, (folder_first, ~folder_first), strict=True):
+        found.append(members.match(part, begin[chosen], every[chosen]))
+
+    # A member's header ends where its first block opens, else at </annotation>.
+    end = members.close.copy()
+    end[blocks.member[::-1]] = blocks.open[::-1]  # the first one is written last
+    following = np.append(blocks.open[1:], 0)
+    last = np.append(blocks.member[1:] != blocks.member[:-1], True)[: len(blocks.open)]
+    next_line = np.where(last, members.close[blocks.member], following)
+    members.must(blocks.end == next_line, blocks.member)
+
+    begin = begin + _NAMES[0].template.num_lines
+    boxed = np.flatnonzero(text.has(text.starts_of(begin), b"  <source>"))
+    members.must((begin == end) | np.isin(every, boxed))
+    found.append(members.match(_SIZE, begin[boxed], boxed))
+    begin = begin[boxed] + _SIZE.template.num_lines
+    lines = end[boxed] - begin
+    members.must((lines >= 0) & (lines % _OBJECT.template.num_lines == 0), boxed)
+    counts = lines // _OBJECT.template.num_lines
+    found.append(members.match_repeated(_OBJECT, begin, counts, boxed))
+    return found
+
+
+def _block_parts(members: _Members, blocks: _Blocks) -> list[_Found]:
+    """Everything inside the blocks."""
+    owner = blocks.member
+    hovered = blocks.open + _BLOCK_START.template.num_lines
+    tracking = blocks.height + _PICTURE.template.num_lines
+    selected = blocks.original + _ANSWER.template.num_lines
+    return [
+        members.match(_BLOCK_START, blocks.open, owner),
+        members.match_list(_HOVERED, "hoveredRecord", hovered, blocks.height, owner),
+        members.match(_PICTURE, blocks.height, owner),
+        members.match_list(_TRACKING, "mouseTracking", tracking, blocks.original, owner),
+        members.match(_ANSWER, blocks.original, owner),
+        members.match_list(_SELECTED, "selectedRecord", selected, blocks.worker, owner),
+        members.match(_BLOCK_END, blocks.worker, owner),
+    ]
+
+
+_TYPES: dict[str, pa.DataType] = {
+    **{field.name: field.type for field in (*IMAGE_SCHEMA, *ROUND_SCHEMA)},
+    **dict.fromkeys(_BOX_EDGES, pa.float64()),
+}
+_NEEDED = ("image_id", "wnid", "assignment_id", "worker_id")
+
+
+def _values(members: _Members, column: str, spans: Spans, owner: Ints) -> pa.Array:
+    """One column of plain values; what is not plain makes its member deviate."""
+    type = _TYPES[column]
+    if pa.types.is_list(type):
+        type = type.value_type
+    text, size = members.text, spans.ends - spans.starts
+    if pa.types.is_boolean(type):
+        true = (size == 4) & text.has(spans.starts, b"True")
+        members.must(true | ((size == 5) & text.has(spans.starts, b"False")), owner)
+        return pa.array(true)
+    if column == "hovered_record_action":
+        enter = text.has(spans.starts, b"enter")
+        members.must((size == 5) & (enter | text.has(spans.starts, b"leave")), owner)
+        return pa.array(["leave", "enter"]).take(pa.array(enter.astype(np.int8)))
+    raw = spans.strings()
+    if pa.types.is_string(type):
+        found, odd = names(raw)
+        is_none = pc.equal(found, "None")
+        if column in _NEEDED:
+            odd |= is_none.to_numpy(zero_copy_only=False)
+        elif pc.any(is_none).as_py():
+            found = pc.if_else(is_none, pa.scalar(None, pa.string()), found)
+    elif pa.types.is_floating(type):
+        found, odd = numbers(raw)
+    else:
+        found, odd = integers(raw, spans)
+        limit = 2 ** (type.bit_width - 1)
+        if not odd.any():
+            value = found.to_numpy()
+            odd = (value < -limit) | (value >= limit)
+        found = pa.nulls(len(found), type) if odd.any() else found.cast(type)
+    members.must(~odd, owner)
+    return found
+
+
+def _columns(
+    members: _Members,
+    header: Sequence[_Found],
+    found: Sequence[_Found],
+    blocks: _Blocks,
+    stems: pa.Array,
+    hash_worker: Callable[[str], str],
+) -> ImagenetBatch:
+    """The spans as the two tables."""
+    rounds: dict[str, pa.Array] = {}
+    for part, spans, owner, bounds in found:
+        for column, span in zip(part.columns, spans, strict=True):
+            values = _values(members, column, span, owner)
+            rounds[column] = list_array(values, bounds) if len(bounds) else values
+    images = _image_columns(members, header)
+    same = pc.equal(images["image_id"], stems).to_numpy(zero_copy_only=False)
+    members.must(same)
+    members.check()
+    of_member = pa.array(blocks.member)
+    rounds["image_id"] = images["image_id"].take(of_member)
+    rounds["wnid"] = images["wnid"].take(of_member)
+    workers = rounds["worker_id"].dictionary_encode()
+    hashes = pa.array([hash_worker(w) for w in workers.dictionary.to_pylist()], pa.string())
+    rounds["worker_id"] = hashes.take(workers.indices)
+    return ImagenetBatch(
+        pa.table([images[f.name] for f in IMAGE_SCHEMA], IMAGE_SCHEMA),
+        pa.table([rounds[f.name] for f in ROUND_SCHEMA], ROUND_SCHEMA),
+    )
+
+
+def _image_columns(members: _Members, header: Sequence[_Found]) -> dict[str, pa.Array]:
+    num_images = len(members.first)
+    folder_first, filename_first, size, objects = header
+    images: dict[str, pa.Array] = {}
+    split = (folder_first, filename_first)
+    order = np.argsort(np.concatenate([part.owner for part in split]))
+    for column in ("image_id", "wnid"):
+        pieces = [
+            _values(members, column, f.spans[f.part.columns.index(column)], f.owner) for f in split
+        ]
+        images[column] = pa.concat_arrays(pieces).take(pa.array(order))
+    place = np.full(num_images, -1)
+    place[size.owner] = np.arange(len(size.owner))
+    index = pa.array(place, mask=place < 0)
+    for column, span in zip(size.part.columns, size.spans, strict=True):
+        images[column] = _values(members, column, span, size.owner).take(index)
+
+    counts = np.zeros(num_images, np.int64)
+    counts[size.owner] = np.diff(objects.bounds)
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    values = {
+        column: _values(members, column, span, objects.owner)
+        for column, span in zip(objects.part.columns, objects.spans, strict=True)
+    }
+    edges = np.stack([values.pop(edge).to_numpy(zero_copy_only=False) for edge in _BOX_EDGES], 1)
+    members.must((edges[:, 0] <= edges[:, 2]) & (edges[:, 1] <= edges[:, 3]), objects.owner)
+    boxes = list_array(pa.array(edges.ravel()), np.arange(len(edges) + 1) * len(_BOX_EDGES))
+    images["boxes"] = list_array(boxes, bounds)
+    for column, array in values.items():
+        images[column] = list_array(array, bounds)
+    return images
