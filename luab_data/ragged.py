@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+ArrowColumn: TypeAlias = pa.Array | pa.ChunkedArray
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -54,15 +55,28 @@ def kept_bounds(bounds: Ints, mask: Bools) -> Ints:
     return kept
 
 
-def bounds_of(column: pa.Array | pa.ChunkedArray) -> Ints:
+def one_array(column: ArrowColumn) -> pa.Array:
+    """A column as one array; copies only if it has several chunks."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def bounds_of(column: ArrowColumn) -> Ints:
     """(num_rows + 1,) bounds of a list column; a null row is empty."""
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    lists = one_array(column)
+    if not lists.null_count and pa.types.is_list(lists.type):
+        # Without nulls nothing is hidden, so the offsets of the slice are the bounds, shifted.
+        offsets = lists.offsets.to_numpy().astype(np.int64)
+        bounds: Ints = offsets - offsets[0]
+        return bounds
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def ragged(column: pa.Array | pa.ChunkedArray, *, null: Any = np.nan) -> Ragged:
+def ragged(column: ArrowColumn, *, null: Any = np.nan) -> Ragged:
     """A list column as numpy values and bounds; null values inside lists become `null`."""
-    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    lists = one_array(column)
     values = lists.flatten()
     if values.null_count:
         values = pc.fill_null(values, null)

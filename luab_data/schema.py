@@ -7,7 +7,9 @@ are `xyxy` pixels as published; times in milliseconds end in `_ms`. Null is "not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -91,23 +93,32 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One config of a dataset: its name, folder, the meaning of a row, its columns."""
+    """One config of a dataset: its name, folder, the meaning of a row, its columns.
+
+    `optional` columns are in a dataset only if `luab-data derive --columns` put them there.
+    """
 
     config: str
     folder: str
     row: str
     columns: tuple[Column, ...]
+    optional: tuple[Column, ...] = ()
 
     def schema(self) -> pa.Schema:
         """The Arrow schema, in the published order, without any schema-level metadata."""
         return pa.schema([column.field() for column in self.columns])
 
     def __getitem__(self, name: str) -> Column:
-        """The column of that name; KeyError names the table."""
-        for column in self.columns:
+        """The column of that name, optional ones included; KeyError names the table."""
+        for column in (*self.columns, *self.optional):
             if column.name == name:
                 return column
         raise KeyError(f"{self.config} has no column {name!r}")
+
+    def having(self, names: Sequence[str]) -> Table:
+        """The same table with those optional columns that are in `names` after its own ones."""
+        extra = tuple(column for column in self.optional if column.name in names)
+        return replace(self, columns=(*self.columns, *extra), optional=())
 
 
 _S, _B = pa.string(), pa.bool_()
@@ -224,6 +235,11 @@ IMAGENET_IMAGES = Table(
         _c("page_idx", _I16, "Page of the deciding round"),
         _c("image_idx", _I16, "Slot of the deciding round"),
     ),
+    optional=(
+        *_xy("notebook_point", "What the notebook published with the release trains on: mean of the"
+             " first selecting clicks of all rounds that ended selected; null if there is none or"
+             " if one of them has no click (the notebook stops there)"),
+    ),
 )  # fmt: skip
 
 COCO_ACTIONS = Table(
@@ -302,6 +318,13 @@ COCO_IMAGES = Table(
         _c("hit_id", _S, "HIT; null if not logged"),
         _c("page_id", _I16, "Page of the HIT; null if not logged"),
     ),
+    optional=(
+        _c("notebook_point_x", pa.list_(_I64), "What the notebook published with the release trains"
+           " on, before its crop: the last add of each icon, removed icons included, in whole"
+           " pixels of the logged size (0 if that is 0); null if never added, if the size was not"
+           " logged, or if `labels` lacks the class; x", "px"),
+        _c("notebook_point_y", pa.list_(_I64), "Likewise; y", "px"),
+    ),
 )  # fmt: skip
 
 IMAGENET_ANNOTATORS = Table(
@@ -351,3 +374,14 @@ DATASETS: dict[str, tuple[Table, ...]] = {
     "coco-ab": (COCO_IMAGES, COCO_ACTIONS, COCO_ANNOTATORS),
 }
 """The tables of each dataset, the default config first."""
+
+
+def tables_of(manifest: Mapping[str, Any]) -> tuple[Table, ...]:
+    """The tables of a dataset folder, the default config first, with its optional columns.
+
+    Args:
+        manifest: its `dataset`, and `schemas` (config -> column -> type), which say what is there.
+    """
+    found = manifest.get("schemas", {})
+    tables = DATASETS[manifest["dataset"]]
+    return tuple(table.having(list(found.get(table.config, ()))) for table in tables)

@@ -2,6 +2,9 @@
 
 The tool logs a click only when it selects; a deselecting click leaves no record. So whether an
 image ended selected is what `selected` says, never what the number of records says.
+
+Every parameter here and in the other files of columns that define columns is named after the
+column that the registry passes; `Source:` says where the definition comes from.
 """
 
 from __future__ import annotations
@@ -10,13 +13,49 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.ragged import Bools, Ints, Ragged, bounds_of, nullable, ragged
+from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, bounds_of, nullable, ragged
 
 
-def is_true(flags: pa.Array | pa.ChunkedArray) -> Bools:
+def is_true(flags: ArrowColumn) -> Bools:
     """(num_rows,) a boolean column as numpy; null is False."""
     values: Bools = pc.fill_null(flags, False).to_numpy(zero_copy_only=False)
     return values
+
+
+def final_click(
+    selected_record_x: ArrowColumn, selected_record_y: ArrowColumn, selected: ArrowColumn
+) -> tuple[pa.Array, pa.Array]:
+    """The last selecting click of the deciding round.
+
+    Args:
+        selected_record_x, selected_record_y: (num_rows,) lists of fractions, in time order.
+        selected: (num_rows,) bool.
+    Returns: x and y, (num_rows,) float64, fractions of the picture, also outside [0, 1].
+    Null where the image was not selected at the end or no click was logged.
+    Source: metrics 4, "final click of selected images".
+    """
+    return _click(selected_record_x, selected, -1), _click(selected_record_y, selected, -1)
+
+
+def first_click(
+    selected_record_x: ArrowColumn, selected_record_y: ArrowColumn, selected: ArrowColumn
+) -> tuple[pa.Array, pa.Array]:
+    """The first selecting click of the deciding round.
+
+    Args: as final_click.
+    Returns: x and y, (num_rows,) float64, fractions of the picture, also outside [0, 1].
+    Null where final_click is.
+    Source: metrics 4, "which click": the published ImageNet notebook reads the first one.
+    """
+    return _click(selected_record_x, selected, 0), _click(selected_record_y, selected, 0)
+
+
+def _click(coordinate: ArrowColumn, selected: ArrowColumn, which: int) -> pa.Array:
+    """(num_rows,) the first (0) or last (-1) value of each selected row."""
+    rows = ragged(coordinate)
+    present = is_true(selected) & (rows.lengths > 0)
+    index = rows.bounds[:-1] if which == 0 else rows.bounds[1:] - 1
+    return _element(rows, index, present)
 
 
 def _element(rows: Ragged, index: Ints, present: Bools) -> pa.Array:
@@ -25,46 +64,27 @@ def _element(rows: Ragged, index: Ints, present: Bools) -> pa.Array:
     return nullable(values, present, pa.float64())
 
 
-def final_click(coordinate: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.Array:
-    """One coordinate of the last selecting click, (num_rows,) float64.
-
-    Args:
-        coordinate: selected_record_x or _y, (num_rows,) lists of fractions in time order.
-        selected: (num_rows,) bool.
-    Returns: null where the image was not selected at the end or no click was logged.
-    Source: metrics 4, "final click of selected images".
-    """
-    rows = ragged(coordinate)
-    present = is_true(selected) & (rows.lengths > 0)
-    return _element(rows, rows.bounds[1:] - 1, present)
-
-
-def first_click(coordinate: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.Array:
-    """One coordinate of the first selecting click, (num_rows,) float64; null as final_click.
-
-    Source: the released ImageNet notebook reads this one.
-    """
-    rows = ragged(coordinate)
-    present = is_true(selected) & (rows.lengths > 0)
-    return _element(rows, rows.bounds[:-1], present)
-
-
-def num_clicks(record_time: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.Array:
-    """Clicks on the image, (num_rows,) int32: 2 len(record) - selected.
+def num_clicks(selected_record_time_ms: ArrowColumn, selected: ArrowColumn) -> pa.Array:
+    """Clicks on the image: 2 len(selected_record) - selected.
 
     Each selecting click but the one that stands was followed by an unlogged deselecting one.
-    Returns: null without a round, or where a selected image has no record.
-    Source: AnnotationComponent.handler.ts, lines 74-76.
+
+    Returns: (num_rows,) int32, a count.
+    Null without a round, or where a selected image has no record.
+    Source: AnnotationComponent.handler.ts, lines 74-76; metrics 6.1-1.
     """
-    count = 2 * np.diff(bounds_of(record_time)) - is_true(selected)
-    there = selected.is_valid().to_numpy()
+    count = 2 * np.diff(bounds_of(selected_record_time_ms)) - is_true(selected)
+    there = selected.is_valid().to_numpy(zero_copy_only=False)
     return nullable(count, there & (count >= 0), pa.int32())
 
 
-def parity_disagrees(record_time: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.Array:
+def parity_disagrees(selected_record_time_ms: ArrowColumn, selected: ArrowColumn) -> pa.Array:
     """Whether the paper's rule (selected iff the number of records is odd) is wrong here.
 
-    Returns: (num_rows,) bool, null without a round. Source: paper, appendix D.1; metrics 6.1-1.
+    Returns: (num_rows,) bool.
+    Null without a round.
+    Source: paper, appendix D.1; metrics 6.1-1.
     """
-    odd = np.diff(bounds_of(record_time)) % 2 == 1
-    return nullable(odd != is_true(selected), selected.is_valid().to_numpy(), pa.bool_())
+    odd = np.diff(bounds_of(selected_record_time_ms)) % 2 == 1
+    there = selected.is_valid().to_numpy(zero_copy_only=False)
+    return nullable(odd != is_true(selected), there, pa.bool_())

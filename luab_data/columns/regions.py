@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import shapely
+import pyarrow.compute as pc
 
+from luab_data.columns.hulls import convex_hulls
 from luab_data.columns.traces import LastN
-from luab_data.ragged import Bools, Floats, Ragged, bounds_of, list_array, nullable
+from luab_data.ragged import (
+    ArrowColumn,
+    Bools,
+    Floats,
+    Ragged,
+    bounds_of,
+    list_array,
+    nullable,
+    one_array,
+)
 
 
-def boxes_of(column: pa.ChunkedArray) -> tuple[Floats, Ragged]:
+def boxes_of(column: ArrowColumn) -> tuple[Floats, Ragged]:
     """A `boxes` column as (num_boxes, 4) px and a Ragged of box numbers per row."""
     bounds = bounds_of(column)
-    flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    boxes = flat.flatten().flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
+    boxes = one_array(column).flatten().flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
     return boxes, Ragged(np.arange(len(boxes)), bounds)
 
 
@@ -38,23 +47,67 @@ def in_any_box(
     return hit
 
 
-def click_in_box(table: pa.Table) -> pa.Array:
-    """Whether the final click lies in any box, (num_rows,) bool.
+def has_boxes(boxes: ArrowColumn) -> pa.Array:
+    """Whether ILSVRC published boxes of the image.
+
+    Returns: (num_rows,) bool.
+    Null never.
+    Source: raw-formats.md, `object` of the release's XML.
+    """
+    return pa.array(np.diff(bounds_of(boxes)) > 0)
+
+
+def size(
+    width: ArrowColumn,
+    height: ArrowColumn,
+    original_image_width: ArrowColumn,
+    original_image_height: ArrowColumn,
+) -> tuple[ArrowColumn, ArrowColumn]:
+    """Size of the original picture: that of its boxes, else the one the deciding round logged.
 
     Args:
-        table: final_click_x, final_click_y, width, height, boxes.
-    Returns: null without a click, boxes or a size.
+        width, height: (num_rows,) int32 px, of the boxes.
+        original_image_width, original_image_height: (num_rows,) int32 px, as logged.
+    Returns: width and height, (num_rows,) int32 px, each more than 0.
+    Null if neither is there: an image that never loaded is logged as 0 x 0.
+    Source: metrics 4, 6.1-7.
     """
-    x, y, width, height = (floats(table[c]) for c in _CLICK_AND_SIZE)
-    boxes, rows = boxes_of(table["boxes"])
-    known = ~np.isnan(x + y + width + height) & (rows.lengths > 0)
-    return nullable(in_any_box(x, y, width, height, boxes, rows), known, pa.bool_())
+    sizes = ((width, original_image_width), (height, original_image_height))
+    wide, high = (pc.coalesce(_positive(own), _positive(logged)) for own, logged in sizes)
+    return wide, high
+
+
+def _positive(size: ArrowColumn) -> ArrowColumn:
+    return pc.if_else(pc.greater(size, 0), size, pa.scalar(None, size.type))
+
+
+def click_in_box(
+    final_click_x: ArrowColumn,
+    final_click_y: ArrowColumn,
+    width: ArrowColumn,
+    height: ArrowColumn,
+    boxes: ArrowColumn,
+) -> pa.Array:
+    """Whether the final click lies in any box, borders included.
+
+    Args:
+        final_click_x, final_click_y: (num_rows,) fractions; width, height: (num_rows,) px.
+        boxes: (num_rows,) lists of [xmin, ymin, xmax, ymax] px.
+    Returns: (num_rows,) bool.
+    Null without a click, boxes or a size.
+    Source: metrics 4.3.
+    """
+    columns = (final_click_x, final_click_y, width, height)
+    x, y, width_px, height_px = (floats(column) for column in columns)
+    xyxy, rows = boxes_of(boxes)
+    known = ~np.isnan(x + y + width_px + height_px) & (rows.lengths > 0)
+    return nullable(in_any_box(x, y, width_px, height_px, xyxy, rows), known, pa.bool_())
 
 
 _CLICK_AND_SIZE = ("final_click_x", "final_click_y", "width", "height")
 
 
-def floats(column: pa.ChunkedArray | pa.Array) -> Floats:
+def floats(column: ArrowColumn) -> Floats:
     """A numeric column as float64 with NaN for null."""
     values: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return np.array(values, dtype=np.float64)
@@ -67,40 +120,20 @@ def hulls(points: LastN) -> tuple[pa.ListArray, pa.ListArray, pa.Array]:
     (y down) from the leftmost vertex, not closed; and hull_area (num_rows,) in fractions of the
     picture's area. One or two vertices and area 0 where all points coincide or are collinear.
     Null without a final click.
+    Source: issue 3, "hull of the points around the click"; the points are those of last_n.
     """
-    there = ~np.isnan(points.x)
-    sizes = there.sum(1)
-    shapes = _hull_shapes(np.stack([points.x[there], points.y[there]], axis=1), sizes)
-    xy, owner = shapely.get_coordinates(shapes, return_index=True)
-    counts = np.bincount(owner, minlength=len(shapes)).astype(np.int64)
-    ends = np.cumsum(counts)
-    closed = shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON
-    keep = np.ones(len(xy), bool)
-    keep[ends[closed] - 1] = False  # a ring repeats its first vertex
-    counts = counts - closed
-
+    found = convex_hulls(points.x, points.y)
     lengths = np.zeros(len(points.has_click), np.int64)
-    lengths[points.has_click] = counts
+    lengths[points.has_click] = found.counts
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     area = np.full(len(points.has_click), np.nan)
-    area[points.has_click] = shapely.area(shapes)
+    area[points.has_click] = found.area
     missing = ~points.has_click
     return (
-        list_array(pa.array(xy[keep, 0]), bounds, null_rows=missing),
-        list_array(pa.array(xy[keep, 1]), bounds, null_rows=missing),
+        list_array(pa.array(found.x), bounds, null_rows=missing),
+        list_array(pa.array(found.y), bounds, null_rows=missing),
         nullable(area, points.has_click, pa.float64()),
     )
-
-
-def _hull_shapes(xy: Floats, sizes: np.ndarray) -> np.ndarray:
-    """(num_rows,) normalised hull geometries of rows of `sizes` points each."""
-    if not len(sizes):
-        return np.array([], dtype=object)
-    offsets = (np.concatenate([[0], np.cumsum(sizes)]), np.arange(len(sizes) + 1))
-    multipoints = shapely.from_ragged_array(shapely.GeometryType.MULTIPOINT, xy, offsets[:1])
-    # normalize: rings start at their least vertex and run one way round, whatever GEOS returned.
-    hull: np.ndarray = shapely.normalize(shapely.convex_hull(multipoints))
-    return hull
 
 
 def click_offset(table: pa.Table) -> tuple[Floats, Floats]:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.ragged import Bools, Ints, Ragged, bounds_of
+from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, bounds_of, one_array
 from luab_data.schema import IMAGENET_ROUNDS
 
-_INTERACTIONS = ("hovered_record_action", "mouse_tracking_time_ms", "selected_record_time_ms")
+ORDERED_BY = ("image_id", "hit_submit_time", "selected")
+"""What order_rounds has to know of a block."""
 
 
 class Rounds(NamedTuple):
-    """Blocks of images in image order, numbered, and what they say about each image."""
+    """Blocks of images in image order, numbered, and which one decides."""
 
-    table: pa.Table  # (num_rounds,) IMAGENET_ROUNDS, each image's blocks by hit_submit_time
+    table: pa.Table  # (num_rounds,) columns of IMAGENET_ROUNDS, each image's by hit_submit_time
     bounds: Ints  # (num_images + 1,) image i has the blocks bounds[i]:bounds[i + 1]
     deciding: Ints  # (num_images,) row of `table`; -1 without any block
-    has_interaction: Bools  # (num_images,)
 
 
 def order_rounds(image_ids: pa.ChunkedArray, blocks: pa.Table) -> Rounds:
@@ -31,37 +32,109 @@ def order_rounds(image_ids: pa.ChunkedArray, blocks: pa.Table) -> Rounds:
 
     Args:
         image_ids: (num_images,) unique ids.
-        blocks: (num_rounds,) all raw columns of IMAGENET_ROUNDS; every image_id is in image_ids.
+        blocks: (num_rounds,) columns of IMAGENET_ROUNDS, ORDERED_BY among them; every image_id is
+            in image_ids.
+    Returns: `table` has `round` and the columns of `blocks`, in the published order.
     """
-    image = pc.index_in(blocks["image_id"], value_set=image_ids.combine_chunks()).to_numpy()
+    image = pc.index_in(blocks["image_id"], value_set=one_array(image_ids)).to_numpy()
     submitted = blocks["hit_submit_time"].to_numpy()
     order = np.lexsort((submitted, image))  # lexsort is stable
-    table = blocks.take(pa.array(order))
+    # Blocks of a dataset, and most of a log, lie in order: do not copy every column then.
+    in_order = bool((np.diff(order) > 0).all())
+    table = blocks if in_order else blocks.take(pa.array(order))
     counts = np.bincount(image, minlength=len(image_ids))
     bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     position = np.arange(len(order))
     number = position - np.repeat(bounds[:-1], counts) + 1
-    columns = {"round": pa.array(number, pa.int16()), **dict(_named(table))}
-    ordered = pa.table([columns[c.name] for c in IMAGENET_ROUNDS.columns], IMAGENET_ROUNDS.schema())
+    named = dict(zip(table.column_names, table.columns, strict=True))
+    columns = {**named, "round": pa.array(number, pa.int16())}
+    fields = [c.field() for c in IMAGENET_ROUNDS.columns if c.name in columns]
 
     selected = table["selected"].to_numpy()
     last_selected = Ragged(np.where(selected, position, -1), bounds).reduce(np.maximum, -1)
     last = np.where(counts > 0, bounds[1:] - 1, -1)
-    touched = np.any([np.diff(bounds_of(table[name])) > 0 for name in _INTERACTIONS], axis=0)
     return Rounds(
-        table=ordered,
+        table=pa.table([columns[f.name] for f in fields], pa.schema(fields)),
         bounds=bounds,
         deciding=np.where(last_selected >= 0, last_selected, last),
-        has_interaction=Ragged(touched, bounds).reduce(np.logical_or, False),
     )
 
 
-def _named(table: pa.Table) -> list[tuple[str, pa.ChunkedArray]]:
-    return list(zip(table.column_names, table.columns, strict=True))
+def deciding_rows(rounds: Rounds, columns: Sequence[str] | None = None) -> pa.Table:
+    """The deciding block of each image, (num_images,); all null where an image has none.
+
+    Args:
+        columns: which columns of the blocks; all of them if None.
+    """
+    table = rounds.table if columns is None else rounds.table.select(list(columns))
+    if np.array_equal(rounds.deciding, np.arange(len(rounds.table))):
+        return table
+    return table.take(pa.array(rounds.deciding, mask=rounds.deciding < 0))
 
 
-def deciding_rows(rounds: Rounds) -> pa.Table:
-    """The deciding block of each image, (num_images,); all null where an image has none."""
-    index = pa.array(rounds.deciding, mask=rounds.deciding < 0)
-    return rounds.table.take(index)
+def num_rounds(bounds: Ints) -> pa.Array:
+    """How often the image was shown: its metadata blocks.
+
+    Args:
+        bounds: (num_images + 1,) image i has the blocks bounds[i]:bounds[i + 1].
+    Returns: (num_images,) int16, a count; 0 without any block.
+    Null never.
+    Source: metrics 6.1-12.
+    """
+    return pa.array(np.diff(bounds), pa.int16())
+
+
+def has_interaction(
+    hovered_record_time_ms: ArrowColumn,
+    mouse_tracking_time_ms: ArrowColumn,
+    selected_record_time_ms: ArrowColumn,
+    bounds: Ints,
+) -> pa.Array:
+    """Whether any round of the image has a hovered, tracking or selected record.
+
+    Args:
+        hovered_record_time_ms, mouse_tracking_time_ms, selected_record_time_ms: (num_rounds,)
+            lists, of all blocks.
+        bounds: (num_images + 1,) image i has the blocks bounds[i]:bounds[i + 1].
+    Returns: (num_images,) bool; False without any block.
+    Null never.
+    Source: metrics 4.2: the existence of a file is not interaction.
+    """
+    records = (hovered_record_time_ms, mouse_tracking_time_ms, selected_record_time_ms)
+    touched: Bools = np.any([np.diff(bounds_of(times)) > 0 for times in records], axis=0)
+    return pa.array(Ragged(touched, bounds).reduce(np.logical_or, False))
+
+
+def is_selected(selected: ArrowColumn) -> ArrowColumn:
+    """Whether any round ended with the image selected: then the deciding one did.
+
+    Args:
+        selected: (num_images,) bool of the deciding round.
+    Returns: (num_images,) bool; False without any round.
+    Null never.
+    Source: metrics 4.1; decisions.md, 3.
+    """
+    return pc.fill_null(selected, False)
+
+
+def selected_round(selected: ArrowColumn, round: ArrowColumn) -> ArrowColumn:
+    """The round that decided, if it selected the image.
+
+    Args:
+        selected, round: (num_images,) bool and int16 of the deciding round.
+    Returns: (num_images,) int16, 1 for the first by hit_submit_time.
+    Null where the image was not selected.
+    Source: metrics 4.1.
+    """
+    return pc.if_else(is_selected(selected), round, pa.scalar(None, pa.int16()))
+
+
+def as_logged(column: ArrowColumn) -> ArrowColumn:
+    """A raw value beside the derived ones, unchanged: of the deciding round, or of the record.
+
+    Returns: (num_images,) the log's value, in the log's unit.
+    Null without a round, or where the log has none.
+    Source: raw-formats.md.
+    """
+    return column

@@ -11,9 +11,21 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from luab_data.columns.clicks import is_true
-from luab_data.ragged import Bools, Floats, Ints, Ragged, bounds_of, list_array, nullable, ragged
+from luab_data.ragged import (
+    ArrowColumn,
+    Bools,
+    Floats,
+    Ints,
+    Ragged,
+    bounds_of,
+    list_array,
+    nullable,
+    one_array,
+    ragged,
+)
 from luab_data.schema import LAST_N, QUANTILES
 
 _NEVER = np.iinfo(np.int64).min
@@ -33,34 +45,46 @@ class Approach(NamedTuple):
     click_ms: Ints  # (num_rows,) meaningless without click
 
 
-def approach(rows: pa.Table) -> Approach:
+def approach(
+    hovered_record_action: ArrowColumn,
+    hovered_record_time_ms: ArrowColumn,
+    mouse_tracking_time_ms: ArrowColumn,
+    mouse_tracking_x: ArrowColumn,
+    mouse_tracking_y: ArrowColumn,
+    selected_record_time_ms: ArrowColumn,
+    selected_record_x: ArrowColumn,
+    selected_record_y: ArrowColumn,
+    selected: ArrowColumn,
+) -> Approach:
     """Cut each row's trace to the visit that ends in its final click.
 
     Args:
-        rows: (num_rows,) hovered_record_*, mouse_tracking_*, selected_record_* and selected.
+        hovered_record_action, ..., selected_record_y: (num_rows,) lists of the deciding round.
+        selected: (num_rows,) bool.
+    Source: metrics 4.7, "segment".
     """
-    clicks = ragged(rows["selected_record_time_ms"])
-    has_click = is_true(rows["selected"]) & (clicks.lengths > 0)
+    clicks = ragged(selected_record_time_ms)
+    has_click = is_true(selected) & (clicks.lengths > 0)
     last = clicks.bounds[1:][has_click] - 1
     click_ms = np.zeros(len(has_click), np.int64)
     click_ms[has_click] = clicks.values[last]
     click_x, click_y = np.full((2, len(has_click)), np.nan)
-    click_x[has_click] = ragged(rows["selected_record_x"]).values[last]
-    click_y[has_click] = ragged(rows["selected_record_y"]).values[last]
+    click_x[has_click] = ragged(selected_record_x).values[last]
+    click_y[has_click] = ragged(selected_record_y).values[last]
 
-    hovered = ragged(rows["hovered_record_time_ms"])
-    action = ragged(rows["hovered_record_action"]).values
-    entered = hovered.keep((action == "enter") & (hovered.values <= click_ms[hovered.rows]))
+    hovered = ragged(hovered_record_time_ms)
+    enter = _is_enter(hovered_record_action)
+    entered = hovered.keep(enter & (hovered.values <= click_ms[hovered.rows]))
     # Without an enter (a log that lost it) the visit starts with the trace.
     start_ms = entered.reduce(np.maximum, _NEVER)
 
-    trace = ragged(rows["mouse_tracking_time_ms"])
+    trace = ragged(mouse_tracking_time_ms)
     row = trace.rows
     mask = has_click[row] & (trace.values >= start_ms[row]) & (trace.values <= click_ms[row])
     kept = trace.keep(mask)
     return Approach(
-        x=ragged(rows["mouse_tracking_x"]).values[mask],
-        y=ragged(rows["mouse_tracking_y"]).values[mask],
+        x=ragged(mouse_tracking_x).values[mask],
+        y=ragged(mouse_tracking_y).values[mask],
         time_ms=kept.values,
         bounds=kept.bounds,
         has_click=has_click,
@@ -80,7 +104,8 @@ def _taken(values: Floats, index: Ints, present: Bools) -> pa.ListArray:
 def trace_quantile(visit: Approach) -> tuple[pa.ListArray, pa.ListArray]:
     """Position at record floor(q (m - 1)) of the visit's m records, q = 0, .1, ... 1.
 
-    Returns: x and y, (num_rows,) lists of 11 fractions; null without a click or records.
+    Returns: x and y, (num_rows,) lists of 11 float64, fractions of the picture.
+    Null without a final click, or without a record in the visit that ends in it.
     Source: metrics 4.7, appendix E of the paper.
     """
     length = np.diff(visit.bounds)
@@ -93,23 +118,36 @@ def trace_quantile(visit: Approach) -> tuple[pa.ListArray, pa.ListArray]:
 def time_quantile(visit: Approach) -> tuple[pa.ListArray, pa.ListArray]:
     """Position at the visit's last record at or before t0 + q (t_click - t0), q = 0, .1, ... 1.
 
-    t0 is the first record's time. Returns and nulls as trace_quantile. Source: metrics 4.7.
+    t0 is the first record's time.
+
+    Returns: x and y, (num_rows,) lists of 11 float64, fractions of the picture.
+    Null where trace_quantile is.
+    Source: metrics 4.7, appendix E of the paper.
     """
     present = np.diff(visit.bounds) > 0
     first = visit.bounds[:-1][present]
     start_ms = visit.time_ms[first]
+    length = np.diff(visit.bounds)[present]
+    place = np.repeat(np.arange(len(first)), length)
     duration = visit.click_ms[present] - start_ms
-    starts = Ragged(visit.time_ms, visit.bounds).rows
-    compact = np.cumsum(present) - 1  # row -> its place among the present rows
-    place = compact[starts]
-    elapsed = _STEPS * (visit.time_ms - start_ms[place])
-    position = np.arange(len(visit.time_ms))
-    index = np.empty((len(first), _STEPS + 1), np.int64)
-    for step in range(_STEPS + 1):
-        reached = np.where(elapsed <= step * duration[place], position, -1)
-        found = Ragged(reached, visit.bounds).reduce(np.maximum, -1)[present]
-        index[:, step] = np.where(found >= 0, found, first)
+    reached = _first_step(visit.time_ms - start_ms[place], duration[place])
+    # The last record that each step is the first to reach; of one step the last one stays.
+    index = np.repeat(first[:, None], _STEPS + 1, axis=1)
+    index[place, reached] = np.arange(len(place))
+    np.maximum.accumulate(index, axis=1, out=index)
     return _taken(visit.x, index, present), _taken(visit.y, index, present)
+
+
+def _first_step(elapsed: Ints, duration: Ints) -> Ints:
+    """The least k = 0, 1, ... with elapsed <= k duration / 10; elapsed is at most duration."""
+    step = np.zeros(len(elapsed), np.int64)
+    later = elapsed > 0
+    elapsed, duration = elapsed[later], duration[later]
+    # Ten times a duration must not overflow: no log has such times, but a parser lets them in.
+    huge = np.int64(2**59)
+    exact = object if (duration > huge).any() else np.int64
+    step[later] = -(-_STEPS * elapsed.astype(exact) // duration.astype(exact))
+    return step
 
 
 class LastN(NamedTuple):
@@ -137,10 +175,11 @@ def last_n_points(visit: Approach) -> LastN:
 
 
 def last_n(points: LastN) -> tuple[pa.ListArray, pa.ListArray]:
-    """last_n_points as list columns.
+    """The click and the up to 8 trace records before it in its visit, nearest first.
 
-    Returns: two (num_rows,) lists of 9 fractions, null elements where the visit has fewer records;
-    the list is null without a final click. Source: metrics 4.7, "Last-N".
+    Returns: x and y, (num_rows,) lists of 9 float64, fractions of the picture.
+    Null elements where the visit has fewer records; a null list without a final click.
+    Source: metrics 4.7, "Last-N".
     """
     lengths = np.where(points.has_click, LAST_N, 0)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
@@ -155,45 +194,80 @@ def last_n(points: LastN) -> tuple[pa.ListArray, pa.ListArray]:
     return x, y
 
 
-def trace_length(record_time: pa.ChunkedArray, selected: pa.ChunkedArray) -> pa.Array:
-    """Trace records of the round, all visits, (num_rows,) int32; null without a round."""
-    lengths = np.diff(bounds_of(record_time))
-    return nullable(lengths, selected.is_valid().to_numpy(), pa.int32())
+def trace_length(mouse_tracking_time_ms: ArrowColumn, selected: ArrowColumn) -> pa.Array:
+    """Trace records of the deciding round, all visits.
+
+    Returns: (num_rows,) int32, a count.
+    Null without a round.
+    Source: raw-formats.md, mouseTracking.
+    """
+    lengths = np.diff(bounds_of(mouse_tracking_time_ms))
+    there = selected.is_valid().to_numpy(zero_copy_only=False)
+    return nullable(lengths, there, pa.int32())
 
 
-def dwell_time_ms(rows: pa.Table) -> pa.Array:
-    """Time the cursor was over the picture, selected or not, (num_rows,) int64 ms.
+def dwell_time_ms(
+    hovered_record_action: ArrowColumn,
+    hovered_record_time_ms: ArrowColumn,
+    mouse_tracking_time_ms: ArrowColumn,
+    selected_record_time_ms: ArrowColumn,
+) -> pa.Array:
+    """Time the cursor was over the picture, selected or not.
 
     Each `enter` is paired with the `leave` that follows. A visit that lost its leave ends with the
     last trace or click record before the next `enter`, or with the round's last one.
-    Returns: null if never entered. Source: hoveredRecord, metrics 6.1-5.
+
+    Returns: (num_rows,) int64, ms.
+    Null if never entered.
+    Source: hoveredRecord, metrics 6.1-5.
     """
-    hovered = ragged(rows["hovered_record_time_ms"])
-    action = ragged(rows["hovered_record_action"]).values
-    enter = action == "enter"
+    hovered = ragged(hovered_record_time_ms)
+    enter = _is_enter(hovered_record_action)
     row = hovered.rows
-    last = np.max(
-        [ragged(rows[c]).reduce(np.maximum, _NEVER) for c in _CLOCKS],
-        axis=0,
-        initial=_NEVER,
-    )
+    seen = [ragged(mouse_tracking_time_ms), ragged(selected_record_time_ms)]
+    last = np.max([clock.reduce(np.maximum, _NEVER) for clock in (hovered, *seen)], axis=0)
     following = np.roll(hovered.values, -1)
     same_row = np.roll(row, -1) == row
     if len(row):
         same_row[-1] = False
     end = np.where(same_row, following, last[row])
-    for visit in np.flatnonzero(enter & same_row & np.roll(enter, -1)):  # rare: a leave was lost
-        end[visit] = _last_seen(rows, int(row[visit]), hovered.values[visit], end[visit])
+    lost = np.flatnonzero(enter & same_row & np.roll(enter, -1))
+    if len(lost):
+        end[lost] = _last_seen(seen, row[lost], hovered.values[lost], end[lost])
     spans = np.where(enter, np.maximum(end - hovered.values, 0), 0)
     total = Ragged(spans, hovered.bounds).reduce(np.add, 0)
     entered = Ragged(enter, hovered.bounds).reduce(np.logical_or, False)
     return nullable(total, entered, pa.int64())
 
 
-def _last_seen(rows: pa.Table, row: int, start_ms: int, stop_ms: int) -> int:
-    """Time of the row's last trace or click record in [start_ms, stop_ms); start_ms without any."""
-    moments = [t for c in _CLOCKS[1:] for t in rows[c][row].as_py() if start_ms <= t < stop_ms]
-    return max(moments, default=start_ms)
+def _is_enter(action: ArrowColumn) -> Bools:
+    """(num_records,) of a hovered_record_action column, without a Python string for each."""
+    return is_true(pc.equal(one_array(action).flatten(), "enter"))
 
 
-_CLOCKS = ("hovered_record_time_ms", "mouse_tracking_time_ms", "selected_record_time_ms")
+def _last_seen(clocks: list[Ragged], row: Ints, start_ms: Ints, stop_ms: Ints) -> Ints:
+    """Time of the last record in [start_ms, stop_ms) of some rows.
+
+    Args:
+        clocks: times of records, (num_rows,) each.
+        row, start_ms, stop_ms: (num_visits,).
+    Returns: (num_visits,); start_ms where there is no such record.
+    """
+    wanted = np.zeros(len(clocks[0].lengths), bool)
+    wanted[row] = True
+    owners, moments = [row], [stop_ms]
+    for clock in clocks:
+        chosen = wanted[clock.rows]
+        owners.append(clock.rows[chosen])
+        moments.append(clock.values[chosen])
+    owner, moment = np.concatenate(owners), np.concatenate(moments)
+    is_record = np.arange(len(owner)) >= len(row)
+    # In order of row and time, a visit's end stands right after the last record before it.
+    order = np.lexsort((is_record, moment, owner))
+    place = np.where(is_record[order], np.arange(len(order)), -1)
+    before = np.empty(len(order), np.int64)
+    before[order] = np.maximum.accumulate(place)
+    before = before[: len(row)]
+    found = order[before]  # -1 takes any one; the test below drops it
+    seen = (before >= 0) & (owner[found] == row) & (moment[found] >= start_ms)
+    return np.where(seen, moment[found], start_ms)

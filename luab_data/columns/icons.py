@@ -1,0 +1,270 @@
+"""COCO-AB's icons: histories replayed, points against masks.
+
+An icon exists at most once per class and image, so an image's actions on one class form one
+history: add, move*, remove, add, ... Every column of icons is a list a row, ordered by label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, list_array, one_array, ragged
+from luab_data.raw.coco import ACTIONS
+from luab_data.raw.instances import TrueImage
+from luab_data.schema import COCO_CLASSES
+
+_ADD, _MOVE, _REMOVE = range(len(ACTIONS))
+
+Truth = Mapping[int, TrueImage]
+Known = Sequence[TrueImage | None]
+"""(num_images,) the ground truth of each image, None where there is none."""
+
+
+class Icons(NamedTuple):
+    """Icons of some images, and their histories.
+
+    Image i has the icons images[i]:images[i + 1], icon j the actions bounds[j]:bounds[j + 1].
+    """
+
+    images: Ints  # (num_images + 1,)
+    label: Ints  # (num_icons,) contiguous class
+    action: Ints  # (num_actions,) index in ACTIONS, grouped by icon, in logged order
+    to_x: np.ndarray  # (num_actions,) where the action put the icon, fractions; NaN for remove
+    to_y: np.ndarray
+    bounds: Ints  # (num_icons + 1,)
+
+    @property
+    def image(self) -> Ints:
+        """(num_icons,) row of each icon's image."""
+        return np.repeat(np.arange(len(self.images) - 1), np.diff(self.images))
+
+
+def group_icons(
+    action_histories_action_type: ArrowColumn,
+    action_histories_icon_type: ArrowColumn,
+    action_histories_point_to_x: ArrowColumn,
+    action_histories_point_to_y: ArrowColumn,
+) -> Icons:
+    """Group each image's actions by class, ordered by label.
+
+    Args:
+        action_histories_action_type, ...: (num_images,) lists of COCO_ACTIONS.
+    """
+    to_x, to_y = ragged(action_histories_point_to_x), ragged(action_histories_point_to_y)
+    label = _codes(action_histories_icon_type, COCO_CLASSES)
+    key = to_x.rows * len(COCO_CLASSES) + label
+    order = np.argsort(key, kind="stable")
+    found, first = np.unique(key[order], return_index=True)
+    counts = np.bincount(found // len(COCO_CLASSES), minlength=len(to_x.lengths))
+    return Icons(
+        images=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        label=found % len(COCO_CLASSES),
+        action=_codes(action_histories_action_type, ACTIONS)[order],
+        to_x=to_x.values[order],
+        to_y=to_y.values[order],
+        bounds=np.append(first, len(order)).astype(np.int64),
+    )
+
+
+def _codes(names: ArrowColumn, known: tuple[str, ...]) -> Ints:
+    """(num_values,) the place of each name of a list column among the known ones."""
+    codes = pc.index_in(one_array(names).flatten(), value_set=pa.array(known))
+    numbers: Ints = codes.to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers
+
+
+def last_add_action(icons: Icons) -> Ints:
+    """(num_icons,) index of each icon's last `add` among the actions; -1 if it has none."""
+    position = np.arange(len(icons.action))
+    return Ragged(np.where(icons.action == _ADD, position, -1), icons.bounds).reduce(np.maximum, -1)
+
+
+def final_action(icons: Icons) -> Ints:
+    """(num_icons,) index of the action that left the icon where it ended; -1 if it ended removed.
+
+    Source: metrics 4.9 and 6.4d, replay of all actions.
+    """
+    last = icons.bounds[1:] - 1
+    return np.where(icons.action[last] == _REMOVE, -1, last)
+
+
+def points_at(icons: Icons, index: Ints) -> tuple[pa.Array, pa.Array]:
+    """Where the actions `index` (num_icons,) put the icons; null where -1 or not a number."""
+    there: Bools = index >= 0
+    found = []
+    for values in (icons.to_x, icons.to_y):
+        taken = np.full(len(index), np.nan)
+        taken[there] = values[index[there]]
+        found.append(pa.array(taken, mask=np.isnan(taken)))
+    return found[0], found[1]
+
+
+def by_image(icons: Icons, values: pa.Array) -> pa.ListArray:
+    """(num_images,) lists of (num_icons,) values."""
+    return list_array(values, icons.images)
+
+
+def icon_label(icons: Icons) -> pa.ListArray:
+    """Class of each icon that was ever handled.
+
+    Returns: (num_images,) lists of int64, 0..79, ascending.
+    Null never; empty without icons.
+    Source: metrics 6.2-13, constants/json/icons.json of the tool.
+    """
+    return by_image(icons, pa.array(icons.label))
+
+
+def icon_name(icons: Icons) -> pa.ListArray:
+    """Name of each icon's class.
+
+    Returns: (num_images,) lists of string, parallel to icon_label.
+    Null never.
+    Source: metrics 6.2-13.
+    """
+    return by_image(icons, pa.array(COCO_CLASSES).take(pa.array(icons.label)))
+
+
+def last_add(icons: Icons) -> tuple[pa.ListArray, pa.ListArray]:
+    """Where each icon was last added, even if it was moved or removed later.
+
+    Returns: x and y, (num_images,) lists of float64, fractions of the picture, parallel to
+    icon_label.
+    Null elements where the icon was never added (a log that lost it).
+    Source: the paper and its loader: the last add wins; metrics 6.4d.
+    """
+    x, y = points_at(icons, last_add_action(icons))
+    return by_image(icons, x), by_image(icons, y)
+
+
+def final(icons: Icons) -> tuple[pa.ListArray, pa.ListArray]:
+    """Where each icon was at the end.
+
+    Returns: x and y, (num_images,) lists of float64, fractions of the picture, parallel to
+    icon_label.
+    Null elements where the icon ended removed.
+    Source: metrics 4.9 and 6.4d, replay of all actions.
+    """
+    x, y = points_at(icons, final_action(icons))
+    return by_image(icons, x), by_image(icons, y)
+
+
+def is_present_at_end(icons: Icons) -> pa.ListArray:
+    """Whether each icon was on the image at the end.
+
+    Returns: (num_images,) lists of bool, parallel to icon_label.
+    Null never.
+    Source: metrics 4.9.
+    """
+    return by_image(icons, pa.array(final_action(icons) >= 0))
+
+
+def action_sequence(icons: Icons) -> pa.ListArray:
+    """Each icon's actions in order, joined by `-`, e.g. `add-move`.
+
+    Returns: (num_images,) lists of string, parallel to icon_label.
+    Null never.
+    Source: metrics 4.11, Fig. J.
+    """
+    names = pa.array(ACTIONS).take(pa.array(icons.action))
+    return by_image(icons, pc.binary_join(list_array(names, icons.bounds), "-"))
+
+
+def num_actions(icons: Icons) -> pa.ListArray:
+    """Number of each icon's actions.
+
+    Returns: (num_images,) lists of int32, a count, parallel to icon_label.
+    Null never.
+    Source: metrics 4.11.
+    """
+    return by_image(icons, pa.array(np.diff(icons.bounds), pa.int32()))
+
+
+def known_images(image_id: ArrowColumn, truth: Truth | None) -> Known:
+    """The ground truth of each image.
+
+    Args:
+        image_id: (num_images,) int64.
+        truth: the instances file, or None when there is none.
+    """
+    ids = image_id.to_numpy().tolist()
+    return [None] * len(ids) if truth is None else [truth.get(i) for i in ids]
+
+
+def labels(known: Known) -> pa.ListArray:
+    """Classes with any instance in the ground truth, crowds included.
+
+    Returns: (num_images,) lists of int64, 0..79, ascending.
+    Null where the instances file lacks the image, or there is no such file.
+    Source: metrics 3.1, 6.4h.
+    """
+    if all(image is None for image in known):
+        return pa.nulls(len(known), pa.list_(pa.int64()))
+    present = [None if image is None else image.labels for image in known]
+    missing = np.array([found is None for found in present], dtype=bool)
+    lengths = np.array([len(found or ()) for found in present], dtype=np.int64)
+    values = list(chain.from_iterable(found or () for found in present))
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    return list_array(pa.array(values, pa.int64()), bounds, null_rows=missing)
+
+
+def size(
+    known: Known, original_image_width: ArrowColumn, original_image_height: ArrowColumn
+) -> tuple[pa.Array, pa.Array]:
+    """Size of the original picture: that of the instances file, else as logged.
+
+    Args:
+        known: (num_images,) the ground truth.
+        original_image_width, original_image_height: (num_images,) int32 px, as logged.
+    Returns: width and height, (num_images,) int32 px, each more than 0.
+    Null if neither is there: the log's can be 0.
+    Source: metrics 6.2-3.
+    """
+    wide, high = (
+        pc.coalesce(_positive(pa.array(true, pa.int32())), _positive(one_array(logged)))
+        for true, logged in (
+            ([None if image is None else image.width for image in known], original_image_width),
+            ([None if image is None else image.height for image in known], original_image_height),
+        )
+    )
+    return wide, high
+
+
+def _positive(size: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(size, 0), pa.scalar(None, size.type), size)
+
+
+def is_on_object(icons: Icons, known: Known) -> pa.ListArray:
+    """Whether each icon that is there at the end lies on a mask of its class.
+
+    Returns: (num_images,) lists of bool, parallel to icon_label; a class that is not in the image
+    counts as wrong.
+    Null elements where the icon ended removed or the image is not in the ground truth.
+    Source: metrics 4.9.
+    """
+    last = final_action(icons)
+    is_known = np.array([image is not None for image in known], dtype=bool)
+    asked = np.flatnonzero((last >= 0) & is_known[icons.image])
+    right = np.zeros(len(last), bool)
+    right[asked] = on_masks(
+        known,
+        icons.image[asked],
+        icons.label[asked],
+        icons.to_x[last[asked]],
+        icons.to_y[last[asked]],
+    )
+    silent = np.ones(len(last), bool)
+    silent[asked] = False
+    return by_image(icons, pa.array(right, mask=silent))
+
+
+def on_masks(known: Known, image: Ints, label: Ints, x: np.ndarray, y: np.ndarray) -> Bools:
+    """(num_points,) whether each point lies on its image's mask of its class."""
+    points = zip(image.tolist(), label.tolist(), x.tolist(), y.tolist(), strict=True)
+    found = [known[i].contains(c, u, v) for i, c, u, v in points]
+    return np.array(found, dtype=bool)

@@ -1,0 +1,230 @@
+"""Which function gives which derived column of `default`, and from what.
+
+The schema says what a column is, this file how it is made: with the raw columns, its names are
+exactly those of the schema (a test compares them both ways). To add a column, declare it in
+schema.py, write a pure function and name both here.
+
+A function's parameters are named after what it reads. A source is
+
+    raw.NAME      a column of `default` that the log gave
+    round.NAME    a column of each image's deciding round (ImageNet-AB)
+    rounds.NAME   a column of all metadata blocks, ordered (ImageNet-AB)
+    bounds        (num_images + 1,) image i has the blocks bounds[i]:bounds[i + 1]
+    actions.NAME  a column of `actions` (COCO-AB)
+    wnids         the sorted class names of the dataset (ImageNet-AB)
+    truth         the instances file (COCO-AB)
+    NAME          a derived column, or a step that several columns share
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from luab_data.columns import clicks, icons, loader_compat, regions, rounds, traces
+from luab_data.columns.labels import label
+from luab_data.errors import OptionError
+from luab_data.ragged import ArrowColumn
+from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES, Table
+
+
+class Derived(NamedTuple):
+    """A pure function, the columns it gives, in order, and the sources of its arguments."""
+
+    names: tuple[str, ...]
+    function: Callable[..., Any]
+    reads: tuple[str, ...]
+
+
+class Step(NamedTuple):
+    """A pure function whose result several columns share."""
+
+    function: Callable[..., Any]
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The derived columns of one table.
+
+    Args:
+        table: the table; its `optional` columns are derived only on demand.
+        derived: every derived column, once.
+        steps: what they share, by name.
+    """
+
+    table: Table
+    derived: tuple[Derived, ...]
+    steps: Mapping[str, Step]
+
+    def names(self, *, optional: bool = True) -> tuple[str, ...]:
+        """All derived columns; without the optional ones those that every dataset has."""
+        extra = set() if optional else {column.name for column in self.table.optional}
+        return tuple(n for d in self.derived for n in d.names if n not in extra)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Derived]:
+        return {name: derived for derived in self.derived for name in derived.names}
+
+    def of(self, name: str) -> Derived:
+        """What gives a column.
+
+        Raises:
+            OptionError: it is not a derived column; lists the ones there are.
+        """
+        if name not in self._by_name:
+            raise OptionError(
+                f"{name!r} is no derived column of this dataset; expected some of"
+                f" {', '.join(self._by_name)}"
+            )
+        return self._by_name[name]
+
+    def sources(self, names: Iterable[str]) -> tuple[str, ...]:
+        """What has to be given to compute some columns, sorted: steps and columns resolved."""
+        given: set[str] = set()
+        waiting, done = list(names), set()
+        while waiting:
+            source = waiting.pop()
+            if source in done:
+                continue
+            done.add(source)
+            if "." in source or source in _GIVEN:
+                given.add(source)
+            else:
+                waiting += (self.steps.get(source) or self.of(source)).reads
+        return tuple(sorted(given))
+
+    def compute(self, names: Iterable[str], given: Mapping[str, Any]) -> dict[str, ArrowColumn]:
+        """Some derived columns from their sources; pure.
+
+        Args:
+            names: derived columns.
+            given: source -> value, all of sources(names). A derived column that is given is used
+                as it is.
+        """
+        found: dict[str, Any] = dict(given)
+
+        def value(source: str) -> Any:
+            if source in found:
+                return found[source]
+            if step := self.steps.get(source):
+                found[source] = step.function(*map(value, step.reads))
+            else:
+                derived = self.of(source)
+                result = derived.function(*map(value, derived.reads))
+                results = result if len(derived.names) > 1 else (result,)
+                found.update(zip(derived.names, results, strict=True))
+            return found[source]
+
+        return {name: value(name) for name in names}
+
+
+_GIVEN = ("bounds", "wnids", "truth")
+
+
+def _both(name: str) -> tuple[str, str]:
+    return f"{name}_x", f"{name}_y"
+
+
+def _logged(where: str, *names: str) -> tuple[Derived, ...]:
+    return tuple(Derived((name,), rounds.as_logged, (f"{where}.{name}",)) for name in names)
+
+
+_RECORD = ("round.selected_record_x", "round.selected_record_y")
+_RECORD_MS, _SELECTED = "round.selected_record_time_ms", "round.selected"
+_TRACE_MS = "round.mouse_tracking_time_ms"
+_HOVERED = ("round.hovered_record_action", "round.hovered_record_time_ms")
+_ROUND_CLICKS = ("rounds.selected_record_x", "rounds.selected_record_y", "rounds.selected")
+_RECORDS = (
+    *("rounds.hovered_record_time_ms", "rounds.mouse_tracking_time_ms"),
+    "rounds.selected_record_time_ms",
+)
+
+IMAGENET = Registry(
+    table=IMAGENET_IMAGES,
+    derived=(
+        Derived(("label",), label, ("raw.wnid", "wnids")),
+        Derived(
+            ("width", "height"),
+            regions.size,
+            (
+                *("raw.width", "raw.height"),
+                *("round.original_image_width", "round.original_image_height"),
+            ),
+        ),
+        Derived(("has_boxes",), regions.has_boxes, ("raw.boxes",)),
+        Derived(("num_rounds",), rounds.num_rounds, ("bounds",)),
+        Derived(("has_interaction",), rounds.has_interaction, (*_RECORDS, "bounds")),
+        Derived(("selected",), rounds.is_selected, (_SELECTED,)),
+        Derived(("selected_round",), rounds.selected_round, (_SELECTED, "round.round")),
+        Derived(_both("final_click"), clicks.final_click, (*_RECORD, _SELECTED)),
+        Derived(_both("first_click"), clicks.first_click, (*_RECORD, _SELECTED)),
+        Derived(("num_clicks",), clicks.num_clicks, (_RECORD_MS, _SELECTED)),
+        Derived(("parity_disagrees",), clicks.parity_disagrees, (_RECORD_MS, _SELECTED)),
+        *_logged("round", "estimate_time_ms"),
+        Derived(("dwell_time_ms",), traces.dwell_time_ms, (*_HOVERED, _TRACE_MS, _RECORD_MS)),
+        Derived(("trace_length",), traces.trace_length, (_TRACE_MS, _SELECTED)),
+        Derived(_both("trace_quantile"), traces.trace_quantile, ("visit",)),
+        Derived(_both("time_quantile"), traces.time_quantile, ("visit",)),
+        Derived(_both("last_n"), traces.last_n, ("points",)),
+        Derived((*_both("hull"), "hull_area"), regions.hulls, ("points",)),
+        Derived(
+            ("click_in_box",),
+            regions.click_in_box,
+            (*_both("final_click"), "width", "height", "raw.boxes"),
+        ),
+        *_logged("round", "worker_id", "assignment_id", "hit_id", "page_idx", "image_idx"),
+        Derived(_both("notebook_point"), loader_compat.imagenet_point, (*_ROUND_CLICKS, "bounds")),
+    ),
+    steps={
+        "visit": Step(
+            traces.approach,
+            (
+                *_HOVERED,
+                *(_TRACE_MS, "round.mouse_tracking_x", "round.mouse_tracking_y"),
+                *(_RECORD_MS, *_RECORD, _SELECTED),
+            ),
+        ),
+        "points": Step(traces.last_n_points, ("visit",)),
+    },
+)
+"""Derived columns of `default` of ImageNet-AB."""
+
+_LOGGED_SIZE = ("actions.original_image_width", "actions.original_image_height")
+_OF_ICONS = (
+    *(("icon_label", icons.icon_label), ("icon_name", icons.icon_name)),
+    *(("is_present_at_end", icons.is_present_at_end), ("action_sequence", icons.action_sequence)),
+    ("num_actions", icons.num_actions),
+)
+
+COCO = Registry(
+    table=COCO_IMAGES,
+    derived=(
+        Derived(("width", "height"), icons.size, ("known", *_LOGGED_SIZE)),
+        Derived(("labels",), icons.labels, ("known",)),
+        *(Derived((name,), function, ("icons",)) for name, function in _OF_ICONS),
+        Derived(_both("last_add"), icons.last_add, ("icons",)),
+        Derived(_both("final"), icons.final, ("icons",)),
+        Derived(("is_on_object",), icons.is_on_object, ("icons", "known")),
+        *_logged("actions", "time_spent_ms", "worker_id", "hit_id", "page_id"),
+        Derived(
+            _both("notebook_point"), loader_compat.coco_point, ("icons", "labels", *_LOGGED_SIZE)
+        ),
+    ),
+    steps={
+        "icons": Step(
+            icons.group_icons,
+            (
+                *("actions.action_histories_action_type", "actions.action_histories_icon_type"),
+                *("actions.action_histories_point_to_x", "actions.action_histories_point_to_y"),
+            ),
+        ),
+        "known": Step(icons.known_images, ("raw.image_id", "truth")),
+    },
+)
+"""Derived columns of `default` of COCO-AB."""
+
+REGISTRIES = {"imagenet-ab": IMAGENET, "coco-ab": COCO}
+"""The registry of each dataset."""
