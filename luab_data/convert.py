@@ -1,21 +1,23 @@
 """[I/O] Raw log -> records -> derived columns -> dataset folder: start reading here.
 
 One pass over the log, a batch of records at a time. Rounds (or actions) go straight to Parquet;
-image rows wait in an Arrow file in the staging folder, since `label` needs every class to be known.
+ImageNet's image rows wait in the staging folder, since `label` needs every class to be known.
+Killed at any moment, the same command goes on after the last whole shard: see pipeline.
 """
 
 from __future__ import annotations
 
-import os
 import platform
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version as installed
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from luab_data.analysis.annotators import (
@@ -29,13 +31,16 @@ from luab_data.columns import coco as coco_columns
 from luab_data.columns import imagenet as imagenet_columns
 from luab_data.columns.rounds import order_rounds
 from luab_data.console import progress
-from luab_data.errors import ArchiveError, ImagesError, RecordError
+from luab_data.errors import ArchiveError, ImagesError
+from luab_data.pipeline import Batch, Build, duplicate_error, in_order, num_threads
 from luab_data.publish import store
-from luab_data.publish.card import card
-from luab_data.raw import coco, imagenet
-from luab_data.raw.archive import MAX_MEMBER_BYTES, Source, members
+from luab_data.publish.complete import complete
+from luab_data.publish.journal import Journal
+from luab_data.publish.waiting import WaitingRows
+from luab_data.raw import coco, imagenet_fast
+from luab_data.raw.archive import MAX_MEMBER_BYTES, RUN_BYTES, Run, Source, SourceChanged, runs
 from luab_data.raw.instances import TrueImage, read_instances
-from luab_data.raw.policy import BadRecords, OnBad, SeenIds
+from luab_data.raw.policy import BadRecords, OnBad
 from luab_data.raw.workers import WorkerHash, read_key
 from luab_data.schema import (
     COCO_ACTIONS,
@@ -48,10 +53,7 @@ from luab_data.schema import (
     Table,
 )
 
-BATCH = 4096
 SKIPPED = "skipped.jsonl"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class Converted:
         skipped: rule -> records left out; each is listed in `skipped.jsonl`.
         unknown: element or key that the schema does not know -> occurrences, all left out.
         num_without_truth: COCO images that the instances file lacks; 0 if none was given.
+        num_resumed: images taken over from a conversion that was interrupted.
         content_digest: equal for equal content.
     """
 
@@ -75,6 +78,7 @@ class Converted:
     unknown: dict[str, int]
     content_digest: str
     num_without_truth: int = 0
+    num_resumed: int = 0
 
 
 def convert_imagenet(
@@ -100,38 +104,29 @@ def convert_imagenet(
         RecordError, ArchiveError, OutputError, OptionError: nothing was changed then.
     """
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
-    with (
-        store.staging(out) as folder,
-        progress(**_bar(source, "convert"), shown=shown) as bar,
-        Source(source, bar.update) as log,
-    ):
-        bad = BadRecords(on_bad, folder / SKIPPED)
-        records = _imagenet_records(log, bad, max_member_bytes)
-        rounds_out = store.ShardWriter(folder, IMAGENET_ROUNDS)
-        unknown: Counter[str] = Counter()
-        round_rows, click_rows, wnids = [], [], set[str]()
-        with _Waiting(folder / "images.arrow") as waiting:
-            for some in _batches(records, BATCH):
-                batch = imagenet.to_batch(some, hash_worker)
-                unknown.update(imagenet.count_unknown(some))
-                rounds = order_rounds(batch.images["image_id"], batch.rounds)
-                images = imagenet_columns.image_table(batch.images, rounds)
-                rounds_out.write(rounds.table)
-                waiting.write(images)
-                round_rows.append(round_facts(rounds.table))
-                click_rows.append(click_facts(images))
-                wnids.update(record.image["wnid"] for record in some)
-        _check_some(source, waiting.num_rows, bad)
-        names = sorted(wnids)
-        images_out = store.ShardWriter(folder, IMAGENET_IMAGES)
-        for images in waiting.read(shown):
-            images_out.write(imagenet_columns.with_labels(images, names))
-        annotators_out = store.ShardWriter(folder, IMAGENET_ANNOTATORS)
-        annotators_out.write(
-            imagenet_annotators(pa.concat_tables(round_rows), pa.concat_tables(click_rows))
+
+    def build(here: _Here) -> _Built:
+        waiting = WaitingRows(here.folder)
+        rounds_out = store.ShardWriter(here.folder, IMAGENET_ROUNDS)
+        shards = here.build(waiting, rounds_out)
+        found = _new_runs(runs(here.log, max_member_bytes=max_member_bytes), shards.next_place)
+        work = partial(_imagenet_batch, hash_worker=hash_worker)
+        with closing(waiting):
+            for batch in in_order(work, found, num_threads()):
+                shards.take(batch)
+            shards.end()
+        _check_some(source, shards.num_images, here.bad)
+        rounds_out.close()
+        wnids, images, clicks = _labelled(here.folder, waiting, shown)
+        facts = _round_facts(here.folder)
+        annotators = _write_annotators(
+            here.folder, IMAGENET_ANNOTATORS, imagenet_annotators(facts, clicks)
         )
-        about = _about("imagenet-ab", log, bad, unknown, hash_worker)
-        return _finish(folder, out, [images_out, rounds_out, annotators_out], names, about)
+        return _Built(shards, (images, rounds_out.shards, annotators), wnids)
+
+    options = {"max_member_bytes": max_member_bytes, "run_bytes": RUN_BYTES}
+    job = _Job("imagenet-ab", source, out, on_bad, hash_worker, options, shown)
+    return job.run(build)
 
 
 def convert_coco(
@@ -153,75 +148,279 @@ def convert_coco(
     """
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
     truth = _read_truth(instances, shown)
-    with (
-        store.staging(out) as folder,
-        progress(**_bar(source, "convert"), shown=shown) as bar,
-        Source(source, bar.update) as log,
-    ):
-        bad = BadRecords(on_bad, folder / SKIPPED)
-        actions_out = store.ShardWriter(folder, COCO_ACTIONS)
-        images_out = store.ShardWriter(folder, COCO_IMAGES)
-        unknown: Counter[str] = Counter()
-        facts = []
-        without_truth = 0
-        for some in _batches(_coco_records(log, bad), BATCH):
-            actions = coco.to_table(some, hash_worker)
-            unknown.update(key for record in some for key in record.unknown)
-            images = coco_columns.image_table(actions, truth)
-            actions_out.write(actions)
-            images_out.write(images)
-            facts.append(icon_facts(images))
-            without_truth += images["labels"].null_count if instances else 0
-        _check_some(source, images_out.num_rows, bad)
-        if without_truth == images_out.num_rows:
-            raise ImagesError(
-                f"{instances}: has none of the {without_truth} images of {source}; expected the"
-                " instances file of these images, e.g. instances_train2014.json"
-            )
-        annotators_out = store.ShardWriter(folder, COCO_ANNOTATORS)
-        annotators_out.write(coco_annotators(pa.concat_tables(facts)))
-        about = _about("coco-ab", log, bad, unknown, hash_worker)
+    given = _about_truth(instances)
+    without_truth = 0
+
+    def build(here: _Here) -> _Built:
+        nonlocal without_truth
+        images_out = store.ShardWriter(here.folder, COCO_IMAGES)
+        actions_out = store.ShardWriter(here.folder, COCO_ACTIONS)
+        shards = here.build(images_out, actions_out)
+        found = _coco_found(here.log, hash_worker, shards.next_place)
+        for batch in in_order(partial(_coco_batch, truth=truth), found, num_threads()):
+            shards.take(batch)
+        shards.end()
+        _check_some(source, shards.num_images, here.bad)
+        images_out.close()
+        actions_out.close()
+        facts = [
+            icon_facts(t) for t in store.read_columns(here.folder, COCO_IMAGES, list(_ICON_FACTS))
+        ]
         if instances:
-            about["instances"] = {
-                "name": instances.name,
-                "sha256": store.sha256_of(instances),
-                "num_images_missing": without_truth,
-            }
-        done = _finish(folder, out, [images_out, actions_out, annotators_out], [], about)
-    return replace(done, num_without_truth=without_truth)
+            without_truth = sum(
+                t["labels"].null_count
+                for t in store.read_columns(here.folder, COCO_IMAGES, ["labels"])
+            )
+            _check_truth(instances, source, without_truth, shards.num_images)
+        annotators = _write_annotators(
+            here.folder, COCO_ANNOTATORS, coco_annotators(pa.concat_tables(facts))
+        )
+        about = (
+            {"instances": {**given["instances"], "num_images_missing": without_truth}}
+            if instances
+            else {}
+        )
+        return _Built(shards, (images_out.shards, actions_out.shards, annotators), [], about)
+
+    job = _Job("coco-ab", source, out, on_bad, hash_worker, given, shown)
+    return replace(job.run(build), num_without_truth=without_truth)
 
 
-def _imagenet_records(
-    log: Source, bad: BadRecords, max_member_bytes: int
-) -> Iterator[imagenet.ImagenetRecord]:
-    seen = SeenIds()
-    for member in members(log, max_member_bytes=max_member_bytes):
-        try:
-            if member.problem:
-                raise member.problem
-            record = imagenet.parse(member.name, member.body)
-            _check_new(seen, record.image["image_id"], member.name)
-        except RecordError as error:
-            bad(error)
-        else:
-            yield record
+_ICON_FACTS = (
+    *("worker_id", "hit_id", "time_spent_ms", "labels"),
+    *("icon_label", "is_present_at_end", "is_on_object"),
+)
 
 
-def _coco_records(log: Source, bad: BadRecords) -> Iterator[coco.CocoRecord]:
-    seen = SeenIds()
-    for index, found in enumerate(coco.raw_records(log)):
-        try:
-            record = coco.parse(index, found)
-            _check_new(seen, record.values["image_id"], f"record {index}")
-        except RecordError as error:
-            bad(error)
-        else:
-            yield record
+class _Here(NamedTuple):
+    """Where one attempt at a conversion stands: its folder, the open log, what was done before."""
+
+    dataset: str
+    folder: Path
+    journal: Journal
+    bad: BadRecords
+    log: Source
+
+    def build(self, images: store.ShardWriter | WaitingRows, rows: store.ShardWriter) -> Build:
+        return Build(self.dataset, self.journal, images, rows, self.bad, self.log)
 
 
-def _check_new(seen: SeenIds, image_id: str | int, where: str) -> None:
-    if not seen.add(image_id):
-        raise RecordError(where, "duplicate", f"image {image_id} was there before; the first holds")
+class _Built(NamedTuple):
+    """What one attempt made: the shards of the three configs and what the manifest says of them."""
+
+    build: Build
+    shards: tuple[list[store.Shard], ...]
+    wnids: list[str]
+    about: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The frame of both conversions: staging, journal, manifest."""
+
+    dataset: str
+    source: Path
+    out: Path
+    on_bad: OnBad
+    hash_worker: WorkerHash
+    options: dict[str, Any]
+    shown: bool | None
+
+    def run(self, build: Callable[[_Here], _Built]) -> Converted:
+        """Build in a staging folder; go on from its journal, if that is of the same log."""
+        with store.staging(self.out, resumable=True) as folder:
+            journal = Journal(folder, self._identity())
+            while True:
+                bad = BadRecords(self.on_bad, folder / SKIPPED)
+                bar = progress(**_bar(self.source, "convert"), shown=self.shown)
+                try:
+                    with bar, Source(self.source, bar.update) as log:
+                        built = build(_Here(self.dataset, folder, journal, bad, log))
+                    break
+                except SourceChanged:
+                    journal.restart()
+            return self._finish(folder, built, bad, log.sha256)
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be equal for shards of an earlier process to be those of this one."""
+        return {
+            "dataset": self.dataset,
+            "on_bad": self.on_bad,
+            "worker_key": self.hash_worker.fingerprint,
+            "images_per_shard": store.IMAGES_PER_SHARD[self.dataset],
+            "versions": _versions(),
+            **self.options,
+        }
+
+    def _finish(self, folder: Path, built: _Built, bad: BadRecords, sha256: str) -> Converted:
+        tables = DATASETS[self.dataset]
+        about: dict[str, Any] = {
+            "dataset": self.dataset,
+            "source": {"name": self.source.name, "sha256": sha256},
+            "worker_ids": self.hash_worker.describe(),
+            "skipped": dict(sorted(bad.tally.items())),
+            "unknown": dict(sorted(built.build.unknown.items())),
+            "versions": _versions(),
+            **built.about,
+        }
+        # No dates and no paths: equal input, equal bytes.
+        manifest = complete(
+            folder,
+            self.out,
+            about=about,
+            shards={t.config: some for t, some in zip(tables, built.shards, strict=True)},
+            schemas={t.config: t.schema() for t in tables},
+            wnids=built.wnids,
+        )
+        return Converted(
+            out=self.out,
+            version=manifest["version"],
+            num_rows=manifest["num_rows"],
+            skipped=manifest["skipped"],
+            unknown=manifest["unknown"],
+            content_digest=manifest["content_digest"],
+            num_resumed=built.build.num_resumed,
+        )
+
+
+def _new_runs(found: Iterable[Run], next_place: int) -> Iterator[tuple[int, Run]]:
+    """Runs with the place of their first member, without what an earlier process did."""
+    first = 0
+    for run in found:
+        after = first + len(run.names)
+        if after > next_place:
+            done = max(0, next_place - first)
+            yield first + done, run.only(np.arange(done, len(run.names)))
+        first = after
+
+
+def _imagenet_batch(numbered: tuple[int, Run], *, hash_worker: WorkerHash) -> Batch:
+    """Parse a run and derive its columns."""
+    first, run = numbered
+    read = imagenet_fast.read_run(run, hash_worker)
+    errors, unknown = list(read.errors), read.unknown
+    ids, places = read.batch.images["image_id"].to_pylist(), read.places
+    if len(set(ids)) < len(ids):
+        # Blocks of two members with one image would be taken for rounds of one record.
+        _, once = np.unique(ids, return_index=True)
+        for index in sorted(set(range(len(ids))) - set(once.tolist())):
+            place = int(places[index])
+            errors.append((place, duplicate_error(run.names[place], ids[index])))
+        places = places[np.sort(once)]
+        errors.sort(key=lambda entry: entry[0])
+        read = imagenet_fast.read_run(run.only(places), hash_worker)
+    images, blocks = read.batch
+    rounds = order_rounds(images["image_id"], blocks)
+    return Batch(
+        images=imagenet_columns.image_table(images, rounds),
+        rows=rounds.table,
+        bounds=rounds.bounds,
+        places=places + first,
+        names=[run.names[i] for i in places.tolist()],
+        errors=[(first + i, error) for i, error in errors],
+        unknown=[(first + i, path) for i, path in unknown],
+    )
+
+
+def _labelled(
+    folder: Path, waiting: WaitingRows, shown: bool | None
+) -> tuple[list[str], list[store.Shard], pa.Table]:
+    """Write the shards of `default` once all classes are known: wnids, shards, click_facts."""
+    numbers = range(waiting.num_shards)
+    tables = (table for k in numbers for table in waiting.read(k, ["wnid"]))
+    wnids = sorted({wnid for table in tables for wnid in table["wnid"].unique().to_pylist()})
+
+    def label(number: int) -> tuple[store.Shard, pa.Table]:
+        writer = store.ShardWriter(folder, IMAGENET_IMAGES, first=number)
+        facts = []
+        for table in waiting.read(number):
+            writer.write(imagenet_columns.with_labels(table, wnids))
+            facts.append(click_facts(table))
+        writer.end_shard()
+        return writer.shards[0], pa.concat_tables(facts)
+
+    done = list(in_order(label, progress(numbers, what="label", shown=shown), num_threads()))
+    store.name_shards(folder / IMAGENET_IMAGES.folder)
+    return wnids, [shard for shard, _ in done], pa.concat_tables([facts for _, facts in done])
+
+
+_ROUND_FACTS = (
+    *("worker_id", "assignment_id", "selected", "estimate_time_ms", "mouse_tracking_time_ms"),
+)
+
+
+def _round_facts(folder: Path) -> pa.Table:
+    tables = store.read_columns(folder, IMAGENET_ROUNDS, list(_ROUND_FACTS))
+    return pa.concat_tables([round_facts(table) for table in tables])
+
+
+def _write_annotators(folder: Path, table: Table, rows: pa.Table) -> list[store.Shard]:
+    writer = store.ShardWriter(folder, table)
+    writer.write(rows)
+    writer.close()
+    return writer.shards
+
+
+class _Found(NamedTuple):
+    table: pa.Table
+    places: np.ndarray
+    errors: list
+    unknown: list
+
+
+def _coco_found(log, hash_worker, skip):
+    from itertools import islice
+
+    from luab_data.errors import RecordError
+
+    records = enumerate(coco.raw_records(log))
+    while some := list(islice(records, 2048)):
+        good, places, errors, unknown = [], [], [], []
+        for index, raw in some:
+            if index < skip:
+                continue
+            try:
+                record = coco.parse(index, raw)
+                good.append(record)
+                places.append(index)
+                unknown += [(index, key) for key in record.unknown]
+            except RecordError as error:
+                errors.append((index, error))
+        yield _Found(coco.to_table(good, hash_worker), np.array(places, np.int64), errors, unknown)
+
+
+def _coco_batch(found: _Found, *, truth: dict[int, TrueImage] | None) -> Batch:
+    """Derive the columns of some records."""
+    return Batch(
+        images=coco_columns.image_table(found.table, truth),
+        rows=found.table,
+        bounds=np.arange(len(found.table) + 1),
+        places=found.places,
+        names=[f"record {place}" for place in found.places.tolist()],
+        errors=found.errors,
+        unknown=found.unknown,
+    )
+
+
+def _read_truth(instances: Path | None, shown: bool | None) -> dict[int, TrueImage] | None:
+    if instances is None:
+        return None
+    with progress(**_bar(instances, "instances"), shown=shown) as bar:
+        return read_instances(instances, bar.update)
+
+
+def _about_truth(instances: Path | None) -> dict[str, Any]:
+    if instances is None:
+        return {}
+    return {"instances": {"name": instances.name, "sha256": store.sha256_of(instances)}}
+
+
+def _check_truth(instances: Path, source: Path, num_missing: int, num_images: int) -> None:
+    if num_missing == num_images:
+        raise ImagesError(
+            f"{instances}: has none of the {num_images} images of {source}; expected the instances"
+            " file of these images, e.g. instances_train2014.json"
+        )
 
 
 def _check_some(source: Path, num_images: int, bad: BadRecords) -> None:
@@ -232,117 +431,11 @@ def _check_some(source: Path, num_images: int, bad: BadRecords) -> None:
         )
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while some := list(islice(iterator, size)):
-        yield some
-
-
-class _Waiting:
-    """Image rows on disk until all classes are known."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: pa.ipc.RecordBatchFileWriter | None = None
-        self.num_rows = 0
-
-    def __enter__(self) -> _Waiting:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._writer:
-            self._writer.close()
-
-    def write(self, table: pa.Table) -> None:
-        if self._writer is None:
-            options = pa.ipc.IpcWriteOptions(compression="lz4")
-            self._writer = pa.ipc.new_file(str(self._path), table.schema, options=options)
-        self._writer.write_table(table)
-        self.num_rows += len(table)
-
-    def read(self, shown: bool | None) -> Iterator[pa.Table]:
-        """The rows again, in order; the file is gone afterwards."""
-        with pa.OSFile(str(self._path)) as file, pa.ipc.open_file(file) as reader:
-            numbers = progress(range(reader.num_record_batches), what="label", shown=shown)
-            for number in numbers:
-                yield pa.Table.from_batches([reader.get_batch(number)])
-        self._path.unlink()
-
-
-def _read_truth(instances: Path | None, shown: bool | None) -> dict[int, TrueImage] | None:
-    if instances is None:
-        return None
-    with progress(**_bar(instances, "instances"), shown=shown) as bar:
-        return read_instances(instances, bar.update)
-
-
 def _bar(source: Path, what: str) -> dict[str, Any]:
     total = source.stat().st_size if source.is_file() else None
     return {"what": what, "total": total, "unit": "B", "unit_scale": True}
 
 
-def _about(
-    dataset: str, log: Source, bad: BadRecords, unknown: Counter[str], hash_worker: WorkerHash
-) -> dict[str, Any]:
-    """What the manifest says of the input; no dates and no paths, so equal input, equal bytes."""
-    about = {
-        "dataset": dataset,
-        "source": {"name": log.path.name, "sha256": log.sha256},
-        "worker_key": hash_worker.fingerprint,
-        "skipped": dict(sorted(bad.tally.items())),
-        "unknown": dict(sorted(unknown.items())),
-        "versions": {
-            "python": platform.python_version(),
-            **{p: installed(p) for p in ("luab", "numpy", "pyarrow", "shapely")},
-        },
-    }
-    return about
-
-
-_TITLES = {"imagenet-ab": "ImageNet-AB", "coco-ab": "COCO-AB"}
-
-
-def _finish(
-    folder: Path,
-    out: Path,
-    writers: list[store.ShardWriter],
-    wnids: list[str],
-    about: dict[str, Any],
-) -> Converted:
-    """Card, checksums, manifest."""
-    tables: tuple[Table, ...] = DATASETS[about["dataset"]]
-    for writer in writers:
-        writer.close()
-    num_rows = {t.config: w.num_rows for t, w in zip(tables, writers, strict=True)}
-    num_bytes = {t.config: w.num_bytes for t, w in zip(tables, writers, strict=True)}
-    digest = store.content_digest(store.file_digests(folder))
-    version = store.version_of(digest)
-    text = card(
-        tables,
-        name=Path(os.path.realpath(out)).name,
-        title=_TITLES[about["dataset"]],
-        version=version,
-        wnids=wnids,
-        num_rows=num_rows,
-        num_bytes=num_bytes,
-        num_skipped=sum(about["skipped"].values()),
-    )
-    (folder / "README.md").write_text(text, encoding="utf-8")
-    schemas = {t.config: {f.name: str(f.type) for f in t.schema()} for t in tables}
-    manifest = {
-        **about,
-        "version": version,
-        "content_digest": digest,
-        "num_rows": num_rows,
-        "classes": wnids,
-        "schemas": schemas,
-    }
-    store.seal(folder, manifest)
-    return Converted(
-        out=out,
-        version=version,
-        num_rows=num_rows,
-        skipped=about["skipped"],
-        unknown=about["unknown"],
-        content_digest=digest,
-    )
+def _versions() -> dict[str, str]:
+    names = ("luab", "numpy", "pyarrow", "shapely")
+    return {"python": platform.python_version(), **{name: installed(name) for name in names}}

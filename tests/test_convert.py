@@ -145,14 +145,18 @@ def test_equal_input_gives_equal_bytes_and_checksums_hold(tmp_path: Path):
 def test_batches_and_shards_do_not_show_in_the_rows(tmp_path: Path, monkeypatch: Any):
     raw = small(tmp_path / "raw.tar.gz", count=40)
     whole = convert(raw, tmp_path / "whole").out
-    monkeypatch.setattr("luab_data.convert.BATCH", 7)
+    monkeypatch.setattr("luab_data.raw.archive.RUN_BYTES", 7 * 4096)
     monkeypatch.setattr(store, "ROWS_PER_GROUP", 5)
-    monkeypatch.setattr(store, "ROWS_PER_SHARD", 10)
+    monkeypatch.setitem(store.IMAGES_PER_SHARD, "imagenet-ab", 10)
     parts = convert(raw, tmp_path / "parts").out
     names = sorted(p.name for p in (parts / "data").iterdir())
     assert names == [f"train-{i:05d}-of-00004.parquet" for i in range(4)]
     for config in ("data", "rounds", "annotators"):
         assert pq.read_table(whole / config).equals(pq.read_table(parts / config))
+    for images in sorted((parts / "data").iterdir()):
+        ids = pq.read_table(images)["image_id"].to_pylist()
+        rounds = pq.read_table(parts / "rounds" / images.name)["image_id"].to_pylist()
+        assert sorted(set(rounds)) == sorted(ids) and len(ids) == 10
 
 
 def test_no_worker_id_of_the_log_is_anywhere_in_the_dataset(tmp_path: Path):
@@ -389,7 +393,7 @@ def test_killed_anywhere_the_rerun_finishes_the_job(tmp_path: Path):
     key.write_bytes(KEY)
     out = tmp_path / "killed" / "ab"
     command = [sys.executable, "-m", "luab_data", "convert", "imagenet-ab", str(raw)]
-    command += ["--out", str(out), "--worker-key", str(key)]
+    command += ["--out", str(out), "--worker-key-file", str(key)]
     for delay in (0.0, 0.3, 0.6):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 30

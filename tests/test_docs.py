@@ -82,8 +82,8 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
     """Adding one is a decision about the public interface: add it here too."""
     found = {path: sorted(p.name for p in c.params if p.name) for path, c in all_commands()}
     assert found == {
-        "luab-data convert coco-ab": ["instances", "on_bad", "out", "source", "worker_key"],
-        "luab-data convert imagenet-ab": ["on_bad", "out", "source", "worker_key"],
+        "luab-data convert coco-ab": ["instances", "on_bad", "out", "source", "worker_key_file"],
+        "luab-data convert imagenet-ab": ["on_bad", "out", "source", "worker_key_file"],
         "luab-data simulate coco-ab": ["instances", "out", "seed", "truth", "workers"],
         "luab-data simulate imagenet-ab": [
             *("boxed_fraction", "boxes", "images", "limit", "out", "seed", "truth", "workers"),

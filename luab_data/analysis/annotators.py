@@ -14,8 +14,8 @@ def round_facts(rounds: pa.Table) -> pa.Table:
     """What annotators are judged by of each metadata block: a slim table that memory can hold."""
     return pa.table(
         {
-            "worker_id": rounds["worker_id"],
-            "assignment_id": rounds["assignment_id"],
+            "worker_id": rounds["worker_id"].dictionary_encode(),
+            "assignment_id": rounds["assignment_id"].dictionary_encode(),
             "selected": rounds["selected"],
             "estimate_time_ms": rounds["estimate_time_ms"],
             "trace_length": pa.array(np.diff(bounds_of(rounds["mouse_tracking_time_ms"]))),
@@ -28,7 +28,7 @@ def click_facts(images: pa.Table) -> pa.Table:
     offset_x, offset_y = click_offset(images)
     facts = pa.table(
         {
-            "worker_id": images["worker_id"],
+            "worker_id": images["worker_id"].dictionary_encode(),
             "x": images["final_click_x"],
             "y": images["final_click_y"],
             "in_box": images["click_in_box"],
@@ -79,12 +79,27 @@ def retrieved_classes(images: pa.Table) -> tuple[Ints, Ints]:
     return labels._replace(values=found).reduce(np.add, 0), labels.lengths
 
 
+def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, Ints]:
+    """Distinct values of a column without nulls and the index of each row's among them.
+
+    Dictionaries keep a million rows at 4 bytes each.
+    """
+    keys = column.unify_dictionaries().combine_chunks()
+    if isinstance(keys, pa.ChunkedArray):  # no rows, no chunks
+        keys = pa.array([], pa.string())
+    if not pa.types.is_dictionary(keys.type):
+        keys = keys.dictionary_encode()
+    index: Ints = keys.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return keys.dictionary.to_numpy(zero_copy_only=False), index
+
+
 class _Groups:
     """Rows grouped by worker; every result has one entry a worker, in the order of `names`."""
 
     def __init__(self, names: np.ndarray, worker: pa.ChunkedArray) -> None:
         self.size = len(names)
-        self.code = np.searchsorted(names, worker.to_numpy(zero_copy_only=False).astype(str))
+        found, index = _encoded(worker)
+        self.code = np.searchsorted(names, found.astype(str))[index]
 
     def sum(self, values: Floats) -> Floats:
         there = ~np.isnan(values)
@@ -111,11 +126,10 @@ class _Groups:
         return out
 
     def distinct(self, column: pa.ChunkedArray) -> Ints:
-        keys = column.combine_chunks().dictionary_encode()
-        index = keys.indices.to_numpy(zero_copy_only=False)
         there = column.is_valid().to_numpy()
-        pairs = np.unique(np.stack([self.code[there], index[there].astype(np.int64)]), axis=1)
-        return np.bincount(pairs[0], minlength=self.size)
+        keys, index = _encoded(column.filter(pa.array(there)))
+        pairs = np.unique(self.code[there] * max(len(keys), 1) + index)
+        return np.bincount(pairs // max(len(keys), 1), minlength=self.size)
 
 
 def _table(columns: dict[str, np.ndarray], schema: pa.Schema) -> pa.Table:
@@ -134,7 +148,7 @@ def imagenet_annotators(rounds: pa.Table, clicks: pa.Table) -> pa.Table:
         rounds: round_facts of every metadata block.
         clicks: click_facts of every image.
     """
-    names = np.unique(rounds["worker_id"].to_numpy(zero_copy_only=False).astype(str))
+    names = np.unique(_encoded(rounds["worker_id"])[0].astype(str))
     shown, clicked = _Groups(names, rounds["worker_id"]), _Groups(names, clicks["worker_id"])
     ones = np.ones(len(rounds))
     in_box = floats(clicks["in_box"].cast("int8"))
@@ -166,7 +180,7 @@ def coco_annotators(facts: pa.Table) -> pa.Table:
     Args:
         facts: icon_facts of every image.
     """
-    names = np.unique(facts["worker_id"].to_numpy(zero_copy_only=False).astype(str))
+    names = np.unique(_encoded(facts["worker_id"])[0].astype(str))
     group = _Groups(names, facts["worker_id"])
     total = {
         name: group.sum(floats(facts[name])).astype(np.int64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from luab_data.cli.convert import convert
+from luab_data.cli.publish import publish
 from luab_data.cli.stats import stats
 from luab_data.console import LuabGroup
 from luab_data.simulate.cli import simulate
@@ -19,5 +20,5 @@ def main() -> None:
     """Annotation byproducts: raw logs in, datasets out."""
 
 
-for _command in (convert, stats, simulate):
+for _command in (convert, publish, stats, simulate):
     main.add_command(_command)

@@ -28,10 +28,10 @@ def _common(command: Any) -> Any:
             help="Stop at a bad record, or leave it out and list it in skipped.jsonl.",
         ),
         click.option(
-            "--worker-key",
+            "--worker-key-file",
             type=_FILE,
             help="File with the secret that worker ids are hashed with."
-            " Default: one made for you on first use.",
+            " Default: $LUAB_WORKER_KEY_FILE, else one made for you on first use.",
         ),
     )
     for option in reversed(options):
@@ -42,12 +42,12 @@ def _common(command: Any) -> Any:
 @convert.command("imagenet-ab")
 @click.argument("source", type=_FILE)
 @_common
-def convert_imagenet(source: Path, out: Path, on_bad: Any, worker_key: Path | None) -> None:
+def convert_imagenet(source: Path, out: Path, on_bad: Any, worker_key_file: Path | None) -> None:
     """Convert SOURCE, the tar.gz of XML files of ImageNet-AB."""
     from luab_data import convert as converter
     from luab_data.raw.workers import read_key
 
-    key = read_key(worker_key)
+    key = read_key(worker_key_file)
     _summary(converter.convert_imagenet(source, out, on_bad=on_bad, worker_key=key))
 
 
@@ -58,13 +58,13 @@ def convert_imagenet(source: Path, out: Path, on_bad: Any, worker_key: Path | No
 )
 @_common
 def convert_coco(
-    source: Path, instances: Path | None, out: Path, on_bad: Any, worker_key: Path | None
+    source: Path, instances: Path | None, out: Path, on_bad: Any, worker_key_file: Path | None
 ) -> None:
     """Convert SOURCE, the JSON array (or JSON Lines) of COCO-AB, plain or gzip."""
     from luab_data import convert as converter
     from luab_data.raw.workers import read_key
 
-    key = read_key(worker_key)
+    key = read_key(worker_key_file)
     _summary(
         converter.convert_coco(source, out, instances=instances, on_bad=on_bad, worker_key=key)
     )

@@ -1,7 +1,8 @@
 """The README.md of a dataset folder: what load_dataset needs to know as YAML, the rest in words.
 
 Three traps of `datasets` are settled here (docs/decisions.md, 2): keys keep their order, `version`
-stands under each config, and every split has its counts.
+stands under each config, and every split has its counts. Pure: everything it says comes from the
+manifest, the schema, `about` and the numbers it is given.
 """
 
 from __future__ import annotations
@@ -12,18 +13,24 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from luab_data.schema import COCO_CLASSES, Column, Table
+from luab_data.publish.about import ABOUT, PAPER, PRIVACY, About
+from luab_data.publish.citation import bibtex
+from luab_data.raw.workers import RELEASE_IDS
+from luab_data.schema import COCO_CLASSES, Column, Table, tables_of
 
 _DTYPES = {"double": "float64", "float": "float32"}
+_MARK = "---\n"  # around the YAML block
+_SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
 Feature = dict[str, Any]
 
 
 def feature(column: Column, wnids: Sequence[str]) -> Feature:
     """One column as an entry of `dataset_info: features:`."""
-    return {"name": column.name, **_dtype(column.type, _names(column, wnids))}
+    return {"name": column.name, **_dtype(column.type, class_names(column, wnids))}
 
 
-def _names(column: Column, wnids: Sequence[str]) -> Sequence[str]:
+def class_names(column: Column, wnids: Sequence[str]) -> Sequence[str]:
+    """Names of the labels of a column, by label; empty if its integers are no labels."""
     if column.classes is None:
         return ()
     return wnids if column.classes == "wnid" else COCO_CLASSES
@@ -39,19 +46,26 @@ def _dtype(type: pa.DataType, names: Sequence[str]) -> Feature:
     return {"dtype": _DTYPES.get(str(type), str(type))}
 
 
+def size_category(num_rows: int) -> str:
+    """The Hub's word for a number of rows, e.g. `1M<n<10M`."""
+    decades = max(len(str(num_rows)) - 3, 0)
+    return _SIZES[min(decades, len(_SIZES) - 1)]
+
+
 def front_matter(
     tables: Sequence[Table],
+    about: About,
     *,
     version: str,
     wnids: Sequence[str],
     num_rows: Mapping[str, int],
     num_bytes: Mapping[str, int],
-    pretty_name: str,
 ) -> str:
     """The YAML block of the card.
 
     Args:
         tables: the configs, the default one first.
+        about: the release.
         version: bumped with every change of content: readers cache by it.
         wnids: class names of `label`.
         num_rows, num_bytes: of each config.
@@ -78,9 +92,14 @@ def front_matter(
             }
         )
     matter = {
-        "pretty_name": pretty_name,
+        "pretty_name": about.title,
         "license": "apache-2.0",
-        "tags": ["annotation-byproducts"],
+        "annotations_creators": ["crowdsourced"],
+        "source_datasets": list(about.source_datasets),
+        "size_categories": [size_category(num_rows["default"])],
+        "task_categories": ["image-classification"],
+        "task_ids": list(about.task_ids),
+        "tags": list(about.keywords),
         "configs": configs,
         "dataset_info": infos,
     }
@@ -97,55 +116,142 @@ def column_table(table: Table) -> str:
     return "\n".join(lines)
 
 
-_LOAD = """```python
-from datasets import load_dataset
+def statistics_table(about: About, statistics: Mapping[str, Any]) -> str:
+    """A Markdown table of `luab-data stats`: counts whole, shares to 4 digits, no value as `-`."""
+    lines = ["| number | value | meaning |", "|---|---|---|"]
+    for name, value in statistics.items():
+        meaning = about.statistics.get(name, "")
+        if isinstance(value, Mapping):
+            some = [f"{key} {_shown(count)}" for key, count in list(value.items())[:8]]
+            some += [f"{len(value) - 8} more"] if len(value) > 8 else []
+            lines.append(f"| `{name}` | {', '.join(some) or '-'} | {meaning} |")
+        else:
+            lines.append(f"| `{name}` | {_shown(value)} | {meaning} |")
+    return "\n".join(lines)
 
-images = load_dataset("{name}", split="train"){rest}
-```"""
 
-_PRIVACY = """Worker ids are hashed with a secret key that is not part of this folder. Times and HIT
-ids are as logged; whoever also holds the raw log can match them. Publish with that in mind."""
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def card(
-    tables: Sequence[Table],
+def dataset_card(
+    manifest: Mapping[str, Any],
     *,
     name: str,
-    title: str,
-    version: str,
-    wnids: Sequence[str],
-    num_rows: Mapping[str, int],
     num_bytes: Mapping[str, int],
-    num_skipped: int,
+    statistics: Mapping[str, Any] | None = None,
+    published: bool = False,
 ) -> str:
-    """The whole README.md. Arguments as front_matter."""
+    """The whole README.md.
+
+    Args:
+        manifest: of the dataset, as the converter writes it: `dataset`, `version`, `schemas`,
+            `num_rows`, `classes`, `source`, `skipped`, `versions`, `worker_ids`, for COCO
+            `instances`.
+        name: what load_dataset is called with: the folder's name, or `owner/name` on the Hub.
+        num_bytes: config -> bytes of its rows in memory.
+        statistics: the numbers of `luab-data stats`; None leaves the section out.
+        published: whether `name` is on the Hub, else it is a folder.
+    """
+    about = ABOUT[manifest["dataset"]]
+    tables = tables_of(manifest)
+    num_rows = manifest["num_rows"]
     matter = front_matter(
         tables,
-        version=version,
-        wnids=wnids,
+        about,
+        version=manifest["version"],
+        wnids=manifest["classes"],
         num_rows=num_rows,
         num_bytes=num_bytes,
-        pretty_name=title,
-    )
-    rest = "".join(
-        f'\n{t.config} = load_dataset("{name}", "{t.config}", split="train")' for t in tables[1:]
-    )
-    skipped = (
-        f"{num_skipped} bad records were left out; see `skipped.jsonl`." if num_skipped else ""
     )
     parts = [
-        f"---\n{matter}---\n",
-        f"# {title} {version}\n",
-        "Annotation byproducts, converted from the raw log by luab. Run this in the parent folder:"
-        f"\n\n{_LOAD.format(name=name, rest=rest)}\n",
-        "Points are (x, y) fractions of the picture, origin top left, raw values kept even outside"
-        " [0, 1]. Boxes are xyxy pixels; a point is in a box when it is inside or on the border."
-        f" Null means not there.\n\n{skipped}".rstrip()
-        + "\n",
-        f"## Privacy\n\n{_PRIVACY}\n",
+        f"{_MARK}{matter}{_MARK}",
+        f"# {about.title} {manifest['version']}\n",
+        f"{about.summary} The images themselves are not included.\n",
+        _links(about),
+        _loading(tables, name, num_rows, published),
+        "## How it was collected\n\n" + "\n\n".join(about.collection) + "\n",
+        _conversion(manifest),
+    ]
+    if statistics is not None:
+        intro = "Computed from this folder by `luab-data stats`; a share of an empty group is `-`."
+        parts.append(f"## Statistics\n\n{intro}\n\n{statistics_table(about, statistics)}\n")
+    parts += [
+        f"## Known biases\n\n{_bullets(about.biases)}\n",
+        f"## Known limits of the logs\n\n{_bullets(about.limits)}\n",
+        f"## Privacy and consent\n\n{privacy(manifest)}\n",
+        f"## Licence\n\n{about.licence}\n",
+        f"## Citation\n\n```bibtex\n{bibtex()}\n```\n",
+        "## Columns\n\nPoints are (x, y) fractions of the picture, origin top left, raw values kept"
+        " even outside [0, 1]. Boxes are xyxy pixels; a point is in a box when it is inside or on"
+        " the border. Null means not there, never 0.\n",
     ]
     for table in tables:
         rows = num_rows[table.config]
-        parts.append(f"## `{table.config}`: {rows} rows, one per {table.row}\n")
+        parts.append(f"### `{table.config}`: {rows:,} rows, one per {table.row}\n")
         parts.append(column_table(table) + "\n")
     return "\n".join(parts)
+
+
+def _links(about: About) -> str:
+    return f"[Paper]({PAPER}) · [Release]({about.release}) · [Annotation tool]({about.tool})\n"
+
+
+def _bullets(items: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{name}.** {text}" for name, text in items)
+
+
+def _loading(
+    tables: Sequence[Table], name: str, num_rows: Mapping[str, int], published: bool
+) -> str:
+    where = "" if published else "In the parent folder:\n\n"
+    code = f'from datasets import load_dataset\n\nimages = load_dataset("{name}", split="train")'
+    for table in tables[1:]:
+        code += f'\n{table.config} = load_dataset("{name}", "{table.config}", split="train")'
+    configs = "\n".join(f"| `{t.config}` | {num_rows[t.config]:,} | {t.row} |" for t in tables)
+    return (
+        f"## Loading\n\n{where}```python\n{code}\n```\n\n"
+        f"| config | rows | a row is one |\n|---|---|---|\n{configs}\n\n"
+        "There is one split, `train`. `SHA256SUMS` and `manifest.json` cover every file:"
+        " `sha256sum -c SHA256SUMS`.\n"
+    )
+
+
+def _conversion(manifest: Mapping[str, Any]) -> str:
+    """Where this folder comes from and what was left out."""
+    source, versions = manifest["source"], manifest["versions"]
+    text = (
+        f"Converted by luab {versions['luab']} (pyarrow {versions['pyarrow']}, shapely"
+        f" {versions['shapely']}) from `{source['name']}`, sha256 `{source['sha256']}`."
+    )
+    if instances := manifest.get("instances"):
+        text += (
+            f" Ground truth: `{instances['name']}`, sha256 `{instances['sha256']}`;"
+            f" {instances['num_images_missing']:,} images are not in it."
+        )
+    text += " Raw columns are the log's values; derived columns name their rule below.\n\n"
+    skipped = manifest["skipped"]
+    if skipped:
+        tally = "\n".join(f"| `{rule}` | {count:,} |" for rule, count in skipped.items())
+        text += (
+            f"{sum(skipped.values()):,} bad records were left out, each listed in `skipped.jsonl`:"
+            f"\n\n| rule | records |\n|---|---|\n{tally}\n"
+        )
+    else:
+        text += "No record was left out.\n"
+    return f"## How it was converted\n\n{text}"
+
+
+def privacy(manifest: Mapping[str, Any]) -> str:
+    """What is hashed, what stays linkable, what is known of consent; Markdown."""
+    ids = manifest["worker_ids"]
+    if ids["source"] == RELEASE_IDS:
+        source = (
+            "The ids in the log had the form of the release's, which its authors made anonymous"
+            " before; since the release is public, anyone can match its rows with these."
+        )
+    else:
+        source = "The ids in the log were not of the release's anonymous form."
+    return PRIVACY.format(source=source, key=ids["key"])

@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +22,86 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from luab_data.errors import DatasetError, LuabError, OutputError
+from luab_data.publish.digest import ShardDigest
+from luab_data.publish.journal import HIDDEN, flush
 from luab_data.schema import Table
 
 MANIFEST = "manifest.json"
 CHECKSUMS = "SHA256SUMS"
-ROWS_PER_SHARD = 200_000
-ROWS_PER_GROUP = 8_192
+ROWS_PER_GROUP = 16_384
+IMAGES_PER_SHARD = {"imagenet-ab": 32_768, "coco-ab": 8_192}
+"""Images of a shard of `default`; the shard of the same number of `rounds` (or `actions`) holds the
+same ones. Some ten to forty files for a release: enough for parallel readers."""
 
-_PARQUET = {
-    "compression": "zstd",
-    "compression_level": 3,
-    "write_page_checksum": True,
-    # Traces are fractions with few distinct values a page; times are steps of 16 ms.
-    "use_dictionary": True,
-}
+
+def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How a config's columns are stored, chosen by size on disk (benchmarks/README.md).
+
+    Times ascend in steps of some 16 ms, so their differences are stored; everything else has few
+    distinct values: fractions of a picture's pixels, ids of pages.
+    """
+    leaves = {_leaf(field): field for field in schema}
+    times = [leaf for leaf, field in leaves.items() if _is_time(field)]
+    return {
+        "compression": "zstd",
+        "compression_level": 3,
+        "write_page_checksum": True,
+        "use_dictionary": [leaf for leaf in leaves if leaf not in times],
+        "column_encoding": dict.fromkeys(times, "DELTA_BINARY_PACKED"),
+    }
+
+
+def _leaf(field: pa.Field) -> str:
+    """The path of a column's values in Parquet."""
+    path, type = field.name, field.type
+    while pa.types.is_list(type):
+        path, type = f"{path}.list.element", type.value_type
+    return str(path)
+
+
+def _is_time(field: pa.Field) -> bool:
+    type = field.type.value_type if pa.types.is_list(field.type) else field.type
+    unit = (field.metadata or {}).get(b"unit", b"")
+    return bool(pa.types.is_int64(type) and unit in (b"ms", b"epoch ms", b"epoch s"))
 
 
 class ShardWriter:
-    """One config's rows as `train-NNNNN-of-NNNNN.parquet` files of ROWS_PER_SHARD rows."""
+    """One config's rows as `part-NNNNN.parquet`, later `train-NNNNN-of-NNNNN.parquet`.
 
-    def __init__(self, folder: Path, table: Table) -> None:
+    Args:
+        folder: of the dataset.
+        table: the config.
+        schema: of the rows, if it has more columns than the table.
+        first: number of the first shard.
+
+    Shards are ended by the caller, so that those of two configs can hold the same images.
+    """
+
+    def __init__(
+        self, folder: Path, table: Table, schema: pa.Schema | None = None, *, first: int = 0
+    ) -> None:
         self._folder = folder / table.folder
-        self._schema = table.schema()
-        self._paths: list[Path] = []
+        self._schema = schema or table.schema()
+        self._first = first
         self._writer: pq.ParquetWriter | None = None
-        self._in_shard = 0
         self._pending: list[pa.Table] = []
         self._num_pending = 0
-        self.num_rows = 0
-        self.num_bytes = 0
+        self._in_shard = Shard(0, 0, "")
+        self._digest = ShardDigest()
+        self.shards: list[Shard] = []
+
+    def resume(self, shards: Sequence[Shard]) -> None:
+        """Go on after shards that an earlier process wrote."""
+        self.shards = list(shards)
 
     def write(self, table: pa.Table) -> None:
-        """Append rows; the schema must be the config's own."""
+        """Append rows to the shard; the schema must be the config's own."""
         if not table.schema.equals(self._schema):
             raise ValueError(f"schema differs from {self._folder.name}: {table.schema}")
-        self.num_rows += len(table)
-        self.num_bytes += table.nbytes
+        self._digest.update(table)
+        self._in_shard = Shard(
+            self._in_shard.num_rows + len(table), self._in_shard.num_bytes + table.nbytes, ""
+        )
         self._pending.append(table)
         self._num_pending += len(table)
         # Row groups of one size, whatever the batches were: equal rows give equal files.
@@ -67,33 +112,75 @@ class ShardWriter:
             self._num_pending -= ROWS_PER_GROUP
 
     def _write_group(self, group: pa.Table) -> None:
-        if self._writer is None or self._in_shard + len(group) > ROWS_PER_SHARD:
-            self._end_shard()
+        if self._writer is None:
             self._folder.mkdir(exist_ok=True)
-            path = self._folder / f"part-{len(self._paths):05d}.parquet"
-            self._paths.append(path)
-            self._writer = pq.ParquetWriter(path, self._schema, **_PARQUET)
+            self._writer = pq.ParquetWriter(
+                self._path(), self._schema, **_parquet_options(self._schema)
+            )
         self._writer.write_table(group, row_group_size=ROWS_PER_GROUP)
-        self._in_shard += len(group)
 
-    def _end_shard(self) -> None:
+    def _path(self) -> Path:
+        return self._folder / f"part-{self._first + len(self.shards):05d}.parquet"
+
+    def paths(self) -> list[Path]:
+        """The files of all ended shards, before they get their final names."""
+        return sorted(self._folder.glob("part-*.parquet"))[: len(self.shards)]
+
+    def end_shard(self) -> Path:
+        """Write what is left and close the file; the next rows begin another one."""
+        path = self._path()
+        if self._num_pending or self._writer is None:
+            rows = pa.concat_tables(self._pending or [self._schema.empty_table()])
+            self._write_group(rows.combine_chunks())
         if self._writer is not None:
             self._writer.close()
-        self._writer, self._in_shard = None, 0
+        self.shards.append(replace(self._in_shard, digest=self._digest.hexdigest()))
+        self._writer, self._pending, self._num_pending = None, [], 0
+        self._in_shard, self._digest = Shard(0, 0, ""), ShardDigest()
+        return path
 
     def close(self) -> None:
-        """Write what is left and give the shards their final names."""
-        if self._num_pending or not self._paths:
-            empty = self._schema.empty_table()
-            self._write_group(pa.concat_tables(self._pending or [empty]).combine_chunks())
-        self._end_shard()
-        for number, path in enumerate(self._paths):
-            path.rename(path.with_name(f"train-{number:05d}-of-{len(self._paths):05d}.parquet"))
+        """End the last shard, if any rows are in it, and give all shards their final names."""
+        if self._in_shard.num_rows or not self.shards:
+            self.end_shard()
+        name_shards(self._folder)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all ended shards."""
+        return sum(shard.num_rows for shard in self.shards)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of those rows in memory."""
+        return sum(shard.num_bytes for shard in self.shards)
+
+
+def name_shards(folder: Path) -> None:
+    """Give all parts in a config's folder their final names, which say how many there are."""
+    parts = sorted(folder.glob("part-*.parquet"))
+    for path in parts:
+        number = path.stem.removeprefix("part-")
+        path.rename(path.with_name(f"train-{number}-of-{len(parts):05d}.parquet"))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What the manifest and the journal say of a shard."""
+
+    num_rows: int
+    num_bytes: int
+    digest: str  # of its values: publish.digest
 
 
 @contextmanager
-def staging(out: Path) -> Iterator[Path]:
+def staging(out: Path, *, resumable: bool = False) -> Iterator[Path]:
     """A folder to write a dataset in; becomes `out` when the block ends well, vanishes otherwise.
+
+    Args:
+        out: the dataset folder.
+        resumable: give what a killed process left, for a Journal to sort out, and leave it on
+            Ctrl-C. Otherwise the folder is empty at the start.
 
     Raises:
         OutputError: `out` is not a dataset of ours or holds files of somebody else, another process
@@ -106,15 +193,28 @@ def staging(out: Path) -> Iterator[Path]:
     with _writing(out), _parents(out), _locked(out):
         _finish_swap(out, old)
         _check_replaceable(out)
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-        folder.mkdir()
+        if not resumable:
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+        folder.mkdir(exist_ok=True)
+        _undo_final_names(folder)
         try:
             yield folder
             for path in sorted(folder.rglob("*")):
-                _flush(path)
+                if path.is_file():
+                    flush(path)
+            for path in folder.glob(f"{HIDDEN}*"):
+                path.unlink()
             _swap(folder, out, old)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        except BaseException as error:
+            if not resumable or isinstance(error, Exception):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _undo_final_names(folder: Path) -> None:
+    """Shards of a process that was killed after it had named them: parts again."""
+    for path in folder.glob("*/train-*-of-*.parquet"):
+        path.rename(path.with_name(f"part-{path.name.split('-')[1]}.parquet"))
 
 
 @contextmanager
@@ -179,12 +279,6 @@ def _swap(folder: Path, out: Path, old: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _flush(path: Path) -> None:
-    if path.is_file():
-        with path.open("r+b") as file:  # Windows flushes only what is open for writing
-            os.fsync(file.fileno())
-
-
 def _check_replaceable(out: Path) -> None:
     if not out.exists():
         return
@@ -223,16 +317,6 @@ def _digest(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
     return digest.hexdigest()
 
 
-def content_digest(files: dict[str, str]) -> str:
-    """Digest of the Parquet files among path -> sha256, whatever else lies beside them."""
-    rows = [f"{digest}  {name}\n" for name, digest in sorted(files.items()) if _is_data(name)]
-    return hashlib.sha256("".join(rows).encode()).hexdigest()
-
-
-def _is_data(name: str) -> bool:
-    return name.endswith(".parquet")
-
-
 def version_of(digest: str) -> str:
     """1.0.N: 1.0 is the layout of the tables, N a fingerprint of the content.
 
@@ -244,6 +328,8 @@ def version_of(digest: str) -> str:
 
 def seal(folder: Path, manifest: dict[str, Any]) -> None:
     """Write SHA256SUMS and, last, the manifest over all files of the folder."""
+    for name in (MANIFEST, CHECKSUMS):  # of a process that was killed after it had sealed
+        (folder / name).unlink(missing_ok=True)
     files = file_digests(folder)
     sums = "".join(f"{digest}  {name}\n" for name, digest in files.items())
     (folder / CHECKSUMS).write_text(sums, encoding="utf-8")
@@ -252,8 +338,12 @@ def seal(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """Sha256 of every file by its POSIX path in the folder, sorted by path."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    """Sha256 of every file by its POSIX path in the folder, sorted by path.
+
+    Not of the hidden files of a build: they are gone when the folder is in its place.
+    """
+    found = (p for p in folder.rglob("*") if p.is_file())
+    paths = sorted(p for p in found if not (p.parent == folder and p.name.startswith(HIDDEN)))
     return {p.relative_to(folder).as_posix(): sha256_of(p) for p in paths}
 
 

@@ -16,9 +16,17 @@ from luab_data.schema import COCO_ACTIONS, COCO_CLASSES
 Values = dict[str, Any]
 
 ACTIONS = ("add", "move", "remove")
-_ALIASES = {"page_idx": "page_id", "assignment_id": "hit_id"}
-_REQUIRED = ("image_id", "worker_id")
-_CLASSES = frozenset(COCO_CLASSES)
+ALIASES = {"page_idx": "page_id", "assignment_id": "hit_id"}
+"""The paper's spelling of a key -> the release's."""
+REQUIRED = ("image_id", "worker_id")
+NAMES = {"actionHistories/actionType": ACTIONS, "actionHistories/iconType": COCO_CLASSES}
+"""Strings of a closed set."""
+POINTS = ("pointFrom", "pointTo")
+NULLABLE = frozenset({*POINTS, "x", "y"})
+"""What may be null or absent in an entry of a list: points that are not there, and coordinates, of
+which a division by zero became null on its way through JSON (metrics 6.2-3)."""
+POINT_TO = ("add", "move")
+"""Actions that need a pointTo."""
 
 
 class CocoRecord(NamedTuple):
@@ -152,10 +160,6 @@ for _column in COCO_ACTIONS.columns:
         else:
             _SCALARS[_key] = _entry
 
-_POINT_KEYS = ("pointFrom", "pointTo")
-# A divided-by-zero coordinate became null on its way through JSON (metrics 6.2-3).
-_NULLABLE = frozenset({*_POINT_KEYS, "x", "y"})
-
 
 def _record(record: dict[str, Any]) -> CocoRecord:
     values: Values = {}
@@ -168,7 +172,7 @@ def _record(record: dict[str, Any]) -> CocoRecord:
         for index, entry in enumerate(entries):
             _append_entry(values, entry, fields, f"{key}[{index}]")
     for key, value in record.items():
-        name = _ALIASES.get(key, key)
+        name = ALIASES.get(key, key)
         if name in _SCALARS:
             column, convert = _SCALARS[name]
             found = None if value is None else convert(value, key)
@@ -177,7 +181,7 @@ def _record(record: dict[str, Any]) -> CocoRecord:
             values[column] = values.get(column) if found is None else found
         elif key not in _LISTS:
             unknown.append(key.encode("ascii", "backslashreplace").decode())
-    for column in _REQUIRED:
+    for column in REQUIRED:
         if values.get(column) is None:
             raise _Bad("missing", f"the record has no {column}")
     return CocoRecord(values, unknown)
@@ -198,13 +202,13 @@ def _append_entry(
             found = found.get(key)
             if found is None:
                 break
-        if found is None and path[0] not in _NULLABLE:
+        if found is None and path[0] not in NULLABLE:
             raise _Bad("missing", f"{where} has no {'/'.join(path)}")
         values[column].append(None if found is None else convert(found, f"{where}/{path[-1]}"))
 
 
 def _check_point(entry: dict[str, Any], where: str) -> None:
-    if entry["actionType"] in ("add", "move") and not isinstance(entry.get("pointTo"), dict):
+    if entry["actionType"] in POINT_TO and not isinstance(entry.get("pointTo"), dict):
         raise _Bad(
             "missing-point",
             f"{where} is {entry['actionType']!r} with no pointTo; expected a point",

@@ -15,12 +15,18 @@ MAX_VALUE_CHARS = 64 * 2**20
 """A COCO-AB record has about 5 kB, the largest array element of COCO instances less than 1 MB."""
 
 _CHUNK = 2**20
-_NUMBER_GOES_ON = ("", *"0123456789.eE+-")
+_NUMBER_GOES_ON = "0123456789.eE+-"
 _SPACE = re.compile(r"[ \t\n\r]*")
+_LONGEST_TOKEN = 16
+"""No literal and no escape (`\\ud83d\\ude00`) is longer, so no chunk that ends in one hides more."""
+
+
+class _NoNumber(ValueError):
+    """NaN or Infinity; unlike other errors, nothing that follows can heal it."""
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+    raise _NoNumber(f"{text} is no JSON number")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
@@ -41,6 +47,7 @@ class JsonStream:
         self._at = 0
         self._dropped = 0
         self._ended = False
+        self._broken = ""
 
     @property
     def position(self) -> int:
@@ -56,20 +63,46 @@ class JsonStream:
 
     def _more(self) -> bool:
         """Read on, doubling what is not yet decoded; False at the end of the file."""
-        if self._ended:
-            return False
+        if self._broken:
+            self.fail(self._broken)
+        before = len(self._text) - self._at
+        while not self._ended and len(self._text) - self._at < max(before + 1, 2 * before):
+            self._read()
+        if self._broken and len(self._text) - self._at == before:
+            self.fail(self._broken)
+        return len(self._text) - self._at > before
+
+    def _read(self) -> None:
+        """Add a chunk. Damage ends the text there; what lies before it is still good.
+
+        Chunks are always of the same size, so that the text before a damaged spot does not depend
+        on how it is decoded.
+        """
         try:
-            data = self._file.read(max(_CHUNK, len(self._text) - self._at))
+            data = self._file.read(_CHUNK)
             self._ended = not data
             text = self._decode(data, final=self._ended)
         except UnicodeDecodeError as error:
-            self.fail(f"byte {error.object[error.start]:#04x} is not UTF-8")
+            self._ended = True
+            self._broken = f"byte {error.object[error.start]:#04x} is not UTF-8"
+            text = error.object[: error.start].decode()
         except (OSError, *DAMAGE) as error:
-            self.fail(f"the file is cut or damaged ({error})")
+            self._ended = True
+            self._broken = f"the file is cut or damaged ({error})"
+            text = ""
         self._dropped += self._at
         self._text = self._text[self._at :] + text
         self._at = 0
-        return True
+
+    def ahead(self, size: int) -> str:
+        """The next `size` characters without stepping over them; fewer at the end of the file."""
+        while not self._ended and len(self._text) - self._at < size:
+            self._read()
+        return self._text[self._at : self._at + size]
+
+    def step(self, count: int) -> None:
+        """Step over characters that ahead() has shown."""
+        self._at += count
 
     def peek(self) -> str:
         """The next character that is not white space; empty at the end of the file."""
@@ -96,21 +129,28 @@ class JsonStream:
         """
         self.peek()
         while True:
-            reason = ""
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
                 # A number may go on in the next chunk: `1`, `1.` and `1e` are all read as 1.
                 number = isinstance(value, (int, float))
-                if not number or self._ended or self._text[end : end + 1] not in _NUMBER_GOES_ON:
+                rest = self._text[end : end + 1]
+                is_whole = rest not in _NUMBER_GOES_ON if rest else self._ended and not self._broken
+                if not number or is_whole:
                     self._at = end
                     return value
+                reason, hopeless = "a number without end", False
             except json.JSONDecodeError as error:
-                reason = error.msg
-            except (ValueError, RecursionError) as error:
-                reason = str(error)
+                reason = f"{error.msg}, {error.pos - self._at} characters further on"
+                # The position of an open string is its start, however long it is.
+                is_near = len(self._text) - error.pos <= _LONGEST_TOKEN
+                hopeless = not is_near and not error.msg.startswith("Unterminated")
+            except (_NoNumber, RecursionError) as error:
+                reason, hopeless = str(error), True
+            except ValueError as error:  # more digits than Python takes for an integer
+                reason, hopeless = str(error), False
             if len(self._text) - self._at > MAX_VALUE_CHARS:
                 self.fail(f"a value of more than {MAX_VALUE_CHARS} characters ({reason})")
-            if not self._more():
+            if hopeless or not self._more():
                 self.fail(f"not JSON, or the file is cut: {reason}")
 
     def elements(self) -> Iterator[Any]:

@@ -6,8 +6,9 @@ platform. A hash with a secret key cannot, and equal workers stay equal.
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -15,16 +16,33 @@ from luab_data.errors import OptionError, OutputError
 
 KEY_VARIABLE = "LUAB_WORKER_KEY_FILE"
 MIN_KEY_BYTES = 16
-_MAX_KEY_BYTES = hashlib.blake2b.MAX_KEY_SIZE
+
+METHOD = "HMAC-SHA256"
+PUBLISHED_ID = "[0-9a-f]{16}"
+"""What every published worker id looks like, as a regular expression."""
+
+RELEASE_IDS = "release ids, already anonymous (10 hex digits)"
+OTHER_IDS = "ids of another kind"
+
+_RELEASE_ID = re.compile("[0-9A-Fa-f]{10}")
+_MAX_KNOWN = 2**17  # hashes kept; the releases have fewer than 2**11 workers
 
 
 class WorkerHash:
-    """worker id -> 16 hex digits of BLAKE2b with a secret key.
+    """worker id -> the first 16 hex digits of its HMAC-SHA256 with a secret key (RFC 2104).
 
     Args:
         key: the secret, at least 16 bytes, all of which count. Equal keys give equal hashes, so
             datasets can be joined.
+
+    Attributes:
+        method: name of the hash, as the manifest has it.
+        only_release_ids: whether every id so far looked like the releases' own, which are
+            anonymous already. A converter that hashes in several processes sets it to the `and` of
+            theirs.
     """
+
+    method = METHOD
 
     def __init__(self, key: bytes) -> None:
         if len(key) < MIN_KEY_BYTES:
@@ -32,22 +50,39 @@ class WorkerHash:
                 f"the worker key has {len(key)} bytes; expected at least {MIN_KEY_BYTES}."
                 " `openssl rand -hex 32 > FILE` makes one"
             )
-        # BLAKE2b takes 64 bytes of key; a longer secret (a PEM file, say) enters as its digest.
-        self._key = key if len(key) <= _MAX_KEY_BYTES else hashlib.blake2b(key).digest()
+        self._key = key
         self._known: dict[str, str] = {}
+        self.only_release_ids = True
 
     def __call__(self, worker_id: str) -> str:
-        """The published id of a worker."""
+        """The published id of a worker: 16 hex digits."""
         known = self._known.get(worker_id)
         if known is None:
-            digest = hashlib.blake2b(worker_id.encode(), key=self._key, digest_size=8)
-            known = self._known[worker_id] = digest.hexdigest()
+            if len(self._known) >= _MAX_KNOWN:  # a log in which every record has its own worker
+                self._known.clear()
+            if not _RELEASE_ID.fullmatch(worker_id):
+                self.only_release_ids = False
+            # JSON may escape half a character; an error of the encoder would show the id.
+            message = worker_id.encode("utf-8", "surrogatepass")
+            known = self._known[worker_id] = self._digest(message)[:16]
         return known
+
+    def _digest(self, message: bytes) -> str:
+        return hmac.digest(self._key, message, "sha256").hex()
 
     @property
     def fingerprint(self) -> str:
-        """Tells two keys apart without giving either away; part of the manifest."""
-        return hashlib.blake2b(b"luab worker key", key=self._key, digest_size=4).hexdigest()
+        """8 hex digits that tell two keys apart without giving either away."""
+        return self._digest(b"luab worker key")[:8]
+
+    def describe(self) -> dict[str, str]:
+        """The manifest's `worker_ids`: how the ids were hashed, and what they were before.
+
+        Returns: `method`; `key`, the fingerprint of the key; `source`, RELEASE_IDS if every id
+        hashed so far has the form of the releases' (also if there was none), else OTHER_IDS.
+        """
+        source = RELEASE_IDS if self.only_release_ids else OTHER_IDS
+        return {"method": self.method, "key": self.fingerprint, "source": source}
 
 
 def default_key_file() -> Path:
@@ -99,5 +134,5 @@ def _make_key(file: Path) -> None:
     except OSError as error:
         raise OutputError(
             f"{file}: cannot make the secret key that hashes worker ids ({error.strerror})."
-            f" Give one with --worker-key FILE or ${KEY_VARIABLE}"
+            f" Give one with --worker-key-file FILE or ${KEY_VARIABLE}"
         ) from error

@@ -1,0 +1,1 @@
+"""Is a dataset folder whole, and does the behaviour in it make sense: start with check.py."""

@@ -1,0 +1,245 @@
+"""[I/O] The files of a dataset folder: manifest, checksums, strangers, the card's YAML."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from luab_data.checks.report import Report
+from luab_data.console import progress
+from luab_data.errors import DatasetError
+from luab_data.publish.store import CHECKSUMS, MANIFEST, read_manifest, sha256_of
+from luab_data.schema import COCO_CLASSES, DATASETS, Table
+
+Manifest = dict[str, Any]
+
+CARD = "README.md"
+_MAX_CARD_BYTES = 16 * 2**20
+_DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
+_SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)").fullmatch
+# What the Hub's client, git and desktops add to a folder; none of it is data.
+_BESIDE = re.compile(r"(\.cache|\.git)/.*|(.*/)?(\.gitattributes|\.gitignore|\.DS_Store)").fullmatch
+
+_KEYS: dict[str, type] = {
+    **{"dataset": str, "version": str, "content_digest": str, "source": dict},
+    **{"files": dict, "num_rows": dict, "classes": list, "schemas": dict},
+}
+
+
+def check_manifest(folder: Path, report: Report) -> Manifest:
+    """The manifest, or as much of it as can be used; what is missing is left out.
+
+    Raises:
+        DatasetError: the folder is not there or holds nothing of luab.
+    """
+    try:
+        manifest = read_manifest(folder)
+    except DatasetError as error:
+        dataset = _guess(folder)
+        if dataset is None:
+            raise
+        report.problem("manifest", MANIFEST, str(error), "a manifest written by luab")
+        return {"dataset": dataset}
+    report.ran("manifest")
+    usable = dict(manifest)
+    for key, kind in _KEYS.items():
+        if not isinstance(manifest.get(key), kind):
+            found = f"{key} is {type(manifest.get(key)).__name__}"
+            report.problem("manifest", MANIFEST, found, f"a {kind.__name__}")
+            usable.pop(key, None)
+    if usable.get("dataset") not in DATASETS:
+        known = " or ".join(DATASETS)
+        report.problem("manifest", MANIFEST, f"dataset is {usable.get('dataset')!r:.60}", known)
+        usable["dataset"] = _guess(folder)
+        if usable["dataset"] is None:
+            raise DatasetError(f"{folder / MANIFEST}: names no dataset of luab; expected {known}")
+    return _check_contents(usable, report)
+
+
+def _guess(folder: Path) -> str | None:
+    """Which dataset a folder without a usable manifest holds, by its folders of Parquet."""
+    for dataset, tables in DATASETS.items():
+        if any((folder / tables[1].folder).glob("*.parquet")):
+            return dataset
+    return None
+
+
+def _check_contents(manifest: Manifest, report: Report) -> Manifest:
+    """The manifest without entries that nothing could be done with."""
+    files = {}
+    for name, digest in manifest.get("files", {}).items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+            report.problem("manifest", MANIFEST, f"file {name!r:.80}", "a path inside the folder")
+        elif not isinstance(digest, str) or not _DIGEST(digest):
+            report.problem("manifest", MANIFEST, f"SHA-256 {digest!r:.80} of {name}", "64 digits")
+        else:
+            files[name] = digest
+    if "files" in manifest:
+        manifest["files"] = files
+    for config in (table.config for table in DATASETS[manifest["dataset"]]):
+        count = manifest.get("num_rows", {}).get(config)
+        if "num_rows" in manifest and (isinstance(count, bool) or not isinstance(count, int)):
+            report.problem("manifest", MANIFEST, f"{count!r:.40} rows of {config}", "a number")
+            manifest["num_rows"].pop(config, None)
+        if "schemas" in manifest and not isinstance(manifest["schemas"].get(config), dict):
+            report.problem("manifest", MANIFEST, f"no schema of {config}", "one of every config")
+            manifest["schemas"].pop(config, None)
+    if "shards" in manifest and not _are_shards(manifest["shards"]):
+        report.problem("manifest", MANIFEST, "shards without digests", "a digest of each shard")
+        del manifest["shards"]
+    names = manifest.get("classes", [])
+    if not all(isinstance(name, str) for name in names) or names != sorted(set(names)):
+        report.problem(
+            "manifest", MANIFEST, "classes that repeat or are not sorted", "sorted names"
+        )
+        del manifest["classes"]
+    return manifest
+
+
+def _are_shards(found: Any) -> bool:
+    """Whether it is config -> [{"digest": ...}, ...]."""
+    lists = found.values() if isinstance(found, dict) else [None]
+    return all(
+        isinstance(shards, list)
+        and all(isinstance(shard, dict) and "digest" in shard for shard in shards)
+        for shards in lists
+    )
+
+
+def check_files(folder: Path, manifest: Manifest, report: Report, *, shown: bool | None) -> None:
+    """Presence, strangers, SHA-256 of every file, SHA256SUMS."""
+    if "files" not in manifest:
+        return
+    report.ran("files", "checksums")
+    files: dict[str, str] = manifest["files"]
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    for name in sorted(there - files.keys() - {MANIFEST, CHECKSUMS}):
+        if not _BESIDE(name):
+            advice = "move it away; if luab should know it, convert again"
+            report.problem("files", name, "a file", "only files of the manifest", advice)
+    with progress(sorted(files), what="checksums", unit="file", shown=shown) as names:
+        for name in names:
+            if name not in there:
+                report.problem("files", name, "nothing", "the file, which the manifest lists")
+                continue
+            try:
+                digest = sha256_of(folder / name)
+            except OSError as error:
+                report.problem("files", name, f"{error.strerror or error}", "a readable file")
+                continue
+            if digest != files[name]:
+                report.problem("checksums", name, f"SHA-256 {digest}", files[name])
+    _check_sums(folder, files, report)
+
+
+def _check_sums(folder: Path, files: dict[str, str], report: Report) -> None:
+    try:
+        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        report.problem("checksums", CHECKSUMS, f"{error}", "a line for each file")
+        return
+    sums = {}
+    for number, line in enumerate(lines, 1):
+        match = _SUM(line)
+        if match is None:
+            where = f"{CHECKSUMS}:{number}"
+            report.problem("checksums", where, f"{line!r:.80}", "a SHA-256, two spaces, a path")
+        else:
+            sums[match[2]] = match[1]
+    for name in sorted(sums.keys() | files.keys()):
+        if sums.get(name) != files.get(name):
+            found = f"{sums.get(name, 'no line')} for {name}"
+            expected = f"{files.get(name, 'no line')}, as the manifest has it"
+            report.problem("checksums", CHECKSUMS, found, expected)
+
+
+def check_card(folder: Path, manifest: Manifest, report: Report) -> None:
+    """The YAML of README.md, which `datasets` goes by, against the manifest."""
+    report.ran("card")
+    try:
+        matter = _front_matter(folder / CARD)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        report.problem("card", CARD, f"{error}"[:300], "a dataset card with YAML in front")
+        return
+    configs = _by_name(matter.get("configs"))
+    infos = _by_name(matter.get("dataset_info"))
+    for table in DATASETS[manifest["dataset"]]:
+        config, info = configs.get(table.config), infos.get(table.config)
+        if config is None or info is None:
+            report.problem("card", CARD, f"no config {table.config}", "one of every table")
+            continue
+        for what, found, expected in _differences(table, config, info, manifest):
+            if found != expected:
+                short = f"{what} of {table.config} is {_short(found)}"
+                report.problem("card", CARD, short, _short(expected))
+
+
+def _differences(
+    table: Table, config: dict[str, Any], info: dict[str, Any], manifest: Manifest
+) -> Iterable[tuple[str, Any, Any]]:
+    """(what, as the card has it, as the manifest has it) of one config."""
+    if "version" in manifest:
+        yield "version", config.get("version"), manifest["version"]
+    yield (
+        "data_files",
+        config.get("data_files"),
+        [{"split": "train", "path": f"{table.folder}/train-*.parquet"}],
+    )
+    splits = _listed(info.get("splits"))
+    counts = [split.get("num_examples") for split in splits if split.get("name") == "train"]
+    if table.config in manifest.get("num_rows", {}):
+        yield "num_examples", counts, [manifest["num_rows"][table.config]]
+    features = _listed(info.get("features"))
+    if table.config in manifest.get("schemas", {}):
+        names = [feature.get("name") for feature in features]
+        yield "features", names, list(manifest["schemas"][table.config])
+    classes = {"wnid": manifest.get("classes"), "coco": list(COCO_CLASSES)}
+    kinds = {column.name: column.classes for column in table.columns if column.classes}
+    for feature in features:
+        kind = kinds.get(str(feature.get("name")))
+        if kind is not None and classes[kind] is not None:
+            yield f"class names of {feature['name']}", _class_names(feature), classes[kind]
+
+
+def _front_matter(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _MAX_CARD_BYTES:
+        raise ValueError(f"{path.stat().st_size} bytes")
+    text = path.read_text(encoding="utf-8")
+    parts = text.split("---\n", 2)
+    if len(parts) < 3 or parts[0]:
+        raise ValueError("no YAML between two lines of ---")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 1000 class names: 20 times as fast
+    matter = yaml.load(parts[1], loader)
+    if not isinstance(matter, dict):
+        raise ValueError(f"YAML that is a {type(matter).__name__}")
+    return matter
+
+
+def _listed(found: Any) -> list[dict[str, Any]]:
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _by_name(found: Any) -> dict[str, dict[str, Any]]:
+    return {str(entry.get("config_name")): entry for entry in _listed(found)}
+
+
+def _class_names(feature: Any) -> list[Any]:
+    """The names of a class label, however deep in lists it is."""
+    while isinstance(feature, dict):
+        if "names" in feature:
+            names = feature["names"]
+            return list(names.values()) if isinstance(names, dict) else list(names or [])
+        keys = ("class_label", "dtype", "list", "sequence")
+        feature = next((feature[key] for key in keys if key in feature), None)
+    return []
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,270 @@
+"""[I/O] join_images: each row of byproducts with its image; what is left over is counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.errors import DatasetError, ImagesError
+from luab_data.join.images import Images, find_images
+from luab_data.join.rows import Rows, find_rows
+from luab_data.ragged import Bools, Ints
+
+if TYPE_CHECKING:
+    import datasets
+
+EXAMPLES = 5
+
+IMAGE_PATH = pa.field(
+    "image_path", pa.string(), metadata={"unit": "", "doc": "Absolute path of the image file"}
+)
+IMAGE_ROW = pa.field(
+    "image_row", pa.int64(), metadata={"unit": "", "doc": "Row of the image in the dataset given"}
+)
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """What a join left over.
+
+    Args:
+        count: how many.
+        examples: the first few in alphabetical order: image ids, or paths where there is no id.
+    """
+
+    count: int
+    examples: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shown = f", e.g. {', '.join(self.examples)}" if self.examples else ""
+        return f"{self.count:,}{shown}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """Rows with their images.
+
+    Args:
+        has_image: (num_rows,) whether the row has an image.
+        image: (num_joined,) the image of each row that has one, a position in Images.
+        rows_without_image: by image id.
+        images_without_row: by image id.
+        images_without_id: files whose names hold no id as the rows have them, by path.
+    """
+
+    has_image: Bools
+    image: Ints
+    rows_without_image: Unmatched
+    images_without_row: Unmatched
+    images_without_id: Unmatched
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedImages:
+    """Byproducts with their images, and what was left over.
+
+    Args:
+        table: (num_joined,) the byproducts' columns in the byproducts' order, and `image_path`
+            (absolute path of the file) or `image_row` (row in the dataset that was given).
+        rows_without_image: rows of byproducts that are not in the table, by image id.
+        images_without_row: images that are not in the table, by image id.
+        images_without_id: images whose names hold no image id, by path or row.
+        classes: column of labels -> class names by number.
+        images: where the images are.
+    """
+
+    table: pa.Table
+    rows_without_image: Unmatched
+    images_without_row: Unmatched
+    images_without_id: Unmatched
+    classes: dict[str, tuple[str, ...]]
+    images: Images
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.table):,} rows with image; rows without image: {self.rows_without_image};"
+            f" images without row: {self.images_without_row};"
+            f" images without id: {self.images_without_id}"
+        )
+
+    def to_dataset(self) -> datasets.Dataset:
+        """A Hugging Face dataset: the table's columns and `image`, decoded when it is asked for.
+
+        Nothing is copied: files stay where they are, rows of a dataset are pointed at. A column of
+        that dataset that byproducts have too gets `image_` before its name: its `label` counts all
+        of its classes, ours those of the byproducts.
+        """
+        import datasets
+
+        if self.images.dataset is None:
+            paths = self.table[IMAGE_PATH.name].combine_chunks()
+            nothing = pa.nulls(len(paths), pa.binary())
+            image = pa.StructArray.from_arrays([nothing, paths], ["bytes", "path"])
+            table = self.table.drop_columns([IMAGE_PATH.name]).append_column("image", image)
+            return _dataset(table, {**self._features(), "image": datasets.Image()})
+        given = self.images.dataset
+        base = datasets.Dataset(given.data, info=given.info, split=given.split)
+        clashes = set(base.column_names) & set(self.table.column_names)
+        base = base.rename_columns({name: f"image_{name}" for name in sorted(clashes)})
+        rows = self.table[IMAGE_ROW.name].to_numpy()
+        if given._indices is not None:
+            rows = given._indices.column(0).to_numpy()[rows]
+        # Side by side needs equal lengths: byproducts are laid out in the order of the stored
+        # images, null where there is none, and the rows that were joined are selected from that.
+        at = np.full(len(base), -1)
+        at[rows] = np.arange(len(rows))
+        columns = self.table.drop_columns([IMAGE_ROW.name]).take(pa.array(at, mask=at < 0))
+        wide = datasets.concatenate_datasets([base, _dataset(columns, self._features())], axis=1)
+        return wide.select(rows)
+
+    def _features(self) -> dict[str, Any]:
+        """Features of the columns of labels; the others follow from their types."""
+        import datasets
+
+        features: dict[str, Any] = {}
+        for name, names in self.classes.items():
+            if name in self.table.column_names:
+                label = datasets.ClassLabel(names=list(names))
+                nested = pa.types.is_list(self.table.schema.field(name).type)
+                features[name] = datasets.Sequence(label) if nested else label
+        return features
+
+
+def join_images(
+    ab: str | os.PathLike[str] | pa.Table | datasets.Dataset,
+    images: str | os.PathLike[str] | datasets.Dataset,
+    *,
+    columns: Sequence[str] | None = None,
+) -> JoinedImages:
+    """Give each row of byproducts its image, by image id.
+
+    Args:
+        ab: `default` of ImageNet-AB or COCO-AB: a dataset folder, its name under $LUAB_DATA_HOME,
+            an Arrow table or a Hugging Face dataset.
+        images: a folder of image files at any depth (`<wnid>/<image_id>.JPEG`, `000000000009.jpg`,
+            `COCO_train2014_000000000009.jpg`), or imagenet-1k as a Hugging Face dataset, loaded or
+            as the folder that save_to_disk wrote; its ids come from `image.path`. No image is
+            opened.
+        columns: columns of `ab` to keep, `image_id` always; None keeps all.
+
+    Returns: the rows that have an image, and counts and examples of what was left over.
+
+    Raises:
+        DatasetError: `ab` is no dataset, or has an image id twice.
+        ImagesError: no images, two images of one id, images without paths, or not one that belongs
+            to a row.
+    """
+    rows = find_rows(ab)
+    found = find_images(images, rows.ids.type)
+    matched = match(rows, found)
+    if columns is not None:
+        columns = list(dict.fromkeys(["image_id", *columns]))
+    return JoinedImages(
+        table=pa.concat_tables(list(joined_batches(rows, found, matched, columns))),
+        rows_without_image=matched.rows_without_image,
+        images_without_row=matched.images_without_row,
+        images_without_id=matched.images_without_id,
+        classes=rows.classes,
+        images=found,
+    )
+
+
+def match(rows: Rows, images: Images) -> Matched:
+    """Find each row's image; arguments and errors as join_images."""
+    _check_unique(rows, images)
+    index = pc.index_in(rows.ids, value_set=images.ids)
+    has_image = pc.is_valid(index).to_numpy()
+    image = index.drop_null().to_numpy().astype(np.int64)
+    used = np.zeros(len(images.ids), bool)
+    used[image] = True
+    named = pc.is_valid(images.ids).to_numpy(zero_copy_only=False)
+    matched = Matched(
+        has_image=has_image,
+        image=image,
+        rows_without_image=left_over(rows.ids, ~has_image),
+        images_without_row=left_over(images.ids, named & ~used),
+        images_without_id=left_over(images.places, ~named),
+    )
+    if len(has_image) and not len(image):
+        others = [matched.images_without_row, matched.images_without_id]
+        examples = ", ".join(name for other in others for name in other.examples)
+        raise ImagesError(
+            f"{images.name}: none of its {len(images.ids):,} images is one of the"
+            f" {len(has_image):,} of {rows.name}: the images are {examples}; expected some of"
+            f" {', '.join(matched.rows_without_image.examples)}. Is it the right folder?"
+        )
+    return matched
+
+
+def joined_batches(
+    rows: Rows, images: Images, matched: Matched, columns: Sequence[str] | None
+) -> Iterator[pa.Table]:
+    """The joined table piece by piece, empty pieces included, so that there is a schema."""
+    start, joined = 0, 0
+    for batch in rows.batches(columns):
+        mask = matched.has_image[start : start + len(batch)]
+        start += len(batch)
+        image = pa.array(matched.image[joined : joined + int(mask.sum())])
+        joined += len(image)
+        field, places = IMAGE_ROW, images.places.take(image)
+        if images.root is not None:
+            field = IMAGE_PATH
+            places = pc.binary_join_element_wise(str(images.root), places, "/")
+        # Not both: a table that was joined before is joined anew.
+        kept = [n for n in batch.column_names if n not in (IMAGE_PATH.name, IMAGE_ROW.name)]
+        yield batch.select(kept).filter(pa.array(mask)).append_column(field, places)
+
+
+def _dataset(table: pa.Table, features: dict[str, Any]) -> datasets.Dataset:
+    """A dataset over a table in memory, without a copy."""
+    import datasets
+    from datasets.fingerprint import generate_random_fingerprint
+    from datasets.table import InMemoryTable
+
+    bare = table.replace_schema_metadata(None)
+    kinds = {**datasets.Features.from_arrow_schema(bare.schema), **features}
+    # Left alone, `datasets` would pickle and hash the whole table for a fingerprint.
+    return datasets.Dataset(
+        InMemoryTable(bare),
+        info=datasets.DatasetInfo(features=datasets.Features(kinds)),
+        fingerprint=generate_random_fingerprint(),
+    )
+
+
+def left_over(values: pa.Array | pa.ChunkedArray, mask: Bools) -> Unmatched:
+    """What the mask picks, counted, with examples."""
+    left = values.filter(pa.array(mask))
+    examples = left.take(pc.bottom_k_unstable(left, EXAMPLES))
+    return Unmatched(len(left), tuple(map(str, examples.to_pylist())))
+
+
+def _check_unique(rows: Rows, images: Images) -> None:
+    if twice := _duplicates(rows.ids):
+        raise DatasetError(
+            f"{rows.name}: {len(twice):,} image ids are there more than once, e.g. {twice[0]};"
+            " expected one row an image, like the config `default`"
+        )
+    if twice := _duplicates(images.ids):
+        first = pc.equal(images.ids, pa.scalar(twice[0], images.ids.type))
+        places = images.places.filter(pc.fill_null(first, False))[:2].to_pylist()
+        raise ImagesError(
+            f"{images.name}: {len(twice):,} image ids are there more than once, e.g. {twice[0]} as"
+            f" {' and '.join(map(str, places))}; expected one image an id. Remove one of them or"
+            " name a folder inside"
+        )
+
+
+def _duplicates(ids: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Ids that occur more than once, sorted."""
+    present = ids.drop_null()
+    if pc.count_distinct(present).as_py() == len(present):
+        return []
+    counts = pc.value_counts(present)
+    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+    return sorted(twice.to_pylist())

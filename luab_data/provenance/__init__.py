@@ -1,0 +1,1 @@
+"""One image's rows, where they lie, and why its derived values are what they are."""

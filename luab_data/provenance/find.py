@@ -1,0 +1,189 @@
+"""[I/O] The rows of one image: only `image_id` is scanned, then one row group is read."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from luab_data.errors import DatasetError
+from luab_data.publish.store import parquet_files, read_columns
+from luab_data.schema import Table
+
+_SUFFIX = re.compile(r"\.(jpe?g|png|xml)$", re.IGNORECASE)
+_COCO_NAME = re.compile(r"(?:.*[/_])?([0-9]{1,18})(?:\.[A-Za-z]+)?").fullmatch
+_MAX_CANDIDATES = 20_000
+_NEAR = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one row lies.
+
+    Args:
+        config: `default`, `rounds` or `actions`.
+        file: path in the dataset folder.
+        row_group, row: from 0; `row` counts within the row group.
+        file_row: from 0, within the file.
+    """
+
+    config: str
+    file: str
+    row_group: int
+    row: int
+    file_row: int
+
+
+def read_image_id(text: str, dataset: str) -> str | int:
+    """What a user typed as an image id: paths and extensions of the image or its XML may stay.
+
+    Raises:
+        DatasetError: COCO-AB's ids are numbers, and there is none in the text.
+    """
+    if dataset == "imagenet-ab":
+        return _SUFFIX.sub("", text.rpartition("/")[2])
+    match = _COCO_NAME(text)
+    if match is None:
+        raise DatasetError(
+            f"{text!r} is no image id of COCO-AB; expected a number such as 9, or a file name that"
+            " ends in one"
+        )
+    return int(match[1])
+
+
+def find_rows(
+    folder: Path, table: Table, image_id: str | int, *, first: int = 0, enough: int = 1
+) -> tuple[pa.Table, list[Place]]:
+    """The rows of an image in one config, and where they are.
+
+    Args:
+        folder: the dataset.
+        table: the config.
+        image_id: as in the column.
+        first: number of the shard to look in first.
+        enough: stop with the shard after which that many rows are found.
+
+    Returns: (num_found,) all columns of the files, in order; num_found can be 0.
+
+    Raises:
+        DatasetError: a file is damaged; says which.
+    """
+    paths = parquet_files(folder, table)
+    rows: list[pa.Table] = []
+    places: list[Place] = []
+    for path in paths[first : first + 1] + paths[:first] + paths[first + 1 :]:
+        with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            name = path.relative_to(folder).as_posix()
+            for group, start, found in _matches(file, image_id):
+                whole = file.read_row_group(group)
+                rows.append(whole.take(pa.array(found)))
+                places.extend(
+                    Place(
+                        config=table.config,
+                        file=name,
+                        row_group=group,
+                        row=row,
+                        file_row=start + row,
+                    )
+                    for row in found
+                )
+        if len(places) >= enough:
+            break
+    return (pa.concat_tables(rows) if rows else table.schema().empty_table()), places
+
+
+def _matches(file: pq.ParquetFile, image_id: str | int) -> Iterator[tuple[int, int, list[int]]]:
+    """(row group, its first row in the file, rows of the image in it), groups without any left out.
+
+    A group is read only if the image can be between its least and its greatest id.
+    """
+    start = 0
+    for group in range(file.num_row_groups):
+        about = file.metadata.row_group(group)
+        columns = (about.column(i) for i in range(about.num_columns))
+        ids = next(column for column in columns if column.path_in_schema == "image_id")
+        bounds = ids.statistics
+        if not (bounds and bounds.has_min_max) or bounds.min <= image_id <= bounds.max:
+            column = file.read_row_group(group, columns=["image_id"])["image_id"]
+            found = pc.indices_nonzero(pc.equal(column, image_id)).to_pylist()
+            if found:
+                yield group, start, found
+        start += about.num_rows
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException, StopIteration) as error:
+        raise DatasetError(
+            f"{path}: damaged ({error}); `luab-data check` says what else is. Convert the raw log"
+            " again or copy the folder again"
+        ) from error
+
+
+def not_there(folder: Path, table: Table, image_id: str | int, manifest: dict[str, Any]) -> str:
+    """Why an image may not be found, and which are near: the text of an error."""
+    near = ", ".join(map(str, _near(folder, table, image_id)))
+    text = f"{folder}: no image {image_id!r} among {manifest['num_rows']['default']:,}"
+    text += f"; near it {near}" if near else ""
+    reason = _skipped(folder, image_id)
+    if reason:
+        return f"{text}. The conversion left it out as a bad record: {reason}"
+    where = "; see skipped.jsonl for records that were left out" if manifest.get("skipped") else ""
+    return f"{text}. Expected an image_id of the log{where}"
+
+
+def _near(folder: Path, table: Table, image_id: str | int) -> list[Any]:
+    """Up to three ids like the one that is not there."""
+    ids = (part["image_id"] for part in read_columns(folder, table, ["image_id"]))
+    if isinstance(image_id, int):
+        found: list[int] = []
+        for column in ids:
+            distance = pc.abs(pc.subtract(column, image_id))
+            closest = pc.select_k_unstable(distance, _NEAR, [("", "ascending")])
+            found = sorted(
+                {*found, *column.take(closest).to_pylist()}, key=lambda i: abs(i - image_id)
+            )
+            found = found[:_NEAR]
+        return found
+    prefix, _, number = image_id.rpartition("_")
+    candidates: list[str] = []
+    for column in ids:
+        like = pc.match_substring(column, image_id, ignore_case=True)
+        for start in (f"{prefix}_",) if prefix else ():
+            like = pc.or_(like, pc.starts_with(column, start))
+        if number:
+            like = pc.or_(like, pc.ends_with(column, f"_{number}"))
+        candidates += column.filter(like).to_pylist()
+        if len(candidates) > _MAX_CANDIDATES:
+            break
+    return (
+        difflib.get_close_matches(image_id, candidates, n=_NEAR, cutoff=0.6) or candidates[:_NEAR]
+    )
+
+
+def _skipped(folder: Path, image_id: str | int) -> str | None:
+    """What skipped.jsonl says of an image; None if it is not in there."""
+    path = folder / "skipped.jsonl"
+    ends = (f"/{image_id}.xml", f"(image_id={image_id})")
+    if not path.is_file():
+        return None
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                if str(row["where"]).endswith(ends):
+                    return f"{row['reason']} [{row['rule']}]"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None

@@ -1,0 +1,293 @@
+"""[I/O] The COCO-AB log -> Arrow tables, a batch at a time and at the speed of msgspec.
+
+The types below say what the fast path answers for; they follow from the schema. A record that
+differs in any way (other keys, 12.0 for 12, a missing point, a surrogate, ...) goes through
+`coco.parse`, which gives the same values or words the refusal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from luab_data.errors import RecordError
+from luab_data.ragged import list_array
+from luab_data.raw.archive import Source
+from luab_data.raw.coco import ALIASES, NAMES, NULLABLE, POINT_TO, REQUIRED, Values, parse
+from luab_data.raw.json_runs import Differs, Passed, Plain, Runs
+from luab_data.raw.json_stream import JsonStream
+from luab_data.raw.policy import BadRecords, SeenIds
+from luab_data.schema import COCO_ACTIONS, Column
+
+BATCH = 2048
+
+_SCHEMA = COCO_ACTIONS.schema()
+
+
+class CocoBatch(NamedTuple):
+    """Consecutive records of the log.
+
+    Args:
+        table: COCO_ACTIONS, one row for each record that is neither bad nor a duplicate.
+        unknown: keys that the schema does not know -> occurrences.
+        read: records of the file since the batch before, bad ones included.
+    """
+
+    table: pa.Table
+    unknown: Counter[str]
+    read: int
+
+
+def batches(
+    log: Source,
+    bad: BadRecords,
+    hash_worker: Callable[[str], str],
+    *,
+    size: int = BATCH,
+    skip: int = 0,
+    seen: SeenIds | None = None,
+) -> Iterator[CocoBatch]:
+    """The log's records as tables, in file order.
+
+    Args:
+        log: a JSON array or JSON Lines, plain or gzip.
+        bad: called with each bad record and each duplicate, in file order and never for a record
+            behind the batch that is yielded next.
+        hash_worker: worker id -> published id.
+        size: rows of each table; only the last one may have fewer, or none if the file ends in bad
+            records.
+        skip: records to pass over first, counted as `read` counts them.
+        seen: image ids of the records passed over; ids are added to it.
+
+    Raises:
+        RecordError: a bad record, if `bad` raises.
+        ArchiveError: not JSON, or cut; what follows a broken spot cannot be trusted.
+    """
+    seen = SeenIds() if seen is None else seen
+    rows, unknown = _Rows(), Counter[str]()
+    index = done = skip
+    for found in _runs(JsonStream(log), skip):
+        left: list[Any] = [found] if isinstance(found, Plain) else found
+        while left:
+            part, left = left[: size - rows.count], left[size - rows.count :]
+            if isinstance(found, Plain):
+                _add_plain(rows, unknown, found.value, index, seen, bad)
+            else:
+                rows.add(_new_ones(part, index, seen, bad))
+            index += len(part)
+            if rows.count == size:
+                yield CocoBatch(rows.table(hash_worker), unknown, index - done)
+                rows, unknown, done = _Rows(), Counter(), index
+    if index > done:
+        yield CocoBatch(rows.table(hash_worker), unknown, index - done)
+
+
+def _runs(stream: JsonStream, skip: int) -> Iterator[list[Any] | Plain]:
+    """The records behind the first `skip` ones, typed or not."""
+    runs = Runs(stream, _Record, check=_check_run, skip=skip)
+    first = stream.peek()
+    if not first:
+        stream.fail("the file is empty; expected a JSON array or JSON Lines")
+    for found in runs.array() if first == "[" else runs.lines():
+        if not isinstance(found, Passed):
+            yield found
+    stream.end()
+
+
+def _add_plain(
+    rows: _Rows, unknown: Counter[str], value: Any, index: int, seen: SeenIds, bad: BadRecords
+) -> None:
+    try:
+        record = parse(index, value)
+    except RecordError as error:
+        bad(error)
+        return
+    image_id = record.values["image_id"]
+    if seen.add(image_id):
+        rows.add_values(record.values)
+        unknown.update(record.unknown)
+    else:
+        bad(_duplicate(index, image_id))
+
+
+def _new_ones(records: list[Any], index: int, seen: SeenIds, bad: BadRecords) -> list[Any]:
+    new = []
+    for number, record in enumerate(records, index):
+        if seen.add(record.image_id):
+            new.append(record)
+        else:
+            bad(_duplicate(number, record.image_id))
+    return new
+
+
+def _duplicate(index: int, image_id: int) -> RecordError:
+    return RecordError(
+        f"record {index}", "duplicate", f"image {image_id} was there before; the first holds"
+    )
+
+
+# --- what the fast path answers for ----------------------------------------------------------------
+
+
+class _Leaf(NamedTuple):
+    """A column of a list: how an entry gives its value, and the numpy type of many of them."""
+
+    column: Column
+    key: str
+    point: str  # the key of the point that the value is in; "" for a value of the entry itself
+    dtype: Any  # None for strings
+
+
+_DTYPES = {"int64": np.int64, "int16": np.int16, "double": np.float64, "bool": np.bool_}
+_SCALARS = {c.raw: c for c in COCO_ACTIONS.columns if c.raw and "/" not in c.raw}
+_LISTS: dict[str, list[_Leaf]] = {}
+for _column in COCO_ACTIONS.columns:
+    if _column.raw and "/" in _column.raw:
+        _list, *_point, _key = _column.raw.split("/")
+        _leaf = _Leaf(_column, _key, "".join(_point), _DTYPES.get(str(_column.type.value_type)))
+        _LISTS.setdefault(_list, []).append(_leaf)
+
+
+def _type(column: Column) -> Any:
+    """What a value of the column must be in the file; more than msgspec is asked of nobody."""
+    type_ = column.type.value_type if pa.types.is_list(column.type) else column.type
+    if column.raw in NAMES:
+        return Literal[NAMES[column.raw]]
+    if pa.types.is_integer(type_):
+        end = 2 ** (type_.bit_width - 1)
+        return Annotated[int, msgspec.Meta(ge=-end, le=end - 1)]
+    if pa.types.is_floating(type_):
+        return float
+    return bool if pa.types.is_boolean(type_) else str
+
+
+def _struct(name: str, fields: Iterable[tuple[str, Any, bool]]) -> Any:
+    """A msgspec type of (key, type, whether it may be null or absent)."""
+    typed = [(key, type_ | None, None) if null else (key, type_) for key, type_, null in fields]
+    return msgspec.defstruct(name, typed, kw_only=True, forbid_unknown_fields=True, gc=False)
+
+
+def _entry(name: str, leaves: Sequence[_Leaf]) -> Any:
+    points: dict[str, list[tuple[str, Any, bool]]] = {}
+    for leaf in leaves:
+        points.setdefault(leaf.point, []).append((leaf.key, _type(leaf.column), True))
+    own = [(key, type_, key in NULLABLE) for key, type_, _ in points.pop("", [])]
+    return _struct(name, [*own, *((p, _struct(p, fields), True) for p, fields in points.items())])
+
+
+_Record: Any = _struct(
+    "Record",
+    [
+        *((key, _type(column), key not in REQUIRED) for key, column in _SCALARS.items()),
+        *((alias, _type(_SCALARS[key]), True) for alias, key in ALIASES.items()),
+        *((key, list[_entry(key, leaves)], True) for key, leaves in _LISTS.items()),  # type: ignore[misc]
+    ],
+)
+_ALIASED = [(attrgetter(alias), attrgetter(key)) for alias, key in ALIASES.items()]
+
+
+def _check_run(records: list[Any]) -> None:
+    """What the types cannot say."""
+    for record in records:
+        for alias, key in _ALIASED:
+            if alias(record) is not None and key(record) is not None:
+                raise Differs
+        for action in record.actionHistories or ():
+            if action.pointTo is None and action.actionType in POINT_TO:
+                raise Differs
+
+
+# --- columns ---------------------------------------------------------------------------------------
+
+
+class _Nowhere:
+    """A point that is null."""
+
+    x = y = None
+
+
+_ALIAS_OF = {key: attrgetter(alias) for alias, key in ALIASES.items()}
+
+
+class _Rows:
+    """Records, column by column, with as few Python objects kept as possible."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._scalars: dict[str, list[Any]] = {key: [] for key in _SCALARS}
+        self._lengths: dict[str, list[int]] = {key: [] for key in _LISTS}
+        self._leaves: dict[str, list[Any]] = {
+            leaf.column.name: [] for leaves in _LISTS.values() for leaf in leaves
+        }
+
+    def add(self, records: list[Any]) -> None:
+        """Append typed records."""
+        self.count += len(records)
+        for key, kept in self._scalars.items():
+            values = list(map(attrgetter(key), records))
+            if key in _ALIAS_OF and None in values:
+                others = map(_ALIAS_OF[key], records)
+                values = [o if v is None else v for v, o in zip(values, others, strict=True)]
+            kept += values
+        for key, leaves in _LISTS.items():
+            lists = [entries or () for entries in map(attrgetter(key), records)]
+            self._lengths[key] += map(len, lists)
+            entries = list(chain.from_iterable(lists))
+            for leaf in leaves:
+                owners = entries
+                if leaf.point:
+                    owners = [point or _Nowhere for point in map(attrgetter(leaf.point), entries)]
+                self._leaves[leaf.column.name].append(
+                    _flat(attrgetter(leaf.key), owners, leaf.dtype)
+                )
+
+    def add_values(self, values: Values) -> None:
+        """Append what coco.parse gave."""
+        self.count += 1
+        for key, kept in self._scalars.items():
+            kept.append(values.get(_SCALARS[key].name))
+        for key, leaves in _LISTS.items():
+            self._lengths[key].append(len(values[leaves[0].column.name]))
+            for leaf in leaves:
+                flat = _flat(lambda value: value, values[leaf.column.name], leaf.dtype)
+                self._leaves[leaf.column.name].append(flat)
+
+    def table(self, hash_worker: Callable[[str], str]) -> pa.Table:
+        """COCO_ACTIONS; worker ids are hashed here and nowhere kept."""
+        columns: dict[str, pa.Array] = {}
+        for key, values in self._scalars.items():
+            column = _SCALARS[key]
+            hashed = map(hash_worker, values) if key == "worker_id" else values
+            columns[column.name] = pa.array(hashed, column.type)
+        for key, leaves in _LISTS.items():
+            bounds = np.concatenate([[0], np.cumsum(self._lengths[key], dtype=np.int64)])
+            for leaf in leaves:
+                parts = self._leaves[leaf.column.name]
+                columns[leaf.column.name] = list_array(_joined(parts, leaf), bounds)
+        return pa.table([columns[name] for name in _SCHEMA.names], _SCHEMA)
+
+
+def _flat(get: Callable[[Any], Any], owners: list[Any], dtype: Any) -> Any:
+    """A value of each owner: a list of strings, or an array in which NaN is null."""
+    if dtype is None:
+        return list(map(get, owners))
+    try:
+        return np.fromiter(map(get, owners), dtype, len(owners))
+    except TypeError:  # a None; numbers are finite, so NaN is free to mean it
+        return np.array([np.nan if v is None else v for v in map(get, owners)], dtype)
+
+
+def _joined(parts: list[Any], leaf: _Leaf) -> pa.Array:
+    type_ = leaf.column.type.value_type
+    if leaf.dtype is None:
+        return pa.array(list(chain.from_iterable(parts)), type_)
+    values = np.concatenate(parts) if parts else np.empty(0, leaf.dtype)
+    missing = np.isnan(values)
+    return pa.array(values, type_, mask=missing if missing.any() else None)
