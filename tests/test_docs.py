@@ -84,6 +84,7 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
     assert found == {
         "luab-data convert coco-ab": ["instances", "on_bad", "out", "source", "worker_key_file"],
         "luab-data convert imagenet-ab": ["on_bad", "out", "source", "worker_key_file"],
+        "luab-data publish": ["dataset", "dry_run", "private", "repo_id"],
         "luab-data simulate coco-ab": ["instances", "out", "seed", "truth", "workers"],
         "luab-data simulate imagenet-ab": [
             *("boxed_fraction", "boxes", "images", "limit", "out", "seed", "truth", "workers"),

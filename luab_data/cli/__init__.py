@@ -8,8 +8,10 @@ from __future__ import annotations
 import click
 
 from luab_data.cli.convert import convert
+from luab_data.cli.derive import derive
 from luab_data.cli.publish import publish
 from luab_data.cli.stats import stats
+from luab_data.cli.where import where
 from luab_data.console import LuabGroup
 from luab_data.simulate.cli import simulate
 
@@ -20,5 +22,5 @@ def main() -> None:
     """Annotation byproducts: raw logs in, datasets out."""
 
 
-for _command in (convert, publish, stats, simulate):
+for _command in (convert, derive, publish, stats, where, simulate):
     main.add_command(_command)

@@ -112,7 +112,8 @@ def column_table(table: Table) -> str:
     for column in table.columns:
         kind = str(column.type).replace("element: ", "").replace("item: ", "")
         kind = kind.replace("double", "float64")
-        lines.append(f"| `{column.name}` | {kind} | {column.unit} | {column.doc} |")
+        # As code: <...> would be taken for HTML and vanish.
+        lines.append(f"| `{column.name}` | `{kind}` | {column.unit} | {column.doc} |")
     return "\n".join(lines)
 
 
@@ -171,7 +172,7 @@ def dataset_card(
         f"# {about.title} {manifest['version']}\n",
         f"{about.summary} The images themselves are not included.\n",
         _links(about),
-        _loading(tables, name, num_rows, published),
+        _loading(tables, name, num_rows, manifest["version"], published),
         "## How it was collected\n\n" + "\n\n".join(about.collection) + "\n",
         _conversion(manifest),
     ]
@@ -204,8 +205,9 @@ def _bullets(items: Sequence[tuple[str, str]]) -> str:
 
 
 def _loading(
-    tables: Sequence[Table], name: str, num_rows: Mapping[str, int], published: bool
+    tables: Sequence[Table], name: str, num_rows: Mapping[str, int], version: str, published: bool
 ) -> str:
+    pinned = f' Pin this version with `revision="{version}"`.' if published else ""
     where = "" if published else "In the parent folder:\n\n"
     code = f'from datasets import load_dataset\n\nimages = load_dataset("{name}", split="train")'
     for table in tables[1:]:
@@ -215,7 +217,7 @@ def _loading(
         f"## Loading\n\n{where}```python\n{code}\n```\n\n"
         f"| config | rows | a row is one |\n|---|---|---|\n{configs}\n\n"
         "There is one split, `train`. `SHA256SUMS` and `manifest.json` cover every file:"
-        " `sha256sum -c SHA256SUMS`.\n"
+        f" `sha256sum -c SHA256SUMS`.{pinned}\n"
     )
 
 

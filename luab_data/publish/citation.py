@@ -36,6 +36,11 @@ def bibtex() -> str:
 }}"""
 
 
+def _people() -> list[dict[str, str]]:
+    # Made anew for each use: YAML would write a second mention as an alias of the first.
+    return [{"family-names": family, "given-names": given} for given, family in AUTHORS]
+
+
 def citation_cff(about: About, *, version: str, url: str) -> str:
     """CITATION.cff 1.2.0 of a published dataset: cite the paper, and say which version was used.
 
@@ -43,11 +48,10 @@ def citation_cff(about: About, *, version: str, url: str) -> str:
         about: the release.
         version, url: of the published dataset.
     """
-    people = [{"family-names": family, "given-names": given} for given, family in AUTHORS]
     paper: dict[str, Any] = {
         "type": "conference-paper",
         "title": TITLE,
-        "authors": people,
+        "authors": _people(),
         "collection-title": VENUE,
         "year": 2023,
         "month": 10,
@@ -64,7 +68,7 @@ def citation_cff(about: About, *, version: str, url: str) -> str:
         "license": "Apache-2.0",
         "url": url,
         "repository": LOADERS,
-        "authors": people,
+        "authors": _people(),
         "preferred-citation": paper,
     }
     return str(yaml.safe_dump(cff, sort_keys=False, allow_unicode=True, width=100))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from luab_data.publish.card import dataset_card
 from luab_data.publish.digest import content_digest
 from luab_data.publish.legacy import legacy_script
 from luab_data.publish.store import Shard
-from luab_data.schema import DATASETS
+from luab_data.schema import tables_of
 
 
 def complete(
@@ -26,6 +27,7 @@ def complete(
     shards: Mapping[str, Sequence[Shard]],
     schemas: Mapping[str, pa.Schema],
     wnids: Sequence[str],
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Write card, loading script, checksums and, last, the manifest.
 
@@ -36,6 +38,7 @@ def complete(
             `unknown`, `versions`; for COCO `instances`.
         shards, schemas: of every config.
         wnids: class names of `label`; empty for COCO.
+        elsewhere: path -> sha256 of files that are not in the folder, as store.seal has it.
 
     Returns: the manifest, without the checksums of files.
     """
@@ -52,9 +55,9 @@ def complete(
     num_bytes = {config: sum(s.num_bytes for s in some) for config, some in shards.items()}
     text = dataset_card(manifest, name=Path(os.path.realpath(out)).name, num_bytes=num_bytes)
     (folder / "README.md").write_text(text, encoding="utf-8")
-    tables = DATASETS[manifest["dataset"]]
+    tables = tables_of(manifest)
     name, script = legacy_script(manifest["dataset"], tables, wnids, manifest["version"])
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text(script, encoding="utf-8")
-    store.seal(folder, manifest)
+    store.seal(folder, manifest, elsewhere)
     return manifest

@@ -11,10 +11,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -326,11 +327,18 @@ def version_of(digest: str) -> str:
     return f"1.0.{int(digest[:6], 16)}"
 
 
-def seal(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write SHA256SUMS and, last, the manifest over all files of the folder."""
+def seal(
+    folder: Path, manifest: dict[str, Any], elsewhere: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Write SHA256SUMS and, last, the manifest over all files of the folder.
+
+    Args:
+        elsewhere: path -> sha256 of files of the dataset that are not in this folder, since it is
+            put together on a filesystem without renames.
+    """
     for name in (MANIFEST, CHECKSUMS):  # of a process that was killed after it had sealed
         (folder / name).unlink(missing_ok=True)
-    files = file_digests(folder)
+    files = dict(sorted({**elsewhere, **file_digests(folder)}.items()))
     sums = "".join(f"{digest}  {name}\n" for name, digest in files.items())
     (folder / CHECKSUMS).write_text(sums, encoding="utf-8")
     text = json.dumps({**manifest, "files": files}, indent=1, ensure_ascii=True)

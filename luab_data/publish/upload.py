@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 README = "README.md"
 CITATION = "CITATION.cff"
 CROISSANT = "croissant.json"
+_SOMETIMES = ("legacy/*", "skipped.jsonl")  # an older upload may have them where this one does not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ def publish(
     manifest = vet(folder, shown=shown)
     date = date or datetime.now(timezone.utc).date().isoformat()
     with _staged(folder, manifest, repo_id, statistics(folder), date) as (stage, items):
-        replaced = tuple(f"{table.folder}/*" for table in tables_of(manifest))
+        replaced = (*(f"{table.folder}/*" for table in tables_of(manifest)), *_SOMETIMES)
         url = _url(repo_id)
         if not dry_run:
             url = _send(stage, repo_id, manifest, replaced, private=private, api=api)
