@@ -37,8 +37,10 @@ from luab_data.publish import store
 from luab_data.publish.complete import complete
 from luab_data.publish.journal import Journal
 from luab_data.publish.waiting import WaitingRows
-from luab_data.raw import coco, imagenet_fast
+from luab_data.raw import imagenet_fast
 from luab_data.raw.archive import MAX_MEMBER_BYTES, RUN_BYTES, Run, Source, SourceChanged, runs
+from luab_data.raw.coco_batches import CocoBatch
+from luab_data.raw.coco_batches import batches as coco_batches
 from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.raw.policy import BadRecords, OnBad
 from luab_data.raw.workers import WorkerHash, read_key
@@ -156,7 +158,7 @@ def convert_coco(
         images_out = store.ShardWriter(here.folder, COCO_IMAGES)
         actions_out = store.ShardWriter(here.folder, COCO_ACTIONS)
         shards = here.build(images_out, actions_out)
-        found = _coco_found(here.log, hash_worker, shards.next_place)
+        found = coco_batches(here.log, hash_worker, skip=shards.next_place)
         for batch in in_order(partial(_coco_batch, truth=truth), found, num_threads()):
             shards.take(batch)
         shards.end()
@@ -361,35 +363,7 @@ def _write_annotators(folder: Path, table: Table, rows: pa.Table) -> list[store.
     return writer.shards
 
 
-class _Found(NamedTuple):
-    table: pa.Table
-    places: np.ndarray
-    errors: list
-    unknown: list
-
-
-def _coco_found(log, hash_worker, skip):
-    from itertools import islice
-
-    from luab_data.errors import RecordError
-
-    records = enumerate(coco.raw_records(log))
-    while some := list(islice(records, 2048)):
-        good, places, errors, unknown = [], [], [], []
-        for index, raw in some:
-            if index < skip:
-                continue
-            try:
-                record = coco.parse(index, raw)
-                good.append(record)
-                places.append(index)
-                unknown += [(index, key) for key in record.unknown]
-            except RecordError as error:
-                errors.append((index, error))
-        yield _Found(coco.to_table(good, hash_worker), np.array(places, np.int64), errors, unknown)
-
-
-def _coco_batch(found: _Found, *, truth: dict[int, TrueImage] | None) -> Batch:
+def _coco_batch(found: CocoBatch, *, truth: dict[int, TrueImage] | None) -> Batch:
     """Derive the columns of some records."""
     return Batch(
         images=coco_columns.image_table(found.table, truth),

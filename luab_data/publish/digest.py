@@ -16,9 +16,14 @@ import pyarrow.compute as pc
 
 
 class ShardDigest:
-    """The rows of one shard, given in order and in any batches."""
+    """The rows of one shard, given in order and in any batches.
+
+    Attributes:
+        num_bytes: of the values and lengths, however they were batched.
+    """
 
     def __init__(self) -> None:
+        self.num_bytes = 0
         self._leaves: dict[str, Any] = {}
         self._seen: dict[str, int] = {}
 
@@ -37,6 +42,7 @@ class ShardDigest:
         if leaf not in self._leaves:
             self._leaves[leaf] = hashlib.sha256()
         self._leaves[leaf].update(values)
+        self.num_bytes += memoryview(values).nbytes
 
     def _add(self, path: str, values: pa.Array) -> None:
         type = values.type

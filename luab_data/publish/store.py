@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -87,7 +87,7 @@ class ShardWriter:
         self._writer: pq.ParquetWriter | None = None
         self._pending: list[pa.Table] = []
         self._num_pending = 0
-        self._in_shard = Shard(0, 0, "")
+        self._in_shard = 0
         self._digest = ShardDigest()
         self.shards: list[Shard] = []
 
@@ -100,9 +100,7 @@ class ShardWriter:
         if not table.schema.equals(self._schema):
             raise ValueError(f"schema differs from {self._folder.name}: {table.schema}")
         self._digest.update(table)
-        self._in_shard = Shard(
-            self._in_shard.num_rows + len(table), self._in_shard.num_bytes + table.nbytes, ""
-        )
+        self._in_shard += len(table)
         self._pending.append(table)
         self._num_pending += len(table)
         # Row groups of one size, whatever the batches were: equal rows give equal files.
@@ -135,14 +133,15 @@ class ShardWriter:
             self._write_group(rows.combine_chunks())
         if self._writer is not None:
             self._writer.close()
-        self.shards.append(replace(self._in_shard, digest=self._digest.hexdigest()))
+        digest = self._digest
+        self.shards.append(Shard(self._in_shard, digest.num_bytes, digest.hexdigest()))
         self._writer, self._pending, self._num_pending = None, [], 0
-        self._in_shard, self._digest = Shard(0, 0, ""), ShardDigest()
+        self._in_shard, self._digest = 0, ShardDigest()
         return path
 
     def close(self) -> None:
         """End the last shard, if any rows are in it, and give all shards their final names."""
-        if self._in_shard.num_rows or not self.shards:
+        if self._in_shard or not self.shards:
             self.end_shard()
         name_shards(self._folder)
 

@@ -32,6 +32,7 @@ SPARE_BYTES = 64
 """Zero bytes after the last one of a run: reads of a fixed length may start anywhere in it."""
 
 _BLOCK = 512
+_READ_BYTES = 2**16  # so much before a cut in a gzip is lost at most
 _GZIP_MAGIC = b"\x1f\x8b"
 _ISAL_ERROR = cast(type[Exception], isal_zlib.error)
 DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, _ISAL_ERROR, tarfile.TarError)
@@ -145,7 +146,7 @@ class _Buffer:
     """The decompressed file as a window that moves forward; old windows stay valid."""
 
     def __init__(self, file: IO[bytes], num_bytes: int) -> None:
-        self._file: Any = file  # IO[bytes] knows no readinto, though both kinds of file have it
+        self._file: Any = file  # IO[bytes] knows no read1, though both kinds of file have it
         self._capacity = num_bytes
         self.data = np.zeros(SPARE_BYTES, np.uint8)
         self.filled = 0
@@ -162,28 +163,29 @@ class _Buffer:
         rest = self.data[done : self.filled]
         data = np.empty(self._capacity + SPARE_BYTES, np.uint8)
         data[: len(rest)] = rest
-        view = data.data
         missing = max(0, done - self.filled)
         self.filled = len(rest)
-        while missing and (count := self._read(view[: min(missing, self._capacity)])):
-            missing -= count
+        while missing and (block := self._read(min(missing, _READ_BYTES))):
+            missing -= len(block)
         while self.filled < self._capacity and (
-            count := self._read(view[self.filled : self._capacity])
+            block := self._read(min(self._capacity - self.filled, _READ_BYTES))
         ):
-            self.filled += count
+            data[self.filled : self.filled + len(block)] = np.frombuffer(block, np.uint8)
+            self.filled += len(block)
         data[self.filled :] = 0
         self.data = data
 
-    def _read(self, view: memoryview) -> int:
+    def _read(self, size: int) -> bytes:
         if self.ended:
-            return 0
+            return b""
         try:
-            count = int(self._file.readinto(view))
+            # read1, and no more at a time: what it got before the damage is lost with it.
+            block: bytes = self._file.read1(size)
         except (*DAMAGE, OSError) as error:
             # What came before the damage is whole; the walk says where that ends.
-            self.damage, count = error, 0
-        self.ended = not count
-        return count
+            self.damage, block = error, b""
+        self.ended = not block
+        return block
 
 
 class _Header(NamedTuple):

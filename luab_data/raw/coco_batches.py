@@ -7,7 +7,6 @@ differs in any way (other keys, 12.0 for 12, a missing point, a surrogate, ...) 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
@@ -17,76 +16,68 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from luab_data.errors import RecordError
-from luab_data.ragged import list_array
+from luab_data.errors import ArchiveError, RecordError
+from luab_data.ragged import Ints, list_array
 from luab_data.raw.archive import Source
-from luab_data.raw.coco import ALIASES, NAMES, NULLABLE, POINT_TO, REQUIRED, Values, parse
+from luab_data.raw.coco import ALIASES, NAMES, NULLABLE, POINT_TO, REQUIRED, parse
 from luab_data.raw.json_runs import Differs, Passed, Plain, Runs
 from luab_data.raw.json_stream import JsonStream
-from luab_data.raw.policy import BadRecords, SeenIds
 from luab_data.schema import COCO_ACTIONS, Column
 
 BATCH = 2048
+"""Records of a batch: about 4 MB of table."""
 
 _SCHEMA = COCO_ACTIONS.schema()
 
 
 class CocoBatch(NamedTuple):
-    """Consecutive records of the log.
+    """Consecutive records of the log. A place is a record's index in the file, from 0.
 
     Args:
-        table: COCO_ACTIONS, one row for each record that is neither bad nor a duplicate.
-        unknown: keys that the schema does not know -> occurrences.
-        read: records of the file since the batch before, bad ones included.
+        table: (num_rows,) COCO_ACTIONS, a row for each good record, worker ids hashed.
+        places: (num_rows,) int64, ascending.
+        errors: (place, what is wrong) of the other records, ascending.
+        unknown: (place, key) of keys of good records that the schema does not know.
     """
 
     table: pa.Table
-    unknown: Counter[str]
-    read: int
+    places: Ints
+    errors: list[tuple[int, RecordError]]
+    unknown: list[tuple[int, str]]
 
 
 def batches(
-    log: Source,
-    bad: BadRecords,
-    hash_worker: Callable[[str], str],
-    *,
-    size: int = BATCH,
-    skip: int = 0,
-    seen: SeenIds | None = None,
+    log: Source, hash_worker: Callable[[str], str], *, size: int = BATCH, skip: int = 0
 ) -> Iterator[CocoBatch]:
-    """The log's records as tables, in file order.
+    """The log as tables, in file order; the k-th ends with record `size` k - 1 of the file.
 
     Args:
         log: a JSON array or JSON Lines, plain or gzip.
-        bad: called with each bad record and each duplicate, in file order and never for a record
-            behind the batch that is yielded next.
-        hash_worker: worker id -> published id.
-        size: rows of each table; only the last one may have fewer, or none if the file ends in bad
-            records.
-        skip: records to pass over first, counted as `read` counts them.
-        seen: image ids of the records passed over; ids are added to it.
+        hash_worker: worker id -> published id; raw ids are kept nowhere.
+        size: records of a batch, bad ones included.
+        skip: records to pass over first; of those only the JSON is checked.
 
     Raises:
-        RecordError: a bad record, if `bad` raises.
-        ArchiveError: not JSON, or cut; what follows a broken spot cannot be trusted.
+        ArchiveError: not JSON, or cut, after the batches of all records before: what follows a
+            broken spot in an array cannot be trusted.
     """
-    seen = SeenIds() if seen is None else seen
-    rows, unknown = _Rows(), Counter[str]()
-    index = done = skip
-    for found in _runs(JsonStream(log), skip):
-        left: list[Any] = [found] if isinstance(found, Plain) else found
-        while left:
-            part, left = left[: size - rows.count], left[size - rows.count :]
-            if isinstance(found, Plain):
-                _add_plain(rows, unknown, found.value, index, seen, bad)
-            else:
-                rows.add(_new_ones(part, index, seen, bad))
-            index += len(part)
-            if rows.count == size:
-                yield CocoBatch(rows.table(hash_worker), unknown, index - done)
-                rows, unknown, done = _Rows(), Counter(), index
-    if index > done:
-        yield CocoBatch(rows.table(hash_worker), unknown, index - done)
+    rows = _Rows(skip)
+    try:
+        for found in _runs(JsonStream(log), skip):
+            left: list[Any] = [found] if isinstance(found, Plain) else found
+            while left:
+                room = size - rows.next_place % size
+                rows.add(left[:room])
+                left = left[room:]
+                if rows.next_place % size == 0:
+                    yield rows.batch(hash_worker)
+                    rows = _Rows(rows.next_place)
+    except ArchiveError:
+        if rows:
+            yield rows.batch(hash_worker)
+        raise
+    if rows:
+        yield rows.batch(hash_worker)
 
 
 def _runs(stream: JsonStream, skip: int) -> Iterator[list[Any] | Plain]:
@@ -99,38 +90,6 @@ def _runs(stream: JsonStream, skip: int) -> Iterator[list[Any] | Plain]:
         if not isinstance(found, Passed):
             yield found
     stream.end()
-
-
-def _add_plain(
-    rows: _Rows, unknown: Counter[str], value: Any, index: int, seen: SeenIds, bad: BadRecords
-) -> None:
-    try:
-        record = parse(index, value)
-    except RecordError as error:
-        bad(error)
-        return
-    image_id = record.values["image_id"]
-    if seen.add(image_id):
-        rows.add_values(record.values)
-        unknown.update(record.unknown)
-    else:
-        bad(_duplicate(index, image_id))
-
-
-def _new_ones(records: list[Any], index: int, seen: SeenIds, bad: BadRecords) -> list[Any]:
-    new = []
-    for number, record in enumerate(records, index):
-        if seen.add(record.image_id):
-            new.append(record)
-        else:
-            bad(_duplicate(number, record.image_id))
-    return new
-
-
-def _duplicate(index: int, image_id: int) -> RecordError:
-    return RecordError(
-        f"record {index}", "duplicate", f"image {image_id} was there before; the first holds"
-    )
 
 
 # --- what the fast path answers for ----------------------------------------------------------------
@@ -219,17 +178,29 @@ _ALIAS_OF = {key: attrgetter(alias) for alias, key in ALIASES.items()}
 class _Rows:
     """Records, column by column, with as few Python objects kept as possible."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, first: int) -> None:
+        self.next_place = first
+        self._first = first
+        self._errors: list[tuple[int, RecordError]] = []
+        self._unknown: list[tuple[int, str]] = []
         self._scalars: dict[str, list[Any]] = {key: [] for key in _SCALARS}
         self._lengths: dict[str, list[int]] = {key: [] for key in _LISTS}
         self._leaves: dict[str, list[Any]] = {
             leaf.column.name: [] for leaves in _LISTS.values() for leaf in leaves
         }
 
+    def __bool__(self) -> bool:
+        return self.next_place > self._first
+
     def add(self, records: list[Any]) -> None:
-        """Append typed records."""
-        self.count += len(records)
+        """Append typed records, or one that is Plain."""
+        if isinstance(records[0], Plain):
+            self._add_plain(records[0].value)
+        else:
+            self._add_typed(records)
+        self.next_place += len(records)
+
+    def _add_typed(self, records: list[Any]) -> None:
         for key, kept in self._scalars.items():
             values = list(map(attrgetter(key), records))
             if key in _ALIAS_OF and None in values:
@@ -244,43 +215,54 @@ class _Rows:
                 owners = entries
                 if leaf.point:
                     owners = [point or _Nowhere for point in map(attrgetter(leaf.point), entries)]
-                self._leaves[leaf.column.name].append(
-                    _flat(attrgetter(leaf.key), owners, leaf.dtype)
-                )
+                flat = _flat(attrgetter(leaf.key), owners, leaf.dtype)
+                self._leaves[leaf.column.name].append(flat)
 
-    def add_values(self, values: Values) -> None:
-        """Append what coco.parse gave."""
-        self.count += 1
+    def _add_plain(self, value: Any) -> None:
+        try:
+            values, unknown = parse(self.next_place, value)
+        except RecordError as error:
+            self._errors.append((self.next_place, error))
+            return
+        self._unknown += [(self.next_place, key) for key in unknown]
         for key, kept in self._scalars.items():
             kept.append(values.get(_SCALARS[key].name))
         for key, leaves in _LISTS.items():
             self._lengths[key].append(len(values[leaves[0].column.name]))
             for leaf in leaves:
-                flat = _flat(lambda value: value, values[leaf.column.name], leaf.dtype)
+                flat = _flat(_itself, values[leaf.column.name], leaf.dtype)
                 self._leaves[leaf.column.name].append(flat)
 
-    def table(self, hash_worker: Callable[[str], str]) -> pa.Table:
-        """COCO_ACTIONS; worker ids are hashed here and nowhere kept."""
+    def batch(self, hash_worker: Callable[[str], str]) -> CocoBatch:
+        """What was added."""
         columns: dict[str, pa.Array] = {}
         for key, values in self._scalars.items():
             column = _SCALARS[key]
-            hashed = map(hash_worker, values) if key == "worker_id" else values
-            columns[column.name] = pa.array(hashed, column.type)
+            found = list(map(hash_worker, values)) if key == "worker_id" else values
+            columns[column.name] = pa.array(found, column.type)
         for key, leaves in _LISTS.items():
             bounds = np.concatenate([[0], np.cumsum(self._lengths[key], dtype=np.int64)])
             for leaf in leaves:
                 parts = self._leaves[leaf.column.name]
                 columns[leaf.column.name] = list_array(_joined(parts, leaf), bounds)
-        return pa.table([columns[name] for name in _SCHEMA.names], _SCHEMA)
+        table = pa.table([columns[name] for name in _SCHEMA.names], _SCHEMA)
+        is_good = np.ones(self.next_place - self._first, bool)
+        is_good[[place - self._first for place, _ in self._errors]] = False
+        places = self._first + np.flatnonzero(is_good)
+        return CocoBatch(table, places, self._errors, self._unknown)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _flat(get: Callable[[Any], Any], owners: list[Any], dtype: Any) -> Any:
-    """A value of each owner: a list of strings, or an array in which NaN is null."""
+    """Strings as a list, numbers as an array in which NaN is null (the log's own are finite)."""
     if dtype is None:
         return list(map(get, owners))
     try:
         return np.fromiter(map(get, owners), dtype, len(owners))
-    except TypeError:  # a None; numbers are finite, so NaN is free to mean it
+    except TypeError:  # a None
         return np.array([np.nan if v is None else v for v in map(get, owners)], dtype)
 
 

@@ -150,8 +150,9 @@ class JsonStream:
                 reason, hopeless = str(error), False
             if len(self._text) - self._at > MAX_VALUE_CHARS:
                 self.fail(f"a value of more than {MAX_VALUE_CHARS} characters ({reason})")
-            if hopeless or not self._more():
+            if hopeless or (self._ended and not self._broken):
                 self.fail(f"not JSON, or the file is cut: {reason}")
+            self._more()
 
     def elements(self) -> Iterator[Any]:
         """The elements of the array that starts here."""
