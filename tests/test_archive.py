@@ -4,13 +4,16 @@ import gzip
 import hashlib
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import HealthCheck, given, settings
 from logs import tar, xml
 
 from luab_data.errors import ArchiveError
-from luab_data.raw.archive import Member, Source, members
+from luab_data.raw.archive import SPARE_BYTES, Member, Source, members, runs
 
 BODY = xml()
 
@@ -147,3 +150,96 @@ def test_a_broken_header_in_the_middle_is_noticed(tmp_path: Path):
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(ArchiveError, match=r"none\.tar\.gz"):
         Source(tmp_path / "none.tar.gz")
+
+
+# --- runs against tarfile ------------------------------------------------------------------------
+
+names = st.one_of(
+    st.from_regex(r"[a-z]{1,3}/[a-z0-9_]{1,9}\.xml", fullmatch=True),
+    st.from_regex(r"[a-z]{90,130}/[a-z]{1,120}\.xml", fullmatch=True),
+    st.sampled_from(["ä/ö.xml", "a b/c.xml", "x.XML", "a/b.txt", "a/\udcff.xml", "a:b/c.xml"]),
+)
+kinds = st.sampled_from([tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE])
+formats = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(names, kinds, st.integers(0, 3000), st.booleans()), max_size=12),
+    formats,
+    st.sampled_from([512, 1024, 4096, 2**20]),
+    st.booleans(),
+)
+def test_any_tar_is_read_as_tarfile_reads_it(tmp_path, found, format, run_bytes: int, zipped: bool):
+    path = tmp_path / ("log.tar.gz" if zipped else "log.tar")
+    with tarfile.open(path, "w:gz" if zipped else "w", format=format) as out:
+        for number, (name, kind, size, dated) in enumerate(found):
+            info = tarfile.TarInfo(name)
+            info.type, info.size = kind, size if kind in tarfile.REGULAR_TYPES else 0
+            info.mtime = number + 0.5 if dated and format == tarfile.PAX_FORMAT else number
+            if kind == tarfile.SYMTYPE:
+                info.linkname = "elsewhere" * 20
+            try:
+                out.addfile(info, io.BytesIO(bytes([number + 1]) * info.size))
+            except (ValueError, UnicodeError):  # USTAR has no room for some names
+                return
+    with tarfile.open(path, errors="surrogateescape") as tar:
+        infos = [info for info in tar if not info.isdir()]
+        expected = [tar.extractfile(i).read() if i.isreg() else b"" for i in infos]
+    source = Source(path)
+    names, bodies = [], []
+    for run in runs(source, run_bytes=run_bytes):
+        assert run.data[-SPARE_BYTES:].sum() == 0
+        for index, name in enumerate(run.names):
+            names.append(name)
+            problem = run.problems.get(index)
+            bodies.append(None if problem else run.body(index))
+    source.close()
+    assert len(names) == len(infos)
+    for name, body, info, content in zip(names, bodies, infos, expected, strict=True):
+        if info.name.isascii():
+            assert name == info.name
+        if body is None:
+            assert not info.isreg() or not name.lower().endswith(".xml") or ":" in name
+        else:
+            assert body == content
+
+
+def test_every_cut_of_a_tar_is_noticed_and_gives_what_came_before(tmp_path: Path):
+    path = tar(tmp_path / "log.tar", [(f"a/{i}.xml", b"x" * (300 * i)) for i in range(5)])
+    whole = path.read_bytes()
+    with tarfile.open(path) as found:
+        ends = [info.offset_data + info.size for info in found]
+        last = found.getmembers()[-1]
+    end = last.offset_data + (last.size + 511) // 512 * 512
+    for cut in range(1, len(whole) - 1, 97):
+        path.write_bytes(whole[:cut])
+        source = Source(path)
+        count = 0
+        if cut >= end + 512:  # tar pads its end mark; 512 zeros are one
+            count = sum(len(run.names) for run in runs(source))
+        else:
+            with pytest.raises(ArchiveError):
+                for run in runs(source, run_bytes=1024):
+                    count += len(run.names)
+        source.close()
+        assert count <= sum(e <= cut for e in ends)
+        assert count >= sum(e + 512 <= cut for e in ends)
+
+
+def test_a_gigabyte_member_is_passed_over_in_little_memory(tmp_path: Path):
+    """Sparse on disk; the bytes are read, in pieces, and never kept."""
+    path = tmp_path / "log.tar"
+    size = 2**30
+    small, large = tarfile.TarInfo("a/n1_2.xml"), tarfile.TarInfo("a/n1_1.xml")
+    small.size, large.size = len(BODY), size
+    with path.open("wb") as out:
+        out.write(large.tobuf())
+        out.seek(size, 1)
+        out.write(small.tobuf() + BODY + bytes(-len(BODY) % 512) + bytes(1024))
+    tracemalloc.start()
+    first, second = read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert first.problem is not None and first.problem.rule == "too-large"
+    assert second.body == BODY and peak < 64 * 2**20

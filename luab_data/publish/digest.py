@@ -46,7 +46,7 @@ class ShardDigest:
 
     def _add(self, path: str, values: pa.Array) -> None:
         type = values.type
-        path = path if ":" in path else f"{path}:{type}"
+        path = path if ":" in path else f"{path}:{_kind(type)}"
         self._add_nulls(path, values)
         if pa.types.is_list(type):
             lengths = pc.fill_null(pc.list_value_length(values), 0)
@@ -67,6 +67,11 @@ class ShardDigest:
         if values.null_count:
             places = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
             self._feed(f"{path}?", (places + before).astype("<i8"))
+
+
+def _kind(type: pa.DataType) -> str:
+    """A type's name without the inner names of lists, which Parquet changes."""
+    return f"list<{_kind(type.value_type)}>" if pa.types.is_list(type) else str(type)
 
 
 def _bytes(values: pa.Array) -> np.ndarray:

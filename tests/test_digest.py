@@ -1,0 +1,125 @@
+"""The content digest sees values and nothing else."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from logs import KEY
+from test_convert import small
+
+import luab_data
+from luab_data.publish import store
+from luab_data.publish.digest import content_digest, shard_digest
+from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
+
+SCHEMA = pa.schema(
+    {
+        "text": pa.string(),
+        "flag": pa.bool_(),
+        "count": pa.int16(),
+        "x": pa.float64(),
+        "many": pa.list_(pa.float64()),
+        "names": pa.list_(pa.string()),
+        "boxes": pa.list_(pa.list_(pa.float64())),
+    }
+)
+number = st.floats(allow_nan=False)
+row = st.fixed_dictionaries(
+    {
+        "text": st.none() | st.text(max_size=3),
+        "flag": st.none() | st.booleans(),
+        "count": st.none() | st.integers(-5, 5),
+        "x": st.none() | number,
+        "many": st.none() | st.lists(st.none() | number, max_size=3),
+        "names": st.none() | st.lists(st.none() | st.text(max_size=2), max_size=2),
+        "boxes": st.lists(st.lists(number, max_size=2), max_size=2),
+    }
+)
+
+
+def exactly(value: object) -> str:
+    """Text that differs when any value differs, the sign of zero included."""
+    return repr(value)
+
+
+@given(st.lists(row, max_size=7), st.lists(st.integers(0, 7), max_size=3))
+def test_batches_chunks_and_slices_do_not_show(rows: list, cuts: list[int]):
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    padded = pa.concat_tables([table.slice(0, 1), table, table.slice(0, 2)])
+    sliced = padded.slice(min(1, len(table)), len(table))
+    bounds = sorted({0, len(table), *(c for c in cuts if c <= len(table))})
+    pieces = [sliced.slice(a, b - a) for a, b in pairwise(bounds)]
+    whole = shard_digest([table])
+    if table.num_rows:
+        assert shard_digest(pieces) == whole
+        assert shard_digest([pa.concat_tables(pieces)]) == whole
+
+
+@given(st.lists(row, max_size=4), st.lists(row, max_size=4))
+def test_equal_digests_mean_equal_values(first: list, second: list):
+    digests = [shard_digest([pa.Table.from_pylist(rows, SCHEMA)]) for rows in (first, second)]
+    assert (digests[0] == digests[1]) == (exactly(first) == exactly(second))
+
+
+def test_rows_that_are_nearly_alike_differ():
+    def of(**column: object) -> str:
+        (name,) = column
+        return shard_digest([pa.table({name: pa.array(column[name], SCHEMA.field(name).type)})])
+
+    assert of(many=[[1.0], []]) != of(many=[[], [1.0]])
+    assert of(many=[[], None]) != of(many=[None, []])
+    assert of(many=[[None]]) != of(many=[[0.0]])
+    assert of(text=["ab", "c"]) != of(text=["a", "bc"])
+    assert of(text=[""]) != of(text=[None])
+    assert of(x=[0.0]) != of(x=[-0.0])
+    assert of(flag=[None]) != of(flag=[False])
+    assert shard_digest([pa.table({"a": pa.array([1], pa.int16())})]) != shard_digest(
+        [pa.table({"a": pa.array([1], pa.int32())})]
+    )
+    assert content_digest({"a": ["1", "2"]}) != content_digest({"a": ["2", "1"]})
+
+
+def test_hidden_values_under_nulls_do_not_show():
+    offsets, values = pa.array([0, 2, 3], pa.int32()), pa.array([1.0, 2.0, 3.0])
+    hidden = pa.ListArray.from_arrays(offsets, values, mask=pa.array([True, False]))
+    assert shard_digest([pa.table({"a": hidden})]) == shard_digest(
+        [pa.table({"a": pa.array([None, [3.0]], pa.list_(pa.float64()))})]
+    )
+
+
+@pytest.mark.parametrize("level", [1, 9])
+def test_encoding_and_row_groups_do_not_show(tmp_path: Path, monkeypatch, level: int):
+    raw = small(tmp_path / "raw.tar.gz", count=30)
+    first = luab_data.convert_imagenet(raw, tmp_path / "a", worker_key=KEY)
+    options = store._parquet_options
+    monkeypatch.setattr(
+        store, "_parquet_options", lambda schema: {**options(schema), "compression_level": level}
+    )
+    monkeypatch.setattr(store, "ROWS_PER_GROUP", 7)
+    second = luab_data.convert_imagenet(raw, tmp_path / "b", worker_key=KEY)
+    files = [out / "rounds/train-00000-of-00001.parquet" for out in (first.out, second.out)]
+    assert files[0].read_bytes() != files[1].read_bytes()
+    assert first.content_digest == second.content_digest and first.version == second.version
+    manifest = store.read_manifest(first.out)
+    for table in (IMAGENET_IMAGES, IMAGENET_ROUNDS):
+        rows = pq.read_table(first.out / table.folder)
+        assert [s["digest"] for s in manifest["shards"][table.config]] == [shard_digest([rows])]
+
+
+def test_times_are_stored_as_differences(tmp_path: Path):
+    out = luab_data.convert_imagenet(
+        small(tmp_path / "r.tar.gz"), tmp_path / "a", worker_key=KEY
+    ).out
+    group = pq.ParquetFile(out / "rounds/train-00000-of-00001.parquet").metadata.row_group(0)
+    found = {
+        group.column(i).path_in_schema: group.column(i).encodings for i in range(group.num_columns)
+    }
+    assert "DELTA_BINARY_PACKED" in found["mouse_tracking_time_ms.list.element"]
+    assert "DELTA_BINARY_PACKED" in found["hit_submit_time"]
+    assert "RLE_DICTIONARY" in found["selected_record_x.list.element"]
