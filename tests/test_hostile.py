@@ -1,0 +1,143 @@
+"""Logs made to hurt: each is told apart in bounded time and memory, and the rest is converted."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from logs import KEY, action, block, coco_record, xml
+
+import luab_data
+
+BOMB = (
+    b'<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa">'
+    + b"".join(b'<!ENTITY %c "%s">' % (98 + i, (b"&%c;" % (97 + i)) * 30) for i in range(12))
+    + b"]><annotation><filename>&m;</filename></annotation>"
+)
+OUTSIDE = b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>'
+
+
+def edited(image_id: str, old: str, new: str) -> bytes:
+    text = xml(image_id, [block(trace=[(5, 0.25, 0.75)])]).decode()
+    assert old in text
+    return text.replace(old, new, 1).encode("utf-8", "surrogateescape")
+
+
+def hostile(path: Path) -> dict[str, str]:
+    """An archive of hostile members and three good ones; member -> rule."""
+    deep = 99_999
+    cases: list[tuple[str, bytes, str]] = [
+        ("n1_1", xml("n1_1"), ""),
+        ("n1_10", BOMB, "dtd"),
+        ("n1_11", OUTSIDE, "dtd"),
+        (
+            "n1_12",
+            b"<annotation>" + b"<a>" * deep + b"</a>" * deep + b"</annotation>",
+            "xml-syntax",
+        ),
+        ("n1_13", edited("n1_13", "<x>0.5<", "<x>NaN<"), "not-a-number"),
+        ("n1_14", edited("n1_14", "<x>0.5<", "<x>-Infinity<"), "not-a-number"),
+        ("n1_15", edited("n1_15", "<time>5<", f"<time>{'9' * 5000}<"), "not-an-integer"),
+        ("n1_16", edited("n1_16", "<page_idx>2<", "<page_idx>two<"), "not-an-integer"),
+        ("n1_17", edited("n1_17", "<page_idx>2<", "<page_idx>2\udcff<"), "not-utf8"),
+        ("n1_18", edited("n1_18", "<hit_id>3H<", "<hit_id>\x00<"), "xml-syntax"),
+        ("n1_19", b"\x1f\x8b" * 4000, "not-utf8"),
+        ("n1_1", xml("n1_1"), "duplicate"),
+        ("n1_2", xml("n1_2"), ""),
+        ("../../n1_20", xml("n1_20"), "unsafe-path"),
+        ("n1_21", b" " * (16 * 2**20 + 1), "too-large"),
+        ("n1_3", edited("n1_3", "<page_idx>2</page_idx>", "<z/>" * 10**6), ""),
+    ]
+    with tarfile.open(path, "w:gz", compresslevel=1) as out:
+        for name, body, _ in cases:
+            info = tarfile.TarInfo(f"train_xml/n1/{name}.xml")
+            info.size = len(body)
+            out.addfile(info, io.BytesIO(body))
+        for name, kind in (("link", tarfile.SYMTYPE), ("device", tarfile.CHRTYPE)):
+            info = tarfile.TarInfo(f"train_xml/n1/{name}.xml")
+            info.type, info.linkname = kind, "/etc/passwd"
+            out.addfile(info)
+    found = {f"train_xml/n1/{name}.xml": rule for name, _, rule in cases if rule}
+    return {
+        **found,
+        "train_xml/n1/link.xml": "not-a-file",
+        "train_xml/n1/device.xml": "not-a-file",
+    }
+
+
+def test_every_hostile_member_is_told_apart_in_bounded_memory(tmp_path: Path):
+    expected = hostile(tmp_path / "raw.tar.gz")
+    key = tmp_path / "key"
+    key.write_bytes(KEY)
+    code = (
+        "import sys, resource\nfrom luab_data.cli import main\n"
+        "try:\n    main(sys.argv[1:], standalone_mode=False)\n"
+        "finally:\n    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    command = [sys.executable, "-c", code, "convert", "imagenet-ab", str(tmp_path / "raw.tar.gz")]
+    command += ["--out", str(tmp_path / "in" / "ab"), "--on-bad", "skip"]
+    command += ["--worker-key-file", str(key)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+    rows = [
+        json.loads(line) for line in (tmp_path / "in/ab/skipped.jsonl").read_text().splitlines()
+    ]
+    assert {row["where"]: row["rule"] for row in rows} == expected
+    assert "default 3, rounds 3" in found.stdout and "annotation/metadata/z 1000000" in found.stdout
+    assert int(found.stdout.split()[-1]) < 1.2 * 2**20, "more than 1.2 GiB"
+    assert "root:" not in (tmp_path / "in/ab/skipped.jsonl").read_text()
+    assert [p.name for p in (tmp_path / "in").iterdir()] == ["ab"]
+    assert not list(tmp_path.rglob("n1_20*"))
+
+
+POINT = '"pointTo": {"x": 0.5, "y": 0.5}'
+GOOD = json.dumps(coco_record(1, [action("add", "dog", (0.5, 0.5))]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        (POINT, '"pointTo": {"x": 1e999, "y": 0.5}', "not-a-number"),
+        (POINT, '"pointTo": {"x": "0.5", "y": 0.5}', "not-a-number"),
+        (POINT, '"pointTo": null', "missing-point"),
+        ('"timeSpent": 12000', f'"timeSpent": {10**40}', "out-of-range"),
+        ('"timeSpent": 12000', '"timeSpent": [[[]]]', "not-an-integer"),
+        ('"iconType": "dog"', '"iconType": "dragon"', "unknown-icon"),
+        ('"image_id": 1', '"image_id": null', "missing"),
+        ('"00AA3B5E80"', '"\\ud800"', "not-utf8"),
+        ('"actionHistories": [', '"actionHistories": [7, ', "not-an-object"),
+    ],
+)
+def test_a_hostile_coco_record_is_left_out_by_name(tmp_path: Path, old: str, new: str, rule: str):
+    assert old in GOOD
+    other = GOOD.replace('"image_id": 1', '"image_id": 2')
+    path = tmp_path / "raw.json"
+    path.write_text(f"[{GOOD.replace(old, new)}, {other}]")
+    done = luab_data.convert_coco(path, tmp_path / "ab", worker_key=KEY, on_bad="skip")
+    assert done.skipped == {rule: 1} and done.num_rows["default"] == 1
+    assert "00AA3B5E80" not in (done.out / "skipped.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD.replace("0.5", "NaN"),
+        GOOD.replace("0.5", "Infinity"),
+        "[" * 100_000 + "]" * 100_000,
+        '[{"image_id": ' + "9" * 6000 + "}",
+        "[" + GOOD + ", " + GOOD[:90],
+        "[" + GOOD + "] x",
+        "\ufeff" + "[" + GOOD + ",]",
+    ],
+)
+def test_broken_json_is_never_skipped(tmp_path: Path, text: str):
+    path = tmp_path / "raw.json"
+    path.write_text(text if text.startswith(("[", "\ufeff")) else f"[{text}]")
+    with pytest.raises(luab_data.LuabError, match=r"raw\.json: at character|no usable record"):
+        luab_data.convert_coco(path, tmp_path / "ab", worker_key=KEY, on_bad="skip")
+    assert [p.name for p in tmp_path.iterdir()] == ["raw.json"]
