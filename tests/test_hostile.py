@@ -38,7 +38,7 @@ def hostile(path: Path) -> dict[str, str]:
         (
             "n1_12",
             b"<annotation>" + b"<a>" * deep + b"</a>" * deep + b"</annotation>",
-            "xml-syntax",
+            "missing",
         ),
         ("n1_13", edited("n1_13", "<x>0.5<", "<x>NaN<"), "not-a-number"),
         ("n1_14", edited("n1_14", "<x>0.5<", "<x>-Infinity<"), "not-a-number"),
