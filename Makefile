@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-fast test test-slow lint format clean
+.PHONY: demo demo-fast test test-slow fuzz bench lint format clean
 
 demo: $(READY)
 	$(BIN)/luab-train demo --out demo
@@ -16,7 +16,14 @@ test: lint
 	$(BIN)/python -m pytest -n 2
 
 test-slow: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,ray]"
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz_parsers.py --seconds 60
+
+bench: $(READY)
+	$(BIN)/python benchmarks/convert.py --records 60000 --coco-records 10000 --pairs 3
 
 lint: $(READY)
 	$(BIN)/ruff check .

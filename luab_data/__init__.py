@@ -9,6 +9,7 @@ from luab_data.convert import convert_imagenet as convert_imagenet
 from luab_data.errors import LuabError as LuabError
 from luab_data.publish.load import find_dataset as find_dataset
 from luab_data.publish.load import load_dataset as load_dataset
+from luab_data.publish.load import read_table as read_table
 from luab_data.simulate.coco import simulate_coco as simulate_coco
 from luab_data.simulate.imagenet import simulate_imagenet as simulate_imagenet
 from luab_data.stats import stats as stats

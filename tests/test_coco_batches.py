@@ -190,13 +190,26 @@ def test_one_odd_record_leaves_the_others_on_the_fast_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: Any, container: Callable[[Any], str]
 ):
     monkeypatch.setattr(json_runs, "RUN_CHARS", 4000)
-    monkeypatch.setattr(json_runs, "_LEAST_CHARS", 1500)
+    monkeypatch.setattr(json_runs, "_LEAST_CHARS", 100)  # less than a record
     path = write(tmp_path / "log.json", container([*RELEASE[:20], odd, *RELEASE[20:]]))
     found = agree(path)
     assert len(found.places) + len(found.errors) == 41 and len(found.places) >= 40
     plain = count_plain(monkeypatch)
     outcome(path, fast)
     assert len(plain) < 12
+
+
+def test_many_odd_records_leave_those_behind_on_the_fast_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(json_runs, "RUN_CHARS", 4000)
+    monkeypatch.setattr(json_runs, "_LEAST_CHARS", 100)  # less than a record
+    odd = [{**record, "zoom": 1} for record in RELEASE]
+    path = write(tmp_path / "log.json", json.dumps(odd + [r for r in RELEASE for _ in range(5)]))
+    assert len(agree(path).places) == 240
+    plain = count_plain(monkeypatch)
+    outcome(path, fast)
+    assert len(plain) < 100
 
 
 def test_both_orders_of_keys_that_the_release_mixes(tmp_path: Path):
@@ -292,7 +305,7 @@ def test_records_before_a_broken_spot_come_before_the_error(tmp_path: Path):
             next(found)
 
 
-# --- generated layouts -----------------------------------------------------------------------------
+# --- generated layouts ---------------------------------------------------------------------------
 
 INTEGERS = ["0", "-0", "7", "12000", "32767", "32768", "2147483648", "9223372036854775807", "1.0"]
 INTEGERS += ["1e2", "9223372036854775808", "-9223372036854775808", "1.5", "1e400", "true", "null"]

@@ -76,6 +76,49 @@ def test_bytes_that_are_not_utf8_and_a_cut_gzip(tmp_path: Path):
         read(path)
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 5, 2**20])
+def test_what_lies_before_a_damaged_spot_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+):
+    monkeypatch.setattr(json_stream, "_CHUNK", chunk)
+    path = tmp_path / "log.json"
+    path.write_bytes('[{"a": "é"}, {"b": "é'.encode() + b'\xff"}]')
+    with Source(path) as source:
+        records = raw_records(source)
+        assert next(records) == {"a": "é"}
+        with pytest.raises(ArchiveError, match="at character 13: byte 0xff is not UTF-8"):
+            next(records)
+    for byte in (b"\xff", b"\xc3"):
+        path.write_bytes(b'{"a": 1} 12' + byte)
+        with Source(path) as source:
+            records = raw_records(source)
+            assert next(records) == {"a": 1}
+            with pytest.raises(ArchiveError, match=f"at character 9: byte {byte[0]:#x} is not UTF"):
+                next(records)
+
+
+def test_what_lies_before_the_cut_of_a_gzip_is_read(tmp_path: Path):
+    text = json.dumps([{"a": "x" * 1000, "b": i} for i in range(5000)]).encode()
+    path = tmp_path / "log.json"
+    path.write_bytes(gzip.compress(text)[:-9])
+    found = []
+    with Source(path) as source, pytest.raises(ArchiveError, match="cut or damaged") as caught:
+        for record in raw_records(source):
+            found.append(record)
+    assert [record["b"] for record in found] == list(range(len(found))) and len(found) > 3000
+    assert f"character {len(json.dumps(found)) + 1}:" in str(caught.value)
+
+
+def test_broken_json_is_refused_where_it_breaks_not_at_the_limit(tmp_path: Path):
+    path = tmp_path / "log.json"
+    path.write_text('[{"a": 1}, {"b": ]}' + " " * 10**7)
+    read: list[int] = []
+    with Source(path, read.append) as source:
+        with pytest.raises(ArchiveError, match="at character 11: .*value, 6 characters further on"):
+            list(raw_records(source))
+    assert sum(read) < 3 * 2**20
+
+
 def test_a_value_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(json_stream, "MAX_VALUE_CHARS", 1000)
     monkeypatch.setattr(json_stream, "_CHUNK", 100)

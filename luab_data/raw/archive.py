@@ -342,7 +342,7 @@ def runs(
 
     Raises:
         ArchiveError: not a tar, or cut or damaged somewhere: says after which member. All members
-            before that place were given out.
+            before that one were given out; of a damaged gzip the last 64 KiB are lost.
     """
     buffer = _Buffer(source.content(), RUN_BYTES if run_bytes is None else run_bytes)
     at, last, wrong, is_end = 0, _START, "", False

@@ -260,10 +260,7 @@ def _flat(get: Callable[[Any], Any], owners: list[Any], dtype: Any) -> Any:
     """Strings as a list, numbers as an array in which NaN is null (the log's own are finite)."""
     if dtype is None:
         return list(map(get, owners))
-    try:
-        return np.fromiter(map(get, owners), dtype, len(owners))
-    except TypeError:  # a None
-        return np.array([np.nan if v is None else v for v in map(get, owners)], dtype)
+    return np.fromiter(map(get, owners), dtype, len(owners))  # None becomes NaN
 
 
 def _joined(parts: list[Any], leaf: _Leaf) -> pa.Array:

@@ -30,8 +30,8 @@ class Text(NamedTuple):
         return cls(data, np.flatnonzero(data == ord("\n")))
 
     def starts_of(self, lines: Ints) -> Ints:
-        """Where lines start that are not the first one."""
-        return self.newlines[lines - 1] + 1
+        """Where lines start that are not the first one; somewhere for lines that are not there."""
+        return self.newlines[np.clip(lines - 1, 0, len(self.newlines) - 1)] + 1
 
     def has(self, places: Ints, expected: bytes) -> Bools:
         """(num_places,) whether the text goes on with `expected` there; False outside of it."""
