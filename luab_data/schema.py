@@ -118,7 +118,8 @@ class Table:
     def having(self, names: Sequence[str]) -> Table:
         """The same table with those optional columns that are in `names` after its own ones."""
         extra = tuple(column for column in self.optional if column.name in names)
-        return replace(self, columns=(*self.columns, *extra), optional=())
+        rest = tuple(column for column in self.optional if column not in extra)
+        return replace(self, columns=(*self.columns, *extra), optional=rest)
 
 
 _S, _B = pa.string(), pa.bool_()

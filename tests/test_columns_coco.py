@@ -138,7 +138,7 @@ def test_a_point_on_the_far_border_is_in_the_last_pixel_and_beyond_it_nowhere():
     from pycocotools import mask
 
     full = dict(mask.encode(np.asfortranarray(np.ones((10, 20), np.uint8))))
-    image = TrueImage(20, 10, {0: [full]})
+    image = TrueImage(20, 10, {0: full["counts"]})
     assert image.contains(0, 1.0, 1.0) and image.contains(0, 0.0, 0.0)
     assert not image.contains(0, 1.0001, 0.5) and not image.contains(0, 0.5, -1e-9)
     assert not image.contains(1, 0.5, 0.5) and not image.contains(0, float("nan"), 0.5)
@@ -152,8 +152,8 @@ def test_metrics_4_10_recall_and_precision():
     left = np.zeros((10, 10), np.uint8)
     left[:, :5] = 1
     rle = dict(mask.encode(np.asfortranarray(left)))
-    truth[1].masks = {0: [rle], 1: [rle]}  # person, bicycle
-    truth[2].masks = {0: [rle]}
+    truth[1].masks = {0: rle["counts"], 1: rle["counts"]}  # person, bicycle
+    truth[2].masks = {0: rle["counts"]}
     actions = to_table(
         [
             parse(0, coco_record(1, [action("add", "person", (0.2, 0.5))])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import hypothesis.strategies as st
@@ -9,15 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
-from logs import block, xml
+from logs import SHARED, block, xml
 
 from luab_data.analysis.statistics import imagenet_statistics
 from luab_data.columns.imagenet import image_table, with_labels
 from luab_data.columns.regions import click_offset, in_any_box
 from luab_data.columns.rounds import order_rounds
 from luab_data.ragged import Ragged
+from luab_data.raw.archive import Source, members
 from luab_data.raw.imagenet import parse, to_batch
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS, LAST_N, QUANTILES
+
+TINY = SHARED / "data" / "raw" / "imagenet_ab_tiny.tar.gz"
 
 
 def tables(images: dict[str, bytes]) -> tuple[pa.Table, pa.Table]:
@@ -307,3 +311,33 @@ def test_an_image_does_not_depend_on_its_neighbours(images: list[list[dict[str, 
         for row in tables({n: logs[n] for n in part})[0].to_pylist()
     ]
     assert apart == whole
+
+
+def test_times_as_large_as_a_parser_lets_in_do_not_overflow():
+    most = 10**18 - 1
+    trace = [(-most, 0.1, 0.1), (0, 0.2, 0.2), (most // 2, 0.3, 0.3)]
+    row = row_of(block(clicks=[(most, 0.5, 0.5)], trace=trace))
+    assert row["time_quantile_x"] == [0.1] * 5 + [0.2] * 3 + [0.3] * 3
+
+
+def test_every_visit_may_have_lost_its_leave():
+    hovered = [("enter", 100 * i) for i in range(5)]
+    trace = [(0, 0.1, 0.1), (30, 0.1, 0.1), (210, 0.1, 0.1), (299, 0.1, 0.1), (300, 0.1, 0.1)]
+    found = row_of(block(hovered=hovered, trace=trace, clicks=[(130, 0.1, 0.1), (420, 0.1, 0.1)]))
+    assert found["dwell_time_ms"] == 30 + 30 + 99 + 0 + 20
+
+
+@pytest.mark.skipif(not TINY.is_file(), reason="needs ../shared/data")
+def test_every_column_of_a_simulated_release_equals_the_slow_reference():
+    with Source(TINY) as source:
+        records = [parse(m.name, m.body) for m in islice(members(source), 400)]
+    batch = to_batch(records, lambda worker: worker)
+    rounds = order_rounds(batch.images["image_id"], batch.rounds)
+    by_image: dict[str, list[dict[str, Any]]] = {}
+    for row in rounds.table.to_pylist():
+        by_image.setdefault(row["image_id"], []).append(row)
+    table = image_table(batch.images, rounds).to_pylist()
+    assert len(table) == len(records)
+    for row in table:
+        for name, value in reference(row, by_image.get(row["image_id"], [])).items():
+            assert row[name] == value, name

@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from luab_data.checks.lint import Window
-from luab_data.columns import coco as coco_columns
-from luab_data.columns import imagenet as imagenet_columns
+from luab_data.columns import coco, imagenet
+from luab_data.columns.registry import REGISTRIES
 from luab_data.columns.rounds import order_rounds
 from luab_data.ragged import one_array
-from luab_data.schema import DATASETS, IMAGENET_IMAGES
-
-# The log does not say these: they come from the instances file, which is not part of the dataset.
-_OF_TRUTH = ("width", "height", "labels", "is_on_object")
 
 
-def differing(window: Window, dataset: str) -> Iterator[tuple[str, int]]:
+def differing(
+    window: Window, dataset: str, classes: Sequence[str] | None
+) -> Iterator[tuple[str, int]]:
     """Each derived column that differs from its recomputation, and the first row that does.
 
     Args:
-        window: rows of the dataset.
-        dataset: which. Of ImageNet-AB `label` is left to the `classes` check; of COCO-AB what
-            follows from the instances file is not recomputed.
+        window: rows of the dataset, all columns.
+        dataset: which. Of COCO-AB what follows from the instances file is not recomputed: that file
+            is not part of the dataset.
+        classes: the class names of the manifest; None leaves `label` out.
     """
-    expected = _recomputed(window, dataset)
-    for column in DATASETS[dataset][0].columns:
-        if column.name in expected.column_names and column.name in window.images.column_names:
-            found = one_array(window.images[column.name])
-            wanted = one_array(expected[column.name])
-            if not found.equals(wanted):
-                yield column.name, _first_difference(found, wanted)
+    registry = REGISTRIES[dataset]
+    unknown = {"truth"} if classes is not None else {"truth", "wnids"}
+    names = [
+        name
+        for name in registry.names()
+        if name in window.images.column_names and not unknown & set(registry.sources([name]))
+    ]
+    given = _given(window, dataset, names, classes)
+    for name, expected in registry.compute(names, given).items():
+        found, wanted = one_array(window.images[name]), one_array(expected)
+        if not found.equals(wanted):
+            yield name, _first_difference(found, wanted)
 
 
-def _recomputed(window: Window, dataset: str) -> pa.Table:
+def _given(
+    window: Window, dataset: str, names: Sequence[str], classes: Sequence[str] | None
+) -> Mapping[str, Any]:
+    """What the registry wants to know for some columns."""
     if dataset == "coco-ab":
-        table = coco_columns.image_table(window.records, None)
-        return table.drop_columns([name for name in _OF_TRUTH if name in table.column_names])
-    raw = [column.name for column in IMAGENET_IMAGES.columns if column.raw]
-    rounds = order_rounds(window.images["image_id"], window.records.drop_columns(["round"]))
-    return imagenet_columns.image_table(window.images.select(raw), rounds)
+        return coco.sources(window.records, None, names)
+    blocks = window.records.drop_columns(["round"])
+    rounds = order_rounds(window.images["image_id"], blocks)
+    return {**imagenet.sources(window.images, rounds, names), "wnids": classes}
 
 
 def _first_difference(found: pa.Array, wanted: pa.Array) -> int:

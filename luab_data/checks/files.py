@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,11 +15,13 @@ from luab_data.checks.report import Report
 from luab_data.console import progress
 from luab_data.errors import DatasetError
 from luab_data.publish.store import CHECKSUMS, MANIFEST, read_manifest, sha256_of
+from luab_data.raw.workers import METHOD
 from luab_data.schema import COCO_CLASSES, DATASETS, Table
 
 Manifest = dict[str, Any]
 
 CARD = "README.md"
+SKIPPED = "skipped.jsonl"
 _MAX_CARD_BYTES = 16 * 2**20
 _DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)").fullmatch
@@ -39,10 +42,12 @@ def check_manifest(folder: Path, report: Report) -> Manifest:
     """
     try:
         manifest = read_manifest(folder)
-    except DatasetError as error:
+    except (DatasetError, OSError, RecursionError) as error:
         dataset = _guess(folder)
-        if dataset is None:
+        if dataset is None and isinstance(error, DatasetError):
             raise
+        if dataset is None:
+            raise DatasetError(f"{folder / MANIFEST}: cannot be read ({error})") from error
         report.problem("manifest", MANIFEST, str(error), "a manifest written by luab")
         return {"dataset": dataset}
     report.ran("manifest")
@@ -93,6 +98,11 @@ def _check_contents(manifest: Manifest, report: Report) -> Manifest:
     if "shards" in manifest and not _are_shards(manifest["shards"]):
         report.problem("manifest", MANIFEST, "shards without digests", "a digest of each shard")
         del manifest["shards"]
+    ids = manifest.get("worker_ids")
+    if not isinstance(ids, dict) or ids.get("method") != METHOD or not ids.get("key"):
+        expected = f"worker_ids with method {METHOD} and the fingerprint of a key"
+        advice = "convert the raw log again, with --worker-key-file"
+        report.problem("workers", MANIFEST, "no word of how ids were hashed", expected, advice)
     names = manifest.get("classes", [])
     if not all(isinstance(name, str) for name in names) or names != sorted(set(names)):
         report.problem(
@@ -118,15 +128,16 @@ def check_files(folder: Path, manifest: Manifest, report: Report, *, shown: bool
         return
     report.ran("files", "checksums")
     files: dict[str, str] = manifest["files"]
-    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if _is_entry(p)}
     for name in sorted(there - files.keys() - {MANIFEST, CHECKSUMS}):
         if not _BESIDE(name):
             advice = "move it away; if luab should know it, convert again"
             report.problem("files", name, "a file", "only files of the manifest", advice)
     with progress(sorted(files), what="checksums", unit="file", shown=shown) as names:
         for name in names:
-            if name not in there:
-                report.problem("files", name, "nothing", "the file, which the manifest lists")
+            if not (folder / name).is_file():  # a pipe would be waited for without end
+                found = "no plain file" if name in there else "nothing"
+                report.problem("files", name, found, "the file, which the manifest lists")
                 continue
             try:
                 digest = sha256_of(folder / name)
@@ -136,10 +147,18 @@ def check_files(folder: Path, manifest: Manifest, report: Report, *, shown: bool
             if digest != files[name]:
                 report.problem("checksums", name, f"SHA-256 {digest}", files[name])
     _check_sums(folder, files, report)
+    _check_skipped(folder, manifest, report)
+
+
+def _is_entry(path: Path) -> bool:
+    """Everything but folders; a link to a folder is not one of ours."""
+    return path.is_symlink() or not path.is_dir()
 
 
 def _check_sums(folder: Path, files: dict[str, str], report: Report) -> None:
     try:
+        if not (folder / CHECKSUMS).is_file():
+            raise ValueError("no plain file of that name")
         lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         report.problem("checksums", CHECKSUMS, f"{error}", "a line for each file")
@@ -159,12 +178,28 @@ def _check_sums(folder: Path, files: dict[str, str], report: Report) -> None:
             report.problem("checksums", CHECKSUMS, found, expected)
 
 
+def _check_skipped(folder: Path, manifest: Manifest, report: Report) -> None:
+    """The manifest's tally of records left out is that of their list."""
+    tally: Counter[str] = Counter()
+    path = folder / SKIPPED
+    if path.is_file():
+        try:
+            with path.open(encoding="utf-8") as lines:
+                tally.update(str(json.loads(line)["rule"]) for line in lines)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            report.problem("manifest", SKIPPED, f"{error!r:.120}", "a JSON object a line")
+            return
+    if manifest.get("skipped", {}) != dict(tally):
+        found = f"skipped is {manifest.get('skipped')!r:.120}"
+        report.problem("manifest", MANIFEST, found, f"{dict(tally)!r:.120}, as {SKIPPED} has it")
+
+
 def check_card(folder: Path, manifest: Manifest, report: Report) -> None:
     """The YAML of README.md, which `datasets` goes by, against the manifest."""
     report.ran("card")
     try:
         matter = _front_matter(folder / CARD)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         report.problem("card", CARD, f"{error}"[:300], "a dataset card with YAML in front")
         return
     configs = _by_name(matter.get("configs"))
@@ -208,6 +243,8 @@ def _differences(
 
 
 def _front_matter(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError("no plain file of that name")
     if path.stat().st_size > _MAX_CARD_BYTES:
         raise ValueError(f"{path.stat().st_size} bytes")
     text = path.read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ _BOXES = ("boxes", "box_name", "box_pose", "box_truncated", "box_difficult")
 _ICONS = (
     *("icon_label", "icon_name", "last_add_x", "last_add_y", "final_x", "final_y"),
     *("is_present_at_end", "is_on_object", "action_sequence", "num_actions"),
+    *("notebook_point_x", "notebook_point_y"),
 )
 _ACTIONS = (
     *("action_histories_action_type", "action_histories_icon_type"),
@@ -53,7 +54,7 @@ PARALLEL: dict[tuple[str, str], tuple[tuple[str, ...], ...]] = {
         ("mouse_tracking_x", "mouse_tracking_y", "mouse_tracking_time_at_ms"),
     ),
 }
-"""(dataset, config) -> groups of lists that run side by side."""
+"""(dataset, config) -> groups of lists that run side by side, optional columns included."""
 
 FIXED = {
     **dict.fromkeys(("trace_quantile_x", "time_quantile_x"), len(QUANTILES)),
@@ -105,8 +106,9 @@ def broken_values(table: pa.Table, dataset: str, config: str) -> Iterator[Broken
     for name in NOT_NULL[dataset, config]:
         yield from _first(table[name].is_null(), "values", f"{name} is null", "a value")
     for group in PARALLEL.get((dataset, config), ()):
-        first, *others = (np.diff(bounds_of(table[name])) for name in group)
-        for name, lengths in zip(group[1:], others, strict=True):
+        names = [name for name in group if name in table.column_names]
+        first, *others = (np.diff(bounds_of(table[name])) for name in names)
+        for name, lengths in zip(names[1:], others, strict=True):
             found = f"{name} is not as long as {group[0]}"
             yield from _first(lengths != first, "values", found, "lists side by side")
     for name, length in FIXED.items():

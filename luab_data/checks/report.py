@@ -109,11 +109,16 @@ class Report:
     not_linted: int = 0
     problems: list[Problem] = field(default_factory=list)
     _ran: set[str] = field(default_factory=set)
+    _partly: set[str] = field(default_factory=set)
     _tally: Counter[str] = field(default_factory=Counter)
 
     def ran(self, *checks: str) -> None:
         """Note that these checks were made."""
         self._ran.update(checks)
+
+    def partly(self, *checks: str) -> None:
+        """Note that these checks could not look at every row, since some cannot be relied on."""
+        self._partly.update(checks)
 
     def problem(
         self, check: str, file: str, found: str, expected: str, advice: str = AGAIN
@@ -131,9 +136,11 @@ class Report:
         return self._tally.total() if check is None else self._tally[check]
 
     def status(self, check: str) -> str:
-        """`failed`, `ok`, or `not run` because something it needs is broken."""
+        """`ok`, `failed`, or for want of what it needs `partly` (ok so far) or `not run`."""
         if self._tally[check]:
             return "failed"
+        if check in self._partly & self._ran:
+            return "partly"
         return "ok" if check in self._ran else "not run"
 
     @property

@@ -27,7 +27,7 @@ from luab_data.console import progress
 from luab_data.publish.digest import content_digest
 from luab_data.publish.store import MANIFEST, version_of
 from luab_data.ragged import Ints
-from luab_data.schema import DATASETS, Table
+from luab_data.schema import Table, tables_of
 
 
 def check_tables(
@@ -49,22 +49,19 @@ class _Tables:
         self.report = report
         self.lint = lint
         self.dataset: str = manifest["dataset"]
-        self.images, self.records, self.annotators = DATASETS[self.dataset]
+        self.tables = tables_of(manifest)
+        self.images, self.records, self.annotators = self.tables
         self.ids: list[pa.Array] = []
-        self.workers: dict[str, set[str]] = {table.config: set() for table in self._all}
-        self.digests: dict[str, list[str | None]] = {table.config: [] for table in self._all}
-        self.complete = {table.config: True for table in self._all}
+        self.workers: dict[str, set[str]] = {table.config: set() for table in self.tables}
+        self.digests: dict[str, list[str | None]] = {table.config: [] for table in self.tables}
+        self.complete = {table.config: True for table in self.tables}
         self.derived_done = False
-
-    @property
-    def _all(self) -> tuple[Table, ...]:
-        return DATASETS[self.dataset]
 
     def check(self, shown: bool | None) -> None:
         self.report.ran("shards", "rows", "values", "image-ids", "workers")
         if self.dataset == "coco-ab" or "classes" in self.manifest:
             self.report.ran("classes")
-        names = {table.config: self._shard_names(table) for table in self._all}
+        names = {table.config: self._shard_names(table) for table in self.tables}
         image_names, record_names = names["default"], names[self.records.config]
         if len(image_names) != len(record_names):
             found = f"{len(image_names)} shards of default, {len(record_names)} of"
@@ -81,6 +78,8 @@ class _Tables:
             if shard := self._open(self.annotators, name):
                 shard.drain()
                 self._closed(self.annotators, shard)
+        if not all(self.complete.values()):
+            self.report.partly("shards", "values", "image-ids", "classes", "workers")
         self._check_rows()
         self._check_ids()
         self._check_annotators()
@@ -208,7 +207,7 @@ class _Tables:
         if not self.derived_done and len(window.images):
             self.derived_done = True
             self.report.ran("derived")
-            for column, row in differing(window, self.dataset):
+            for column, row in differing(window, self.dataset, self.manifest.get("classes")):
                 image = window.images["image_id"][row].as_py()
                 self.report.problem(
                     "derived",

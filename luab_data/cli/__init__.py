@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import click
 
+from luab_data.cli.check import check
 from luab_data.cli.convert import convert
 from luab_data.cli.derive import derive
+from luab_data.cli.export import export
 from luab_data.cli.publish import publish
 from luab_data.cli.stats import stats
+from luab_data.cli.trace import trace
 from luab_data.cli.where import where
 from luab_data.console import LuabGroup
 from luab_data.simulate.cli import simulate
@@ -22,5 +25,5 @@ def main() -> None:
     """Annotation byproducts: raw logs in, datasets out."""
 
 
-for _command in (convert, derive, publish, stats, where, simulate):
+for _command in (check, convert, derive, export, publish, stats, trace, where, simulate):
     main.add_command(_command)

@@ -228,3 +228,21 @@ COCO = Registry(
 
 REGISTRIES = {"imagenet-ab": IMAGENET, "coco-ab": COCO}
 """The registry of each dataset."""
+
+
+def derivation_table(dataset: str) -> str:
+    """A Markdown table of how the derived columns of `default` are made.
+
+    Args:
+        dataset: `imagenet-ab` or `coco-ab`.
+    """
+    registry = REGISTRIES[dataset]
+    extra = {column.name for column in registry.table.optional}
+    lines = ["| columns | function | made from |", "|---|---|---|"]
+    for derived in registry.derived:
+        names = ", ".join(f"`{name}`" for name in derived.names)
+        names += " (optional)" if derived.names[0] in extra else ""
+        module = derived.function.__module__.rpartition(".")[2]
+        sources = ", ".join(f"`{source}`" for source in registry.sources(derived.names))
+        lines.append(f"| {names} | `{module}.{derived.function.__name__}` | {sources} |")
+    return "\n".join(lines)

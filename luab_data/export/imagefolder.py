@@ -7,7 +7,7 @@
 `datasets` reads it with load_dataset("OUT") or load_dataset("imagefolder", data_dir="OUT"),
 version 3 or later (2 passes over metadata.parquet), and so does timm (`hfds/`). It takes features
 from the Parquet file's own metadata, never from a card, so that is where class names go, in words
-that versions 3 to 5 all know. A card with YAML would moreover freeze its cache
+that versions 3 to 5 all know. A card with `configs` would moreover freeze its cache
 (docs/decisions.md, 2).
 """
 
@@ -58,7 +58,8 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
             writer.write_table(pa.table(columns, schema))
             advance(len(batch))
     flush(out / METADATA)
-    (out / "README.md").write_text(readme(subset, "imagefolder"), encoding="utf-8")
+    text = readme(subset, "imagefolder", {"tags": ["annotation-byproducts"]})
+    (out / "README.md").write_text(text, encoding="utf-8")
 
 
 def file_names(subset: Subset, batch: pa.Table) -> pa.ChunkedArray:
@@ -115,7 +116,7 @@ def _copy(image: Any, target: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+        raise OutputError(f"{target}: cannot be copied ({error.strerror or error})") from error
 
 
 def _feature(type: pa.DataType, names: tuple[str, ...] | None) -> dict[str, Any]:

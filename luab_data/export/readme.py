@@ -33,13 +33,13 @@ from the first five where it does not see this file.""",
 }
 
 
-def readme(subset: Subset, format: str, front_matter: Mapping[str, Any] | None = None) -> str:
+def readme(subset: Subset, format: str, front_matter: Mapping[str, Any]) -> str:
     """The text; `front_matter` becomes its YAML block, keys in the order given."""
-    matter = ""
-    if front_matter is not None:
-        text = yaml.safe_dump(dict(front_matter), sort_keys=False, allow_unicode=True, width=100)
-        matter = f"---\n{text}---\n\n"
-    return f"""{matter}# {subset.num_rows:,} images of {subset.dataset} {subset.version}
+    matter = yaml.safe_dump(dict(front_matter), sort_keys=False, allow_unicode=True, width=100)
+    return f"""---
+{matter}---
+
+# {subset.num_rows:,} images of {subset.dataset} {subset.version}
 
 Exported by `luab-data export --format {format}` from the dataset with content digest
 `{subset.digest}`.

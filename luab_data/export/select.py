@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,7 @@ from luab_data.join.images import Images, find_images
 from luab_data.join.joined import Matched, Unmatched, joined_batches, left_over, match
 from luab_data.join.rows import Rows, dataset_rows, images_of
 from luab_data.publish.store import read_manifest
-from luab_data.ragged import Bools, Ints, ragged
+from luab_data.ragged import Bools, Ints, Ragged, bounds_of
 from luab_data.schema import COCO_CLASSES, Table
 
 
@@ -161,11 +160,10 @@ def _check_classes(classes: Sequence[str], known: Sequence[str]) -> None:
 
 def _has_class(column: pa.ChunkedArray, classes: Sequence[str]) -> Bools:
     """(num_rows,) whether the row's name, or any of its names, is one of the classes."""
-    names: Any = pa.array(classes, pa.string())
+    names = pa.array(classes, pa.string())
     if not pa.types.is_list(column.type):
         mask: Bools = pc.is_in(column, value_set=names).to_numpy()
         return mask
-    icons = ragged(column)
-    return (
-        ragged(column)._replace(values=np.isin(icons.values, classes)).reduce(np.logical_or, False)
-    )
+    found = pc.is_in(column.combine_chunks().flatten(), value_set=names)
+    found = found.to_numpy(zero_copy_only=False)
+    return Ragged(found, bounds_of(column)).reduce(np.logical_or, False)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.errors import DatasetError, ImagesError
-from luab_data.join.images import Images, find_images
+from luab_data.join.images import Images, find_images, image_column
 from luab_data.join.rows import Rows, find_rows
 from luab_data.ragged import Bools, Ints
 
@@ -101,6 +101,7 @@ class JoinedImages:
         of its classes, ours those of the byproducts.
         """
         import datasets
+        from datasets.fingerprint import generate_random_fingerprint
 
         if self.images.dataset is None:
             paths = self.table[IMAGE_PATH.name].combine_chunks()
@@ -109,9 +110,13 @@ class JoinedImages:
             table = self.table.drop_columns([IMAGE_PATH.name]).append_column("image", image)
             return _dataset(table, {**self._features(), "image": datasets.Image()})
         given = self.images.dataset
-        base = datasets.Dataset(given.data, info=given.info, split=given.split)
+        mark = generate_random_fingerprint()
+        base = datasets.Dataset(given.data, info=given.info, split=given.split, fingerprint=mark)
         clashes = set(base.column_names) & set(self.table.column_names)
-        base = base.rename_columns({name: f"image_{name}" for name in sorted(clashes)})
+        names = {name: f"image_{name}" for name in sorted(clashes)}
+        if (column := image_column(given, self.images.name)) != "image":
+            names[column] = "image"
+        base = base.rename_columns(names)
         rows = self.table[IMAGE_ROW.name].to_numpy()
         if given._indices is not None:
             rows = given._indices.column(0).to_numpy()[rows]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from luab_data.errors import DatasetError
@@ -65,11 +66,12 @@ def dataset_rows(folder: Path) -> Rows:
     name, table = os.fspath(folder), images_of(folder)
     has_wnids = any(column.classes == "wnid" for column in table.columns)
     keys = ["image_id", *(["label", "wnid"] if has_wnids else [])]
-    chunks, pairs = [], []
+    chunks: list[pa.Array] = []
+    wnids: dict[int, str] = {}
     for batch in read_columns(folder, table, keys):
         chunks += batch["image_id"].chunks
         if has_wnids:
-            pairs.append(_distinct(batch))
+            wnids |= _wnid_of_label(batch)
     ids = pa.chunked_array(chunks, table["image_id"].type)
     _check_not_null(name, ids)
     if not len(ids):
@@ -79,7 +81,12 @@ def dataset_rows(folder: Path) -> Rows:
     def batches(wanted: Sequence[str] | None) -> Iterator[pa.Table]:
         return read_columns(folder, table, _known(name, columns, wanted))
 
-    classes = _classes_of(columns, pa.concat_tables(pairs) if pairs else None)
+    classes = _classes_of(columns, wnids)
+    if has_wnids and "label" not in classes:
+        raise DatasetError(
+            f"{name}: labels are {sorted(wnids)[:5]}...; expected 0, 1, ... without a gap. Convert"
+            " the raw log again"
+        )
     return Rows(name=name, ids=ids, classes=classes, batches=batches)
 
 
@@ -105,7 +112,7 @@ def _table_rows(name: str, table: pa.Table, classes: dict[str, tuple[str, ...]])
         ) from error
     _check_not_null(name, ids)
     has_wnids = {"label", "wnid"} <= set(table.column_names)
-    found = _classes_of(table.column_names, _distinct(table) if has_wnids else None)
+    found = _classes_of(table.column_names, _wnid_of_label(table) if has_wnids else {})
 
     def batches(columns: Sequence[str] | None) -> Iterator[pa.Table]:
         yield table.select(_known(name, table.column_names, columns))
@@ -137,23 +144,23 @@ def _names(feature: Any) -> tuple[str, ...]:
     return tuple(getattr(feature, "names", None) or ())
 
 
-def _classes_of(columns: Sequence[str], pairs: pa.Table | None) -> dict[str, tuple[str, ...]]:
+def _classes_of(columns: Sequence[str], wnids: dict[int, str]) -> dict[str, tuple[str, ...]]:
     """Column -> class names by number, for the columns that hold numbers of classes.
 
     Args:
         columns: of the table.
-        pairs: (label, wnid) of its rows. Without every number from 0 on, as in a table that was
+        wnids: label -> wnid of its rows. Without every number from 0 on, as in a table that was
             filtered, the names are not all known and `label` gets none.
     """
     coco = {c.name for c in DATASETS["coco-ab"][0].columns if c.classes == "coco"}
     classes = {name: COCO_CLASSES for name in columns if name in coco}
-    if pairs is not None:
-        pairs = _distinct(pairs).sort_by("label")
-        if pairs["label"].to_pylist() == list(range(len(pairs))) and not pairs["wnid"].null_count:
-            classes["label"] = tuple(pairs["wnid"].to_pylist())
+    if wnids and sorted(wnids) == list(range(len(wnids))):
+        classes["label"] = tuple(wnids[label] for label in range(len(wnids)))
     return classes
 
 
-def _distinct(table: pa.Table) -> pa.Table:
-    """The different (label, wnid) of a table."""
-    return table.group_by(["label", "wnid"]).aggregate([]).select(["label", "wnid"])
+def _wnid_of_label(table: pa.Table) -> dict[int, str]:
+    """The wnid of each label, that of its first row."""
+    rows = table.select(["label", "wnid"]).drop_null()
+    labels, first = np.unique(rows["label"].to_numpy(), return_index=True)
+    return dict(zip(labels.tolist(), rows["wnid"].take(pa.array(first)).to_pylist(), strict=True))

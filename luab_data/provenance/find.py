@@ -110,8 +110,7 @@ def _matches(file: pq.ParquetFile, image_id: str | int) -> Iterator[tuple[int, i
     for group in range(file.num_row_groups):
         about = file.metadata.row_group(group)
         columns = (about.column(i) for i in range(about.num_columns))
-        ids = next(column for column in columns if column.path_in_schema == "image_id")
-        bounds = ids.statistics
+        bounds = next((c.statistics for c in columns if c.path_in_schema == "image_id"), None)
         if not (bounds and bounds.has_min_max) or bounds.min <= image_id <= bounds.max:
             column = file.read_row_group(group, columns=["image_id"])["image_id"]
             found = pc.indices_nonzero(pc.equal(column, image_id)).to_pylist()
@@ -124,7 +123,7 @@ def _matches(file: pq.ParquetFile, image_id: str | int) -> Iterator[tuple[int, i
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, pa.ArrowException, StopIteration) as error:
+    except (OSError, KeyError, pa.ArrowException) as error:
         raise DatasetError(
             f"{path}: damaged ({error}); `luab-data check` says what else is. Convert the raw log"
             " again or copy the folder again"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from luab_data.checks.invariants import broken_values
 from luab_data.checks.lint import Window, broken
 from luab_data.checks.rule import Rule
 from luab_data.checks.rules import rules_of
@@ -19,7 +20,7 @@ from luab_data.errors import DatasetError
 from luab_data.provenance.find import Place, find_rows, not_there, read_image_id
 from luab_data.publish.load import find_dataset
 from luab_data.publish.store import read_manifest
-from luab_data.schema import DATASETS
+from luab_data.schema import DATASETS, tables_of
 
 Values = dict[str, Any]
 
@@ -86,7 +87,7 @@ def trace_record(dataset: str | os.PathLike[str], image_id: str) -> Record:
     kind = manifest["dataset"]
     if kind not in DATASETS:
         raise DatasetError(f"{folder}: holds {kind!r}; expected one of {', '.join(DATASETS)}")
-    images, table, _ = DATASETS[kind]
+    images, table, _ = tables_of(manifest)
     wanted = read_image_id(image_id, kind)
     rows, places = find_rows(folder, images, wanted)
     if not places:
@@ -95,6 +96,8 @@ def trace_record(dataset: str | os.PathLike[str], image_id: str) -> Record:
     count = 1 if kind == "coco-ab" else image["num_rounds"][0].as_py() or 0
     number = int(places[0].file.rpartition("/")[2].split("-")[1])
     records, others = find_rows(folder, table, wanted, first=number, enough=max(count, 1))
+    for config, found in (("default", image), (table.config, records)):
+        _check_sound(folder, kind, config, found)
     window = Window(image, records, np.array([0, len(records)], np.int64))
     rounds = kind == "imagenet-ab"
     decision = _decision(image, records) if rounds else None
@@ -111,6 +114,15 @@ def trace_record(dataset: str | os.PathLike[str], image_id: str) -> Record:
         icons=[] if rounds else _icons(raw),
         odd=[rule for rule in rules_of(kind) if broken(rule, window)[1].any()],
     )
+
+
+def _check_sound(folder: Path, dataset: str, config: str, rows: pa.Table) -> None:
+    """Rows that break a promise of the schema cannot be explained: DatasetError."""
+    for odd in broken_values(rows, dataset, config):
+        raise DatasetError(
+            f"{folder}: {config} of this image is damaged: {odd.found}; expected {odd.expected}."
+            " `luab-data check` says what else is; convert the raw log again"
+        )
 
 
 def _decision(image: pa.Table, records: pa.Table) -> Values:

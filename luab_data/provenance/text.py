@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
+from luab_data.checks.invariants import PARALLEL
 from luab_data.checks.text import aligned
 from luab_data.provenance.record import Record, Values
-from luab_data.schema import DATASETS, Table
+from luab_data.schema import Table, tables_of
 
 _SHOWN = 24
 """Records of a list that are printed; of a longer one the middle is left out."""
@@ -16,12 +18,13 @@ _WIDE = 96
 
 def as_text(record: Record) -> str:
     """Where the record came from, what was decided, derived values, then all raw values."""
-    images, table, _ = DATASETS[record.manifest["dataset"]]
+    dataset = record.manifest["dataset"]
+    images, table, _ = tables_of(record.manifest)
     lines = [*_origin(record), *_decided(record)]
-    lines += ["", f"default: {images.row}", *_values(images, record.image)]
+    lines += ["", f"default: {images.row}", *_values(dataset, images, record.image)]
     for number, row in enumerate(record.records, 1):
         title = f"{table.config}: round {number} of {len(record.records)}"
-        lines += ["", title if record.decision else table.config, *_values(table, row)]
+        lines += ["", title if record.decision else table.config, *_values(dataset, table, row)]
     lines += ["", "lint" if record.odd else "lint: nothing odd"]
     lines += aligned([("", rule.severity, rule.id, rule.doc) for rule in record.odd])
     return "\n".join(lines)
@@ -79,42 +82,54 @@ def _visit(visit: Values | None) -> str:
     return f"{which}; click at {visit['click_ms']}; {used}"
 
 
-def _values(table: Table, row: Values) -> Iterator[str]:
-    """Flat columns first, then lists that share a prefix as one small table each."""
+def _values(dataset: str, table: Table, row: Values) -> Iterator[str]:
+    """Flat columns first, then lists, parallel ones as one small table."""
     units = {column.name: column.unit for column in table.columns}
     lists = {name: value for name, value in row.items() if isinstance(value, list)}
     flat = [(f"  {n}", f"{_cell(v)} {units.get(n, '')}") for n, v in row.items() if n not in lists]
     yield from aligned(flat)
-    for names in _groups(table, list(lists)):
+    for names in _groups(lists, dataset, table.config):
         yield from _table(names, [lists[name] for name in names])
 
 
-def _groups(table: Table, names: Sequence[str]) -> list[list[str]]:
-    """List columns that are shown side by side: of one key of the log, or of one derived point."""
-    raw = {column.name: column.raw for column in table.columns}
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        key = (raw.get(name) or "").partition("/")[0] or name.removesuffix("_x").removesuffix("_y")
-        groups.setdefault(key, []).append(name)
-    return list(groups.values())
+def _groups(names: Iterable[str], dataset: str, config: str) -> list[tuple[str, ...]]:
+    """List columns that are shown side by side, since they are parallel; others stand alone."""
+    left = list(names)
+    groups: list[tuple[str, ...]] = []
+    for name in left:
+        group = next((g for g in PARALLEL.get((dataset, config), ()) if name in g), (name,))
+        if group not in groups:
+            groups.append(group)
+    return [tuple(name for name in group if name in left) for group in groups]
 
 
 def _table(names: Sequence[str], columns: Sequence[list[Any]]) -> Iterator[str]:
     length = max(map(len, columns))
-    yield f"  {', '.join(names)}: {length}"
-    half = _SHOWN // 2
-    shown = range(length)
+    prefix = _shared_words(names) if len(names) > 1 else ""
+    yield f"  {prefix or ', '.join(names)}: {length}"
+    if not length:
+        return
     cut = length > _SHOWN
-    numbers = [*shown[:half], *shown[length - half :]] if cut else list(shown)
+    half = _SHOWN // 2
+    numbers = [*range(half), *range(length - half, length)] if cut else range(length)
     rows = [
         ("    ", str(n), *(_cell(column[n]) if n < len(column) else "" for column in columns))
         for n in numbers
     ]
-    lines = aligned(rows)
+    head = ("    ", "", *(name.removeprefix(f"{prefix}_") for name in names))
+    first, *lines = aligned([head, *rows])
+    if len(names) > 1:
+        yield first
     yield from lines[:half] if cut else lines
     if cut:
         yield f"      ... {length - _SHOWN} more, all with --json"
         yield from lines[half:]
+
+
+def _shared_words(names: Sequence[str]) -> str:
+    """The words that all names begin with, e.g. `mouse_tracking`."""
+    words = zip(*(name.split("_") for name in names), strict=False)
+    return "_".join(word[0] for word in takewhile(lambda word: len(set(word)) == 1, words))
 
 
 def _cell(value: Any) -> str:

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.errors import ArchiveError, RecordError
-from luab_data.ragged import Ints, list_array
+from luab_data.ragged import Floats, Ints, list_array
 from luab_data.raw.archive import Source
-from luab_data.raw.coco import ALIASES, NAMES, NULLABLE, POINT_TO, REQUIRED, parse
+from luab_data.raw.coco import ALIASES, NAMES, NULLABLE, POINT_TO, REQUIRED, Values, parse
 from luab_data.raw.json_runs import Differs, Passed, Plain, Runs
 from luab_data.raw.json_stream import JsonStream
 from luab_data.schema import COCO_ACTIONS, Column
@@ -63,12 +63,10 @@ def batches(
     """
     rows = _Rows(skip)
     try:
-        for found in _runs(JsonStream(log), skip):
-            left: list[Any] = [found] if isinstance(found, Plain) else found
-            while left:
-                room = size - rows.next_place % size
-                rows.add(left[:room])
-                left = left[room:]
+        for found in _parts(JsonStream(log), skip):
+            left: _Part | Plain | None = found
+            while left is not None:
+                left = rows.add(left, size - rows.next_place % size)
                 if rows.next_place % size == 0:
                     yield rows.batch(hash_worker)
                     rows = _Rows(rows.next_place)
@@ -80,9 +78,9 @@ def batches(
         yield rows.batch(hash_worker)
 
 
-def _runs(stream: JsonStream, skip: int) -> Iterator[list[Any] | Plain]:
-    """The records behind the first `skip` ones, typed or not."""
-    runs = Runs(stream, _Record, check=_check_run, skip=skip)
+def _parts(stream: JsonStream, skip: int) -> Iterator[_Part | Plain]:
+    """The records behind the first `skip` ones, in runs or one by one."""
+    runs = Runs(stream, _Record, _from_typed, skip=skip)
     first = stream.peek()
     if not first:
         stream.fail("the file is empty; expected a JSON array or JSON Lines")
@@ -92,15 +90,15 @@ def _runs(stream: JsonStream, skip: int) -> Iterator[list[Any] | Plain]:
     stream.end()
 
 
-# --- what the fast path answers for ----------------------------------------------------------------
+# --- what the fast path answers for --------------------------------------------------------------
 
 
 class _Leaf(NamedTuple):
-    """A column of a list: how an entry gives its value, and the numpy type of many of them."""
+    """A column of a list: where an entry has its value, and the numpy type of many of them."""
 
     column: Column
-    key: str
     point: str  # the key of the point that the value is in; "" for a value of the entry itself
+    key: str
     dtype: Any  # None for strings
 
 
@@ -110,12 +108,19 @@ _LISTS: dict[str, list[_Leaf]] = {}
 for _column in COCO_ACTIONS.columns:
     if _column.raw and "/" in _column.raw:
         _list, *_point, _key = _column.raw.split("/")
-        _leaf = _Leaf(_column, _key, "".join(_point), _DTYPES.get(str(_column.type.value_type)))
+        _leaf = _Leaf(_column, "".join(_point), _key, _DTYPES.get(str(_column.type.value_type)))
         _LISTS.setdefault(_list, []).append(_leaf)
+
+_NUMBERS = {
+    key: leaves
+    for key, leaves in _LISTS.items()
+    if all(not leaf.point and leaf.dtype in (np.int64, np.float64) for leaf in leaves)
+}
+"""Lists of nothing but numbers, i.e. the mouse trace: see _fixed_width."""
 
 
 def _type(column: Column) -> Any:
-    """What a value of the column must be in the file; more than msgspec is asked of nobody."""
+    """What a value of the column has to be in the file."""
     type_ = column.type.value_type if pa.types.is_list(column.type) else column.type
     if column.raw in NAMES:
         return Literal[NAMES[column.raw]]
@@ -134,6 +139,8 @@ def _struct(name: str, fields: Iterable[tuple[str, Any, bool]]) -> Any:
 
 
 def _entry(name: str, leaves: Sequence[_Leaf]) -> Any:
+    if name in _NUMBERS:
+        return _struct(name, [(leaf.key, float, leaf.key in NULLABLE) for leaf in leaves])
     points: dict[str, list[tuple[str, Any, bool]]] = {}
     for leaf in leaves:
         points.setdefault(leaf.point, []).append((leaf.key, _type(leaf.column), True))
@@ -150,9 +157,10 @@ _Record: Any = _struct(
     ],
 )
 _ALIASED = [(attrgetter(alias), attrgetter(key)) for alias, key in ALIASES.items()]
+_ALIAS_OF = {key: attrgetter(alias) for alias, key in ALIASES.items()}
 
 
-def _check_run(records: list[Any]) -> None:
+def _check(records: list[Any]) -> None:
     """What the types cannot say."""
     for record in records:
         for alias, key in _ALIASED:
@@ -163,7 +171,37 @@ def _check_run(records: list[Any]) -> None:
                 raise Differs
 
 
-# --- columns ---------------------------------------------------------------------------------------
+# --- columns -------------------------------------------------------------------------------------
+
+
+class _Part(NamedTuple):
+    """Some records, column by column."""
+
+    count: int
+    scalars: list[list[Any]]  # in the order of _SCALARS
+    lengths: list[list[int]]  # of the lists, in the order of _LISTS
+    leaves: list[
+        list[Any]
+    ]  # of each list its columns, flat: strings, or an array with NaN for null
+
+    def split(self, at: int) -> tuple[_Part, _Part]:
+        """The first records and the others."""
+        ends = [sum(lengths[:at]) for lengths in self.lengths]
+        leaves = list(zip(self.leaves, ends, strict=True))
+        return (
+            _Part(
+                at,
+                [values[:at] for values in self.scalars],
+                [lengths[:at] for lengths in self.lengths],
+                [[flat[:end] for flat in columns] for columns, end in leaves],
+            ),
+            _Part(
+                self.count - at,
+                [values[at:] for values in self.scalars],
+                [lengths[at:] for lengths in self.lengths],
+                [[flat[end:] for flat in columns] for columns, end in leaves],
+            ),
+        )
 
 
 class _Nowhere:
@@ -172,79 +210,145 @@ class _Nowhere:
     x = y = None
 
 
-_ALIAS_OF = {key: attrgetter(alias) for alias, key in ALIASES.items()}
+def _from_typed(records: list[Any]) -> _Part:
+    """The columns of typed records; Differs if parse() must have these."""
+    _check(records)
+    scalars = []
+    for key in _SCALARS:
+        values = list(map(attrgetter(key), records))
+        if key in _ALIAS_OF and None in values:
+            others = map(_ALIAS_OF[key], records)
+            values = [o if v is None else v for v, o in zip(values, others, strict=True)]
+        scalars.append(values)
+    all_lengths, all_leaves = [], []
+    for key, leaves in _LISTS.items():
+        lists = [entries or () for entries in map(attrgetter(key), records)]
+        entries = list(chain.from_iterable(lists))
+        columns = _fixed_width if key in _NUMBERS else _one_by_one
+        all_lengths.append(list(map(len, lists)))
+        all_leaves.append(columns(entries, leaves))
+    return _Part(len(records), scalars, all_lengths, all_leaves)
+
+
+def _from_values(values: Values) -> _Part:
+    """The columns of the record that parse() gave."""
+    return _Part(
+        1,
+        [[values.get(column.name)] for column in _SCALARS.values()],
+        [[len(values[leaves[0].column.name])] for leaves in _LISTS.values()],
+        [
+            [_flat(values[leaf.column.name], leaf.dtype) for leaf in leaves]
+            for leaves in _LISTS.values()
+        ],
+    )
+
+
+def _one_by_one(entries: list[Any], leaves: list[_Leaf]) -> list[Any]:
+    columns = []
+    for leaf in leaves:
+        owners = entries
+        if leaf.point:
+            owners = [point or _Nowhere for point in map(attrgetter(leaf.point), entries)]
+        columns.append(_flat(map(attrgetter(leaf.key), owners), leaf.dtype, len(owners)))
+    return columns
+
+
+def _flat(values: Iterable[Any], dtype: Any, count: int = -1) -> Any:
+    """Strings as a list, numbers as an array; None becomes NaN, which no number of a log is."""
+    return list(values) if dtype is None else np.fromiter(values, dtype, count)
+
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def _packed_type(leaves: list[_Leaf]) -> np.dtype[Any]:
+    """Where MessagePack has the values of an entry: a byte, then for each its key and 9 bytes."""
+    ends = np.cumsum([len(leaf.key) + 10 for leaf in leaves]) + 1
+    return np.dtype(
+        {
+            "names": [leaf.key for leaf in leaves],
+            "formats": [">f8"] * len(leaves),
+            "offsets": (ends - 8).tolist(),
+            "itemsize": int(ends[-1]),
+        }
+    )
+
+
+_PACKED_TYPES = {leaves[0].column.name: _packed_type(leaves) for leaves in _NUMBERS.values()}
+
+
+def _fixed_width(entries: list[Any], leaves: list[_Leaf]) -> list[Any]:
+    """The columns of entries of numbers, which are all typed as floats.
+
+    MessagePack writes every float in nine bytes, so packed entries without a null are rows of one
+    width. Measured: a third of the time that it takes to ask each entry for each value.
+    """
+    type_ = _PACKED_TYPES[leaves[0].column.name]
+    packed = _pack(entries)
+    header = 1 if len(entries) < 16 else 3 if len(entries) < 2**16 else 5
+    if len(packed) == header + len(entries) * type_.itemsize:
+        rows = np.frombuffer(packed, type_, offset=header)
+        columns = [rows[leaf.key].astype(np.float64) for leaf in leaves]
+    else:
+        columns = _one_by_one(entries, [leaf._replace(dtype=np.float64) for leaf in leaves])
+    return [
+        column if leaf.dtype == np.float64 else _integers(column)
+        for column, leaf in zip(columns, leaves, strict=True)
+    ]
+
+
+def _integers(values: Floats) -> Ints:
+    if (values != np.floor(values)).any() or (np.abs(values) >= 2**53).any():
+        raise Differs
+    return values.astype(np.int64)
 
 
 class _Rows:
-    """Records, column by column, with as few Python objects kept as possible."""
+    """A batch in the making."""
 
     def __init__(self, first: int) -> None:
         self.next_place = first
         self._first = first
+        self._parts: list[_Part] = []
         self._errors: list[tuple[int, RecordError]] = []
         self._unknown: list[tuple[int, str]] = []
-        self._scalars: dict[str, list[Any]] = {key: [] for key in _SCALARS}
-        self._lengths: dict[str, list[int]] = {key: [] for key in _LISTS}
-        self._leaves: dict[str, list[Any]] = {
-            leaf.column.name: [] for leaves in _LISTS.values() for leaf in leaves
-        }
 
     def __bool__(self) -> bool:
         return self.next_place > self._first
 
-    def add(self, records: list[Any]) -> None:
-        """Append typed records, or one that is Plain."""
-        if isinstance(records[0], Plain):
-            self._add_plain(records[0].value)
-        else:
-            self._add_typed(records)
-        self.next_place += len(records)
+    def add(self, found: _Part | Plain, room: int) -> _Part | None:
+        """Append at most `room` records, at least one; what is left, if anything."""
+        if isinstance(found, Plain):
+            self._parse(found.value)
+            self.next_place += 1
+            return None
+        part, rest = found.split(room) if found.count > room else (found, None)
+        self._parts.append(part)
+        self.next_place += part.count
+        return rest
 
-    def _add_typed(self, records: list[Any]) -> None:
-        for key, kept in self._scalars.items():
-            values = list(map(attrgetter(key), records))
-            if key in _ALIAS_OF and None in values:
-                others = map(_ALIAS_OF[key], records)
-                values = [o if v is None else v for v, o in zip(values, others, strict=True)]
-            kept += values
-        for key, leaves in _LISTS.items():
-            lists = [entries or () for entries in map(attrgetter(key), records)]
-            self._lengths[key] += map(len, lists)
-            entries = list(chain.from_iterable(lists))
-            for leaf in leaves:
-                owners = entries
-                if leaf.point:
-                    owners = [point or _Nowhere for point in map(attrgetter(leaf.point), entries)]
-                flat = _flat(attrgetter(leaf.key), owners, leaf.dtype)
-                self._leaves[leaf.column.name].append(flat)
-
-    def _add_plain(self, value: Any) -> None:
+    def _parse(self, value: Any) -> None:
         try:
             values, unknown = parse(self.next_place, value)
         except RecordError as error:
             self._errors.append((self.next_place, error))
-            return
-        self._unknown += [(self.next_place, key) for key in unknown]
-        for key, kept in self._scalars.items():
-            kept.append(values.get(_SCALARS[key].name))
-        for key, leaves in _LISTS.items():
-            self._lengths[key].append(len(values[leaves[0].column.name]))
-            for leaf in leaves:
-                flat = _flat(_itself, values[leaf.column.name], leaf.dtype)
-                self._leaves[leaf.column.name].append(flat)
+        else:
+            self._unknown += [(self.next_place, key) for key in unknown]
+            self._parts.append(_from_values(values))
 
     def batch(self, hash_worker: Callable[[str], str]) -> CocoBatch:
         """What was added."""
         columns: dict[str, pa.Array] = {}
-        for key, values in self._scalars.items():
-            column = _SCALARS[key]
-            found = list(map(hash_worker, values)) if key == "worker_id" else values
-            columns[column.name] = pa.array(found, column.type)
-        for key, leaves in _LISTS.items():
-            bounds = np.concatenate([[0], np.cumsum(self._lengths[key], dtype=np.int64)])
-            for leaf in leaves:
-                parts = self._leaves[leaf.column.name]
-                columns[leaf.column.name] = list_array(_joined(parts, leaf), bounds)
+        for number, (key, column) in enumerate(_SCALARS.items()):
+            values: Iterable[Any] = chain.from_iterable(p.scalars[number] for p in self._parts)
+            hashed = map(hash_worker, values) if key == "worker_id" else values
+            columns[column.name] = pa.array(list(hashed), column.type)
+        for number, leaves in enumerate(_LISTS.values()):
+            lengths = list(chain.from_iterable(part.lengths[number] for part in self._parts))
+            bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+            for place, leaf in enumerate(leaves):
+                flat = _joined([part.leaves[number][place] for part in self._parts], leaf)
+                columns[leaf.column.name] = list_array(flat, bounds)
         table = pa.table([columns[name] for name in _SCHEMA.names], _SCHEMA)
         is_good = np.ones(self.next_place - self._first, bool)
         is_good[[place - self._first for place, _ in self._errors]] = False
@@ -252,21 +356,10 @@ class _Rows:
         return CocoBatch(table, places, self._errors, self._unknown)
 
 
-def _itself(value: Any) -> Any:
-    return value
-
-
-def _flat(get: Callable[[Any], Any], owners: list[Any], dtype: Any) -> Any:
-    """Strings as a list, numbers as an array in which NaN is null (the log's own are finite)."""
-    if dtype is None:
-        return list(map(get, owners))
-    return np.fromiter(map(get, owners), dtype, len(owners))  # None becomes NaN
-
-
 def _joined(parts: list[Any], leaf: _Leaf) -> pa.Array:
     type_ = leaf.column.type.value_type
     if leaf.dtype is None:
         return pa.array(list(chain.from_iterable(parts)), type_)
     values = np.concatenate(parts) if parts else np.empty(0, leaf.dtype)
-    missing = np.isnan(values)
+    missing = np.isnan(values) if leaf.dtype == np.float64 else np.zeros(0, bool)
     return pa.array(values, type_, mask=missing if missing.any() else None)

@@ -1,56 +1,95 @@
 """[I/O] COCO's ground truth: sizes, classes and class masks of images, from an instances file.
 
-Read as a stream; kept is one compressed mask per image and class, about 0.1 kB each.
+Read as a stream; kept is one packed mask per image and class, about 0.1 kB each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from luab_data.errors import ImagesError
+from luab_data.ragged import Bools, Floats, Ints
+from luab_data.raw import masks
 from luab_data.raw.archive import Source
+from luab_data.raw.json_runs import Passed, Plain, Runs
 from luab_data.raw.json_stream import JsonStream
 from luab_data.schema import COCO_CATEGORIES
 
+MAX_SIDE = 2**15
+"""Pixels; a mask counts them in 32 bits."""
+
 _LABELS = {category: label for label, category in enumerate(COCO_CATEGORIES)}
-Rle = dict[str, Any]
 
 
-@dataclass
+@dataclass(slots=True)
 class TrueImage:
-    """One image of the ground truth: its size and a mask for each class that is there."""
+    """One image of the ground truth.
+
+    Args:
+        width, height: px.
+        masks: contiguous label, 0..79 -> what the class covers, crowds included (see raw.masks).
+    """
 
     width: int
     height: int
-    masks: dict[int, list[Rle]] = field(default_factory=dict)
-
-    def contains(self, label: int, x: float, y: float) -> bool:
-        """Whether the point lies on the union of the class's masks, crowds included.
-
-        Args:
-            label: contiguous, 0..79.
-            x, y: fractions of the image; outside [0, 1] lies on nothing.
-        Source: metrics 4.9; the pixel is min(floor(x W), W - 1).
-        """
-        if label not in self.masks or not (0 <= x <= 1 and 0 <= y <= 1):
-            return False
-        rles = self.masks[label]
-        if len(rles) > 1:
-            rles = self.masks[label] = [coco_mask.merge(rles)]
-        column = min(int(x * self.width), self.width - 1)
-        row = min(int(y * self.height), self.height - 1)
-        return bool(coco_mask.decode(rles[0])[row, column])
+    masks: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[int]:
         """Classes with any annotation, ascending."""
         return sorted(self.masks)
+
+    def contains(self, label: int, x: float, y: float) -> bool:
+        """contains_many() for one point."""
+        return bool(contains_many([self], np.array([label]), np.array([x]), np.array([y]))[0])
+
+
+def contains_many(images: Sequence[TrueImage], labels: Ints, x: Floats, y: Floats) -> Bools:
+    """Whether each point lies on the union of its class's masks, crowds included.
+
+    Args:
+        images: (num_points,) the image of each point.
+        labels: (num_points,) contiguous, 0..79; a class that is not in the image covers nothing.
+        x, y: (num_points,) fractions of the image; outside [0, 1], or NaN, lies on nothing.
+    Returns: (num_points,) bool.
+    Source: metrics 4.9; the pixel is min(floor(x W), W - 1).
+    """
+    pairs = list(zip(images, labels.tolist(), strict=True))
+    is_there = np.array([label in image.masks for image, label in pairs], bool)
+    is_asked = is_there & (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)
+    asked = [pair for pair, flag in zip(pairs, is_asked, strict=True) if flag]
+    width = np.array([image.width for image, _ in asked], np.int64)
+    height = np.array([image.height for image, _ in asked], np.int64)
+    column = np.minimum((x[is_asked] * width).astype(np.int64), width - 1)
+    row = np.minimum((y[is_asked] * height).astype(np.int64), height - 1)
+    answers = np.zeros(len(pairs), bool)
+    answers[is_asked] = masks.are_inside(
+        [image.masks[label] for image, label in asked], column * height + row
+    )
+    return answers
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+class _Image(msgspec.Struct, gc=False):
+    id: int
+    width: int
+    height: int
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    segmentation: list[list[float]] | dict[str, Any]
+    id: Any = None
 
 
 def read_instances(
@@ -64,81 +103,90 @@ def read_instances(
     """
     images: dict[int, TrueImage] = {}
     with Source(path, on_read) as source:
-        seen = _read_document(path, JsonStream(source), images)
-    if not {"images", "annotations"} <= seen:
+        keys = _read_document(path, JsonStream(source), images)
+    if not {"images", "annotations"} <= set(keys):
         raise ImagesError(
-            f"{path}: holds {sorted(seen)}; expected images and annotations, like"
+            f"{path}: holds {sorted(set(keys))}; expected images and annotations, like"
             " instances_train2014.json"
         )
+    # COCO puts images first. A file that does not is read again rather than held in memory.
+    if keys.index("annotations") < keys.index("images"):
+        with Source(path) as source:
+            _read_document(path, JsonStream(source), images, is_again=True)
     return images
 
 
-def _read_document(path: Path, stream: JsonStream, images: dict[int, TrueImage]) -> set[str]:
-    """Fill `images` from the document; the keys it has."""
-    waiting: list[Any] = []
-    seen: set[str] = set()
+def _read_document(
+    path: Path, stream: JsonStream, images: dict[int, TrueImage], *, is_again: bool = False
+) -> list[str]:
+    """Fill `images`, or the second time only their masks; the keys of the document."""
+    keys: list[str] = []
     if stream.peek() != "{":
         stream.fail("expected a COCO instances object, like instances_train2014.json")
     for key in stream.members():
-        seen.add(key)
-        if key == "images":
-            for image in stream.elements():
+        if key == "images" and not is_again:
+            for image in _elements(stream, _Image):
                 _add_image(path, images, image)
-        elif key == "annotations":
-            for annotation in stream.elements():
-                # COCO puts images first; a file that does not is held back until they are known.
-                if "images" in seen:
-                    _add_annotation(path, images, annotation)
-                else:
-                    waiting.append(annotation)
+        elif key == "annotations" and (is_again or "images" in keys):
+            for annotation in _elements(stream, _Annotation):
+                _add_annotation(path, images, annotation)
+        elif key in ("images", "annotations"):
+            for _ in Runs(stream, msgspec.Raw, len).array():
+                pass
         else:
             stream.value()
+        keys.append(key)
     stream.end()
-    for annotation in waiting:
-        _add_annotation(path, images, annotation)
-    return seen
+    return keys
+
+
+def _elements(stream: JsonStream, type: Any) -> Iterator[Any]:
+    """The elements of an array: typed, or whatever they are."""
+    for run in Runs(stream, type, iter).array():
+        if isinstance(run, Plain):
+            yield run.value
+        elif not isinstance(run, Passed):
+            yield from run
+
+
+def _getter(element: Any) -> Callable[[str], Any]:
+    return element.__getitem__ if isinstance(element, dict) else partial(getattr, element)
 
 
 def _add_image(path: Path, images: dict[int, TrueImage], image: Any) -> None:
     try:
-        images[int(image["id"])] = TrueImage(int(image["width"]), int(image["height"]))
-    except (KeyError, TypeError, ValueError) as error:
+        number, width, height = map(int, map(_getter(image), ("id", "width", "height")))
+        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+            raise ValueError(f"a size that is not in 1..{MAX_SIDE}")
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ImagesError(
-            f"{path}: image {image!r:.80}: expected id, width and height ({error!r})"
+            f"{_where(path, 'image', image)}: expected id, width and height ({error!r})"
         ) from None
+    images[number] = TrueImage(width, height)
 
 
 def _add_annotation(path: Path, images: dict[int, TrueImage], annotation: Any) -> None:
-    where = f"{path}: annotation {annotation.get('id') if isinstance(annotation, dict) else '?'}"
     try:
-        image = images[annotation["image_id"]]
-        label = _LABELS[annotation["category_id"]]
-        rle = _to_rle(annotation["segmentation"], image.height, image.width)
+        get = _getter(annotation)
+        image, label = images[get("image_id")], _LABELS[get("category_id")]
+        mask = masks.from_segmentation(get("segmentation"), image.width, image.height)
     except KeyError as error:
         raise ImagesError(
-            f"{where}: {error} is missing or unknown; expected a listed image_id, one of COCO's 80"
-            " category ids and a segmentation"
+            f"{_where(path, 'annotation', annotation)}: {error} is missing or unknown; expected a"
+            " listed image_id, one of COCO's 80 category ids and a segmentation"
         ) from None
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
         raise ImagesError(
-            f"{where}: expected polygons or an RLE as segmentation ({error})"
+            f"{_where(path, 'annotation', annotation)}: expected polygons or an RLE as"
+            f" segmentation ({error})"
         ) from None
-    image.masks.setdefault(label, []).append(rle)
+    if label in image.masks:
+        mask = masks.union([image.masks[label], mask], image.width, image.height)
+    image.masks[label] = mask
 
 
-def _to_rle(segmentation: Any, height: int, width: int) -> Rle:
-    if isinstance(segmentation, list):
-        if not segmentation:
-            return dict(coco_mask.encode(np.zeros((height, width), np.uint8, order="F")))
-        # pycocotools takes four numbers for a box and raises bare Exceptions.
-        for polygon in segmentation:
-            if len(polygon) < 6 or len(polygon) % 2:
-                raise ValueError(f"a polygon of {len(polygon)} numbers")
-            if not all(isinstance(v, (int, float)) for v in polygon):
-                raise ValueError("a polygon of something else than numbers")
-        return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
-    if list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"an RLE of {segmentation['size']} in an image of {[height, width]}")
-    if isinstance(segmentation["counts"], list):
-        return dict(coco_mask.frPyObjects(segmentation, height, width))
-    return {"size": segmentation["size"], "counts": segmentation["counts"]}
+def _where(path: Path, what: str, element: Any) -> str:
+    try:
+        return f"{path}: {what} {_getter(element)('id')!s:.40}"
+    except (KeyError, AttributeError):
+        return f"{path}: {what} {element!r:.40}"

@@ -19,6 +19,8 @@ import msgspec
 from luab_data.raw.json_stream import JsonStream
 
 T = TypeVar("T")
+R = TypeVar("R")
+_Decode = Callable[[str], list[Any]]
 
 RUN_CHARS = 2**17
 """Measured on COCO-AB: runs of 64 to 256 KiB decode 3 times as fast as 1 MiB, which leave the cache
@@ -31,7 +33,7 @@ _OPENING = r'\s*\{\s*"[^"\\]*"'
 
 
 class Differs(Exception):
-    """What a check raises for a run with a value that typed decoding does not answer for."""
+    """What `convert` raises for a run with a value that typed decoding does not answer for."""
 
 
 class Plain(NamedTuple):
@@ -43,30 +45,30 @@ class Plain(NamedTuple):
 class Passed(NamedTuple):
     """A number of values that were passed over."""
 
-    count: int
+    num_values: int
 
 
 class Runs(Generic[T]):
-    """Runs of values of one type.
+    """Runs of values of one type, each as what `convert` makes of it.
 
     Args:
         stream: stands before an array or before the first of the lines.
         type: what msgspec decodes a value to.
-        check: called with the values of each run; raises Differs if they must be read one by one.
+        convert: called with the values of each run; raises Differs if they must be read one by one.
         skip: number of values to pass over before the first run; they are only checked to be JSON.
     """
 
     def __init__(
         self,
         stream: JsonStream,
-        type: type[T],
+        type: Any,
+        convert: Callable[[list[Any]], T],
         *,
-        check: Callable[[list[T]], object] = len,
         skip: int = 0,
     ) -> None:
         self._stream = stream
         self._type = type
-        self._check = check
+        self._convert = convert
         self._left_to_skip = skip
         self._opening = ""
         self._seam = ""
@@ -74,7 +76,7 @@ class Runs(Generic[T]):
         self._wait = 0
         self._next_wait = 0
 
-    def array(self) -> Iterator[list[T] | Plain | Passed]:
+    def array(self) -> Iterator[T | Plain | Passed]:
         """The elements of the array that starts here; ArchiveError as from JsonStream.elements."""
         self._opening = rf"\s*,{_OPENING}"
         typed, raw = _array_decoder(self._type), _array_decoder(msgspec.Raw)
@@ -89,7 +91,7 @@ class Runs(Generic[T]):
                 return
             self._stream.take(",")
 
-    def lines(self) -> Iterator[list[T] | Plain | Passed]:
+    def lines(self) -> Iterator[T | Plain | Passed]:
         """The values up to the end of the file, parted by white space or by nothing."""
         self._opening = _OPENING
         typed = msgspec.json.Decoder(self._type).decode_lines
@@ -97,22 +99,21 @@ class Runs(Generic[T]):
         while self._stream.peek():
             yield self._some(typed, raw)
 
-    def _some(
-        self, typed: Callable[[str], list[T]], raw: Callable[[str], list[Any]]
-    ) -> list[T] | Plain | Passed:
+    def _some(self, typed: _Decode, raw: _Decode) -> T | Plain | Passed:
         if not self._left_to_skip:
-            values = self._run(typed, self._check)
-            return Plain(self._value()) if values is None else values
-        passed = self._run(raw, self._check_skip)
+            found = self._run(typed, self._convert)
+            return Plain(self._value()) if found is None else found
+        passed = self._run(raw, self._pass)
         if passed is None:
             self._value()
-        count = 1 if passed is None else len(passed)
-        self._left_to_skip -= count
-        return Passed(count)
+            passed = Passed(1)
+        self._left_to_skip -= passed.num_values
+        return passed
 
-    def _check_skip(self, values: list[Any]) -> None:
+    def _pass(self, values: list[Any]) -> Passed:
         if len(values) > self._left_to_skip:
             raise Differs
+        return Passed(len(values))
 
     def _value(self) -> Any:
         """The next value without types; what follows it may be the seam to look for."""
@@ -122,9 +123,7 @@ class Runs(Generic[T]):
             self._seam = "}" + opening[0]
         return value
 
-    def _run(
-        self, decode: Callable[[str], list[Any]], check: Callable[[list[Any]], object]
-    ) -> list[Any] | None:
+    def _run(self, decode: _Decode, convert: Callable[[list[Any]], R]) -> R | None:
         """The values up to the last seam in reach; None if the next one must be read by itself."""
         if self._wait or not self._seam:
             self._wait = max(0, self._wait - 1)
@@ -135,8 +134,7 @@ class Runs(Generic[T]):
             self._chars = min(2 * self._chars, RUN_CHARS)
             return None
         try:
-            values = decode(text[:end])
-            check(values)
+            found = convert(decode(text[:end]))
         except (msgspec.MsgspecError, Differs, RecursionError):
             # Shorter runs leave a single odd value behind soon; a file of odd values is soon read
             # without trying.
@@ -147,9 +145,9 @@ class Runs(Generic[T]):
         self._stream.step(end)
         self._chars = min(2 * self._chars, RUN_CHARS)
         self._next_wait = 0
-        return values
+        return found
 
 
-def _array_decoder(type: Any) -> Callable[[str], list[Any]]:
+def _array_decoder(type: Any) -> _Decode:
     decoder: Any = msgspec.json.Decoder(GenericAlias(list, (type,)))
-    return lambda text: decoder.decode(f"[{text}]")  # type: ignore[no-any-return]
+    return lambda text: decoder.decode(f"[{text}]")

@@ -18,7 +18,7 @@ _CHUNK = 2**20
 _NUMBER_GOES_ON = "0123456789.eE+-"
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LONGEST_TOKEN = 16
-"""No literal and no escape (`\\ud83d\\ude00`) is longer, so no chunk that ends in one hides more."""
+"""No literal and no escape is longer, so a chunk that ends in one hides nothing before it."""
 
 
 class _NoNumber(ValueError):

@@ -1,0 +1,142 @@
+"""Masks as COCO packs them: from an annotation, united, and many points against many of them.
+
+A mask is a `bytes` of about 0.1 kB: lengths of runs of pixels down the columns, zeros first, in the
+characters of pycocotools' compressed RLE. Its size is that of its image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from luab_data.ragged import Bools, Ints, Ragged
+
+_REACH = 4
+"""Polygons may leave their image by this many times its size. Rasterising takes time and memory by
+the length of their sides, and pycocotools has no limit of its own."""
+
+_ZERO, _LAST = ord("0"), ord("0") + 63
+
+
+def from_segmentation(segmentation: Any, width: int, height: int) -> bytes:
+    """The `segmentation` of an annotation, polygons or run lengths, plain or packed.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is something else, or not of an image of this size.
+    """
+    if isinstance(segmentation, list) and segmentation:
+        _check_polygons(segmentation, _REACH * max(width, height))
+        found = coco_mask.frPyObjects(segmentation, height, width)
+        return union([mask["counts"] for mask in found], width, height)
+    if isinstance(segmentation, list):
+        return _packed([width * height], width, height)
+    size, counts = segmentation["size"], segmentation["counts"]
+    if list(size) != [height, width]:
+        raise ValueError(f"run lengths of {size} in an image of {[height, width]}")
+    if isinstance(counts, str):
+        counts = run_lengths([counts.encode("ascii")]).values.tolist()
+    lengths = list(counts)
+    if not all(type(length) is int and length >= 0 for length in lengths):
+        raise ValueError("a run length that is no number of pixels")
+    if sum(lengths) != width * height:
+        raise ValueError(f"run lengths of {sum(lengths)} pixels in an image of {width * height}")
+    return _packed(_without_empty(lengths), width, height)
+
+
+def _check_polygons(polygons: list[Any], reach: int) -> None:
+    # pycocotools takes four numbers for a box and raises bare Exceptions.
+    for polygon in polygons:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f"a polygon of {len(polygon)} numbers")
+        if not {*map(type, polygon)} <= {int, float}:
+            raise ValueError("a polygon of something else than numbers")
+        if min(polygon) < -reach or max(polygon) > reach:
+            raise ValueError(f"a polygon that goes on to {max(map(abs, polygon)):.9g}")
+
+
+def _without_empty(lengths: list[int]) -> list[int]:
+    """The same mask with no empty run but the first; pycocotools' merge has no room for more."""
+    kept = [0]
+    for place, length in enumerate(lengths):
+        if length and place % 2 == len(kept) % 2:
+            kept.append(length)
+        else:
+            kept[-1] += length
+    return kept
+
+
+def _packed(lengths: list[int], width: int, height: int) -> bytes:
+    plain = {"size": [height, width], "counts": lengths}
+    return bytes(coco_mask.frPyObjects(plain, height, width)["counts"])
+
+
+def union(masks: Sequence[bytes], width: int, height: int) -> bytes:
+    """The pixels of any of the masks, which are of one image."""
+    if len(masks) == 1:
+        return masks[0]
+    merged = coco_mask.merge([{"size": [height, width], "counts": mask} for mask in masks])
+    return bytes(merged["counts"])
+
+
+def run_lengths(masks: Sequence[bytes]) -> Ragged:
+    """Unpack many masks at once: row i has the run lengths of mask i, int64.
+
+    A length is written as groups of five bits, low ones first, in characters from `0`; bit 5 says
+    that more follow, the top bit of the last group is the sign. From the fourth length on it is the
+    difference to the length two before.
+
+    Raises:
+        ValueError: a character of no group, or a length without end.
+    """
+    text = np.frombuffer(b"".join(masks), np.uint8).astype(np.int64)
+    chars = np.fromiter(chain([0], map(len, masks)), np.int64, len(masks) + 1).cumsum()
+    is_last = ((text - _ZERO) & 32) == 0
+    filled = chars[1:][np.diff(chars) > 0]
+    if ((text < _ZERO) | (text > _LAST)).any() or not is_last[filled - 1].all():
+        raise ValueError("run lengths packed in another way than COCO's")
+    ends = np.flatnonzero(is_last)
+    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)].astype(np.int64)
+    width = ends - starts + 1
+    if (width > 12).any():
+        raise ValueError("a run length of more than 60 bits")
+    shift = 5 * (np.arange(len(text)) - np.repeat(starts, width))
+    bits = ((text - _ZERO) & 31) << shift
+    values = np.add.reduceat(bits, starts) if len(starts) else bits
+    values = values - np.where((text[ends] - _ZERO) & 16, np.int64(1) << (5 * width), 0)
+    bounds = np.searchsorted(ends, chars)
+    return Ragged(_undo_differences(values, bounds), bounds)
+
+
+def _undo_differences(values: Ints, bounds: Ints) -> Ints:
+    place = np.arange(len(values)) - np.repeat(bounds[:-1], np.diff(bounds))
+    out: Ints = values.copy()
+    for parity in (0, 1):
+        # Lengths 1, 3, 5, ... of a mask add up, and so do 2, 4, 6, ...; the first stands alone.
+        chained = np.flatnonzero((place % 2 == parity) & (place > 0))
+        total = np.cumsum(values[chained])
+        first = place[chained] <= 2
+        before = (total - values[chained])[first]
+        lengths = np.diff(np.append(np.flatnonzero(first), len(chained)))
+        out[chained] = total - np.repeat(before, lengths)
+    return out
+
+
+def are_inside(masks: Sequence[bytes], pixels: Ints) -> Bools:
+    """Whether mask i covers pixel i.
+
+    Args:
+        masks: (num_points,)
+        pixels: (num_points,) x * height + y, not behind the last pixel.
+    """
+    runs = run_lengths(masks)
+    ends = np.cumsum(runs.values)
+    before = np.concatenate([[0], ends])[runs.bounds[:-1]]
+    is_past = ends <= np.repeat(before + pixels, runs.lengths)
+    num_past = np.concatenate([[0], np.cumsum(is_past)])[runs.bounds]
+    # Runs of zeros and ones alternate.
+    inside: Bools = np.diff(num_past) % 2 == 1
+    return inside

@@ -1,0 +1,118 @@
+"""`luab-data derive --engine ray` on a local Ray: the same dataset as the local engine's."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from derive_world import (
+    IMAGES_PER_SHARD,
+    coco_dataset,
+    files,
+    imagenet_dataset,
+    instances_file,
+    spoil,
+)
+
+from luab_data.cli.derive import derive as command
+from luab_data.columns.registry import IMAGENET
+from luab_data.derive import derive
+from luab_data.errors import DatasetError, OptionError
+from luab_data.publish import store
+from luab_data.schema import IMAGENET_IMAGES
+
+POINT = ["notebook_point_x", "notebook_point_y"]
+
+
+def test_without_ray_the_answer_is_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = coco_dataset(tmp_path, None)
+    before = files(folder)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    with pytest.raises(OptionError, match=r'pip install "luab\[ray\]"'):
+        derive(folder, engine="ray")
+    assert files(folder) == before
+
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs luab[ray]")
+# Ray's own code warns about its files and processes.
+slow = [pytest.mark.slow, needs_ray, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A local Ray of two processors, and small datasets beside it."""
+    import ray
+
+    folder = tmp_path_factory.mktemp("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # else it writes a token to the user's home
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        for name in store.IMAGES_PER_SHARD:
+            patch.setitem(store.IMAGES_PER_SHARD, name, IMAGES_PER_SHARD)
+        imagenet_dataset(folder)
+        coco_dataset(folder, None)
+        truth = instances_file(folder / "instances.json")
+        coco_dataset(folder, truth, "coco-true")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        try:
+            yield folder
+        finally:
+            ray.shutdown()
+
+
+class TestRay:
+    pytestmark = slow
+
+    @pytest.mark.parametrize("name", ["imagenet-ab", "coco-ab"])
+    def test_its_files_are_those_of_the_local_engine(
+        self, cluster: Path, name: str, tmp_path: Path
+    ):
+        one, two = tmp_path / "one" / name, tmp_path / "two" / name
+        local = derive(cluster / name, columns=POINT, out=one)
+        ray = derive(cluster / name, columns=POINT, out=two, engine="ray")
+        assert ray.content_digest == local.content_digest and ray.changed
+        assert files(two) == files(one)
+
+    def test_it_makes_wrong_columns_right_in_place(self, cluster: Path, tmp_path: Path):
+        folder = tmp_path / "imagenet-ab"
+        derive(cluster / "imagenet-ab", out=folder)
+        spoil(folder, IMAGENET_IMAGES, ["final_click_x", "hull_y", "click_in_box"])
+        assert files(folder) != files(cluster / "imagenet-ab")
+        done = derive(folder, engine="ray")
+        assert files(folder) == files(cluster / "imagenet-ab")
+        assert "hull_y" in done.columns and set(done.columns) == set(IMAGENET.names(optional=False))
+
+    def test_the_ground_truth_reaches_the_workers(self, cluster: Path, tmp_path: Path):
+        out = tmp_path / "coco-true"
+        instances = cluster / "instances.json"
+        derive(cluster / "coco-ab", out=out, instances=instances, engine="ray")
+        now, then = files(out), files(cluster / "coco-true")
+        rows = [name for name in then if name.endswith(".parquet")]
+        assert len(rows) > 6 and all(now[name] == then[name] for name in rows)
+
+    def test_it_reads_and_writes_through_a_filesystem_s_url(self, cluster: Path, tmp_path: Path):
+        source, out = (cluster / "imagenet-ab").as_uri(), (tmp_path / "imagenet-ab").as_uri()
+        found = CliRunner().invoke(command, [source, "--out", out, "--engine", "ray"])
+        assert found.exit_code == 0, found.output
+        assert files(tmp_path / "imagenet-ab") == files(cluster / "imagenet-ab")
+
+    def test_an_fsspec_filesystem_reaches_the_workers(self, cluster: Path, tmp_path: Path):
+        # `local://` is fsspec's own, not pyarrow's.
+        out = f"local://{tmp_path}/imagenet-ab"
+        derive(cluster / "imagenet-ab", out=out, engine="ray")
+        assert files(tmp_path / "imagenet-ab") == files(cluster / "imagenet-ab")
+
+    def test_a_worker_s_error_is_the_user_s_error(self, cluster: Path, tmp_path: Path):
+        folder = tmp_path / "imagenet-ab"
+        derive(cluster / "imagenet-ab", out=folder)
+        path = folder / "rounds" / "train-00002-of-00004.parquet"
+        path.write_bytes(path.read_bytes()[:-100])
+        before = files(folder)
+        with pytest.raises(DatasetError, match=r"rounds/train-00002.*damaged"):
+            derive(folder, engine="ray")
+        assert files(folder) == before

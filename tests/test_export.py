@@ -1,0 +1,682 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
+from PIL import Image
+
+import luab_data
+from luab_data.cli.export import export as command
+from luab_data.console import LuabGroup
+from luab_data.errors import ImagesError, OptionError, OutputError
+from luab_data.export.coco_keypoints import coco_annotations, imagenet_annotations
+from luab_data.export.run import FORMATS, export
+from luab_data.export.target import new_target
+from luab_data.export.webdataset import survey
+
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+FOLDERS = ("imagefolder", "webdataset")
+STREAMED = [
+    pytest.param(f"{how} streaming", marks=pytest.mark.slow) for how in ("folder", "builder")
+]
+HOW = pytest.mark.parametrize("how", ["folder", "builder", *STREAMED])  # a stream imports torch
+WORKER = "5ECRET0ID0"
+
+
+def picture(path: Path, number: int, size: tuple[int, int] = (20, 10)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (number * 4, 255 - number * 4, 40)).save(path, "JPEG", quality=95)
+    return path
+
+
+def number_of(image: Image.Image) -> int:
+    return round(image.convert("RGB").getpixel((4, 4))[0] / 4)
+
+
+def image_ids(count: int) -> list[str]:
+    return [f"n0000000{1 + i % 3}_{i}" for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 images of three classes, 59 with a picture; the first ones have no boxes and no click."""
+    folder = tmp_path_factory.mktemp("world")
+    records = {}
+    for i, name in enumerate(image_ids(60)):
+        trace = [(t, 0.01 * t, 0.5) for t in range(1, 5)]
+        one = block(clicks=[(5, 0.015 * i, 0.5)], trace=trace, worker=WORKER)
+        none = block(selected=False, clicks=[], worker=WORKER)
+        blocks = [none if i < 12 or i % 7 == 0 else one] if i else []
+        boxes = [(20, 10, 160, 90), (0, 0, 200, 100)] if i >= 8 and i % 2 else None
+        records[name] = xml(name, blocks, boxes=boxes)
+        if i != 59:
+            picture(folder / "pictures/train" / name[:9] / f"{name}.JPEG", i)
+    picture(folder / "pictures/n00000009_9.jpg", 0)
+    source = archive(folder / "raw.tar.gz", records)
+    luab_data.convert_imagenet(source, folder / "imagenet-ab", worker_key=KEY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("coco")
+    records = []
+    for i in range(1, 13):
+        steps = [action("add", "dog", (0.25, 0.5), 1), action("add", "kite", (1.01, 0.5), 2)]
+        if i % 3 == 0:
+            steps.append(action("remove", "dog", None, 3))
+        records.append(coco_record(i, steps[: i % 4], worker_id=WORKER))
+        picture(folder / "pictures" / f"COCO_train2014_{i:012d}.jpg", i)
+    source = coco_log(folder / "raw.json", records)
+    luab_data.convert_coco(source, folder / "coco-ab", worker_key=KEY)
+    return folder
+
+
+def rows_of(dataset: Path) -> list[dict[str, Any]]:
+    paths = sorted((dataset / "data").glob("*.parquet"))
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
+
+
+def load(*arguments: str, cache: Path, **options: Any) -> Any:
+    import datasets
+
+    return datasets.load_dataset(*arguments, split="train", cache_dir=str(cache), **options)
+
+
+def run(*arguments: str | Path) -> Result:
+    group = LuabGroup(commands={"export": command})
+    return CliRunner().invoke(group, ["export", *map(str, arguments)])
+
+
+# --- imagefolder ---------------------------------------------------------------------------------
+
+
+@HOW
+def test_imagefolder_loads_with_every_column_and_picture(world: Path, tmp_path: Path, how: str):
+    out = tmp_path / "out"
+    done = export(world / "imagenet-ab", world / "pictures", out, format="imagefolder")
+    assert (done.num_images, done.rows_without_image.examples) == (59, ("n00000003_59",))
+    named = {"data_dir": str(out)} if "builder" in how else {}
+    arguments = ["imagefolder" if "builder" in how else str(out)]
+    dataset = load(*arguments, cache=tmp_path / "c", streaming="streaming" in how, **named)
+    found = list(dataset)
+    expected = [row for row in rows_of(world / "imagenet-ab") if row["image_id"] != "n00000003_59"]
+    assert len(found) == 59
+    for row, original in zip(found, expected, strict=True):
+        assert number_of(row.pop("image")) == int(original["image_id"].partition("_")[2])
+        assert row == original
+    assert dataset.features["label"].names == ["n00000001", "n00000002", "n00000003"]
+    for field in pq.read_schema(next((world / "imagenet-ab/data").glob("*.parquet"))):
+        assert dataset.features.arrow_schema.field(field.name).type == field.type
+
+
+def test_imagefolder_of_coco_loads(coco: Path, tmp_path: Path):
+    export(coco / "coco-ab", coco / "pictures", tmp_path / "out", format="imagefolder")
+    dataset = load(str(tmp_path / "out"), cache=tmp_path / "c")
+    assert (tmp_path / "out/000000000007.jpg").is_file()
+    assert [number_of(row["image"]) for row in dataset] == list(dataset["image_id"])
+    assert dataset.features["icon_label"].feature.int2str(dataset[0]["icon_label"][0]) == "dog"
+    expected = rows_of(coco / "coco-ab")
+    assert list(dataset.remove_columns("image")) == expected
+
+
+def test_files_are_links_where_that_works_else_copies(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = "n00000002_13.JPEG"
+    original = world / "pictures/train/n00000002" / name
+    linked = tmp_path / "pictures/n00000002"
+    linked.mkdir(parents=True)
+    (linked / name).symlink_to(os.path.relpath(original, linked))
+    export(world / "imagenet-ab", tmp_path / "pictures", tmp_path / "a", format="imagefolder")
+    assert os.path.samefile(tmp_path / "a/n00000002" / name, original)
+    assert not (tmp_path / "a/n00000002" / name).is_symlink()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    export(world / "imagenet-ab", tmp_path / "pictures", tmp_path / "b", format="imagefolder")
+    assert not os.path.samefile(tmp_path / "b/n00000002" / name, original)
+    assert (tmp_path / "b/n00000002" / name).read_bytes() == original.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # timm leaves the files open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_timm_reads_the_folder_with_clicks(world: Path, tmp_path: Path, monkeypatch: Any):
+    create_dataset = pytest.importorskip("timm.data").create_dataset
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "c"))
+    out = (tmp_path / "out").resolve()
+    export(world / "imagenet-ab", world / "pictures", out, format="imagefolder", limit=20)
+    extra = ["final_click_x", "selected"]
+    dataset = create_dataset(f"hfds/{out}", None, split="train", additional_features=extra)
+    assert dataset.reader.class_to_idx == {f"n0000000{i + 1}": i for i in range(3)}
+    wanted = [
+        (r["label"], r["final_click_x"], r["selected"]) for r in rows_of(world / "imagenet-ab")
+    ]
+    assert [dataset[i][1:] for i in range(20)] == wanted[:20]
+
+
+def test_an_export_made_anew_is_not_served_from_a_cache(world: Path, tmp_path: Path):
+    import shutil
+
+    out = tmp_path / "out"
+    for format in FOLDERS:
+        for name in ("n00000001", "n00000002"):
+            export(
+                *(world / "imagenet-ab", world / "pictures", out),
+                **{"format": format, "classes": [name], "limit": 5},
+            )
+            found = load(str(out), cache=tmp_path / "c")
+            assert len(found) == 5
+            for row in found:
+                assert (row.get("json") or row)["wnid"] == name
+            shutil.rmtree(out)
+
+
+# --- webdataset ----------------------------------------------------------------------------------
+
+
+def members(path: Path) -> list[tuple[str, bytes]]:
+    with tarfile.open(path) as tar:
+        return [(m.name, tar.extractfile(m).read()) for m in tar]  # type: ignore[union-attr]
+
+
+def test_a_shard_holds_pictures_and_rows_as_they_are(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("luab_data.export.webdataset.SAMPLES_PER_SHARD", 25)
+    export(world / "imagenet-ab", world / "pictures", tmp_path / "a", format="webdataset")
+    export(world / "imagenet-ab", world / "pictures", tmp_path / "b", format="webdataset")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    shards = [f"train-{i:06d}.tar" for i in range(3)]
+    info = json.loads((tmp_path / "a/_info.json").read_text())["splits"]["train"]
+    assert info["filenames"] == shards
+    assert (info["shard_lengths"], info["num_samples"]) == ([25, 25, 9], 59)
+    assert info["alt_label"] == "label"
+    found = [m for shard in shards for m in members(tmp_path / "a" / shard)]
+    rows = {row["image_id"]: row for row in rows_of(world / "imagenet-ab")}
+    order = []
+    for (image_name, body), (row_name, row) in zip(found[::2], found[1::2], strict=True):
+        key = image_name.removesuffix(".jpg")
+        assert row_name == f"{key}.json"
+        assert body == (world / f"pictures/train/{key[:9]}/{key}.JPEG").read_bytes()
+        assert json.loads(row) == rows[key]
+        order.append(key)
+    # But for the five in front, the dataset's order.
+    assert order[5:] == [n for n in rows if n in set(order[5:])] and len(set(order)) == 59
+
+
+@HOW
+def test_webdataset_loads_though_the_first_rows_are_half_empty(
+    world: Path, tmp_path: Path, how: str
+):
+    """`datasets` infers types from five samples and cannot cast others that have more."""
+    out = tmp_path / "out"
+    export(world / "imagenet-ab", world / "pictures", out, format="webdataset")
+    named = {"data_files": str(out / "*.tar")} if "builder" in how else {}
+    arguments = ["webdataset" if "builder" in how else str(out)]
+    dataset = load(*arguments, cache=tmp_path / "c", streaming="streaming" in how, **named)
+    rows = {row["image_id"]: row for row in rows_of(world / "imagenet-ab")}
+    seen = []
+    for sample in dataset:
+        assert sample["json"] == rows[sample["__key__"]]
+        assert number_of(sample["jpg"]) == int(sample["__key__"].partition("_")[2])
+        seen.append(sample["__key__"])
+    assert len(set(seen)) == len(seen) == 59
+    if "folder" in how:
+        assert dataset.features["json"]["label"].names == ["n00000001", "n00000002", "n00000003"]
+
+
+def test_webdataset_of_coco_loads(coco: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    export(coco / "coco-ab", coco / "pictures", out, format="webdataset")
+    rows = {row["image_id"]: row for row in rows_of(coco / "coco-ab")}
+    for dataset in (
+        load(str(out), cache=tmp_path / "c"),
+        load("webdataset", data_files=str(out / "*.tar"), cache=tmp_path / "c"),
+    ):
+        assert len(dataset) == 12
+        for sample in dataset:
+            assert sample["json"] == rows[int(sample["__key__"])]
+            assert len(sample["__key__"]) == 12
+
+
+def test_the_samples_in_front_agree_on_what_is_there():
+    table = pa.table(
+        {
+            "image_id": list("abcdefgh"),
+            "x": [None, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+            "boxes": pa.array([[[1.0]], [], [[]], [[None]], [[2.0]], [[3.0]], [[4.0]], [[5.0]]]),
+            "names": [["u"], ["u"], ["u"], ["u"], ["u"], [None], ["u", None], ["u"]],
+            "image_path": ["p/a.JPEG", *(f"p/{c}.jpeg" for c in "bcdefg"), "p.x/h.png"],
+        }
+    )
+    leading, suffixes = survey(iter([table.slice(0, 5), table.slice(5)]))
+    assert suffixes == ["jpg", "png"]
+    # Only e, g, h are complete; b, c, d lack boxes alike but are not five either.
+    assert leading["image_id"].to_pylist() == ["e", "g", "h"]
+    many = pa.concat_tables([table.slice(0, 4), *[table.slice(1, 1)] * 4])
+    leading, _ = survey(iter([many]))
+    assert leading["image_id"].to_pylist() == ["b", "c", "d", "b", "b"]
+
+
+def test_a_key_with_a_dot_is_refused(tmp_path: Path):
+    source = archive(tmp_path / "raw.tar.gz", {"n00000001_1.5": xml("n00000001_1.5")})
+    luab_data.convert_imagenet(source, tmp_path / "ab", worker_key=KEY)
+    picture(tmp_path / "p/n00000001_1.5.JPEG", 1)
+    with pytest.raises(ImagesError, match="an image id with a dot"):
+        export(tmp_path / "ab", tmp_path / "p", tmp_path / "out", format="webdataset")
+    export(tmp_path / "ab", tmp_path / "p", tmp_path / "out", format="imagefolder")
+    assert len(load(str(tmp_path / "out"), cache=tmp_path / "c")) == 1
+
+
+# --- coco-keypoints ------------------------------------------------------------------------------
+
+
+def opened(path: Path) -> Any:
+    from pycocotools.coco import COCO
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(path))
+
+
+def annotate(click: tuple[Any, Any], boxes: Any, size: tuple[int, int] = (200, 100)) -> Any:
+    row = {
+        **{"label": 4, "width": 200, "height": 100, "boxes": boxes},
+        **{"final_click_x": click[0], "final_click_y": click[1]},
+    }
+    return list(imagenet_annotations(row, size))
+
+
+def test_a_click_belongs_to_the_smallest_box_that_holds_it():
+    big, small, far = [0, 0, 200, 100], [80, 40, 120, 60], [150, 0, 200, 20]
+    found = annotate((0.5, 0.5), [big, small, far])
+    assert [a["keypoints"] for a in found] == [[0, 0, 0], [100.0, 50.0, 2], [0, 0, 0]]
+    assert [a["num_keypoints"] for a in found] == [0, 1, 0]
+    assert [a["bbox"] for a in found] == [[0, 0, 200, 100], [80, 40, 40, 20], [150, 0, 50, 20]]
+    assert [a["area"] for a in found] == [20_000, 800, 1_000]
+    assert {a["category_id"] for a in found} == {5}
+
+
+def test_a_click_on_a_border_is_inside_and_one_in_no_box_stands_alone():
+    assert annotate((0.4, 0.4), [[80, 40, 120, 60]])[0]["keypoints"] == [80.0, 40.0, 2]
+    beside = annotate((0.1, 0.1), [[80, 40, 120, 60]])
+    assert [a["num_keypoints"] for a in beside] == [0, 1]
+    assert "bbox" not in beside[1] and beside[1]["keypoints"] == [20.0, 10.0, 2]
+    assert annotate((0.1, 0.1), []) == annotate((0.1, 0.1), None)
+    assert annotate((None, None), []) == []
+    assert [a["num_keypoints"] for a in annotate((None, None), [[1, 1, 2, 2]])] == [0]
+
+
+def test_points_outside_the_picture_stay_where_they_are_and_say_so():
+    assert annotate((1.01, 0.5), [])[0]["keypoints"] == [202.0, 50.0, 1]
+    assert annotate((1.0, 0.0), [])[0]["keypoints"] == [200.0, 0.0, 2]
+
+
+def test_points_and_boxes_follow_a_picture_of_another_size():
+    (found,) = annotate((0.5, 0.5), [[80, 40, 120, 60]], size=(100, 200))
+    assert found["keypoints"] == [50.0, 100.0, 2]
+    assert found["bbox"] == [40.0, 80.0, 20.0, 40.0]
+
+
+def test_icons_keep_the_category_ids_of_coco():
+    row = {"icon_label": [16, 33, 79], "final_x": [0.5, None, 0.25], "final_y": [0.5, None, 1.0]}
+    found = list(coco_annotations(row, (20, 10)))
+    assert [a["category_id"] for a in found] == [18, 90]  # dog, toothbrush: never 17 and 80
+    assert [a["keypoints"] for a in found] == [[10.0, 5.0, 2], [5.0, 10.0, 2]]
+
+
+def test_pycocotools_opens_the_clicks(world: Path, tmp_path: Path):
+    out = tmp_path / "clicks.json"
+    export(world / "imagenet-ab", world / "pictures", out, format="coco-keypoints")
+    coco = opened(out)
+    rows = rows_of(world / "imagenet-ab")
+    assert len(coco.imgs) == 59
+    assert [c["name"] for c in coco.loadCats([1, 2, 3])] == [f"n0000000{i}" for i in (1, 2, 3)]
+    for number, image in coco.imgs.items():
+        row = rows[number - 1]
+        assert image["image_id"] == row["image_id"]
+        # The files are 20 x 10, a tenth of what the log says.
+        assert (image["width"], image["height"]) == (20, 10)
+        assert (world / "pictures" / image["file_name"]).is_file()
+        found = coco.loadAnns(coco.getAnnIds(number))
+        assert len(found) == (len(row["boxes"]) or (1 if row["final_click_x"] is not None else 0))
+        if row["boxes"]:
+            assert [a["bbox"] for a in found] == [[2.0, 1.0, 14.0, 8.0], [0.0, 0.0, 20.0, 10.0]]
+        points = [a["keypoints"] for a in found if a["num_keypoints"]]
+        if row["final_click_x"] is not None:
+            assert points == [[row["final_click_x"] * 20, 5.0, 2]]
+    # Numbers of images do not depend on the subset.
+    few = tmp_path / "few.json"
+    export(
+        *(world / "imagenet-ab", world / "pictures", few),
+        **{"format": "coco-keypoints", "classes": ["n00000002"], "limit": 4},
+    )
+    assert all(coco.imgs[number] == image for number, image in opened(few).imgs.items())
+    assert len(opened(few).imgs) == 4
+
+
+def test_pycocotools_opens_the_icons(coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = tmp_path / "icons.json"
+    export(coco / "coco-ab", coco / "pictures", out, format="coco-keypoints")
+    found = opened(out)
+    assert len(found.cats) == 80 and found.cats[90]["name"] == "toothbrush"
+    assert sorted(found.imgs) == list(range(1, 13))
+    dogs = {a["image_id"] for a in found.loadAnns(found.getAnnIds(catIds=[18]))}
+    # Image i took the first i % 4 of: add a dog, add a kite, and remove the dog where 3 divides i.
+    assert dogs == {i for i in range(1, 13) if i % 4 and not (i % 3 == 0 and i % 4 == 3)}
+    kites = found.loadAnns(found.getAnnIds(catIds=[38]))
+    assert {tuple(a["keypoints"]) for a in kites} == {(1.01 * 20, 5.0, 1)}
+    whole = out.read_bytes()
+    monkeypatch.setattr("luab_data.export.coco_keypoints.SPOOL_BYTES", 10)
+    export(coco / "coco-ab", coco / "pictures", tmp_path / "b.json", format="coco-keypoints")
+    assert (tmp_path / "b.json").read_bytes() == whole
+
+
+# --- which rows ----------------------------------------------------------------------------------
+
+
+def exported_ids(world: Path, out: Path, **options: Any) -> list[str]:
+    export(world / "imagenet-ab", world / "pictures", out, format="imagefolder", **options)
+    return pq.read_table(out / "metadata.parquet")["image_id"].to_pylist()
+
+
+def test_classes_fraction_and_limit_choose_rows(world: Path, tmp_path: Path):
+    every = exported_ids(world, tmp_path / "all")
+    one = exported_ids(world, tmp_path / "one", classes=["n00000002"])
+    assert one == [name for name in every if name.startswith("n00000002")] and len(one) == 20
+    assert exported_ids(world, tmp_path / "five", classes=["n00000002"], limit=5) == one[:5]
+    small = exported_ids(world, tmp_path / "small", fraction=0.5)
+    large = exported_ids(world, tmp_path / "large", fraction=0.8)
+    assert set(small) < set(large) < set(every)
+    counts = [sum(name.startswith(f"n0000000{k}") for name in large) for k in (1, 2, 3)]
+    assert sorted(counts) in ([16, 16, 16], [15, 16, 16])  # one picture is missing
+    few = exported_ids(world, tmp_path / "few", fraction=0.5, classes=["n00000001"])
+    assert few == [name for name in small if name.startswith("n00000001")]
+
+
+def test_classes_of_coco_are_icons(coco: Path, tmp_path: Path):
+    export(
+        *(coco / "coco-ab", coco / "pictures", tmp_path / "kite"),
+        **{"format": "imagefolder", "classes": ["kite"]},
+    )
+    found = pq.read_table(tmp_path / "kite/metadata.parquet")["image_id"].to_pylist()
+    assert found == [i for i in range(1, 13) if i % 4 >= 2]
+    export(
+        *(coco / "coco-ab", coco / "pictures", tmp_path / "half"),
+        **{"format": "imagefolder", "fraction": 0.5},
+    )
+    assert pq.read_table(tmp_path / "half/metadata.parquet").num_rows == 6
+
+
+def test_row_groups_of_any_size_give_the_same_export(
+    world: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from luab_data.join import rows
+
+    real = rows.read_columns
+
+    def small(*arguments: Any) -> Any:
+        for table in real(*arguments):
+            for start in range(0, len(table), 7):
+                yield table.slice(start, 7)
+
+    def export_all(out: Path) -> dict[str, Any]:
+        for name, dataset in (("i", world / "imagenet-ab"), ("c", coco / "coco-ab")):
+            chosen = {"classes": ["n00000003" if name == "i" else "kite"], "limit": 17}
+            for options in ({}, chosen):
+                for format in FORMATS:
+                    target = out / f"{name}-{format}-{len(options)}"
+                    export(dataset, dataset.parent / "pictures", target, format=format, **options)
+        metadata = {n: pq.read_table(out / n) for n in files(out) if n.endswith(".parquet")}
+        return {**files(out), **metadata}
+
+    whole = export_all(tmp_path / "whole")
+    monkeypatch.setattr(rows, "read_columns", small)
+    pieces = export_all(tmp_path / "pieces")
+    assert whole.keys() == pieces.keys()
+    assert [name for name in whole if whole[name] != pieces[name]] == []
+
+
+def test_what_cannot_be_chosen_says_why(world: Path, tmp_path: Path):
+    source = (world / "imagenet-ab", world / "pictures", tmp_path / "deep/out")
+    with pytest.raises(OptionError, match="did you mean n00000001 or"):
+        export(*source, format="imagefolder", classes=["n00000011"])
+    with pytest.raises(OptionError, match="expected one of imagefolder, webdataset, coco-keyp"):
+        export(*source, format="zip")
+    with pytest.raises(OptionError, match="limit 0"):
+        export(*source, format="imagefolder", limit=0)
+    picture(tmp_path / "one/n00000002_58.JPEG", 0)
+    picture(tmp_path / "one/n00000002_1.JPEG", 0)
+    with pytest.raises(OptionError, match="nothing to export: of 60 rows 20 are asked for"):
+        export(source[0], tmp_path / "one", source[2], format="webdataset", classes=["n00000001"])
+    assert not (tmp_path / "deep").exists()
+
+
+# --- whole or not there --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_nothing_is_replaced(world: Path, tmp_path: Path, format: str):
+    source = (world / "imagenet-ab", world / "pictures")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("x")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for name in ("full", "file", "link"):
+        with pytest.raises(OutputError, match="an export replaces nothing"):
+            export(*source, tmp_path / name, format=format)
+    before = files(world / "imagenet-ab")
+    with pytest.raises(OutputError, match="an export replaces nothing"):
+        export(*source, world / "imagenet-ab", format=format)
+    assert files(world / "imagenet-ab") == before
+    assert files(tmp_path) == {"full/mine.txt": b"x", "file": b"x"}
+    (tmp_path / "empty").mkdir()
+    export(*source, tmp_path / "empty", format=format, limit=2)
+    left = {"full", "file", "link", "empty"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_picture_that_cannot_be_read_leaves_nothing_behind(
+    world: Path, tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
+):
+    gone = tmp_path / "pictures/n00000001_57.JPEG"
+    picture(gone, 1)
+    picture(tmp_path / "pictures/n00000001_3.JPEG", 1)
+
+    def vanish(*_: Any) -> Any:
+        gone.unlink()
+        return False
+
+    # After the walk, before the files are opened.
+    monkeypatch.setattr("luab_data.export.select._check_classes", vanish)
+    with pytest.raises(ImagesError, match=r"n00000001_57.JPEG: (cannot be read|not a readable)"):
+        export(
+            *(world / "imagenet-ab", tmp_path / "pictures", tmp_path / "a/out"),
+            **{"format": format, "classes": ["n00000001"]},
+        )
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures"}
+
+
+def test_a_full_disk_is_one_clear_error(world: Path, tmp_path: Path, monkeypatch: Any):
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    source = (world / "imagenet-ab", world / "pictures", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("tarfile.TarFile.addfile", full)
+        with pytest.raises(OutputError, match=r"out: cannot be written \(No space left"):
+            export(*source, format="webdataset")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", full)
+        patch.setattr("shutil.copyfileobj", full)
+        with pytest.raises(OutputError, match=r"cannot be copied \(No space left"):
+            export(*source, format="imagefolder")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+@pytest.mark.parametrize("format", FOLDERS)
+def test_a_killed_export_is_not_there_and_the_next_one_is_whole(
+    world: Path, tmp_path: Path, format: str
+):
+    source = [str(world / "imagenet-ab"), str(world / "pictures"), str(tmp_path / "out")]
+    target = {"imagefolder": "imagefolder.link_or_copy", "webdataset": "webdataset._read"}[format]
+    module, _, name = target.partition(".")
+    code = f"""
+import os, signal
+from luab_data.export import run, {module}
+real, count = {module}.{name}, 0
+def killed(*arguments):
+    global count
+    count += 1
+    if count == 30:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+{module}.{name} = killed
+run.export({source[0]!r}, {source[1]!r}, {source[2]!r}, format={format!r})
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)
+    assert found.returncode == -signal.SIGKILL, found.stderr
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / ".out.partial").is_dir()
+    export(*source, format=format)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    clean = tmp_path / "clean"
+    export(*source[:2], clean, format=format)
+    assert files(clean) == files(tmp_path / "out")
+
+
+def test_two_exports_to_one_place_do_not_mix(tmp_path: Path):
+    with new_target(tmp_path / "out") as partial:
+        partial.mkdir()
+        with (
+            pytest.raises(OutputError, match="another process is writing it"),
+            new_target(tmp_path / "out"),
+        ):
+            raise AssertionError("both are in")
+        assert partial.is_dir()
+    assert (tmp_path / "out").is_dir()
+
+
+# --- what must not get out -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_exports_hold_no_raw_worker_and_no_local_path(world: Path, tmp_path: Path, format: str):
+    export(world / "imagenet-ab", world / "pictures", tmp_path / "out", format=format)
+    out = tmp_path / "out"
+    found = {"": out.read_bytes()} if out.is_file() else files(out)
+    for name, body in found.items():
+        text = body
+        if name.endswith(".parquet"):
+            text = json.dumps(pq.read_table(out / name).to_pylist()).encode()
+            text += str(pq.read_schema(out / name).metadata).encode()
+        for secret in (WORKER, str(world)):
+            assert secret.encode() not in text, name
+    if format == "imagefolder":
+        workers = pq.read_table(out / "metadata.parquet")["worker_id"].unique().to_pylist()
+        assert len(workers) == 2 and None in workers  # one image has no round
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_the_command_exports_and_reports(world: Path, tmp_path: Path):
+    source = (world / "imagenet-ab", "--images", world / "pictures")
+    found = run(*source, "--format", "imagefolder", "--out", tmp_path / "a")
+    assert found.exit_code == 0, found.output
+    assert found.output.splitlines() == [
+        f"{tmp_path / 'a'}: 59 images",
+        "rows without image, left out: 1, e.g. n00000003_59",
+    ]
+    options = ("--class", "n00000001", "--class", "n00000002", "--fraction", 0.5, "--limit", 7)
+    found = run(*source, "--format", "webdataset", "--out", tmp_path / "b", *options)
+    assert (found.exit_code, found.output) == (0, f"{tmp_path / 'b'}: 7 images\n")
+    found = run(*source, "--format", "coco-keypoints", "--out", tmp_path / "a")
+    assert found.exit_code == 1
+    assert found.output == (
+        f"Error: {tmp_path / 'a'}: is there and not empty; an export replaces nothing. Remove it or"
+        " choose another --out\n"
+    )
+    assert run(*source, "--format", "imagefolder").exit_code == 2
+    wrong = ("--out", tmp_path / "c", "--fraction", 0)
+    assert run(*source, "--format", "imagefolder", *wrong).exit_code == 2
+
+
+def test_the_command_runs_as_a_process(coco: Path, tmp_path: Path):
+    out = tmp_path / "icons.json"
+    parts = ("export", coco / "coco-ab", "--images", coco / "pictures", "--out", out)
+    arguments = [sys.executable, "-m", "luab_data", *parts, "--format", "coco-keypoints"]
+    found = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert (found.returncode, found.stdout) == (0, f"{out}: 12 images\n"), found.stderr
+    again = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 1 and "Traceback" not in again.stderr
+    assert again.stderr.startswith(f"Error: {out}: is there; an export replaces nothing")
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, luab_data.cli.export; print(sorted({'datasets', 'pandas', 'PIL', 'torch'}"
+        " & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+# --- the shared sets -----------------------------------------------------------------------------
+
+
+@needs_shared
+@pytest.mark.slow
+def test_the_shared_sets_are_exported_whole(tmp_path: Path):
+    shared = SHARED / "data"
+    luab_data.convert_imagenet(
+        shared / "raw/imagenet_ab_tiny.tar.gz", tmp_path / "i", worker_key=KEY
+    )
+    luab_data.convert_coco(shared / "raw/coco_ab_tiny.json", tmp_path / "c", worker_key=KEY)
+    pictures = {"i": shared / "tiny-imagenet/train", "c": shared / "coco/images/train"}
+    for name, part, count in (("i", 2_000, 10_000), ("c", 19, 97)):
+        for format in FOLDERS:
+            out = tmp_path / f"{name}-{format}"
+            export(tmp_path / name, pictures[name], out, format=format, fraction=0.2)
+            for dataset in (
+                load(str(out), cache=tmp_path / "cache"),
+                load(format, data_dir=str(out), cache=tmp_path / "cache"),
+            ):
+                assert len(dataset) == part
+        out = tmp_path / f"{name}.json"
+        export(tmp_path / name, pictures[name], out, format="coco-keypoints")
+        coco = opened(out)
+        assert len(coco.imgs) == count
+    # The clicks in a box of the file are those that the column counts.
+    clicks = opened(tmp_path / "i.json")
+    inside = [a for a in clicks.anns.values() if a["num_keypoints"] and "bbox" in a]
+    rows = rows_of(tmp_path / "i")
+    assert len(inside) == sum(row["click_in_box"] is True for row in rows)
+    x, y = np.array([a["keypoints"][:2] for a in inside]).T
+    boxes = np.array([a["bbox"] for a in inside])
+    assert (x >= boxes[:, 0]).all() and (x <= boxes[:, 0] + boxes[:, 2]).all()
+    assert (y >= boxes[:, 1]).all() and (y <= boxes[:, 1] + boxes[:, 3]).all()
