@@ -105,20 +105,22 @@ class Registry:
                 as it is.
         """
         found: dict[str, Any] = dict(given)
+        return {name: self._value(name, found) for name in names}
 
-        def value(source: str) -> Any:
-            if source in found:
-                return found[source]
+    # A method, not a function inside compute: that one would hold itself, and with it all arrays,
+    # until the garbage collector comes by.
+    def _value(self, source: str, found: dict[str, Any]) -> Any:
+        """One column or step, computed into `found` with all it needs."""
+        if source not in found:
             if step := self.steps.get(source):
-                found[source] = step.function(*map(value, step.reads))
+                found[source] = step.function(*(self._value(read, found) for read in step.reads))
             else:
                 derived = self.of(source)
-                result = derived.function(*map(value, derived.reads))
+                given = (self._value(read, found) for read in derived.reads)
+                result = derived.function(*given)
                 results = result if len(derived.names) > 1 else (result,)
                 found.update(zip(derived.names, results, strict=True))
-            return found[source]
-
-        return {name: value(name) for name in names}
+        return found[source]
 
 
 _GIVEN = ("bounds", "wnids", "truth")

@@ -99,7 +99,6 @@ class ShardWriter:
         """Append rows to the shard; the schema must be the config's own."""
         if not table.schema.equals(self._schema):
             raise ValueError(f"schema differs from {self._folder.name}: {table.schema}")
-        self._digest.update(table)
         self._in_shard += len(table)
         self._pending.append(table)
         self._num_pending += len(table)
@@ -116,6 +115,7 @@ class ShardWriter:
             self._writer = pq.ParquetWriter(
                 self._path(), self._schema, **_parquet_options(self._schema)
             )
+        self._digest.update(group)
         self._writer.write_table(group, row_group_size=ROWS_PER_GROUP)
 
     def _path(self) -> Path:

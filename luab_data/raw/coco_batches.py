@@ -1,28 +1,22 @@
-"""[I/O] The COCO-AB log -> Arrow tables, a batch at a time and at the speed of msgspec.
-
-The types below say what the fast path answers for; they follow from the schema. A record that
-differs in any way (other keys, 12.0 for 12, a missing point, a surrogate, ...) goes through
-`coco.parse`, which gives the same values or words the refusal.
-"""
+"""[I/O] The COCO-AB log -> Arrow tables, a batch at a time and at the speed of msgspec."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from operator import attrgetter
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
 from luab_data.errors import ArchiveError, RecordError
-from luab_data.ragged import Floats, Ints, list_array
+from luab_data.ragged import Ints, list_array
 from luab_data.raw.archive import Source
-from luab_data.raw.coco import ALIASES, NAMES, NULLABLE, POINT_TO, REQUIRED, Values, parse
-from luab_data.raw.json_runs import Differs, Passed, Plain, Runs
+from luab_data.raw.coco import parse
+from luab_data.raw.coco_typed import LISTS, SCALARS, Leaf, Part, Record, from_typed, from_values
+from luab_data.raw.json_runs import Passed, Plain, Runs
 from luab_data.raw.json_stream import JsonStream
-from luab_data.schema import COCO_ACTIONS, Column
+from luab_data.schema import COCO_ACTIONS
 
 BATCH = 2048
 """Records of a batch: about 4 MB of table."""
@@ -64,7 +58,7 @@ def batches(
     rows = _Rows(skip)
     try:
         for found in _parts(JsonStream(log), skip):
-            left: _Part | Plain | None = found
+            left: Part | Plain | None = found
             while left is not None:
                 left = rows.add(left, size - rows.next_place % size)
                 if rows.next_place % size == 0:
@@ -78,9 +72,9 @@ def batches(
         yield rows.batch(hash_worker)
 
 
-def _parts(stream: JsonStream, skip: int) -> Iterator[_Part | Plain]:
+def _parts(stream: JsonStream, skip: int) -> Iterator[Part | Plain]:
     """The records behind the first `skip` ones, in runs or one by one."""
-    runs = Runs(stream, _Record, _from_typed, skip=skip)
+    runs = Runs(stream, Record, from_typed, skip=skip)
     first = stream.peek()
     if not first:
         stream.fail("the file is empty; expected a JSON array or JSON Lines")
@@ -90,241 +84,28 @@ def _parts(stream: JsonStream, skip: int) -> Iterator[_Part | Plain]:
     stream.end()
 
 
-# --- what the fast path answers for --------------------------------------------------------------
-
-
-class _Leaf(NamedTuple):
-    """A column of a list: where an entry has its value, and the numpy type of many of them."""
-
-    column: Column
-    point: str  # the key of the point that the value is in; "" for a value of the entry itself
-    key: str
-    dtype: Any  # None for strings
-
-
-_DTYPES = {"int64": np.int64, "int16": np.int16, "double": np.float64, "bool": np.bool_}
-_SCALARS = {c.raw: c for c in COCO_ACTIONS.columns if c.raw and "/" not in c.raw}
-_LISTS: dict[str, list[_Leaf]] = {}
-for _column in COCO_ACTIONS.columns:
-    if _column.raw and "/" in _column.raw:
-        _list, *_point, _key = _column.raw.split("/")
-        _leaf = _Leaf(_column, "".join(_point), _key, _DTYPES.get(str(_column.type.value_type)))
-        _LISTS.setdefault(_list, []).append(_leaf)
-
-_NUMBERS = {
-    key: leaves
-    for key, leaves in _LISTS.items()
-    if all(not leaf.point and leaf.dtype in (np.int64, np.float64) for leaf in leaves)
-}
-"""Lists of nothing but numbers, i.e. the mouse trace: see _fixed_width."""
-
-
-def _type(column: Column) -> Any:
-    """What a value of the column has to be in the file."""
-    type_ = column.type.value_type if pa.types.is_list(column.type) else column.type
-    if column.raw in NAMES:
-        return Literal[NAMES[column.raw]]
-    if pa.types.is_integer(type_):
-        end = 2 ** (type_.bit_width - 1)
-        return Annotated[int, msgspec.Meta(ge=-end, le=end - 1)]
-    if pa.types.is_floating(type_):
-        return float
-    return bool if pa.types.is_boolean(type_) else str
-
-
-def _struct(name: str, fields: Iterable[tuple[str, Any, bool]]) -> Any:
-    """A msgspec type of (key, type, whether it may be null or absent)."""
-    typed = [(key, type_ | None, None) if null else (key, type_) for key, type_, null in fields]
-    return msgspec.defstruct(name, typed, kw_only=True, forbid_unknown_fields=True, gc=False)
-
-
-def _entry(name: str, leaves: Sequence[_Leaf]) -> Any:
-    if name in _NUMBERS:
-        return _struct(name, [(leaf.key, float, leaf.key in NULLABLE) for leaf in leaves])
-    points: dict[str, list[tuple[str, Any, bool]]] = {}
-    for leaf in leaves:
-        points.setdefault(leaf.point, []).append((leaf.key, _type(leaf.column), True))
-    own = [(key, type_, key in NULLABLE) for key, type_, _ in points.pop("", [])]
-    return _struct(name, [*own, *((p, _struct(p, fields), True) for p, fields in points.items())])
-
-
-_Record: Any = _struct(
-    "Record",
-    [
-        *((key, _type(column), key not in REQUIRED) for key, column in _SCALARS.items()),
-        *((alias, _type(_SCALARS[key]), True) for alias, key in ALIASES.items()),
-        *((key, list[_entry(key, leaves)], True) for key, leaves in _LISTS.items()),  # type: ignore[misc]
-    ],
-)
-_ALIASED = [(attrgetter(alias), attrgetter(key)) for alias, key in ALIASES.items()]
-_ALIAS_OF = {key: attrgetter(alias) for alias, key in ALIASES.items()}
-
-
-def _check(records: list[Any]) -> None:
-    """What the types cannot say."""
-    for record in records:
-        for alias, key in _ALIASED:
-            if alias(record) is not None and key(record) is not None:
-                raise Differs
-        for action in record.actionHistories or ():
-            if action.pointTo is None and action.actionType in POINT_TO:
-                raise Differs
-
-
-# --- columns -------------------------------------------------------------------------------------
-
-
-class _Part(NamedTuple):
-    """Some records, column by column."""
-
-    count: int
-    scalars: list[list[Any]]  # in the order of _SCALARS
-    lengths: list[list[int]]  # of the lists, in the order of _LISTS
-    leaves: list[
-        list[Any]
-    ]  # of each list its columns, flat: strings, or an array with NaN for null
-
-    def split(self, at: int) -> tuple[_Part, _Part]:
-        """The first records and the others."""
-        ends = [sum(lengths[:at]) for lengths in self.lengths]
-        leaves = list(zip(self.leaves, ends, strict=True))
-        return (
-            _Part(
-                at,
-                [values[:at] for values in self.scalars],
-                [lengths[:at] for lengths in self.lengths],
-                [[flat[:end] for flat in columns] for columns, end in leaves],
-            ),
-            _Part(
-                self.count - at,
-                [values[at:] for values in self.scalars],
-                [lengths[at:] for lengths in self.lengths],
-                [[flat[end:] for flat in columns] for columns, end in leaves],
-            ),
-        )
-
-
-class _Nowhere:
-    """A point that is null."""
-
-    x = y = None
-
-
-def _from_typed(records: list[Any]) -> _Part:
-    """The columns of typed records; Differs if parse() must have these."""
-    _check(records)
-    scalars = []
-    for key in _SCALARS:
-        values = list(map(attrgetter(key), records))
-        if key in _ALIAS_OF and None in values:
-            others = map(_ALIAS_OF[key], records)
-            values = [o if v is None else v for v, o in zip(values, others, strict=True)]
-        scalars.append(values)
-    all_lengths, all_leaves = [], []
-    for key, leaves in _LISTS.items():
-        lists = [entries or () for entries in map(attrgetter(key), records)]
-        entries = list(chain.from_iterable(lists))
-        columns = _fixed_width if key in _NUMBERS else _one_by_one
-        all_lengths.append(list(map(len, lists)))
-        all_leaves.append(columns(entries, leaves))
-    return _Part(len(records), scalars, all_lengths, all_leaves)
-
-
-def _from_values(values: Values) -> _Part:
-    """The columns of the record that parse() gave."""
-    return _Part(
-        1,
-        [[values.get(column.name)] for column in _SCALARS.values()],
-        [[len(values[leaves[0].column.name])] for leaves in _LISTS.values()],
-        [
-            [_flat(values[leaf.column.name], leaf.dtype) for leaf in leaves]
-            for leaves in _LISTS.values()
-        ],
-    )
-
-
-def _one_by_one(entries: list[Any], leaves: list[_Leaf]) -> list[Any]:
-    columns = []
-    for leaf in leaves:
-        owners = entries
-        if leaf.point:
-            owners = [point or _Nowhere for point in map(attrgetter(leaf.point), entries)]
-        columns.append(_flat(map(attrgetter(leaf.key), owners), leaf.dtype, len(owners)))
-    return columns
-
-
-def _flat(values: Iterable[Any], dtype: Any, count: int = -1) -> Any:
-    """Strings as a list, numbers as an array; None becomes NaN, which no number of a log is."""
-    return list(values) if dtype is None else np.fromiter(values, dtype, count)
-
-
-_pack = msgspec.msgpack.Encoder().encode
-
-
-def _packed_type(leaves: list[_Leaf]) -> np.dtype[Any]:
-    """Where MessagePack has the values of an entry: a byte, then for each its key and 9 bytes."""
-    ends = np.cumsum([len(leaf.key) + 10 for leaf in leaves]) + 1
-    return np.dtype(
-        {
-            "names": [leaf.key for leaf in leaves],
-            "formats": [">f8"] * len(leaves),
-            "offsets": (ends - 8).tolist(),
-            "itemsize": int(ends[-1]),
-        }
-    )
-
-
-_PACKED_TYPES = {leaves[0].column.name: _packed_type(leaves) for leaves in _NUMBERS.values()}
-
-
-def _fixed_width(entries: list[Any], leaves: list[_Leaf]) -> list[Any]:
-    """The columns of entries of numbers, which are all typed as floats.
-
-    MessagePack writes every float in nine bytes, so packed entries without a null are rows of one
-    width. Measured: a third of the time that it takes to ask each entry for each value.
-    """
-    type_ = _PACKED_TYPES[leaves[0].column.name]
-    packed = _pack(entries)
-    header = 1 if len(entries) < 16 else 3 if len(entries) < 2**16 else 5
-    if len(packed) == header + len(entries) * type_.itemsize:
-        rows = np.frombuffer(packed, type_, offset=header)
-        columns = [rows[leaf.key].astype(np.float64) for leaf in leaves]
-    else:
-        columns = _one_by_one(entries, [leaf._replace(dtype=np.float64) for leaf in leaves])
-    return [
-        column if leaf.dtype == np.float64 else _integers(column)
-        for column, leaf in zip(columns, leaves, strict=True)
-    ]
-
-
-def _integers(values: Floats) -> Ints:
-    if (values != np.floor(values)).any() or (np.abs(values) >= 2**53).any():
-        raise Differs
-    return values.astype(np.int64)
-
-
 class _Rows:
     """A batch in the making."""
 
     def __init__(self, first: int) -> None:
         self.next_place = first
         self._first = first
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
         self._errors: list[tuple[int, RecordError]] = []
         self._unknown: list[tuple[int, str]] = []
 
     def __bool__(self) -> bool:
         return self.next_place > self._first
 
-    def add(self, found: _Part | Plain, room: int) -> _Part | None:
+    def add(self, found: Part | Plain, room: int) -> Part | None:
         """Append at most `room` records, at least one; what is left, if anything."""
         if isinstance(found, Plain):
             self._parse(found.value)
             self.next_place += 1
             return None
-        part, rest = found.split(room) if found.count > room else (found, None)
+        part, rest = found.split(room) if found.num_rows > room else (found, None)
         self._parts.append(part)
-        self.next_place += part.count
+        self.next_place += part.num_rows
         return rest
 
     def _parse(self, value: Any) -> None:
@@ -334,16 +115,16 @@ class _Rows:
             self._errors.append((self.next_place, error))
         else:
             self._unknown += [(self.next_place, key) for key in unknown]
-            self._parts.append(_from_values(values))
+            self._parts.append(from_values(values))
 
     def batch(self, hash_worker: Callable[[str], str]) -> CocoBatch:
         """What was added."""
         columns: dict[str, pa.Array] = {}
-        for number, (key, column) in enumerate(_SCALARS.items()):
+        for number, (key, column) in enumerate(SCALARS.items()):
             values: Iterable[Any] = chain.from_iterable(p.scalars[number] for p in self._parts)
             hashed = map(hash_worker, values) if key == "worker_id" else values
             columns[column.name] = pa.array(list(hashed), column.type)
-        for number, leaves in enumerate(_LISTS.values()):
+        for number, leaves in enumerate(LISTS.values()):
             lengths = list(chain.from_iterable(part.lengths[number] for part in self._parts))
             bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
             for place, leaf in enumerate(leaves):
@@ -356,7 +137,7 @@ class _Rows:
         return CocoBatch(table, places, self._errors, self._unknown)
 
 
-def _joined(parts: list[Any], leaf: _Leaf) -> pa.Array:
+def _joined(parts: list[Any], leaf: Leaf) -> pa.Array:
     type_ = leaf.column.type.value_type
     if leaf.dtype is None:
         return pa.array(list(chain.from_iterable(parts)), type_)

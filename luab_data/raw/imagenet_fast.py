@@ -389,18 +389,17 @@ def _values(members: _Members, column: str, spans: Spans, owner: Ints) -> pa.Arr
         enter = text.has(spans.starts, b"enter")
         members.must((size == 5) & (enter | text.has(spans.starts, b"leave")), owner)
         return pa.array(["leave", "enter"]).take(pa.array(enter.astype(np.int8)))
-    raw = spans.strings()
     if pa.types.is_string(type):
-        found, odd = names(raw)
+        found, odd = names(spans.strings())
         is_none = pc.equal(found, "None")
         if column in _NEEDED:
             odd |= is_none.to_numpy(zero_copy_only=False)
         elif pc.any(is_none).as_py():
             found = pc.if_else(is_none, pa.scalar(None, pa.string()), found)
     elif pa.types.is_floating(type):
-        found, odd = numbers(raw)
+        found, odd = numbers(spans.strings())
     else:
-        found, odd = integers(raw, spans)
+        found, odd = integers(spans)
         limit = 2 ** (type.bit_width - 1)
         if not odd.any():
             value = found.to_numpy()

@@ -19,6 +19,9 @@ _REACH = 4
 """Polygons may leave their image by this many times its size. Rasterising takes time and memory by
 the length of their sides, and pycocotools has no limit of its own."""
 
+_AT_ONCE = 512
+"""Masks unpacked together: more leave the cache (measured: twice the time for 6,000)."""
+
 _ZERO, _LAST = ord("0"), ord("0") + 63
 
 
@@ -132,6 +135,12 @@ def are_inside(masks: Sequence[bytes], pixels: Ints) -> Bools:
         masks: (num_points,)
         pixels: (num_points,) x * height + y, not behind the last pixel.
     """
+    parts = range(0, len(masks), _AT_ONCE)
+    answers = [_are_inside(masks[k : k + _AT_ONCE], pixels[k : k + _AT_ONCE]) for k in parts]
+    return np.concatenate(answers) if answers else np.zeros(0, bool)
+
+
+def _are_inside(masks: Sequence[bytes], pixels: Ints) -> Bools:
     runs = run_lengths(masks)
     ends = np.cumsum(runs.values)
     before = np.concatenate([[0], ends])[runs.bounds[:-1]]
