@@ -101,7 +101,7 @@ def read_labelled_images(tree: Path, boxes: Path | None = None) -> list[Labelled
                     "expected one file per image id. Rename or remove one of them."
                 )
             path_of[path.stem] = path
-            width, height = _size_of(path)
+            width, height = image_size(path)
             found = boxes_of.get(path.stem)
             images.append(
                 LabelledImage(
@@ -122,7 +122,7 @@ def read_labelled_images(tree: Path, boxes: Path | None = None) -> list[Labelled
     return images
 
 
-def _size_of(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> tuple[int, int]:
     """(width, height) in px from the header alone."""
     try:
         from PIL import Image  # lazily: convert and stats run without Pillow

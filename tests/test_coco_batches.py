@@ -136,6 +136,32 @@ def test_the_layouts_of_the_release_are_read_fast(
     assert plain == [0, len(RELEASE) - 1]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mouseTracking": [{"timeAt": 5, "x": None, "y": 0.25}, {"timeAt": 2**53 - 1, "y": 1}]},
+        {"mouseTracking": None, "categoryHistories": [], "timeSpent": None, "hit_id": None},
+        {"mouseTracking": [{"timeAt": i, "x": i / 7, "y": -i} for i in range(40)]},
+    ],
+)
+def test_nulls_and_long_traces_are_fast_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any]
+):
+    path = write(tmp_path / "log.json", json.dumps([{**r, **values} for r in RELEASE]))
+    assert agree(path).errors == []
+    plain = count_plain(monkeypatch)
+    outcome(path, fast)
+    assert plain == [0, len(RELEASE) - 1]
+
+
+@pytest.mark.parametrize("time", [2**53, 2**53 + 1, 2**63 - 1, 2**63, 1e18, 0.5, -0.0, 2.0])
+def test_times_are_exact_or_refused_though_they_pass_through_floats(tmp_path: Path, time: float):
+    trace = [{"timeAt": time, "x": 0.5, "y": 0.5}]
+    agree(
+        write(tmp_path / "log.json", json.dumps([{**r, "mouseTracking": trace} for r in RELEASE]))
+    )
+
+
 @pytest.mark.parametrize("spelling", ["page_idx", "assignment_id"])
 def test_the_spelling_of_the_paper_is_fast_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str

@@ -7,11 +7,13 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
+from luab_data.columns.registry import derivation_table
 from luab_data.publish.card import column_table
 from luab_data.schema import DATASETS
 
@@ -38,6 +40,11 @@ def columns_page() -> str:
         for table in tables:
             parts.append(f"## `{dataset}`, `{table.config}`: one row per {table.row}\n")
             parts.append(column_table(table) + "\n")
+            if table.optional:
+                parts.append("Optional, made by `luab-data derive --columns`:\n")
+                parts.append(column_table(replace(table, columns=table.optional)) + "\n")
+        parts.append(f"## `{dataset}`: which function makes a column, and from what\n")
+        parts.append(derivation_table(dataset) + "\n")
     return "\n".join(parts)
 
 
@@ -82,14 +89,19 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
     """Adding one is a decision about the public interface: add it here too."""
     found = {path: sorted(p.name for p in c.params if p.name) for path, c in all_commands()}
     assert found == {
+        "luab-data check": ["as_json", "dataset", "examples", "rules"],
         "luab-data convert coco-ab": ["instances", "on_bad", "out", "source", "worker_key_file"],
         "luab-data convert imagenet-ab": ["on_bad", "out", "source", "worker_key_file"],
+        "luab-data derive": ["columns", "dataset", "engine", "instances", "out"],
+        "luab-data export": ["classes", "dataset", "format", "fraction", "images", "limit", "out"],
         "luab-data publish": ["dataset", "dry_run", "private", "repo_id"],
         "luab-data simulate coco-ab": ["instances", "out", "seed", "truth", "workers"],
         "luab-data simulate imagenet-ab": [
             *("boxed_fraction", "boxes", "images", "limit", "out", "seed", "truth", "workers"),
         ],
         "luab-data stats": ["as_json", "dataset"],
+        "luab-data trace": ["as_json", "dataset", "image_id"],
+        "luab-data where": ["dataset"],
         "luab-train demo": ["fast", "minutes", "out", "seeds"],
         "luab-train eval": ["boxes", "data", "images", "name", "run"],
         "luab-train recipes": ["name"],
@@ -112,8 +124,9 @@ def test_every_module_is_in_the_tree_of_the_readme():
 
 
 # The flow: a module imports only from its own stage and the stages before it.
-_STAGES = ["errors", "schema", "ragged", "console", "boxes", "raw", "columns", "analysis"]
-_STAGES += ["publish", "stats", "convert", "simulate", "cli"]
+_STAGES = ["errors", "schema", "ragged", "splits", "console", "boxes", "raw", "columns"]
+_STAGES += ["analysis", "publish", "stats", "join", "export", "checks", "provenance"]
+_STAGES += ["pipeline", "convert", "derive", "simulate", "cli"]
 
 
 def imports(path: Path) -> set[str]:
@@ -168,7 +181,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_ten_lines_of_python_work_as_pasted(tmp_path: Path):
-    (code,) = blocks("python")
+    code, *_ = blocks("python")
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120
     )

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import msgspec
 
-from luab_data.boxes import _size_of as image_size
+from luab_data.boxes import image_size
 from luab_data.export.select import Subset
 from luab_data.join.joined import IMAGE_PATH
 from luab_data.publish.journal import flush

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data import splits
 from luab_data.errors import ImagesError, OptionError
 from luab_data.join.images import Images, find_images
 from luab_data.join.joined import Matched, Unmatched, joined_batches, left_over, match
@@ -19,6 +18,7 @@ from luab_data.join.rows import Rows, dataset_rows, images_of
 from luab_data.publish.store import read_manifest
 from luab_data.ragged import Bools, Ints, Ragged, bounds_of
 from luab_data.schema import COCO_CLASSES, Table
+from luab_data.splits import stratified_fraction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def select(
         classes: keep images of these wnids (COCO: with an icon of these classes, even if it was
             removed later); none keeps all.
         fraction: keep this fraction of every class (COCO: of all images), as
-            splits.stratified_fraction of seed 0 does.
+            stratified_fraction of seed 0 does.
         limit: of what is left, keep the first so many in the dataset's order.
 
     Raises:
@@ -136,7 +136,7 @@ def _wanted(rows: Rows, table: Table, classes: Sequence[str], fraction: float | 
         keys = ["image_id", *(["wnid"] if has_wnids else [])]
         ids = pa.concat_tables(list(rows.batches(keys)))
         strata = "wnid" if has_wnids else None
-        wanted &= splits.stratified_fraction(ids, fraction, strata=strata).to_numpy(
+        wanted &= stratified_fraction(ids, fraction, strata=strata).to_numpy(
             zero_copy_only=False
         )
     if classes:

@@ -1,4 +1,7 @@
-"""One object of the COCO-AB log -> plain values, checked; many of them -> an Arrow table."""
+"""One object of the COCO-AB log -> plain values, checked. It decides what a good record is.
+
+coco_batches reads whole logs; it comes here with every record that its typed path does not know.
+"""
 
 from __future__ import annotations
 
@@ -219,7 +222,10 @@ SCHEMA = COCO_ACTIONS.schema()
 
 
 def to_table(records: Iterable[CocoRecord], hash_worker: Callable[[str], str]) -> pa.Table:
-    """Records as COCO_ACTIONS; worker ids are hashed here and nowhere kept."""
+    """Records as COCO_ACTIONS, row by row: the plain way, which tests hold against coco_batches.
+
+    Worker ids are hashed here and nowhere kept.
+    """
     rows = [
         {**record.values, "worker_id": hash_worker(record.values["worker_id"])}
         for record in records
