@@ -113,7 +113,7 @@ def convert_imagenet(
         shards = here.build(waiting, rounds_out)
         found = _new_runs(runs(here.log, max_member_bytes=max_member_bytes), shards.next_place)
         work = partial(_imagenet_batch, hash_worker=hash_worker)
-        with closing(waiting):
+        with closing(waiting), shards:
             for batch in in_order(work, found, num_threads()):
                 shards.take(batch)
             shards.end()
@@ -159,9 +159,10 @@ def convert_coco(
         actions_out = store.ShardWriter(here.folder, COCO_ACTIONS)
         shards = here.build(images_out, actions_out)
         found = coco_batches(here.log, hash_worker, skip=shards.next_place)
-        for batch in in_order(partial(_coco_batch, truth=truth), found, num_threads()):
-            shards.take(batch)
-        shards.end()
+        with shards:
+            for batch in in_order(partial(_coco_batch, truth=truth), found, num_threads()):
+                shards.take(batch)
+            shards.end()
         _check_some(source, shards.num_images, here.bad)
         images_out.close()
         actions_out.close()

@@ -30,7 +30,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MAX_THREADS = 4
-"""One writer keeps up with about this many."""
+"""One reader keeps up with about this many."""
+
+MAX_WRITES = 2
+"""Batches that wait for the thread that encodes Parquet."""
 
 
 def num_threads() -> int:
@@ -133,6 +136,8 @@ def duplicate_error(where: str, image_id: object) -> RecordError:
 class Build:
     """Takes batches and writes shards of two configs that hold the same images.
 
+    A context: a thread of its own does the writing, so that reading goes on meanwhile.
+
     Args:
         dataset: its name.
         journal: of the staging folder; its commits are taken over.
@@ -162,8 +167,17 @@ class Build:
         self.num_resumed = 0
         self.next_place = 0
         self.unknown: Counter[str] = Counter()
+        self._thread = ThreadPoolExecutor(1)
+        self._writes: deque[Future[None]] = deque()
         if journal.commits:
             self._resume()
+
+    def __enter__(self) -> Build:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Nothing is written any more once the block has ended, well or not.
+        self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _resume(self) -> None:
         last = self._journal.commits[-1]
@@ -199,13 +213,23 @@ class Build:
             self._bad(error)
         self.unknown.update(path for _, path in batch.unknown)
         if len(batch.images):
-            self._images.write(batch.images)
-            self._rows.write(batch.rows)
+            self._writes.append(self._thread.submit(self._store, batch.images, batch.rows))
+            self._settle(MAX_WRITES)
             self._in_shard += len(batch.images)
             self.num_images += len(batch.images)
             self.next_place = int(batch.places[-1]) + 1
 
+    def _store(self, images: pa.Table, rows: pa.Table) -> None:
+        self._images.write(images)
+        self._rows.write(rows)
+
+    def _settle(self, allowed: int = 0) -> None:
+        """Wait until at most so many writes are left; raises what a write raised."""
+        while len(self._writes) > allowed:
+            self._writes.popleft().result()
+
     def _commit(self) -> None:
+        self._settle()
         files = [self._images.end_shard(), self._rows.end_shard()]
         if self._bad.report.exists():
             files.append(self._bad.report)

