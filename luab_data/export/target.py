@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from luab_data.errors import LuabError, OutputError
+from luab_data.publish.store import locked
 
 
 @contextmanager
@@ -31,7 +30,7 @@ def new_target(out: Path) -> Iterator[Path]:
     done = False
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(out):
+        with locked(out):
             _check_new(out)
             _remove(partial)  # of a run that was killed
             try:
@@ -71,17 +70,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise OutputError(f"{out}: another process is writing it; wait for it to end") from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()

@@ -190,7 +190,7 @@ def staging(out: Path, *, resumable: bool = False) -> Iterator[Path]:
     if not out.name or out == Path.cwd():
         raise OutputError(f"{out}: cannot be replaced as a whole; choose another --out")
     folder, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
-    with _writing(out), _parents(out), _locked(out):
+    with _writing(out), _parents(out), locked(out):
         _finish_swap(out, old)
         _check_replaceable(out)
         if not resumable:
@@ -246,7 +246,8 @@ def _writing(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[None]:
+    """Keep other processes from writing a target; OutputError if one is at it."""
     # Beside the target: every job that can write the target sees it, whatever its temporary folder.
     lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
     try:
