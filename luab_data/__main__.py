@@ -1,5 +1,5 @@
 """`python -m luab_data` is `luab-data`."""
 
-from luab_data.cli import main
+from luab_data.cli import run
 
-main()
+run()

@@ -37,6 +37,9 @@ class RecordError(LuabError, ValueError):
         self.rule = rule
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[RecordError], tuple[str, str, str]]:
+        return type(self), (self.where, self.rule, self.reason)
+
 
 class DatasetError(LuabError, ValueError):
     """A dataset folder is missing, incomplete or was not written by luab."""

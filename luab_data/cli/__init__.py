@@ -5,12 +5,15 @@ One file a verb; heavy imports wait inside the functions, so that --help answers
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from luab_data.cli.check import check
 from luab_data.cli.convert import convert
 from luab_data.cli.derive import derive
 from luab_data.cli.export import export
+from luab_data.cli.process import suit_conversion
 from luab_data.cli.publish import publish
 from luab_data.cli.stats import stats
 from luab_data.cli.trace import trace
@@ -27,3 +30,10 @@ def main() -> None:
 
 for _command in (check, convert, derive, export, publish, stats, trace, where, simulate):
     main.add_command(_command)
+
+
+def run() -> None:
+    """The entry point of the process: what is main, and a process that suits it."""
+    if sys.argv[1:2] == ["convert"]:
+        suit_conversion()
+    main()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +14,6 @@ _OUT = click.Path(path_type=Path)
 @click.group()
 def convert() -> None:
     """Convert a raw log to a dataset folder that load_dataset opens."""
-    _suit_arrays()
-
-
-def _suit_arrays() -> None:
-    """Have this process, which only converts, keep the memory of freed arrays and collect less.
-
-    glibc returns blocks of more than 128 KiB to the system and asks for them again for the next
-    array of that size, which the kernel clears page by page: a tenth of a conversion's time.
-    """
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
-    with suppress(OSError, AttributeError):  # another C library
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
-        libc.mallopt(_M_TRIM_THRESHOLD, 64 * 2**20)
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
 def _common(command: Any) -> Any:
@@ -69,7 +48,8 @@ def convert_imagenet(source: Path, out: Path, on_bad: Any, worker_key_file: Path
     from luab_data.raw.workers import read_key
 
     key = read_key(worker_key_file)
-    _summary(converter.convert_imagenet(source, out, on_bad=on_bad, worker_key=key))
+    done = converter.convert_imagenet(source, out, on_bad=on_bad, worker_key=key, fork=True)
+    _summary(done)
 
 
 @convert.command("coco-ab")

@@ -1,0 +1,134 @@
+"""Parsing in forked processes: the same bytes, every failure told, nothing left running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from logs import KEY, archive, block, tar, xml
+from test_convert import dirty, files
+from test_interrupted import imagenet_log
+
+import luab_data
+from luab_data import convert, forks
+from luab_data.errors import ArchiveError, RecordError
+from luab_data.publish import store
+from luab_data.raw import archive as raw_archive
+
+pytestmark = pytest.mark.skipif(not forks.can_fork(), reason="needs fork")
+
+
+@pytest.fixture(autouse=True)
+def small_runs(monkeypatch: Any) -> None:
+    monkeypatch.setattr(raw_archive, "RUN_BYTES", 2**16)
+    monkeypatch.setitem(store.IMAGES_PER_SHARD, "imagenet-ab", 100)
+
+
+def converted(log: Path, out: Path, **options: Any) -> luab_data.Converted:
+    return luab_data.convert_imagenet(log, out, worker_key=KEY, **options)
+
+
+def test_processes_and_threads_write_the_same_bytes(tmp_path: Path):
+    log = imagenet_log(tmp_path / "log.tar.gz", 700)
+    threads = converted(log, tmp_path / "a" / "ab", on_bad="skip")
+    processes = converted(log, tmp_path / "b" / "ab", on_bad="skip", fork=True)
+    assert files(threads.out) == files(processes.out)
+    assert threads.skipped == processes.skipped == {"xml-syntax": 7}
+    assert not psutil.Process().children()
+
+
+def test_the_first_bad_record_of_the_log_is_told_and_no_process_is_left(tmp_path: Path):
+    with pytest.raises(RecordError, match=r"n1_2\.xml"):
+        converted(dirty(tmp_path / "raw.tar.gz"), tmp_path / "ab", fork=True)
+    log = imagenet_log(tmp_path / "log.tar.gz", 600)
+    log.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
+    with pytest.raises(RecordError, match=r"_5\.xml"):
+        converted(log, tmp_path / "ab", fork=True)
+    with pytest.raises(ArchiveError, match="cut or damaged"):
+        converted(log, tmp_path / "ab", fork=True, on_bad="skip")
+    assert not psutil.Process().children()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["log.tar.gz", "raw.tar.gz"]
+
+
+def test_a_member_larger_than_the_shared_memory_is_parsed_all_the_same(
+    tmp_path: Path, monkeypatch: Any
+):
+    monkeypatch.setattr(forks, "RUN_BYTES", 2**16)
+    large = xml("n1_5", [block(trace=[(i, 0.5, 0.5) for i in range(3000)])])
+    assert len(large) > 2**17
+    bodies = {f"n1_{i}": xml(f"n1_{i}") for i in range(40)}
+    log = archive(tmp_path / "log.tar.gz", {**bodies, "n1_5": large})
+    done = converted(log, tmp_path / "a" / "ab", fork=True)
+    assert files(done.out) == files(converted(log, tmp_path / "b" / "ab").out)
+
+
+def test_a_result_larger_than_its_memory_comes_through_the_pipe(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(forks, "_RESULT_BYTES", 512)
+    log = imagenet_log(tmp_path / "log.tar.gz", 150)
+    done = converted(log, tmp_path / "a" / "ab", fork=True, on_bad="skip")
+    assert files(done.out) == files(converted(log, tmp_path / "b" / "ab", on_bad="skip").out)
+
+
+def test_what_a_process_learns_of_worker_ids_comes_home(tmp_path: Path):
+    for worker, source in (("00AA3B5E80", "release ids"), ("A1B2C3D4E5F6G7", "of another kind")):
+        log = archive(tmp_path / "log.tar.gz", {"n1_1": xml("n1_1", [block(worker=worker)])})
+        out = converted(log, tmp_path / "ab", fork=True).out
+        assert source in store.read_manifest(out)["worker_ids"]["source"]
+
+
+def test_a_process_that_dies_is_one_clear_error(tmp_path: Path, monkeypatch: Any):
+    log = imagenet_log(tmp_path / "log.tar.gz", 400)
+    real = convert._imagenet_batch
+    me = os.getpid()
+
+    def die(numbered: Any, **options: Any) -> Any:
+        if numbered[0] > 100 and os.getpid() != me:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(numbered, **options)
+
+    monkeypatch.setattr(convert, "_imagenet_batch", die)
+    with pytest.raises(luab_data.LuabError, match="parsing process ended with exit code -9"):
+        converted(log, tmp_path / "ab", fork=True, on_bad="skip")
+    monkeypatch.setattr(convert, "_imagenet_batch", lambda *_, **__: 1 / 0)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        converted(log, tmp_path / "ab", fork=True, on_bad="skip")
+    assert not psutil.Process().children()
+
+
+def test_processes_end_when_the_one_that_writes_is_killed(tmp_path: Path):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:  # a process with workers, killed without a word
+        found = forks.Forks(lambda item: None, 2, state=dict, on_state=print)  # type: ignore
+        os.write(writer, " ".join(str(w.process.pid) for w in found._workers).encode())
+        time.sleep(60)
+        os._exit(0)
+    workers = [int(pid) for pid in os.read(reader, 100).split()]
+    os.close(reader)
+    os.close(writer)
+    assert len(workers) == 2
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    deadline = time.monotonic() + 20
+    while any(psutil.pid_exists(pid) and _runs(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def test_a_duplicate_in_another_process_is_found(tmp_path: Path):
+    bodies = [(f"train_xml/n1/n1_{i}.xml", xml(f"n1_{i}")) for i in range(200)]
+    log = tar(tmp_path / "log.tar.gz", [*bodies, bodies[3]])
+    done = converted(log, tmp_path / "ab", fork=True, on_bad="skip")
+    assert done.skipped == {"duplicate": 1} and done.num_rows["default"] == 200
