@@ -1,5 +1,6 @@
 """Annotation byproducts as datasets: raw logs of ImageNet-AB and COCO-AB in, typed Parquet out."""
 
+from luab_data import splits as splits
 from luab_data.boxes import LabelledImage as LabelledImage
 from luab_data.boxes import read_boxes as read_boxes
 from luab_data.boxes import read_labelled_images as read_labelled_images

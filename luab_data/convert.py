@@ -8,6 +8,7 @@ Killed at any moment, the same command goes on after the last whole shard: see p
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ from luab_data.publish.complete import complete
 from luab_data.publish.journal import Journal
 from luab_data.publish.waiting import WaitingRows
 from luab_data.raw import imagenet_fast
-from luab_data.raw.archive import MAX_MEMBER_BYTES, RUN_BYTES, Run, Source, SourceChanged, runs
+from luab_data.raw.archive import MAX_MEMBER_BYTES, RUN_BYTES, Run, Source, begins_with, runs
 from luab_data.raw.coco_batches import CocoBatch
 from luab_data.raw.coco_batches import batches as coco_batches
 from luab_data.raw.instances import TrueImage, read_instances
@@ -222,9 +223,10 @@ class _Here(NamedTuple):
     journal: Journal
     bad: BadRecords
     log: Source
+    hash_worker: WorkerHash
 
     def build(self, images: store.ShardWriter | WaitingRows, rows: store.ShardWriter) -> Build:
-        return Build(self.dataset, self.journal, images, rows, self.bad, self.log)
+        return Build(self.dataset, self.journal, images, rows, self.bad, self.log, self.hash_worker)
 
 
 class _Built(NamedTuple):
@@ -252,16 +254,23 @@ class _Job:
         """Build in a staging folder; go on from its journal, if that is of the same log."""
         with store.staging(self.out, resumable=True) as folder:
             journal = Journal(folder, self._identity())
-            while True:
-                bad = BadRecords(self.on_bad, folder / SKIPPED)
-                bar = progress(**_bar(self.source, "convert"), shown=self.shown)
-                try:
-                    with bar, Source(self.source, bar.update) as log:
-                        built = build(_Here(self.dataset, folder, journal, bad, log))
-                    break
-                except SourceChanged:
-                    journal.restart()
+            if journal.commits and not self._goes_on(journal.commits[-1]):
+                journal.restart()
+            bad = BadRecords(self.on_bad, folder / SKIPPED)
+            bar = progress(**_bar(self.source, "convert"), shown=self.shown)
+            with bar, Source(self.source, bar.update) as log:
+                here = _Here(self.dataset, folder, journal, bad, log, self.hash_worker)
+                built = build(here)
             return self._finish(folder, built, bad, log.sha256)
+
+    def _goes_on(self, commit: dict[str, Any]) -> bool:
+        """Whether the log is still the one that the commits are of."""
+        num_bytes, sha256 = commit["source"]
+        # The last shard, with fewer images, was written when the log had ended.
+        at_end = commit["num_images"] % store.IMAGES_PER_SHARD[self.dataset]
+        if at_end and self.source.stat().st_size != num_bytes:
+            return False
+        return begins_with(self.source, num_bytes, sha256)
 
     def _identity(self) -> dict[str, Any]:
         """What must be equal for shards of an earlier process to be those of this one."""
@@ -281,7 +290,7 @@ class _Job:
             "source": {"name": self.source.name, "sha256": sha256},
             "worker_ids": self.hash_worker.describe(),
             "skipped": dict(sorted(bad.tally.items())),
-            "unknown": dict(sorted(built.build.unknown.items())),
+            "unknown": _most_common(built.build.unknown),
             "versions": _versions(),
             **built.about,
         }
@@ -423,6 +432,16 @@ def _check_some(source: Path, num_images: int, bad: BadRecords) -> None:
             f"{source}: no usable record among {bad.total} ({dict(bad.tally)}); expected a log of"
             f" the release. The first: {bad.first or 'none'}"
         )
+
+
+def _most_common(unknown: Counter[str]) -> dict[str, int]:
+    """The counts, sorted by name; names that are made up record by record as one."""
+    kept = unknown.most_common(_MAX_UNKNOWN)
+    others = unknown.total() - sum(count for _, count in kept)
+    return {**dict(sorted(kept)), **({"others": others} if others else {})}
+
+
+_MAX_UNKNOWN = 100
 
 
 def _bar(source: Path, what: str) -> dict[str, Any]:

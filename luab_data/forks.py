@@ -19,13 +19,14 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from luab_data.errors import OutputError
+from luab_data.errors import StoppedError
 from luab_data.pipeline import Batch
 from luab_data.raw.archive import RUN_BYTES, SPARE_BYTES, Run
 
@@ -114,6 +115,12 @@ class Forks:
             head = pickle.dumps((item[0], *item[1][1:]))
             if len(head) > _HEAD_BYTES or len(item[1].data) > RUN_BYTES + SPARE_BYTES:
                 waiting.append(self._work(item))  # a run with a very large member
+                while len(waiting) > 2 * len(self._workers):
+                    found = waiting.popleft()
+                    if isinstance(found, _Worker):
+                        free.append(found)
+                        found = self._receive(found)
+                    yield found
                 continue
             done: list[Batch] = []
             while not free:
@@ -141,7 +148,7 @@ class Forks:
         except (EOFError, ConnectionError) as error:
             worker.process.join(timeout=5)
             code = worker.process.exitcode
-            raise OutputError(
+            raise StoppedError(
                 f"a parsing process ended with exit code {code}: out of memory, or killed. The same"
                 " command goes on after the last whole shard"
             ) from error
@@ -172,24 +179,32 @@ def _serve(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes
     for end in ends:
         end.close()
+    with suppress(EOFError, OSError):  # the other process has ended the work, or is gone
+        while True:
+            _serve_one(pipe, memory, work, state)
+
+
+def _serve_one(
+    pipe: Connection,
+    memory: mmap.mmap,
+    work: Callable[[Numbered], Batch],
+    state: Callable[[], Any],
+) -> None:
+    head_size, data_size = pipe.recv()
     shared = np.frombuffer(memory, np.uint8)
-    while True:
-        try:
-            head_size, data_size = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            first, *members = pickle.loads(shared[:head_size].tobytes())
-            run = Run(shared[_HEAD_BYTES : _HEAD_BYTES + data_size], *members)
-            data = _packed(work((first, run)), state())
-            if len(data) <= _RESULT_BYTES:
-                _result(memory)[: len(data)] = np.frombuffer(data, np.uint8)
-                pipe.send((len(data), ""))
-            else:
-                pipe.send((-1, ""))
-                pipe.send_bytes(data)
-        except Exception:
-            pipe.send((0, traceback.format_exc()))
+    try:
+        first, *members = pickle.loads(shared[:head_size].tobytes())
+        run = Run(shared[_HEAD_BYTES : _HEAD_BYTES + data_size], *members)
+        data = _packed(work((first, run)), state())
+    except Exception:
+        pipe.send((0, traceback.format_exc()))
+        return
+    if len(data) <= _RESULT_BYTES:
+        _result(memory)[: len(data)] = np.frombuffer(data, np.uint8)
+        pipe.send((len(data), ""))
+    else:
+        pipe.send((-1, ""))
+        pipe.send_bytes(data)
 
 
 def _packed(batch: Batch, state: Any) -> bytes:

@@ -25,6 +25,7 @@ from luab_data.publish.waiting import WaitingRows
 from luab_data.ragged import Bools, Ints
 from luab_data.raw.archive import Source
 from luab_data.raw.policy import BadRecords, SeenIds
+from luab_data.raw.workers import WorkerHash
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -144,6 +145,10 @@ class Build:
         images, rows: writers of the two configs; the images may have to wait for a column.
         bad: the policy; what it listed before the interruption is taken over.
         log: where the records come from.
+        hash_worker: what it learnt of the ids before the interruption is taken over.
+
+    `next_place` is the first record that nothing of is written yet; it never runs ahead of the rows
+    and errors that were written. `log.num_read` does: records wait to be parsed.
     """
 
     def __init__(
@@ -154,6 +159,7 @@ class Build:
         rows: ShardWriter,
         bad: BadRecords,
         log: Source,
+        hash_worker: WorkerHash,
     ) -> None:
         self._size = IMAGES_PER_SHARD[dataset]
         self._journal = journal
@@ -161,6 +167,7 @@ class Build:
         self._rows = rows
         self._bad = bad
         self._log = log
+        self._hash_worker = hash_worker
         self._seen = SeenIds()
         self._in_shard = 0
         self.num_images = 0
@@ -185,7 +192,7 @@ class Build:
         self.unknown = Counter(last["unknown"])
         self.num_images = self.num_resumed = last["num_images"]
         self._bad.resume(last["skipped"])
-        self._log.expect(*last["source"])
+        self._hash_worker.only_release_ids &= last["only_release_ids"]
         self._rows.resume([Shard(**commit["rows"]) for commit in self._journal.commits])
         count = len(self._journal.commits)
         if isinstance(self._images, WaitingRows):
@@ -217,7 +224,8 @@ class Build:
             self._settle(MAX_WRITES)
             self._in_shard += len(batch.images)
             self.num_images += len(batch.images)
-            self.next_place = int(batch.places[-1]) + 1
+        places = [p for p, _ in (*batch.errors, *batch.unknown)]
+        self.next_place = max([self.next_place - 1, *batch.places[-1:].tolist(), *places]) + 1
 
     def _store(self, images: pa.Table, rows: pa.Table) -> None:
         self._images.write(images)
@@ -239,6 +247,7 @@ class Build:
             "rows": asdict(self._rows.shards[-1]),
             "skipped": dict(self._bad.tally),
             "unknown": dict(self.unknown),
+            "only_release_ids": self._hash_worker.only_release_ids,
             "source": [self._log.num_read, self._log.sha256],
         }
         if isinstance(self._images, ShardWriter):

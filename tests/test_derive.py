@@ -477,3 +477,15 @@ def test_the_python_of_the_page_on_engines_works_as_pasted(made: Path):
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout == "list<item: double> True\n"
+
+
+@pytest.mark.parametrize("name", ["actions/../../victim.txt", "/victim.txt", "..", "a\\b", "c:x"])
+def test_a_manifest_that_points_outside_is_refused(tmp_path: Path, name: str):
+    folder = coco_dataset(tmp_path, None)
+    path = folder / store.MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match="outside of the folder"):
+        derive(folder, out=tmp_path / "dst" / "ds")
+    assert not (tmp_path / "dst").exists()

@@ -170,6 +170,12 @@ def test_public_names_are_few_and_documented():
         assert getattr(luab_data, name).__doc__
 
 
+def test_splits_come_with_the_package():
+    code = "import luab_data; print(luab_data.splits.by_hit.__name__)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert found.stdout == "by_hit\n", found.stderr
+
+
 def _reexported() -> set[str]:
     tree = ast.parse((ROOT / "luab_data/__init__.py").read_text())
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]

@@ -18,6 +18,7 @@ import luab_data
 from luab_data import convert, forks
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.publish import store
+from luab_data.publish.journal import JOURNAL
 from luab_data.raw import archive as raw_archive
 
 pytestmark = pytest.mark.skipif(not forks.can_fork(), reason="needs fork")
@@ -87,13 +88,16 @@ def test_a_process_that_dies_is_one_clear_error(tmp_path: Path, monkeypatch: Any
     me = os.getpid()
 
     def die(numbered: Any, **options: Any) -> Any:
-        if numbered[0] > 100 and os.getpid() != me:
+        if numbered[0] > 250 and os.getpid() != me:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(numbered, **options)
 
     monkeypatch.setattr(convert, "_imagenet_batch", die)
     with pytest.raises(luab_data.LuabError, match="parsing process ended with exit code -9"):
         converted(log, tmp_path / "ab", fork=True, on_bad="skip")
+    monkeypatch.setattr(convert, "_imagenet_batch", real)
+    done = converted(log, tmp_path / "ab", fork=True, on_bad="skip")
+    assert done.num_resumed >= 100
     monkeypatch.setattr(convert, "_imagenet_batch", lambda *_, **__: 1 / 0)
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         converted(log, tmp_path / "ab", fork=True, on_bad="skip")
@@ -132,3 +136,53 @@ def test_a_duplicate_in_another_process_is_found(tmp_path: Path):
     log = tar(tmp_path / "log.tar.gz", [*bodies, bodies[3]])
     done = converted(log, tmp_path / "ab", fork=True, on_bad="skip")
     assert done.skipped == {"duplicate": 1} and done.num_rows["default"] == 200
+
+
+def test_runs_that_are_too_large_for_a_process_do_not_pile_up(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(forks, "RUN_BYTES", 2**10)  # every run is
+    log = imagenet_log(tmp_path / "log.tar.gz", 400)
+    read, taken = 0, 0
+    ahead = []
+
+    def found():
+        nonlocal read
+        source = raw_archive.Source(log)
+        for numbered in convert._new_runs(raw_archive.runs(source), 0):
+            read += 1
+            ahead.append(read - taken)
+            yield numbered
+        source.close()
+
+    work = convert.partial(convert._imagenet_batch, hash_worker=convert.WorkerHash(KEY))
+    with forks.Forks(work, 2, state=dict, on_state=lambda _: None) as several:
+        for _ in several.in_order(found()):
+            taken += 1
+    assert read == taken > 12 and max(ahead) <= 6
+
+
+@pytest.mark.parametrize("what", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stop_from_outside_makes_no_noise(tmp_path: Path, what: signal.Signals):
+    import subprocess
+    import sys
+
+    log = imagenet_log(tmp_path / "log.tar.gz", 3000)
+    key = tmp_path / "key"
+    key.write_bytes(KEY)
+    out = tmp_path / "ab"
+    code = (
+        "from luab_data.raw import archive; archive.RUN_BYTES = 2**16\n"
+        "from luab_data.cli import run; run()"
+    )
+    command = [sys.executable, "-c", code, "convert", "imagenet-ab", str(log), "--out", str(out)]
+    command += ["--on-bad", "skip", "--worker-key-file", str(key)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while process.poll() is None and not (tmp_path / ".ab.partial" / JOURNAL).exists():
+        time.sleep(0.005)
+    time.sleep(0.2)
+    assert process.poll() is None, "it was quicker than the signal"
+    if what == signal.SIGINT:
+        os.killpg(process.pid, what)  # as a terminal does
+    else:
+        process.send_signal(what)
+    told = process.communicate(timeout=30)[1]
+    assert "Traceback" not in told and len(told.splitlines()) <= 2

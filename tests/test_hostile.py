@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from logs import KEY, action, block, coco_record, xml
+from logs import KEY, action, archive, block, coco_record, xml
 
 import luab_data
 
@@ -141,3 +141,36 @@ def test_broken_json_is_never_skipped(tmp_path: Path, text: str):
     with pytest.raises(luab_data.LuabError, match=r"raw\.json: at character|no usable record"):
         luab_data.convert_coco(path, tmp_path / "ab", worker_key=KEY, on_bad="skip")
     assert [p.name for p in tmp_path.iterdir()] == ["raw.json"]
+
+
+@pytest.mark.parametrize("tag", ["estimateTime", "page_idx", "selected", "imageWidth", "worker_id"])
+def test_a_worker_id_in_the_wrong_field_is_in_no_error(tmp_path: Path, tag: str):
+    worker = "A1REALMTURKID9"
+    text = xml("n1_1", [block(worker=worker)]).decode()
+    start = text.index(f"<{tag}>") + len(tag) + 2
+    text = text[:start] + f"<b>{worker}</b>" * (tag == "worker_id") + worker + text[start:]
+    log = archive(tmp_path / "raw.tar.gz", {"n1_1": text.encode(), "n1_2": xml("n1_2")})
+    done = luab_data.convert_imagenet(log, tmp_path / "ab", worker_key=KEY, on_bad="skip")
+    (line,) = (done.out / "skipped.jsonl").read_text().splitlines()
+    assert worker[:6] not in line and json.loads(line)["where"].endswith("n1_1.xml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"timeSpent": 12000', '"timeSpent": "W"'),
+        ('"image_id": 1,', '"image_id": "W",'),
+        ('"iconType": "dog"', '"iconType": "W"'),
+        ('"page_id": 0', '"page_id": "W"'),
+    ],
+)
+def test_a_worker_id_in_the_wrong_key_is_in_no_error(tmp_path: Path, old: str, new: str):
+    worker = "A1REALMTURKID9"
+    assert old in GOOD
+    bad = GOOD.replace("00AA3B5E80", worker).replace(old, new.replace("W", worker))
+    other = GOOD.replace('"image_id": 1', '"image_id": 2')
+    path = tmp_path / "raw.json"
+    path.write_text(f"[{bad}, {other}]")
+    done = luab_data.convert_coco(path, tmp_path / "ab", worker_key=KEY, on_bad="skip")
+    assert sum(done.skipped.values()) == 1
+    assert worker[:6] not in (done.out / "skipped.jsonl").read_text()

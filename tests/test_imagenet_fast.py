@@ -291,6 +291,19 @@ def test_the_name_of_the_member_counts():
     assert [i for i, _ in read.errors] == [1]
 
 
+def test_an_id_that_ends_like_a_picture_is_no_id():
+    body = drawn("n00000001_1").replace(b"<filename>n00000001_1<", b"<filename>n00000001_1.JPEG<")
+    for name in ("x/n00000001_1.xml", "x/n00000001_1.JPEG.xml", "x/n00000001_1.jpeg.xml"):
+        check_agreement(run_of([body], [name]))
+
+
+def test_more_blocks_than_can_be_counted_are_refused(monkeypatch):
+    for module in (imagenet, imagenet_fast):
+        monkeypatch.setattr(module, "MAX_ROUNDS", 2)
+    bodies = [xml(f"n00000001_{i}", [block(submit=k) for k in range(i)]) for i in range(5)]
+    assert [i for i, _ in check_agreement(run_of(bodies)).errors] == [3, 4]
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 @pytest.mark.parametrize("name", ["tiny", "dirty"])
 def test_the_shared_archives(name: str):

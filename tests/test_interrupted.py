@@ -20,7 +20,7 @@ import luab_data
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.publish import store
 from luab_data.publish.journal import JOURNAL, Journal
-from luab_data.raw.archive import Source, SourceChanged
+from luab_data.raw.archive import Source, begins_with
 
 # The converter as a process, with shards of 100 images so that there is something to go on from.
 CHILD = (
@@ -227,23 +227,80 @@ def test_a_bad_record_before_the_cut_is_told_first(tmp_path: Path):
         luab_data.convert_imagenet(log, tmp_path / "ab", worker_key=KEY)
 
 
-def test_a_source_that_is_another_one_is_noticed_where_it_differs(tmp_path: Path):
+def test_a_log_is_known_by_how_it_begins(tmp_path: Path):
     path = tmp_path / "log"
     path.write_bytes(b"x" * 1000)
     source = Source(path)
     source.read(400)
     mark = (source.num_read, source.sha256)
     source.close()
-    for content, fits in [(b"x" * 1000, True), (b"x" * 399 + b"y" * 9, False), (b"x" * 9, False)]:
+    assert begins_with(path, *mark)
+    for content in (b"x" * 399 + b"y" * 9, b"x" * 399, b""):
         path.write_bytes(content)
-        source = Source(path)
-        source.expect(*mark)
-        if fits:
-            assert len(source.readall()) == 1000
-        else:
-            with pytest.raises(SourceChanged):
-                source.readall()
-        source.close()
+        assert not begins_with(path, *mark)
+
+
+def imagenet_log_with_a_bad_end(path: Path) -> Path:
+    from logs import tar
+
+    bodies = [(f"train_xml/n1/n1_{i}.xml", xml(f"n1_{i}")) for i in range(250)]
+    ids = xml("n1_7", [block(worker="amt@mail.example")])
+    bodies[7] = ("train_xml/n1/n1_7.xml", ids)
+    return tar(path, [*bodies, ("train_xml/n1/n1_998.xml", b""), ("train_xml/n1/n1_999.xml", b"<")])
+
+
+def coco_log_with_a_bad_end(path: Path) -> Path:
+    records: list[Any] = [coco_record(i, [], zoom=1) for i in range(250)]
+    records[7]["worker_id"] = "amt@mail.example"
+    return coco_log(path, [*records, {"image_id": 998}, 7])
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(imagenet_log_with_a_bad_end, "log.tar.gz"), (coco_log_with_a_bad_end, "log.json")],
+)
+def test_what_was_told_before_the_interruption_is_told_once(
+    tmp_path: Path, monkeypatch: Any, make: Any, name: str
+):
+    """Bad records after the last image, unknown keys, the form of ids: all in the journal."""
+    small_shards(monkeypatch)
+    monkeypatch.setitem(store.IMAGES_PER_SHARD, "coco-ab", 100)
+    log = make(tmp_path / name)
+    convert = luab_data.convert_coco if name == "log.json" else luab_data.convert_imagenet
+    whole = convert(log, tmp_path / "w" / "ab", worker_key=KEY, on_bad="skip")
+    assert sum(whole.skipped.values()) == 2
+    for commit in (1, 3):
+        out = tmp_path / str(commit) / "ab"
+        real = Journal.commit
+
+        def stop(self: Journal, *arguments: Any, real: Any = real, commit: int = commit) -> None:
+            real(self, *arguments)
+            if len(self.commits) == commit:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "commit", stop)
+            with pytest.raises(KeyboardInterrupt):
+                convert(log, out, worker_key=KEY, on_bad="skip")
+        done = convert(log, out, worker_key=KEY, on_bad="skip")
+        assert done.num_resumed == (100 if commit == 1 else 250)
+        assert files(done.out) == files(whole.out)
+
+
+def test_a_log_that_grew_after_its_end_was_reached_is_read_anew(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setitem(store.IMAGES_PER_SHARD, "coco-ab", 100)
+    lines = [json.dumps(coco_record(i, [])) + "\n" for i in range(230)]
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(lines[:150]))
+    with monkeypatch.context() as patch:
+        patch.setattr("luab_data.convert.complete", lambda *_, **__: 1 / 0)
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # as if it had been killed
+        with pytest.raises(ZeroDivisionError):
+            luab_data.convert_coco(log, tmp_path / "ab", worker_key=KEY)
+    log.write_text("".join(lines))
+    done = luab_data.convert_coco(log, tmp_path / "ab", worker_key=KEY)
+    whole = luab_data.convert_coco(log, tmp_path / "w" / "ab", worker_key=KEY)
+    assert done.num_resumed == 0 and files(done.out) == files(whole.out)
 
 
 def test_the_journal_keeps_only_what_it_lists(tmp_path: Path):

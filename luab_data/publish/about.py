@@ -266,5 +266,6 @@ apart. This is pseudonymous data, not anonymous data.
 **Consent.** The workers took a paid labelling task. The logs do not say what they were told about
 the recording of their mouse; we have not seen the consent text and do not claim one. Do not try to
 find out who a worker is, do not rank or contact workers, and do not join these rows with other logs
-of the platform. If a removal is asked for, remove the rows by `worker_id` and publish again."""
+of the platform. If a removal is asked for, leave the
+worker's records out of the log, convert with the same key and publish again."""
 """Filled with `source`, a sentence on the ids before hashing, and `key`, the key's fingerprint."""

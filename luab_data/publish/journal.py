@@ -98,5 +98,6 @@ def _size(path: Path) -> int:
 
 def flush(path: Path) -> None:
     """Have a file on disk, not only in memory."""
-    with path.open("r+b") as file:  # Windows flushes only what is open for writing
+    # Windows flushes only what is open for writing; elsewhere a file may be read-only.
+    with path.open("r+b" if os.name == "nt" else "rb") as file:
         os.fsync(file.fileno())

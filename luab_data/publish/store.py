@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from luab_data.errors import DatasetError, LuabError, OutputError
+from luab_data.errors import DatasetError, LuabError, OutputError, StoppedError
 from luab_data.publish.digest import ShardDigest
 from luab_data.publish.journal import HIDDEN, flush
 from luab_data.schema import Table
@@ -180,7 +181,7 @@ def staging(out: Path, *, resumable: bool = False) -> Iterator[Path]:
     Args:
         out: the dataset folder.
         resumable: give what a killed process left, for a Journal to sort out, and leave it on
-            Ctrl-C. Otherwise the folder is empty at the start.
+            Ctrl-C and StoppedError. Otherwise the folder is empty at the start.
 
     Raises:
         OutputError: `out` is not a dataset of ours or holds files of somebody else, another process
@@ -206,7 +207,8 @@ def staging(out: Path, *, resumable: bool = False) -> Iterator[Path]:
                 path.unlink()
             _swap(folder, out, old)
         except BaseException as error:
-            if not resumable or isinstance(error, Exception):
+            stopped = isinstance(error, StoppedError) or not isinstance(error, Exception)
+            if not (resumable and stopped):
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 
@@ -280,7 +282,16 @@ def _swap(folder: Path, out: Path, old: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _check_not_inside(out: Path) -> None:
+    """A dataset in a dataset's folder would be a stranger there."""
+    for parent in out.parents:
+        with suppress(DatasetError):
+            read_manifest(parent)
+            raise OutputError(f"{out}: lies inside the dataset {parent}; choose another --out")
+
+
 def _check_replaceable(out: Path) -> None:
+    _check_not_inside(out)
     if not out.exists():
         return
     if not out.is_dir():
@@ -373,11 +384,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
+        unsafe = [name for name in manifest["files"] if not _IS_INSIDE(name)]
+        if unsafe:
+            raise DatasetError(f"{path}: lists {unsafe[0]!r}, which is outside of the folder")
         if manifest["dataset"] and manifest["version"] and manifest["files"]:
             return dict(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: not a manifest of luab ({error!r})") from None
     raise DatasetError(f"{path}: not a manifest of luab: names no dataset, version or files")
+
+
+_IS_INSIDE = re.compile(r"(?!.*(^|/)\.\.(/|$))[^/\\:][^\\:]*").fullmatch
 
 
 def parquet_files(folder: Path, table: Table) -> list[Path]:

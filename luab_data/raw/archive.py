@@ -14,6 +14,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
@@ -38,10 +39,6 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ISAL_ERROR = cast(type[Exception], isal_zlib.error)
 DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, _ISAL_ERROR, tarfile.TarError)
 """What reading a cut or damaged container raises, besides OSError."""
-
-
-class SourceChanged(Exception):
-    """The file is not the one that an interrupted conversion was reading."""
 
 
 class Run(NamedTuple):
@@ -90,7 +87,6 @@ class Source(io.RawIOBase):
         self.num_read = 0
         self._on_read = on_read
         self._hash = hashlib.sha256()
-        self._expected: tuple[int, str] | None = None
         try:
             self._file = path.open("rb", buffering=0)
             self.is_gzip = self._file.read(2) == _GZIP_MAGIC
@@ -105,12 +101,9 @@ class Source(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """The next bytes of the file as it lies on disk."""
         view = memoryview(buffer)
-        if self._expected:  # stop there, to compare
-            view = view[: self._expected[0] - self.num_read]
         count = self._file.readinto(view) or 0
         self._hash.update(view[:count])
         self.num_read += count
-        self._compare(ended=not count)
         if self._on_read:
             self._on_read(count)
         return count
@@ -119,17 +112,6 @@ class Source(io.RawIOBase):
         """The file's content, decompressed if it is gzip."""
         buffered = io.BufferedReader(self, 2**20)
         return cast(IO[bytes], igzip.open(buffered, "rb")) if self.is_gzip else buffered
-
-    def expect(self, num_bytes: int, sha256: str) -> None:
-        """Raise SourceChanged as soon as the first bytes turn out to be others."""
-        self._expected = (num_bytes, sha256) if num_bytes else None
-
-    def _compare(self, ended: bool) -> None:
-        if self._expected and (ended or self.num_read == self._expected[0]):
-            same = self._expected == (self.num_read, self.sha256)
-            self._expected = None
-            if not same:
-                raise SourceChanged(f"{self.path} is another file than before")
 
     @property
     def sha256(self) -> str:
@@ -143,12 +125,22 @@ class Source(io.RawIOBase):
         super().close()
 
 
+def begins_with(path: Path, num_bytes: int, sha256: str) -> bool:
+    """Whether the first bytes of a file, as it lies on disk, have a digest."""
+    digest, left = hashlib.sha256(), num_bytes
+    with path.open("rb") as file:
+        while left and (block := file.read(min(2**20, left))):
+            digest.update(block)
+            left -= len(block)
+    return not left and digest.hexdigest() == sha256
+
+
 class _Buffer:
     """The decompressed file as a window that moves forward; old windows stay valid."""
 
     def __init__(self, file: IO[bytes], num_bytes: int) -> None:
         self._file: Any = file  # IO[bytes] knows no read1, though both kinds of file have it
-        self._capacity = num_bytes
+        self._usual = self._capacity = num_bytes
         self.data = np.zeros(SPARE_BYTES, np.uint8)
         self.filled = 0
         self.ended = False
@@ -162,6 +154,8 @@ class _Buffer:
         if not done and self.filled >= self._capacity:
             self._capacity *= 2
         rest = self.data[done : self.filled]
+        if done:  # a large member is behind us
+            self._capacity = max(self._usual, len(rest))
         data = np.empty(self._capacity + SPARE_BYTES, np.uint8)
         data[: len(rest)] = rest
         missing = max(0, done - self.filled)
@@ -217,9 +211,12 @@ def _plain_files(buffer: _Buffer, at: int) -> tuple[list[str], npt.NDArray[np.in
     places: list[tuple[int, int, int]] = []
     try:
         while at + _BLOCK <= filled:
+            size = int(bytes(view[at + 124 : at + 135]), 8)
+            if size < 0 or view[at + 156] not in (0, ord("0")):
+                break
             body = at + _BLOCK
-            end = body + int(bytes(view[at + 124 : at + 135]), 8)
-            at = body + (end - body + _BLOCK - 1) // _BLOCK * _BLOCK
+            end = body + size
+            at = body + (size + _BLOCK - 1) // _BLOCK * _BLOCK
             if at > filled:
                 break
             places.append((body, end, at))
@@ -235,6 +232,7 @@ def _plain_files(buffer: _Buffer, at: int) -> tuple[list[str], npt.NDArray[np.in
         ((blocks[:, 156] == ord("0")) | (blocks[:, 156] == 0))  # a file
         & (blocks[:, 345] == 0)  # no prefix of a long name
         & ((digits >= ord("0")) & (digits <= ord("7"))).all(axis=1)
+        & ((blocks[:, 135] == 0) | (blocks[:, 135] == ord(" ")))  # where those 11 digits end
         & (blocks[:, :100] < 128).all(axis=1)
         & (checksum == _stored_checksums(blocks))
     )
@@ -259,16 +257,21 @@ def _odd_header(window: npt.NDArray[np.uint8], at: int) -> _Header:
         _NotYet: it goes on beyond the window.
         tarfile.TarError: it is none.
     """
+    if len(window) > _FEW_BLOCKS:  # nearly always enough, and a window is long
+        with suppress(_NotYet, tarfile.TarError):
+            return _odd_header(window[:_FEW_BLOCKS], at)
     tar = tarfile.open(fileobj=io.BytesIO(bytes(2 * _BLOCK)), errors="surrogateescape")
     tar.fileobj = io.BytesIO(window[:_ODD_HEADER_BYTES].tobytes())
     try:
         info = tarfile.TarInfo.fromtarfile(tar)
-    except (tarfile.HeaderError, tarfile.ReadError) as error:
-        # A long name or pax header that is cut is told apart from one that is damaged by the room
-        # there was: none takes a megabyte.
+        if tar.offset <= 0 or info.size < 0:
+            raise tarfile.InvalidHeaderError("negative size")  # type: ignore[attr-defined]
+    except (tarfile.TarError, *_STUMBLES) as error:
+        # A header that goes on is told apart from a damaged one by the room there was: none takes
+        # a megabyte. tarfile itself stumbles over some that are damaged.
         invalid = isinstance(error, tarfile.InvalidHeaderError)  # type: ignore[attr-defined]
         if invalid or len(window) >= _ODD_HEADER_BYTES:
-            raise
+            raise tarfile.InvalidHeaderError(str(error)) from error  # type: ignore[attr-defined]
         raise _NotYet from None
     return _Header(
         name=_printable(info.name),
@@ -281,6 +284,8 @@ def _odd_header(window: npt.NDArray[np.uint8], at: int) -> _Header:
 
 
 _ODD_HEADER_BYTES = 2**20
+_FEW_BLOCKS = 8 * _BLOCK
+_STUMBLES = (ValueError, LookupError, OverflowError, RecursionError)
 
 
 class _Walk:
@@ -428,9 +433,11 @@ def _cut(source: Source, last: str, why: str, damage: Exception | None) -> Archi
 
 def _printable(name: str) -> str:
     """A member's name as text that any terminal and JSON can hold, with forward slashes."""
+    if "/" not in name:
+        name = name.replace("\\", "/")
     if not name.isascii():
         name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return name.replace("\\", "/") if "/" not in name else name
+    return name
 
 
 _IS_TAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_/-]*\.xml").fullmatch

@@ -14,6 +14,7 @@ import pyarrow as pa
 from luab_data.errors import RecordError
 from luab_data.raw.archive import Source
 from luab_data.raw.json_stream import JsonStream
+from luab_data.raw.policy import without_ids
 from luab_data.schema import COCO_ACTIONS, COCO_CLASSES
 
 Values = dict[str, Any]
@@ -80,7 +81,9 @@ def parse(index: int, record: Any) -> CocoRecord:
         where += f" (image_id={record.get('image_id')!r:.20})"
         return _record(record)
     except _Bad as bad:
-        raise RecordError(where, bad.rule, str(bad)) from None
+        ids = [record.get("worker_id")] if isinstance(record, dict) else []
+        where, reason = without_ids(where, ids), without_ids(str(bad), ids)
+        raise RecordError(where, bad.rule, reason) from None
 
 
 def _integer(value: Any, key: str, bits: int) -> int | None:

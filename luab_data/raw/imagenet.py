@@ -18,13 +18,17 @@ from xml.etree import ElementTree
 import pyarrow as pa
 
 from luab_data.errors import RecordError
+from luab_data.raw.policy import without_ids
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 
 Values = dict[str, Any]
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}").fullmatch
-_IMAGE_SUFFIX = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
+IMAGE_SUFFIX = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 _EMPTY = ("", "None")
+_WORKER_IDS = re.compile(rb"<worker_id>\s*([^<]*?)\s*</").findall
+MAX_ROUNDS = 2**15 - 1
+"""Metadata blocks of one image: what `round` and `num_rounds` can count."""
 
 
 class ImagenetRecord(NamedTuple):
@@ -60,7 +64,8 @@ def parse(name: str, body: bytes) -> ImagenetRecord:
         if image["image_id"] != stem:
             raise _Bad("name-mismatch", f"filename is {image['image_id']!r}; expected {stem!r}")
     except _Bad as bad:
-        raise RecordError(name, bad.rule, str(bad)) from None
+        ids = [found.decode("utf-8", "replace") for found in _WORKER_IDS(body)]
+        raise RecordError(name, bad.rule, without_ids(str(bad), ids)) from None
     return ImagenetRecord(image, rounds, unknown)
 
 
@@ -252,7 +257,11 @@ def _annotation(root: ElementTree.Element) -> tuple[Values, list[Values], list[s
     for column, tag in (("image_id", "filename"), ("wnid", "folder")):
         if not image.get(column):
             raise _Bad("missing", f"the record has no <{tag}>")
-    image["image_id"] = _IMAGE_SUFFIX.sub("", image["image_id"])
+    if len(rounds) > MAX_ROUNDS:
+        raise _Bad(
+            "too-many-rounds", f"{len(rounds)} metadata blocks; expected {MAX_ROUNDS} at most"
+        )
+    image["image_id"] = IMAGE_SUFFIX.sub("", image["image_id"])
     for values in rounds:
         values["image_id"], values["wnid"] = image["image_id"], image["wnid"]
     return image, rounds, unknown

@@ -18,7 +18,13 @@ from luab_data.errors import RecordError
 from luab_data.ragged import Bools, Ints, list_array
 from luab_data.raw import imagenet
 from luab_data.raw.archive import Run
-from luab_data.raw.imagenet import IMAGE_SCHEMA, ROUND_SCHEMA, ImagenetBatch
+from luab_data.raw.imagenet import (
+    IMAGE_SCHEMA,
+    IMAGE_SUFFIX,
+    MAX_ROUNDS,
+    ROUND_SCHEMA,
+    ImagenetBatch,
+)
 from luab_data.raw.layout import Spans, Template, Text, integers, names, numbers, word
 
 
@@ -316,6 +322,7 @@ def _blocks(members: _Members) -> _Blocks:
         owners.append(owner[inside])
         counts.append(np.bincount(owner[inside], minlength=len(members.first)))
     members.must(np.logical_and.reduce([count == counts[0] for count in counts[1:]]))
+    members.must(counts[0] <= MAX_ROUNDS)
     members.check()
     opened, height, original, worker = lines
     end = worker + _BLOCK_END.template.num_lines
@@ -426,6 +433,8 @@ def _columns(
     images = _image_columns(members, header)
     same = pc.equal(images["image_id"], stems).to_numpy(zero_copy_only=False)
     members.must(same)
+    suffixed = pc.match_substring_regex(images["image_id"], IMAGE_SUFFIX.pattern, ignore_case=True)
+    members.must(~suffixed.to_numpy(zero_copy_only=False))  # parse takes the suffix off
     members.check()
     of_member = pa.array(blocks.member)
     rounds["image_id"] = images["image_id"].take(of_member)

@@ -165,8 +165,9 @@ def numbers(values: pa.StringArray) -> tuple[pa.Array, Bools]:
     try:
         found = values.cast(pa.float64())
     except pa.ArrowInvalid:
-        plain = pc.match_substring_regex(values, _NUMBER).to_numpy(zero_copy_only=False)
-        return pa.nulls(len(values), pa.float64()), ~plain
+        odd = ~pc.match_substring_regex(values, _NUMBER).to_numpy(zero_copy_only=False)
+        # If none is odd, Arrow and the pattern are of two minds: somebody else decides.
+        return pa.nulls(len(values), pa.float64()), odd if odd.any() else ~odd
     return found, ~np.isfinite(found.to_numpy())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +51,19 @@ class BadRecords:
     def total(self) -> int:
         """Records left out so far."""
         return self.tally.total()
+
+
+def without_ids(text: str, worker_ids: Iterable[object]) -> str:
+    """A message without the worker ids of its record, in whichever field they stood."""
+    for worker_id in worker_ids:
+        if isinstance(worker_id, str) and len(worker_id) >= _SHORTEST_ID:
+            # Messages quote at most the first characters of a value.
+            for size in range(len(worker_id), _SHORTEST_ID - 1, -1):
+                text = text.replace(worker_id[:size], "(worker id)")
+    return text
+
+
+_SHORTEST_ID = 6
 
 
 class SeenIds:
