@@ -1,7 +1,7 @@
 """[I/O] Parsing in forked processes: what threads do, without waiting for one another.
 
 Parsing a run is thousands of short NumPy and Arrow calls, and threads queue for the interpreter
-between them: two did 1.2 times the work of one, two processes 1.7 times (benchmarks/README.md).
+between them: two did 1.2 times the work of one, two processes 1.7 times (8 runs, 2 cores).
 Forking is for a process of our own, the `luab-data convert` command; a library that is called in
 somebody's process uses threads (pipeline.in_order).
 

@@ -37,7 +37,7 @@ same ones. Some ten to forty files for a release: enough for parallel readers.""
 
 
 def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
-    """How a config's columns are stored, chosen by size on disk (benchmarks/README.md).
+    """How a config's columns are stored, chosen by size on disk.
 
     Times ascend in steps of some 16 ms, so their differences are stored; everything else has few
     distinct values: fractions of a picture's pixels, ids of pages.
