@@ -112,8 +112,8 @@ def head(dataset: str, source: Path, records: int, out: Path) -> None:
                 file = log.extractfile(info)
                 part.addfile(info, io.BytesIO(file.read() if file else b""))
         return
-    from luab_data.raw.archive import Source
     from luab_data.raw.coco import raw_records
+    from luab_data.raw.source import Source
 
     log_file = Source(source)
     out.write_text(json.dumps(list(islice(raw_records(log_file), records))), encoding="utf-8")

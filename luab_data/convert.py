@@ -7,16 +7,12 @@ Killed at any moment, the same command goes on after the last whole shard: see p
 
 from __future__ import annotations
 
-import platform
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from importlib.metadata import version as installed
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,13 +30,12 @@ from luab_data.columns.rounds import order_rounds
 from luab_data.console import progress
 from luab_data.errors import ArchiveError, ImagesError
 from luab_data.forks import Forks, can_fork
-from luab_data.pipeline import Batch, Build, duplicate_error, in_order, num_threads
+from luab_data.job import Built, Converted, Here, Job, file_bar
+from luab_data.pipeline import Batch, duplicate_error, in_order, num_threads
 from luab_data.publish import store
-from luab_data.publish.complete import complete
-from luab_data.publish.journal import Journal
 from luab_data.publish.waiting import WaitingRows
 from luab_data.raw import imagenet_fast
-from luab_data.raw.archive import MAX_MEMBER_BYTES, RUN_BYTES, Run, Source, begins_with, runs
+from luab_data.raw.archive import MAX_MEMBER_BYTES, RUN_BYTES, Run, runs
 from luab_data.raw.coco_batches import CocoBatch
 from luab_data.raw.coco_batches import batches as coco_batches
 from luab_data.raw.instances import TrueImage, read_instances
@@ -50,39 +45,11 @@ from luab_data.schema import (
     COCO_ACTIONS,
     COCO_ANNOTATORS,
     COCO_IMAGES,
-    DATASETS,
     IMAGENET_ANNOTATORS,
     IMAGENET_IMAGES,
     IMAGENET_ROUNDS,
     Table,
 )
-
-SKIPPED = "skipped.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Converted:
-    """What a conversion wrote.
-
-    Args:
-        out: the dataset folder.
-        version: 1.0.N, where N changes with the content.
-        num_rows: config -> rows.
-        skipped: rule -> records left out; each is listed in `skipped.jsonl`.
-        unknown: element or key that the schema does not know -> occurrences, all left out.
-        num_without_truth: COCO images that the instances file lacks; 0 if none was given.
-        num_resumed: images taken over from a conversion that was interrupted.
-        content_digest: equal for equal content.
-    """
-
-    out: Path
-    version: str
-    num_rows: dict[str, int]
-    skipped: dict[str, int]
-    unknown: dict[str, int]
-    content_digest: str
-    num_without_truth: int = 0
-    num_resumed: int = 0
 
 
 def convert_imagenet(
@@ -113,7 +80,7 @@ def convert_imagenet(
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
     work = partial(_imagenet_batch, hash_worker=hash_worker)
 
-    def build(here: _Here) -> _Built:
+    def build(here: Here) -> Built:
         waiting = WaitingRows(here.folder)
         rounds_out = store.ShardWriter(here.folder, IMAGENET_ROUNDS)
         shards = here.build(waiting, rounds_out)
@@ -132,10 +99,10 @@ def convert_imagenet(
         annotators = _write_annotators(
             here.folder, IMAGENET_ANNOTATORS, imagenet_annotators(facts, clicks)
         )
-        return _Built(shards, (images, rounds_out.shards, annotators), wnids)
+        return Built(shards, (images, rounds_out.shards, annotators), wnids)
 
     options = {"max_member_bytes": max_member_bytes, "run_bytes": RUN_BYTES}
-    job = _Job("imagenet-ab", source, out, on_bad, hash_worker, options, shown)
+    job = Job("imagenet-ab", source, out, on_bad, hash_worker, options, shown)
     with ExitStack() as stack:
         # Before the job opens anything: a child would hold its locks a moment longer than we do.
         forks = stack.enter_context(_forks(work, hash_worker)) if fork and can_fork() else None
@@ -173,7 +140,7 @@ def convert_coco(
     given = _about_truth(instances)
     without_truth = 0
 
-    def build(here: _Here) -> _Built:
+    def build(here: Here) -> Built:
         nonlocal without_truth
         images_out = store.ShardWriter(here.folder, COCO_IMAGES)
         actions_out = store.ShardWriter(here.folder, COCO_ACTIONS)
@@ -203,9 +170,9 @@ def convert_coco(
             if instances
             else {}
         )
-        return _Built(shards, (images_out.shards, actions_out.shards, annotators), [], about)
+        return Built(shards, (images_out.shards, actions_out.shards, annotators), [], about)
 
-    job = _Job("coco-ab", source, out, on_bad, hash_worker, given, shown)
+    job = Job("coco-ab", source, out, on_bad, hash_worker, given, shown)
     return replace(job.run(build), num_without_truth=without_truth)
 
 
@@ -213,105 +180,6 @@ _ICON_FACTS = (
     *("worker_id", "hit_id", "time_spent_ms", "labels"),
     *("icon_label", "is_present_at_end", "is_on_object"),
 )
-
-
-class _Here(NamedTuple):
-    """Where one attempt at a conversion stands: its folder, the open log, what was done before."""
-
-    dataset: str
-    folder: Path
-    journal: Journal
-    bad: BadRecords
-    log: Source
-    hash_worker: WorkerHash
-
-    def build(self, images: store.ShardWriter | WaitingRows, rows: store.ShardWriter) -> Build:
-        return Build(self.dataset, self.journal, images, rows, self.bad, self.log, self.hash_worker)
-
-
-class _Built(NamedTuple):
-    """What one attempt made: the shards of the three configs and what the manifest says of them."""
-
-    build: Build
-    shards: tuple[list[store.Shard], ...]
-    wnids: list[str]
-    about: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class _Job:
-    """The frame of both conversions: staging, journal, manifest."""
-
-    dataset: str
-    source: Path
-    out: Path
-    on_bad: OnBad
-    hash_worker: WorkerHash
-    options: dict[str, Any]
-    shown: bool | None
-
-    def run(self, build: Callable[[_Here], _Built]) -> Converted:
-        """Build in a staging folder; go on from its journal, if that is of the same log."""
-        with store.staging(self.out, resumable=True) as folder:
-            journal = Journal(folder, self._identity())
-            if journal.commits and not self._goes_on(journal.commits[-1]):
-                journal.restart()
-            bad = BadRecords(self.on_bad, folder / SKIPPED)
-            bar = progress(**_bar(self.source, "convert"), shown=self.shown)
-            with bar, Source(self.source, bar.update) as log:
-                here = _Here(self.dataset, folder, journal, bad, log, self.hash_worker)
-                built = build(here)
-            return self._finish(folder, built, bad, log.sha256)
-
-    def _goes_on(self, commit: dict[str, Any]) -> bool:
-        """Whether the log is still the one that the commits are of."""
-        num_bytes, sha256 = commit["source"]
-        # The last shard, with fewer images, was written when the log had ended.
-        at_end = commit["num_images"] % store.IMAGES_PER_SHARD[self.dataset]
-        if at_end and self.source.stat().st_size != num_bytes:
-            return False
-        return begins_with(self.source, num_bytes, sha256)
-
-    def _identity(self) -> dict[str, Any]:
-        """What must be equal for shards of an earlier process to be those of this one."""
-        return {
-            "dataset": self.dataset,
-            "on_bad": self.on_bad,
-            "worker_key": self.hash_worker.fingerprint,
-            "images_per_shard": store.IMAGES_PER_SHARD[self.dataset],
-            "versions": _versions(),
-            **self.options,
-        }
-
-    def _finish(self, folder: Path, built: _Built, bad: BadRecords, sha256: str) -> Converted:
-        tables = DATASETS[self.dataset]
-        about: dict[str, Any] = {
-            "dataset": self.dataset,
-            "source": {"name": self.source.name, "sha256": sha256},
-            "worker_ids": self.hash_worker.describe(),
-            "skipped": dict(sorted(bad.tally.items())),
-            "unknown": _most_common(built.build.unknown),
-            "versions": _versions(),
-            **built.about,
-        }
-        # No dates and no paths: equal input, equal bytes.
-        manifest = complete(
-            folder,
-            self.out,
-            about=about,
-            shards={t.config: some for t, some in zip(tables, built.shards, strict=True)},
-            schemas={t.config: t.schema() for t in tables},
-            wnids=built.wnids,
-        )
-        return Converted(
-            out=self.out,
-            version=manifest["version"],
-            num_rows=manifest["num_rows"],
-            skipped=manifest["skipped"],
-            unknown=manifest["unknown"],
-            content_digest=manifest["content_digest"],
-            num_resumed=built.build.num_resumed,
-        )
 
 
 def _new_runs(found: Iterable[Run], next_place: int) -> Iterator[tuple[int, Run]]:
@@ -408,7 +276,7 @@ def _coco_batch(found: CocoBatch, *, truth: dict[int, TrueImage] | None) -> Batc
 def _read_truth(instances: Path | None, shown: bool | None) -> dict[int, TrueImage] | None:
     if instances is None:
         return None
-    with progress(**_bar(instances, "instances"), shown=shown) as bar:
+    with progress(**file_bar(instances, "instances"), shown=shown) as bar:
         return read_instances(instances, bar.update)
 
 
@@ -432,23 +300,3 @@ def _check_some(source: Path, num_images: int, bad: BadRecords) -> None:
             f"{source}: no usable record among {bad.total} ({dict(bad.tally)}); expected a log of"
             f" the release. The first: {bad.first or 'none'}"
         )
-
-
-def _most_common(unknown: Counter[str]) -> dict[str, int]:
-    """The counts, sorted by name; names that are made up record by record as one."""
-    kept = unknown.most_common(_MAX_UNKNOWN)
-    others = unknown.total() - sum(count for _, count in kept)
-    return {**dict(sorted(kept)), **({"others": others} if others else {})}
-
-
-_MAX_UNKNOWN = 100
-
-
-def _bar(source: Path, what: str) -> dict[str, Any]:
-    total = source.stat().st_size if source.is_file() else None
-    return {"what": what, "total": total, "unit": "B", "unit_scale": True}
-
-
-def _versions() -> dict[str, str]:
-    names = ("luab", "numpy", "pyarrow", "shapely")
-    return {"python": platform.python_version(), **{name: installed(name) for name in names}}

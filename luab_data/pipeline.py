@@ -23,8 +23,8 @@ from luab_data.publish.journal import Journal
 from luab_data.publish.store import IMAGES_PER_SHARD, Shard, ShardWriter
 from luab_data.publish.waiting import WaitingRows
 from luab_data.ragged import Bools, Ints
-from luab_data.raw.archive import Source
 from luab_data.raw.policy import BadRecords, SeenIds
+from luab_data.raw.source import Source
 from luab_data.raw.workers import WorkerHash
 
 T = TypeVar("T")

@@ -32,7 +32,7 @@ from luab_data.raw import (
     json_runs,
     json_stream,
 )
-from luab_data.raw.archive import Source
+from luab_data.raw.source import Source
 from luab_data.schema import COCO_ACTIONS, IMAGENET_IMAGES, IMAGENET_ROUNDS
 
 MARK = WORKER[:6]

@@ -17,9 +17,9 @@ from logs import SHARED, action, coco_record
 
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.raw import coco_batches, json_runs, json_stream
-from luab_data.raw.archive import Source
 from luab_data.raw.coco import parse, raw_records, to_table
 from luab_data.raw.coco_batches import CocoBatch, batches
+from luab_data.raw.source import Source
 from luab_data.schema import COCO_ACTIONS
 
 RELEASE = [

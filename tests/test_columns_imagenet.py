@@ -17,8 +17,9 @@ from luab_data.columns.imagenet import image_table, with_labels
 from luab_data.columns.regions import click_offset, in_any_box
 from luab_data.columns.rounds import order_rounds
 from luab_data.ragged import Ragged
-from luab_data.raw.archive import Source, members
+from luab_data.raw.archive import members
 from luab_data.raw.imagenet import parse, to_batch
+from luab_data.raw.source import Source
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS, LAST_N, QUANTILES
 
 TINY = SHARED / "data" / "raw" / "imagenet_ab_tiny.tar.gz"

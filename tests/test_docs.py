@@ -126,7 +126,7 @@ def test_every_module_is_in_the_tree_of_the_readme():
 # The flow: a module imports only from its own stage and the stages before it.
 _STAGES = ["errors", "schema", "ragged", "splits", "console", "boxes", "raw", "columns"]
 _STAGES += ["analysis", "publish", "stats", "join", "export", "checks", "provenance"]
-_STAGES += ["pipeline", "forks", "convert", "derive", "simulate", "cli"]
+_STAGES += ["pipeline", "forks", "job", "convert", "derive", "simulate", "cli"]
 
 
 def imports(path: Path) -> set[str]:

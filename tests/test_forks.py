@@ -20,6 +20,7 @@ from luab_data.errors import ArchiveError, RecordError
 from luab_data.publish import store
 from luab_data.publish.journal import JOURNAL
 from luab_data.raw import archive as raw_archive
+from luab_data.raw.source import Source
 
 pytestmark = pytest.mark.skipif(not forks.can_fork(), reason="needs fork")
 
@@ -146,7 +147,7 @@ def test_runs_that_are_too_large_for_a_process_do_not_pile_up(tmp_path: Path, mo
 
     def found():
         nonlocal read
-        source = raw_archive.Source(log)
+        source = Source(log)
         for numbered in convert._new_runs(raw_archive.runs(source), 0):
             read += 1
             ahead.append(read - taken)

@@ -21,7 +21,7 @@ from fuzz_properties import Broken
 
 from luab_data.errors import RecordError
 from luab_data.raw import archive, coco_batches, imagenet, imagenet_fast
-from luab_data.raw.archive import Source
+from luab_data.raw.source import Source
 from luab_data.raw.workers import WorkerHash
 
 NAME = f"train_xml/n00000001/{mutations.IMAGE_ID}.xml"

@@ -15,8 +15,9 @@ from logs import SHARED, block, xml
 import luab_data
 from luab_data.errors import RecordError
 from luab_data.publish.digest import shard_digest
-from luab_data.raw import imagenet, imagenet_fast
-from luab_data.raw.archive import SPARE_BYTES, Run, Source, runs
+from luab_data.raw import imagenet, imagenet_fast, imagenet_templates
+from luab_data.raw.archive import SPARE_BYTES, Run, runs
+from luab_data.raw.source import Source
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 
 
@@ -95,13 +96,13 @@ def test_the_layout_of_the_release_is_read_without_the_slow_path():
 def test_the_templates_name_every_raw_column_once():
     parts = [
         value
-        for name, value in vars(imagenet_fast).items()
-        if isinstance(value, imagenet_fast.Part) and name != "_OBJECT"
+        for name, value in vars(imagenet_templates).items()
+        if isinstance(value, imagenet_templates.Part) and name != "OBJECT"
     ]
     rounds = {c.name for c in IMAGENET_ROUNDS.columns if c.raw} - {"image_id", "wnid"}
     images = {c.name for c in IMAGENET_IMAGES.columns if c.raw}
     images -= {"boxes", "image_id", "wnid"}
-    boxes = {*imagenet_fast._OBJECT.columns} - set(imagenet_fast._BOX_EDGES)
+    boxes = {*imagenet_templates.OBJECT.columns} - set(imagenet_templates.BOX_EDGES)
     found = [column for part in parts for column in part.columns]
     assert sorted([*found, *boxes]) == sorted(rounds | images)
 

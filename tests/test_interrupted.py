@@ -20,7 +20,7 @@ import luab_data
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.publish import store
 from luab_data.publish.journal import JOURNAL, Journal
-from luab_data.raw.archive import Source, begins_with
+from luab_data.raw.source import Source, begins_with
 
 # The converter as a process, with shards of 100 images so that there is something to go on from.
 CHILD = (
@@ -293,7 +293,7 @@ def test_a_log_that_grew_after_its_end_was_reached_is_read_anew(tmp_path: Path, 
     log = tmp_path / "log.jsonl"
     log.write_text("".join(lines[:150]))
     with monkeypatch.context() as patch:
-        patch.setattr("luab_data.convert.complete", lambda *_, **__: 1 / 0)
+        patch.setattr("luab_data.job.complete", lambda *_, **__: 1 / 0)
         patch.setattr("shutil.rmtree", lambda *_, **__: None)  # as if it had been killed
         with pytest.raises(ZeroDivisionError):
             luab_data.convert_coco(log, tmp_path / "ab", worker_key=KEY)

@@ -335,7 +335,7 @@ def _climb(folder: Path) -> None:
         (_edit_sums, "SHA256SUMS: is not what the manifest says"),
         (lambda f: (f / "SHA256SUMS").unlink(), "SHA256SUMS: is not what the manifest says"),
         (_drop_column, "are not those of this luab's `annotators`"),
-        (_climb, r"'\.\./diary\.txt' of the manifest is missing"),
+        (_climb, r"'\.\./diary\.txt', which is outside of the folder"),
         (lambda f: edit(f, num_rows={"default": 7}), "has 6 rows, the manifest says 7"),
         (lambda f: edit(f, dataset="openimages-ab"), "expected imagenet-ab or coco-ab"),
         (lambda f: edit(f, shards=None), "has no shards, so this luab did not write it"),

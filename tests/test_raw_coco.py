@@ -12,10 +12,10 @@ from logs import SHARED, action, coco_record
 
 from luab_data.errors import ArchiveError, ImagesError, RecordError
 from luab_data.raw import json_stream
-from luab_data.raw.archive import Source
 from luab_data.raw.coco import parse, raw_records, to_table
 from luab_data.raw.instances import read_instances
 from luab_data.raw.json_stream import JsonStream
+from luab_data.raw.source import Source
 
 RECORDS = [coco_record(i, [action("add", "dog", (0.25, 0.5), at=i)]) for i in range(5)]
 

@@ -21,13 +21,13 @@ from typing import Any
 from luab_data.columns.icons import Truth
 from luab_data.columns.registry import REGISTRIES
 from luab_data.console import progress
-from luab_data.convert import SKIPPED
 from luab_data.derive.annotators import annotators_of
 from luab_data.derive.choose import chosen, manifest_of
 from luab_data.derive.engines import Engine, run
 from luab_data.derive.places import Place, place
 from luab_data.derive.shard import Job
 from luab_data.errors import DatasetError, ImagesError, OutputError
+from luab_data.job import SKIPPED
 from luab_data.publish import store
 from luab_data.publish.complete import complete
 from luab_data.publish.digest import content_digest

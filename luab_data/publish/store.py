@@ -383,15 +383,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             " was interrupted, run it again"
         )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = dict(json.loads(path.read_text(encoding="utf-8")))
+        known = manifest["dataset"] and manifest["version"] and manifest["files"]
         unsafe = [name for name in manifest["files"] if not _IS_INSIDE(name)]
-        if unsafe:
-            raise DatasetError(f"{path}: lists {unsafe[0]!r}, which is outside of the folder")
-        if manifest["dataset"] and manifest["version"] and manifest["files"]:
-            return dict(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: not a manifest of luab ({error!r})") from None
-    raise DatasetError(f"{path}: not a manifest of luab: names no dataset, version or files")
+    if not known:
+        raise DatasetError(f"{path}: not a manifest of luab: names no dataset, version or files")
+    if unsafe:
+        raise DatasetError(f"{path}: lists {unsafe[0]!r}, which is outside of the folder")
+    return manifest
 
 
 _IS_INSIDE = re.compile(r"(?!.*(^|/)\.\.(/|$))[^/\\:][^\\:]*").fullmatch

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.ragged import Ints, list_array
-from luab_data.raw.archive import Source
 from luab_data.raw.coco import parse
 from luab_data.raw.coco_typed import LISTS, SCALARS, Leaf, Part, Record, from_typed, from_values
 from luab_data.raw.json_runs import Passed, Plain, Runs
 from luab_data.raw.json_stream import JsonStream
+from luab_data.raw.source import Source
 from luab_data.schema import COCO_ACTIONS
 
 BATCH = 2048

@@ -25,122 +25,21 @@ from luab_data.raw.imagenet import (
     ROUND_SCHEMA,
     ImagenetBatch,
 )
-from luab_data.raw.layout import Spans, Template, Text, integers, names, numbers, word
-
-
-class Part(NamedTuple):
-    """A template and the columns that its values are for, in its order."""
-
-    template: Template
-    columns: tuple[str, ...]
-
-
-def _part(columns: str, text: str) -> Part:
-    return Part(Template(text), tuple(columns.split()))
-
-
-_NAMES = (
-    _part("wnid image_id", "  <folder>{}</folder>\n  <filename>{}</filename>\n"),
-    _part("image_id wnid", "  <filename>{}</filename>\n  <folder>{}</folder>\n"),
+from luab_data.raw.imagenet_templates import (
+    ANSWER,
+    BLOCK_END,
+    BLOCK_START,
+    BOX_EDGES,
+    HOVERED,
+    NAMES,
+    OBJECT,
+    PICTURE,
+    SELECTED,
+    SIZE,
+    TRACKING,
+    Part,
 )
-_SIZE = _part(
-    "database width height depth segmented",
-    """\
-  <source>
-    <database>{}</database>
-  </source>
-  <size>
-    <width>{}</width>
-    <height>{}</height>
-    <depth>{}</depth>
-  </size>
-  <segmented>{}</segmented>
-""",
-)
-_BOX_EDGES = ("xmin", "ymin", "xmax", "ymax")
-_OBJECT = _part(
-    "box_name box_pose box_truncated box_difficult xmin ymin xmax ymax",
-    """\
-  <object>
-    <name>{}</name>
-    <pose>{}</pose>
-    <truncated>{}</truncated>
-    <difficult>{}</difficult>
-    <bndbox>
-      <xmin>{}</xmin>
-      <ymin>{}</ymin>
-      <xmax>{}</xmax>
-      <ymax>{}</ymax>
-    </bndbox>
-  </object>
-""",
-)
-_BLOCK_START = _part(
-    "assignment_id estimate_time_ms hit_id hit_submit_time hovered_count",
-    """\
-  <metadata>
-    <assignment_id>{}</assignment_id>
-    <estimateTime>{}</estimateTime>
-    <hit_id>{}</hit_id>
-    <hit_submit_time>{}</hit_submit_time>
-    <hoveredCount>{}</hoveredCount>
-""",
-)
-_HOVERED = _part(
-    "hovered_record_action hovered_record_time_ms",
-    """\
-    <hoveredRecord>
-      <action>{}</action>
-      <time>{}</time>
-    </hoveredRecord>
-""",
-)
-_PICTURE = _part(
-    "image_height image_id_raw image_position_x image_position_y image_width image_idx"
-    " imagenet_hit_id",
-    """\
-    <imageHeight>{}</imageHeight>
-    <imageID>{}</imageID>
-    <imagePosition>
-      <x>{}</x>
-      <y>{}</y>
-    </imagePosition>
-    <imageWidth>{}</imageWidth>
-    <image_idx>{}</image_idx>
-    <imagenet_hit_id>{}</imagenet_hit_id>
-""",
-)
-_TRACKING = _part(
-    "mouse_tracking_time_ms mouse_tracking_x mouse_tracking_y",
-    """\
-    <mouseTracking>
-      <time>{}</time>
-      <x>{}</x>
-      <y>{}</y>
-    </mouseTracking>
-""",
-)
-_ANSWER = _part(
-    "original_image_height original_image_width page_idx selected selected_count",
-    """\
-    <originalImageHeight>{}</originalImageHeight>
-    <originalImageWidth>{}</originalImageWidth>
-    <page_idx>{}</page_idx>
-    <selected>{}</selected>
-    <selectedCount>{}</selectedCount>
-""",
-)
-_SELECTED = _part(
-    "selected_record_time_ms selected_record_x selected_record_y",
-    """\
-    <selectedRecord>
-      <time>{}</time>
-      <x>{}</x>
-      <y>{}</y>
-    </selectedRecord>
-""",
-)
-_BLOCK_END = _part("worker_id", "    <worker_id>{}</worker_id>\n  </metadata>\n")
+from luab_data.raw.layout import Spans, Text, integers, names, numbers, word
 
 _FIRST, _LAST = b"<annotation>\n", b"</annotation>"
 _NONE = "    <{0}>None</{0}>\n"
@@ -325,7 +224,7 @@ def _blocks(members: _Members) -> _Blocks:
     members.must(counts[0] <= MAX_ROUNDS)
     members.check()
     opened, height, original, worker = lines
-    end = worker + _BLOCK_END.template.num_lines
+    end = worker + BLOCK_END.template.num_lines
     return _Blocks(owners[0], opened, height, original, worker, end)
 
 
@@ -335,7 +234,7 @@ def _header(members: _Members, blocks: _Blocks) -> list[_Found]:
     begin = members.first + 1
     folder_first = text.has(text.starts_of(begin), b"  <folder>")
     found = []
-    for part, chosen in zip(_NAMES, (folder_first, ~folder_first), strict=True):
+    for part, chosen in zip(NAMES, (folder_first, ~folder_first), strict=True):
         found.append(members.match(part, begin[chosen], every[chosen]))
 
     # A member's header ends where its first block opens, else at </annotation>.
@@ -346,38 +245,38 @@ def _header(members: _Members, blocks: _Blocks) -> list[_Found]:
     next_line = np.where(last, members.close[blocks.member], following)
     members.must(blocks.end == next_line, blocks.member)
 
-    begin = begin + _NAMES[0].template.num_lines
+    begin = begin + NAMES[0].template.num_lines
     boxed = np.flatnonzero(text.has(text.starts_of(begin), b"  <source>"))
     members.must((begin == end) | np.isin(every, boxed))
-    found.append(members.match(_SIZE, begin[boxed], boxed))
-    begin = begin[boxed] + _SIZE.template.num_lines
+    found.append(members.match(SIZE, begin[boxed], boxed))
+    begin = begin[boxed] + SIZE.template.num_lines
     lines = end[boxed] - begin
-    members.must((lines >= 0) & (lines % _OBJECT.template.num_lines == 0), boxed)
-    counts = lines // _OBJECT.template.num_lines
-    found.append(members.match_repeated(_OBJECT, begin, counts, boxed))
+    members.must((lines >= 0) & (lines % OBJECT.template.num_lines == 0), boxed)
+    counts = lines // OBJECT.template.num_lines
+    found.append(members.match_repeated(OBJECT, begin, counts, boxed))
     return found
 
 
 def _block_parts(members: _Members, blocks: _Blocks) -> list[_Found]:
     """Everything inside the blocks."""
     owner = blocks.member
-    hovered = blocks.open + _BLOCK_START.template.num_lines
-    tracking = blocks.height + _PICTURE.template.num_lines
-    selected = blocks.original + _ANSWER.template.num_lines
+    hovered = blocks.open + BLOCK_START.template.num_lines
+    tracking = blocks.height + PICTURE.template.num_lines
+    selected = blocks.original + ANSWER.template.num_lines
     return [
-        members.match(_BLOCK_START, blocks.open, owner),
-        members.match_list(_HOVERED, "hoveredRecord", hovered, blocks.height, owner),
-        members.match(_PICTURE, blocks.height, owner),
-        members.match_list(_TRACKING, "mouseTracking", tracking, blocks.original, owner),
-        members.match(_ANSWER, blocks.original, owner),
-        members.match_list(_SELECTED, "selectedRecord", selected, blocks.worker, owner),
-        members.match(_BLOCK_END, blocks.worker, owner),
+        members.match(BLOCK_START, blocks.open, owner),
+        members.match_list(HOVERED, "hoveredRecord", hovered, blocks.height, owner),
+        members.match(PICTURE, blocks.height, owner),
+        members.match_list(TRACKING, "mouseTracking", tracking, blocks.original, owner),
+        members.match(ANSWER, blocks.original, owner),
+        members.match_list(SELECTED, "selectedRecord", selected, blocks.worker, owner),
+        members.match(BLOCK_END, blocks.worker, owner),
     ]
 
 
 _TYPES: dict[str, pa.DataType] = {
     **{field.name: field.type for field in (*IMAGE_SCHEMA, *ROUND_SCHEMA)},
-    **dict.fromkeys(_BOX_EDGES, pa.float64()),
+    **dict.fromkeys(BOX_EDGES, pa.float64()),
 }
 _NEEDED = ("image_id", "wnid", "assignment_id", "worker_id")
 
@@ -472,9 +371,9 @@ def _image_columns(members: _Members, header: Sequence[_Found]) -> dict[str, pa.
         column: _values(members, column, span, objects.owner)
         for column, span in zip(objects.part.columns, objects.spans, strict=True)
     }
-    edges = np.stack([values.pop(edge).to_numpy(zero_copy_only=False) for edge in _BOX_EDGES], 1)
+    edges = np.stack([values.pop(edge).to_numpy(zero_copy_only=False) for edge in BOX_EDGES], 1)
     members.must((edges[:, 0] <= edges[:, 2]) & (edges[:, 1] <= edges[:, 3]), objects.owner)
-    boxes = list_array(pa.array(edges.ravel()), np.arange(len(edges) + 1) * len(_BOX_EDGES))
+    boxes = list_array(pa.array(edges.ravel()), np.arange(len(edges) + 1) * len(BOX_EDGES))
     images["boxes"] = list_array(boxes, bounds)
     for column, array in values.items():
         images[column] = list_array(array, bounds)

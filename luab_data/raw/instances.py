@@ -17,9 +17,9 @@ import numpy as np
 from luab_data.errors import ImagesError
 from luab_data.ragged import Bools, Floats, Ints
 from luab_data.raw import masks
-from luab_data.raw.archive import Source
 from luab_data.raw.json_runs import Passed, Plain, Runs
 from luab_data.raw.json_stream import JsonStream
+from luab_data.raw.source import Source
 from luab_data.schema import COCO_CATEGORIES
 
 MAX_SIDE = 2**15

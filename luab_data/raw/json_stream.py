@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from luab_data.errors import ArchiveError
-from luab_data.raw.archive import DAMAGE, Source
+from luab_data.raw.source import DAMAGE, Source
 
 MAX_VALUE_CHARS = 64 * 2**20
 """A COCO-AB record has about 5 kB, the largest array element of COCO instances less than 1 MB."""
