@@ -120,7 +120,13 @@ def small_shards(monkeypatch: Any) -> None:
     monkeypatch.setattr("luab_data.raw.archive.RUN_BYTES", 2**16)
 
 
-def interrupt(monkeypatch: Any, log: Path, out: Path, commit: int = 3) -> None:
+def interrupt(
+    monkeypatch: Any,
+    log: Path,
+    out: Path,
+    commit: int = 3,
+    convert: Any = luab_data.convert_imagenet,
+) -> None:
     """Ctrl-C after a commit, in this process."""
     real = Journal.commit
 
@@ -132,7 +138,7 @@ def interrupt(monkeypatch: Any, log: Path, out: Path, commit: int = 3) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "commit", stop)
         with pytest.raises(KeyboardInterrupt):
-            luab_data.convert_imagenet(log, out, worker_key=KEY, on_bad="skip")
+            convert(log, out, worker_key=KEY, on_bad="skip")
 
 
 def test_what_was_committed_is_taken_over_not_parsed_again(tmp_path: Path, monkeypatch: Any):
@@ -271,17 +277,7 @@ def test_what_was_told_before_the_interruption_is_told_once(
     assert sum(whole.skipped.values()) == 2
     for commit in (1, 3):
         out = tmp_path / str(commit) / "ab"
-        real = Journal.commit
-
-        def stop(self: Journal, *arguments: Any, real: Any = real, commit: int = commit) -> None:
-            real(self, *arguments)
-            if len(self.commits) == commit:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Journal, "commit", stop)
-            with pytest.raises(KeyboardInterrupt):
-                convert(log, out, worker_key=KEY, on_bad="skip")
+        interrupt(monkeypatch, log, out, commit, convert)
         done = convert(log, out, worker_key=KEY, on_bad="skip")
         assert done.num_resumed == (100 if commit == 1 else 250)
         assert files(done.out) == files(whole.out)
