@@ -489,3 +489,25 @@ def test_a_manifest_that_points_outside_is_refused(tmp_path: Path, name: str):
     with pytest.raises(DatasetError, match="outside of the folder"):
         derive(folder, out=tmp_path / "dst" / "ds")
     assert not (tmp_path / "dst").exists()
+
+
+def test_shards_of_a_failed_upload_are_never_mixed_in(tmp_path: Path):
+    import fsspec
+
+    folder = coco_dataset(tmp_path, None)
+    url = "memory://test_failed/coco-ab"
+    memory = fsspec.filesystem("memory")
+    with memory.open("/test_failed/coco-ab/data/train-00000-of-00009.parquet", "wb") as file:
+        file.write(b"PAR1")
+    with pytest.raises(OutputError, match=r"data/train-00000-of-00009\.parquet, which is no file"):
+        derive(folder, out=url)
+    memory.rm("/test_failed/coco-ab/data/train-00000-of-00009.parquet")
+    names = sorted(p.name for p in (folder / "data").iterdir())
+    with memory.open(f"/test_failed/coco-ab/data/{names[0]}", "wb") as file:
+        file.write(b"half of it")  # of this very dataset: written over
+    derive(folder, out=url)
+    found = sorted(
+        p.rpartition("/")[2] for p in memory.ls("/test_failed/coco-ab/data", detail=False)
+    )
+    assert found == names
+    memory.rm("/test_failed", recursive=True)

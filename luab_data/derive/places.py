@@ -44,6 +44,12 @@ class Place:
         """Whether the file is there."""
         return bool(self.filesystem.get_file_info(self.at(name)).type == fs.FileType.File)
 
+    def files(self) -> list[str]:
+        """Names of all files in the folder and below; none if it is not there."""
+        every = fs.FileSelector(self.path, recursive=True, allow_not_found=True)
+        found = (f.path for f in self.filesystem.get_file_info(every) if f.type == fs.FileType.File)
+        return sorted(path[path.rindex(f"{self.path}/") + len(self.path) + 1 :] for path in found)
+
     def read_bytes(self, name: str) -> bytes:
         """A small file.
 

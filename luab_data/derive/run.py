@@ -156,6 +156,15 @@ class _Task:
                 f"{target}: holds a dataset, and only a local folder can be replaced as a whole;"
                 " choose another --out or remove it first"
             )
+        # The card takes every shard it finds: those of an upload that failed would be rows twice.
+        strangers = {n for n in target.files() if n.endswith(".parquet")} - {
+            *self.manifest["files"]
+        }
+        if strangers:
+            raise OutputError(
+                f"{target}: holds {min(strangers)}, which is no file of this dataset, as of an"
+                " upload that failed; remove it or choose another --out"
+            )
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             job = self._job(target)
