@@ -1,0 +1,307 @@
+"""A number, how sure it is, and what it would be without the effect.
+
+Clicks of one worker are not independent, so intervals come from a cluster bootstrap: whole workers
+are drawn with replacement. Every statistic is a function of sums (hits and trials, say) that are
+kept for each worker; a resample then is one weighted sum of them, however many clicks there are.
+
+Source: the expanded percentile interval of Hesterberg, "What teachers should know about the
+bootstrap", 2015, section 5.2: the plain percentile interval is too narrow for few workers.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from luab_data.ragged import ArrowColumn, Floats, Ints, one_array
+
+LEVEL = 0.95
+RESAMPLES = 1000
+NOBODY = -1
+"""Code of rows without a worker: they count in the value and are not resampled."""
+
+Finish = Callable[[Floats, Floats], Floats]
+"""(sums of parts (..., num_cells), sums of wholes (..., num_cells)) -> (..., *shape)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Estimate:
+    """One statistic, or a curve or map of them: all arrays have its shape, () for one number.
+
+    Attributes:
+        value: the statistic; NaN where nothing was seen.
+        low, high: ends of its 95 % interval; NaN with fewer than two workers.
+        n: what it was taken over: clicks, images, pages, ...
+        null: what it would be without the effect; NaN where there is no such model.
+        num_workers: workers who contributed.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+    n: Floats
+    null: Floats
+    num_workers: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: numbers or nested lists, None for NaN."""
+        names = ("value", "low", "high", "n", "null")
+        found: dict[str, Any] = {name: _plain(getattr(self, name)) for name in names}
+        return {**found, "num_workers": self.num_workers}
+
+
+def _plain(values: Any) -> Any:
+    if isinstance(values, (list, tuple, np.ndarray)):
+        return _plain(values.tolist()) if isinstance(values, np.ndarray) else [*map(_plain, values)]
+    if isinstance(values, float):
+        if not math.isfinite(values):
+            return None
+        return int(values) if values.is_integer() and abs(values) > 1 else values
+    return values
+
+
+class Parts(NamedTuple):
+    """What rows add to a mean in each cell of a result: sum(part) / sum(whole).
+
+    Args:
+        row: (num_parts,) the row, and hence the worker, that each belongs to.
+        part: (num_parts,) e.g. 1 for a hit.
+        whole: (num_parts,) e.g. 1 for a trial.
+        cell: (num_parts,) place in the ravelled result; None is 0.
+        null: (num_parts,) expected part without the effect; None where there is no such model.
+    """
+
+    row: Ints
+    part: Floats
+    whole: Floats
+    cell: Ints | None = None
+    null: Floats | None = None
+
+
+def grid_parts(part: Floats, whole: Floats, null: Floats | None = None) -> Parts:
+    """Parts of rows that have one entry for each cell: (num_rows, num_cells) each."""
+    num_rows, num_cells = part.shape
+    return Parts(
+        row=np.repeat(np.arange(num_rows), num_cells),
+        part=part.ravel(),
+        whole=whole.ravel(),
+        cell=np.tile(np.arange(num_cells), num_rows),
+        null=None if null is None else null.ravel(),
+    )
+
+
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """The mean in each cell; NaN where nothing was seen."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return part / np.where(whole == 0, np.nan, whole)
+
+
+def share(part: Floats, whole: Floats) -> Floats:
+    """Of all cells together, the share of each: a density that sums to 1."""
+    return ratio(part, whole.sum(axis=-1, keepdims=True))
+
+
+class Workers:
+    """Numbers workers in the order they are met."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._code)
+
+    @property
+    def names(self) -> list[str]:
+        """Worker ids by code."""
+        return list(self._code)
+
+    def codes(self, worker_id: ArrowColumn) -> Ints:
+        """(num_rows,) the code of each row's worker; NOBODY for null."""
+        keys = one_array(worker_id)
+        if not pa.types.is_dictionary(keys.type):
+            keys = keys.dictionary_encode()
+        names = keys.dictionary.to_pylist()
+        of_name = np.array([self._code.setdefault(n, len(self._code)) for n in names], np.int64)
+        index = keys.indices.to_numpy(zero_copy_only=False)
+        if not keys.null_count:
+            found: Ints = of_name[index]
+            return found
+        there = keys.is_valid().to_numpy(zero_copy_only=False)
+        out = np.full(len(there), NOBODY)
+        out[there] = of_name[index[there].astype(np.int64)]
+        return out
+
+
+class Tally:
+    """Sums of Parts for each worker, batch by batch.
+
+    Args:
+        num_cells: cells of the result.
+    """
+
+    def __init__(self, num_cells: int = 1) -> None:
+        self.num_cells = num_cells
+        self.has_null = False
+        self._sums = np.zeros((3, 1, num_cells))  # part, whole, null; row 0 is NOBODY's
+
+    def add(self, parts: Parts, worker: Ints) -> None:
+        """Count some rows.
+
+        Args:
+            parts: what they add.
+            worker: (num_rows,) code of each row's worker.
+        """
+        if not len(parts.row):
+            return
+        place = worker[parts.row] + 1
+        missing = int(place.max()) + 1 - self._sums.shape[1]
+        if missing > 0:
+            self._sums = np.pad(self._sums, ((0, 0), (0, missing), (0, 0)))
+        size = self._sums.shape[1] * self.num_cells
+        if parts.cell is not None:
+            place = place * self.num_cells + parts.cell
+        self.has_null |= parts.null is not None
+        for sums, values in zip(self._sums, (parts.part, parts.whole, parts.null), strict=True):
+            if values is not None:
+                sums += np.bincount(place, values, size).reshape(sums.shape)
+
+    def estimate(
+        self,
+        weights: Floats,
+        *,
+        shape: Sequence[int] = (),
+        finish: Finish = ratio,
+        null: Floats | float | None = None,
+        n: Floats | None = None,
+    ) -> Estimate:
+        """The statistic, its interval and its null.
+
+        Args:
+            weights: (num_resamples, num_workers) of draw_workers.
+            shape: of the result; its size is that of what `finish` returns.
+            finish: the statistic from sums; by default the mean in each cell.
+            null: the null where it is known beforehand; by default from the parts.
+            n: what to call the sample size; by default the sum of the wholes.
+        """
+        part, whole, expected = self._sums
+        total, trials = part.sum(axis=0), whole.sum(axis=0)
+        if null is None and self.has_null:
+            null = finish(expected.sum(axis=0), trials).reshape(shape)
+        drawn = weights[:, : len(part) - 1]
+        replicates = finish(part[0] + drawn @ part[1:], whole[0] + drawn @ whole[1:])
+        num_workers = int(np.any(whole[1:] != 0, axis=1).sum())
+        low, high = interval(replicates.reshape(len(weights), *shape), num_workers)
+        if n is None:
+            n = trials.reshape(shape) if math.prod(shape) == self.num_cells else trials[0]
+        return Estimate(
+            value=finish(total, trials).reshape(shape),
+            low=low,
+            high=high,
+            n=_filled(n, shape),
+            null=_filled(np.nan if null is None else null, shape),
+            num_workers=num_workers,
+        )
+
+
+def _filled(values: Floats | float, shape: Sequence[int]) -> Floats:
+    return np.array(np.broadcast_to(values, tuple(shape)), dtype=np.float64)
+
+
+def draw_workers(num_workers: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """(resamples, num_workers) how often each worker is drawn: the same for all statistics."""
+    if not num_workers:
+        return np.zeros((resamples, 0))
+    rng = np.random.default_rng(seed)
+    even = np.full(num_workers, 1 / num_workers)
+    return rng.multinomial(num_workers, even, size=resamples).astype(np.float64)
+
+
+def interval(replicates: Floats, num_workers: int) -> tuple[Floats, Floats]:
+    """Ends of the expanded percentile interval.
+
+    Args:
+        replicates: (num_resamples, ...) the statistic in each resample; NaN ones are left out.
+        num_workers: how many clusters were resampled.
+    Returns: low and high, (...); NaN with fewer than two workers.
+    """
+    if num_workers < 2:
+        nothing = np.full(replicates.shape[1:], np.nan)
+        return nothing, nothing
+    tail = _tail(num_workers)
+    if not np.isnan(replicates).any():
+        low, high = np.quantile(replicates, [tail, 1 - tail], axis=0)
+        return np.asarray(low), np.asarray(high)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a cell that no resample saw
+        low, high = np.nanquantile(replicates, [tail, 1 - tail], axis=0)
+    return np.asarray(low), np.asarray(high)
+
+
+def _tail(num_workers: int) -> float:
+    """Probability to cut off on each side, smaller than 2.5 % for few workers."""
+    from scipy.special import ndtr, stdtrit  # a tenth of a second, and only needed here
+
+    t = -stdtrit(num_workers - 1, (1 - LEVEL) / 2)
+    return float(ndtr(-t * math.sqrt(num_workers / (num_workers - 1))))
+
+
+def estimate(
+    parts: Parts,
+    worker: Ints,
+    *,
+    num_cells: int = 1,
+    shape: Sequence[int] = (),
+    finish: Finish = ratio,
+    null: Floats | float | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """A statistic of one table that is whole in memory; see Tally for batches.
+
+    Args:
+        parts, shape, finish, null: as there.
+        worker: (num_rows,) code of each row's worker, from 0.
+        seed: same seed, same interval.
+    """
+    tally = Tally(num_cells)
+    tally.add(parts, worker)
+    weights = draw_workers(int(worker.max(initial=-1)) + 1, resamples=resamples, seed=seed)
+    return tally.estimate(weights, shape=shape, finish=finish, null=null)
+
+
+def median_estimate(values: Floats, worker: Ints, weights: Floats) -> Estimate:
+    """Median of some values, with the interval that resampled workers give.
+
+    Args:
+        values: (num_values,) NaN is left out.
+        worker: (num_values,) code of the worker of each.
+        weights: (num_resamples, num_workers) of draw_workers.
+    Returns: one number. Its interval is exact for up to 2,000 distinct values; beyond, it is right
+        to a two-thousandth of the values' rank.
+    """
+    there = ~np.isnan(values)
+    values, worker = values[there], worker[there]
+    n = np.array(float(len(values)))
+    nothing = np.array(np.nan)
+    if not len(values):
+        return Estimate(value=nothing, low=nothing, high=nothing, n=n, null=nothing, num_workers=0)
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, 2001), method="inverted_cdf"))
+    place = np.searchsorted(edges, values)
+    counts = np.zeros((weights.shape[1] + 1, len(edges)))
+    np.add.at(counts, (worker + 1, place), 1.0)
+    drawn = counts[0] + weights @ counts[1:]
+    below = np.cumsum(drawn, axis=1)
+    half = below[:, -1:] / 2
+    lower = np.argmax(below >= half, axis=1)
+    upper = np.argmax(below > half, axis=1)
+    replicates = np.where(below[:, -1] > 0, (edges[lower] + edges[upper]) / 2, np.nan)
+    num_workers = int((counts[1:].sum(axis=1) > 0).sum())
+    low, high = interval(replicates, num_workers)
+    value = np.array(float(np.median(values)))
+    return Estimate(value=value, low=low, high=high, n=n, null=nothing, num_workers=num_workers)
