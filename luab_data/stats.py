@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from luab_data.analysis import statistics
+from luab_data.analysis import imagenet_measures, statistics
+from luab_data.analysis.clicks import ImageBatch
+from luab_data.analysis.estimate import RESAMPLES, Estimate
+from luab_data.analysis.measure import Batch, Measure, take
+from luab_data.analysis.rounds import RoundBatch
 from luab_data.publish.load import find_dataset
 from luab_data.publish.store import read_columns, read_manifest
 from luab_data.schema import DATASETS
 
 
 def stats(dataset: str | os.PathLike[str]) -> statistics.Statistics:
-    """The numbers of `luab-data stats`.
+    """The counts and fractions of a dataset, without intervals: quick.
 
     Args:
         dataset: a folder, or a name under $LUAB_DATA_HOME.
@@ -23,13 +29,52 @@ def stats(dataset: str | os.PathLike[str]) -> statistics.Statistics:
     docs/decisions.md, 3.
     """
     folder = find_dataset(dataset)
-    kind = read_manifest(folder)["dataset"]
-
-    def batches(config: str, columns: list[str]) -> Iterator[pa.Table]:
-        table = next(t for t in DATASETS[kind] if t.config == config)
-        return read_columns(folder, table, columns)
-
-    if kind == "imagenet-ab":
+    if _kind(folder) == "imagenet-ab":
         wanted = statistics.IMAGENET_COLUMNS
-        return statistics.imagenet_statistics(*(batches(c, names) for c, names in wanted.items()))
-    return statistics.coco_statistics(batches("default", statistics.COCO_COLUMNS["default"]))
+        batches = (_batches(folder, config, names) for config, names in wanted.items())
+        return statistics.imagenet_statistics(*batches)
+    columns = statistics.COCO_COLUMNS["default"]
+    return statistics.coco_statistics(_batches(folder, "default", columns))
+
+
+def measures_of(dataset: str | os.PathLike[str]) -> tuple[Measure, ...]:
+    """What `measured` takes of a dataset: names, meanings, definitions, nulls."""
+    return _measures(_kind(find_dataset(dataset)))
+
+
+def measured(
+    dataset: str | os.PathLike[str], *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Estimate]:
+    """Every statistic with its sample size, interval and null.
+
+    Args:
+        dataset: a folder, or a name under $LUAB_DATA_HOME.
+        resamples, seed: of the bootstrap over workers; equal ones give equal intervals.
+
+    Returns: name -> estimate, in the order of `measures_of`. Batches are streamed; only a slim row
+    of each picture shown is held.
+    """
+    folder = find_dataset(dataset)
+    kind = _kind(folder)
+    return take(_measures(kind), _sources(folder, kind), resamples=resamples, seed=seed)
+
+
+def _kind(folder: Path) -> str:
+    kind: str = read_manifest(folder)["dataset"]
+    return kind
+
+
+def _measures(kind: str) -> tuple[Measure, ...]:
+    return imagenet_measures.IMAGENET_MEASURES
+
+
+def _sources(folder: Path, kind: str) -> Mapping[str, Iterable[Batch]]:
+    return imagenet_measures.imagenet_sources(
+        _batches(folder, "default", list(ImageBatch.columns)),
+        _batches(folder, "rounds", list(RoundBatch.columns)),
+    )
+
+
+def _batches(folder: Path, config: str, columns: list[str]) -> Iterator[pa.Table]:
+    table = next(t for t in DATASETS[_kind(folder)] if t.config == config)
+    return read_columns(folder, table, columns)

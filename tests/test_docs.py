@@ -99,7 +99,7 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
         "luab-data simulate imagenet-ab": [
             *("boxed_fraction", "boxes", "images", "limit", "out", "seed", "truth", "workers"),
         ],
-        "luab-data stats": ["as_json", "dataset"],
+        "luab-data stats": ["as_json", "dataset", "seed"],
         "luab-data trace": ["as_json", "dataset", "image_id"],
         "luab-data where": ["dataset"],
         "luab-train demo": ["fast", "minutes", "out", "seeds"],
