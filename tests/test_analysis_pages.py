@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from planted import batch
+
+from luab_data.analysis import pages, rounds
+from luab_data.analysis.estimate import Parts
+from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES, imagenet_sources
+from luab_data.analysis.measure import take
+from luab_data.analysis.pages import Pages, page_facts, serpentine_place
+from luab_data.analysis.rounds import RoundBatch
+from luab_data.schema import IMAGENET_ROUNDS
+
+
+def shown(
+    slot: int = 0, *, page: int = 0, hit: str = "A", worker: str = "w", **more: Any
+) -> dict[str, Any]:
+    """One picture shown to one worker."""
+    row: dict[str, Any] = {name: None for name in RoundBatch.columns}
+    lists = {f.name: [] for f in IMAGENET_ROUNDS.schema() if pa.types.is_list(f.type)}
+    row |= {name: [] for name in RoundBatch.columns if name in lists}
+    row |= {"worker_id": worker, "assignment_id": hit, "page_idx": page, "image_idx": slot}
+    row |= {"round": 1, "selected": False, "hit_submit_time": 100, "estimate_time_ms": 0}
+    return {**row, **more}
+
+
+def entered(slot: int, at: int, **more: Any) -> dict[str, Any]:
+    """A picture that the cursor came over at some ms."""
+    return shown(slot, hovered_record_action=["enter"], hovered_record_time_ms=[at], **more)
+
+
+def rows(*given: dict[str, Any]) -> RoundBatch:
+    fields = {f.name: f for f in IMAGENET_ROUNDS.schema()}
+    return RoundBatch(
+        pa.table({n: pa.array([r[n] for r in given], fields[n].type) for n in RoundBatch.columns})
+    )
+
+
+def traced(
+    xs: list[float], ys: list[float], *, selected: bool = False, left: bool = True
+) -> dict[str, Any]:
+    actions = ["enter", "leave"] if left else ["enter"]
+    return shown(
+        selected=selected,
+        mouse_tracking_x=xs,
+        mouse_tracking_y=ys,
+        mouse_tracking_time_ms=list(range(len(xs))),
+        hovered_record_action=actions,
+        hovered_record_time_ms=list(range(len(actions))),
+    )
+
+
+def mean(parts: Parts, num_cells: int = 1) -> list[float]:
+    cell = np.zeros(len(parts.row), int) if parts.cell is None else parts.cell
+    part, whole = (np.bincount(cell, v, num_cells) for v in (parts.part, parts.whole))
+    return (part / whole).tolist()
+
+
+def test_selection_is_counted_by_round_over_the_pictures_shown():
+    found = rows(
+        shown(selected=True), shown(), shown(round=2, selected=True), shown(round=3, selected=True)
+    )
+    parts = rounds.selected_by_round(found)
+    assert mean(parts, 2) == [0.5, 1.0]  # a third showing is in neither
+    assert rounds.second_less_first(np.array([1.0, 1.0]), np.array([2.0, 1.0])) == 0.5
+
+
+def test_shares_of_all_images_by_deciding_round_add_up_to_the_selected():
+    """The law 71.8 + 14.9 = 86.7 of metrics.md."""
+    images = batch(
+        selected=[True, True, False, True],
+        selected_round=[1, 2, None, 1],
+        has_interaction=[True, True, True, False],
+    )
+    by_round = mean(rounds.decided_by_round(images), 2)
+    assert by_round == [0.5, 0.25]
+    assert sum(by_round) == mean(rounds.selected(images))[0]
+    assert mean(rounds.coverage(images)) == [0.75]
+
+
+def test_revisits_and_passing_over_follow_from_enters():
+    twice = shown(
+        hovered_record_action=["enter", "leave", "enter"], hovered_record_time_ms=[1, 2, 3]
+    )
+    found = rows(twice, entered(1, 5), shown(2), shown(3, selected=True))
+    assert found.enters.tolist() == [2, 1, 0, 0]
+    assert mean(rounds.revisited(found)) == [0.5]
+    assert mean(rounds.passed_over(found)) == [pytest.approx(2 / 3)]
+
+
+def test_times_are_of_pictures_the_cursor_was_on():
+    found = rows({**entered(0, 1), "estimate_time_ms": 70}, shown(1, estimate_time_ms=9))
+    np.testing.assert_array_equal(rounds.estimate_time_ms(found), [70, np.nan])
+
+
+def test_sides_are_the_nearest_of_first_and_last_record():
+    found = rows(
+        traced([0.1, 0.9], [0.5, 0.6]),  # in by the left, out by the right
+        traced([0.5, 0.5], [0.02, 0.9]),  # in by the top, out by the bottom
+        traced([0.5, 0.4], [0.9, 0.4], selected=True),  # in by the bottom; how it left is unknown
+        traced([0.95, 0.4], [0.5, 0.4], left=False),  # in by the right; never left
+    )
+    into, out = rounds.entry_side(found), rounds.exit_side(found)
+    assert into.cell is not None
+    assert out.cell is not None
+    assert [rounds.SIDES_OF_PICTURE[c] for c in into.cell] == ["left", "top", "bottom", "right"]
+    assert [rounds.SIDES_OF_PICTURE[c] for c in out.cell] == ["right", "bottom"]
+    assert out.row.tolist() == [0, 1]
+
+
+def test_slots_and_pages_beyond_the_tools_are_left_out():
+    found = rows(shown(47, page=9, selected=True), shown(48, page=10))
+    assert rounds.selected_by_slot(found).cell.tolist() == [47]  # type: ignore[union-attr]
+    assert rounds.selected_by_page(found).cell.tolist() == [9]  # type: ignore[union-attr]
+
+
+def test_serpentine_places_turn_around_in_every_second_row():
+    assert serpentine_place(np.arange(9)).tolist() == [0, 1, 2, 5, 4, 3, 6, 7, 8]
+
+
+def order(*slots: int) -> pages.Steps:
+    """The steps of one page on which these slots are entered one after the other."""
+    given = [entered(slot, 10 * place) for place, slot in enumerate(slots)]
+    return Pages([page_facts(rows(*given[1::2])), page_facts(rows(*given[::2]))]).steps()
+
+
+def test_a_serpentine_path_goes_forward_in_serpentines_and_left_in_odd_rows():
+    steps = order(0, 1, 2, 5, 4, 3, 6, 7, 8)
+    assert mean(pages.serpentine_forward(steps)) == [1.0]
+    assert mean(pages.reading_forward(steps)) == [0.75]  # 5 -> 4 -> 3 go back
+    assert mean(pages.leftward_by_row(steps), 2) == [1.0, 0.0]
+
+
+def test_a_reading_path_goes_forward_in_reading_order_alone():
+    steps = order(0, 1, 2, 3, 4, 5)
+    assert mean(pages.reading_forward(steps)) == [1.0]
+    assert mean(pages.serpentine_forward(steps)) == [0.6]
+    assert mean(pages.leftward_by_row(steps), 2) == [0.0, 0.0]
+
+
+def test_steps_do_not_cross_pages_hits_or_pictures_never_entered():
+    facts = page_facts(
+        rows(
+            entered(0, 10),
+            entered(1, 20),
+            entered(2, 30, page=1),
+            entered(3, 40, hit="B"),
+            shown(4),
+        )
+    )
+    steps = Pages([facts]).steps()
+    assert (steps.start.tolist(), steps.end.tolist()) == ([0], [1])
+
+
+def test_a_page_lasts_from_its_first_to_its_last_record_and_a_hit_to_its_submission():
+    clicked = shown(
+        1, selected_record_time_ms=[61_500], hovered_record_action=["enter"],
+        hovered_record_time_ms=[61_000],
+    )  # fmt: skip
+    facts = page_facts(rows(entered(0, 60_000), clicked, entered(0, 90_000, page=1), shown(2)))
+    whole = Pages([facts])
+    np.testing.assert_array_equal(whole.pages().time_ms, [1500, np.nan])
+    np.testing.assert_array_equal(whole.hits().time_ms, [40_000])
+    assert whole.pages().worker_id.to_pylist() == ["w", "w"]
+
+
+def test_steps_of_a_random_order_go_forward_half_of_the_time():
+    rng = np.random.default_rng(0)
+    given = [
+        entered(int(slot), 10 * place, hit=f"H{hit}", worker=f"w{hit % 20}")
+        for hit in range(200)
+        for place, slot in enumerate(rng.permutation(48)[:12])
+    ]
+    measures = [m for m in IMAGENET_MEASURES if m.over in ("steps", "rounds", "pages")]
+    found = take(measures, imagenet_sources([], [rows(*given).table]))
+    for name in ("serpentine_forward", "reading_forward", "leftward_odd_less_even"):
+        assert found[name].low <= found[name].null <= found[name].high, name
+    assert found["page_time_ms"].value == 110
+
+
+def test_empty_rounds_give_nan_for_everything():
+    found = take(IMAGENET_MEASURES, imagenet_sources([], [rows().table]))
+    assert [*found] == [m.name for m in IMAGENET_MEASURES]
+    for name, estimate in found.items():
+        assert np.isnan(estimate.value).all(), name
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pages_against_a_slow_reference(seed: int):
+    rng = np.random.default_rng(seed)
+    given = [
+        entered(int(rng.integers(48)), int(rng.integers(500)), hit=f"H{rng.integers(4)}",
+                page=int(rng.integers(3)))
+        for _ in range(60)
+    ]  # fmt: skip
+    of_page: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for row in given:
+        place = (row["assignment_id"], row["page_idx"])
+        of_page.setdefault(place, []).append((row["hovered_record_time_ms"][0], row["image_idx"]))
+    slow, times = [], []
+    for seen in of_page.values():
+        seen.sort(key=lambda item: item[0])
+        slow += [(a[1], b[1]) for a, b in zip(seen, seen[1:], strict=False) if a[0] < b[0]]
+        times.append(seen[-1][0] - seen[0][0] or np.nan)
+    whole = Pages([page_facts(rows(*given[:35])), page_facts(rows(*given[35:]))])
+    steps = whole.steps()
+    assert sorted(zip(steps.start.tolist(), steps.end.tolist(), strict=True)) == sorted(slow)
+    np.testing.assert_array_equal(np.sort(whole.pages().time_ms), np.sort(times))
