@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -204,7 +205,7 @@ def test_pages_against_a_slow_reference(seed: int):
     slow, times = [], []
     for seen in of_page.values():
         seen.sort(key=lambda item: item[0])
-        slow += [(a[1], b[1]) for a, b in zip(seen, seen[1:], strict=False) if a[0] < b[0]]
+        slow += [(a[1], b[1]) for a, b in pairwise(seen) if a[0] < b[0]]
         times.append(seen[-1][0] - seen[0][0] or np.nan)
     whole = Pages([page_facts(rows(*given[:35])), page_facts(rows(*given[35:]))])
     steps = whole.steps()

@@ -178,6 +178,11 @@ def boxed_centre_accuracy(images: ImageBatch) -> Parts:
     )
 
 
+def off_centre_share(images: ImageBatch) -> Parts:
+    """Images of S whose boxes all miss the centre. Source: metrics 4.3c."""
+    return _of(images, 1 - images.centre_right, images.evaluated)
+
+
 def off_centre_click_accuracy(images: ImageBatch) -> Parts:
     """Click accuracy on images of S whose boxes all miss the centre. Source: metrics 4.3c."""
     return _of(images, images.right, images.evaluated & (images.centre_right == 0))

@@ -104,6 +104,11 @@ IMAGENET_MEASURES: tuple[Measure, ...] = (
         finish=clicks.difference, null=0.0, null_doc="a click is right as often as the centre",
     ),
     Measure(
+        name="off_centre_share", title="off-centre images", over="images",
+        doc="selected images with boxes none of which holds the centre, over those with boxes",
+        source="metrics 4.3c", parts=clicks.off_centre_share,
+    ),
+    Measure(
         name="off_centre_click_accuracy", title="off-centre click accuracy", over="images",
         doc="click accuracy on images none of whose boxes holds the centre",
         source="metrics 4.3c", parts=clicks.off_centre_click_accuracy,
