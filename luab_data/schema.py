@@ -303,6 +303,10 @@ COCO_IMAGES = Table(
         _c("height", _I32, "Height of the original, likewise", "px"),
         Column(name="labels", type=pa.list_(_I64), classes="coco", doc="Classes with any instance"
                " in the ground truth, ascending; null if the instances file lacks the image"),
+        _c("boxes", pa.list_(pa.list_(_F)), "[xmin, ymin, xmax, ymax] of each instance that is no"
+           " crowd, in the file's order; null if the instances file lacks the image", "px"),
+        Column(name="box_label", type=pa.list_(_I64), classes="coco", doc="Class of each box; null"
+               " if the instances file lacks the image"),
         Column(name="icon_label", type=pa.list_(_I64), classes="coco",
                doc="Class of each icon that was ever handled"),
         _c("icon_name", pa.list_(_S), "Its name"),
@@ -312,8 +316,14 @@ COCO_IMAGES = Table(
         _c("is_present_at_end", pa.list_(_B), "Whether the icon was on the image at the end"),
         _c("is_on_object", pa.list_(_B), "Whether the final point lies on a mask of the class; null"
            " if removed at the end or if the instances file lacks the image"),
+        _c("is_last_add_on_object", pa.list_(_B), "Whether the last add lies on a mask of the"
+           " class, even if moved or removed later; null if never added or if the instances file"
+           " lacks the image"),
         _c("action_sequence", pa.list_(_S), "Its actions in order, e.g. add-move"),
         _c("num_actions", pa.list_(_I32), "Their number"),
+        _c("num_adds", pa.list_(_I32), "Of those, adds"),
+        _c("num_adds_on_object", pa.list_(_I32), "Of the adds, those on a mask of the class; null"
+           " if the instances file lacks the image"),
         _c("time_spent_ms", _I64, "Time on the page", "ms"),
         _c("worker_id", _S, "Keyed hash of the worker's id"),
         _c("hit_id", _S, "HIT; null if not logged"),

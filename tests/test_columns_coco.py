@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given
 from logs import action, coco_record
+from pycocotools import mask
 
 from luab_data.analysis.statistics import coco_statistics
 from luab_data.columns.coco import image_table
+from luab_data.errors import ImagesError
 from luab_data.raw.coco import ACTIONS, parse, to_table
 from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES, COCO_IMAGES, COCO_SUPERCLASSES
@@ -97,8 +101,6 @@ def truth(tmp_path: Path) -> dict[int, TrueImage]:
     left = {"segmentation": [[0, 0, 10, 0, 10, 10, 0, 10]], "iscrowd": 0}
     crowd = {"segmentation": {"size": [10, 20], "counts": [100, 100]}, "iscrowd": 1}
     file = tmp_path / "instances.json"
-    import json
-
     document = {
         "info": {},
         "images": [{"id": i, "width": 20, "height": 10} for i in (1, 2)],
@@ -134,9 +136,6 @@ def test_metrics_4_9_an_icon_is_right_on_any_mask_of_its_class(truth: dict[int, 
 
 
 def test_a_point_on_the_far_border_is_in_the_last_pixel_and_beyond_it_nowhere():
-    import numpy as np
-    from pycocotools import mask
-
     full = dict(mask.encode(np.asfortranarray(np.ones((10, 20), np.uint8))))
     image = TrueImage(20, 10, {0: full["counts"]})
     assert image.contains(0, 1.0, 1.0) and image.contains(0, 0.0, 0.0)
@@ -146,9 +145,6 @@ def test_a_point_on_the_far_border_is_in_the_last_pixel_and_beyond_it_nowhere():
 
 def test_metrics_4_10_recall_and_precision():
     truth = {1: TrueImage(10, 10), 2: TrueImage(10, 10)}
-    import numpy as np
-    from pycocotools import mask
-
     left = np.zeros((10, 10), np.uint8)
     left[:, :5] = 1
     rle = dict(mask.encode(np.asfortranarray(left)))
@@ -201,3 +197,112 @@ def test_replay_equals_the_slow_reference(images: list[list[tuple[str, str, int]
         assert found["final_x"] == [state[n]["end"] for n in names]
         assert found["is_present_at_end"] == [state[n]["end"] is not None for n in names]
         assert found["action_sequence"] == ["-".join(state[n]["kinds"]) for n in names]
+        assert found["num_adds"] == [state[n]["kinds"].count("add") for n in names]
+
+
+HALVES = {0: (0, 5), 16: (5, 10), 62: (2, 4)}
+"""Label -> the columns of a 10 x 10 image that a class covers."""
+
+
+def half_covered() -> TrueImage:
+    image = TrueImage(10, 10)
+    for label, (start, stop) in HALVES.items():
+        pixels = np.zeros((10, 10), np.uint8)
+        pixels[:, start:stop] = 1
+        image.masks[label] = dict(mask.encode(np.asfortranarray(pixels)))["counts"]
+    return image
+
+
+@given(st.lists(st.lists(step, max_size=12), min_size=1, max_size=4), st.integers(0, 3))
+def test_points_against_masks_equal_the_slow_reference(
+    images: list[list[tuple[str, str, int]]], num_known: int
+):
+    records = []
+    for number, steps in enumerate(images):
+        actions = [action(k, c, None if k == "remove" else (v / 10, 0.5)) for k, c, v in steps]
+        records.append(coco_record(number, actions))
+    truth = {number: half_covered() for number in range(num_known)}
+    for number, (found, steps) in enumerate(zip(rows(records, truth), images, strict=True)):
+        last: dict[str, bool | None] = {}
+        right: dict[str, int | None] = {}
+        for kind, name, value in steps:
+            start, stop = HALVES.get(COCO_CLASSES.index(name), (0, 0))
+            last.setdefault(name, None)
+            right.setdefault(name, 0 if number < num_known else None)
+            if kind == "add" and number < num_known:
+                last[name] = start <= value < stop
+                right[name] += start <= value < stop
+        names = sorted(last, key=COCO_CLASSES.index)
+        assert found["is_last_add_on_object"] == [last[n] for n in names]
+        assert found["num_adds_on_object"] == [right[n] for n in names]
+
+
+def test_metrics_4_9_adds_count_though_the_icon_was_moved_off_or_removed(
+    truth: dict[int, TrueImage],
+):
+    steps = [action("add", "dog", (0.75, 0.5)), action("remove", "dog", None),
+             action("add", "dog", (0.25, 0.5)), action("move", "dog", (0.9, 0.5))]  # fmt: skip
+    moved, removed, lost = rows(
+        [
+            coco_record(1, steps),
+            coco_record(2, steps[:2]),
+            coco_record(2, [action("move", "dog", (0.25, 0.5))]),
+        ],
+        truth,
+    )
+    assert (moved["is_on_object"], moved["is_last_add_on_object"]) == ([False], [True])
+    assert (moved["num_adds"], moved["num_adds_on_object"]) == ([2], [1])
+    assert (removed["is_on_object"], removed["is_last_add_on_object"]) == ([None], [False])
+    assert (removed["num_adds"], removed["num_adds_on_object"]) == ([1], [0])
+    assert (lost["is_on_object"], lost["is_last_add_on_object"]) == ([True], [None])
+    assert (lost["num_adds"], lost["num_adds_on_object"]) == ([0], [0])
+
+
+def instances(path: Path, annotations: list[dict[str, Any]], *, swapped: bool = False) -> Path:
+    images = [{"id": i, "width": 20, "height": 10} for i in (1, 2)]
+    parts = {"images": images, "annotations": [{"id": 7, **a} for a in annotations]}
+    path.write_text(json.dumps(dict(reversed(parts.items())) if swapped else parts))
+    return path
+
+
+def annotation(image_id: int, category_id: int, **other: Any) -> dict[str, Any]:
+    square = [[4, 2, 8, 2, 8, 8, 4, 8]]
+    return {"image_id": image_id, "category_id": category_id, "segmentation": square, **other}
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_boxes_are_the_files_as_corners_without_crowds(tmp_path: Path, swapped: bool):
+    whole = {"segmentation": {"size": [10, 20], "counts": [0, 200]}, "iscrowd": 1}
+    file = instances(
+        tmp_path / "instances.json",
+        [
+            annotation(2, 18, bbox=[4.25, 2, 3.5, 6.5], iscrowd=0),
+            annotation(2, 1, **whole, bbox=[0, 0, 20, 10]),
+            annotation(2, 1, bbox=[1, 2, 0, 3]),
+            annotation(2, 18),  # no bbox: that of its pixels
+        ],
+        swapped=swapped,
+    )
+    found = rows([coco_record(i, []) for i in (1, 2, 3)], read_instances(file))
+    assert [row["boxes"] for row in found] == [
+        [],
+        [[4.25, 2.0, 7.75, 8.5], [1.0, 2.0, 1.0, 5.0], [4.0, 2.0, 8.0, 8.0]],
+        None,
+    ]
+    assert [row["box_label"] for row in found] == [[], [16, 0, 16], None]
+    assert found[1]["labels"] == [0, 16]
+
+
+@pytest.mark.parametrize(
+    "bbox", [[1, 2, 3], [1, 2, -3, 4], [1, 2, "x", 4], [1e308, 0, 1e308, 1], 5]
+)
+def test_a_bbox_that_is_none_is_named(tmp_path: Path, bbox: Any):
+    file = instances(tmp_path / "instances.json", [annotation(1, 1, bbox=bbox)])
+    with pytest.raises(ImagesError, match=r"annotation 7: .*\[x, y, width, height\] as bbox"):
+        read_instances(file)
+
+
+def test_without_an_instances_file_all_of_it_is_null():
+    found = rows([coco_record(1, [action("add", "dog", (0.5, 0.5))])])[0]
+    assert (found["boxes"], found["box_label"], found["num_adds"]) == (None, None, [1])
+    assert (found["is_last_add_on_object"], found["num_adds_on_object"]) == ([None], [None])

@@ -109,6 +109,40 @@ def test_wrong_columns_of_the_ground_truth_are_made_right_with_the_instances_fil
     assert files(folder) == files(made / "coco-true")
 
 
+NEW = ["boxes", "box_label", "is_last_add_on_object", "num_adds", "num_adds_on_object"]
+
+
+def of_an_older_luab(folder: Path) -> Path:
+    """Take the columns out of `default` that the first release did not have."""
+    for path in (folder / "data").glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(NEW), path)
+    manifest = json.loads((folder / store.MANIFEST).read_text())
+    for name in NEW:
+        del manifest["schemas"]["default"][name]
+    (folder / store.MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def test_an_older_folder_gets_the_new_columns(made: Path, tmp_path: Path):
+    folder = of_an_older_luab(copy(made, "coco-true", tmp_path))
+    with pytest.raises(OptionError, match=r"lacks box_label, boxes, .*; add --instances FILE"):
+        derive(folder)
+    done = derive(folder, instances=made / "instances.json")
+    assert set(NEW) < set(done.columns)
+    now, whole = files(folder), files(made / "coco-true")
+    assert [now[n] for n in whole if n.startswith("data/")] == [
+        whole[n] for n in whole if n.startswith("data/")
+    ]
+
+
+def test_an_older_folder_without_ground_truth_needs_no_instances_file(made: Path, tmp_path: Path):
+    folder = of_an_older_luab(copy(made, "coco-ab", tmp_path))
+    assert set(derive(folder, columns=["icon_name"]).columns) == {"icon_name", *NEW}
+    rows = pq.read_table(folder / "data")
+    assert rows.schema.names == COCO_IMAGES.schema().names
+    assert rows["boxes"].null_count == len(rows) and not rows["num_adds"].null_count
+
+
 def test_a_sealed_dataset_with_wrong_values_gets_another_version_and_its_annotators(
     made: Path, tmp_path: Path
 ):
@@ -443,7 +477,9 @@ def test_the_command_says_what_it_kept(made: Path, tmp_path: Path):
     found = CliRunner().invoke(command, [str(folder)])
     assert found.exit_code == 0
     assert "content as before, 40 images" in found.output
-    assert found.output.splitlines()[-1] == "kept as they were: width, height, labels, is_on_object"
+    kept = "width, height, labels, boxes, box_label, is_on_object"
+    kept += ", is_last_add_on_object, num_adds_on_object"
+    assert found.output.splitlines()[-1] == f"kept as they were: {kept}"
     assert all(name in found.output for name in COCO.names(optional=False))
 
 

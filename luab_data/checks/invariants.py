@@ -21,7 +21,8 @@ from luab_data.schema import COCO_CLASSES, LAST_N, QUANTILES
 _BOXES = ("boxes", "box_name", "box_pose", "box_truncated", "box_difficult")
 _ICONS = (
     *("icon_label", "icon_name", "last_add_x", "last_add_y", "final_x", "final_y"),
-    *("is_present_at_end", "is_on_object", "action_sequence", "num_actions"),
+    *("is_present_at_end", "is_on_object", "is_last_add_on_object", "action_sequence"),
+    *("num_actions", "num_adds", "num_adds_on_object"),
     *("notebook_point_x", "notebook_point_y"),
 )
 _ACTIONS = (
@@ -47,7 +48,7 @@ PARALLEL: dict[tuple[str, str], tuple[tuple[str, ...], ...]] = {
         ("mouse_tracking_time_ms", "mouse_tracking_x", "mouse_tracking_y"),
         ("selected_record_time_ms", "selected_record_x", "selected_record_y"),
     ),
-    ("coco-ab", "default"): (_ICONS,),
+    ("coco-ab", "default"): (_ICONS, ("boxes", "box_label")),
     ("coco-ab", "actions"): (
         _ACTIONS,
         _CATEGORIES,

@@ -6,6 +6,7 @@ history: add, move*, remove, add, ... Every column of icons is a list a row, ord
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -14,7 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, list_array, one_array, ragged
+from luab_data.ragged import (
+    ArrowColumn,
+    Bools,
+    Ints,
+    Ragged,
+    list_array,
+    nullable,
+    one_array,
+    ragged,
+)
 from luab_data.raw.coco import ACTIONS
 from luab_data.raw.instances import TrueImage, contains_many
 from luab_data.schema import COCO_CLASSES
@@ -185,6 +195,22 @@ def num_actions(icons: Icons) -> pa.ListArray:
     return by_image(icons, pa.array(np.diff(icons.bounds), pa.int32()))
 
 
+def num_adds(icons: Icons) -> pa.ListArray:
+    """How often each icon was added.
+
+    Returns: (num_images,) lists of int32, a count, parallel to icon_label.
+    Null never.
+    Source: metrics 4.9, "all adds".
+    """
+    counts = _count(icons.action == _ADD, icons.bounds)
+    return by_image(icons, pa.array(counts, pa.int32()))
+
+
+def _count(flags: Bools, bounds: Ints) -> Ints:
+    """(num_icons,) how many actions of each icon are flagged."""
+    return np.diff(np.concatenate([[0], np.cumsum(flags)])[bounds])
+
+
 def known_images(image_id: ArrowColumn, truth: Truth | None) -> Known:
     """The ground truth of each image.
 
@@ -206,11 +232,44 @@ def labels(known: Known) -> pa.ListArray:
     if all(image is None for image in known):
         return pa.nulls(len(known), pa.list_(pa.int64()))
     present = [None if image is None else image.labels for image in known]
-    missing = np.array([found is None for found in present], dtype=bool)
+    missing = ~_is_known(known)
     lengths = np.array([len(found or ()) for found in present], dtype=np.int64)
     values = list(chain.from_iterable(found or () for found in present))
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     return list_array(pa.array(values, pa.int64()), bounds, null_rows=missing)
+
+
+def boxes(known: Known) -> pa.ListArray:
+    """Box of each instance that is no crowd, in the order of the instances file.
+
+    Returns: (num_images,) lists of [xmin, ymin, xmax, ymax], float64, continuous px.
+    Null where the instances file lacks the image, or there is no such file.
+    Source: `bbox` of the instances file, which is [x, y, width, height].
+    """
+    values = array("d")
+    for image in known:
+        if image is not None:
+            values.extend(image.box_xyxy)
+    corners = np.arange(0, len(values) + 1, 4)
+    return _of_boxes(known, list_array(pa.array(np.array(values)), corners))
+
+
+def box_label(known: Known) -> pa.ListArray:
+    """Class of each box.
+
+    Returns: (num_images,) lists of int64, 0..79, parallel to boxes.
+    Null where boxes is.
+    Source: `category_id` of the instances file.
+    """
+    values = b"".join(image.box_label for image in known if image is not None)
+    return _of_boxes(known, pa.array(np.frombuffer(values, np.uint8).astype(np.int64)))
+
+
+def _of_boxes(known: Known, values: pa.Array) -> pa.ListArray:
+    """(num_images,) lists of (num_boxes,) values; null for images that are not known."""
+    lengths = [0 if image is None else len(image.box_label) for image in known]
+    bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return list_array(values, bounds, null_rows=~_is_known(known))
 
 
 def size(
@@ -247,20 +306,54 @@ def is_on_object(icons: Icons, known: Known) -> pa.ListArray:
     Null elements where the icon ended removed or the image is not in the ground truth.
     Source: metrics 4.9.
     """
-    last = final_action(icons)
-    is_known = np.array([image is not None for image in known], dtype=bool)
-    asked = np.flatnonzero((last >= 0) & is_known[icons.image])
-    right = np.zeros(len(last), bool)
-    right[asked] = on_masks(
-        known,
-        icons.image[asked],
-        icons.label[asked],
-        icons.to_x[last[asked]],
-        icons.to_y[last[asked]],
-    )
-    silent = np.ones(len(last), bool)
-    silent[asked] = False
-    return by_image(icons, pa.array(right, mask=silent))
+    return _are_on_object(icons, known, final_action(icons))
+
+
+def is_last_add_on_object(icons: Icons, known: Known) -> pa.ListArray:
+    """Whether each icon's last add lies on a mask of its class, even if moved or removed later.
+
+    Returns: (num_images,) lists of bool, parallel to icon_label; a class that is not in the image
+    counts as wrong.
+    Null elements where the icon was never added or the image is not in the ground truth.
+    Source: metrics 4.9, "last add (paper's training target)".
+    """
+    return _are_on_object(icons, known, last_add_action(icons))
+
+
+def num_adds_on_object(icons: Icons, known: Known) -> pa.ListArray:
+    """How many of each icon's adds lie on a mask of its class.
+
+    Returns: (num_images,) lists of int32, a count, parallel to icon_label; 0 for a class that is
+    not in the image.
+    Null elements where the image is not in the ground truth.
+    Source: metrics 4.9, "all adds".
+    """
+    is_known = _is_known(known)[icons.image]
+    owner = np.repeat(np.arange(len(icons.label)), np.diff(icons.bounds))
+    asked = np.flatnonzero((icons.action == _ADD) & is_known[owner])
+    right = np.zeros(len(icons.action), bool)
+    right[asked] = _actions_on_masks(icons, known, owner[asked], asked)
+    return by_image(icons, nullable(_count(right, icons.bounds), is_known, pa.int32()))
+
+
+def _is_known(known: Known) -> Bools:
+    """(num_images,) whether there is a ground truth of each image."""
+    return np.array([image is not None for image in known], dtype=bool)
+
+
+def _are_on_object(icons: Icons, known: Known, action: Ints) -> pa.ListArray:
+    """Whether the actions (num_icons,) put the icons on masks; null where -1 or not known."""
+    asked = np.flatnonzero((action >= 0) & _is_known(known)[icons.image])
+    right, judged = np.zeros((2, len(action)), bool)
+    right[asked] = _actions_on_masks(icons, known, asked, action[asked])
+    judged[asked] = True
+    return by_image(icons, nullable(right, judged, pa.bool_()))
+
+
+def _actions_on_masks(icons: Icons, known: Known, icon: Ints, action: Ints) -> Bools:
+    """(num_points,) whether each action put its icon on a mask of its class."""
+    x, y = icons.to_x[action], icons.to_y[action]
+    return on_masks(known, icons.image[icon], icons.label[icon], x, y)
 
 
 def on_masks(known: Known, image: Ints, label: Ints, x: np.ndarray, y: np.ndarray) -> Bools:

@@ -198,7 +198,12 @@ _LOGGED_SIZE = ("actions.original_image_width", "actions.original_image_height")
 _OF_ICONS = (
     *(("icon_label", icons.icon_label), ("icon_name", icons.icon_name)),
     *(("is_present_at_end", icons.is_present_at_end), ("action_sequence", icons.action_sequence)),
-    ("num_actions", icons.num_actions),
+    *(("num_actions", icons.num_actions), ("num_adds", icons.num_adds)),
+)
+_AGAINST_MASKS = (
+    ("is_on_object", icons.is_on_object),
+    ("is_last_add_on_object", icons.is_last_add_on_object),
+    ("num_adds_on_object", icons.num_adds_on_object),
 )
 
 COCO = Registry(
@@ -206,10 +211,12 @@ COCO = Registry(
     derived=(
         Derived(("width", "height"), icons.size, ("known", *_LOGGED_SIZE)),
         Derived(("labels",), icons.labels, ("known",)),
+        Derived(("boxes",), icons.boxes, ("known",)),
+        Derived(("box_label",), icons.box_label, ("known",)),
         *(Derived((name,), function, ("icons",)) for name, function in _OF_ICONS),
         Derived(_both("last_add"), icons.last_add, ("icons",)),
         Derived(_both("final"), icons.final, ("icons",)),
-        Derived(("is_on_object",), icons.is_on_object, ("icons", "known")),
+        *(Derived((name,), function, ("icons", "known")) for name, function in _AGAINST_MASKS),
         *_logged("actions", "time_spent_ms", "worker_id", "hit_id", "page_id"),
         Derived(
             _both("notebook_point"), loader_compat.coco_point, ("icons", "labels", *_LOGGED_SIZE)

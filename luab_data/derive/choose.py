@@ -48,13 +48,16 @@ def chosen(
 ) -> tuple[str, ...]:
     """The columns to compute, each once, in the order of the registry.
 
+    Columns that an older luab did not know are computed in any case: every folder has them now.
+
     Args:
         manifest: of the folder.
         columns: what the user names; None is every derived column that the folder has.
         instances: the instances file: every column that needs one is then computed.
 
     Raises:
-        OptionError: an unknown column, none at all, or one that needs an instances file.
+        OptionError: an unknown column, none at all, one that needs an instances file, or a folder
+            whose new columns need one.
     """
     kind = manifest["dataset"]
     registry = REGISTRIES[kind]
@@ -77,4 +80,18 @@ def chosen(
             )
     if instances is not None:
         wanted |= of_truth & present
+    missing = _missing(manifest, known) & present
+    # Without an instances file from the start they are null, like `labels`.
+    if instances is None and "instances" in manifest and (asked := sorted(missing & only_truth)):
+        raise OptionError(
+            f"the folder is of an older luab and lacks {', '.join(asked)}, computed from COCO's"
+            " instances file; add --instances FILE"
+        )
+    wanted |= missing
     return tuple(name for name in known if name in wanted)
+
+
+def _missing(manifest: Mapping[str, Any], known: Sequence[str]) -> set[str]:
+    """Derived columns that the folder's files lack."""
+    there = manifest.get("schemas", {}).get("default")
+    return set() if there is None else {name for name in known if name not in there}

@@ -165,10 +165,11 @@ def _apart(where: str) -> DatasetError:
 
 def _check_parallel(columns: Mapping[str, Any], kept: list[str], where: str) -> None:
     """A column of icons that is kept has to fit those that are computed anew."""
-    if "is_on_object" in kept:
-        old, new = (bounds_of(columns[name]) for name in ("is_on_object", "icon_label"))
-        if not np.array_equal(old, new):
+    for name in ("is_on_object", "is_last_add_on_object", "num_adds_on_object"):
+        if name not in kept:
+            continue
+        if not np.array_equal(bounds_of(columns[name]), bounds_of(columns["icon_label"])):
             raise DatasetError(
-                f"{where}: `is_on_object` does not have an entry for each icon; it can be derived"
+                f"{where}: `{name}` does not have an entry for each icon; it can be derived"
                 " again from the instances file: --instances FILE"
             )

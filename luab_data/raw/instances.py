@@ -1,10 +1,13 @@
-"""[I/O] COCO's ground truth: sizes, classes and class masks of images, from an instances file.
+"""[I/O] COCO's ground truth: sizes, classes, class masks and boxes, from an instances file.
 
-Read as a stream; kept is one packed mask per image and class, about 0.1 kB each.
+Read as a stream; kept is one packed mask per image and class, about 0.1 kB each, and 33 bytes a
+box.
 """
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,11 +38,16 @@ class TrueImage:
     Args:
         width, height: px.
         masks: contiguous label, 0..79 -> what the class covers, crowds included (see raw.masks).
+        box_xyxy: xmin, ymin, xmax, ymax of the first instance, of the second, ..., continuous px;
+            crowds are left out.
+        box_label: (num_boxes,) contiguous label of each.
     """
 
     width: int
     height: int
     masks: dict[int, bytes] = field(default_factory=dict)
+    box_xyxy: array[float] = field(default_factory=lambda: array("d"))
+    box_label: bytearray = field(default_factory=bytearray)
 
     @property
     def labels(self) -> list[int]:
@@ -89,6 +97,8 @@ class _Annotation(msgspec.Struct, gc=False):
     image_id: int
     category_id: int
     segmentation: list[list[float]] | dict[str, Any]
+    bbox: list[float] | None = None
+    iscrowd: int = 0
     id: Any = None
 
 
@@ -111,6 +121,8 @@ def read_instances(
         )
     # COCO puts images first. A file that does not is read again rather than held in memory.
     if keys.index("annotations") < keys.index("images"):
+        for image in images.values():
+            image.box_xyxy, image.box_label = array("d"), bytearray()
         with Source(path) as source:
             _read_document(path, JsonStream(source), images, is_again=True)
     return images
@@ -170,6 +182,10 @@ def _add_annotation(path: Path, images: dict[int, TrueImage], annotation: Any) -
         get = _getter(annotation)
         image, label = images[get("image_id")], _LABELS[get("category_id")]
         mask = masks.from_segmentation(get("segmentation"), image.width, image.height)
+        if not _optional(annotation, "iscrowd"):
+            bbox = _optional(annotation, "bbox") or masks.bounds(mask, image.width, image.height)
+            image.box_xyxy.extend(_xyxy(bbox))
+            image.box_label.append(label)
     except KeyError as error:
         raise ImagesError(
             f"{_where(path, 'annotation', annotation)}: {error} is missing or unknown; expected a"
@@ -178,11 +194,26 @@ def _add_annotation(path: Path, images: dict[int, TrueImage], annotation: Any) -
     except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
         raise ImagesError(
             f"{_where(path, 'annotation', annotation)}: expected polygons or an RLE as"
-            f" segmentation ({error})"
+            f" segmentation and [x, y, width, height] as bbox ({error})"
         ) from None
     if label in image.masks:
         mask = masks.union([image.masks[label], mask], image.width, image.height)
     image.masks[label] = mask
+
+
+def _optional(annotation: Any, key: str) -> Any:
+    if isinstance(annotation, dict):
+        return annotation.get(key)
+    return getattr(annotation, key)
+
+
+def _xyxy(bbox: Any) -> list[float]:
+    """[x, y, width, height] as [xmin, ymin, xmax, ymax]."""
+    x, y, width, height = map(float, bbox)
+    corners = [x, y, x + width, y + height]
+    if not all(map(math.isfinite, corners)) or min(width, height) < 0:
+        raise ValueError(f"a bbox of {width:.9g} x {height:.9g} at {x:.9g}, {y:.9g}")
+    return corners
 
 
 def _where(path: Path, what: str, element: Any) -> str:

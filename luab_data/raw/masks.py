@@ -85,6 +85,12 @@ def union(masks: Sequence[bytes], width: int, height: int) -> bytes:
     return bytes(merged["counts"])
 
 
+def bounds(mask: bytes, width: int, height: int) -> list[float]:
+    """[x, y, width, height] px of the box about a mask's pixels; zeros if it has none."""
+    found: list[float] = coco_mask.toBbox({"size": [height, width], "counts": mask}).tolist()
+    return found
+
+
 def run_lengths(masks: Sequence[bytes]) -> Ragged:
     """Unpack many masks at once: row i has the run lengths of mask i, int64.
 
