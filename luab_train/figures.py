@@ -6,11 +6,11 @@ grey. Nothing here touches pyplot, so importing or drawing changes no global sta
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from luab_data.figures.style import BASELINE, STYLE, png
 from luab_train.recipe import TARGETS
 from luab_train.runs import Run, arm_names
 
@@ -28,32 +28,6 @@ ARM_COLOURS = {
 }
 _LINE_STYLES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _CENTRE = "image centre"
-_BASELINE: dict[str, Any] = {
-    "color": "#7F7F7F",
-    "linewidth": 1.0,
-    "linestyle": (0, (3, 3)),
-    "zorder": 1,
-}
-
-STYLE: Any = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.5,
-}
-"""matplotlib settings of all figures: readable at a column's width (3.35 inch)."""
 
 PANELS = (
     ("val_accuracy", "validation accuracy, %"),
@@ -121,7 +95,7 @@ def draw_curves(ax: Axes, runs: Sequence[Run], key: str) -> Axes:
     if key != "val_accuracy":
         centre = _centre(runs, key)
         if math.isfinite(centre):
-            ax.axhline(100 * centre, label=_CENTRE, **_BASELINE)
+            ax.axhline(100 * centre, label=_CENTRE, **BASELINE)
     ax.margins(x=0.02, y=0.08)
     return ax
 
@@ -166,13 +140,6 @@ def _has_numbers(runs: Sequence[Run], key: str) -> bool:
 
 def _longest(runs: Sequence[Run]) -> int:
     return max(run.recipe.epochs for run in runs)
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def curves_png(runs: Sequence[Run]) -> bytes:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from luab_data.figures.style import STYLE, png
 from luab_train.compare import Estimate
 from luab_train.demo.recipe import ARMS, TEST_SETS
 from luab_train.demo.scenes import NUM_CLASSES
 from luab_train.demo.story import ACCURACY, POINT_ERROR, Measure, arm_estimate
-from luab_train.figures import ARM_COLOURS, STYLE, png
+from luab_train.figures import ARM_COLOURS
 from luab_train.runs import Run
 
 if TYPE_CHECKING:

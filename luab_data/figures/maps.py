@@ -1,0 +1,208 @@
+"""Maps over the image and over the box: densities, accuracies, click offsets. Appendix C, D, F, H.
+
+Arrays are indexed [row (y), column (x)], y down, as on screen. Functions draw on an Axes, return
+it. Cells where nothing was seen are grey and hatched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from luab_data.analysis.estimate import Estimate
+from luab_data.figures.style import (
+    BLACK,
+    LIGHT,
+    SEQUENTIAL,
+    VERMILION,
+    outlined,
+)
+from luab_data.ragged import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+UNIT = (0.0, 1.0)
+"""Both axes of a map of the image, in fractions of it."""
+AROUND_BOX = (-1.05, 1.05)
+"""Both axes of a map around the box, in box widths and heights from its centre."""
+FEW = 10
+"""Cells of an accuracy map seen fewer times than this are dotted."""
+
+
+def draw_map(
+    ax: Axes,
+    values: Floats,
+    *,
+    span: tuple[float, float] = UNIT,
+    limits: tuple[float, float] | None = None,
+    label: str = "%",
+    root: bool = False,
+    colour_bar: bool = True,
+) -> AxesImage:
+    """A map in percent with its colour bar; NaN cells are grey and hatched.
+
+    Args:
+        values: (num_rows, num_columns) shares.
+        span: of both axes.
+        limits: of the colours, percent; by default those of the values.
+        label: of the colour bar.
+        root: whether colours go by the square root, so that one high cell leaves room for others.
+    Returns: the image, for a colour bar of one's own.
+    """
+    from matplotlib.colors import Normalize, PowerNorm
+    from matplotlib.patches import Rectangle
+
+    low, high = span
+    ax.add_patch(
+        Rectangle((low, low), high - low, high - low, facecolor=LIGHT, edgecolor="#BFBFBF",
+                  hatch="/////", linewidth=0, zorder=0)
+    )  # fmt: skip
+    percent = np.ma.masked_invalid(100 * values)
+    if limits is None:
+        limits = (float(percent.min()), float(percent.max())) if percent.count() else (0.0, 100.0)
+    if limits[0] >= limits[1]:
+        limits = (limits[0] - 0.5, limits[0] + 0.5)
+    norm = PowerNorm(0.5, *limits) if root else Normalize(*limits)
+    image = ax.imshow(
+        percent, extent=(low, high, high, low), origin="upper", cmap=SEQUENTIAL, norm=norm,
+        interpolation="nearest", zorder=1,
+    )  # fmt: skip
+    ax.grid(False)
+    ax.set(xlim=span, ylim=span[::-1], aspect="equal")
+    if colour_bar:
+        add_colour_bar(ax, image, label)
+    return image
+
+
+def add_colour_bar(ax: Axes, image: Any, label: str) -> None:
+    """A thin colour bar right of the axes."""
+    from matplotlib.ticker import MaxNLocator
+
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.06, pad=0.03, aspect=18)
+    bar.set_label(label, labelpad=2)
+    bar.ax.tick_params(labelsize=7, width=0.6, length=2)
+    bar.locator = MaxNLocator(5)
+    bar.outline.set_linewidth(0.4)
+    bar.update_ticks()
+
+
+def draw_density(
+    ax: Axes, estimate: Estimate, *, label: str = "share, %", mark_centre: bool = True
+) -> Axes:
+    """Where something is in the image: the share of each cell. Fig. C left, Fig. D.
+
+    Args:
+        estimate: (num_rows, num_columns) sums to 1; cells of 0 are hatched like those unseen.
+        mark_centre: whether to frame the central cell and write its share.
+    """
+    with np.errstate(invalid="ignore"):
+        seen = np.where(estimate.value > 0, estimate.value, np.nan)
+    draw_map(ax, seen, limits=(0.0, _highest(seen)), root=True, label=label)
+    _fraction_ticks(ax)
+    if mark_centre and np.isfinite(estimate.value).any():
+        _mark_centre(ax, estimate)
+    return ax
+
+
+def draw_accuracy_map(ax: Axes, estimate: Estimate, *, label: str = "in a box, %") -> Axes:
+    """Accuracy in each cell of the image. Fig. D.
+
+    Args:
+        estimate: (num_rows, num_columns); NaN cells are hatched, those of fewer than FEW dotted.
+    """
+    draw_map(ax, estimate.value, label=label)
+    num_rows, num_columns = estimate.value.shape
+    few = (estimate.n < FEW) & np.isfinite(estimate.value)
+    row, column = np.nonzero(few)
+    ax.scatter(
+        (column + 0.5) / num_columns, (row + 0.5) / num_rows, s=2.5, color="white",
+        edgecolor=BLACK, linewidth=0.3, zorder=2,
+    )  # fmt: skip
+    _fraction_ticks(ax)
+    return ax
+
+
+def draw_offset(ax: Axes, density: Estimate, mean: Estimate | None = None) -> Axes:
+    """Where clicks lie relative to their box: density, mode cell, mean. Fig. F, H.
+
+    Args:
+        density: (num_rows, num_columns) over AROUND_BOX on both axes.
+        mean: (2,) mean offset x, y in box widths and heights, y down.
+    """
+    from matplotlib.patches import Rectangle
+
+    with np.errstate(invalid="ignore"):
+        seen = np.where(density.value > 0, density.value, np.nan)
+    draw_map(ax, seen, span=AROUND_BOX, limits=(0.0, _highest(seen)), root=True, label="share, %")
+    ax.add_patch(
+        Rectangle((-0.5, -0.5), 1, 1, fill=False, edgecolor="white", linewidth=1.2, zorder=3,
+                  path_effects=outlined(2.4, BLACK), label="the box")
+    )  # fmt: skip
+    if np.isfinite(density.value).any():
+        corner, size = mode_cell(density.value)
+        ax.add_patch(
+            Rectangle(corner, size, size, fill=False, edgecolor=BLACK, linewidth=1.2, zorder=4,
+                      label="mode")
+        )  # fmt: skip
+    if mean is not None and np.isfinite(mean.value).all():
+        _draw_mean(ax, mean)
+    ax.set(
+        xticks=(-1, -0.5, 0, 0.5, 1), yticks=(-1, -0.5, 0, 0.5, 1),
+        xlabel="from the box's centre, box widths", ylabel="box heights, down",
+    )  # fmt: skip
+    return ax
+
+
+def mode_cell(density: Floats) -> tuple[tuple[float, float], float]:
+    """Upper left corner (x, y) and side of the fullest cell of a map over AROUND_BOX."""
+    row, column = np.unravel_index(int(np.nanargmax(density)), density.shape)
+    size = (AROUND_BOX[1] - AROUND_BOX[0]) / len(density)
+    return (AROUND_BOX[0] + float(column) * size, AROUND_BOX[0] + float(row) * size), size
+
+
+def _draw_mean(ax: Axes, mean: Estimate) -> None:
+    x, y = mean.value
+    error: Any = None
+    if np.isfinite(mean.low).all() and np.isfinite(mean.high).all():
+        # A bootstrap interval need not hold the value, and matplotlib takes no negative length.
+        ends = np.maximum([mean.value - mean.low, mean.high - mean.value], 0)
+        error = {"xerr": ends[:, :1], "yerr": ends[:, 1:]}
+    ax.plot(
+        x, y, "+", color=VERMILION, markersize=7, markeredgewidth=1.4, zorder=6, label="mean",
+        path_effects=outlined(2.6),
+    )  # fmt: skip
+    if error:
+        ax.errorbar(
+            x, y, **error, fmt="none", ecolor=VERMILION, elinewidth=1.4, capsize=2, zorder=6
+        )
+
+
+def _mark_centre(ax: Axes, estimate: Estimate) -> None:
+    from matplotlib.patches import Rectangle
+
+    num_rows, num_columns = estimate.value.shape
+    row, column = num_rows // 2, num_columns // 2
+    ax.add_patch(
+        Rectangle((column / num_columns, row / num_rows), 1 / num_columns, 1 / num_rows, fill=False,
+                  edgecolor=VERMILION, linewidth=1.0, zorder=3)
+    )  # fmt: skip
+    centre = 100 * float(estimate.value[row, column])
+    ax.annotate(
+        f"{centre:.1f} %", ((column + 0.5) / num_columns, row / num_rows), xytext=(0, 2),
+        textcoords="offset points", ha="center", va="bottom", fontsize=7, color=BLACK, zorder=4,
+        path_effects=outlined(),
+    )  # fmt: skip
+
+
+def _highest(values: Floats) -> float:
+    return 100 * float(np.nanmax(values)) if np.isfinite(values).any() else 100.0
+
+
+def _fraction_ticks(ax: Axes) -> None:
+    ticks = (0, 0.5, 1)
+    ax.set(xticks=ticks, yticks=ticks)
+    ax.set_xticklabels([f"{tick:g}" for tick in ticks])
+    ax.set_yticklabels([f"{tick:g}" for tick in ticks])
