@@ -89,6 +89,10 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
     """Adding one is a decision about the public interface: add it here too."""
     found = {path: sorted(p.name for p in c.params if p.name) for path, c in all_commands()}
     assert found == {
+        "luab-data accept": [
+            *("as_json", "assigned", "codes", "fee", "instances", "on_bad", "out", "reward"),
+            "source",
+        ],
         "luab-data check": ["as_json", "dataset", "examples", "rules"],
         "luab-data convert coco-ab": ["instances", "on_bad", "out", "source", "worker_key_file"],
         "luab-data convert imagenet-ab": ["on_bad", "out", "source", "worker_key_file"],
@@ -125,8 +129,8 @@ def test_every_module_is_in_the_tree_of_the_readme():
 
 # The flow: a module imports only from its own stage and the stages before it.
 _STAGES = ["errors", "schema", "ragged", "splits", "console", "boxes", "raw", "columns"]
-_STAGES += ["analysis", "publish", "stats", "join", "export", "checks", "provenance"]
-_STAGES += ["pipeline", "forks", "job", "convert", "derive", "simulate", "cli"]
+_STAGES += ["analysis", "figures", "publish", "stats", "join", "export", "checks", "provenance"]
+_STAGES += ["pipeline", "forks", "job", "convert", "accept", "derive", "simulate", "cli"]
 
 
 def imports(path: Path) -> set[str]:

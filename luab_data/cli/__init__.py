@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from luab_data.cli.accept import accept
 from luab_data.cli.check import check
 from luab_data.cli.convert import convert
 from luab_data.cli.derive import derive
@@ -28,7 +29,7 @@ def main() -> None:
     """Annotation byproducts: raw logs in, datasets out."""
 
 
-for _command in (check, convert, derive, export, publish, stats, trace, where, simulate):
+for _command in (accept, check, convert, derive, export, publish, stats, trace, where, simulate):
     main.add_command(_command)
 
 
