@@ -1,0 +1,105 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Loading the datasets, and joining them with pictures
+#
+# A dataset folder is plain Parquet with a card. `imagenet-ab` is a folder here, or a name under
+# `$LUAB_DATA_HOME`. The pictures are not ours to ship: `$LUAB_IMAGES` names a folder of
+# `<wnid>/<image id>.JPEG`, by default that of `make demo`.
+
+# %%
+# %matplotlib inline
+import os
+
+import pandas
+
+import luab_data
+from luab_data import splits
+from luab_data.analysis.paper import compare
+from luab_data.figures import drawing, new_figure
+from luab_data.figures.pictures import draw_image
+from luab_data.stats import measured, measures_of
+
+pandas.set_option("display.max_colwidth", None)
+DATASET = "imagenet-ab"
+IMAGES = os.environ.get("LUAB_IMAGES", "demo/images/train")
+
+# %% [markdown]
+# ## Rows
+#
+# `load_dataset` is that of Hugging Face, after the checksums were compared. `read_table` gives one
+# Arrow table without a cache; both take a few columns and filters.
+
+# %%
+dataset = luab_data.load_dataset(DATASET, split="train")
+dataset
+
+# %%
+clicks = luab_data.read_table(
+    DATASET,
+    columns=["image_id", "wnid", "final_click_x", "final_click_y", "click_in_box"],
+    filters=[("selected", "==", True)],
+)
+clicks.to_pandas().describe()
+
+# %% [markdown]
+# Streaming needs no cache. `rounds` holds every raw field, one row for each time a picture was
+# shown; `annotators` one row for each worker.
+
+# %%
+next(iter(luab_data.load_dataset(DATASET, "rounds", split="train", streaming=True)))
+
+# %% [markdown]
+# ## Splits
+#
+# By annotator, so that nobody is on both sides; by a hash, so that rows added later move nobody.
+
+# %%
+default = luab_data.read_table(DATASET, columns=["image_id", "wnid", "worker_id", "selected"])
+sides = splits.by_annotator(default, {"train": 0.8, "val": 0.2})
+sides.to_pandas().value_counts(dropna=False)
+
+# %% [markdown]
+# ## Pictures
+#
+# The join matches ids, opens no picture, and says what is left over on both sides.
+
+# %%
+joined = luab_data.join_images(DATASET, IMAGES)
+print(joined)
+
+# %%
+pictures = joined.to_dataset()
+row = next(r for r in pictures if r["selected"] and r["has_boxes"])
+shown = luab_data.read_table(
+    DATASET, "rounds", filters=[("image_id", "==", row["image_id"])]
+).to_pylist()
+(deciding,) = [r for r in shown if r["round"] == row["selected_round"]]
+
+# %% [markdown]
+# One picture with its trace, its clicks, the hull of the points before the click, and its box.
+
+# %%
+with drawing():
+    figure, ((ax,),) = new_figure(height=3.0)
+    draw_image(ax, row["image"], row, deciding)
+figure
+
+# %% [markdown]
+# ## The paper and this dataset
+
+# %%
+pandas.DataFrame(
+    compare(DATASET, measures_of(DATASET), measured(DATASET), ["coverage", "selected_share"])
+)
