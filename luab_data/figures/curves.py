@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PERCENT = 100.0
+DEALT = "dealt at random"
+"""The null of clicks and traces: the same points, dealt to the images at random."""
 
 
 def draw_curve(
@@ -57,6 +59,8 @@ def draw_counts(ax: Axes, x: Sequence[float] | Floats, n: Floats) -> Axes:
     Args:
         x, n: (num_points,); meant for a dozen points at most.
     """
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom - 0.12 * (top - bottom), top)  # room for the numbers under the curve
     across = ax.get_xaxis_transform()
     for at, number in zip(x, n, strict=True):
         ax.text(
@@ -123,9 +127,8 @@ def draw_last_n(ax: Axes, estimate: Estimate) -> Axes:
         estimate: (num_records,) N = 0 is the click itself; n is written below.
     """
     steps = np.arange(len(estimate.value), dtype=np.float64)
-    draw_curve(ax, steps, estimate)
+    draw_curve(ax, steps, estimate, label="workers' traces", null_label=DEALT)
     draw_counts(ax, steps, estimate.n)
-    ax.margins(y=0.15)
     ax.set(xticks=steps, xlabel="records before the click, $N$", ylabel="in a box, %")
     return ax
 
@@ -137,12 +140,15 @@ def draw_quantiles(ax: Axes, trace: Estimate | None = None, time: Estimate | Non
         trace, time: (num_quantiles,) q from 0 to 1, by records and by time.
     """
     for estimate, name, colour, marker in (
-        (trace, "share of its records", BLUE, "o"),
-        (time, "share of its time", VERMILION, "s"),
+        (trace, "by record", BLUE, "o"),
+        (time, "by time", VERMILION, "s"),
     ):
         if estimate is not None:
             at = np.linspace(0, 1, len(estimate.value))
-            draw_curve(ax, at, estimate, label=name, colour=colour, marker=marker)
+            null_label = DEALT if estimate is trace or trace is None else None
+            draw_curve(
+                ax, at, estimate, label=name, colour=colour, marker=marker, null_label=null_label
+            )
     ax.set(xlim=(-0.02, 1.02), xlabel="quantile $q$ of the trace", ylabel="in a box, %")
     return ax
 
@@ -174,6 +180,7 @@ def draw_recall_by_size(ax: Axes, estimate: Estimate) -> Axes:
     edges = np.geomspace(1e-4, 1, len(estimate.value) + 1)
     middle = np.sqrt(edges[:-1] * edges[1:])
     draw_curve(ax, middle, estimate, colour=GREEN)
+    draw_counts(ax, middle, estimate.n)
     ax.set(
         xscale="log", xlim=(1e-4, 1), xlabel="area of the class, share of the image",
         ylabel="recall, %",

@@ -103,4 +103,4 @@ def _extent(text: str, size: float) -> tuple[float, float]:
 
     if not text.strip():
         return 0.0, size
-    return float(TextPath((0, 0), text, size=size).get_extents().width) + 1.0, 1.15 * size
+    return float(TextPath((0, 0), text, size=size).get_extents().width) + 3.0, 1.15 * size

@@ -1,11 +1,12 @@
 """Maps over the image and over the box: densities, accuracies, click offsets. Appendix C, D, F, H.
 
 Arrays are indexed [row (y), column (x)], y down, as on screen. Functions draw on an Axes, return
-it. Cells where nothing was seen are grey and hatched.
+it. Cells without a value are grey and hatched.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,13 @@ import numpy as np
 from luab_data.analysis.estimate import Estimate
 from luab_data.figures.style import (
     BLACK,
+    DENSITY,
     LIGHT,
     SEQUENTIAL,
     VERMILION,
+    YELLOW,
+    AxesGrid,
+    counts,
     outlined,
 )
 from luab_data.ragged import Floats
@@ -38,19 +43,17 @@ def draw_map(
     *,
     span: tuple[float, float] = UNIT,
     limits: tuple[float, float] | None = None,
-    label: str = "%",
-    root: bool = False,
-    colour_bar: bool = True,
+    density: bool = False,
 ) -> AxesImage:
-    """A map in percent with its colour bar; NaN cells are grey and hatched.
+    """A map in percent; NaN cells are grey and hatched.
 
     Args:
         values: (num_rows, num_columns) shares.
         span: of both axes.
-        limits: of the colours, percent; by default those of the values.
-        label: of the colour bar.
-        root: whether colours go by the square root, so that one high cell leaves room for others.
-    Returns: the image, for a colour bar of one's own.
+        limits: of the colours, percent; by default those of the values, of a density from 0.
+        density: whether 0 is white and colours go by the square root, so that one high cell leaves
+            room for others.
+    Returns: the image, for `add_colour_bar`.
     """
     from matplotlib.colors import Normalize, PowerNorm
     from matplotlib.patches import Rectangle
@@ -63,57 +66,76 @@ def draw_map(
     percent = np.ma.masked_invalid(100 * values)
     if limits is None:
         limits = (float(percent.min()), float(percent.max())) if percent.count() else (0.0, 100.0)
+        limits = (0.0, limits[1]) if density else limits
     if limits[0] >= limits[1]:
         limits = (limits[0] - 0.5, limits[0] + 0.5)
-    norm = PowerNorm(0.5, *limits) if root else Normalize(*limits)
     image = ax.imshow(
-        percent, extent=(low, high, high, low), origin="upper", cmap=SEQUENTIAL, norm=norm,
-        interpolation="nearest", zorder=1,
+        percent, extent=(low, high, high, low), origin="upper", interpolation="nearest", zorder=1,
+        cmap=DENSITY if density else SEQUENTIAL,
+        norm=PowerNorm(0.5, *limits) if density else Normalize(*limits),
     )  # fmt: skip
     ax.grid(False)
     ax.set(xlim=span, ylim=span[::-1], aspect="equal")
-    if colour_bar:
-        add_colour_bar(ax, image, label)
     return image
 
 
-def add_colour_bar(ax: Axes, image: Any, label: str) -> None:
-    """A thin colour bar right of the axes."""
+def add_colour_bar(
+    axes: Axes | Sequence[Axes], image: AxesImage, label: str, *, below: bool = False
+) -> None:
+    """A thin colour bar right of the axes, or below them."""
     from matplotlib.ticker import MaxNLocator
 
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.06, pad=0.03, aspect=18)
+    first = axes if not isinstance(axes, Sequence) else axes[0]
+    bar = first.figure.colorbar(
+        image, ax=axes, fraction=0.06, pad=0.03, aspect=18, location="bottom" if below else "right"
+    )
     bar.set_label(label, labelpad=2)
     bar.ax.tick_params(labelsize=7, width=0.6, length=2)
-    bar.locator = MaxNLocator(5)
+    bar.locator = MaxNLocator(4 if below else 5)
     bar.outline.set_linewidth(0.4)
     bar.update_ticks()
 
 
 def draw_density(
-    ax: Axes, estimate: Estimate, *, label: str = "share, %", mark_centre: bool = True
+    ax: Axes,
+    estimate: Estimate,
+    *,
+    mark_centre: bool = True,
+    limits: tuple[float, float] | None = None,
+    colour_bar: bool = True,
 ) -> Axes:
     """Where something is in the image: the share of each cell. Fig. C left, Fig. D.
 
     Args:
-        estimate: (num_rows, num_columns) sums to 1; cells of 0 are hatched like those unseen.
+        estimate: (num_rows, num_columns) sums to 1.
         mark_centre: whether to frame the central cell and write its share.
+        limits: of the colours, percent.
     """
-    with np.errstate(invalid="ignore"):
-        seen = np.where(estimate.value > 0, estimate.value, np.nan)
-    draw_map(ax, seen, limits=(0.0, _highest(seen)), root=True, label=label)
+    image = draw_map(ax, estimate.value, limits=limits, density=True)
+    if colour_bar:
+        add_colour_bar(ax, image, "share, %")
     _fraction_ticks(ax)
     if mark_centre and np.isfinite(estimate.value).any():
         _mark_centre(ax, estimate)
     return ax
 
 
-def draw_accuracy_map(ax: Axes, estimate: Estimate, *, label: str = "in a box, %") -> Axes:
+def draw_accuracy_map(
+    ax: Axes,
+    estimate: Estimate,
+    *,
+    limits: tuple[float, float] | None = None,
+    colour_bar: bool = True,
+) -> Axes:
     """Accuracy in each cell of the image. Fig. D.
 
     Args:
         estimate: (num_rows, num_columns); NaN cells are hatched, those of fewer than FEW dotted.
+        limits: of the colours, percent.
     """
-    draw_map(ax, estimate.value, label=label)
+    image = draw_map(ax, estimate.value, limits=limits)
+    if colour_bar:
+        add_colour_bar(ax, image, "in a box, %")
     num_rows, num_columns = estimate.value.shape
     few = (estimate.n < FEW) & np.isfinite(estimate.value)
     row, column = np.nonzero(few)
@@ -125,6 +147,24 @@ def draw_accuracy_map(ax: Axes, estimate: Estimate, *, label: str = "in a box, %
     return ax
 
 
+def draw_places(axes: AxesGrid, pairs: Sequence[tuple[Estimate, Estimate, str]]) -> AxesGrid:
+    """Accuracy (left) and density (right) by several kinds of place, one row each. Fig. D.
+
+    Args:
+        axes: (num_kinds, 2).
+        pairs: accuracy map, density and name of each kind.
+    """
+    top = max(_highest(density.value) for _, density, _ in pairs)
+    for (left, right), (accuracy, density, name) in zip(axes, pairs, strict=True):
+        draw_accuracy_map(left, accuracy, limits=(0, 100), colour_bar=False)
+        left.set_title(f"accuracy by {name}")
+        draw_density(right, density, limits=(0, top), mark_centre=False, colour_bar=False)
+        right.set_title(f"{name}s, {counts(density.n.sum())}")
+    for column, label in enumerate(("in a box, %", "share, %")):
+        add_colour_bar([*axes[:, column]], axes[0, column].images[0], label, below=True)
+    return axes
+
+
 def draw_offset(ax: Axes, density: Estimate, mean: Estimate | None = None) -> Axes:
     """Where clicks lie relative to their box: density, mode cell, mean. Fig. F, H.
 
@@ -134,18 +174,17 @@ def draw_offset(ax: Axes, density: Estimate, mean: Estimate | None = None) -> Ax
     """
     from matplotlib.patches import Rectangle
 
-    with np.errstate(invalid="ignore"):
-        seen = np.where(density.value > 0, density.value, np.nan)
-    draw_map(ax, seen, span=AROUND_BOX, limits=(0.0, _highest(seen)), root=True, label="share, %")
+    image = draw_map(ax, density.value, span=AROUND_BOX, density=True)
+    add_colour_bar(ax, image, "share, %")
     ax.add_patch(
-        Rectangle((-0.5, -0.5), 1, 1, fill=False, edgecolor="white", linewidth=1.2, zorder=3,
-                  path_effects=outlined(2.4, BLACK), label="the box")
+        Rectangle((-0.5, -0.5), 1, 1, fill=False, edgecolor=BLACK, linewidth=1.0, zorder=3,
+                  label="the box")
     )  # fmt: skip
     if np.isfinite(density.value).any():
         corner, size = mode_cell(density.value)
         ax.add_patch(
-            Rectangle(corner, size, size, fill=False, edgecolor=BLACK, linewidth=1.2, zorder=4,
-                      label="mode")
+            Rectangle(corner, size, size, fill=False, edgecolor=YELLOW, linewidth=1.2, zorder=4,
+                      path_effects=outlined(2.4, BLACK), label="fullest cell")
         )  # fmt: skip
     if mean is not None and np.isfinite(mean.value).all():
         _draw_mean(ax, mean)

@@ -15,11 +15,23 @@ import pyarrow as pa
 
 from luab_data.columns.regions import floats
 from luab_data.figures.pictures import draw_trace
-from luab_data.figures.style import BLACK, BLUE, GREY, SMALL, VERMILION, outlined
+from luab_data.figures.style import (
+    BLACK,
+    BLUE,
+    COLUMN_INCH,
+    GREY,
+    SMALL,
+    VERMILION,
+    drawing,
+    legend_below,
+    new_figure,
+    outlined,
+)
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, one_array, ragged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SLOTS = 48
 """Pictures of a page. Only those of the class asked for are logged."""
@@ -139,6 +151,17 @@ def draw_page(ax: Axes, page: pa.Table, images: Mapping[str, Any] | None = None)
     return ax
 
 
+def page_figure(page: pa.Table, images: Mapping[str, Any] | None = None) -> Figure:
+    """The replay of one page with its legend, as `draw_page` draws it."""
+    left, top, right, bottom = page_path(page).extent
+    with drawing():
+        height = 0.4 + COLUMN_INCH * min(max((bottom - top) / (right - left), 0.3), 2.6)
+        figure, ((ax,),) = new_figure(height=height)
+        draw_page(ax, page, images)
+        legend_below(figure, ax)
+    return figure
+
+
 def _draw_frames(ax: Axes, path: PagePath, images: Mapping[str, Any]) -> None:
     from matplotlib.patches import Rectangle
 
@@ -191,7 +214,9 @@ def empty_slots(slot: Ints, frame: Floats) -> Floats:
     num_columns, x, y = found[0]
     missing = np.setdiff1d(np.arange(SLOTS), slot)
     missing = missing[missing // num_columns < len(y)]
-    width, height = np.median(frame[:, 2:], axis=0)
+    # Pictures differ in size; neighbours should stay apart.
+    pitch = np.array([x[1] - x[0], y[1] - y[0]])
+    width, height = np.minimum(np.median(frame[:, 2:], axis=0), 0.85 * pitch)
     return np.column_stack(
         [
             x[missing % num_columns],

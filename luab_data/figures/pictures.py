@@ -18,12 +18,16 @@ from luab_data.figures.style import (
     SKY,
     VERMILION,
     YELLOW,
+    drawing,
+    legend_below,
+    new_figure,
     outlined,
 )
 from luab_data.ragged import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
 """One row of a table as `to_pylist` gives it."""
@@ -89,14 +93,35 @@ def draw_image(ax: Axes, image: Any | None, row: Row, round_row: Row | None = No
     return ax
 
 
-def draw_boxes(ax: Axes, boxes: Sequence[Sequence[float]], label: str = "box") -> Axes:
+def image_figure(image: Any | None, row: Row, round_row: Row | None = None) -> Figure:
+    """One ImageNet picture with its legend, as `draw_image` draws it."""
+    with drawing():
+        figure, ((ax,),) = new_figure(height=3.2)
+        draw_image(ax, image, row, round_row)
+        legend_below(figure, ax)
+    return figure
+
+
+def coco_image_figure(image: Any | None, row: Row, actions: Row | None = None) -> Figure:
+    """One COCO picture with its legend, as `draw_coco_image` draws it."""
+    with drawing():
+        figure, ((ax,),) = new_figure(height=3.2)
+        draw_coco_image(ax, image, row, actions)
+        legend_below(figure, ax)
+    return figure
+
+
+def draw_boxes(
+    ax: Axes, boxes: Sequence[Sequence[float]], label: str = "box", *, dashed: bool = False
+) -> Axes:
     """Boxes [xmin, ymin, xmax, ymax] px as frames."""
     from matplotlib.patches import Rectangle
 
     for k, (x0, y0, x1, y1) in enumerate(boxes):
         ax.add_patch(
-            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=YELLOW, linewidth=1.2,
-                      zorder=2, path_effects=outlined(2.2, BLACK), label=label if not k else None)
+            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=YELLOW, linewidth=1.0,
+                      zorder=2, path_effects=None if dashed else outlined(2.0, BLACK),
+                      linestyle=(0, (3, 2)) if dashed else "-", label=label if not k else None)
         )  # fmt: skip
     return ax
 
@@ -128,8 +153,10 @@ def draw_trace(ax: Axes, points: Floats, time: Floats, visit: Ints | None = None
     ax.scatter(
         points[:, 0],
         points[:, 1], c=time, s=5, zorder=5, linewidth=0.3, edgecolor="white", cmap=SEQUENTIAL,
-        vmin=start, vmax=end, label="trace, dark to bright",
+        vmin=start, vmax=end, 
     )  # fmt: skip
+    # For the legend only: neither the line nor the dots have one colour.
+    ax.plot([], [], color="#575C6D", marker="o", markersize=2.5, label="trace, dark to bright")
     return ax
 
 
@@ -154,10 +181,10 @@ def draw_coco_image(ax: Axes, image: Any | None, row: Row, actions: Row | None =
     """
     draw_canvas(ax, image, row.get("width"), row.get("height"))
     size = _size(ax)
-    draw_boxes(ax, row.get("boxes") or [], label="box of the ground truth")
     names = row.get("icon_name") or []
     final, added = (_points(row, name) * size for name in ("final", "last_add"))
     stays = _known(final)
+    _draw_found(ax, row, stays)
     at = np.where(stays[:, None], final, added)
     _arrows(ax, *_moves(actions, size) if actions else (added[stays], final[stays]))
     on_object = np.array([v is not False for v in row.get("is_on_object") or stays], np.bool_)
@@ -169,14 +196,25 @@ def draw_coco_image(ax: Axes, image: Any | None, row: Row, actions: Row | None =
     return ax
 
 
+def _draw_found(ax: Axes, row: Row, stays: Bools) -> None:
+    """Boxes of classes with an icon, and dashed those of classes that were missed."""
+    placed = {c for c, at_end in zip(row.get("icon_label") or [], stays, strict=True) if at_end}
+    boxes, labels = row.get("boxes") or [], row.get("box_label") or []
+    found = [label in placed for label in labels]
+    draw_boxes(ax, [b for b, f in zip(boxes, found, strict=True) if f], "box, class placed")
+    missed = [b for b, f in zip(boxes, found, strict=True) if not f]
+    draw_boxes(ax, missed, "box, class missed", dashed=True)
+
+
 def _icons(ax: Axes, at: Floats, which: Bools, *, facecolor: str, **look: Any) -> None:
     at = at[which & _known(at)]
     if not len(at):
         return
     hollow = facecolor == "none"
     ax.scatter(
-        at[:, 0], at[:, 1], s=26, zorder=7, facecolor=facecolor,
-        edgecolor=BLACK if hollow else "white", linewidth=1.2 if hollow else 0.8, path_effects=outlined(2.4) if hollow else None, **look,
+        at[:, 0], at[:, 1], s=26, zorder=7, facecolor=facecolor, linewidth=1.2 if hollow else 0.8,
+        edgecolor=BLACK if hollow else "white", path_effects=outlined(2.4) if hollow else None,
+        **look,
     )  # fmt: skip
 
 
@@ -190,13 +228,15 @@ def _moves(actions: Row, size: Floats) -> tuple[Floats, Floats]:
 
 
 def _arrows(ax: Axes, start: Floats, stop: Floats) -> None:
-    for a, b in zip(start, stop, strict=True):
-        if np.isfinite([*a, *b]).all() and not np.array_equal(a, b):
-            ax.annotate(
-                "", tuple(b), xytext=tuple(a), zorder=6,
-                arrowprops={"arrowstyle": "-|>", "color": SKY, "linewidth": 1.4, "shrinkA": 0,
-                            "shrinkB": 3, "path_effects": outlined(2.6, BLACK)},
-            )  # fmt: skip
+    moved = _known(start) & _known(stop) & (start != stop).any(axis=1)
+    if moved.any():
+        ax.plot([], [], color=SKY, marker=">", markersize=4, label="move")  # for the legend
+    for a, b in zip(start[moved], stop[moved], strict=True):
+        ax.annotate(
+            "", tuple(b), xytext=tuple(a), zorder=6,
+            arrowprops={"arrowstyle": "-|>", "color": SKY, "linewidth": 1.4, "shrinkA": 0,
+                        "shrinkB": 3, "path_effects": outlined(2.6, BLACK)},
+        )  # fmt: skip
 
 
 def _mark(ax: Axes, point: Floats, **look: Any) -> None:

@@ -1,6 +1,6 @@
 """One look for all figures: settings, colours, sizes. Nothing touches pyplot.
 
-Lines are Okabe and Ito's colours, maps are cividis: both are told apart by colour-blind readers.
+Lines are Okabe and Ito's colours, maps cividis or one hue: colour-blind readers tell them apart.
 `drawing` sets matplotlib's rcParams while a figure is drawn and puts them back.
 """
 
@@ -32,7 +32,9 @@ BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 """Of the lines of one axes, in order. Okabe and Ito, "Color Universal Design", 2008."""
 SEQUENTIAL = "cividis"
-"""Of maps: its lightness grows evenly. Nunez et al., PLOS ONE 13(7), 2018."""
+"""Of maps and traces: its lightness grows evenly. Nunez et al., PLOS ONE 13(7), 2018."""
+DENSITY = "Blues"
+"""Of densities: white is nothing."""
 
 BASELINE: dict[str, Any] = {
     "color": GREY,
