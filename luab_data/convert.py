@@ -132,8 +132,9 @@ def convert_coco(
     Args:
         source, out, on_bad, worker_key, shown: as convert_imagenet. Broken JSON is never skipped:
             what follows it cannot be told apart.
-        instances: COCO's instances_*.json of the images; without it `labels` and `is_on_object` are
-            null and sizes are as logged. ImagesError if it has none of the images.
+        instances: COCO's instances_*.json of the images; without it `labels`, boxes and what is
+            judged by masks are null and sizes are as logged. ImagesError if it has none of the
+            images.
     """
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
     truth = _read_truth(instances, shown)

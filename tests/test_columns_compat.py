@@ -28,6 +28,8 @@ class Present:
     labels: list[int]
     width: int = 40
     height: int = 20
+    box_xyxy: tuple[float, ...] = ()
+    box_label: bytes = b""
 
     @property
     def masks(self) -> dict[int, bytes]:

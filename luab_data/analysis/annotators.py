@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.columns.regions import click_offset, floats
-from luab_data.ragged import Floats, Ints, bounds_of, nullable, ragged
+from luab_data.ragged import Floats, Ints, Ragged, bounds_of, nullable, ragged
 from luab_data.schema import COCO_ANNOTATORS, IMAGENET_ANNOTATORS
 
 
@@ -70,13 +70,24 @@ def retrieved_classes(images: pa.Table) -> tuple[Ints, Ints]:
         images: labels, icon_label, is_present_at_end.
     Returns: two (num_images,) int64; 0 and 0 without ground truth. Source: metrics 4.10.
     """
+    labels, found = occurrences(images)
+    return labels._replace(values=found).reduce(np.add, 0), labels.lengths
+
+
+def occurrences(images: pa.Table) -> tuple[Ragged, Ints]:
+    """Classes of the ground truth of each COCO image, and 1 for those that got an icon, else 0.
+
+    Args:
+        images: labels, icon_label, is_present_at_end.
+    Returns: the classes by image, none without ground truth, and (num_occurrences,) int64.
+    """
     icons = ragged(images["icon_label"])
     here = ragged(images["is_present_at_end"], null=False).values.astype(bool)
     labels = ragged(images["labels"])
     span = 1 + max(icons.values.max(initial=0), labels.values.max(initial=0))
     placed_keys = (icons.rows * span + icons.values)[here]
-    found = np.isin(labels.rows * span + labels.values, placed_keys).astype(np.int64)
-    return labels._replace(values=found).reduce(np.add, 0), labels.lengths
+    found = np.isin(labels.rows * span + labels.values, placed_keys)
+    return labels, found.astype(np.int64)
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, Ints]:

@@ -79,8 +79,9 @@ def derive(
         dataset: the folder, a name under $LUAB_DATA_HOME, or a URL (`s3://bucket/imagenet-ab`).
         columns: which; optional ones are added. None: every derived column that the folder has.
         out: folder or URL to write; None replaces `dataset`, which has to be a local folder then.
-        instances: COCO's instances_*.json of the images: `width`, `height`, `labels` and
-            `is_on_object` are then computed too. Without it they are kept as they are.
+        instances: COCO's instances_*.json of the images: `width`, `height`, `labels`,
+            boxes and what is judged by masks are then computed too. Without it they are kept as
+            they are.
         engine: `local` uses the processors of this machine, `ray` those of a Ray cluster.
         shown: progress bars; None shows them on a terminal.
 

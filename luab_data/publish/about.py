@@ -235,7 +235,8 @@ COCO = About(
     ),
     licence="The release is published under Apache-2.0, and so is this conversion. The images are"
     " not included; their owners' terms apply. Where an instances file was given, `labels`,"
-    " `is_on_object` and sizes derive from COCO's annotations (CC BY 4.0, COCO Consortium).",
+    " `boxes`, sizes and what is judged by masks derive from COCO's annotations (CC BY 4.0, COCO"
+    " Consortium).",
     source_datasets=("extended|other-coco-2014",),
     task_ids=("multi-label-image-classification",),
     keywords=("annotation-byproducts", "mouse-tracking", "drag-and-drop", "crowdsourcing", "coco"),
