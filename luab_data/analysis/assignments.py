@@ -73,7 +73,7 @@ def imagenet_assignments(rounds: Iterable[pa.Table]) -> pa.Table:
     page, selected, first, last = columns
     size = len(names)
     start, end = np.full(size, np.inf), np.full(size, -np.inf)
-    np.minimum.at(start, number, np.nan_to_num(first, nan=np.inf))
+    np.minimum.at(start, number, first)
     np.maximum.at(end, number, last)
     num_pages, max_on_page, num_without = _count_pages(number, page, size)
     facts = {
@@ -166,7 +166,7 @@ def _joined(
     """The number of each row's assignment, and the fields, of all batches."""
     if not slim:
         return np.zeros(0, np.int64), [np.zeros(0) for _ in fields]
-    number = np.concatenate([batch["number"] for batch in slim])
+    number = np.concatenate([batch["number"] for batch in slim]).astype(np.int64)
     return number, [np.concatenate([batch[name] for batch in slim]) for name in fields]
 
 
@@ -174,7 +174,8 @@ def _count_pages(number: Ints, page: np.ndarray, size: int) -> tuple[Ints, Ints,
     """Distinct pages of each assignment, most rows on one, rows without one; (size,) each."""
     without = page < 0
     span = max(NUM_PAGES.values())
-    rows = np.bincount(number[~without].astype(np.int64) * span + page[~without], None, size * span)
+    place = (number * span + page)[~without].astype(np.int64)
+    rows = np.bincount(place, minlength=size * span)
     grid = rows.reshape(size, span)
     return (grid > 0).sum(1), grid.max(1, initial=0), np.bincount(number[without], None, size)
 

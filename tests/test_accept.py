@@ -1,0 +1,408 @@
+"""`luab-data accept` on drawn logs, as datasets and as raw logs, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
+
+import luab_data
+from luab_data.accept import accept, kind_of_log
+from luab_data.cli import main
+from luab_data.errors import ArchiveError, DatasetError, OptionError
+from luab_data.raw.codes import read_codes
+
+WORKER = "5EC2E71D00"
+
+
+def imagenet_hit(name: str, selected: int, pages: int = 10, per_page: int = 12) -> dict[str, bytes]:
+    """Originals of one assignment of 9 minutes; the first `selected` of them are selected."""
+    start = 1_640_000_000_000
+    records = {}
+    for k in range(pages * per_page):
+        image_id = f"n00000001_{int(name[1:])}{k:03d}"
+        shown = block(
+            assignment_id=name,
+            selected=k < selected,
+            clicks=[(start + 5000 + k, 0.5, 0.5)] if k < selected else [],
+            hovered=[("enter", start + k), ("leave", start + 9000)],
+            submit=start // 1000 + 540,
+            page_idx=k // per_page,
+            image_idx=k % per_page,
+            worker=WORKER,
+        )
+        records[image_id] = xml(image_id, [shown])
+    return records
+
+
+HITS = {
+    "310": ((40,), ("accepted", "")),
+    "311": ((39,), ("rejected", "recall")),
+    "312": ((60, 9), ("accepted", "")),
+    "313": ((60, 8), ("rejected", "pages")),
+    "314": ((30, 10, 8), ("accepted", "")),
+    "315": ((29, 10, 8), ("undecided", "selections")),
+}
+
+
+def coco_hit(number: int, pages: int, right: int, wrong: int = 0) -> list[dict[str, Any]]:
+    """Pages of one person each, on the left; the first ones get an icon there, then some beside."""
+    places = [(0.25, 0.5)] * right + [(0.75, 0.5)] * wrong
+    return [
+        coco_record(
+            100 * number + page,
+            [action("add", "person", places[page])] if page < len(places) else [],
+            hit_id=f"h{number}",
+            page_id=page,
+            timeSpent=36_300,
+            worker_id=WORKER,
+        )
+        for page in range(pages)
+    ]
+
+
+COCO_HITS = {
+    "h1": ((20, 15, 5), ("accepted", "")),  # .75
+    "h2": ((20, 14, 6), ("rejected", "icon_accuracy")),
+    "h3": ((16, 16), ("accepted", "")),
+    "h4": ((15, 15), ("rejected", "pages")),
+    "h5": ((20, 7), ("accepted", "")),  # recall .35
+    "h6": ((20, 6), ("rejected", "recall")),
+    "h7": ((20, 0), ("rejected", "recall")),
+}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """imagenet-ab and coco-ab with their logs and instances.json; not to be changed."""
+    folder = tmp_path_factory.mktemp("drawn")
+    records: dict[str, bytes] = {}
+    for name, (how, _) in HITS.items():
+        records |= imagenet_hit(name, *how)
+    raw = archive(folder / "imagenet.tar.gz", records)
+    luab_data.convert_imagenet(raw, folder / "imagenet-ab", worker_key=KEY)
+    pages = [p for k, (how, _) in enumerate(COCO_HITS.values()) for p in coco_hit(k + 1, *how)]
+    log = coco_log(folder / "coco.json", pages)
+    left = [[0, 0, 10, 0, 10, 10, 0, 10]]
+    ids = [page["image_id"] for page in pages]
+    truth = {
+        "images": [{"id": i, "width": 20, "height": 10} for i in ids],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "segmentation": left, "iscrowd": 0}
+            for i in ids
+        ],
+    }
+    instances = folder / "instances.json"
+    instances.write_text(json.dumps(truth), encoding="utf-8")
+    luab_data.convert_coco(log, folder / "coco-ab", instances=instances, worker_key=KEY)
+    return folder
+
+
+def process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "luab_data", "accept", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["accept", *map(str, arguments)])
+
+
+def decided(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {
+        row["assignment_id"]: (
+            row["decision"],
+            " ".join(row["failed" if row["decision"] == "rejected" else "undecided"]),
+        )
+        for row in found["assignments"]
+    }
+
+
+# --- what comes out ------------------------------------------------------------------------------
+
+
+def test_a_folder_and_its_log_give_the_same_decisions_on_imagenet(drawn: Path):
+    folder = process(drawn / "imagenet-ab", "--json")
+    raw = process(drawn / "imagenet.tar.gz", "--json")
+    assert folder.returncode == raw.returncode == 0, folder.stderr + raw.stderr
+    assert folder.stdout == raw.stdout
+    found = json.loads(folder.stdout)
+    assert decided(found) == {name: what for name, (_, what) in HITS.items()}
+    assert (found["num_accepted"], found["num_rejected"], found["num_undecided"]) == (3, 2, 1)
+    assert found["cost"]["total_usd"] == pytest.approx(3 * 1.5 * 1.2)
+    assert found["cost"]["median_hit_ms"] == 540_000
+    assert found["cost"]["hourly_wage_usd"] == pytest.approx(10.0)
+    rules = {rule["name"]: rule for rule in found["rules"]}
+    assert rules["code"]["num_not_applied"] == 6 and not found["codes_given"]
+    assert rules["selections"]["num_undecided"] == 1
+
+
+def test_a_folder_and_its_log_give_the_same_decisions_on_coco(drawn: Path):
+    raw = process(drawn / "coco.json", "--instances", drawn / "instances.json", "--json")
+    folder = process(drawn / "coco-ab", "--json")
+    assert folder.returncode == raw.returncode == 0, folder.stderr + raw.stderr
+    assert folder.stdout == raw.stdout
+    found = json.loads(folder.stdout)
+    assert decided(found) == {name: what for name, (_, what) in COCO_HITS.items()}
+    assert found["cost"]["total_usd"] == pytest.approx(3 * 2 * 1.2)
+    assert found["cost"]["median_hit_ms"] == 726_000
+    assert found["cost"]["hourly_wage_usd"] == pytest.approx(9.92, abs=0.005)
+    (row,) = (r for r in found["assignments"] if r["assignment_id"] == "h7")
+    assert row["recall"] == 0 and row["icon_accuracy"] is None
+    assert row["undecided"] == ["icon_accuracy"]
+
+
+def test_without_ground_truth_coco_is_undecided_unless_pages_are_missing(drawn: Path):
+    found = accept(drawn / "coco.json").as_dict()
+    expected = {name: ("undecided", "recall icon_accuracy") for name in COCO_HITS}
+    assert decided(found) == {**expected, "h4": ("rejected", "pages")}
+    shown = run(drawn / "coco.json")
+    assert "131 pages without ground truth" in shown.output
+
+
+def test_the_summary_says_what_was_counted_and_what_was_not(drawn: Path):
+    shown = process(drawn / "imagenet-ab")
+    assert shown.returncode == 0 and not shown.stderr
+    flat = re.sub(" +", " ", shown.stdout)
+    for line in (
+        "imagenet-ab, 6 assignments: 3 accepted, 2 rejected, 1 undecided",
+        "recall of the assigned originals < 0.333 1 0",
+        "selections among the 480 pictures < 30 0 1",
+        "record missing and survey code wrong not applied: no --codes",
+        "undecided selections: only originals are in the log, 120 of the 480",
+        "paid: 3 x 1.50 = 4.50 USD + 20% fee 0.90 = 5.40 USD",
+        "undecided: up to 1.80 USD more, fee included",
+        "rejected: 33.3% of the submitted, 66.7% of the accepted",
+        "median HIT: 9.0 min (6 timed): 10.00 USD an hour",
+        "311 rejected: recall 0.325 < 0.333",
+        "313 rejected: pages 8 < 9",
+    ):
+        assert line in flat, line
+
+
+def test_no_worker_is_named(drawn: Path):
+    hashed = set(luab_data.read_table(drawn / "imagenet-ab", "annotators")["worker_id"].to_pylist())
+    hashed |= set(luab_data.read_table(drawn / "coco-ab", "annotators")["worker_id"].to_pylist())
+    assert hashed
+    for source in ("imagenet-ab", "coco-ab", "imagenet.tar.gz", "coco.json"):
+        shown = run(drawn / source, "--json").output + run(drawn / source).output
+        assert not [name for name in (WORKER, "worker", *hashed) if name in shown.lower()]
+
+
+def test_a_raw_log_leaves_nothing_behind(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    before = sorted(drawn.iterdir())
+    accept(drawn / "imagenet.tar.gz")
+    assert not list(tmp_path.iterdir()) and sorted(drawn.iterdir()) == before
+
+
+def test_reward_and_fee_are_the_callers(drawn: Path):
+    shown = run(drawn / "imagenet-ab", "--reward", "3", "--fee", "0.4")
+    assert "paid: 3 x 3.00 = 9.00 USD + 40% fee 3.60 = 12.60 USD" in shown.output
+    assert "20.00 USD an hour" in shown.output
+
+
+def test_a_constant_denominator_takes_short_hits_for_poor_ones(drawn: Path):
+    found = decided(accept(drawn / "imagenet-ab", assigned=120).as_dict())
+    assert found["314"] == ("rejected", "recall") and found["310"] == ("accepted", "")
+    assert "originals assigned: 120" in run(drawn / "imagenet-ab", "--assigned", "120").output
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def test_the_table_has_a_row_an_assignment_as_csv_and_parquet(drawn: Path, tmp_path: Path):
+    for name in ("made.csv", "made.parquet"):
+        done = run(drawn / "imagenet-ab", "--out", tmp_path / name)
+        assert done.exit_code == 0, done.output
+    table = pq.read_table(tmp_path / "made.parquet")
+    assert table.equals(accept(drawn / "imagenet-ab").table)
+    with (tmp_path / "made.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["assignment_id"] for row in rows] == list(HITS)
+    assert [(r["decision"], r["failed"] or r["undecided"]) for r in rows] == [
+        what for _, what in HITS.values()
+    ]
+    assert rows[1]["recall"] == "0.325" and rows[0]["num_selections"] == ""
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["made.csv", "made.parquet"]
+
+
+def test_the_table_replaces_nothing_and_has_a_known_ending(drawn: Path, tmp_path: Path):
+    taken = tmp_path / "codes.csv"
+    taken.write_text("assignment_id,num_selections\n310,60\n")
+    before = taken.read_bytes()
+    done = run(drawn / "imagenet-ab", "--codes", taken, "--out", taken)
+    assert done.exit_code == 1 and "is there" in done.output and taken.read_bytes() == before
+    assert (
+        "expected .csv or .parquet" in run(drawn / "coco-ab", "--out", tmp_path / "x.json").output
+    )
+    inside = run(drawn / "coco-ab", "--out", drawn / "coco-ab" / "x.csv")
+    assert "lies inside the dataset" in inside.output
+    assert not (drawn / "coco-ab" / "x.csv").exists()
+
+
+# --- codes ---------------------------------------------------------------------------------------
+
+
+def codes_file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "codes.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_codes_reject_what_is_missing_and_wrong(drawn: Path, tmp_path: Path):
+    codes = codes_file(
+        tmp_path,
+        "\ufeffassignment_id,is_code_right,is_recorded,num_selections\n"
+        "310,false,TRUE,\n312,0,0,75\n314,1,0,\n315,True,true,30\n399,false,false,\n"
+        "398,true,false,\n397,true,true,\n",
+    )
+    found = json.loads(process(drawn / "imagenet-ab", "--codes", codes, "--json").stdout)
+    assert decided(found) == {
+        **{name: what for name, (_, what) in HITS.items()},
+        "312": ("rejected", "code"),
+        "315": ("accepted", ""),
+        "399": ("rejected", "code"),
+        "398": ("accepted", ""),
+    }
+    assert found["num_not_in_log"] == 1 and found["codes_given"]
+    shown = run(drawn / "imagenet-ab", "--codes", codes).output
+    assert "left out: 1 assignments of --codes that the log lacks" in shown
+
+
+def test_false_in_words_is_false(tmp_path: Path):
+    codes = codes_file(tmp_path, "assignment_id,is_recorded,is_code_right\n3A,False,\n")
+    assert read_codes(codes).to_pylist() == [
+        {"assignment_id": "3A", "is_recorded": False, "is_code_right": None, "num_selections": None}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: the columns are nothing"),
+        (
+            "assignment_id\n3A\n",
+            "line 1: the columns are assignment_id; expected assignment_id and",
+        ),
+        ("assignment_id,worker\n3A,SECRET\n", "line 1: the columns are unknown 'worker'"),
+        ("is_recorded,is_code_right\n1,1\n", "line 1: the columns are is_recorded"),
+        ("assignment_id,is_recorded\n3A,1\n", "line 1: .* expected both or neither"),
+        ("assignment_id,num_selections,num_selections\n3A,1,1\n", "each once"),
+        ("assignment_id,num_selections\n3A,SECRET\n", "line 2: num_selections is not a whole"),
+        ("assignment_id,num_selections\n3A,-1\n", "line 2: num_selections is not a whole"),
+        ("assignment_id,num_selections\n3A,1\n3A,1\n", "line 3: has the assignment of line 2"),
+        ("assignment_id,num_selections\n,1\n", "line 2: has no assignment_id"),
+        ("assignment_id,num_selections\n3A,1,SECRET\n", "line 2: has more or fewer cells"),
+        ("assignment_id,num_selections\n3A\n", "line 2: has more or fewer cells"),
+        (
+            "assignment_id,is_recorded,is_code_right\n3A,SECRET,1\n",
+            "line 2: is_recorded is neither",
+        ),
+        ('assignment_id,num_selections\n"3A,1\n', "cannot be read as CSV"),
+    ],
+)
+def test_a_bad_list_of_codes_is_refused_without_quoting_it(tmp_path: Path, text: str, message: str):
+    with pytest.raises(OptionError, match=message) as found:
+        read_codes(codes_file(tmp_path, text))
+    assert "SECRET" not in str(found.value)
+
+
+def test_codes_that_are_no_text_or_not_there_are_refused(tmp_path: Path):
+    (tmp_path / "codes.csv").write_bytes(b"assignment_id,num_selections\n\xff\xfe,1\n")
+    for name in ("codes.csv", "nothing.csv"):
+        with pytest.raises(OptionError, match="cannot be read as CSV"):
+            read_codes(tmp_path / name)
+
+
+def test_codes_of_another_log_are_noticed(drawn: Path, tmp_path: Path):
+    codes = codes_file(tmp_path, "assignment_id,is_recorded,is_code_right\n3ZZ,1,1\n3ZY,1,0\n")
+    with pytest.raises(OptionError, match="none of the 2 assignments is in the log"):
+        accept(drawn / "imagenet-ab", codes=codes)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def test_options_without_effect_are_refused(drawn: Path, tmp_path: Path):
+    truth = drawn / "instances.json"
+    with pytest.raises(OptionError, match="luab-data derive"):
+        accept(drawn / "coco-ab", instances=truth)
+    with pytest.raises(OptionError, match="log of ImageNet-AB"):
+        accept(drawn / "imagenet.tar.gz", instances=truth)
+    codes = codes_file(tmp_path, "assignment_id,num_selections\nh1,3\n")
+    for source in ("coco-ab", "coco.json"):
+        with pytest.raises(OptionError, match="assigned has no effect"):
+            accept(drawn / source, assigned=120)
+        with pytest.raises(OptionError, match="num_selections has no effect"):
+            accept(drawn / source, codes=codes)
+
+
+def test_a_source_that_is_none_is_one_clear_line(drawn: Path, tmp_path: Path):
+    with pytest.raises(DatasetError, match="no dataset"):
+        accept(tmp_path / "nowhere")
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"\x89PNG\r\n" + bytes(range(256)) * 4)
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes((drawn / "imagenet.tar.gz").read_bytes()[:20])
+    empty = tmp_path / "empty"
+    empty.touch()
+    for path in (picture, cut, empty):
+        done = run(path)
+        assert done.exit_code == 1 and done.output.count("\n") == 1, done.output
+        with pytest.raises(ArchiveError):
+            accept(path)
+
+
+def test_logs_are_told_apart_by_their_content(drawn: Path, tmp_path: Path):
+    assert kind_of_log(drawn / "imagenet.tar.gz") == "imagenet-ab"
+    assert kind_of_log(drawn / "coco.json") == "coco-ab"
+    lines = tmp_path / "log"
+    lines.write_text('\ufeff \n{"image_id": 1}\n', encoding="utf-8")
+    assert kind_of_log(lines) == "coco-ab"
+    plain = archive(tmp_path / "[odd].tar", {"n00000001_1": xml()})
+    assert kind_of_log(plain) == "imagenet-ab"
+
+
+def test_bad_records_are_left_out_only_on_demand(tmp_path: Path):
+    records = {**imagenet_hit("310", 60), "n00000001_9": b"<annotation>"}
+    raw = archive(tmp_path / "raw.tar.gz", records)
+    assert run(raw).exit_code == 1
+    done = run(raw, "--on-bad", "skip")
+    assert done.exit_code == 0 and "left out: 1 bad records" in done.output
+
+
+def test_images_without_a_hit_are_left_out_and_counted(tmp_path: Path):
+    pages = coco_hit(1, 20, 15)
+    pages += [coco_record(900, [], hit_id=None), coco_record(901, [], hit_id=None, page_id=None)]
+    found = accept(coco_log(tmp_path / "log.json", pages))
+    assert found.num_without_assignment == 2 and len(found.table) == 1
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+def test_the_simulated_logs_are_decided():
+    found = accept(SHARED / "data/raw/imagenet_ab_tiny.tar.gz")
+    rows = found.table.to_pylist()
+    assert len(rows) == found.cost.num_submitted == 101
+    for row in rows:
+        whole = row["num_shown"] + row["max_on_page"] * (10 - row["num_pages"])
+        fails = row["num_selected"] / whole < 0.333 or row["num_pages"] < 9
+        assert (row["decision"] == "rejected") == fails
+    dirty = accept(SHARED / "data/raw/imagenet_ab_dirty.tar.gz", on_bad="skip")
+    assert dirty.num_skipped and len(dirty.table)
+    coco = accept(
+        SHARED / "data/raw/coco_ab_tiny.json",
+        instances=SHARED / "data/coco/annotations/instances_train.json",
+    )
+    assert coco.cost.num_submitted == 5 and coco.cost.num_undecided == 0
