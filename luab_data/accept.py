@@ -26,7 +26,7 @@ from luab_data.analysis.acceptance import (
     num_not_in_log,
 )
 from luab_data.analysis.assignments import COLUMNS, coco_assignments, imagenet_assignments
-from luab_data.analysis.cost import FEE, REWARD_USD, Cost, cost
+from luab_data.analysis.cost import FEE, REWARD_USD, Cost, check_money, cost
 from luab_data.columns.regions import floats
 from luab_data.convert import convert_coco, convert_imagenet
 from luab_data.errors import ArchiveError, DatasetError, OptionError, OutputError
@@ -110,7 +110,7 @@ def accept(
 
     Args:
         source: a dataset folder, its name under $LUAB_DATA_HOME, or a raw log; a log is converted
-            to a temporary folder first, which takes about its size on disk.
+            to a temporary folder first ($TMPDIR), which takes about its size on disk.
         instances: COCO's ground truth for a raw log; a dataset folder has its own, or none.
         on_bad: what to do about bad records of a raw log, as convert.
         codes: CSV of what the log does not tell; see read_codes.
@@ -124,6 +124,7 @@ def accept(
         DatasetError, ArchiveError, RecordError: of the source.
         OptionError: an option that the source has no use for, a bad list of codes.
     """
+    check_money(0 if reward_usd is None else reward_usd, fee)
     listed = None if codes is None else read_codes(codes)
     path = Path(source).expanduser()
     if not path.is_file():
@@ -177,7 +178,7 @@ def _accept(
     if codes is not None and len(codes) and lacking == len(codes):
         raise OptionError(
             f"codes: none of the {len(codes)} assignments is in the log, and none is said to be"
-            f" missing there; expected a list of {_ID[dataset]} of {folder}"
+            f" missing there; expected a list of {_ID[dataset]} of this log"
         )
     decisions = decide(facts, dataset, codes=codes, assigned=assigned)
     return Acceptance(
@@ -247,6 +248,8 @@ def check_out(out: Path) -> None:
     """Refuse a name that write_decisions could not write, before the work is done."""
     if out.suffix not in (".csv", ".parquet"):
         raise OptionError(f"{out}: ends in {out.suffix!r}; expected .csv or .parquet")
+    if os.path.lexists(out):
+        raise OutputError(f"{out}: is there, and is not replaced; choose another --out")
     for parent in out.absolute().parents:
         with suppress(DatasetError):
             read_manifest(parent)

@@ -349,6 +349,12 @@ def test_options_without_effect_are_refused(drawn: Path, tmp_path: Path):
             accept(drawn / source, codes=codes)
 
 
+def test_money_is_checked_before_the_log_is_read(drawn: Path):
+    for option in ("--reward", "--fee"):
+        done = run(drawn / "nowhere", option, "nan")
+        assert done.exit_code == 1 and f"{option[2:]} is nan" in done.output
+
+
 def test_a_source_that_is_none_is_one_clear_line(drawn: Path, tmp_path: Path):
     with pytest.raises(DatasetError, match="no dataset"):
         accept(tmp_path / "nowhere")

@@ -65,9 +65,7 @@ def cost(
     Raises:
         OptionError: a reward or a fee that is negative or not a number.
     """
-    for name, value in (("reward", reward_usd), ("fee", fee)):
-        if not 0 <= value < math.inf:
-            raise OptionError(f"{name} is {value}; expected a number that is not negative")
+    check_money(reward_usd, fee)
     num_submitted = num_accepted + num_rejected + num_undecided
     rewards, undecided = num_accepted * reward_usd, num_undecided * reward_usd
     return Cost(
@@ -87,6 +85,13 @@ def cost(
         rejected_of_submitted=_share(num_rejected, num_submitted),
         rejected_of_accepted=_share(num_rejected, num_accepted),
     )
+
+
+def check_money(reward_usd: float, fee: float) -> None:
+    """OptionError for a reward or a fee that is negative or not a number."""
+    for name, value in (("reward", reward_usd), ("fee", fee)):
+        if not 0 <= value < math.inf:
+            raise OptionError(f"{name} is {value}; expected a number that is not negative")
 
 
 def hourly_wage(reward_usd: float, hit_ms: float) -> float | None:

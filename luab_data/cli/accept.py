@@ -58,8 +58,9 @@ def accept(
 ) -> None:
     """Accept or reject each assignment of SOURCE by the paper's rules.
 
-    SOURCE is a dataset folder, a name under $LUAB_DATA_HOME, or a raw log. An assignment is one
-    worker's answer to one HIT. It is undecided if no rule rejects it but the log cannot tell.
+    SOURCE is a dataset folder, a name under $LUAB_DATA_HOME, or a raw log, which is converted to a
+    temporary folder ($TMPDIR) first. An assignment is one worker's answer to one HIT. It is
+    undecided if no rule rejects it but the log cannot tell.
     """
     from luab_data import accept as library
 
