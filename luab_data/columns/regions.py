@@ -139,12 +139,34 @@ def hulls(points: LastN) -> tuple[pa.ListArray, pa.ListArray, pa.Array]:
 def click_offset(table: pa.Table) -> tuple[Floats, Floats]:
     """Offset of the final click from the centre of its box, in box widths and heights, y down.
 
-    Its box is the one that holds it, else the one with the nearest centre; of several that hold it
-    the one with the nearest centre. |offset| <= .5 is inside.
+    |offset| <= .5 is inside. Its box: see clicked_box.
 
     Args:
         table: final_click_x, final_click_y, width, height, boxes.
     Returns: two (num_rows,) arrays; NaN without a click, boxes or a size, or if that box is empty.
+    Source: metrics 4.8.
+    """
+    x, y, width, height = (floats(table[c]) for c in _CLICK_AND_SIZE)
+    box = clicked_box(table)
+    out = []
+    for axis, at in enumerate((x * width, y * height)):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            offset = (at - (box[:, axis] + box[:, axis + 2]) / 2) / (
+                box[:, axis + 2] - box[:, axis]
+            )
+        out.append(np.where(np.isfinite(offset), offset, np.nan))
+    return out[0], out[1]
+
+
+def clicked_box(table: pa.Table) -> Floats:
+    """The box that each final click is judged by.
+
+    It is the one that holds the click, else the one with the nearest centre; of several that hold
+    it the one with the nearest centre.
+
+    Args:
+        table: final_click_x, final_click_y, width, height, boxes.
+    Returns: (num_rows, 4) xyxy px; NaN without boxes. Without a click or a size it is any box.
     Source: metrics 4.8.
     """
     x, y, width, height = (floats(table[c]) for c in _CLICK_AND_SIZE)
@@ -157,10 +179,6 @@ def click_offset(table: pa.Table) -> tuple[Floats, Floats]:
         holds = (2 * np.abs(dx) <= sizes[:, 0]) & (2 * np.abs(dy) <= sizes[:, 1])
     order = np.lexsort((dx**2 + dy**2, ~holds, row))
     found, first = np.unique(row[order], return_index=True)
-    chosen = order[first]
-    out = np.full((2, len(x)), np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for axis, distance in enumerate((dx, dy)):
-            offset = distance[chosen] / sizes[chosen, axis]
-            out[axis, found] = np.where(np.isfinite(offset), offset, np.nan)
-    return out[0], out[1]
+    out = np.full((len(x), 4), np.nan)
+    out[found] = boxes[order[first]]
+    return out
