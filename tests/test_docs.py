@@ -99,6 +99,7 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
         "luab-data derive": ["columns", "dataset", "engine", "instances", "out"],
         "luab-data export": ["classes", "dataset", "format", "fraction", "images", "limit", "out"],
         "luab-data publish": ["dataset", "dry_run", "private", "repo_id"],
+        "luab-data report": ["dataset", "images", "out", "page", "pages"],
         "luab-data simulate coco-ab": ["instances", "out", "seed", "truth", "workers"],
         "luab-data simulate imagenet-ab": [
             *("boxed_fraction", "boxes", "images", "limit", "out", "seed", "truth", "workers"),
@@ -130,7 +131,7 @@ def test_every_module_is_in_the_tree_of_the_readme():
 # The flow: a module imports only from its own stage and the stages before it.
 _STAGES = ["errors", "schema", "ragged", "splits", "console", "boxes", "raw", "columns"]
 _STAGES += ["analysis", "figures", "publish", "stats", "join", "export", "checks", "provenance"]
-_STAGES += ["pipeline", "forks", "job", "convert", "accept", "derive", "simulate", "cli"]
+_STAGES += ["pipeline", "forks", "job", "convert", "accept", "derive", "simulate", "report", "cli"]
 
 
 def imports(path: Path) -> set[str]:

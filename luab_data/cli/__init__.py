@@ -16,6 +16,7 @@ from luab_data.cli.derive import derive
 from luab_data.cli.export import export
 from luab_data.cli.process import suit_conversion
 from luab_data.cli.publish import publish
+from luab_data.cli.report import report
 from luab_data.cli.stats import stats
 from luab_data.cli.trace import trace
 from luab_data.cli.where import where
@@ -29,7 +30,19 @@ def main() -> None:
     """Annotation byproducts: raw logs in, datasets out."""
 
 
-for _command in (accept, check, convert, derive, export, publish, stats, trace, where, simulate):
+for _command in (
+    accept,
+    check,
+    convert,
+    derive,
+    export,
+    publish,
+    report,
+    stats,
+    trace,
+    where,
+    simulate,
+):
     main.add_command(_command)
 
 

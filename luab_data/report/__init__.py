@@ -1,0 +1,1 @@
+"""A dataset folder in, one HTML page out that needs nothing else: tables, figures, replays."""

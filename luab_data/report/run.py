@@ -1,0 +1,251 @@
+"""[I/O] A dataset folder -> one HTML page that holds all it needs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from luab_data.errors import DatasetError, LuabError, OutputError
+from luab_data.export.target import new_target
+from luab_data.publish.load import find_dataset, read_table
+from luab_data.publish.store import locked, read_columns, read_manifest
+from luab_data.report.drawn import Drawn, drawn
+from luab_data.report.figures import Picture, pictures
+from luab_data.report.html import GENERATOR, Header, page_html
+from luab_data.report.pages import PAGE_COLUMNS, Chosen, asked, choose, coco_pages, imagenet_pages
+from luab_data.report.replay import (
+    COCO_COLUMNS,
+    IMAGENET_COLUMNS,
+    Replay,
+    coco_replay,
+    imagenet_replay,
+)
+from luab_data.report.tables import groups
+from luab_data.report.thumbnails import thumbnails
+from luab_data.report.workers import WorkerTable, worker_table
+from luab_data.schema import DATASETS, Table, tables_of
+from luab_data.stats import measured, measures_of, stats
+
+PAGES = 4
+"""Pages that are shown if nobody says which or how many."""
+
+PAGE_NAME = "index.html"
+
+_NEEDED = {"matplotlib": "figures", "jinja2": "the page", "PIL": "pictures"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """What was written: the page, its size in bytes, pages it replays, pictures it lacks."""
+
+    page: Path
+    num_bytes: int
+    num_replays: int
+    num_without_picture: int
+
+
+def report(
+    dataset: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    images: str | os.PathLike[str] | None = None,
+    page: Sequence[str] = (),
+    pages: int | None = None,
+) -> Reported:
+    """Write OUT/index.html: statistics, figures, annotators, replays of pages.
+
+    Args:
+        dataset: a dataset folder, or a name under $LUAB_DATA_HOME.
+        out: folder to make. One that holds nothing but an earlier report is written anew.
+        images: folder of its image files, at any depth; without it pictures are grey boxes.
+        page: pages to replay: ASSIGNMENT:PAGE, or an image id of COCO.
+        pages: how many others to choose; by default 4, or none if `page` names some.
+
+    Raises:
+        LuabError: matplotlib, jinja2 or pillow is not installed.
+        DatasetError: no dataset, or no such page. ImagesError: no such images. OptionError: a page
+            is not named as expected. OutputError: `out` holds other things or cannot be written;
+            it is as it was then.
+    """
+    _check_installed()
+    folder, target = find_dataset(dataset), Path(out)
+    manifest = read_manifest(folder)
+    kind = manifest["dataset"]
+    named = asked(page, kind)
+    with _page_file(target) as path:
+        workers = _workers(folder, manifest)
+        number = (0 if named else PAGES) if pages is None else pages
+        chosen = [*named, *(c for c in _chosen(folder, kind, number) if c.key not in
+                            {n.key for n in named})]  # fmt: skip
+        replays, without = _replays(folder, kind, chosen, None if images is None else Path(images))
+        html = page_html(
+            header=_header(folder, manifest),
+            groups=groups(measures_of(folder), estimates := measured(folder)),
+            figures=_figures(kind, estimates, folder),
+            annotators=workers,
+            replays=replays,
+        )
+        path.write_text(html, encoding="utf-8")
+    return Reported(
+        page=target / PAGE_NAME,
+        num_bytes=len(html.encode()),
+        num_replays=len(replays),
+        num_without_picture=without,
+    )
+
+
+def _check_installed() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        lacks = ", ".join(f"{name.replace('PIL', 'pillow')} ({_NEEDED[name]})" for name in missing)
+        raise LuabError(f'a report needs {lacks}, not installed here: pip install "luab[report]"')
+
+
+# --- where it goes -------------------------------------------------------------------------------
+
+
+@contextmanager
+def _page_file(out: Path) -> Iterator[Path]:
+    """A file to write; the page is at its place when the block ends well, and not before."""
+    out = Path(os.path.abspath(out))
+    if not _is_report(out):
+        with new_target(out) as partial:
+            partial.mkdir()
+            yield partial / PAGE_NAME
+        return
+    written = out / f".{PAGE_NAME}.partial"
+    try:
+        with locked(out):
+            try:
+                yield written
+                written.replace(out / PAGE_NAME)
+            finally:
+                written.unlink(missing_ok=True)
+    except LuabError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"{out}: cannot be written ({error.strerror or error}). The report in it is as it was;"
+            " make room or choose another --out"
+        ) from error
+
+
+def _is_report(out: Path) -> bool:
+    """Whether a folder holds a report of ours and nothing else."""
+    if not out.is_dir() or {entry.name for entry in out.iterdir()} != {PAGE_NAME}:
+        return False
+    with (out / PAGE_NAME).open("rb") as file:
+        return f'<meta name="generator" content="{GENERATOR}'.encode() in file.read(4096)
+
+
+# --- what is in it -------------------------------------------------------------------------------
+
+
+def _header(folder: Path, manifest: Mapping[str, Any]) -> Header:
+    return Header(
+        dataset=manifest["dataset"],
+        version=manifest["version"],
+        digest=manifest["content_digest"],
+        source=manifest["source"]["name"],
+        counts={k: v for k, v in stats(folder).items() if v is None or isinstance(v, int)},
+    )
+
+
+def _figures(kind: str, estimates: Mapping[str, Any], folder: Path) -> tuple[Picture, ...]:
+    tables: dict[str, pa.Table] = {}
+    if sequences := stats(folder).get("action_sequences"):
+        tables["sequences"] = pa.table({"sequence": [*sequences], "count": [*sequences.values()]})
+    return pictures(kind, estimates, tables)
+
+
+def _workers(folder: Path, manifest: Mapping[str, Any]) -> WorkerTable:
+    table = next(t for t in tables_of(manifest) if t.config == "annotators")
+    rows = read_table(folder, "annotators")
+    there = [column for column in table.columns if column.name in rows.column_names]
+    size = "num_rounds" if "num_rounds" in rows.column_names else "num_images"
+    return worker_table(rows, there, {}, size=size)
+
+
+def _table(kind: str, config: str) -> Table:
+    return next(table for table in DATASETS[kind] if table.config == config)
+
+
+def _chosen(folder: Path, kind: str, number: int) -> tuple[Chosen, ...]:
+    if not number:
+        return ()
+    config = "rounds" if kind == "imagenet-ab" else "actions"
+    batches = read_columns(folder, _table(kind, config), list(PAGE_COLUMNS[kind]))
+    pages = imagenet_pages(batches) if kind == "imagenet-ab" else coco_pages(batches)
+    return choose(pages, kind, number)
+
+
+def _replays(
+    folder: Path, kind: str, chosen: Sequence[Chosen], images: Path | None
+) -> tuple[tuple[Drawn, ...], int]:
+    """The pages, drawn, and how many of their pictures have no file."""
+    read = _imagenet_page if kind == "imagenet-ab" else _coco_page
+    found = [(c, *read(folder, c)) for c in chosen]
+    ids = {p.image_id for _, replay, _, _ in found for p in replay.pictures}
+    id_type = pa.string() if kind == "imagenet-ab" else pa.int64()
+    sources = {} if images is None else thumbnails(images, ids, id_type)
+    return tuple(
+        drawn(replay, title=title, why=c.why, sources=sources, extra=extra)
+        for c, replay, title, extra in found
+    ), len(ids) - len(sources)
+
+
+def _imagenet_page(folder: Path, chosen: Chosen) -> tuple[Replay, str, tuple[str, ...]]:
+    assignment, page = chosen.key
+    this = [("assignment_id", "==", assignment), ("page_idx", "==", page)]
+    rounds = read_table(
+        folder, "rounds", columns=[*IMAGENET_COLUMNS, "wnid", "worker_id"], filters=this
+    )
+    if not len(rounds):
+        raise DatasetError(
+            f"{folder}: no page {assignment}:{page}; expected ASSIGNMENT:PAGE of rounds"
+        )
+    replay = imagenet_replay(rounds, _boxes(folder, rounds["image_id"].to_pylist()))
+    wnids = sorted({str(name) for name in rounds["wnid"].to_pylist()})
+    worker = rounds["worker_id"][0].as_py()
+    extra = (f"class {', '.join(wnids)}", f"annotator {worker or 'unknown'}")
+    return replay, f"Page {page} of {assignment}", extra
+
+
+def _boxes(
+    folder: Path, image_ids: Sequence[str]
+) -> dict[str, tuple[tuple[float, float, float, float], ...]]:
+    """image_id -> its boxes as fractions of the picture; images without a size are left out."""
+    columns = ["image_id", "width", "height", "boxes"]
+    images = read_table(folder, columns=columns, filters=[("image_id", "in", image_ids)])
+    return {
+        row["image_id"]: tuple(
+            (x0 / row["width"], y0 / row["height"], x1 / row["width"], y1 / row["height"])
+            for x0, y0, x1, y1 in row["boxes"] or ()
+        )
+        for row in images.to_pylist()
+        if row["width"] and row["height"]
+    }
+
+
+def _coco_page(folder: Path, chosen: Chosen) -> tuple[Replay, str, tuple[str, ...]]:
+    (image_id,) = chosen.key
+    this = [("image_id", "==", image_id)]
+    columns = [*COCO_COLUMNS, "worker_id", "time_spent_ms"]
+    actions = read_table(folder, "actions", columns=columns, filters=this)
+    if not len(actions):
+        raise DatasetError(f"{folder}: no image {image_id}; expected an image_id of actions")
+    size = read_table(folder, columns=["width", "height"], filters=this).to_pylist()[0]
+    replay = coco_replay(actions, size=(size["width"], size["height"]))
+    spent = actions["time_spent_ms"][0].as_py()
+    extra = (
+        *((f"{spent / 1000:.1f} s on the page",) if spent else ()),
+        f"annotator {actions['worker_id'][0].as_py() or 'unknown'}",
+    )
+    return replay, f"Image {image_id}", extra
