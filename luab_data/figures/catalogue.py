@@ -142,19 +142,21 @@ FIGURES: dict[str, PlannedFigure] = {
     ),
     "sequences": PlannedFigure(
         dataset="coco-ab", title="Actions on an icon", draw=whole.sequences_figure,
-        caption="How often each sequence of actions occurs among the icons present at the end.",
+        caption="How often each sequence of actions occurs among the icons present at the"
+        " end, with 95 % intervals; red: the tool does not allow it.",
         tables=("sequences",),
     ),
     "class_recall": PlannedFigure(
         dataset="coco-ab", title="Recall and size of a class", draw=whole.class_recall_figure,
         caption="Recall of each class against the size of its objects; a dot's area grows with the"
-        " number of images. Line: least squares. Named: the classes farthest from it for their"
-        " number of images.",
+        " number of images, and is hollow where that is too few for the line of least squares."
+        " Named: the classes farthest from it for their number of images.",
         needs=("class_recall", "class_size"),
     ),
     "recall_by_size": PlannedFigure(
         dataset="coco-ab", title="Recall by size", draw=whole.recall_by_size_figure,
-        caption="Recall of class occurrences by the area of their masks, with 95 % interval.",
+        caption="Recall of classes by the area of their largest box in the image, with 95 %"
+        " interval and the number of occurrences.",
         needs=("recall_by_size",),
     ),
     "superclasses": PlannedFigure(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from luab_data.analysis.estimate import Estimate
+from luab_data.analysis.icon_places import SMALLEST
 from luab_data.figures.style import BASELINE, BLACK, BLUE, GREEN, GREY, SMALL, VERMILION, count
 from luab_data.ragged import Floats
 
@@ -175,14 +176,14 @@ def draw_recall_by_size(ax: Axes, estimate: Estimate) -> Axes:
     """Recall of icons against the size of the object, in bins of its share of the image.
 
     Args:
-        estimate: (num_bins,) logarithmic bins of the area fraction from 1e-4 to 1.
+        estimate: (num_bins,) logarithmic bins of the area from SMALLEST to 1.
     """
-    edges = np.geomspace(1e-4, 1, len(estimate.value) + 1)
+    edges = np.geomspace(SMALLEST, 1, len(estimate.value) + 1)
     middle = np.sqrt(edges[:-1] * edges[1:])
     draw_curve(ax, middle, estimate, colour=GREEN)
     draw_counts(ax, middle, estimate.n)
     ax.set(
-        xscale="log", xlim=(1e-4, 1), xlabel="area of the class, share of the image",
+        xscale="log", xlim=(SMALLEST, 1), xlabel="largest box of the class, share of the image",
         ylabel="recall, %",
     )  # fmt: skip
     return ax

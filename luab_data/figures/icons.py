@@ -12,46 +12,65 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.analysis.estimate import Estimate
+from luab_data.analysis.icon_places import MIN_OCCURRENCES
+from luab_data.columns.regions import floats
 from luab_data.figures.bars import draw_bars
 from luab_data.figures.labels import label_points
-from luab_data.figures.style import BLACK, BLUE, GREEN, GREY, VERMILION, count
+from luab_data.figures.style import BLACK, BLUE, GREEN, GREY, SKY, VERMILION, count
 from luab_data.ragged import Floats, Ints
-from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
+from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CLASS_NAMES = tuple(COCO_CATEGORIES.values())
-"""(80,) names of the classes, in the order of `labels`."""
+_LONGEST_NAME = 26
+_LEAST = 0.5  # left end of a logarithmic axis of counts
 
 
 def draw_sequences(ax: Axes, sequences: pa.Table, *, top: int = 8) -> Axes:
     """How often each sequence of actions on an icon occurs, on a logarithmic axis. Fig. J.
 
     Args:
-        sequences: `sequence` (such as add-move-remove) and `count`, one row a sequence.
+        sequences: as of `analysis.icons.sequence_shares`, one row a sequence: `sequence` (such as
+            add-move), `count`, and where they are there `low` and `high`, shares, for the
+            interval, and `is_valid`, whether the tool allows it.
         top: the most frequent ones that are named; the others are one bar.
     """
-    order = sequences.sort_by([("count", "descending"), ("sequence", "ascending")])
-    names = [short_sequence(name) for name in order["sequence"].to_pylist()]
-    number = order["count"].to_numpy().astype(np.float64)
-    if len(names) > top:
-        names = [*names[:top], f"{len(names) - top} others"]
-        number = np.append(number[:top], number[top:].sum())
-    at = np.arange(len(names))
-    colours = [GREY if name.endswith(" others") else BLUE for name in names]
-    ax.barh(at, number, 0.7, color=colours, linewidth=0)
+    table = sequences.sort_by([("count", "descending"), ("sequence", "ascending")])
+    number = floats(table["count"])
     total = number.sum()
-    for place, value in zip(at, number, strict=True):
+    shown = min(top, len(number))
+    names = [_cut(short_sequence(name)) for name in table["sequence"].to_pylist()[:shown]]
+    colours = [BLUE if valid else VERMILION for valid in _valid(table)[:shown]]
+    if len(number) > top:
+        names, colours = [*names, f"{len(number) - top} others"], [*colours, GREY]
+        number = np.append(number[:top], number[top:].sum())
+    ax.barh(np.arange(len(names)), number, 0.7, color=colours, linewidth=0)
+    ends = number.copy()
+    if {"low", "high"} <= {*table.column_names}:
+        low, high = (total * floats(table[name])[:shown] for name in ("low", "high"))
+        ends[:shown] = np.fmax(ends[:shown], high)
+        ax.hlines(np.arange(shown), np.maximum(low, _LEAST), high, color=BLACK, linewidth=1.0)
+    for place, (value, end) in enumerate(zip(number, ends, strict=True)):
         ax.annotate(
-            f"{count(value)}, {100 * value / total:.2g} %", (value, float(place)), xytext=(2, 0),
+            f"{count(value)}, {100 * value / total:.2g} %", (end, place), xytext=(3, 0),
             textcoords="offset points", va="center", fontsize=7,
         )  # fmt: skip
-    ax.set_yticks(at, names)
+    ax.set_yticks(np.arange(len(names)), names)
     ax.grid(False, axis="y")
     ax.set(xscale="log", ylim=(max(len(names), 1) - 0.4, -0.6), xlabel="icons")
-    ax.set_xlim(0.5, 12 * max(float(number.max(initial=1)), 1))
+    ax.set_xlim(_LEAST, 12 * max(float(ends.max(initial=1)), 1))
     return ax
+
+
+def _valid(table: pa.Table) -> list[bool]:
+    if "is_valid" not in table.column_names:
+        return [True] * table.num_rows
+    return [value is not False for value in table["is_valid"].to_pylist()]
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def short_sequence(sequence: str) -> str:
@@ -78,31 +97,42 @@ def draw_class_recall(
     size: Estimate,
     correlation: Estimate | None = None,
     *,
-    names: Sequence[str] = CLASS_NAMES,
+    names: Sequence[str] = COCO_CLASSES,
     num_named: int = 8,
+    min_n: float = MIN_OCCURRENCES,
 ) -> Axes:
     """Recall of each class against the size of its objects; the farthest off are named. Fig. K.
 
     Args:
         recall: (num_classes,); NaN classes are left out.
         size: (num_classes,) mean bin of the object's area.
-        correlation: () Pearson's r, for the title.
+        correlation: () Pearson's r over the classes of min_n, for the title.
         names: (num_classes,).
         num_named: classes farthest from the regression line, by their own standard error.
+        min_n: images that a class must be in for the line and a name; the others are hollow.
     """
     x, y = size.value, 100 * recall.value
-    seen = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    ax.scatter(x[seen], y[seen], s=_area(recall.n[seen]), color=BLUE, alpha=0.6, linewidth=0)
-    ax.set(xlabel="size of the class, mean bin of area", ylabel="recall, %")
-    if correlation is not None and np.isfinite(correlation.value):
-        ax.set_title(f"$r$ = {_with_interval(correlation)}")
+    seen = np.isfinite(x) & np.isfinite(y)
+    enough = np.flatnonzero(seen & (recall.n >= min_n))
+    few = np.flatnonzero(seen & (recall.n < min_n))
+    area = _area(recall.n)
+    ax.scatter(x[enough], y[enough], s=area[enough], color=BLUE, alpha=0.7, linewidth=0)
+    ax.scatter(x[few], y[few], s=area[few], facecolor="none", edgecolor=SKY, linewidth=0.6)
+    ax.set(xlabel="size of the class, mean bin of box area", ylabel="recall, %")
     ax.margins(0.08)
-    if len(seen) < 3 or np.ptp(x[seen]) == 0:
+    if correlation is not None:
+        known = np.isfinite(correlation.value)
+        ax.set_title(
+            f"$r$ = {_with_interval(correlation)}" if known
+            else f"$r$ unknown: too few classes in {min_n:.0f} images or more"
+        )  # fmt: skip
+    if len(enough) < 3 or np.ptp(x[enough]) == 0:
         return ax
-    slope, start = np.polyfit(x[seen], y[seen], 1)
-    ends = np.array([x[seen].min(), x[seen].max()])
+    slope, start = np.polyfit(x[enough], y[enough], 1)
+    ends = np.array([x[enough].min(), x[enough].max()])
     ax.plot(ends, start + slope * ends, color=VERMILION, linewidth=1.2, zorder=1)
-    far = seen[outliers(y[seen] - (start + slope * x[seen]), recall.n[seen])[:num_named]]
+    residual = y[enough] - (start + slope * x[enough])
+    far = enough[outliers(residual, recall.n[enough])[:num_named]]
     label_points(
         ax, x[far], y[far], [names[k] for k in far], others=np.column_stack([x[seen], y[seen]])
     )

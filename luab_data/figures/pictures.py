@@ -186,13 +186,17 @@ def draw_coco_image(ax: Axes, image: Any | None, row: Row, actions: Row | None =
     stays = _known(final)
     _draw_found(ax, row, stays)
     at = np.where(stays[:, None], final, added)
-    _arrows(ax, *_moves(actions, size) if actions else (added[stays], final[stays]))
+    start, stop = _moves(actions, size) if actions else (added[stays], final[stays])
+    start, stop = _arrows(ax, start, stop)
     on_object = np.array([v is not False for v in row.get("is_on_object") or stays], np.bool_)
     _icons(ax, at, stays & on_object, marker="o", facecolor=GREEN, label="icon")
     _icons(ax, at, stays & ~on_object, marker="X", facecolor=VERMILION, label="icon off its class")
     _icons(ax, at, ~stays, marker="o", facecolor="none", label="removed")
     seen = np.flatnonzero(_known(at))
-    label_points(ax, at[seen, 0], at[seen, 1], [names[k] for k in seen])
+    covered = np.concatenate(
+        [at[seen], *(start + q * (stop - start) for q in (0, 0.25, 0.5, 0.75))]
+    )
+    label_points(ax, at[seen, 0], at[seen, 1], [names[k] for k in seen], others=covered)
     return ax
 
 
@@ -227,16 +231,19 @@ def _moves(actions: Row, size: Floats) -> tuple[Floats, Floats]:
     return start, stop
 
 
-def _arrows(ax: Axes, start: Floats, stop: Floats) -> None:
+def _arrows(ax: Axes, start: Floats, stop: Floats) -> tuple[Floats, Floats]:
+    """Draw them; returns the ends of those that lead somewhere."""
     moved = _known(start) & _known(stop) & (start != stop).any(axis=1)
     if moved.any():
         ax.plot([], [], color=SKY, marker=">", markersize=4, label="move")  # for the legend
-    for a, b in zip(start[moved], stop[moved], strict=True):
+    start, stop = start[moved], stop[moved]
+    for a, b in zip(start, stop, strict=True):
         ax.annotate(
             "", tuple(b), xytext=tuple(a), zorder=6,
             arrowprops={"arrowstyle": "-|>", "color": SKY, "linewidth": 1.4, "shrinkA": 0,
                         "shrinkB": 3, "path_effects": outlined(2.6, BLACK)},
         )  # fmt: skip
+    return start, stop
 
 
 def _mark(ax: Axes, point: Floats, **look: Any) -> None:

@@ -55,7 +55,7 @@ def accuracy_maps_figure(estimates: Estimates, tables: Tables) -> Figure:
         ("accuracy_by_click", "click_density", "click"),
     )
     with drawing():
-        figure, grid = new_figure(2, 2, height=3.9, sharex=True, sharey=True)
+        figure, grid = new_figure(2, 2, height=4.1, sharex=True, sharey=True)
         maps.draw_places(grid, [(estimates[a], estimates[d], name) for a, d, name in kinds])
     return figure
 
