@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from luab_data.analysis import imagenet_measures, statistics
+from luab_data.analysis import statistics
+from luab_data.analysis.browsing import BrowsingBatch
 from luab_data.analysis.clicks import ImageBatch
+from luab_data.analysis.coco_measures import COCO_MEASURES, coco_sources
 from luab_data.analysis.estimate import RESAMPLES, Estimate
+from luab_data.analysis.icons import IconBatch, sequence_shares
+from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES, imagenet_sources
 from luab_data.analysis.measure import Batch, Measure, take
 from luab_data.analysis.rounds import RoundBatch
+from luab_data.errors import DatasetError
 from luab_data.publish.load import find_dataset
 from luab_data.publish.store import read_columns, read_manifest
 from luab_data.schema import DATASETS
@@ -63,17 +68,44 @@ def _kind(folder: Path) -> str:
     return kind
 
 
+def sequences(
+    dataset: str | os.PathLike[str], *, resamples: int = RESAMPLES, seed: int = 0
+) -> pa.Table:
+    """How often each sequence of actions on an icon of COCO-AB occurs: see icons.sequence_shares.
+
+    Raises:
+        DatasetError: not a COCO-AB dataset.
+    """
+    folder = find_dataset(dataset)
+    if _kind(folder) != "coco-ab":
+        raise DatasetError(f"{folder}: holds {_kind(folder)}, which has no icons; expected coco-ab")
+    batches = map(IconBatch, _batches(folder, "default", list(IconBatch.columns)))
+    return sequence_shares(batches, resamples=resamples, seed=seed)
+
+
 def _measures(kind: str) -> tuple[Measure, ...]:
-    return imagenet_measures.IMAGENET_MEASURES
+    return IMAGENET_MEASURES if kind == "imagenet-ab" else COCO_MEASURES
 
 
 def _sources(folder: Path, kind: str) -> Mapping[str, Iterable[Batch]]:
-    return imagenet_measures.imagenet_sources(
-        _batches(folder, "default", list(ImageBatch.columns)),
-        _batches(folder, "rounds", list(RoundBatch.columns)),
+    if kind == "imagenet-ab":
+        return imagenet_sources(
+            _batches(folder, "default", list(ImageBatch.columns)),
+            _batches(folder, "rounds", list(RoundBatch.columns)),
+        )
+    return coco_sources(
+        _batches(folder, "default", list(IconBatch.columns)),
+        _batches(folder, "actions", list(BrowsingBatch.columns)),
     )
 
 
 def _batches(folder: Path, config: str, columns: list[str]) -> Iterator[pa.Table]:
-    table = next(t for t in DATASETS[_kind(folder)] if t.config == config)
+    manifest = read_manifest(folder)
+    missing = [name for name in columns if name not in manifest["schemas"][config]]
+    if missing:
+        raise DatasetError(
+            f"{folder}: config {config!r} has no {', '.join(missing)}; an older luab wrote it:"
+            " convert the raw log again, or run `luab-data derive` (COCO-AB: with --instances)"
+        )
+    table = next(t for t in DATASETS[manifest["dataset"]] if t.config == config)
     return read_columns(folder, table, columns)
