@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simulated
 
 from luab_data import LabelledImage, convert_imagenet, simulate_imagenet
 from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES
 from luab_data.analysis.paper import PRINTED, compare, in_words
-from luab_data.stats import measured, measures_of, stats
+from luab_data.errors import DatasetError
+from luab_data.stats import measured, measures_of, sequences, stats
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +149,46 @@ def test_times_are_told_in_the_papers_units(folder: Path):
     of_name = {m.name: m for m in measures_of(folder)}
     assert " min [" in in_words(of_name["hit_time_ms"], found["hit_time_ms"])
     assert " s [" in in_words(of_name["dwell_time_ms"], found["dwell_time_ms"])
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulated.coco_ab(tmp_path_factory.mktemp("coco"), num_images=120)
+
+
+def test_coco_statistics_agree_with_the_counts(coco: Path):
+    counts, found = stats(coco), measured(coco, resamples=100)
+    for name in ("icon_precision", "recall", "recall_hit_mean"):
+        assert float(found[name].value) == pytest.approx(counts[name])
+    assert int(found["icon_precision"].n) == counts["num_placed"]
+    table = sequences(coco, resamples=100)
+    pairs = zip(table["sequence"].to_pylist(), table["count"].to_pylist(), strict=True)
+    assert dict(pairs) == counts["action_sequences"]
+
+
+def test_the_papers_numbers_of_coco_stand_beside_ours(coco: Path):
+    rows = compare("coco-ab", measures_of(coco), measured(coco, resamples=100))
+    assert [row.paper for row in rows][:2] == ["92.3 %", "61.9 %"]
+    of_name = {m.name for m in measures_of(coco)}
+    assert {entry.measure for entry in PRINTED["coco-ab"]} <= of_name
+
+
+def test_the_command_prints_coco_too(coco: Path):
+    text = command("stats", str(coco))
+    assert "\nrecall_hit_sd" in text
+    assert "class_recall" not in text  # 80 classes: --json and the report
+
+
+def test_a_folder_of_an_older_luab_says_what_to_do(coco: Path, tmp_path: Path):
+    old = tmp_path / "coco-ab"
+    shutil.copytree(coco, old)
+    manifest = json.loads((old / "manifest.json").read_text())
+    del manifest["schemas"]["default"]["boxes"]
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match=r"has no boxes; .*convert the raw log again"):
+        measured(old)
+
+
+def test_sequences_are_of_coco_alone(folder: Path):
+    with pytest.raises(DatasetError, match="imagenet-ab, which has no icons"):
+        sequences(folder)
