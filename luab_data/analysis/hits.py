@@ -26,7 +26,7 @@ def hit_facts(images: IconBatch) -> pa.Table:
             "hit_id": one_array(images.table["hit_id"]).dictionary_encode(),
             "worker_id": one_array(images.worker_id).dictionary_encode(),
             "time_spent_ms": images.table["time_spent_ms"],
-            "num_right": np.bincount(rows, right[judged], len(images)),
+            "num_right": np.bincount(rows[right[judged] == 1], minlength=len(images)),
             "num_judged": np.bincount(rows, minlength=len(images)),
             "num_retrieved": retrieved,
             "num_present": present,
