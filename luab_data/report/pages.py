@@ -124,7 +124,7 @@ def choose(
     """The pages to show if nobody asks for others.
 
     The largest, the median one, the one with most taken back and the largest of a flagged
-    annotator; then more at even steps of size. None is shown twice; ties go to the busier page,
+    annotator; then more at even steps of size down to the smallest. None is shown twice; ties go to the busier page,
     then to the first by key.
 
     Args:
@@ -149,8 +149,8 @@ def choose(
     suspicious = _of_flagged(pages, by_size, flagged)
     if suspicious is not None:
         reasons.setdefault(suspicious, []).append("by a flagged annotator")
-    for step in np.linspace(0, len(pages) - 1, number + 2).astype(int)[1:-1]:
-        reasons.setdefault(int(by_size[step]), ["one of another size"])
+    for step in np.linspace(0, len(pages) - 1, number + 2).astype(int)[1:]:
+        reasons.setdefault(int(by_size[step]), ["one more"])
     keys = [n for n in ("assignment_id", "page_idx", "image_id") if n in pages.column_names]
     return tuple(
         Chosen(key=tuple(pages[name][row].as_py() for name in keys), why=", ".join(why))

@@ -67,11 +67,13 @@ class Curve:
 
     Attributes:
         line: runs of the value. band: outlines of its interval. null: runs of the null.
+        bars: of places without an order, such as classes: an SVG path instead of the others.
     """
 
     line: tuple[str, ...]
     band: tuple[str, ...]
     null: tuple[str, ...]
+    bars: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,7 @@ def _row(measure: Measure, estimate: Estimate, place: tuple[int, ...]) -> Row:
         value=number(value, measure.unit),
         interval=interval(low, high, measure.unit),
         n=count(_at(estimate.n, place)),
-        null=number(null, measure.unit),
+        null=bare_number(null, measure.unit),
         null_doc=measure.null_doc,
         num_workers=count(estimate.num_workers),
         whisker=tuple(None if math.isnan(share) else share for share in shares),
@@ -140,7 +142,7 @@ def _curve_row(measure: Measure, estimate: Estimate) -> Row:
         null=_span(_full(estimate.null, (size,)), measure.unit),
         null_doc=measure.null_doc,
         num_workers=count(estimate.num_workers),
-        curve=_drawn(estimate),
+        curve=_drawn(estimate, has_order=_has_order(measure)),
         places=tuple(_row(measure, estimate, (place,)) for place in range(size)),
     )
 
@@ -185,12 +187,16 @@ def _at(values: Floats, place: tuple[int, ...]) -> float:
 # --- small pictures ------------------------------------------------------------------------------
 
 
-def _drawn(estimate: Estimate) -> Curve:
+def _has_order(measure: Measure) -> bool:
+    return not any(isinstance(label, str) for _, labels in measure.axes for label in labels)
+
+
+def _drawn(estimate: Estimate, *, has_order: bool) -> Curve:
     shape = estimate.value.shape
     value, low, high, null = (
         _full(getattr(estimate, name), shape) for name in ("value", "low", "high", "null")
     )
-    seen = np.concatenate([value, low, high, null])
+    seen = np.concatenate([value, low, high, null] if has_order else [value, [0.0]])
     seen = seen[np.isfinite(seen)]
     floor, top = (seen.min(), seen.max()) if len(seen) else (0.0, 1.0)
     span = top - floor or 1.0
@@ -199,6 +205,11 @@ def _drawn(estimate: Estimate) -> Curve:
     def y(values: Floats) -> Floats:
         return 22 - 20 * (values - floor) / span
 
+    if not has_order:
+        known = np.flatnonzero(np.isfinite(value))
+        zero = float(y(np.zeros(1))[0])
+        bars = "".join(f"M{x[k]:.1f} {zero:.1f}V{y(value)[k]:.1f}" for k in known)
+        return Curve(line=(), band=(), null=(), bars=bars)
     bands = [_points(x[run], y(high[run])) + " " + _points(x[run][::-1], y(low[run])[::-1])
              for run in _runs(low + high)]  # fmt: skip
     return Curve(
@@ -230,15 +241,20 @@ def number(value: float, unit: str) -> str:
     return f"{bare}{_suffix(value, unit)}"
 
 
+def bare_number(value: float, unit: str) -> str:
+    """A value beside one that names the unit; "–" if it is missing."""
+    return f"{_bare(value, unit)}{_short_suffix(value, unit)}" if math.isfinite(value) else MISSING
+
+
 def interval(low: float, high: float, unit: str) -> str:
-    """Both ends with the unit once; "–" if one is missing."""
+    """Both ends, beside a value that names the unit; "–" if one is missing."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return MISSING
     if unit == "ms":  # one unit for both
         unit, low, high = (
             ("s", low / 1000, high / 1000) if high >= 1000 else ("whole ms", low, high)
         )
-    return f"{_bare(low, unit)} to {_bare(high, unit)}{_suffix(high, unit)}"
+    return f"{_bare(low, unit)} to {_bare(high, unit)}{_short_suffix(high, unit)}"
 
 
 def count(value: float) -> str:
@@ -265,9 +281,9 @@ def _bare(value: float, unit: str) -> str:
     if unit == "difference of shares":
         return _signed(f"{100 * value:+.1f}")
     if unit == "ms":
-        return f"{value / 1000:.2f}" if abs(value) >= 1000 else f"{value:.0f}"
+        return _bare(value / 1000, "s") if abs(value) >= 1000 else f"{value:.0f}"
     if unit == "s":
-        return f"{value:.2f}"
+        return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
     if unit == "whole ms":
         return f"{value:.0f}"
     if float(value).is_integer() and abs(value) >= 1:
@@ -285,3 +301,7 @@ def _suffix(value: float, unit: str) -> str:
         return " s" if abs(value) >= 1000 else " ms"
     names = {"share": " %", "difference of shares": " points", "s": " s", "whole ms": " ms"}
     return names.get(unit, "" if unit in ("", "correlation") else f" {unit}")
+
+
+def _short_suffix(value: float, unit: str) -> str:
+    return _suffix(value, unit) if unit in ("share", "ms", "s", "whole ms") else ""
