@@ -93,6 +93,7 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
             *("as_json", "assigned", "codes", "fee", "instances", "on_bad", "out", "reward"),
             "source",
         ],
+        "luab-data annotators": ["as_json", "dataset", "limit", "out", "sort"],
         "luab-data check": ["as_json", "dataset", "examples", "rules"],
         "luab-data convert coco-ab": ["instances", "on_bad", "out", "source", "worker_key_file"],
         "luab-data convert imagenet-ab": ["on_bad", "out", "source", "worker_key_file"],
@@ -131,7 +132,18 @@ def test_every_module_is_in_the_tree_of_the_readme():
 # The flow: a module imports only from its own stage and the stages before it.
 _STAGES = ["errors", "schema", "ragged", "splits", "console", "boxes", "raw", "columns"]
 _STAGES += ["analysis", "figures", "publish", "stats", "join", "export", "checks", "provenance"]
-_STAGES += ["pipeline", "forks", "job", "convert", "accept", "derive", "simulate", "report", "cli"]
+_STAGES += [
+    "pipeline",
+    "forks",
+    "job",
+    "convert",
+    "accept",
+    "annotators",
+    "derive",
+    "simulate",
+    "report",
+    "cli",
+]
 
 
 def imports(path: Path) -> set[str]:

@@ -10,6 +10,7 @@ import sys
 import click
 
 from luab_data.cli.accept import accept
+from luab_data.cli.annotators import annotators
 from luab_data.cli.check import check
 from luab_data.cli.convert import convert
 from luab_data.cli.derive import derive
@@ -32,6 +33,7 @@ def main() -> None:
 
 for _command in (
     accept,
+    annotators,
     check,
     convert,
     derive,

@@ -1,0 +1,221 @@
+"""One number of each worker from rows, with the sampling variance that pooling needs.
+
+Rows of one HIT are alike: one class of objects, one sitting. So a worker's mean varies with the
+HITs they got as well as with the rows in them, and both parts count. They are estimated from all
+workers together, since three rows cannot tell a variance: from the mean squares of a nested
+analysis of variance with unequal numbers (Searle, Casella and McCulloch, "Variance Components",
+1992, section 3.6). A HIT's part stays 0 if no worker has two HITs; weights are then too high.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from luab_data.ragged import Bools, Floats, Ints
+
+
+class Raw(NamedTuple):
+    """A number of each worker before pooling; (num_workers,) each, NaN without data.
+
+    Args:
+        value: the number, or its logarithm where that is what is pooled.
+        variance: of the value around the worker's true one; infinite if it cannot be told.
+        n: rows it was taken over.
+    """
+
+    value: Floats
+    variance: Floats
+    n: Ints
+
+
+class Rows:
+    """Whose rows, and of which HIT.
+
+    Args:
+        worker: (num_rows,) codes 0 .. num_workers - 1.
+        hit: (num_rows,) codes; -1 for none.
+        num_workers: workers in all.
+    """
+
+    def __init__(self, worker: Ints, hit: Ints, num_workers: int) -> None:
+        self.worker = worker
+        self.hit = hit
+        self.num_workers = num_workers
+
+    def __len__(self) -> int:
+        return len(self.worker)
+
+    def where(self, mask: Bools) -> Rows:
+        """Some of the rows."""
+        return Rows(self.worker[mask], self.hit[mask], self.num_workers)
+
+    def count(self) -> Ints:
+        """(num_workers,) rows of each worker."""
+        return np.bincount(self.worker, minlength=self.num_workers)
+
+    def sum(self, values: Floats) -> Floats:
+        """(num_workers,) of values (num_rows,)."""
+        total: Floats = np.bincount(self.worker, values, self.num_workers).astype(np.float64)
+        return total
+
+    def mean(self, values: Floats) -> Floats:
+        """(num_workers,) NaN without rows."""
+        return _over(self.sum(values), self.count())
+
+    def num_hits(self) -> Ints:
+        """(num_workers,) different HITs of each worker."""
+        owner = np.unique(self._keys()[self.hit >= 0]) // self._span()
+        return np.bincount(owner, minlength=self.num_workers)
+
+    @cached_property
+    def groups(self) -> tuple[Ints, Ints]:
+        """The HIT of each row, numbered anew (num_rows,), and whose it is (num_groups,)."""
+        keys, group = np.unique(self._keys(), return_inverse=True)
+        return group.reshape(-1), keys // self._span()
+
+    def _span(self) -> int:
+        return int(self.hit.max(initial=-1)) + 2
+
+    def _keys(self) -> Ints:
+        return self.worker * self._span() + self.hit + 1
+
+
+def _over(part: Any, whole: Any) -> Floats:
+    """Part / whole, NaN where whole is not above 0."""
+    found: Floats = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return found
+
+
+def components(values: Floats, rows: Rows) -> tuple[float, float]:
+    """Variance of rows around their HIT's mean, and of HITs around their worker's mean.
+
+    Args:
+        values: (num_rows,) no NaN.
+
+    Returns: NaN for the first where no HIT has two rows and no worker two HITs; then neither can
+    be told.
+    """
+    group, owner = rows.groups
+    size = np.bincount(group).astype(np.float64)
+    means = np.bincount(group, values) / size
+    of_worker = rows.mean(values)[owner]
+    num_workers = len(np.unique(owner))
+    free, free_hits = len(values) - len(size), len(size) - num_workers
+    within = float(((values - means[group]) ** 2).sum())
+    among = float((size * (means - of_worker) ** 2).sum())
+    if free == 0 and free_hits == 0:
+        return np.nan, 0.0
+    of_row = within / free if free else 0.0
+    shares = np.bincount(owner, size**2, rows.num_workers)
+    coefficient = len(values) - float(np.nansum(_over(shares, rows.count())))
+    of_hit = max(0.0, (among - free_hits * of_row) / coefficient) if free_hits else 0.0
+    return of_row, of_hit
+
+
+def _variance(values: Floats, rows: Rows, *, factor: float = 1.0, lost: int = 0) -> Floats:
+    """(num_workers,) of a worker's mean of values; `factor` times as much for its rows' part.
+
+    Args:
+        lost: rows that were used up to estimate what values are relative to.
+    """
+    if not len(values):
+        return np.full(rows.num_workers, np.nan)
+    of_row, of_hit = components(values, rows)
+    group, owner = rows.groups
+    shares = np.bincount(owner, np.bincount(group).astype(np.float64) ** 2, rows.num_workers)
+    n = rows.count()
+    found = of_hit * _over(shares, n.astype(np.float64) ** 2) + factor * _over(
+        np.full(len(n), of_row), n - lost
+    )
+    return np.where(np.isnan(found), np.inf, found)
+
+
+def mean_of(values: Floats, rows: Rows) -> Raw:
+    """The mean of each worker's values; of 0s and 1s it is a share. NaN values are left out."""
+    values, rows = _known(values, rows)
+    return Raw(rows.mean(values), _variance(values, rows), rows.count())
+
+
+def log_median(values: Floats, rows: Rows) -> Raw:
+    """The logarithm of each worker's median of values; those not above 0 are left out.
+
+    The variance is pi/2 times that of a mean of logarithms, as for normal values; times are near
+    enough to lognormal.
+    """
+    with np.errstate(invalid="ignore"):
+        values = np.where(values > 0, values, np.nan)
+    values, rows = _known(values, rows)
+    logs = np.log(values)
+    order = np.lexsort((logs, rows.worker))
+    count = rows.count()
+    start = np.cumsum(count) - count
+    median = np.full(rows.num_workers, np.nan)
+    some = count > 0
+    ends = (start + (count - 1) // 2, start + count // 2)
+    low, high = (values[order[end[some]]] for end in ends)
+    median[some] = np.log((low + high) / 2)
+    return Raw(median, _variance(logs, rows, factor=np.pi / 2), count)
+
+
+def log_spread(x: Floats, y: Floats, rows: Rows) -> Raw:
+    """The logarithm of the standard deviation of each worker's points along an axis.
+
+    It is of the points around the worker's own mean; NaN with fewer than two. The variance follows
+    from how much squared distances vary, relative to their mean (delta method).
+    """
+    (x, y), rows = _known_pairs(x, y, rows)
+    n = rows.count()
+    from_mean = [v - rows.mean(v)[rows.worker] for v in (x, y)]
+    squares: Floats = from_mean[0] ** 2 + from_mean[1] ** 2
+    mean = _over(rows.sum(squares), 2.0 * (n - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = squares / rows.mean(squares)[rows.worker]
+        value = 0.5 * np.log(mean)
+    usable = np.isfinite(relative)
+    variance = _variance(relative[usable], rows.where(usable), lost=1) / 4
+    value[~np.isfinite(value)] = np.nan  # all points in one place, or only one
+    return Raw(value, np.where(np.isnan(value), np.nan, variance), n)
+
+
+def slope_of(
+    y: tuple[Floats, ...], x: tuple[Floats, ...], rows: Rows, *, within_hits: bool = False
+) -> Raw:
+    """The least-squares slope of y on x of each worker, both taken from their means.
+
+    Args:
+        y, x: one or more pairs of (num_rows,); all pairs share the slope, not the mean.
+        within_hits: means are a HIT's rather than a worker's.
+
+    The variance is that of the residuals of all workers together over the worker's own sum of
+    squares of x: infinite where x does not vary.
+    """
+    known = np.isfinite(sum((*y, *x)))
+    rows = rows.where(known)
+    group = rows.groups[0] if within_hits else rows.worker
+    size = np.bincount(group).astype(np.float64)
+    sxx, sxy, pairs = np.zeros(rows.num_workers), np.zeros(rows.num_workers), []
+    for one_y, one_x in zip(y, x, strict=True):
+        u, v = (w[known] - (np.bincount(group, w[known]) / size)[group] for w in (one_x, one_y))
+        sxx, sxy = sxx + rows.sum(u * u), sxy + rows.sum(u * v)
+        pairs.append((u, v))
+    usable = sxx > 1e-12 * rows.count()
+    slope = np.divide(sxy, sxx, out=np.full(len(sxx), np.nan), where=usable)
+    fitted = np.nan_to_num(slope)[rows.worker]
+    squares = sum(float(((v - fitted * u) ** 2).sum()) for u, v in pairs)
+    free = len(pairs) * (len(rows) - int((size > 0).sum())) - int(usable.sum())
+    residual = squares / free if free > 0 else np.inf
+    variance = np.divide(residual, sxx, out=np.full(len(sxx), np.nan), where=usable)
+    return Raw(slope, variance, rows.count())
+
+
+def _known(values: Floats, rows: Rows) -> tuple[Floats, Rows]:
+    known = np.isfinite(values)
+    return values[known].astype(np.float64), rows.where(known)
+
+
+def _known_pairs(x: Floats, y: Floats, rows: Rows) -> tuple[tuple[Floats, Floats], Rows]:
+    known = np.isfinite(x + y)
+    return (x[known].astype(np.float64), y[known].astype(np.float64)), rows.where(known)
