@@ -64,7 +64,11 @@ class LuabModel(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Outputs:
         """uint8 RGB, 0 to 255 -> Outputs."""
-        features = self.backbone.forward_features((image_BCHW.float() - self.mean) / self.std)
+        return self.forward_normalised((image_BCHW.float() - self.mean) / self.std)
+
+    def forward_normalised(self, image_BCHW: Tensor) -> Outputs:
+        """The same from RGB that is normalised already, e.g. with a part set to the mean."""
+        features = self.backbone.forward_features(image_BCHW)
         feature_BD = self.backbone.forward_head(features, pre_logits=True)
         # The classifier by itself: a second forward_head would draw its dropout anew.
         logits_BC = self.backbone.get_classifier()(feature_BD)
