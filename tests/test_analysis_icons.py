@@ -179,6 +179,8 @@ def test_metrics_4_8_the_box_is_the_one_that_holds_the_icon_else_the_nearest_of_
     assert offset((0.3, 0.2), (A, big)) == pytest.approx([0.0, -10 / 40])
     assert offset((0.45, 0.3), (A, big), (A, small)) == pytest.approx([0.0, 0.0])  # nearer centre
     assert offset((0.2, 0.1), (A, big), (A, small)) == pytest.approx([-10 / 60, -15 / 40])
+    # In the big one only, though the small one's centre is nearer.
+    assert offset((0.52, 0.3), (A, big), (A, small)) == pytest.approx([22 / 60, -5 / 40])
     assert offset((0.9, 0.5), (A, near), (A, far)) == pytest.approx([1.5, 0.0])
     assert offset((0.6, 0.4), (B, big), (A, far)) == pytest.approx(
         [5.5, -0.5]
@@ -381,7 +383,7 @@ def _mean(values: list[Any]) -> float | None:
     return sum(map(float, values)) / len(values) if values else None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(one_image, min_size=1, max_size=8), st.integers(0, 8))
 def test_every_statistic_equals_the_slow_reference_on_batches_and_slices(drawn: Any, cut: int):
     rows = [as_row(one) for one in drawn]
@@ -484,15 +486,19 @@ def test_icons_on_either_side_alike_have_no_offset():
 
 
 def test_intervals_hold_the_planted_value_about_as_often_as_they_say():
-    """With workers as different as these, intervals over images alone would hold it less often."""
-    held = Counter()
+    """With workers as different as these, intervals over images alone hold it less often."""
+    held, images_alone = Counter(), 0
     for seed in range(60):
         made = world(seed, num_workers=25, hits=1, pages=6, worker_sd=0.2, size_matters=False)
         found = measure([made.table], "recall", "recall_hit_mean", "icon_precision", resamples=200)
         held["recall"] += bool(inside(found["recall"], made.recall))
+        each = pa.array([f"w{k}" for k in range(len(made.table))])
+        alone = measure([made.table.set_column(0, "worker_id", each)], "recall", resamples=200)
+        images_alone += bool(inside(alone["recall"], made.recall))
         held["recall_hit_mean"] += bool(inside(found["recall_hit_mean"], made.recall))
         held["icon_precision"] += bool(inside(found["icon_precision"], made.precision))
-    assert all(52 <= count <= 60 for count in held.values()), held
+    assert all(54 <= count <= 60 for count in held.values()), held
+    assert images_alone < 52
 
 
 # --- the definitions ------------------------------------------------------------------------------
