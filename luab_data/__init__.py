@@ -1,5 +1,6 @@
 """Annotation byproducts as datasets: raw logs of ImageNet-AB and COCO-AB in, typed Parquet out."""
 
+from luab_data import calibrate as calibrate
 from luab_data import splits as splits
 from luab_data.boxes import LabelledImage as LabelledImage
 from luab_data.boxes import read_boxes as read_boxes
@@ -7,7 +8,6 @@ from luab_data.boxes import read_labelled_images as read_labelled_images
 from luab_data.convert import convert_coco as convert_coco
 from luab_data.convert import convert_imagenet as convert_imagenet
 from luab_data.errors import LuabError as LuabError
-from luab_data.job import Converted as Converted
 from luab_data.join.joined import join_images as join_images
 from luab_data.publish.load import find_dataset as find_dataset
 from luab_data.publish.load import load_dataset as load_dataset

@@ -18,6 +18,7 @@ from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, tar
 import luab_data
 from luab_data.cli import main
 from luab_data.errors import ArchiveError, DatasetError, ImagesError, OutputError, RecordError
+from luab_data.job import Converted
 from luab_data.publish import store
 from luab_data.raw.policy import SeenIds
 from luab_data.raw.workers import WorkerHash
@@ -36,7 +37,7 @@ def small(path: Path, count: int = 6, shift: float = 0.0) -> Path:
     return archive(path, records)
 
 
-def convert(source: Path, out: Path, **options: Any) -> luab_data.Converted:
+def convert(source: Path, out: Path, **options: Any) -> Converted:
     return luab_data.convert_imagenet(source, out, worker_key=KEY, **options)
 
 

@@ -17,6 +17,7 @@ from test_interrupted import imagenet_log
 import luab_data
 from luab_data import convert, forks
 from luab_data.errors import ArchiveError, RecordError
+from luab_data.job import Converted
 from luab_data.publish import store
 from luab_data.publish.journal import JOURNAL
 from luab_data.raw import archive as raw_archive
@@ -31,7 +32,7 @@ def small_runs(monkeypatch: Any) -> None:
     monkeypatch.setitem(store.IMAGES_PER_SHARD, "imagenet-ab", 100)
 
 
-def converted(log: Path, out: Path, **options: Any) -> luab_data.Converted:
+def converted(log: Path, out: Path, **options: Any) -> Converted:
     return luab_data.convert_imagenet(log, out, worker_key=KEY, **options)
 
 

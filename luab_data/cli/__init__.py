@@ -11,6 +11,7 @@ import click
 
 from luab_data.cli.accept import accept
 from luab_data.cli.annotators import annotators
+from luab_data.cli.calibrate import calibrate
 from luab_data.cli.check import check
 from luab_data.cli.convert import convert
 from luab_data.cli.derive import derive
@@ -34,6 +35,7 @@ def main() -> None:
 for _command in (
     accept,
     annotators,
+    calibrate,
     check,
     convert,
     derive,
