@@ -16,7 +16,8 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 README = FOLDER / "README.md"
 RESULTS = FOLDER / "results" / "convert.jsonl"
-_BEGIN, _END = "<!-- results -->", "<!-- end -->"
+ANALYSIS_RESULTS = FOLDER / "results" / "analyse.jsonl"
+_END = "<!-- end -->"
 
 Row = dict[str, Any]
 
@@ -245,20 +246,54 @@ def results_text(rows: list[Row], profiles: Iterable[str] = ()) -> str:
     return "\n".join(parts) + "\n"
 
 
-def with_results(text: str, results: str) -> str:
-    """README.md with the part between its marks replaced."""
-    head, mark, rest = text.partition(_BEGIN)
+def analysis_text(rows: list[Row]) -> str:
+    """The table of `luab-data stats` between its marks: the last row of each dataset and size."""
+    latest_rows = {(row["dataset"], row["rows"]["default"]): row for row in rows}
+    if not latest_rows:
+        return "Nothing was measured yet.\n"
+    lines = [
+        "| images | n | wall s | CPU s | tree RSS MiB, largest | limit | verdict | when |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (dataset, images), row in sorted(latest_rows.items()):
+        wall = max(run["wall_s"] for run in row["runs"])
+        peak = max(run["tree_rss_mib"] for run in row["runs"])
+        within = wall <= ANALYSIS_SECONDS and peak <= ANALYSIS_MIB
+        cells = [
+            f"{dataset} {images:,}",
+            str(len(row["runs"])),
+            *(spread(run[key] for run in row["runs"]) for key in ("wall_s", "cpu_s")),
+            f"{peak:.0f}",
+            f"≤ {ANALYSIS_SECONDS} s, {ANALYSIS_MIB} MiB",
+            "met" if within else "**missed**",
+            f"{row['date'][:10]}, commit {row['commit'] or 'unknown'}, {row['machine']['cpu']},"
+            f" {row['machine']['cores']} cores",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+ANALYSIS_SECONDS, ANALYSIS_MIB = 180, 2000
+"""Limits of all statistics of 1.3 million images together."""
+
+
+def with_results(text: str, results: str, *, part: str = "results") -> str:
+    """README.md with a part between its marks replaced."""
+    begin = f"<!-- {part} -->"
+    head, mark, rest = text.partition(begin)
     _, end, tail = rest.partition(_END)
     if not mark or not end:
-        raise ValueError(f"README.md has no {_BEGIN} ... {_END}")
-    return f"{head}{_BEGIN}\n{results}{_END}{tail}"
+        raise ValueError(f"README.md has no {begin} ... {_END}")
+    return f"{head}{begin}\n{results}{_END}{tail}"
 
 
 def write_readme(readme: Path = README, results: Path = RESULTS) -> None:
     """Bring README.md up to date with the result rows and profiles."""
     profiles = [path.name for path in results.parent.glob("profile-*.txt")]
     text = results_text(read_rows(results), profiles)
-    readme.write_text(with_results(readme.read_text(encoding="utf-8"), text), encoding="utf-8")
+    page = with_results(readme.read_text(encoding="utf-8"), text)
+    analysis = analysis_text(read_rows(ANALYSIS_RESULTS))
+    readme.write_text(with_results(page, analysis, part="analysis"), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -273,6 +273,42 @@ def test_the_readme_holds_the_latest_results():
     assert all(f"`{name}`" in text for name in bench.COMPARISONS)
 
 
+def test_statistics_are_judged_by_their_slowest_and_largest_run():
+    found = {
+        "dataset": "imagenet-ab", "rows": {"default": 1_300_000},
+        "date": "2026-11-24T00:00:00+00:00", "commit": "abc",
+        "machine": {"cpu": "C", "cores": 2}, "runs": [run(100, 900), run(170, 800)],
+    }  # fmt: skip
+    assert "| met |" in table.analysis_text([found])
+    assert "135.00 (100.00-170.00) | " in table.analysis_text([found])
+    for slow in ({"runs": [run(181, 10)]}, {"runs": [run(1, 2001)]}):
+        assert "**missed**" in table.analysis_text([found, {**found, **slow}])
+
+
+def test_the_readme_holds_the_latest_statistics():
+    expected = table.analysis_text(table.read_rows(table.ANALYSIS_RESULTS))
+    text = table.README.read_text()
+    assert table.with_results(text, expected, part="analysis") == text
+
+
+@pytest.mark.slow
+def test_statistics_are_measured_on_a_folder(tmp_path: Path):
+    import simulated as worlds
+
+    folder = worlds.coco_ab(tmp_path, num_images=30)
+    words = [sys.executable, str(FOLDER / "analyse.py"), str(folder), "--runs", "1"]
+    done = subprocess.run(
+        [*words, "--results", str(tmp_path / "r.jsonl")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = table.read_rows(tmp_path / "r.jsonl")
+    assert found["rows"]["default"] == 30
+    assert found["runs"][0]["wall_s"] > 0
+
+
 # --- all of it ------------------------------------------------------------------------------------
 
 
