@@ -30,14 +30,10 @@ def shown(image_id: str, slot: int, *, at: tuple[float, float], **other: Any) ->
         **{"original_image_width": 400, "original_image_height": 200},
         **{"assignment_id": "3A", "page_idx": 0, "worker_id": "w"},
     }
-    for name in ("hovered", "trace", "clicks"):
+    columns = {"hovered": "hovered_record", "trace": "mouse_tracking", "clicks": "selected_record"}
+    for name, column in columns.items():
         records = other.pop(name, [])
-        column = {
-            "hovered": "hovered_record",
-            "trace": "mouse_tracking",
-            "clicks": "selected_record",
-        }
-        row[f"{column[name]}_time_ms"] = [None if t is None else START + t for t, *_ in records]
+        row[f"{column}_time_ms"] = [None if t is None else START + t for t, *_ in records]
         if name == "hovered":
             row["hovered_record_action"] = [action for _, action in records]
         else:

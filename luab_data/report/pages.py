@@ -124,8 +124,8 @@ def choose(
     """The pages to show if nobody asks for others.
 
     The largest, the median one, the one with most taken back and the largest of a flagged
-    annotator; then more at even steps of size down to the smallest. None is shown twice; ties go to the busier page,
-    then to the first by key.
+    annotator; then more at even steps of size down to the smallest. None is shown twice; ties go to
+    the busier page, then to the first by key.
 
     Args:
         pages: of imagenet_pages or coco_pages.

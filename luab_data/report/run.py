@@ -12,6 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from luab_data.analysis.estimate import Estimate
+from luab_data.analysis.statistics import Statistics
+from luab_data.annotators import Annotators, annotators
 from luab_data.errors import DatasetError, LuabError, OutputError
 from luab_data.export.target import new_target
 from luab_data.publish.load import find_dataset, read_table
@@ -29,8 +32,8 @@ from luab_data.report.replay import (
 )
 from luab_data.report.tables import groups
 from luab_data.report.thumbnails import thumbnails
-from luab_data.report.workers import WorkerTable, worker_table
-from luab_data.schema import DATASETS, Table, tables_of
+from luab_data.report.workers import flagged_workers, overview, worker_table
+from luab_data.schema import DATASETS, Table
 from luab_data.stats import measured, measures_of, stats
 
 PAGES = 4
@@ -79,17 +82,17 @@ def report(
     manifest = read_manifest(folder)
     kind = manifest["dataset"]
     named = asked(page, kind)
+    number = (0 if named else PAGES) if pages is None else pages
     with _page_file(target) as path:
-        workers = _workers(folder, manifest)
-        number = (0 if named else PAGES) if pages is None else pages
-        chosen = [*named, *(c for c in _chosen(folder, kind, number) if c.key not in
-                            {n.key for n in named})]  # fmt: skip
-        replays, without = _replays(folder, kind, chosen, None if images is None else Path(images))
+        counts, workers, estimates = stats(folder), annotators(folder), measured(folder)
+        chosen = {c.key: c for c in _chosen(folder, kind, number, flagged_workers(workers))}
+        shown = [*({c.key: c for c in named} | chosen).values()]
+        replays, without = _replays(folder, kind, shown, None if images is None else Path(images))
         html = page_html(
-            header=_header(folder, manifest),
-            groups=groups(measures_of(folder), estimates := measured(folder)),
-            figures=_figures(kind, estimates, folder),
-            annotators=workers,
+            header=_header(manifest, counts),
+            groups=groups(measures_of(folder), estimates),
+            figures=_figures(kind, estimates, counts, workers),
+            annotators=worker_table(workers),
             replays=replays,
         )
         path.write_text(html, encoding="utf-8")
@@ -148,42 +151,36 @@ def _is_report(out: Path) -> bool:
 # --- what is in it -------------------------------------------------------------------------------
 
 
-def _header(folder: Path, manifest: Mapping[str, Any]) -> Header:
+def _header(manifest: Mapping[str, Any], counts: Statistics) -> Header:
     return Header(
         dataset=manifest["dataset"],
         version=manifest["version"],
         digest=manifest["content_digest"],
         source=manifest["source"]["name"],
-        counts={k: v for k, v in stats(folder).items() if v is None or isinstance(v, int)},
+        counts={k: v for k, v in counts.items() if v is None or isinstance(v, int)},
     )
 
 
-def _figures(kind: str, estimates: Mapping[str, Any], folder: Path) -> tuple[Picture, ...]:
-    tables: dict[str, pa.Table] = {}
-    if sequences := stats(folder).get("action_sequences"):
+def _figures(
+    kind: str, estimates: Mapping[str, Estimate], counts: Statistics, workers: Annotators
+) -> tuple[Picture, ...]:
+    tables = {"workers": overview(workers)}
+    if sequences := counts.get("action_sequences"):
         tables["sequences"] = pa.table({"sequence": [*sequences], "count": [*sequences.values()]})
     return pictures(kind, estimates, tables)
-
-
-def _workers(folder: Path, manifest: Mapping[str, Any]) -> WorkerTable:
-    table = next(t for t in tables_of(manifest) if t.config == "annotators")
-    rows = read_table(folder, "annotators")
-    there = [column for column in table.columns if column.name in rows.column_names]
-    size = "num_rounds" if "num_rounds" in rows.column_names else "num_images"
-    return worker_table(rows, there, {}, size=size)
 
 
 def _table(kind: str, config: str) -> Table:
     return next(table for table in DATASETS[kind] if table.config == config)
 
 
-def _chosen(folder: Path, kind: str, number: int) -> tuple[Chosen, ...]:
+def _chosen(folder: Path, kind: str, number: int, flagged: Sequence[str]) -> tuple[Chosen, ...]:
     if not number:
         return ()
     config = "rounds" if kind == "imagenet-ab" else "actions"
     batches = read_columns(folder, _table(kind, config), list(PAGE_COLUMNS[kind]))
     pages = imagenet_pages(batches) if kind == "imagenet-ab" else coco_pages(batches)
-    return choose(pages, kind, number)
+    return choose(pages, kind, number, flagged=flagged)
 
 
 def _replays(

@@ -1,21 +1,36 @@
-"""Annotators as rows of a table: text of every number, those that stood out first."""
+"""Annotators as rows of a table: what each did, pooled towards the crowd, who to look at first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from luab_data.columns.regions import floats
-from luab_data.report.tables import MISSING, count, number
-from luab_data.schema import Column
+from luab_data.analysis.suspects import CLEAR, THRESHOLD, flagged
+from luab_data.report.tables import MISSING, count, interval, number
+
+if TYPE_CHECKING:
+    from luab_data.annotators import Annotators
 
 MOST_ROWS = 30
 """Workers that a page lists; a release has thousands."""
 
-_SHARES = ("_accuracy", "_precision", "recall", "_share", "_rate")
+SHOWN = {
+    "imagenet-ab": (
+        *("picture_time_ms", "selected_rate", "hover_rate", "revisit_rate", "centre_distance"),
+        *("click_spread", "click_accuracy", "box_following", "offset_x", "offset_y"),
+    ),
+    "coco-ab": (
+        *("page_time_ms", "icons_per_page", "removed_share", "keyboard_share", "icon_precision"),
+        "recall",
+    ),
+}
+"""Traits of the table; `luab-data annotators --json` has all."""
+
+SCORE = {"imagenet-ab": "click_accuracy", "coco-ab": "icon_precision"}
+"""Trait of the overview's axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,76 +42,125 @@ class Heading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerRow:
-    """One worker: text of each column, and why they stood out; empty if they did not."""
+class Cell:
+    """A trait of one worker.
 
-    cells: tuple[str, ...]
-    flagged: str = ""
+    Attributes:
+        pooled: between the worker's own number and the crowd's. own: the worker's own.
+        interval: of the true value, 95 %. is_far: whether it is far from ordinary workers'.
+    """
+
+    pooled: str = MISSING
+    own: str = ""
+    interval: str = ""
+    is_far: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRow:
+    """One worker: counts and traits in the order of the columns, and what they are suspected of."""
+
+    worker_id: str
+    score: str
+    counts: tuple[str, ...]
+    traits: tuple[Cell, ...]
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerTable:
-    """What is shown of the annotators."""
+    """What is shown of the annotators; `crowd` are the crowd's traits."""
 
     lead: str
-    columns: tuple[Heading, ...]
+    counts: tuple[Heading, ...]
+    traits: tuple[Heading, ...]
+    crowd: tuple[str, ...]
     rows: tuple[WorkerRow, ...]
+    rules: tuple[str, ...]
 
 
-def worker_table(
-    workers: pa.Table, columns: Sequence[Column], flagged: Mapping[str, str], *, size: str
-) -> WorkerTable:
-    """The flagged workers in the order of `flagged`, then the busiest, at most MOST_ROWS.
-
-    Args:
-        workers: one row a worker: worker_id and the columns.
-        columns: those to show, with their meanings; the first is worker_id.
-        flagged: worker_id -> why, the worst first.
-        size: column of how much each did.
-    """
-    ids = workers["worker_id"].to_pylist()
-    place = {name: rank for rank, name in enumerate(flagged)}
-    rank = np.array([place.get(name, len(place)) for name in ids])
-    busy = np.nan_to_num(floats(workers[size]))
-    order = np.lexsort((np.array([str(name) for name in ids]), -busy, rank))[:MOST_ROWS]
-    texts = [_texts(workers[c.name].take(pa.array(order)), c) for c in columns]
-    rows = tuple(
-        WorkerRow(cells=cells, flagged=flagged.get(ids[row], ""))
-        for row, cells in zip(order, zip(*texts, strict=True), strict=True)
-    )
+def worker_table(found: Annotators, *, most: int = MOST_ROWS) -> WorkerTable:
+    """The most suspicious workers first, at most `most` of them."""
+    order = found.order()[:most].tolist()
+    names = [name for name in SHOWN[found.dataset] if name in found.pooled]
+    scores, reasons = found.suspicion(), found.reasons()
     return WorkerTable(
-        lead=_lead(len(ids), len(rows), len(flagged)),
-        columns=tuple(Heading(title=_title(c.name), doc=c.doc) for c in columns),
-        rows=rows,
+        lead=_lead(found, len(order)),
+        counts=tuple(Heading(title=_title(n), doc="how many") for n in found.counts),
+        traits=tuple(Heading(title=_title(n), doc=found.traits[n].doc) for n in names),
+        crowd=tuple(number(found.pooled[n].crowd, _unit(found, n)) for n in names),
+        rows=tuple(
+            WorkerRow(
+                worker_id=found.worker_id[k],
+                score=number(float(scores[k]), ""),
+                counts=tuple(count(int(values[k])) for values in found.counts.values()),
+                traits=tuple(_cell(found, name, k) for name in names),
+                reasons=tuple(_plain(reason) for reason in reasons[k]),
+            )
+            for k in order
+        ),
+        rules=tuple(f"{_plain(key)}: {s.doc}" for key, s in found.suspicions.items()),
     )
 
 
-def _texts(values: pa.ChunkedArray, column: Column) -> list[str]:
-    kind = values.type
-    if pa.types.is_string(kind) or pa.types.is_dictionary(kind):
-        return [MISSING if value is None else str(value) for value in values.to_pylist()]
-    if pa.types.is_boolean(kind):
-        return [{True: "yes", False: "no"}.get(value, MISSING) for value in values.to_pylist()]
-    return [_text(value, column) for value in floats(values).tolist()]
+def flagged_workers(found: Annotators) -> list[str]:
+    """Ids of the workers that any suspicion flags, the worst first."""
+    is_flagged = flagged(found.suspicion())
+    return [found.worker_id[k] for k in found.order().tolist() if is_flagged[k]]
 
 
-def _text(value: float, column: Column) -> str:
-    if column.name.endswith("_ms"):
-        return number(value, "ms")
-    if column.name.endswith(_SHARES):
-        return number(value, "share")
-    if pa.types.is_integer(column.type):
-        return count(value)
-    return number(value, "")
+def overview(found: Annotators) -> pa.Table:
+    """The table `workers` of luab_data.figures: own and pooled score, and the mean offset."""
+    score = found.pooled[SCORE[found.dataset]]
+    columns = {
+        "worker_id": pa.array(found.worker_id, pa.string()),
+        "raw": pa.array(score.raw, from_pandas=True),
+        "shrunk": pa.array(score.value, from_pandas=True),
+        "n": pa.array(found.num_rows[SCORE[found.dataset]]),
+        "flag": pa.array(flagged(found.suspicion())),
+    }
+    for name in ("offset_x", "offset_y"):
+        if name in found.pooled:
+            columns[name] = pa.array(found.pooled[name].value, from_pandas=True)
+    return pa.table(columns)
+
+
+def _cell(found: Annotators, name: str, k: int) -> Cell:
+    pooled, unit = found.pooled[name], _unit(found, name)
+    own = float(pooled.raw[k])
+    if not np.isfinite(own):
+        return Cell()
+    return Cell(
+        pooled=number(float(pooled.value[k]), unit),
+        own=number(own, unit),
+        interval=interval(float(pooled.low[k]), float(pooled.high[k]), unit),
+        is_far=bool(abs(pooled.z[k]) >= CLEAR),
+    )
+
+
+def _unit(found: Annotators, name: str) -> str:
+    trait = found.traits[name]
+    if trait.scale == "share":
+        return "share"
+    return "ms" if trait.unit == "ms" else ""
 
 
 def _title(name: str) -> str:
-    return name.removeprefix("num_").removesuffix("_id").removesuffix("_ms").replace("_", " ")
+    return name.removeprefix("num_").removesuffix("_ms").replace("_", " ")
 
 
-def _lead(total: int, shown: int, flagged: int) -> str:
+def _plain(text: str) -> str:
+    return text.replace("_", " ")
+
+
+def _lead(found: Annotators, shown: int) -> str:
+    total = len(found.worker_id)
     which = f"All {total}" if shown == total else f"{shown} of {total:,}"
-    people = f"{which} {'annotator' if total == 1 else 'annotators'}"
-    if flagged:
-        return f"{people}: {flagged:,} stood out and come first, then the busiest."
-    return f"{people}, the busiest first; ids are keyed hashes."
+    num_flagged = len(flagged_workers(found))
+    stood_out = f"{num_flagged:,} stood out" if num_flagged else "None stood out"
+    return (
+        f"{which} annotators, the most unusual first; ids are keyed hashes. {stood_out}: a score of"
+        f" {THRESHOLD:g} or more is a reason to look, not proof. Large numbers are pooled towards"
+        " the crowd, the less the annotator did the more; below each is the annotator's own number."
+        " Coloured numbers are far from the ordinary ones."
+    )
