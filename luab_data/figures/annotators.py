@@ -52,6 +52,8 @@ def draw_worker_offsets(ax: Axes, workers: pa.Table) -> Axes:
         workers: one row a worker: `worker_id`; `offset_x`, `offset_y` in box widths and heights,
             y down; `n`, clicks; `flag`. Rows without an offset are left out.
     """
+    from matplotlib.collections import LineCollection
+
     x, y = (floats(workers[f"offset_{axis}"]) for axis in "xy")
     seen = np.isfinite(x) & np.isfinite(y)
     n, flag = np.nan_to_num(floats(workers["n"])), is_true(workers["flag"])
@@ -61,8 +63,9 @@ def draw_worker_offsets(ax: Axes, workers: pa.Table) -> Axes:
     for colour, which in ((BLUE, seen & ~flag), (VERMILION, seen & flag)):
         lines = np.zeros((int(which.sum()), 2, 2))
         lines[:, 1] = np.column_stack([x[which], y[which]])
-        for line in lines:
-            ax.plot(*line.T, color=colour, linewidth=0.6, alpha=0.5, zorder=2)
+        ax.add_collection(
+            LineCollection([*lines], color=colour, linewidth=0.6, alpha=0.5, zorder=2)
+        )
     _dots(ax, x, y, n, flag, seen)
     ax.set(
         xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal",
