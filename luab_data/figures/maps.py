@@ -147,7 +147,7 @@ def draw_accuracy_map(
     return ax
 
 
-def draw_places(axes: AxesGrid, pairs: Sequence[tuple[Estimate, Estimate, str]]) -> AxesGrid:
+def draw_accuracy_maps(axes: AxesGrid, pairs: Sequence[tuple[Estimate, Estimate, str]]) -> AxesGrid:
     """Accuracy (left) and density (right) by several kinds of place, one row each. Fig. D.
 
     Args:

@@ -56,7 +56,7 @@ def accuracy_maps_figure(estimates: Estimates, tables: Tables) -> Figure:
     )
     with drawing():
         figure, grid = new_figure(2, 2, height=4.1, sharex=True, sharey=True)
-        maps.draw_places(grid, [(estimates[a], estimates[d], name) for a, d, name in kinds])
+        maps.draw_accuracy_maps(grid, [(estimates[a], estimates[d], name) for a, d, name in kinds])
     return figure
 
 
