@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.analysis.clicks import ImageBatch
-from luab_data.analysis.pages import page_facts
 from luab_data.analysis.rounds import RoundBatch, estimate_time_ms
 from luab_data.analysis.sheets import Collector, Sheet, Trait
 from luab_data.analysis.traits import Raw, log_median, log_spread, mean_of, slope_of
@@ -23,7 +22,7 @@ from luab_data.ragged import Floats, Ints, Ragged, one_array, ragged
 from luab_data.schema import LAST_N
 
 ROUND_COLUMNS = (
-    *("worker_id", "assignment_id", "page_idx", "image_idx", "selected", "hit_submit_time"),
+    *("worker_id", "assignment_id", "page_idx", "image_idx", "selected"),
     *("estimate_time_ms", "hovered_record_action", "hovered_record_time_ms"),
     *("mouse_tracking_time_ms", "selected_record_time_ms"),
     *("selected_record_x", "selected_record_y"),
@@ -37,7 +36,7 @@ REACH = 1.0
 """An offset of more box sizes counts as this many: a click far from a tiny box would decide a
 mean alone."""
 
-_NEVER = np.iinfo(np.int64).min
+_NEVER, _LATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
 def imagenet_sheets(
@@ -66,19 +65,30 @@ def imagenet_sheets(
 def round_row(table: pa.Table) -> dict[str, Floats]:
     """What is kept of each picture shown; NaN where there is nothing to tell."""
     batch = RoundBatch(table)
-    facts = page_facts(batch)
+    first, last = _span_ms(table)
     x, y, click_ms = _last_click(table, batch)
     return {
         "page": floats(table["page_idx"]),
+        "slot": floats(table["image_idx"]),
         "selected": batch.selected.astype(np.float64),
         "enters": batch.enters.astype(np.float64),
         "estimate_ms": estimate_time_ms(batch),
         "approach_ms": _approach_ms(table, click_ms),
         "x": x,
         "y": y,
-        "first_ms": floats(facts["first_ms"]),
-        "last_ms": floats(facts["last_ms"]),
+        "first_ms": first,
+        "last_ms": last,
     }
+
+
+def _span_ms(table: pa.Table) -> tuple[Floats, Floats]:
+    """Times of the first and the last record of each picture, epoch ms."""
+    names = ("hovered_record_time_ms", "mouse_tracking_time_ms", "selected_record_time_ms")
+    clocks = [ragged(table[name]) for name in names]
+    first = np.min([clock.reduce(np.minimum, _LATEST) for clock in clocks], axis=0)
+    last = np.max([clock.reduce(np.maximum, _NEVER) for clock in clocks], axis=0)
+    seen = last != _NEVER
+    return np.where(seen, first, np.nan), np.where(seen, last, np.nan)
 
 
 def _last_click(table: pa.Table, batch: RoundBatch) -> tuple[Floats, Floats, Ints]:
@@ -143,8 +153,13 @@ def _box_centre(images: ImageBatch) -> tuple[Floats, Floats]:
 
 
 def _pages(rounds: Sheet) -> Sheet:
-    """Pages with more than one record: their number in the HIT and ms from first to last one."""
-    seen = rounds.where(~np.isnan(rounds["first_ms"]) & ~np.isnan(rounds["page"]))
+    """Pages: their number in the HIT, and ms a picture; NaN if only one record is there.
+
+    Between the first record and the last one the worker went over all slots between the pictures
+    that were logged, most of which are of other classes and were not.
+    """
+    known = ~np.isnan(rounds["first_ms"] + rounds["page"] + rounds["slot"])
+    seen = rounds.where(known)
     group, _ = seen.rows.groups
     page = seen["page"].astype(np.int64)
     _, first, code = np.unique(group * 2**16 + page, return_index=True, return_inverse=True)
@@ -152,8 +167,11 @@ def _pages(rounds: Sheet) -> Sheet:
     start, stop = np.full(len(first), np.inf), np.full(len(first), -np.inf)
     np.minimum.at(start, code, seen["first_ms"])
     np.maximum.at(stop, code, seen["last_ms"])
+    low, high = np.full(len(first), np.inf), np.full(len(first), -np.inf)
+    np.minimum.at(low, code, seen["slot"])
+    np.maximum.at(high, code, seen["slot"])
     lasted = np.where(stop > start, stop - start, np.nan)
-    return seen.take(first, {"page": seen["page"][first], "time_ms": lasted})
+    return seen.take(first, {"page": seen["page"][first], "time_ms": lasted / (high - low + 1)})
 
 
 def _hover_rate(rounds: Sheet) -> Raw:
@@ -194,8 +212,9 @@ IMAGENET_TRAITS: tuple[Trait, ...] = (
         take=lambda s: mean_of(s["selected"], s.rows),
     ),
     Trait(
-        name="page_time_ms", over="pages", scale="log", unit="ms",
-        doc="median time from the first to the last record of a page",
+        name="picture_time_ms", over="pages", scale="log", unit="ms",
+        doc="median over pages of the time a picture: from the first record to the last one, over"
+        " the slots from the first to the last picture that was logged",
         take=lambda s: log_median(s["time_ms"], s.rows),
     ),
     Trait(
@@ -240,7 +259,7 @@ IMAGENET_TRAITS: tuple[Trait, ...] = (
     ),
     Trait(
         name="time_drift", over="pages", scale="mean", unit="log ms a page",
-        doc="slope of the logarithm of a page's time over the pages of a HIT",
+        doc="slope of the logarithm of the time a picture over the pages of a HIT",
         take=_time_drift,
     ),
     Trait(

@@ -147,7 +147,7 @@ IMAGENET_SUSPICIONS: tuple[Suspicion, ...] = (
         name="careless", evidence="behaviour", score=together,
         doc="fast, looks at few pictures, selects few, clicks scattered: at least two of these",
         families=(
-            {"page_time_ms": -1, "approach_ms": -1},
+            {"picture_time_ms": -1, "approach_ms": -1},
             {"hover_rate": -1, "revisit_rate": -1},
             {"selected_rate": -1},
             {"click_spread": 1},

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from luab_data.annotators import Annotators
 
 _SHOWN = {
-    "imagenet-ab": ("page_time_ms", "centre_distance", "click_accuracy", "box_following"),
+    "imagenet-ab": ("picture_time_ms", "centre_distance", "click_accuracy", "box_following"),
     "coco-ab": ("page_time_ms", "icons_per_page", "icon_precision", "recall"),
 }
 """Traits of the table; --json and --out have all."""
