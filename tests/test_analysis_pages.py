@@ -12,7 +12,7 @@ from luab_data.analysis import pages, rounds
 from luab_data.analysis.estimate import Parts
 from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES, imagenet_sources
 from luab_data.analysis.measure import take
-from luab_data.analysis.pages import Pages, page_facts, serpentine_place
+from luab_data.analysis.pages import Pages, grid_columns, page_facts, serpentine_place
 from luab_data.analysis.rounds import RoundBatch
 from luab_data.schema import IMAGENET_ROUNDS
 
@@ -167,6 +167,25 @@ def test_a_page_lasts_from_its_first_to_its_last_record_and_a_hit_to_its_submiss
     np.testing.assert_array_equal(whole.pages().time_ms, [1500, np.nan])
     np.testing.assert_array_equal(whole.hits().time_ms, [40_000])
     assert whole.pages().worker_id.to_pylist() == ["w", "w"]
+
+
+@pytest.mark.parametrize("number", [2, 3, 5, 8])
+def test_the_number_of_columns_follows_from_where_pictures_lie(number: int):
+    rng = np.random.default_rng(number)
+    hit = np.repeat(np.arange(6), 40)
+    slot = rng.integers(0, 48, len(hit))
+    left = rng.uniform(0, 500, 6)[hit]
+    x = left + 340 * (slot % number) + rng.normal(0, 15, len(hit))
+    assert grid_columns(hit, slot.astype(float), x) == number
+
+
+def test_without_clear_positions_the_page_has_the_tools_columns():
+    slot = np.arange(48.0)
+    nowhere = np.full(48, np.nan)
+    assert grid_columns(np.zeros(48, int), slot, nowhere) == 3
+    scattered = np.random.default_rng(0).uniform(0, 1000, 48)
+    assert grid_columns(np.zeros(48, int), slot, scattered) == 3
+    assert grid_columns(np.zeros(1, int), slot[:1], np.zeros(1)) == 3
 
 
 def test_steps_of_a_random_order_go_forward_half_of_the_time():

@@ -14,12 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.analysis.estimate import Parts
-from luab_data.analysis.rounds import COLUMNS, RoundBatch
+from luab_data.analysis.rounds import SLOTS, RoundBatch
 from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Floats, Ints, Ragged, bounds_of, one_array, ragged
 
+COLUMNS = 3
+"""Pictures in a row of the tool's page. Source: metrics 6.1-6."""
+
 _NEVER = np.iinfo(np.int64).max
+_MOST_COLUMNS, _UNEXPLAINED = 8, 0.1
 
 
 def page_facts(rounds: RoundBatch) -> pa.Table:
@@ -41,6 +45,9 @@ def page_facts(rounds: RoundBatch) -> pa.Table:
             "page_idx": table["page_idx"],
             "image_idx": table["image_idx"],
             "hit_submit_time": table["hit_submit_time"],
+            "middle_x": pa.array(
+                (floats(table["image_position_x"]) + floats(table["image_width"]) / 2).astype("f4")
+            ),
             "first_ms": pa.array(first, mask=first == _NEVER),
             "last_ms": pa.array(last, mask=last == -_NEVER),
             "enter_ms": pa.array(entered, mask=entered == _NEVER),
@@ -80,12 +87,16 @@ class Steps:
     Args:
         worker_id: (num_rows,)
         start, end: (num_rows,) slots of the two.
+        num_columns: pictures in a row of the page.
     """
 
-    def __init__(self, worker_id: ArrowColumn, start: Ints, end: Ints) -> None:
+    def __init__(
+        self, worker_id: ArrowColumn, start: Ints, end: Ints, num_columns: int = COLUMNS
+    ) -> None:
         self.worker_id = worker_id
         self.start = start
         self.end = end
+        self.num_columns = num_columns
 
     def __len__(self) -> int:
         return len(self.start)
@@ -107,6 +118,7 @@ class Pages:
         self._first, self._last, self._enter = (
             floats(table[name]) for name in ("first_ms", "last_ms", "enter_ms")
         )
+        self.num_columns = grid_columns(self._hit, self._slot, floats(table["middle_x"]))
 
     def pages(self) -> Spans:
         """Each page, from its first to its last record."""
@@ -138,19 +150,51 @@ class Pages:
         same = (self._hit[start] == self._hit[end]) & (self._page[start] == self._page[end])
         same &= self._enter[start] < self._enter[end]
         start, end = start[same], end[same]
-        slots = (self._slot[rows].astype(np.int64) for rows in (start, end))
-        return Steps(self._worker.take(pa.array(start)), *slots)
+        first, second = (self._slot[rows].astype(np.int64) for rows in (start, end))
+        return Steps(self._worker.take(pa.array(start)), first, second, self.num_columns)
 
 
-def serpentine_place(slot: Ints) -> Ints:
+def grid_columns(hit: Ints, slot: Floats, middle_x: Floats) -> int:
+    """How many pictures the page has in a row.
+
+    That is the smallest number for which pictures of one column, in one worker's window, lie below
+    each other: less than a tenth of the variance of their middles is left. The tool's own number,
+    if no number does that or nothing is known of positions.
+
+    Args:
+        hit: (num_rows,) code of the assignment, from 0.
+        slot: (num_rows,) slot on the page; NaN if not logged.
+        middle_x: (num_rows,) px, middle of the picture on the page; NaN if not logged.
+    """
+    there = (slot >= 0) & (slot < SLOTS) & ~np.isnan(middle_x)
+    group, place, x = hit[there].astype(np.int64), slot[there].astype(np.int64), middle_x[there]
+    total = _variance(group, x)
+    for number in range(2, _MOST_COLUMNS + 1) if total > 0 else ():
+        if _variance(group * number + place % number, x) <= _UNEXPLAINED * total:
+            return number
+    return COLUMNS
+
+
+def _variance(group: Ints, x: Floats) -> float:
+    """Mean squared distance of values from the mean of their group, each group giving one up."""
+    if not len(x):
+        return 0.0
+    size = np.bincount(group)
+    mean = np.bincount(group, x) / np.maximum(size, 1)
+    free = len(x) - np.count_nonzero(size)
+    return float(((x - mean[group]) ** 2).sum() / free) if free else 0.0
+
+
+def serpentine_place(slot: Ints, num_columns: int = COLUMNS) -> Ints:
     """Place of each slot when every second row is read from right to left."""
-    row, column = slot // COLUMNS, slot % COLUMNS
-    return row * COLUMNS + np.where(row % 2 == 1, COLUMNS - 1 - column, column)
+    row, column = slot // num_columns, slot % num_columns
+    return row * num_columns + np.where(row % 2 == 1, num_columns - 1 - column, column)
 
 
 def serpentine_forward(steps: Steps) -> Parts:
     """Steps that go forward in serpentine order; half of them would in a random order."""
-    return _forward(steps, serpentine_place(steps.start), serpentine_place(steps.end))
+    start, end = (serpentine_place(slot, steps.num_columns) for slot in (steps.start, steps.end))
+    return _forward(steps, start, end)
 
 
 def reading_forward(steps: Steps) -> Parts:
@@ -168,8 +212,8 @@ def leftward_by_row(steps: Steps) -> Parts:
 
     Rows count from 0. Reading gives the same share in both, going in serpentines differs by 1.
     """
-    row_of = steps.start // COLUMNS
-    row = np.flatnonzero((row_of == steps.end // COLUMNS) & (steps.start != steps.end))
+    row_of = steps.start // steps.num_columns
+    row = np.flatnonzero((row_of == steps.end // steps.num_columns) & (steps.start != steps.end))
     return Parts(
         row=row,
         part=(steps.end < steps.start)[row].astype(np.float64),

@@ -17,8 +17,8 @@ from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, bounds_of, one_array, ragged
 
-SLOTS, PAGES, COLUMNS = 48, 10, 3
-"""The tool shows 10 pages of 48 pictures, three in a row. Source: metrics 4.13, 6.1-6."""
+SLOTS, PAGES = 48, 10
+"""The tool shows 10 pages of 48 pictures. Source: metrics 4.13."""
 
 SIDES_OF_PICTURE = ("left", "right", "top", "bottom")
 
@@ -30,7 +30,7 @@ class RoundBatch:
         *("worker_id", "assignment_id", "page_idx", "image_idx", "round", "selected"),
         *("hit_submit_time", "estimate_time_ms", "hovered_record_action"),
         *("hovered_record_time_ms", "mouse_tracking_time_ms", "mouse_tracking_x"),
-        *("mouse_tracking_y", "selected_record_time_ms"),
+        *("mouse_tracking_y", "selected_record_time_ms", "image_position_x", "image_width"),
     )
 
     def __init__(self, table: pa.Table) -> None:
