@@ -238,6 +238,30 @@ def test_annotations_are_united_by_image_and_class(tmp_path: Path):
     assert all(np.array_equal(got[key], expected[key]) for key in got)
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_what_covers_a_class_without_its_crowd_is_kept_in_any_order(
+    tmp_path: Path, order: list[int]
+):
+    data = document(1)
+    crowd, thing, other = (
+        {"image_id": 0, "category_id": category, "iscrowd": flag, "id": flag, "segmentation": s}
+        for category, flag, s in [
+            (1, 1, {"size": [8, 8], "counts": [0, 16, 48]}),
+            (1, 0, [[1, 1, 4, 1, 4, 4, 1, 4]]),
+            (18, 1, {"size": [8, 8], "counts": [60, 4]}),
+        ]
+    )
+    data["annotations"] = [[crowd, thing, other][k] for k in order]
+    for keys in (("images", "annotations"), ("annotations", "images")):
+        text = json.dumps({key: data[key] for key in keys}).encode()
+        found = read(tmp_path / "i.json", text)
+        assert isinstance(found, dict) and found[0].labels == [0, 16]
+        alone = masks.from_segmentation(thing["segmentation"], 8, 8)
+        assert found[0].uncrowded == {0: alone, 16: None}
+        both = unpacked(found[0].masks[0], 8, 8)
+        assert both[:, :2].all() and both.sum() == 16 + (unpacked(alone, 8, 8)[:, 2:]).sum()
+
+
 def test_the_usual_file_is_read_in_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     plain: list[Any] = []
     value = json_stream.JsonStream.value

@@ -41,6 +41,8 @@ class TrueImage:
         box_xyxy: xmin, ymin, xmax, ymax of the first instance, of the second, ..., continuous px;
             crowds are left out.
         box_label: (num_boxes,) contiguous label of each.
+        uncrowded: of the classes that have a crowd: what their other annotations cover, or None if
+            there are no others.
     """
 
     width: int
@@ -48,6 +50,7 @@ class TrueImage:
     masks: dict[int, bytes] = field(default_factory=dict)
     box_xyxy: array[float] = field(default_factory=lambda: array("d"))
     box_label: bytearray = field(default_factory=bytearray)
+    uncrowded: dict[int, bytes | None] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[int]:
@@ -182,7 +185,8 @@ def _add_annotation(path: Path, images: dict[int, TrueImage], annotation: Any) -
         get = _getter(annotation)
         image, label = images[get("image_id")], _LABELS[get("category_id")]
         mask = masks.from_segmentation(get("segmentation"), image.width, image.height)
-        if not _optional(annotation, "iscrowd"):
+        is_crowd = bool(_optional(annotation, "iscrowd"))
+        if not is_crowd:
             bbox = _optional(annotation, "bbox") or masks.bounds(mask, image.width, image.height)
             image.box_xyxy.extend(_xyxy(bbox))
             image.box_label.append(label)
@@ -196,9 +200,18 @@ def _add_annotation(path: Path, images: dict[int, TrueImage], annotation: Any) -
             f"{_where(path, 'annotation', annotation)}: expected polygons or an RLE as"
             f" segmentation and [x, y, width, height] as bbox ({error})"
         ) from None
-    if label in image.masks:
-        mask = masks.union([image.masks[label], mask], image.width, image.height)
-    image.masks[label] = mask
+    known = image.masks.get(label)
+    if is_crowd:
+        image.uncrowded.setdefault(label, known)
+    elif label in image.uncrowded:
+        image.uncrowded[label] = _with(image, image.uncrowded[label], mask)
+    image.masks[label] = _with(image, known, mask)
+
+
+def _with(image: TrueImage, known: bytes | None, mask: bytes) -> bytes:
+    if known is None:
+        return mask
+    return masks.union([known, mask], image.width, image.height)
 
 
 def _optional(annotation: Any, key: str) -> Any:
