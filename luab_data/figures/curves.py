@@ -157,17 +157,17 @@ def draw_quantiles(ax: Axes, trace: Estimate | None = None, time: Estimate | Non
 def draw_places(
     ax: Axes, estimate: Estimate, *, xlabel: str, ylabel: str, colour: str = BLUE
 ) -> Axes:
-    """A share against the slot on the page or the page of the HIT, numbered from 1.
+    """A share against the slot on the page or the page of the HIT, numbered from 0 as in the log.
 
     Args:
         estimate: (num_places,).
     """
     from matplotlib.ticker import MaxNLocator
 
-    places = np.arange(1, len(estimate.value) + 1, dtype=np.float64)
+    places = np.arange(len(estimate.value), dtype=np.float64)
     marker: dict[str, Any] = {} if len(places) <= 12 else {"marker": None}
     draw_curve(ax, places, estimate, colour=colour, null_label="no effect of the place", **marker)
-    ax.set(xlim=(0.5, len(places) + 0.5), xlabel=xlabel, ylabel=ylabel)
+    ax.set(xlim=(-0.5, len(places) - 0.5), xlabel=xlabel, ylabel=ylabel)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ax
 
