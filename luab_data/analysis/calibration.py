@@ -67,7 +67,10 @@ class Calibration:
             raise DatasetError(f"no calibration; expected one whose format is {FORMAT!r}")
         if found.get("behaviours") != list(BEHAVIOURS):
             raise DatasetError(f"behaviours are not {', '.join(BEHAVIOURS)}; fit it again")
-        names = tuple(found.get("worker_id", ()))
+        ids = found.get("worker_id")
+        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
+            raise DatasetError("worker_id: expected a list of texts; fit it again")
+        names = tuple(ids)
         workers, behaviour = len(names), len(BEHAVIOURS)
         of_bias: dict[str, tuple[int, ...]] = {
             **dict.fromkeys(("raw", "value", "low", "high"), (workers, 2)),

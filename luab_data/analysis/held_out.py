@@ -75,12 +75,14 @@ class Points:
     Attributes:
         clicks: the clicks of all folds.
         arms: (num_arms, num_clicks, 2) fractions.
+        fold: (num_clicks,) the fold each was held out with.
         expected: (num_clicks,) squared error expected of the click, squared fractions.
         reliability: (num_clicks,) weight that follows from it.
     """
 
     clicks: Clicks
     arms: Floats
+    fold: Ints
     expected: Floats
     reliability: Floats
 
@@ -107,7 +109,7 @@ def cross_fit(clicks: Clicks, behaviour: Floats, fold: Ints, num_workers: int) -
         model = fit_errors(behaviour[~test], taught.offset, taught.worker, num_workers)
         expected[test] = model.error(behaviour[test], seen.worker)
         reliability[test] = model.reliability(expected[test])
-    return Points(clicks=clicks, arms=arms, expected=expected, reliability=reliability)
+    return Points(clicks=clicks, arms=arms, fold=fold, expected=expected, reliability=reliability)
 
 
 def _pull(clicks: Clicks) -> float:
@@ -202,35 +204,37 @@ def _contrasts(finish: Finish) -> Finish:
 def ranking(
     points: Points, hit: Floats, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Whether the expected errors tell good clicks from bad ones.
+    """Whether the expected errors tell good clicks from bad ones of the same fold.
+
+    Only of the same fold: where bad workers are held out, the others teach smaller errors, so that
+    between folds expected and found errors go against each other.
 
     Args:
         points: held-out clicks.
         hit: (num_clicks,) 1 where the click is in a box, else 0.
 
-    Returns: `rank_correlation` of expected and found squared errors (Spearman's; ranks are those
-    among all held-out clicks); `quarter_accuracy` (4,) of the clicks by reliability, the least
-    reliable first; `top_less_bottom` of these; `weighting_gain`: click accuracy with each click
-    weighted by its reliability, less the plain one.
+    Returns: `rank_correlation` of expected and found squared errors (Spearman's);
+    `quarter_accuracy` (4,) of the clicks by reliability, the least reliable first, ties in a random
+    order; `top_less_bottom` of these; `weighting_gain`: click accuracy with each click weighted by
+    its reliability, less the plain one.
     """
-    from scipy.stats import rankdata
-
-    worker = points.clicks.worker
+    worker, fold = points.clicks.worker, points.fold
     weights = _weights(worker, resamples, seed)
     squares = (points.clicks.offset**2).sum(axis=1)
     n = np.array(float(len(worker)))
-    # Ranks in [-1/2, 1/2], so that sums of their squares lose no digits.
-    a, b = (rankdata(v) / max(len(v), 1) - 0.5 for v in (points.expected, squares))
+    a, b = _ranks(points.expected, fold), _ranks(squares, fold)
     moments = _tally(
         np.stack([a, b, a * a, b * b, a * b], axis=1), np.ones(len(worker), bool), worker
     )
-    order = rankdata(points.reliability, method="ordinal") - 1
-    quarter = (order * QUARTERS // max(len(order), 1)).astype(np.int64)
+    chance = np.random.default_rng(seed).permutation(len(worker))
+    order = _places(np.lexsort((chance, points.reliability, fold)), fold)
+    quarter = (order * QUARTERS).astype(np.int64)
     quarters = Tally(QUARTERS)
     row = np.arange(len(worker))
     quarters.add(Parts(row=row, part=hit, whole=np.ones(len(row)), cell=quarter), worker)
     weighted = Tally(2)
-    weight = np.stack([points.reliability, np.ones(len(row))], axis=1)
+    mean = np.bincount(fold, points.reliability) / np.maximum(np.bincount(fold), 1)
+    weight = np.stack([points.reliability / mean[fold], np.ones(len(row))], axis=1)
     weighted.add(grid_parts(weight * hit[:, None], weight), worker)
     return {
         "rank_correlation": moments.estimate(weights, finish=_correlation, n=n, null=0.0),
@@ -240,11 +244,32 @@ def ranking(
     }
 
 
+def _places(order: Ints, fold: Ints) -> Floats:
+    """(n,) place of each click in its fold, in [0, 1), of clicks in order of fold and value."""
+    size = np.bincount(fold)
+    start = np.cumsum(size) - size
+    out = np.empty(len(order))
+    out[order] = (np.arange(len(order)) - start[fold[order]]) / size[fold[order]]
+    return out
+
+
+def _ranks(values: Floats, fold: Ints) -> Floats:
+    """(n,) rank of each value in its fold from -1/2 to 1/2, 0 in the mean; equal values share."""
+    order = np.lexsort((values, fold))
+    place = _places(order, fold) + 0.5 / np.bincount(fold)[fold] - 0.5
+    changes = (np.diff(values[order]) != 0) | (np.diff(fold[order]) != 0)
+    group = np.empty(len(order), np.int64)
+    group[order] = np.concatenate([[0], np.cumsum(changes)])[: len(order)]
+    ranks: Floats = (np.bincount(group, place) / np.bincount(group))[group]
+    return ranks
+
+
 def _correlation(part: Floats, whole: Floats) -> Floats:
     a, b, aa, bb, ab = np.moveaxis(ratio(part, whole), -1, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = (ab - a * b) / np.sqrt((aa - a * a) * (bb - b * b))
-    return np.where(np.isfinite(found), found, np.nan)
+    spread = (aa - a * a) * (bb - b * b)
+    # Ranks that are all equal have a spread of nothing but rounding.
+    found: Floats = (ab - a * b) / np.sqrt(np.where(spread > 1e-12, spread, np.nan))
+    return found
 
 
 def _last_less_first(part: Floats, whole: Floats) -> Floats:
