@@ -42,6 +42,10 @@ def report(
     from luab_data.report import run
 
     done = run.report(dataset, out, images=images, page=page, pages=pages)
-    click.echo(f"{done.page}: {done.num_bytes / 1e6:.1f} MB, {done.num_replays} pages to replay")
+    click.echo(f"{done.page}: {done.num_bytes / 1e6:.1f} MB, {_pages(done.num_replays)} to replay")
     if images is not None and done.num_without_picture:
         click.echo(f"pictures without a file, shown as boxes: {done.num_without_picture}")
+
+
+def _pages(number: int) -> str:
+    return f"{number} page" if number == 1 else f"{number} pages"

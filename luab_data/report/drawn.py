@@ -18,6 +18,9 @@ from luab_data.report.replay import Event, Replay
 MOST_VISIBLE_RATIO = 1.2
 """Pages taller than this many widths are shown in a window that scrolls, beside a map."""
 
+_LARGEST_ID, _GLYPH = 19.0, 0.62
+"""Font size of an id in an empty frame, px, and the width of a character in font sizes."""
+
 _VERBS = {
     "click": "click",
     "add": "icon added",
@@ -200,7 +203,9 @@ def _pictures(
             ]
             for x0, y0, x1, y1 in picture.boxes
         ]  # fmt: skip
-        found.append({**shown, "boxes": boxes, "src": sources.get(picture.image_id)})
+        font = min(_LARGEST_ID, picture.w / (_GLYPH * max(len(picture.image_id), 1)))
+        source = sources.get(picture.image_id)
+        found.append({**shown, "boxes": boxes, "src": source, "font": round(font, 1)})
     return tuple(found)
 
 

@@ -52,7 +52,7 @@ function replay(article) {
         }
         // The tool logs no path over a selected picture: a later record proves a deselection.
         selected[e.picture] = e.kind === "click";
-        if (e.kind === "click" || e.picture === inside || inside === null) inside = e.picture;
+        if (inside === null) inside = e.picture; // an entry that was not logged
         entered = false;
       }
       if (e.kind === "add" || e.kind === "shift") { icons.set(e.name, i); entered = true; }

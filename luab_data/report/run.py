@@ -84,10 +84,12 @@ def report(
     named = asked(page, kind)
     number = (0 if named else PAGES) if pages is None else pages
     with _page_file(target) as path:
-        counts, workers, estimates = stats(folder), annotators(folder), measured(folder)
+        workers = annotators(folder)
         chosen = {c.key: c for c in _chosen(folder, kind, number, flagged_workers(workers))}
         shown = [*({c.key: c for c in named} | chosen).values()]
+        # Pages and pictures before statistics: a wrong one is told in seconds.
         replays, without = _replays(folder, kind, shown, None if images is None else Path(images))
+        counts, estimates = stats(folder), measured(folder)
         html = page_html(
             header=_header(manifest, counts),
             groups=groups(measures_of(folder), estimates),

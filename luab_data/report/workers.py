@@ -83,17 +83,18 @@ def worker_table(found: Annotators, *, most: int = MOST_ROWS) -> WorkerTable:
     """The most suspicious workers first, at most `most` of them."""
     order = found.order()[:most].tolist()
     names = [name for name in SHOWN[found.dataset] if name in found.pooled]
+    counts = dict([*found.counts.items()][:2])  # how much was done; the others are traits' n
     scores, reasons = found.suspicion(), found.reasons()
     return WorkerTable(
         lead=_lead(found, len(order)),
-        counts=tuple(Heading(title=_title(n), doc="how many") for n in found.counts),
+        counts=tuple(Heading(title=_title(n), doc="how many") for n in counts),
         traits=tuple(Heading(title=_title(n), doc=found.traits[n].doc) for n in names),
         crowd=tuple(number(found.pooled[n].crowd, _unit(found, n)) for n in names),
         rows=tuple(
             WorkerRow(
                 worker_id=found.worker_id[k],
-                score=number(float(scores[k]), ""),
-                counts=tuple(count(int(values[k])) for values in found.counts.values()),
+                score=_score(float(scores[k])),
+                counts=tuple(count(int(values[k])) for values in counts.values()),
                 traits=tuple(_cell(found, name, k) for name in names),
                 reasons=tuple(_plain(reason) for reason in reasons[k]),
             )
@@ -136,6 +137,10 @@ def _cell(found: Annotators, name: str, k: int) -> Cell:
         interval=interval(float(pooled.low[k]), float(pooled.high[k]), unit),
         is_far=bool(abs(pooled.z[k]) >= CLEAR),
     )
+
+
+def _score(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−") if np.isfinite(value) else MISSING
 
 
 def _unit(found: Annotators, name: str) -> str:

@@ -1,0 +1,557 @@
+"""luab-data report: the page holds what the library found, needs nothing else, and plays."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
+from PIL import Image
+
+import luab_data
+from luab_data.analysis.estimate import Estimate
+from luab_data.analysis.measure import Measure
+from luab_data.cli.report import report as command
+from luab_data.console import LuabGroup
+from luab_data.errors import DatasetError, ImagesError, OutputError
+from luab_data.publish.load import read_table
+from luab_data.report.drawn import drawn
+from luab_data.report.html import Header, page_html
+from luab_data.report.replay import Event, Picture, Replay
+from luab_data.report.run import report
+from luab_data.report.tables import MISSING, count, interval, number, rows_of
+from luab_data.report.thumbnails import small_jpeg
+from luab_data.stats import measured, measures_of
+
+BIN = Path(sys.executable).parent
+START = 1_640_000_000_000
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ImageNet-AB: three assignments of one page of four pictures, of which the first is boxed;
+    one picture of the first page has no file, one was deselected."""
+    folder = tmp_path_factory.mktemp("world")
+    records = {}
+    for page in range(3):
+        for slot in range(4):
+            name = f"n0000000{1 + page}_{slot}"
+            at = START + 1000 * slot
+            trace = [(at + 20 * k, 0.1 * k, 0.5) for k in range(5)]
+            undone = page == 1 and slot == 3
+            values = block(
+                selected=not undone, clicks=[(at + 90, 0.45, 0.5)], trace=trace,
+                hovered=[("enter", at), ("leave", at + 100)], worker=f"00AA3B5E8{page}",
+                assignment_id=f"3A{page}", hit_id=f"3H{page}", page_idx=page, image_idx=slot,
+                imagePosition={"x": 10 + 340 * (slot % 2), "y": 20 + 260 * (slot // 2)},
+                imageWidth=324, imageHeight=162,
+            )  # fmt: skip
+            records[name] = xml(name, [values], boxes=[(20, 10, 160, 90)] if slot == 0 else None)
+            if (page, slot) != (0, 2):
+                picture(folder / "pictures" / name[:9] / f"{name}.JPEG")
+    source = archive(folder / "raw.tar.gz", records)
+    luab_data.convert_imagenet(source, folder / "imagenet-ab", worker_key=KEY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("coco")
+    steps = [
+        *(action("add", "dog", (0.25, 0.5), 500), action("add", "cat", (0.75, 0.5), 700)),
+        *(action("move", "dog", (0.5, 0.5), 900), action("remove", "cat", None, 1500)),
+    ]
+    trace = [{"timeAt": 100 * k, "x": 0.1 * k, "y": 0.2} for k in range(5)]
+    records = [
+        coco_record(k, steps[: 4 if k == 1 else k % 4], worker_id=f"00AA3B5E8{k % 3}",
+                    mouseTracking=trace if k < 5 else [], hit_id=f"{k % 3}" * 32)
+        for k in range(1, 8)
+    ]  # fmt: skip
+    source = coco_log(folder / "raw.json", records)
+    luab_data.convert_coco(source, folder / "coco-ab", worker_key=KEY)
+    return folder
+
+
+def picture(path: Path, size: tuple[int, int] = (40, 20), **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (200, 60, 40)).save(path, "JPEG", **options)
+    return path
+
+
+def run(*arguments: str | Path) -> Result:
+    group = LuabGroup(commands={"report": command})
+    return CliRunner().invoke(group, ["report", *map(str, arguments)])
+
+
+def text_of(page: Path) -> str:
+    """The page's text without its markup, style and scripts."""
+    html = re.sub(r"<(style|script).*?</\1>", "", page.read_text(), flags=re.DOTALL)
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html)))
+
+
+# --- numbers as text -----------------------------------------------------------------------------
+
+
+def test_numbers_read_as_people_write_them_and_a_missing_one_is_a_dash():
+    assert number(0.93512, "share") == "93.5 %"
+    assert number(-0.0004, "difference of shares") == "0.0 points"
+    assert number(0.125, "difference of shares") == "+12.5 points"
+    assert number(-0.1134, "box sizes") == "−0.113 box sizes"
+    assert [number(ms, "ms") for ms in (426.4, 1234.0, 254_361.0)] == ["426 ms", "1.23 s", "254 s"]
+    assert interval(0.905, 0.953, "share") == "90.5 to 95.3 %"
+    assert interval(950.0, 1234.0, "ms") == "0.95 to 1.23 s"
+    assert count(1_281_167) == "1,281,167"
+    assert number(math.nan, "ms") == interval(0.1, math.nan, "share") == count(math.nan) == MISSING
+
+
+def measure(shape: tuple[int, ...] = (), labels: tuple[Any, ...] = ()) -> Measure:
+    axes = (("q", labels or tuple(range(shape[0]))),) if shape else ()
+    return Measure(name="m", title="t", doc="d", source="s", over="images", shape=shape, axes=axes,
+                   parts=lambda batch: batch)  # fmt: skip
+
+
+def estimate(value: Any, **other: Any) -> Estimate:
+    array = np.asarray(value, np.float64)
+    fields = {name: array for name in ("value", "low", "high")}
+    nothing = np.full(array.shape, np.nan)
+    return Estimate(**{**fields, "n": np.ones(array.shape), "null": nothing, "num_workers": 2,
+                       **other})  # fmt: skip
+
+
+def test_a_short_curve_is_rows_and_a_long_one_a_picture_that_breaks_where_nothing_was_seen():
+    parts = rows_of(measure((2,), ("x", "y")), estimate([0.1, math.nan]))
+    assert [(row.part, row.value, row.doc) for row in parts] == [
+        *(("x", "10.0 %", "d"), ("y", MISSING, "")),
+    ]
+    (row,) = rows_of(measure((6,)), estimate([0, 0.5, math.nan, 0.5, 1, 1]))
+    assert row.value == "0.0 to 100.0 %" and len(row.places) == 6
+    assert row.curve and [len(line.split()) for line in row.curve.line] == [2, 3]
+    assert row.curve.line[0] == "2.0,22.0 21.2,12.0"
+    assert row.places[2].value == MISSING
+
+
+def test_places_without_an_order_are_bars_from_zero():
+    (row,) = rows_of(measure((5,), tuple("abcde")), estimate([0.5, 1, math.nan, 0, 0.5]))
+    assert row.curve and not row.curve.line
+    assert row.curve.bars.startswith("M2.0 22.0V12.0M26.0 22.0V2.0M74.0 22.0V22.0")
+
+
+def test_an_empty_dataset_of_estimates_shows_dashes_only():
+    nothing = estimate(np.full(6, math.nan), n=np.full(6, math.nan))
+    (row,) = rows_of(measure((6,)), nothing)
+    assert (row.value, row.n, row.null) == (MISSING,) * 3
+    assert row.curve and not row.curve.line
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def test_thumbnails_are_small_and_turned_as_a_browser_turns_them(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    path = picture(tmp_path / "a.jpg", (800, 400), exif=exif)
+    with Image.open(io.BytesIO(small_jpeg(path))) as small:
+        assert small.size == (170, 340)
+    with Image.open(io.BytesIO(small_jpeg(picture(tmp_path / "b.jpg", (30, 20))))) as small:
+        assert small.size == (30, 20)
+
+
+def test_a_file_that_is_no_picture_ends_the_report_and_leaves_nothing(world: Path, tmp_path: Path):
+    broken = tmp_path / "pictures" / "n00000001_0.JPEG"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no picture")
+    with pytest.raises(ImagesError, match=r"n00000001_0\.JPEG: cannot be read as a picture"):
+        report(world / "imagenet-ab", tmp_path / "out", images=broken.parent)
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures"}
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("page") / "report"
+    done = report(world / "imagenet-ab", out, images=world / "pictures", pages=3)
+    assert (done.page, done.num_replays, done.num_without_picture) == (out / "index.html", 3, 1)
+    assert done.num_bytes == done.page.stat().st_size < 5_000_000
+    return done.page
+
+
+@pytest.fixture(scope="module")
+def coco_page(coco: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("page") / "report"
+    return report(coco / "coco-ab", out, page=["1", "7"]).page
+
+
+def test_every_statistic_that_was_taken_is_on_the_page(world: Path, page: Path):
+    text, estimates = text_of(page), measured(world / "imagenet-ab")
+    for m in measures_of(world / "imagenet-ab"):
+        assert f"{m.title} " in text or f"{m.title}, " in text, m.name
+        if not m.shape:
+            found = estimates[m.name]
+            low, high = float(found.low), float(found.high)
+            row = " ".join((number(float(found.value), m.unit), interval(low, high, m.unit)))
+            assert f"{row} {count(float(found.n))}" in text, m.name
+    assert "12 images" in text and MISSING in text
+
+
+def test_the_page_shows_the_annotators_and_says_how(world: Path, page: Path):
+    text = text_of(page)
+    for worker in read_table(world / "imagenet-ab", "annotators")["worker_id"].to_pylist():
+        assert worker in text
+    assert "All 3 annotators" in text and "bootstrap" in text
+
+
+def test_a_folder_of_other_things_is_left_alone(world: Path, tmp_path: Path):
+    for name in ("index.html", "notes.txt"):
+        out = tmp_path / name.partition(".")[0]
+        out.mkdir()
+        (out / name).write_text("mine")
+        with pytest.raises(OutputError, match="not empty"):
+            report(world / "imagenet-ab", out)
+        assert (out / name).read_text() == "mine"
+    with pytest.raises(OutputError, match="is there"):
+        report(world / "imagenet-ab", tmp_path / "notes" / "notes.txt")
+
+
+def test_the_same_dataset_gives_the_same_bytes_and_an_old_report_is_written_anew(
+    world: Path, page: Path, tmp_path: Path
+):
+    out = tmp_path / "report"
+    out.mkdir()
+    (out / "index.html").write_text(hostile_page("an old report"))
+    report(world / "imagenet-ab", out, images=world / "pictures", pages=3)
+    assert (out / "index.html").read_bytes() == page.read_bytes()
+    assert os.listdir(out) == ["index.html"] and os.listdir(tmp_path) == ["report"]
+
+
+def test_a_page_that_is_not_there_is_named_and_an_old_report_stays(
+    world: Path, coco: Path, tmp_path: Path
+):
+    out = tmp_path / "report"
+    out.mkdir()
+    (out / "index.html").write_text(hostile_page("an old report"))
+    with pytest.raises(DatasetError, match="no page 3A0:9"):
+        report(world / "imagenet-ab", out, page=["3A0:9"])
+    with pytest.raises(DatasetError, match="no image 99"):
+        report(coco / "coco-ab", out, page=["99"])
+    assert (out / "index.html").read_text() == hostile_page("an old report")
+    assert os.listdir(out) == ["index.html"]
+
+
+def hostile_page(name: str) -> str:
+    shown = Replay(
+        kind="imagenet-ab",
+        pictures=(Picture(slot=0, x=0, y=0, w=100, h=50, image_id=name, selected=True),),
+        events=(Event(0, "enter", 0), Event(5, "move", 0, 10.0, 10.0), Event(9, "click", 0, 5, 5)),
+    )
+    page = drawn(shown, title=name, why=name, sources={}, extra=(name,))
+    header = Header(dataset="imagenet-ab", version=name, digest=name, source=name, counts={})
+    return page_html(header=header, groups=(), figures=(), annotators=None, replays=[page])
+
+
+HOSTILE = "</script><b onclick='x'>\"&<!--<script>{{ 7 * 6 }}"
+
+
+def test_hostile_names_are_text():
+    html = hostile_page(HOSTILE)
+    assert "<b " not in html and "{{ 7" in html and "<!--" not in html
+    assert html.count("<script") == html.count("</script>") == 2
+    (data,) = re.findall(r'<script type="application/json" class="data">(.*?)</script>', html)
+    assert json.loads(data)["pictures"][0]["image_id"] == HOSTILE
+
+
+def test_the_page_forbids_itself_to_load_anything_and_holds_its_pictures(page: Path):
+    html = page.read_text()
+    assert "default-src 'none'; img-src data:;" in html
+    links = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert {link.partition(":")[0] for link in links if not link.startswith("#")} == {"data"}
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", html)
+    jpegs = re.findall(r'href="data:image/jpeg;base64,([^"]+)"', html)
+    assert len(jpegs) == 11  # 12 pictures, one without a file
+    with Image.open(io.BytesIO(base64.b64decode(jpegs[0]))) as first:
+        assert first.size == (40, 20)
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_it_wrote_and_shows_named_pages_first_and_once(
+    world: Path, tmp_path: Path
+):
+    arguments = [*("--out", tmp_path / "r", "--images", world / "pictures")]
+    arguments += ["--page", "3A2:2", "--page", "3A2:2", "--pages", "2"]
+    found = run(world / "imagenet-ab", *arguments)
+    assert found.exit_code == 0, found.output
+    first, *rest = found.output.splitlines()
+    assert re.fullmatch(rf"{tmp_path}/r/index\.html: 0\.\d MB, 3 pages to replay", first)
+    assert rest == ["pictures without a file, shown as boxes: 1"]
+    titles = re.findall(r"Page (\d) of (3A\d) ", text_of(tmp_path / "r" / "index.html"))
+    assert titles[0] == ("2", "3A2") and len(titles) == len(set(titles)) == 3
+
+
+def test_a_page_that_is_named_wrongly_is_one_line(world: Path, tmp_path: Path):
+    found = run(world / "imagenet-ab", "--out", tmp_path / "s", "--page", "nonsense")
+    assert found.exit_code == 1 and found.output.count("\n") == 1
+    assert "expected ASSIGNMENT:PAGE" in found.output and not list(tmp_path.iterdir())
+
+
+def test_the_command_works_as_a_process(coco: Path, tmp_path: Path):
+    arguments = [BIN / "luab-data", "report", coco / "coco-ab", "--out", tmp_path / "r"]
+    found = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "4 pages to replay" in found.stdout
+    assert (tmp_path / "r" / "index.html").is_file()
+
+
+def test_missing_libraries_are_one_line_that_says_what_to_install(world: Path, tmp_path: Path):
+    code = """if True:
+        import sys
+        sys.modules.update(matplotlib=None, jinja2=None, PIL=None)
+        from luab_data.cli import main
+        main()"""
+    arguments = ["report", str(world / "imagenet-ab"), "--out", str(tmp_path / "r")]
+    found = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert (found.returncode, found.stderr.count("\n")) == (1, 1)
+    for name in ("matplotlib", "jinja2", "pillow", 'pip install "luab[report]"'):
+        assert name in found.stderr
+    assert not list(tmp_path.iterdir())
+
+
+# --- in a browser --------------------------------------------------------------------------------
+
+_BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+_DRIVER = shutil.which("chromedriver")
+needs_browser = pytest.mark.skipif(
+    not (_BROWSER and _DRIVER),
+    reason="no chromium or chromedriver: apt-get install chromium chromium-driver",
+)
+_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(_BROWSER)
+    for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(_DRIVER)))
+    driver.set_script_timeout(30)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(chromium: Any) -> Open:
+    """Opens a page with a clean log: path, and CSS media features."""
+
+    def open_page(path: Path, **features: str) -> Any:
+        chromium.get("about:blank")
+        media = [{"name": k.replace("_", "-"), "value": v} for k, v in features.items()]
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+        chromium.get_log("browser")
+        chromium.get_log("performance")
+        chromium.get(path.as_uri())
+        return chromium
+
+    return open_page
+
+
+def requests(driver: Any) -> list[str]:
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    sent = [m for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [m["params"]["request"]["url"] for m in sent]
+
+
+def script(driver: Any, code: str, *arguments: Any) -> Any:
+    helpers = """
+      const article = document.querySelector("article.replay");
+      const one = (selector) => article.querySelector(selector);
+      const slider = one("input[type=range]");
+      const seek = (time) => { slider.value = time; slider.dispatchEvent(new Event("input")); };
+      const press = (key) => one(".viewport").dispatchEvent(new KeyboardEvent("keydown", { key }));
+      const pointer = () => one(".pointer").getAttribute("transform");
+      const trail = () => one(".page .trail").getAttribute("d");
+      const now = () => Number(slider.value);
+    """
+    return driver.execute_script(helpers + code, *arguments)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["page", "coco_page"])
+def test_the_page_opens_without_a_word_in_the_console_and_asks_for_nothing(
+    name: str, opened: Open, request: pytest.FixtureRequest
+):
+    path: Path = request.getfixturevalue(name)
+    driver = opened(path)
+    number_of = "return document.querySelectorAll('article.replay').length"
+    assert driver.execute_script(number_of) == (3 if name == "page" else 2)
+    script(driver, "one('.play').click()")
+    time.sleep(0.2)
+    assert [entry for entry in driver.get_log("browser") if entry["level"] != "INFO"] == []
+    asked = [url for url in requests(driver) if not url.startswith("data:")]
+    assert asked == [path.as_uri()]
+    broken = "return [...document.images].filter((i) => !i.complete || !i.naturalWidth).length"
+    assert driver.execute_script(broken) == 0
+
+
+@needs_browser
+def test_play_advances_the_time_and_pause_holds_it(page: Path, opened: Open):
+    driver = opened(page)
+    end = script(driver, "return now()")
+    assert end == 3100
+    script(driver, "one('.play').click()")
+    wait_until(lambda: 200 < script(driver, "return now()") < end)
+    assert script(driver, "return one('.play').ariaLabel") == "Pause"
+    script(driver, "one('.play').click()")
+    held = script(driver, "return [now(), one('.time').textContent]")
+    time.sleep(0.1)
+    assert script(driver, "return [now(), one('.time').textContent]") == held
+    shown, end_shown = (float(part.removesuffix(" s")) for part in held[1].split(" / "))
+    assert abs(shown - held[0] / 1000) < 0.011 and end_shown == end / 1000
+    script(driver, "one('.speed select').value = '4'; one('.play').click()")
+    wait_until(lambda: script(driver, "return now()") == end)
+    assert script(driver, "return one('.play').ariaLabel") == "Play"
+
+
+@needs_browser
+def test_scrubbing_shows_the_page_as_it_was(page: Path, opened: Open):
+    driver = opened(page)
+    final = script(driver, "return trail()")
+    # The first picture is at (10, 20) and 324 x 162 px: record 2 is at (0.2, 0.5) of it.
+    assert script(driver, "seek(45); return [pointer(), trail()]") == [
+        *("translate(74.8 101)", "M10 101L42.4 101L74.8 101"),
+    ]
+    selected = "return article.querySelectorAll('.page .picture.selected').length"
+    shown = (
+        "return [...article.querySelectorAll('.mark')].filter((m) => !m.matches('.future')).length"
+    )
+    assert [script(driver, f"seek({t}); {selected}") for t in (45, 90, 1089, 1090)] == [0, 1, 1, 2]
+    assert [script(driver, f"seek({t}); {shown}") for t in (45, 90, 1090)] == [0, 1, 2]
+    assert script(driver, "seek(150); return one('.pointer').matches('.away')") is True
+    assert script(driver, "seek(3100); return trail()") == final
+    assert final.count("M") == 4
+    assert script(driver, selected) == 4
+
+
+@needs_browser
+def test_a_deselection_shows_at_the_end(page: Path, opened: Open):
+    driver = opened(page)
+    found = driver.execute_script("""
+      const article = [...document.querySelectorAll("article.replay")].find(
+        (a) => a.querySelector("h3").textContent.includes("deselections"));
+      return article.querySelectorAll(".page .picture.selected").length""")
+    assert found == 3
+
+
+@needs_browser
+def test_icons_come_move_and_go(coco_page: Path, opened: Open):
+    driver = opened(coco_page)
+    names = """return [...article.querySelectorAll('.mark:not(.future):not(.past) text')]
+      .map((t) => t.textContent).sort()"""
+    times = (0, 500, 700, 900, 1499, 1500)
+    found = [script(driver, f"seek({t}); {names}") for t in times]
+    both = ["cat", "dog"]
+    assert found == [[], ["dog"], both, both, both, ["dog"]]
+    assert script(driver, "seek(1000); return one('.shown').textContent").endswith("moved dog")
+    assert script(driver, "seek(900); return pointer()") == "translate(450 225)"
+    assert script(driver, "seek(1500); return article.querySelectorAll('.mark.past').length") == 2
+
+
+@needs_browser
+def test_keys_play_step_and_jump(page: Path, opened: Open):
+    driver = opened(page)
+    moves = [("Home", 0), ("ArrowRight", 200), (".", 1000), (".", 1090), (",", 1000),
+             ("ArrowLeft", 800), ("End", 3100)]  # fmt: skip
+    for key, expected in moves:
+        assert script(driver, "press(arguments[0]); return now()", key) == expected, key
+    script(driver, "press(' ')")
+    wait_until(lambda: 0 < script(driver, "return now()") < 3100)
+    script(driver, "press(' ')")
+    assert script(driver, "return one('.play').ariaLabel") == "Play"
+
+
+@needs_browser
+def test_who_wants_less_motion_gets_steps_from_event_to_event(page: Path, opened: Open):
+    driver = opened(page, prefers_reduced_motion="reduce")
+    driver.execute_script("document.querySelector('.speed select').value = '4'")
+    script(driver, "one('.play').click()")
+    seen: set[int] = set()
+
+    def several() -> bool:
+        seen.add(script(driver, "return now()"))
+        return len(seen) > 3
+
+    wait_until(several)
+    script(driver, "one('.play').click()")
+    assert seen <= {0, 90, 1000, 1090, 2000, 2090, 3000, 3090, 3100}
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_in_both_colours(page: Path, opened: Open, scheme: str):
+    driver = opened(page, prefers_color_scheme=scheme)
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert driver.execute_script("return document.documentElement.scrollWidth") == 390
+        ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == (scheme == "dark")
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@needs_browser
+def test_hostile_names_harm_nothing(opened: Open, tmp_path: Path):
+    path = tmp_path / "index.html"
+    path.write_text(hostile_page(HOSTILE), encoding="utf-8")
+    driver = opened(path)
+    assert driver.execute_script("return document.querySelectorAll('b').length") == 0
+    assert script(driver, "return one('.page text.id').textContent") == HOSTILE
+    assert script(driver, "seek(5); return pointer()") == "translate(10 10)"
+    assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+def test_a_real_log_and_its_pictures_make_a_light_page(tmp_path: Path):
+    source = SHARED / "data/raw/coco_ab_tiny.json"
+    luab_data.convert_coco(source, tmp_path / "coco-ab", worker_key=KEY)
+    images = SHARED / "data/coco/images/train"
+    done = report(tmp_path / "coco-ab", tmp_path / "report", images=images)
+    assert (done.num_replays, done.num_without_picture) == (4, 0)
+    assert done.num_bytes < 5_000_000
