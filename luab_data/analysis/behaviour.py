@@ -59,7 +59,7 @@ def imagenet_sheets(
     names, sheets = found.sheets(("rounds", "images"))
     clicked = ~np.isnan(sheets["images"]["x"])
     sheets = {**sheets, "images": sheets["images"].where(clicked)}
-    return names, {**sheets, "pages": _pages(sheets["rounds"])}
+    return names, {**sheets, "pages": pages_of(sheets["rounds"])}
 
 
 def round_row(table: pa.Table) -> dict[str, Floats]:
@@ -152,7 +152,7 @@ def _box_centre(images: ImageBatch) -> tuple[Floats, Floats]:
     return found[0], found[1]
 
 
-def _pages(rounds: Sheet) -> Sheet:
+def pages_of(rounds: Sheet) -> Sheet:
     """Pages: their number in the HIT, and ms a picture; NaN if only one record is there.
 
     Between the first record and the last one the worker went over all slots between the pictures

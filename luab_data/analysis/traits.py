@@ -198,7 +198,10 @@ def slope_of(
     size = np.bincount(group).astype(np.float64)
     sxx, sxy, pairs = np.zeros(rows.num_workers), np.zeros(rows.num_workers), []
     for one_y, one_x in zip(y, x, strict=True):
-        u, v = (w[known] - (np.bincount(group, w[known]) / size)[group] for w in (one_x, one_y))
+        u, v = (
+            w[known] - (np.bincount(group, w[known]) / np.maximum(size, 1))[group]
+            for w in (one_x, one_y)
+        )
         sxx, sxy = sxx + rows.sum(u * u), sxy + rows.sum(u * v)
         pairs.append((u, v))
     usable = sxx > 1e-12 * rows.count()
