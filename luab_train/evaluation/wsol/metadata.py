@@ -1,0 +1,222 @@
+"""Splits in the format of clovaai/wsolevaluation: images, classes, sizes and boxes.     [I/O]
+
+A folder with four text files, a line an image or a box, fields separated by commas:
+image_ids.txt `id`; class_labels.txt `id,label`; image_sizes.txt `id,width,height`;
+localization.txt `id,x0,y0,x1,y1`, several lines for an image with several boxes. An id is the
+image's path below the image root, e.g. `val/ILSVRC2012_val_00000001.JPEG`; labels count the classes
+in the order of their sorted wnids; boxes are whole px of the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from luab_data.errors import ImagesError, OutputError
+from luab_train.boxes import Boxes
+
+IMAGE_IDS = "image_ids.txt"
+CLASS_LABELS = "class_labels.txt"
+IMAGE_SIZES = "image_sizes.txt"
+LOCALIZATION = "localization.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """`N` images of a split."""
+
+    image_id: tuple[str, ...]
+    """(N,) paths below the image root."""
+    label: np.ndarray
+    """(N,) int64."""
+    size_wh: np.ndarray
+    """(N, 2) int64 px of the originals."""
+    boxes: Boxes
+    """(N images) px of the originals, at least one each."""
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def position(self) -> dict[str, int]:
+        """Row of each image id."""
+        return {name: row for row, name in enumerate(self.image_id)}
+
+    def files(self, root: Path) -> list[tuple[str, Path]]:
+        """(id, file) of every image below `root`; whether it exists is not looked up."""
+        return [(name, root / name) for name in self.image_id]
+
+
+def read_metadata(folder: Path) -> Metadata:
+    """The split of a folder; ImagesError names the file and line that is not as expected."""
+    ids = [fields[0] for _, fields in _lines(folder / IMAGE_IDS, ("id",))]
+    _check_unique(folder / IMAGE_IDS, ids)
+    position = {name: row for row, name in enumerate(ids)}
+    label, _ = _whole_numbers(folder / CLASS_LABELS, ("id", "label"), position)
+    size, _ = _whole_numbers(folder / IMAGE_SIZES, ("id", "width", "height"), position)
+    corners = ("id", "x0", "y0", "x1", "y1")
+    boxes, rows = _whole_numbers(folder / LOCALIZATION, corners, position, several=True)
+    _check_boxes(folder / LOCALIZATION, boxes, [ids[row] for row in rows])
+    _check_sizes(folder / IMAGE_SIZES, size, ids)
+    order = np.argsort(rows, kind="stable")
+    counts = np.bincount(rows, minlength=len(ids))
+    bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Metadata(
+        image_id=tuple(ids),
+        label=label[:, 0],
+        size_wh=size,
+        boxes=Boxes(boxes[order].astype(np.float64), bounds),
+    )
+
+
+def write_metadata(metadata: Metadata, folder: Path) -> None:
+    """Write the four files that `read_metadata` and clovaai's evaluator read.
+
+    `folder` must be new or empty. Boxes must be whole px, as that evaluator reads integers; round
+    them as you see fit, it cuts off what is behind the point when it resizes them.
+    """
+    _check_writable(metadata)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        occupied = next(folder.iterdir(), None)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error})") from error
+    if occupied is not None:
+        raise OutputError(
+            f"{folder}: holds {occupied.name}; expected a new or empty folder. Choose another"
+        )
+    ids = metadata.image_id
+    owner = [ids[row] for row in metadata.boxes.rows]
+    tables: dict[str, tuple[Sequence[str], np.ndarray]] = {
+        IMAGE_IDS: (ids, np.zeros((len(ids), 0))),
+        CLASS_LABELS: (ids, metadata.label[:, None]),
+        IMAGE_SIZES: (ids, metadata.size_wh),
+        LOCALIZATION: (owner, metadata.boxes.values),
+    }
+    for name, (names, numbers) in tables.items():
+        rows = numbers.astype(np.int64).tolist()
+        lines = [",".join([n, *map(str, row)]) for n, row in zip(names, rows, strict=True)]
+        (folder / name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def _lines(path: Path, fields: tuple[str, ...]) -> list[tuple[int, list[str]]]:
+    """(line number, fields) of every line that is not blank."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImagesError(
+            f"{path}: cannot be read ({error}); expected a folder of clovaai/wsolevaluation's"
+            f" metadata with {IMAGE_IDS}, {CLASS_LABELS}, {IMAGE_SIZES} and {LOCALIZATION}, e.g."
+            " its metadata/ILSVRC/test"
+        ) from error
+    found = [(i, line.split(",")) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not found:
+        raise ImagesError(f"{path}: is empty; expected lines {','.join(fields)}")
+    for number, values in found:
+        if len(values) != len(fields):
+            masks = path.name == LOCALIZATION and len(values) == 3
+            hint = " These look like mask files, as of OpenImages; expected boxes." if masks else ""
+            raise ImagesError(
+                f"{path}, line {number}: {len(values)} fields, {','.join(values)[:80]!r}; expected"
+                f" {len(fields)}: {','.join(fields)}.{hint}"
+            )
+    return found
+
+
+def _whole_numbers(
+    path: Path, fields: tuple[str, ...], position: dict[str, int], *, several: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """(M, F) int64 numbers behind the ids, and (M,) int64 rows of their images.
+
+    Every image has one line, in the order of `position`; with `several`, at least one, in file
+    order.
+    """
+    numbers, rows = [], []
+    for number, (name, *values) in _lines(path, fields):
+        if name not in position:
+            raise ImagesError(
+                f"{path}, line {number}: image {name!r} is not in {IMAGE_IDS}; expected one of its"
+                f" {len(position)}, e.g. {next(iter(position))!r}"
+            )
+        try:
+            numbers.append([int(value) for value in values])
+        except ValueError:
+            raise ImagesError(
+                f"{path}, line {number}: {','.join(values)!r}; expected whole numbers"
+                f" {','.join(fields[1:])}"
+            ) from None
+        rows.append(position[name])
+    table, row = np.array(numbers, np.int64), np.array(rows, np.int64)
+    counts = np.bincount(row, minlength=len(position))
+    wrong = np.flatnonzero((counts < 1) if several else (counts != 1))
+    if len(wrong):
+        name = list(position)[wrong[0]]
+        raise ImagesError(
+            f"{path}: {len(wrong)} images have not the lines they need, e.g. {name!r} has"
+            f" {counts[wrong[0]]}; expected {'at least one' if several else 'one'} for each id of"
+            f" {IMAGE_IDS}"
+        )
+    if several:
+        return table, row
+    order = np.argsort(row)
+    return table[order], row[order]
+
+
+def _check_unique(path: Path, ids: list[str]) -> None:
+    seen: set[str] = set()
+    for number, name in enumerate(ids, 1):
+        if name in seen:
+            raise ImagesError(
+                f"{path}: image {name!r} is listed twice, the second time as number {number};"
+                " expected every id once"
+            )
+        seen.add(name)
+
+
+def _check_sizes(where: Path | str, size: np.ndarray, ids: Sequence[str]) -> None:
+    wrong = np.flatnonzero((size < 1).any(axis=1))
+    if len(wrong):
+        i = wrong[0]
+        raise ImagesError(
+            f"{where}: {len(wrong)} sizes without area, e.g. {size[i].tolist()} of {ids[i]!r};"
+            " expected width and height of at least 1 px"
+        )
+
+
+def _check_boxes(where: Path | str, boxes: np.ndarray, owner: Sequence[str]) -> None:
+    wrong = np.flatnonzero((boxes < 0).any(axis=1) | (boxes[:, 2:] < boxes[:, :2]).any(axis=1))
+    if len(wrong):
+        i = wrong[0]
+        raise ImagesError(
+            f"{where}: {len(wrong)} boxes are not x0,y0,x1,y1, e.g. {boxes[i].tolist()} of"
+            f" {owner[i]!r}; expected 0 <= x0 <= x1 and 0 <= y0 <= y1"
+        )
+
+
+def _check_writable(metadata: Metadata) -> None:
+    where = "metadata"
+    _check_unique(Path(where), list(metadata.image_id))
+    _check_sizes(where, metadata.size_wh, metadata.image_id)
+    owner = [metadata.image_id[row] for row in metadata.boxes.rows]
+    _check_boxes(where, metadata.boxes.values, owner)
+    without = np.flatnonzero(metadata.boxes.counts == 0)
+    if len(without):
+        raise ImagesError(
+            f"metadata: {len(without)} images without a box, e.g."
+            f" {metadata.image_id[without[0]]!r}; expected at least one each. Leave them out"
+        )
+    broken = [name for name in metadata.image_id if "," in name or name != name.strip() or not name]
+    if broken or any(len(name.splitlines()) != 1 for name in metadata.image_id):
+        raise ImagesError(
+            f"metadata: the image id {broken[0] if broken else 'with a line break'!r} cannot be"
+            " written; expected no comma, line break or blank at an end. Rename the file"
+        )
+    fraction = np.flatnonzero((metadata.boxes.values % 1 != 0).any(axis=1))
+    if len(fraction):
+        raise ImagesError(
+            f"metadata: {len(fraction)} boxes are not whole px, e.g."
+            f" {metadata.boxes.values[fraction[0]].tolist()} of {owner[fraction[0]]!r}; expected"
+            " integers. Round them first"
+        )
