@@ -1,0 +1,125 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Annotators: who they are, how they differ, whom to look at
+#
+# One row a worker. A worker with three clicks would top every list of extremes by chance, so each
+# number is pulled towards the crowd, the more the less is known of the worker (partial pooling).
+# *weight* is what is left of the worker's own number: 1 is all their own, 0 all the crowd's.
+#
+# Opens `imagenet-ab` and `coco-ab`: folders here, or names under `$LUAB_DATA_HOME`. Worker ids are
+# keyed hashes; they say nothing about a person.
+
+# %%
+# %matplotlib inline
+import pandas
+
+from luab_data.analysis.paper import compare
+from luab_data.annotators import annotators
+from luab_data.figures import FIGURES
+from luab_data.report.workers import overview
+from luab_data.stats import measured, measures_of
+
+pandas.set_option("display.max_colwidth", None)
+DATASET = "imagenet-ab"
+
+# %% [markdown]
+# ## The crowd
+#
+# What is told of each worker, the crowd's value, and how much workers really differ (*spread*,
+# without the noise of small numbers, on the scale that is pooled).
+
+# %%
+workers = annotators(DATASET)
+pandas.DataFrame(workers.as_dict()["traits"]).T
+
+# %% [markdown]
+# ## Own and pooled numbers
+#
+# Dots off the diagonal were pulled towards the crowd. Below: where each worker clicks relative to
+# the centre of the box.
+
+# %%
+FIGURES["annotators"].draw({}, {"workers": overview(workers)})
+
+# %% [markdown]
+# ## Whom to look at
+#
+# A flag is a reason to look, not proof. Flags *by behaviour* use nothing but times, traces and
+# clicks; flags *by truth* use boxes too. Each says how far a worker is from the ordinary ones, in
+# robust standard deviations: a handful of bad workers do not move that yardstick.
+
+# %%
+pandas.Series({key: s.doc for key, s in workers.suspicions.items()}, name="flag").to_frame()
+
+# %%
+table = workers.table()
+table.take(workers.order()[:10]).to_pandas()[
+    [
+        *("worker_id", "num_rounds", "click_accuracy", "click_accuracy_pooled"),
+        *("click_accuracy_weight", "picture_time_ms_pooled", "reasons"),
+    ]
+]
+
+# %% [markdown]
+# ## Bias of the clicks
+#
+# Where clicks lie relative to their box, over all workers. Offsets are in box sizes, y down; the
+# second line leaves out clicks outside their box, of which a few far ones move a mean.
+
+# %%
+measures, found = measures_of(DATASET), measured(DATASET)
+pandas.DataFrame(
+    {
+        "statistic": m.title,
+        "axis": axis,
+        "offset": float(found[m.name].value[place]),
+        "low": float(found[m.name].low[place]),
+        "high": float(found[m.name].high[place]),
+    }
+    for m in measures
+    if m.name in ("click_offset", "click_offset_inside")
+    for place, axis in enumerate("xy")
+)
+
+# %%
+FIGURES["click_offset"].draw(found, {})
+
+# %% [markdown]
+# ## COCO-AB
+#
+# The same for those who placed icons: precision and recall, time, pages that go back.
+
+# %%
+taggers = annotators("coco-ab")
+FIGURES["coco_annotators"].draw({}, {"workers": overview(taggers)})
+
+# %%
+table = taggers.table()
+table.take(taggers.order()[:10]).to_pandas()[
+    [
+        *("worker_id", "num_images", "icon_precision", "icon_precision_pooled"),
+        *("recall", "recall_pooled", "recall_weight", "reasons"),
+    ]
+]
+
+# %% [markdown]
+# ## The paper and this dataset
+#
+# The paper gives no numbers of single annotators. These of the crowd are what workers are judged
+# by.
+
+# %%
+names = ["click_accuracy", "centre_accuracy", "off_centre_click_accuracy", "hit_time_ms"]
+pandas.DataFrame(compare(DATASET, measures, found, names))
