@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from luab_data.analysis.estimate import Estimate
 from luab_data.analysis.statistics import Statistics
 from luab_data.annotators import Annotators, annotators
 from luab_data.errors import DatasetError, LuabError, OutputError
 from luab_data.export.target import new_target
-from luab_data.publish.load import find_dataset, read_table
+from luab_data.publish.load import find_dataset
 from luab_data.publish.store import locked, read_columns, read_manifest
 from luab_data.report.drawn import Drawn, drawn
 from luab_data.report.figures import Picture, pictures
@@ -30,6 +31,7 @@ from luab_data.report.replay import (
     coco_replay,
     imagenet_replay,
 )
+from luab_data.report.rows import rows_with
 from luab_data.report.tables import groups
 from luab_data.report.thumbnails import thumbnails
 from luab_data.report.workers import flagged_workers, overview, worker_table
@@ -189,40 +191,50 @@ def _replays(
     folder: Path, kind: str, chosen: Sequence[Chosen], images: Path | None
 ) -> tuple[tuple[Drawn, ...], int]:
     """The pages, drawn, and how many of their pictures have no file."""
-    read = _imagenet_page if kind == "imagenet-ab" else _coco_page
-    found = [(c, *read(folder, c)) for c in chosen]
-    ids = {p.image_id for _, replay, _, _ in found for p in replay.pictures}
+    read = _imagenet_pages if kind == "imagenet-ab" else _coco_pages
+    found = read(folder, chosen) if chosen else []
+    ids = {p.image_id for replay, _, _ in found for p in replay.pictures}
     id_type = pa.string() if kind == "imagenet-ab" else pa.int64()
     sources = {} if images is None else thumbnails(images, ids, id_type)
     return tuple(
         drawn(replay, title=title, why=c.why, sources=sources, extra=extra)
-        for c, replay, title, extra in found
+        for c, (replay, title, extra) in zip(chosen, found, strict=True)
     ), len(ids) - len(sources)
 
 
-def _imagenet_page(folder: Path, chosen: Chosen) -> tuple[Replay, str, tuple[str, ...]]:
-    assignment, page = chosen.key
-    this = [("assignment_id", "==", assignment), ("page_idx", "==", page)]
-    rounds = read_table(
-        folder, "rounds", columns=[*IMAGENET_COLUMNS, "wnid", "worker_id"], filters=this
-    )
-    if not len(rounds):
-        raise DatasetError(
-            f"{folder}: no page {assignment}:{page}; expected ASSIGNMENT:PAGE of rounds"
+Page: TypeAlias = tuple[Replay, str, tuple[str, ...]]
+"""A page, its title and more facts about it."""
+
+
+def _imagenet_pages(folder: Path, chosen: Sequence[Chosen]) -> list[Page]:
+    kind, wanted = "imagenet-ab", {assignment for assignment, _ in (c.key for c in chosen)}
+    columns = [*IMAGENET_COLUMNS, "wnid", "worker_id", "page_idx"]
+    rounds = rows_with(folder, _table(kind, "rounds"), columns, "assignment_id", wanted)
+    boxes = _boxes(folder, set(rounds["image_id"].to_pylist()))
+    found: list[Page] = []
+    for assignment, page in (c.key for c in chosen):
+        this = pc.and_(
+            pc.equal(rounds["assignment_id"], assignment), pc.equal(rounds["page_idx"], page)
         )
-    replay = imagenet_replay(rounds, _boxes(folder, rounds["image_id"].to_pylist()))
-    wnids = sorted({str(name) for name in rounds["wnid"].to_pylist()})
-    worker = rounds["worker_id"][0].as_py()
-    extra = (f"class {', '.join(wnids)}", f"annotator {worker or 'unknown'}")
-    return replay, f"Page {page} of {assignment}", extra
+        shown = rounds.filter(this)
+        if not len(shown):
+            raise DatasetError(
+                f"{folder}: no page {assignment}:{page}; expected an assignment_id and a page_idx"
+                " of its rounds"
+            )
+        wnids = sorted({str(name) for name in shown["wnid"].to_pylist()})
+        worker = shown["worker_id"][0].as_py() or "unknown"
+        extra = (f"class {', '.join(wnids)}", f"annotator {worker}")
+        found.append((imagenet_replay(shown, boxes), f"Page {page} of {assignment}", extra))
+    return found
 
 
 def _boxes(
-    folder: Path, image_ids: Sequence[str]
+    folder: Path, image_ids: Collection[str]
 ) -> dict[str, tuple[tuple[float, float, float, float], ...]]:
     """image_id -> its boxes as fractions of the picture; images without a size are left out."""
-    columns = ["image_id", "width", "height", "boxes"]
-    images = read_table(folder, columns=columns, filters=[("image_id", "in", image_ids)])
+    columns = ["width", "height", "boxes"]
+    images = rows_with(folder, _table("imagenet-ab", "default"), columns, "image_id", image_ids)
     return {
         row["image_id"]: tuple(
             (x0 / row["width"], y0 / row["height"], x1 / row["width"], y1 / row["height"])
@@ -233,18 +245,25 @@ def _boxes(
     }
 
 
-def _coco_page(folder: Path, chosen: Chosen) -> tuple[Replay, str, tuple[str, ...]]:
-    (image_id,) = chosen.key
-    this = [("image_id", "==", image_id)]
+def _coco_pages(folder: Path, chosen: Sequence[Chosen]) -> list[Page]:
+    wanted = {c.key[0] for c in chosen}
     columns = [*COCO_COLUMNS, "worker_id", "time_spent_ms"]
-    actions = read_table(folder, "actions", columns=columns, filters=this)
-    if not len(actions):
-        raise DatasetError(f"{folder}: no image {image_id}; expected an image_id of actions")
-    size = read_table(folder, columns=["width", "height"], filters=this).to_pylist()[0]
-    replay = coco_replay(actions, size=(size["width"], size["height"]))
-    spent = actions["time_spent_ms"][0].as_py()
-    extra = (
-        *((f"{spent / 1000:.1f} s on the page",) if spent else ()),
-        f"annotator {actions['worker_id'][0].as_py() or 'unknown'}",
+    actions = rows_with(folder, _table("coco-ab", "actions"), columns, "image_id", wanted)
+    images = rows_with(
+        folder, _table("coco-ab", "default"), ["width", "height"], "image_id", wanted
     )
-    return replay, f"Image {image_id}", extra
+    sizes = {row["image_id"]: (row["width"], row["height"]) for row in images.to_pylist()}
+    found: list[Page] = []
+    for (image_id,) in (c.key for c in chosen):
+        row = actions.filter(pc.equal(actions["image_id"], image_id))
+        if not len(row):
+            raise DatasetError(
+                f"{folder}: no image {image_id}; expected an image_id of its actions"
+            )
+        spent, worker = row["time_spent_ms"][0].as_py(), row["worker_id"][0].as_py()
+        extra = (
+            *((f"{spent / 1000:.1f} s on the page",) if spent else ()),
+            f"annotator {worker or 'unknown'}",
+        )
+        found.append((coco_replay(row, size=sizes.get(image_id)), f"Image {image_id}", extra))
+    return found
