@@ -40,10 +40,7 @@ def describe(accelerator: Accelerator) -> dict[str, Any]:
     """Versions and hardware that a number may depend on; no user's or host's name."""
     device = accelerator.device
     return {
-        "versions": {
-            "python": platform.python_version(),
-            **{name: _version(name) for name in _PACKAGES},
-        },
+        "versions": versions(),
         "machine": {
             "system": platform.system(),
             "architecture": platform.machine(),
@@ -54,6 +51,11 @@ def describe(accelerator: Accelerator) -> dict[str, Any]:
             "mixed_precision": accelerator.mixed_precision,
         },
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and of the packages that a number may depend on; None if one is not installed."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
 
 
 def _version(package: str) -> str | None:

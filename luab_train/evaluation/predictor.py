@@ -188,7 +188,8 @@ def _from_file(path: Path, arch: str) -> Predictor:
     num_found = len(backbone_weights.get(name, classes))
     if num_found != len(classes):
         raise OptionError(
-            f"{path}: weights for {num_found} classes; expected the {len(classes)} of ImageNet-1k, for a file holds no class names. Evaluate its run's folder instead"
+            f"{path}: weights for {num_found} classes; expected the {len(classes)} of ImageNet-1k,"
+            " for a file holds no class names. Evaluate its run's folder instead"
         )
     model: nn.Module
     if head:

@@ -1,0 +1,143 @@
+"""The arithmetic of every metric of metrics.md, section 1: counts first, the division last.
+
+Pure functions of NumPy arrays, without a model and without files. Values are percent. `N` images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+C15 = (
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur",
+    "zoom_blur", "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate",
+    "jpeg_compression",
+)  # fmt: skip
+"""Corruptions of ImageNet-C's main table."""
+EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+"""The four that make C19."""
+SEVERITIES = (1, 2, 3, 4, 5)
+
+ALEXNET_ERROR = dict(
+    zip(
+        C15,
+        (
+            0.886428, 0.894468, 0.922640, 0.819880, 0.826268, 0.785948, 0.798360, 0.866816,
+            0.826572, 0.819324, 0.564592, 0.853204, 0.646056, 0.717840, 0.606500,
+        ),
+        strict=True,
+    )
+)  # fmt: skip
+"""Mean error of AlexNet over the severities, the unit of mCE. Source: easyrobust, imagenet_c.py."""
+
+
+class Count(NamedTuple):
+    """How many of how many."""
+
+    hits: int
+    n: int
+
+    def percent(self) -> float:
+        """NaN where nothing was counted."""
+        return 100 * self.hits / self.n if self.n else math.nan
+
+
+def count(correct: np.ndarray) -> Count:
+    """(N,) bool -> hits and N."""
+    return Count(int(np.count_nonzero(correct)), len(correct))
+
+
+def is_accepted(
+    top1: Sequence[str] | np.ndarray,
+    label: Sequence[str] | np.ndarray,
+    accepted: Mapping[str, Sequence[str]],
+    *,
+    first_only: bool = False,
+) -> np.ndarray:
+    """(N,) bool: the predicted class is among those that are right for the label.
+
+    Args:
+        top1: (N,) predicted class.
+        label: (N,) label.
+        accepted: label -> classes that are right.
+        first_only: only the first of them is.
+    """
+    if not len(label):
+        return np.zeros(0, dtype=bool)
+    classes, predicted = np.unique(np.asarray(top1), return_inverse=True)
+    labels, true = np.unique(np.asarray(label), return_inverse=True)
+    right = np.zeros((len(labels), len(classes)), dtype=bool)
+    for row, name in enumerate(labels.tolist()):
+        good = accepted[name][:1] if first_only else accepted[name]
+        right[row] = np.isin(classes, np.array(list(good), dtype=classes.dtype))
+    found: np.ndarray = right[true, predicted]
+    return found
+
+
+def real_correct(
+    top1: Sequence[str] | np.ndarray, sets: Sequence[Sequence[str]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """ReaL: is the prediction in the image's set, and has it one; (N,) bool each."""
+    correct = np.array([p in s for p, s in zip(top1, sets, strict=True)], dtype=bool)
+    return correct, np.array([len(s) > 0 for s in sets], dtype=bool)
+
+
+def corruption_accuracy(cells: Mapping[tuple[str, int], Count], names: Sequence[str]) -> float:
+    """Mean over corruptions and severities of top-1, percent; NaN if any cell is missing."""
+    values = [cells[name, s].percent() for name in names for s in SEVERITIES if (name, s) in cells]
+    complete = len(values) == len(names) * len(SEVERITIES)
+    return float(np.mean(values)) if complete and values else math.nan
+
+
+def mean_corruption_error(cells: Mapping[tuple[str, int], Count]) -> float:
+    """Mean over C15 of errors over AlexNet's; percent."""
+    ratios = []
+    for name in C15:
+        if not all((name, s) in cells for s in SEVERITIES):
+            return math.nan
+        error = np.mean([100 - cells[name, s].percent() for s in SEVERITIES])
+        ratios.append(float(error) / ALEXNET_ERROR[name])
+    return float(np.mean(ratios))
+
+
+def auroc(score_in: np.ndarray, score_out: np.ndarray) -> float:
+    """How often an out-of-distribution image has the higher score, ties half; percent.
+
+    Args:
+        score_in: scores of in-distribution images, e.g. minus their maximal probability.
+        score_out: scores of the others, the positives.
+    """
+    if not len(score_in) or not len(score_out):
+        return math.nan
+    ordered = np.sort(score_in)
+    below = np.searchsorted(ordered, score_out, side="left")
+    up_to = np.searchsorted(ordered, score_out, side="right")
+    return float(100 * (below + up_to).sum() / (2 * len(score_in) * len(score_out)))
+
+
+def average_precision(score_in: np.ndarray, score_out: np.ndarray) -> float:
+    """Average precision with out-of-distribution as positive, percent; ties enter together."""
+    if not len(score_in) or not len(score_out):
+        return math.nan
+    scores = np.concatenate([score_out, score_in])
+    positive = np.arange(len(scores)) < len(score_out)
+    order = np.argsort(-scores, kind="stable")
+    scores, positive = scores[order], positive[order]
+    last = np.flatnonzero(np.append(np.diff(scores) != 0, True))
+    hits = np.cumsum(positive)[last]
+    precision = hits / (last + 1)
+    gained = np.diff(hits, prepend=0)
+    return float(100 * (precision * gained).sum() / len(score_out))
+
+
+def gap(same: Count, rand: Count) -> float:
+    """BGC-gap: accuracy on mixed-same minus accuracy on mixed-rand, in points."""
+    return same.percent() - rand.percent()
+
+
+def robust(correct_FB: np.ndarray) -> Count:
+    """Foregrounds that are right on every background: (F, B) bool -> hits and F."""
+    return count(np.atleast_1d(np.asarray(correct_FB, dtype=bool).all(axis=1)))

@@ -1,0 +1,68 @@
+"""Rows of results -> one table for a terminal: a line a column of the paper, details below it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ARROWS = {"up": "↑", "down": "↓"}
+_HEAD = ("column", "", "metric", "value", "95 % interval", "images", "notes")
+_RIGHT = (3, 4, 5)
+
+
+def to_table(rows: Sequence[Mapping[str, Any]], shown: Mapping[str, Sequence[str]]) -> str:
+    """The table of one model.
+
+    Args:
+        rows: of results.jsonl.
+        shown: benchmark -> its metrics that have a line; other rows are only in the file.
+    """
+    lines: list[tuple[str, ...]] = [_HEAD]
+    lines += [_line(row) for row in rows if row["metric"] in shown.get(row["benchmark"], ())]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD) - 1)]
+    return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if row["status"] == "missing":
+        return (
+            row["column"],
+            ARROWS[row["direction"]],
+            row["title"],
+            "missing",
+            "",
+            "",
+            row["note"],
+        )
+    return (
+        row["column"] if row["primary"] else "",
+        ARROWS[row["direction"]],
+        row["title"],
+        "-" if row["value"] is None else f"{row['value']:.2f}",
+        "-" if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}",
+        f"{row['n']:,}",
+        "; ".join(_notes(row)),
+    )
+
+
+def _notes(row: Mapping[str, Any]) -> list[str]:
+    if not row["primary"]:
+        return [row["note"]] if row["note"] else []
+    notes = [row["note"]] if row["note"] else []
+    if row["num_bad"]:
+        notes.append(f"{row['num_bad']:,} bad images skipped")
+    if row["num_left_out"]:
+        notes.append(f"{row['num_left_out']:,} images of classes the model lacks left out")
+    if row["num_resized"]:
+        notes.append("stored images resized for this network")
+    if row["num_turned"]:
+        notes.append(f"{row['num_turned']:,} turned by EXIF")
+    return notes
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        cell.rjust(width) if i in _RIGHT else cell.ljust(width)
+        for i, (cell, width) in enumerate(zip(line, widths, strict=False))
+    ]
+    return "  ".join([*cells, line[-1]]).rstrip()
