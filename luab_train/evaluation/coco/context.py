@@ -168,3 +168,34 @@ def context(
         num_ties=int((pairs.without_itself_K == pairs.without_other_K).sum()),
         num_classes=len(np.unique(cases.label_T)),
     )
+
+
+def context_difference(
+    cases: Cases, other: Cases, *, num_classes: int, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Rate]:
+    """V_rand, V_worst and D of one model minus those of another: `random`, `worst`, `difference`.
+
+    Args:
+        cases, other: of the same images with the same classes erased; drawn together.
+    """
+    same = np.array_equal(cases.image_T, other.image_T) and np.array_equal(
+        cases.label_T, other.label_T
+    )
+    if not same or not np.array_equal(cases.others_T, other.others_T):
+        raise OptionError(
+            f"{len(cases.image_T)} cases of one model and {len(other.image_T)} of the other are not"
+            " of the same erasures; expected the same images, view and eraser"
+        )
+    nothing_T = np.zeros(len(cases.image_T))
+    return rates(
+        cases.image_T,
+        cases.label_T,
+        {
+            "random": (cases.random_T - other.random_T, nothing_T),
+            "worst": (cases.worst_T - other.worst_T, nothing_T),
+            "difference": (cases.difference_T - other.difference_T, nothing_T),
+        },
+        num_classes=num_classes,
+        resamples=resamples,
+        seed=seed,
+    )
