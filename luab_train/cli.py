@@ -124,24 +124,133 @@ def run(
 
 
 @main.command("eval")
-@click.argument("run", metavar="RUN", type=_FOLDER)
-@click.option("--images", type=_FOLDER, required=True, help="Images, <wnid>/<image>.")
-@click.option("--data", type=_FOLDER, help="Dataset folder with their boxes.")
+@click.argument("model", metavar="RUN_OR_MODEL", required=False)
+@click.option("--images", type=_FOLDER, help="Images, <wnid>/<image>; the model is a RUN.")
+@click.option("--data", type=_FOLDER, help="With --images: dataset folder with their boxes.")
 @click.option(
-    "--boxes", type=click.Path(exists=True, path_type=Path), help="Their boxes, if not beside them."
+    "--boxes",
+    type=click.Path(exists=True, path_type=Path),
+    help="With --images: their boxes, if not beside them.",
 )
 @click.option(
-    "--name", default="val", show_default=True, help="Name of the result in metrics.jsonl."
+    "--name",
+    default="val",
+    show_default=True,
+    help="With --images: name of the result in metrics.jsonl.",
+)
+@click.option("--benchmarks", metavar="NAMES", help="all, or names with commas between.")
+@click.option("--root", type=_FOLDER, help="With --benchmarks: the folder that holds them.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --benchmarks: folder of the results.  [default: RUN/evaluation]",
+)
+@click.option("--arch", help="With --benchmarks: the timm model that a file of weights is of.")
+@click.option("--pretrained", is_flag=True, help="With --benchmarks: load a timm model's weights.")
+@click.option(
+    "--on-bad",
+    type=click.Choice(["raise", "skip"]),
+    default="raise",
+    show_default=True,
+    help="With --benchmarks: an image that cannot be read.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["no", "fp16", "bf16"]),
+    default="no",
+    show_default=True,
+    help="With --benchmarks: of the forward pass; no is float32.",
+)
+@click.option("--batch-size", type=int, default=256, show_default=True, help="Images at a time.")
+@click.option("--workers", type=int, help="Loader processes.  [default: by the machine]")
+@click.option(
+    "--list", "list_them", is_flag=True, help="Show the benchmarks and where they belong."
 )
 def evaluate_command(
-    run: Path, images: Path, data: Path | None, boxes: Path | None, name: str
+    model: str | None,
+    images: Path | None,
+    data: Path | None,
+    boxes: Path | None,
+    name: str,
+    benchmarks: str | None,
+    root: Path | None,
+    out: Path | None,
+    arch: str | None,
+    pretrained: bool,
+    on_bad: str,
+    precision: str,
+    batch_size: int,
+    workers: int | None,
+    list_them: bool,
 ) -> None:
-    """Evaluate the finished RUN on a folder of images; adds one line to its metrics.jsonl."""
-    from luab_train.evaluate import evaluate
+    """Evaluate a model on a folder of images, or on public benchmarks.
 
-    result = evaluate(run, images=images, data=data, boxes=boxes, name=name)
-    if _is_main_process():
-        click.echo(_table(result))
+    --images FOLDER: a RUN on a folder; adds one line to its metrics.jsonl.
+
+    --benchmarks all --root DIR: RUN_OR_MODEL, which is a RUN, a timm model, or a .safetensors or
+    .pth file with --arch, on benchmarks; predictions and results.jsonl go to --out. What is
+    finished is not done again.
+    """
+    if list_them:
+        from luab_train.evaluation.table import list_benchmarks
+
+        click.echo(list_benchmarks())
+        return
+    if model is None:
+        raise OptionError("no model; expected luab-train eval RUN_OR_MODEL, see --help")
+    of_folder = {"--images": images, "--data": data, "--boxes": boxes}
+    of_suite: dict[str, Any] = {"--benchmarks": benchmarks, "--root": root, "--out": out}
+    of_suite |= {"--arch": arch, "--pretrained": pretrained or None}
+    _check_mode(of_folder, of_suite)
+    if images is not None:
+        from luab_train.evaluate import evaluate
+
+        result = evaluate(
+            Path(model),
+            images=images,
+            data=data,
+            boxes=boxes,
+            name=name,
+            batch_size=batch_size,
+            num_workers=workers,
+        )
+        if _is_main_process():
+            click.echo(_table(result))
+        return
+    from luab_train.evaluation.suite import evaluate_model
+
+    assert benchmarks is not None and root is not None
+    click.echo(
+        evaluate_model(
+            model,
+            names=[part.strip() for part in benchmarks.split(",")],
+            root=root,
+            out=out,
+            arch=arch,
+            pretrained=pretrained,
+            on_bad=on_bad,
+            precision=precision,
+            batch_size=batch_size,
+            num_workers=workers,
+        )
+    )
+
+
+def _check_mode(of_folder: Mapping[str, Any], of_suite: Mapping[str, Any]) -> None:
+    """Either a folder or the suite is evaluated; an option of the other one is an error."""
+    folder = [key for key, value in of_folder.items() if value is not None]
+    suite = [key for key, value in of_suite.items() if value is not None]
+    if folder and suite:
+        raise OptionError(
+            f"{folder[0]} and {suite[0]} do not go together; expected --images FOLDER, or"
+            " --benchmarks all --root DIR"
+        )
+    needed = ("--benchmarks", "--root") if suite else ("--images",)
+    lacking = [key for key in needed if {**of_folder, **of_suite}[key] is None]
+    if lacking:
+        raise OptionError(
+            f"{lacking[0]} is not given; expected --images FOLDER, or --benchmarks all --root DIR"
+        )
 
 
 @main.command("recipes")

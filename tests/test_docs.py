@@ -13,6 +13,8 @@ from pathlib import Path
 import click
 import pytest
 
+from luab_data.analysis.coco_measures import COCO_MEASURES
+from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES
 from luab_data.columns.registry import derivation_table
 from luab_data.publish.card import column_table
 from luab_data.schema import DATASETS
@@ -20,6 +22,7 @@ from luab_data.schema import DATASETS
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 COLUMNS = ROOT / "docs" / "columns.md"
+STATISTICS = ROOT / "docs" / "statistics.md"
 
 _MARKED = re.compile(r"(<!-- columns (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -46,6 +49,29 @@ def columns_page() -> str:
         parts.append(f"## `{dataset}`: which function makes a column, and from what\n")
         parts.append(derivation_table(dataset) + "\n")
     return "\n".join(parts)
+
+
+def statistics_page() -> str:
+    parts = [
+        "# Statistics of `luab-data stats`\n",
+        "Written from the measures in `luab_data/analysis`. Sections named `metrics` are those of the"
+        " metrics sheet that the definitions follow; the source of each is in its function, too.\n",
+        "Value and sample size `n`; a 95 % interval from a bootstrap over workers; and, where there"
+        " is one, the *null*: what the value would be without the effect.\n",
+    ]
+    for dataset, measures in (("imagenet-ab", IMAGENET_MEASURES), ("coco-ab", COCO_MEASURES)):
+        parts += [f"## `{dataset}`\n", "| name | what | over | unit | by | null | source |"]
+        parts.append("|---|---|---|---|---|---|---|")
+        for m in measures:
+            axes = " x ".join(name for name, _ in m.axes)
+            cells = [f"`{m.name}`", m.doc, m.over, m.unit, axes, m.null_doc, m.source]
+            parts.append(f"| {' | '.join(cells)} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def test_the_page_of_statistics_follows_from_the_measures():
+    assert statistics_page() == STATISTICS.read_text(), "run `python tests/test_docs.py`"
 
 
 def test_the_column_tables_follow_from_the_schema():
@@ -110,7 +136,10 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
         "luab-data trace": ["as_json", "dataset", "image_id"],
         "luab-data where": ["dataset"],
         "luab-train demo": ["fast", "minutes", "out", "seeds"],
-        "luab-train eval": ["boxes", "data", "images", "name", "run"],
+        "luab-train eval": [
+            *("arch", "batch_size", "benchmarks", "boxes", "data", "images", "list_them", "model"),
+            *("name", "on_bad", "out", "precision", "pretrained", "root", "workers"),
+        ],
         "luab-train recipes": ["name"],
         "luab-train report": ["allow_different", "out", "reference", "runs"],
         "luab-train run": [
@@ -230,3 +259,4 @@ def test_every_command_of_the_readme_works_as_pasted(tmp_path: Path):
 if __name__ == "__main__":
     README.write_text(with_tables(README.read_text()))
     COLUMNS.write_text(columns_page())
+    STATISTICS.write_text(statistics_page())

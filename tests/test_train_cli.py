@@ -16,7 +16,9 @@ from luab_train.cli import main
 OPTIONS = {
     "run": ["--batch-size", "--data", "--epochs", "--help", "--images", "--lr", "--out", "--resume",
             "--seed", "--set", "--target", "--val", "--val-boxes"],
-    "eval": ["--boxes", "--data", "--help", "--images", "--name"],
+    "eval": ["--arch", "--batch-size", "--benchmarks", "--boxes", "--data", "--help", "--images",
+             "--list", "--name", "--on-bad", "--out", "--precision", "--pretrained", "--root",
+             "--workers"],
     "recipes": ["--help"],
 }  # fmt: skip
 
@@ -136,7 +138,7 @@ def test_the_public_names_are_few_and_all_there():
 _FLOW = [
     "fields", "recipe", "boxes", "targets", "transforms", "annotations", "images", "data", "model",
     "losses", "metrics", "optim", "device", "checkpoint", "evaluate", "train", "runs", "compare",
-    "figures", "report", "demo", "recipes", "cli",
+    "figures", "evaluation", "report", "demo", "recipes", "cli",
 ]  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """How sure a benchmark's number is: images are drawn anew, models and seeds are not.
 
 Proportions get Wilson intervals, their difference Newcombe's, everything else a bootstrap over
-images with the project's one percentile rule (`luab_data.analysis.estimate.interval`). Two models on the same images are compared
-image by image. All values percent.
+images with the project's one percentile rule (`luab_data.analysis.estimate.interval`). Two models
+on the same images are compared image by image. All values percent.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ Reads Parquet files and nothing else: without the model and without the images.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,22 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from luab_train.evaluation.benchmarks import BENCHMARKS
+
 ARROWS = {"up": "↑", "down": "↓"}
 _HEAD = ("column", "", "metric", "value", "95 % interval", "images", "notes")
 _RIGHT = (3, 4, 5)
 
 
-def to_table(rows: Sequence[Mapping[str, Any]], shown: Mapping[str, Sequence[str]]) -> str:
-    """The table of one model.
-
-    Args:
-        rows: of results.jsonl.
-        shown: benchmark -> its metrics that have a line; other rows are only in the file.
-    """
+def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table of one model; details such as one corruption are only in results.jsonl."""
+    shown = {b.name: {metric.name for metric in b.metrics} for b in BENCHMARKS}
     lines: list[tuple[str, ...]] = [_HEAD]
     lines += [_line(row) for row in rows if row["metric"] in shown.get(row["benchmark"], ())]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD) - 1)]
     return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def list_benchmarks() -> str:
+    """What there is: where it belongs, how it is read, whose it is."""
+    lines = []
+    for benchmark in BENCHMARKS:
+        arrow = ARROWS[benchmark.metrics[0].direction]
+        titles = "; ".join(metric.title for metric in benchmark.metrics)
+        lines.append(f"{benchmark.name:<10} {benchmark.title} {arrow}  {titles}")
+        lines.append(f"{'':<10} {benchmark.preparation}; {benchmark.mapping}")
+        lines += [
+            f"{'':<10} ROOT/{d.place}  {d.name}, about {d.size}, {d.licence}. {d.citation}"
+            for d in benchmark.datasets
+        ]
+    return "\n".join(lines)
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
