@@ -15,10 +15,12 @@ from luab_data.analysis.sheets import Collector, Sheet
 from luab_data.analysis.traits import (
     Rows,
     components,
+    few_rows,
     log_median,
-    log_spread,
     mean_of,
+    share_of,
     slope_of,
+    squared_spread,
 )
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_ROUNDS
 
@@ -58,7 +60,9 @@ def test_traits_against_slow_references(seed: int):
     rows, values = some_rows(seed)
     assert components(values, rows) == pytest.approx(slow_components(values.tolist(), rows))
     mean, median = mean_of(values, rows), log_median(values, rows)
-    spread = log_spread(values, -values, rows)
+    assert mean.own is not None and median.own is not None
+    spread = squared_spread(values, -values, rows)
+    assert spread.own is not None
     x = np.arange(len(values)) % 7.0
     slope = slope_of((values, -values), (x, -x), rows)
     for worker in range(6):
@@ -67,12 +71,14 @@ def test_traits_against_slow_references(seed: int):
         if not len(own):
             assert np.isnan([mean.value[worker], median.value[worker]]).all()
             continue
-        assert mean.value[worker] == pytest.approx(statistics.fmean(own))
-        assert median.value[worker] == pytest.approx(math.log(statistics.median(own)))
+        assert mean.own[worker] == pytest.approx(statistics.fmean(own))
+        assert median.own[worker] == pytest.approx(math.log(statistics.median(own)))
+        clipped = np.clip(own, *np.quantile(values, [0.01, 0.99]))
+        assert mean.value[worker] == pytest.approx(statistics.fmean(clipped))
         if len(own) == 1:
             assert np.isnan([spread.value[worker], slope.value[worker]]).all()
             continue
-        assert spread.value[worker] == pytest.approx(math.log(statistics.stdev(own)))
+        assert spread.own[worker] == pytest.approx(statistics.variance(own))
         fit = np.polyfit(x[rows.worker == worker], own, 1)
         assert slope.value[worker] == pytest.approx(fit[0])
 
@@ -98,7 +104,7 @@ def test_rows_that_forget_their_hit_would_look_too_sure():
     rows = Rows(np.repeat([0, 0, 1, 1], 50), np.repeat([0, 1, 2, 3], 50), 2)
     values = np.repeat([0.0, 1.0, 0.0, 1.0], 50)
     found = mean_of(values, rows)
-    np.testing.assert_allclose(found.variance, 0.25)  # (1/2) / 2
+    np.testing.assert_allclose(found.variance, 0.25)  # (1/2) / 2 HITs, and no part of rows
 
 
 def test_the_variances_of_the_other_traits_are_as_large_as_they_say():
@@ -108,11 +114,12 @@ def test_the_variances_of_the_other_traits_are_as_large_as_they_say():
     x, y = rng.normal(0, 1, (2, num_workers * per))
     for found, true in (
         (log_median(np.exp(x), rows), 0.0),
-        (log_spread(x, y, rows), 0.0),
+        (squared_spread(x, y, rows), 1.0),
         (slope_of((x + y,), (y,), rows), 1.0),
-        (mean_of((x > 0).astype(float), rows), 0.5),
+        (share_of((x > 0).astype(float), rows), 0.5),
+        (mean_of(x, rows), 0.0),
     ):
-        z2 = (found.value - true) ** 2 / found.variance
+        z2 = (found.value - true) ** 2 / found.variance * 19 / 17  # few rows, see below
         assert z2.mean() == pytest.approx(1, abs=0.13)
 
 
@@ -244,7 +251,7 @@ def test_rows_without_a_worker_are_left_out_and_workers_are_sorted():
         })  # fmt: skip
     names, sheets = found.sheets(["rows"])
     assert names == ["a", "b"]
-    assert mean_of(sheets["rows"]["v"], sheets["rows"].rows).value.tolist() == [1, 0]
+    assert sheets["rows"].rows.mean(sheets["rows"]["v"]).tolist() == [1, 0]
     assert sheets["rows"].rows.num_hits().tolist() == [0, 0]
 
 
@@ -311,3 +318,26 @@ def test_a_sheet_keeps_rows_and_columns_together():
     sheet = Sheet(_one(3), {"v": np.arange(3.0)})
     part = sheet.where(np.array([True, False, True]))
     assert part["v"].tolist() == [0, 2] and len(part.rows) == 2
+
+
+def test_a_stray_row_is_shown_but_not_pooled():
+    """Of 300 rows around 100 ms one says 1 ms, and it is all that its worker has."""
+    times = np.append(np.random.default_rng(0).lognormal(np.log(100), 0.2, 300), 1.0)
+    worker = np.append(np.repeat(np.arange(10), 30), 10)
+    found = log_median(times, Rows(worker, np.zeros(301, np.int64), 11))
+    assert found.own is not None and found.own[10] == 0  # log 1
+    assert found.value[10] == pytest.approx(np.quantile(np.log(times), 0.01))
+
+
+def test_winsorising_leaves_shares_alone():
+    """One 0 in a thousand is beyond the 1st percentile, and it counts."""
+    values = np.append(np.ones(999), 0.0)
+    assert share_of(values, _one(1000)).value[0] == 0.999
+
+
+def test_up_to_three_rows_tell_nothing_and_many_nearly_all():
+    n = np.array([0, 1, 2, 3, 4, 5, 103])
+    assert few_rows(n).tolist() == [np.inf] * 4 + [3, 2, 1.02]
+    rows = Rows(np.repeat([0, 1], [3, 50]), np.zeros(53, np.int64), 2)
+    found = mean_of(np.random.default_rng(0).random(53), rows)
+    assert np.isinf(found.variance[0]) and np.isfinite(found.variance[1])

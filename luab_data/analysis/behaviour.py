@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from luab_data.analysis.clicks import ImageBatch
 from luab_data.analysis.rounds import RoundBatch, estimate_time_ms
 from luab_data.analysis.sheets import Collector, Sheet, Trait
-from luab_data.analysis.traits import Raw, log_median, log_spread, mean_of, slope_of
+from luab_data.analysis.traits import Raw, log_median, mean_of, share_of, slope_of, squared_spread
 from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import click_offset, floats
 from luab_data.ragged import Floats, Ints, Ragged, one_array, ragged
@@ -179,12 +179,12 @@ def _hover_rate(rounds: Sheet) -> Raw:
     group, _ = rounds.rows.groups
     by_mouse = np.bincount(group, rounds["enters"])[group] > 0
     passed = by_mouse & (rounds["selected"] == 0)
-    return mean_of(np.where(passed, rounds["enters"] > 0, np.nan), rounds.rows)
+    return share_of(np.where(passed, rounds["enters"] > 0, np.nan), rounds.rows)
 
 
 def _revisit_rate(rounds: Sheet) -> Raw:
     entered = rounds["enters"] > 0
-    return mean_of(np.where(entered, rounds["enters"] > 1, np.nan), rounds.rows)
+    return share_of(np.where(entered, rounds["enters"] > 1, np.nan), rounds.rows)
 
 
 def _centre_distance(rounds: Sheet) -> Raw:
@@ -209,7 +209,7 @@ IMAGENET_TRAITS: tuple[Trait, ...] = (
     Trait(
         name="selected_rate", over="rounds", scale="share",
         doc="pictures shown that ended selected",
-        take=lambda s: mean_of(s["selected"], s.rows),
+        take=lambda s: share_of(s["selected"], s.rows),
     ),
     Trait(
         name="picture_time_ms", over="pages", scale="log", unit="ms",
@@ -248,9 +248,9 @@ IMAGENET_TRAITS: tuple[Trait, ...] = (
         take=_centre_distance,
     ),
     Trait(
-        name="click_spread", over="rounds", scale="log", unit="fraction",
+        name="click_spread", over="rounds", scale="square", unit="fraction",
         doc="standard deviation of final clicks around the worker's mean click, along an axis",
-        take=lambda s: log_spread(s["x"], s["y"], s.rows),
+        take=lambda s: squared_spread(s["x"], s["y"], s.rows),
     ),
     Trait(
         name="trace_gap", over="images", scale="mean", unit="fraction",
@@ -265,12 +265,12 @@ IMAGENET_TRAITS: tuple[Trait, ...] = (
     Trait(
         name="click_accuracy", over="images", scale="share", has_truth=True,
         doc="final clicks in a box, over images with boxes",
-        take=lambda s: mean_of(s["right"], s.rows),
+        take=lambda s: share_of(s["right"], s.rows),
     ),
     Trait(
         name="off_centre_click_accuracy", over="images", scale="share", has_truth=True,
         doc="the same over images of which no box holds the centre",
-        take=lambda s: mean_of(s["right_off_centre"], s.rows),
+        take=lambda s: share_of(s["right_off_centre"], s.rows),
     ),
     Trait(
         name="offset_x", over="images", scale="mean", unit="box widths", has_truth=True,
@@ -283,9 +283,9 @@ IMAGENET_TRAITS: tuple[Trait, ...] = (
         take=lambda s: mean_of(s["offset_y"], s.rows),
     ),
     Trait(
-        name="offset_spread", over="images", scale="log", unit="box sizes", has_truth=True,
+        name="offset_spread", over="images", scale="square", unit="box sizes", has_truth=True,
         doc="standard deviation of that offset around the worker's mean offset, along an axis",
-        take=lambda s: log_spread(s["offset_x"], s["offset_y"], s.rows),
+        take=lambda s: squared_spread(s["offset_x"], s["offset_y"], s.rows),
     ),
     Trait(
         name="box_following", over="images", scale="mean", has_truth=True,

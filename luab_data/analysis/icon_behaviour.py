@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from luab_data.analysis.annotators import retrieved_classes
 from luab_data.analysis.sheets import Collector, Columns, Sheet, Trait
-from luab_data.analysis.traits import Raw, log_median, mean_of, slope_of
+from luab_data.analysis.traits import Raw, log_median, mean_of, share_of, slope_of
 from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import floats
 from luab_data.ragged import Floats, Ints, bounds_of, one_array, ragged
@@ -104,12 +104,12 @@ COCO_TRAITS: tuple[Trait, ...] = (
     Trait(
         name="removed_share", over="icons", scale="share",
         doc="icons ever handled whose actions hold a remove",
-        take=lambda s: mean_of(s["removed"], s.rows),
+        take=lambda s: share_of(s["removed"], s.rows),
     ),
     Trait(
         name="keyboard_share", over="steps", scale="share",
         doc="steps between superclasses made by keyboard",
-        take=lambda s: mean_of(s["keyboard"], s.rows),
+        take=lambda s: share_of(s["keyboard"], s.rows),
     ),
     Trait(
         name="time_drift", over="pages", scale="mean", unit="log ms a page",
@@ -119,12 +119,12 @@ COCO_TRAITS: tuple[Trait, ...] = (
     Trait(
         name="icon_precision", over="icons", scale="share", has_truth=True,
         doc="icons present at the end that are on a mask of their class",
-        take=lambda s: mean_of(s["right"], s.rows),
+        take=lambda s: share_of(s["right"], s.rows),
     ),
     Trait(
         name="recall", over="classes", scale="share", has_truth=True,
         doc="classes of the ground truth with an icon at the end",
-        take=lambda s: mean_of(s["found"], s.rows),
+        take=lambda s: share_of(s["found"], s.rows),
     ),
     Trait(
         name="precision_drift", over="icons", scale="mean", unit="share a page", has_truth=True,

@@ -39,8 +39,8 @@ class Pooled:
         weight: 1 if the value is the worker's own, 0 if it is the crowd's.
         z: how far the worker is from the ordinary ones; see `robust_z`.
         crowd: the crowd's mean.
-        spread: tau, the standard deviation of the workers' true values; of their logarithms for
-            numbers that are pooled as logarithms.
+        spread: tau, the standard deviation of the workers' true values; of their logarithms or
+            squares for numbers that are pooled so.
     """
 
     raw: Floats

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -86,6 +86,15 @@ class Collector:
         return [str(name) for name in names[order]], found
 
 
+_SHOWN: dict[str, Callable[[Floats], Floats]] = {
+    "share": np.asarray,
+    "mean": np.asarray,
+    "log": np.exp,
+    "square": lambda values: np.sqrt(np.maximum(values, 0.0)),
+}
+"""From the scale of pooling to that of the number."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trait:
     """One number of each worker.
@@ -93,7 +102,8 @@ class Trait:
     Attributes:
         name: key, snake_case.
         over: the sheet it is taken over.
-        scale: `share` in [0, 1], `mean` of anything, or `log`: above 0 and pooled as a logarithm.
+        scale: `share` in [0, 1], `mean` of anything; `log` and `square` are numbers above 0 whose
+            logarithm or square is pooled.
         doc: what it is.
         take: sheet -> number and sampling variance of each worker.
         unit: of the number; empty for shares and slopes.
@@ -102,7 +112,7 @@ class Trait:
 
     name: str
     over: str
-    scale: Literal["share", "mean", "log"]
+    scale: Literal["share", "mean", "log", "square"]
     doc: str
     take: Callable[[Sheet], Raw]
     unit: str = ""
@@ -112,4 +122,6 @@ class Trait:
         """The trait of all workers, pooled; and the rows it was taken over, (num_workers,)."""
         raw = self.take(sheet)
         found = pool(raw.value, raw.variance, is_share=self.scale == "share")
-        return (found.mapped(np.exp) if self.scale == "log" else found), raw.n
+        if raw.own is not None:
+            found = replace(found, raw=np.where(np.isnan(found.raw), np.nan, raw.own))
+        return found.mapped(_SHOWN[self.scale]), raw.n

@@ -5,6 +5,14 @@ HITs they got as well as with the rows in them, and both parts count. They are e
 workers together, since three rows cannot tell a variance: from the mean squares of a nested
 analysis of variance with unequal numbers (Searle, Casella and McCulloch, "Variance Components",
 1992, section 3.6). A HIT's part stays 0 if no worker has two HITs; weights are then too high.
+
+A worker's own rows may be more alike than the crowd's are, and a few of them cannot tell. So the
+rows' part is times (n - 1) / (n - 3), the variance of Student's t with n - 1 degrees of freedom:
+up to three rows tell nothing, four a third of what they seem to, a hundred nearly all.
+
+Logs hold stray times and places, and three rows cannot tell a stray one from a habit. So rows
+beyond the crowd's 1st and 99th percentile are pooled as if they were there (winsorised); what is
+shown as the worker's own number is not.
 """
 
 from __future__ import annotations
@@ -21,14 +29,27 @@ class Raw(NamedTuple):
     """A number of each worker before pooling; (num_workers,) each, NaN without data.
 
     Args:
-        value: the number, or its logarithm where that is what is pooled.
+        value: what is pooled: the number, its logarithm or its square, of winsorised rows.
         variance: of the value around the worker's true one; infinite if it cannot be told.
         n: rows it was taken over.
+        own: the same value of the rows as they are; None if that is `value`.
     """
 
     value: Floats
     variance: Floats
     n: Ints
+    own: Floats | None = None
+
+
+LIMITS = (0.01, 0.99)
+
+
+def limits(values: Floats) -> tuple[float, float]:
+    """Where rows are winsorised; values has no NaN."""
+    if not len(values):
+        return -np.inf, np.inf
+    low, high = np.quantile(values, LIMITS).tolist()
+    return low, high
 
 
 class Rows:
@@ -127,16 +148,29 @@ def _variance(values: Floats, rows: Rows, *, factor: float = 1.0, lost: int = 0)
     group, owner = rows.groups
     shares = np.bincount(owner, np.bincount(group).astype(np.float64) ** 2, rows.num_workers)
     n = rows.count()
-    found = of_hit * _over(shares, n.astype(np.float64) ** 2) + factor * _over(
-        np.full(len(n), of_row), n - lost
-    )
+    with np.errstate(invalid="ignore"):  # infinitely many times nothing is unknown too
+        of_rows = factor * of_row * few_rows(n) * _over(np.ones(len(n)), n - lost)
+    found = of_hit * _over(shares, n.astype(np.float64) ** 2) + of_rows
     return np.where(np.isnan(found), np.inf, found)
 
 
-def mean_of(values: Floats, rows: Rows) -> Raw:
-    """The mean of each worker's values; of 0s and 1s it is a share. NaN values are left out."""
+def few_rows(n: Ints) -> Floats:
+    """(num_workers,) how many times as uncertain a mean of n rows is as their variance says."""
+    found: Floats = np.divide(n - 1, n - 3, out=np.full(len(n), np.inf), where=n > 3)
+    return found
+
+
+def share_of(values: Floats, rows: Rows) -> Raw:
+    """The share of 1s in each worker's 0s and 1s; NaN values are left out."""
     values, rows = _known(values, rows)
     return Raw(rows.mean(values), _variance(values, rows), rows.count())
+
+
+def mean_of(values: Floats, rows: Rows) -> Raw:
+    """The mean of each worker's values; NaN values are left out."""
+    values, rows = _known(values, rows)
+    kept = np.clip(values, *limits(values))
+    return Raw(rows.mean(kept), _variance(kept, rows), rows.count(), rows.mean(values))
 
 
 def log_median(values: Floats, rows: Rows) -> Raw:
@@ -157,27 +191,28 @@ def log_median(values: Floats, rows: Rows) -> Raw:
     ends = (start + (count - 1) // 2, start + count // 2)
     low, high = (values[order[end[some]]] for end in ends)
     median[some] = np.log((low + high) / 2)
-    return Raw(median, _variance(logs, rows, factor=np.pi / 2), count)
+    ends_at = limits(logs)
+    variance = _variance(np.clip(logs, *ends_at), rows, factor=np.pi / 2)
+    return Raw(np.clip(median, *ends_at), variance, count, median)
 
 
-def log_spread(x: Floats, y: Floats, rows: Rows) -> Raw:
-    """The logarithm of the standard deviation of each worker's points along an axis.
+def squared_spread(x: Floats, y: Floats, rows: Rows) -> Raw:
+    """The variance of each worker's points along an axis, around the worker's own mean.
 
-    It is of the points around the worker's own mean; NaN with fewer than two. The variance follows
-    from how much squared distances vary, relative to their mean (delta method).
+    It is half the mean squared distance, with n - 1 for n; NaN with fewer than two points. Squares
+    are pooled rather than logarithms: three clicks in one place are no proof of a steady hand, but
+    their logarithm would be far from everybody's.
     """
-    (x, y), rows = _known_pairs(x, y, rows)
+    known = np.isfinite(x + y)
+    rows = rows.where(known)
+    from_mean = [(v - rows.mean(v)[rows.worker]) for v in (x[known], y[known])]
     n = rows.count()
-    from_mean = [v - rows.mean(v)[rows.worker] for v in (x, y)]
-    squares: Floats = from_mean[0] ** 2 + from_mean[1] ** 2
-    mean = _over(rows.sum(squares), 2.0 * (n - 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = squares / rows.mean(squares)[rows.worker]
-        value = 0.5 * np.log(mean)
-    usable = np.isfinite(relative)
-    variance = _variance(relative[usable], rows.where(usable), lost=1) / 4
-    value[~np.isfinite(value)] = np.nan  # all points in one place, or only one
-    return Raw(value, np.where(np.isnan(value), np.nan, variance), n)
+    more = _over(n, n - 1)[rows.worker]
+    squares = (from_mean[0] ** 2 + from_mean[1] ** 2) * more / 2
+    enough = np.isfinite(squares)
+    squares, rows = squares[enough], rows.where(enough)
+    kept = np.clip(squares, *limits(squares))
+    return Raw(rows.mean(kept), _variance(kept, rows, lost=1), n, rows.mean(squares))
 
 
 def slope_of(
@@ -211,14 +246,11 @@ def slope_of(
     free = len(pairs) * (len(rows) - int((size > 0).sum())) - int(usable.sum())
     residual = squares / free if free > 0 else np.inf
     variance = np.divide(residual, sxx, out=np.full(len(sxx), np.nan), where=usable)
-    return Raw(slope, variance, rows.count())
+    with np.errstate(invalid="ignore"):
+        variance = variance * few_rows(rows.count())
+    return Raw(slope, np.where(np.isnan(variance) & usable, np.inf, variance), rows.count())
 
 
 def _known(values: Floats, rows: Rows) -> tuple[Floats, Rows]:
     known = np.isfinite(values)
     return values[known].astype(np.float64), rows.where(known)
-
-
-def _known_pairs(x: Floats, y: Floats, rows: Rows) -> tuple[tuple[Floats, Floats], Rows]:
-    known = np.isfinite(x + y)
-    return (x[known].astype(np.float64), y[known].astype(np.float64)), rows.where(known)

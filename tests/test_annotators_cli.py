@@ -1,0 +1,139 @@
+"""`luab-data annotators` as a process, on datasets converted from drawn logs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from derive_world import coco_dataset, imagenet_dataset, instances_file
+from logs import KEY, SHARED, archive, xml
+
+import luab_data
+
+LUAB = Path(sys.executable).parent / "luab-data"
+
+
+def run(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [str(LUAB), "annotators", *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return imagenet_dataset(tmp_path_factory.mktemp("imagenet"))
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("coco")
+    return coco_dataset(folder, instances_file(folder / "instances.json"))
+
+
+def test_the_table_has_a_line_for_each_worker_and_says_the_rules(imagenet: Path):
+    lines = run(imagenet).stdout.splitlines()
+    assert lines[0] == "imagenet-ab, 5 workers"
+    assert any("centre_clicking_by_behaviour: clicks near" in line for line in lines)
+    start = next(k for k, line in enumerate(lines) if line.startswith("crowd"))
+    ids = luab_data.read_table(imagenet, "annotators")["worker_id"].to_pylist()
+    shown = [line.split()[0] for line in lines[start + 1 :] if line[0] != " "]
+    assert sorted(shown) == sorted(worker[:8] for worker in ids)
+
+
+def test_json_has_every_trait_with_raw_pooled_interval_and_weight(imagenet: Path):
+    found = json.loads(run(imagenet, "--json").stdout)
+    published = luab_data.read_table(imagenet, "annotators").to_pylist()
+    assert len(found["workers"]) == len(published) == 5
+    by_id = {row["worker_id"]: row for row in found["workers"]}
+    for theirs in published:
+        ours = by_id[theirs["worker_id"]]
+        for name in ("num_rounds", "num_selected", "num_assignments", "num_evaluated"):
+            assert ours[name] == theirs[name], name
+        assert ours["click_accuracy"] == pytest.approx(theirs["click_accuracy"])
+        for name in found["traits"]:
+            raw, weight = ours[name], ours[f"{name}_weight"]
+            if raw is None:
+                assert weight is None
+                continue
+            assert 0 <= weight <= 1
+            assert ours[f"{name}_low"] <= ours[f"{name}_pooled"] <= ours[f"{name}_high"]
+
+
+def test_limit_and_sort(imagenet: Path):
+    found = json.loads(run(imagenet, "--json", "--limit", 2, "--sort", "num_rounds").stdout)
+    rounds = [row["num_rounds"] for row in found["workers"]]
+    everybody = [
+        row["num_rounds"] for row in luab_data.read_table(imagenet, "annotators").to_pylist()
+    ]
+    assert rounds == sorted(everybody, reverse=True)[:2]
+    lines = run(imagenet, "--limit", 2).stdout.splitlines()
+    assert lines[-1].startswith("and 3 more")
+
+
+def test_out_writes_every_worker_as_csv_and_parquet(imagenet: Path, tmp_path: Path):
+    for name in ("workers.csv", "workers.parquet"):
+        run(imagenet, "--out", tmp_path / name, "--limit", 1)
+    table = pq.read_table(tmp_path / "workers.parquet")
+    with (tmp_path / "workers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["worker_id"] for row in rows] == table["worker_id"].to_pylist()
+    assert [*rows[0]] == table.column_names
+    assert len(table) == 5 and "click_accuracy_pooled" in table.column_names
+    assert "is there" in run(imagenet, "--out", tmp_path / "workers.csv", code=1).stderr
+
+
+def test_mistakes_get_one_clear_line(imagenet: Path, tmp_path: Path):
+    unknown = run(imagenet, "--sort", "speed", code=1).stderr
+    assert "no column 'speed'" in unknown and "click_accuracy" in unknown
+    assert "expected .csv or .parquet" in run(imagenet, "--out", tmp_path / "x.txt", code=1).stderr
+    inside = run(imagenet, "--out", imagenet / "x.csv", code=1).stderr
+    assert "lies inside the dataset" in inside
+    assert "no dataset" in run(tmp_path / "nothing", code=1).stderr
+
+
+def test_coco_with_and_without_ground_truth(coco: Path, tmp_path: Path):
+    found = json.loads(run(coco, "--json").stdout)
+    published = {r["worker_id"]: r for r in luab_data.read_table(coco, "annotators").to_pylist()}
+    assert len(found["workers"]) == 3
+    for ours in found["workers"]:
+        theirs = published[ours["worker_id"]]
+        for name in ("num_hits", "num_images", "num_placed", "num_evaluated"):
+            assert ours[name] == theirs[name], name
+        for name in ("icon_precision", "recall"):
+            assert ours[name] == pytest.approx(theirs[name]), name
+    bare = coco_dataset(tmp_path, None)
+    found = json.loads(run(bare, "--json").stdout)
+    assert {row["recall"] for row in found["workers"]} == {None}
+    assert not any(row["hasty_by_truth"] for row in found["workers"])
+    assert run(bare).stdout.startswith("coco-ab, 3 workers")
+
+
+def test_a_log_without_any_block_has_no_workers(tmp_path: Path):
+    raw = archive(tmp_path / "raw.tar.gz", {"n00000001_1": xml("n00000001_1", [], [(1, 1, 9, 9)])})
+    luab_data.convert_imagenet(raw, tmp_path / "out", worker_key=KEY)
+    assert run(tmp_path / "out").stdout.startswith("imagenet-ab, 0 workers")
+    assert json.loads(run(tmp_path / "out", "--json").stdout)["workers"] == []
+
+
+def test_one_worker_alone_is_the_crowd(tmp_path: Path):
+    raw = archive(tmp_path / "raw.tar.gz", {"n00000001_1": xml(boxes=[(1, 1, 150, 90)])})
+    luab_data.convert_imagenet(raw, tmp_path / "out", worker_key=KEY)
+    (only,) = json.loads(run(tmp_path / "out", "--json").stdout)["workers"]
+    assert only["click_accuracy"] == only["click_accuracy_pooled"] == 1
+    assert only["click_accuracy_weight"] == 0 and only["reasons"] == []
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared raw logs")
+def test_the_shared_logs_give_a_table(tmp_path: Path):
+    raw = next(SHARED.glob("data/raw/imagenet_ab_tiny*.tar.gz"), None)
+    if raw is None:
+        pytest.skip("no tiny log")
+    luab_data.convert_imagenet(raw, tmp_path / "out", worker_key=KEY)
+    lines = run(tmp_path / "out").stdout.splitlines()
+    assert lines[0].startswith("imagenet-ab, ") and len(lines) > 10
