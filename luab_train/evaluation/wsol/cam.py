@@ -114,6 +114,7 @@ class Mapper:
             places = places.movedim(-1, 1)  # Swin: channels last
         return Forward(*outputs, places)
 
+    @torch.inference_mode()
     def maps(self, forward: Forward, image_P: Tensor, class_P: Tensor) -> Tensor:
         """(P, h, w) float32: the map of class class_P[i] in image image_P[i] of the batch."""
         image_P, class_P = (
