@@ -22,6 +22,7 @@ from matplotlib.text import Text
 from luab_data.analysis.coco_measures import COCO_MEASURES
 from luab_data.analysis.estimate import Estimate
 from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES
+from luab_data.analysis.replay import Picture, imagenet_replay
 from luab_data.figures import (
     FIGURES,
     coco_image_figure,
@@ -39,7 +40,7 @@ from luab_data.figures.curves import draw_curve, draw_last_n, draw_quantiles, dr
 from luab_data.figures.icons import draw_class_recall, draw_sequences, outliers, short_sequence
 from luab_data.figures.labels import label_points
 from luab_data.figures.maps import draw_accuracy_map, draw_density, draw_offset, mode_cell
-from luab_data.figures.page import draw_page, empty_slots, page_path
+from luab_data.figures.page import draw_page, empty_slots, mouse_path
 from luab_data.figures.pictures import draw_coco_image, draw_image
 from luab_data.figures.style import SMALL, STYLE, VERMILION, YELLOW, count, counts
 
@@ -517,6 +518,7 @@ def a_round(slot: int | None, **other: Any) -> dict[str, Any]:
     row: dict[str, Any] = {
         "image_id": f"n1_{slot}", "image_idx": slot, "selected": False,
         "image_position_x": 100.0, "image_position_y": 200.0, "image_width": 50, "image_height": 20,
+        "original_image_width": None, "original_image_height": None,
         "mouse_tracking_x": [], "mouse_tracking_y": [], "mouse_tracking_time_ms": [],
         "selected_record_x": [], "selected_record_y": [], "selected_record_time_ms": [],
         "hovered_record_action": [], "hovered_record_time_ms": [],
@@ -529,7 +531,11 @@ def a_page(*rows: dict[str, Any]) -> pa.Table:
     schema = pa.schema(
         [("image_id", pa.string()), ("image_idx", pa.int16()), ("selected", pa.bool_())]
         + [(f"image_position_{axis}", pa.float64()) for axis in "xy"]
-        + [(f"image_{side}", pa.int32()) for side in ("width", "height")]
+        + [
+            (f"{name}_{side}", pa.int32())
+            for name in ("image", "original_image")
+            for side in ("width", "height")
+        ]
         + [
             (f"{name}_{part}", floats if part in "xy" else ints)
             for name in ("mouse_tracking", "selected_record")
@@ -558,37 +564,76 @@ TWO_VISITS = a_page(
 )  # fmt: skip
 
 
-def test_a_page_brings_its_pictures_together_in_time():
-    path = page_path(TWO_VISITS)
-    assert path.image_id == ["n1_2", "n1_5", "n1_9"]
-    assert path.x.tolist() == [100, 150, 325, 125]
-    assert path.y.tolist() == [200, 210, 210, 220]
-    assert path.t.tolist() == [0, 10, 30, 60]
-    assert path.picture.tolist() == [0, 0, 1, 0]
-    assert path.visit.tolist() == [0, 0, 1, 2]
-    assert path.enters.tolist() == [0, 2, 3]
-    assert (path.click_x.tolist(), path.click_y.tolist()) == ([310], [210])
-    assert path.click_t.tolist() == [35]
-    assert path.extent == (100, 200, 350, 220)
+def test_a_page_brings_its_pictures_together_in_time(ax: Axes):
+    replay = imagenet_replay(TWO_VISITS)
+    assert [p.image_id for p in replay.pictures] == ["n1_2", "n1_5"]
+    points, time, visit = mouse_path(replay.events)
+    assert points.tolist() == [[100, 200], [150, 210], [325, 210], [125, 220]]
+    assert time.tolist() == [0, 10, 30, 60]
+    assert visit.tolist() == [0, 0, 1, 2]
+    draw_page(ax, replay)
+    assert points_of(ax, "enter") == [[100, 200], [325, 210], [125, 220]]
+    assert points_of(ax, "click") == [[310, 210]]
+    assert (*ax.get_xlim(), *ax.get_ylim()) == (95, 355, 225, 195)  # 100 to 350, 200 to 220
+
+
+def test_a_visit_ends_where_its_own_picture_is_entered_again():
+    hovered = {"hovered_record_action": ["enter"], "hovered_record_time_ms": [1005]}
+    trace = {f"mouse_tracking_{part}": [0.5, 0.5] for part in "xy"}
+    one = a_round(0, **trace, mouse_tracking_time_ms=[1000, 1010])
+    brushed = a_round(1, **hovered)  # entered, but without a record: the visit goes on
+    assert mouse_path(imagenet_replay(a_page(one, brushed)).events)[2].tolist() == [0, 0]
+    again = {**one, **hovered}
+    assert mouse_path(imagenet_replay(a_page(again)).events)[2].tolist() == [0, 1]
 
 
 def test_the_page_is_drawn_with_dashes_between_pictures(ax: Axes):
-    draw_page(ax, TWO_VISITS, {"n1_2": np.zeros((4, 10, 3), np.uint8)})
+    draw_page(ax, imagenet_replay(TWO_VISITS), {"n1_2": np.zeros((4, 10, 3), np.uint8)})
     (trace,) = (c for c in ax.collections if isinstance(c, LineCollection))
     np.testing.assert_allclose(trace.get_segments(), [[[100, 200], [150, 210]]])
     dashes = [line.get_xydata().tolist() for line in ax.lines if len(line.get_xdata())]
     assert dashes == [[[150, 210], [325, 210]], [[325, 210], [125, 220]]]
     assert points_of(ax, "click") == [[310, 210]]
-    assert [t.get_text() for t in ax.texts] == ["3", "6"]
+    assert [t.get_text() for t in ax.texts] == ["2", "5"]  # slots, as logged
     assert ax.images[0].get_extent() == [100, 150, 220, 200]
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
 
 
+def test_a_width_that_copies_the_height_is_drawn_with_the_files_shape(ax: Axes):
+    # raw-formats.md: original 500 x 296, on the page 192 high; the log says 192 wide.
+    page = a_page(
+        a_round(
+            0, image_width=192, image_height=192, original_image_width=500,
+            original_image_height=296, mouse_tracking_x=[0.0, 1.0], mouse_tracking_y=[0.5, 0.5],
+            mouse_tracking_time_ms=[1000, 1010],
+        )
+    )  # fmt: skip
+    draw_page(ax, imagenet_replay(page), {"n1_0": np.zeros((4, 10, 3), np.uint8)})
+    right = 100 + 192 * 500 / 296
+    assert ax.images[0].get_extent() == pytest.approx([100, right, 392, 200])
+    (frame,) = (p for p in ax.patches if isinstance(p, Rectangle))
+    assert (frame.get_width(), frame.get_height()) == (pytest.approx(right - 100), 192)
+    (trace,) = (c for c in ax.collections if isinstance(c, LineCollection))
+    np.testing.assert_allclose(trace.get_segments(), [[[100, 296], [right, 296]]])
+
+
 def test_a_page_of_which_nothing_is_known_draws():
     for page in (a_page(), a_page(a_round(None)), TWO_VISITS.slice(2)):
-        rendered(page_figure(page))
+        rendered(page_figure(imagenet_replay(page)))
     pieces = pa.concat_tables([TWO_VISITS.slice(0, 1), TWO_VISITS.slice(1)])
-    assert page_path(pieces).x.tolist() == page_path(TWO_VISITS).x.tolist()
+    assert imagenet_replay(pieces) == imagenet_replay(TWO_VISITS)
+
+
+def test_a_picture_without_a_slot_has_no_number_and_fills_no_grid(ax: Axes):
+    replay = imagenet_replay(a_page(a_round(None)))
+    assert [p.slot for p in replay.pictures] == [None]
+    draw_page(ax, replay)
+    assert not ax.texts
+    rows = [a_round(k, image_position_x=60.0 * (k % 4), image_position_y=30.0 * (k // 4))
+            for k in (0, 1, 2, 3, 9, 14, 20, 39, 47)]  # fmt: skip
+    lost = a_round(None, image_position_x=7.0, image_position_y=7.0)
+    with_it, without = (imagenet_replay(a_page(*r)).pictures for r in ([*rows, lost], rows))
+    assert len(empty_slots(with_it)) == len(empty_slots(without)) == 39
 
 
 def in_steps(page: list[dict[str, Any]]) -> list[tuple[float, float, int]]:
@@ -620,10 +665,19 @@ def test_the_path_is_that_of_the_slow_reference(data: st.DataObject):
                 mouse_tracking_time_ms=[next(times) for _ in range(n)],
             )
         )  # fmt: skip
-    path, expected = page_path(a_page(*rows)), in_steps(rows)
+    points, time, _ = mouse_path(imagenet_replay(a_page(*rows)).events)
+    expected = in_steps(rows)
     start = min((t for *_, t in expected), default=0)
-    found = zip(path.x.tolist(), path.y.tolist(), (path.t + start).tolist(), strict=True)
+    found = zip(*points.T.tolist(), (time + start).tolist(), strict=True)
     assert [*found] == expected
+
+
+def pictures_at(slot: Any, frame: Any) -> list[Picture]:
+    """Pictures of a page by their slots, (n,), and left, top, width, height, (n, 4)."""
+    return [
+        Picture(slot=int(k), x=x, y=y, w=w, h=h, image_id=f"n1_{k}")
+        for k, (x, y, w, h) in zip(slot, np.asarray(frame, float).tolist(), strict=True)
+    ]
 
 
 @settings(max_examples=60, deadline=None)
@@ -634,7 +688,7 @@ def test_slots_that_were_not_logged_are_where_they_would_be(
     slot = np.array(sorted(logged))
     at = np.column_stack([80 + 340 * (slot % num_columns), 400.5 + 260 * (slot // num_columns)])
     size = np.array([[rng.randint(150, 340), rng.randint(150, 340)] for _ in slot])
-    found = empty_slots(slot, np.column_stack([at, size]).astype(float))
+    found = empty_slots(pictures_at(slot, np.column_stack([at, size])))
     if len(found):
         missing = np.setdiff1d(np.arange(48), slot)
         expected = [80 + 340 * (missing % num_columns), 400.5 + 260 * (missing // num_columns)]
@@ -647,7 +701,7 @@ def test_slots_that_were_not_logged_are_where_they_would_be(
 def test_a_clear_grid_is_filled_and_an_unclear_one_is_not():
     slot = np.array([0, 1, 2, 3, 9, 14, 20, 39, 47])
     frame = np.column_stack([80 + 340.0 * (slot % 4), 260.0 * (slot // 4), *np.full((2, 9), 200)])
-    assert len(empty_slots(slot, frame)) == 39
-    assert not len(empty_slots(slot[:3], frame[:3]))  # one row: any number of columns
+    assert len(empty_slots(pictures_at(slot, frame))) == 39
+    assert not len(empty_slots(pictures_at(slot[:3], frame[:3])))  # one row: any number of columns
     frame[4, 0] += 25  # the page was laid out anew while pictures came in: metrics 6.1-7
-    assert not len(empty_slots(slot, frame))
+    assert not len(empty_slots(pictures_at(slot, frame)))

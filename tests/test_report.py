@@ -26,13 +26,13 @@ from PIL import Image
 import luab_data
 from luab_data.analysis.estimate import Estimate
 from luab_data.analysis.measure import Measure
+from luab_data.analysis.replay import Event, Picture, Replay
 from luab_data.cli.report import report as command
 from luab_data.console import LuabGroup
 from luab_data.errors import DatasetError, ImagesError, OutputError
 from luab_data.publish.load import read_table
 from luab_data.report.drawn import drawn
 from luab_data.report.html import Header, page_html
-from luab_data.report.replay import Event, Picture, Replay
 from luab_data.report.run import report
 from luab_data.report.tables import MISSING, count, interval, number, rows_of
 from luab_data.report.thumbnails import small_jpeg

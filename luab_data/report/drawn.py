@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from luab_data.analysis.replay import Event, Replay
 from luab_data.figures.page import SLOTS, empty_slots
-from luab_data.report.replay import Event, Replay
 
 MOST_VISIBLE_RATIO = 1.2
 """Pages taller than this many widths are shown in a window that scrolls, beside a map."""
@@ -210,11 +208,8 @@ def _pictures(
 
 
 def _empty(replay: Replay) -> tuple[tuple[float, ...], ...]:
-    if replay.kind != "imagenet-ab" or not replay.pictures:
-        return ()
-    slot = np.array([p.slot for p in replay.pictures])
-    frame = np.array([(p.x, p.y, p.w, p.h) for p in replay.pictures])
-    return tuple(tuple(round(float(v), 1) for v in row) for row in empty_slots(slot, frame))
+    frames = empty_slots(replay.pictures)
+    return tuple(tuple(round(float(v), 1) for v in row) for row in frames)
 
 
 def _facts(replay: Replay) -> tuple[str, ...]:

@@ -14,6 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.analysis.estimate import Estimate
+from luab_data.analysis.replay import (
+    COCO_COLUMNS,
+    IMAGENET_COLUMNS,
+    Replay,
+    coco_replay,
+    imagenet_replay,
+)
 from luab_data.analysis.statistics import Statistics
 from luab_data.annotators import Annotators, annotators
 from luab_data.errors import DatasetError, LuabError, OutputError
@@ -24,13 +31,6 @@ from luab_data.report.drawn import Drawn, drawn
 from luab_data.report.figures import Picture, pictures
 from luab_data.report.html import GENERATOR, Header, page_html
 from luab_data.report.pages import PAGE_COLUMNS, Chosen, asked, choose, coco_pages, imagenet_pages
-from luab_data.report.replay import (
-    COCO_COLUMNS,
-    IMAGENET_COLUMNS,
-    Replay,
-    coco_replay,
-    imagenet_replay,
-)
 from luab_data.report.rows import rows_with
 from luab_data.report.tables import groups
 from luab_data.report.thumbnails import thumbnails

@@ -30,14 +30,14 @@ class Picture:
     """One picture on the page.
 
     Attributes:
-        slot: its place in the grid, 0..47; 0 for COCO.
+        slot: its place in the grid, 0..47; None if not logged; 0 for COCO.
         x, y, w, h: left, top, width and height, px of the page.
         image_id: as in the dataset.
         selected: whether it was selected at the end; None for COCO.
         boxes: [xmin, ymin, xmax, ymax] of each ground-truth box, fractions of the picture.
     """
 
-    slot: int
+    slot: int | None
     x: float
     y: float
     w: float
@@ -154,7 +154,7 @@ def imagenet_replay(rounds: pa.Table, boxes: Boxes | None = None) -> Replay:
         x, y, w, h = place
         image_id = str(row["image_id"])
         picture = Picture(
-            slot=row["image_idx"] or 0, x=x, y=y, w=w, h=h, image_id=image_id,
+            slot=row["image_idx"], x=x, y=y, w=w, h=h, image_id=image_id,
             selected=bool(row["selected"]), boxes=(boxes or {}).get(image_id, ()),
         )  # fmt: skip
         events += _hovers(row, len(pictures))
