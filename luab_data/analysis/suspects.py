@@ -163,8 +163,8 @@ IMAGENET_SUSPICIONS: tuple[Suspicion, ...] = (
     ),
     Suspicion(
         name="centre_clicking", evidence="behaviour", score=all_of,
-        doc="clicks near the picture's centre, and all in one place",
-        families=({"centre_distance": -1}, {"click_spread": -1}),
+        doc="clicks near the picture's centre; then they also are all in one place",
+        families=({"centre_distance": -1},),
     ),
     Suspicion(
         name="centre_clicking", evidence="truth", score=_centre_clicking_by_boxes,
