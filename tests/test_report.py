@@ -71,6 +71,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """COCO-AB: seven images, of which the first has the most actions and the second no file."""
     folder = tmp_path_factory.mktemp("coco")
     steps = [
         *(action("add", "dog", (0.25, 0.5), 500), action("add", "cat", (0.75, 0.5), 700)),
@@ -82,6 +83,8 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     mouseTracking=trace if k < 5 else [], hit_id=f"{k % 3}" * 32)
         for k in range(1, 8)
     ]  # fmt: skip
+    for k in (1, *range(3, 8)):
+        picture(folder / "pictures" / f"{k:012d}.jpg")
     source = coco_log(folder / "raw.json", records)
     luab_data.convert_coco(source, folder / "coco-ab", worker_key=KEY)
     return folder
@@ -183,10 +186,13 @@ def test_a_file_that_is_no_picture_ends_the_report_and_leaves_nothing(world: Pat
 # --- the page ------------------------------------------------------------------------------------
 
 
+# A report takes seconds, most of them for its figures: these are made once and only read.
+
+
 @pytest.fixture(scope="module")
 def page(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("page") / "report"
-    done = report(world / "imagenet-ab", out, images=world / "pictures", pages=3)
+    out, named = tmp_path_factory.mktemp("page") / "report", ["3A2:2", "3A2:2"]
+    done = report(world / "imagenet-ab", out, images=world / "pictures", page=named, pages=2)
     assert (done.page, done.num_replays, done.num_without_picture) == (out / "index.html", 3, 1)
     assert done.num_bytes == done.page.stat().st_size < 5_000_000
     return done.page
@@ -195,7 +201,21 @@ def page(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def coco_page(coco: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("page") / "report"
-    return report(coco / "coco-ab", out, page=["1", "7"]).page
+    return report(coco / "coco-ab", out, images=coco / "pictures").page
+
+
+Written = tuple[Path, "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def written(coco: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """What `coco_page` is, by the command in a process of its own, over an older report."""
+    out = tmp_path_factory.mktemp("written") / "report"
+    out.mkdir()
+    (out / "index.html").write_text(hostile_page("an old report"))
+    arguments = [BIN / "luab-data", "report", coco / "coco-ab", "--out", out]
+    arguments += ["--images", coco / "pictures"]
+    return out, subprocess.run(arguments, capture_output=True, text=True, timeout=120)
 
 
 def test_every_statistic_that_was_taken_is_on_the_page(world: Path, page: Path):
@@ -230,14 +250,11 @@ def test_a_folder_of_other_things_is_left_alone(world: Path, tmp_path: Path):
 
 
 def test_the_same_dataset_gives_the_same_bytes_and_an_old_report_is_written_anew(
-    world: Path, page: Path, tmp_path: Path
+    coco_page: Path, written: Written
 ):
-    out = tmp_path / "report"
-    out.mkdir()
-    (out / "index.html").write_text(hostile_page("an old report"))
-    report(world / "imagenet-ab", out, images=world / "pictures", pages=3)
-    assert (out / "index.html").read_bytes() == page.read_bytes()
-    assert os.listdir(out) == ["index.html"] and os.listdir(tmp_path) == ["report"]
+    out, _ = written
+    assert (out / "index.html").read_bytes() == coco_page.read_bytes()
+    assert os.listdir(out) == ["index.html"] and os.listdir(out.parent) == ["report"]
 
 
 def test_a_page_that_is_not_there_is_named_and_an_old_report_stays(
@@ -291,32 +308,34 @@ def test_the_page_forbids_itself_to_load_anything_and_holds_its_pictures(page: P
 # --- the command ---------------------------------------------------------------------------------
 
 
-def test_the_command_says_what_it_wrote_and_shows_named_pages_first_and_once(
-    world: Path, tmp_path: Path
-):
-    arguments = [*("--out", tmp_path / "r", "--images", world / "pictures")]
-    arguments += ["--page", "3A2:2", "--page", "3A2:2", "--pages", "2"]
-    found = run(world / "imagenet-ab", *arguments)
-    assert found.exit_code == 0, found.output
-    first, *rest = found.output.splitlines()
-    assert re.fullmatch(rf"{tmp_path}/r/index\.html: 0\.\d MB, 3 pages to replay", first)
+def test_the_command_works_as_a_process_and_says_what_it_wrote(written: Written):
+    out, found = written
+    assert (found.returncode, found.stderr) == (0, "")
+    first, *rest = found.stdout.splitlines()
+    assert re.fullmatch(rf"{out}/index\.html: 0\.\d MB, 4 pages to replay", first)
     assert rest == ["pictures without a file, shown as boxes: 1"]
-    titles = re.findall(r"Page (\d) of (3A\d) ", text_of(tmp_path / "r" / "index.html"))
+
+
+def test_named_pages_come_first_and_once(page: Path):
+    titles = re.findall(r"Page (\d) of (3A\d) ", text_of(page))
     assert titles[0] == ("2", "3A2") and len(titles) == len(set(titles)) == 3
+
+
+def test_four_pages_are_shown_if_nobody_says_which_and_named_ones_alone(
+    coco: Path, coco_page: Path, tmp_path: Path
+):
+    titles = r"Image (\d) "
+    assert len(set(re.findall(titles, text_of(coco_page)))) == 4
+    found = run(coco / "coco-ab", "--out", tmp_path / "r", "--page", "7", "--page", "1")
+    assert found.exit_code == 0 and "2 pages to replay" in found.output
+    shown = re.findall(titles, text_of(tmp_path / "r" / "index.html"))
+    assert [*dict.fromkeys(shown)] == ["7", "1"]
 
 
 def test_a_page_that_is_named_wrongly_is_one_line(world: Path, tmp_path: Path):
     found = run(world / "imagenet-ab", "--out", tmp_path / "s", "--page", "nonsense")
     assert found.exit_code == 1 and found.output.count("\n") == 1
     assert "expected ASSIGNMENT:PAGE" in found.output and not list(tmp_path.iterdir())
-
-
-def test_the_command_works_as_a_process(coco: Path, tmp_path: Path):
-    arguments = [BIN / "luab-data", "report", coco / "coco-ab", "--out", tmp_path / "r"]
-    found = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert "4 pages to replay" in found.stdout
-    assert (tmp_path / "r" / "index.html").is_file()
 
 
 def test_missing_libraries_are_one_line_that_says_what_to_install(world: Path, tmp_path: Path):
@@ -420,7 +439,7 @@ def test_the_page_opens_without_a_word_in_the_console_and_asks_for_nothing(
     path: Path = request.getfixturevalue(name)
     driver = opened(path)
     number_of = "return document.querySelectorAll('article.replay').length"
-    assert driver.execute_script(number_of) == (3 if name == "page" else 2)
+    assert driver.execute_script(number_of) == (3 if name == "page" else 4)
     script(driver, "one('.play').click()")
     time.sleep(0.2)
     assert [entry for entry in driver.get_log("browser") if entry["level"] != "INFO"] == []
@@ -444,7 +463,7 @@ def test_play_advances_the_time_and_pause_holds_it(page: Path, opened: Open):
     assert script(driver, "return [now(), one('.time').textContent]") == held
     shown, end_shown = (float(part.removesuffix(" s")) for part in held[1].split(" / "))
     assert abs(shown - held[0] / 1000) < 0.011 and end_shown == end / 1000
-    script(driver, "one('.speed select').value = '4'; one('.play').click()")
+    script(driver, "seek(2500); one('.speed select').value = '4'; one('.play').click()")
     wait_until(lambda: script(driver, "return now()") == end)
     assert script(driver, "return one('.play').ariaLabel") == "Play"
 
@@ -523,15 +542,17 @@ def test_who_wants_less_motion_gets_steps_from_event_to_event(page: Path, opened
 
 
 @needs_browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_a_phone_in_both_colours(page: Path, opened: Open, scheme: str):
-    driver = opened(page, prefers_color_scheme=scheme)
+def test_the_page_fits_a_phone_in_both_colours(page: Path, opened: Open):
+    driver = opened(page)
     size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        assert driver.execute_script("return document.documentElement.scrollWidth") == 390
-        ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
-        assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == (scheme == "dark")
+        for scheme in ("light", "dark"):
+            media = [{"name": "prefers-color-scheme", "value": scheme}]
+            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+            assert driver.execute_script("return document.documentElement.scrollWidth") == 390
+            ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+            assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == (scheme == "dark")
     finally:
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
