@@ -1,0 +1,147 @@
+"""`luab-train eval --benchmarks` as people run it, on miniatures and a run of the trainer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from miniatures.everything import make_everything
+from miniatures.run import make_run
+
+from luab_train.cli import main
+from luab_train.evaluation.benchmarks import BENCHMARKS
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    return make_run(folder), make_everything(folder / "benchmarks")
+
+
+def call(*args, code: int = 0) -> str:
+    result = CliRunner().invoke(main, ["eval", *map(str, args)])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def copy_of(root: Path, to: Path, *names: str) -> Path:
+    for name in names:
+        shutil.copytree(root / name, to / name)
+    return to
+
+
+def test_a_process_prints_the_complete_table(world):
+    run, root = world
+    command = [sys.executable, "-m", "luab_train", "eval", str(run), "--benchmarks", "all"]
+    found = subprocess.run(
+        [*command, "--root", str(root)],
+        capture_output=True, text=True, encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    head, columns, *lines = found.stdout.splitlines()
+    assert head.startswith("run, weights ") and head.endswith("run/evaluation/results.jsonl")
+    assert columns.split()[:2] == ["column", "metric"]
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
+        benchmark.title for benchmark in BENCHMARKS
+    ]
+    assert len(lines) == sum(len(benchmark.metrics) for benchmark in BENCHMARKS)
+    assert "missing" not in found.stdout and found.stderr == ""
+    rows = [
+        json.loads(line) for line in (run / "evaluation/results.jsonl").read_text().splitlines()
+    ]
+    assert all(row["status"] == "done" and row["value"] is not None for row in rows)
+    # Again, nothing is left to do, and the table is the same.
+    before = {p: p.stat().st_mtime_ns for p in run.glob("evaluation/*/*.parquet")}
+    assert call(run, "--benchmarks", "all", "--root", root).splitlines()[2:] == lines
+    assert {p: p.stat().st_mtime_ns for p in before} == before and len(before) == 119
+
+
+def test_a_removed_folder_is_missing_in_its_cell_only(world, tmp_path):
+    run, root = world
+    few = copy_of(root, tmp_path / "few", "imagenet-r", "sketch", "object_size")
+    names = "in-r,sketch,si-size"
+    before = call(run, "--benchmarks", names, "--root", few, "--out", tmp_path / "a").splitlines()
+    shutil.rmtree(few / "sketch")
+    after = call(run, "--benchmarks", names, "--root", few, "--out", tmp_path / "b").splitlines()
+    assert len(after) == len(before)
+    kept = [line.split() for line in before if line.startswith(("IN-R", "SI-size"))]
+    assert [line.split() for line in after if line.startswith(("IN-R", "SI-size"))] == kept
+    (cell,) = [line for line in after if line.startswith("Sketch")]
+    assert cell.endswith(f"missing: put it at {few / 'sketch'}")
+
+
+def test_a_wrong_layout_stops_before_anything_is_evaluated(world, tmp_path):
+    run, root = world
+    few = copy_of(root, tmp_path / "few", "imagenet-r", "sketch")
+    for folder in list((few / "sketch").iterdir()):
+        for file in folder.iterdir():
+            file.rename(few / "sketch" / f"{folder.name}_{file.name}")
+        folder.rmdir()
+    out = tmp_path / "out"
+    said = call(run, "--benchmarks", "all", "--root", few, "--out", out, code=1)
+    assert "found 25 images and no subfolder; expected one subfolder a class" in said
+    assert not out.exists()
+
+
+def test_corrupt_images_are_an_error_or_counted(world, tmp_path):
+    run, root = world
+    few = copy_of(root, tmp_path / "few", "sketch")
+    next((few / "sketch").rglob("*.JPEG")).write_bytes(b"\xff\xd8 cut")
+    arguments = [run, "--benchmarks", "sketch", "--root", few, "--out", tmp_path / "out"]
+    assert "cannot be decoded" in call(*arguments, code=1)
+    assert "1 bad images skipped" in call(*arguments, "--on-bad", "skip")
+
+
+def test_a_timm_model_is_evaluated_where_one_says(world, tmp_path, monkeypatch):
+    _, root = world
+    monkeypatch.chdir(tmp_path)
+    said = call("test_vit", "--benchmarks", "in-v2,bgc-gap", "--root", root)
+    assert said.startswith("test_vit (random weights), weights ")
+    assert "stored images resized for this network" in said
+    assert (tmp_path / "evaluation/test-vit-random-weights/results.jsonl").exists()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_of_images_is_evaluated_as_before(world):
+    run, root = world
+    said = call(run, "--images", root / "imagenet/val", "--name", "v1", "--batch-size", "7")
+    assert "localisation_off_centre" in said
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (last["event"], last["name"], last["num_images"]) == ("evaluation", "v1", 48)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["RUN"],
+            "--images is not given; expected --images FOLDER, or --benchmarks all --root DIR",
+        ),
+        (["RUN", "--benchmarks", "all"], "--root is not given"),
+        (["RUN", "--root", "ROOT"], "--benchmarks is not given"),
+        (["RUN", "--images", "ROOT", "--root", "ROOT"], "--images and --root do not go together"),
+        (["RUN", "--benchmarks", "all", "--root", "ROOT", "--data", "ROOT"], "do not go together"),
+        (["RUN", "--benchmarks", "in-2k", "--root", "ROOT"], "unknown benchmark in-2k"),
+        (["nope", "--benchmarks", "in-1k", "--root", "ROOT"], "timm has no such model"),
+        (["nope", "--images", "ROOT"], "expected the folder of a luab-train run"),
+        ([], "no model; expected luab-train eval RUN_OR_MODEL"),
+    ],
+)
+def test_a_call_that_makes_no_sense_says_why(world, arguments, message):
+    run, root = world
+    known = {"RUN": str(run), "ROOT": str(root)}
+    assert message in call(*(known.get(a, a) for a in arguments), code=1)
+
+
+def test_the_list_names_every_benchmark():
+    said = call("--list")
+    for benchmark in BENCHMARKS:
+        assert f"{benchmark.name} " in said
