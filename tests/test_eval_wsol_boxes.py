@@ -17,7 +17,7 @@ from wsol_reference import (
 )
 
 from luab_data.errors import OptionError
-from luab_train.evaluation.wsol.contours import LevelBoxes, level_boxes
+from luab_train.evaluation.wsol.contours import LevelBoxes, _of_polygons, _of_runs, level_boxes
 from luab_train.evaluation.wsol.localisation import (
     DELTAS,
     BoxSums,
@@ -191,6 +191,53 @@ SCORES = arrays(
     st.tuples(st.integers(1, 12), st.integers(1, 12)),
     elements=st.one_of(st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.floats(0, 1)),
 )
+
+
+BINARY = arrays(np.uint8, st.tuples(st.integers(1, 14), st.integers(1, 14)), elements=st.booleans())
+
+
+@given(BINARY)
+@settings(deadline=None, max_examples=300)
+def test_linked_runs_have_the_boxes_and_areas_of_traced_borders(binary):
+    binary = binary.astype(np.uint8)
+    assert_runs_measure_like_polygons(binary)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.75, 0.9])
+def test_linked_runs_have_the_boxes_and_areas_of_traced_borders_on_large_noise(share):
+    assert_runs_measure_like_polygons(
+        (np.random.default_rng(0).random((224, 224)) < share).astype(np.uint8)
+    )
+
+
+def assert_runs_measure_like_polygons(binary: np.ndarray) -> None:
+    traced = list(cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0])
+    if not traced:
+        return
+    expected = sorted((*cv2.boundingRect(c), 2 * cv2.contourArea(c)) for c in traced)
+    for measure, contours in (
+        (_of_polygons, traced),
+        (_of_runs, list(cv2.findContoursLinkRuns(binary)[0])),
+    ):
+        boxes, areas = measure(contours)
+        boxes[:, 2:] -= boxes[:, :2]
+        assert sorted((*b, a) for b, a in zip(boxes.tolist(), areas, strict=True)) == expected
+
+
+def test_an_opencv_without_linked_runs_gives_the_same(monkeypatch):
+    rng = np.random.default_rng(0)
+    maps = [smooth_map(rng, 14), rng.integers(0, 4, (40, 40)) / 3, np.zeros((5, 5))]
+    levels = np.arange(256)
+    linked = [level_boxes(quantise(scores), levels) for scores in maps]
+    monkeypatch.delattr(cv2, "findContoursLinkRuns")
+    for scores, a in zip(maps, linked, strict=True):
+        b = level_boxes(quantise(scores), levels)
+        assert a.bounds.tolist() == b.bounds.tolist()
+        for i in range(256):
+            boxes = [x.boxes[x.bounds[i] : x.bounds[i + 1]].tolist() for x in (a, b)]
+            assert sorted(boxes[0]) == sorted(boxes[1])
+        some = a.largest >= 0
+        assert a.boxes[a.largest[some]].tolist() == b.boxes[b.largest[some]].tolist()
 
 
 @given(SCORES, st.integers(0, 2**32 - 1), st.sampled_from(CONVENTIONS))
