@@ -26,6 +26,9 @@ _COLUMNS = {
 _POINT_COLUMNS = ("localisation", "localisation_off_centre", "point_error")
 _UNTRAINED = "†"
 
+Contents = Callable[[], bytes]
+"""Makes the content of a file."""
+
 
 def to_json(report: Report, runs: Sequence[Run]) -> str:
     """Every number of the report and of each run; NaN is null."""
@@ -216,20 +219,31 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def write_report(report: Report, runs: Sequence[Run], out: Path) -> list[Path]:
     """Write report.md, report.json and, where runs were validated, curves.png; their paths."""
+    return write_files(training_files(report, runs), out)
+
+
+def training_files(report: Report, runs: Sequence[Run]) -> dict[str, Contents]:
+    """File name -> what makes its content."""
     from luab_train.figures import curves_png
 
-    contents: dict[str, Callable[[], bytes]] = {
+    contents: dict[str, Contents] = {
         "report.md": lambda: to_markdown(report).encode(),
         "report.json": lambda: to_json(report, runs).encode(),
     }
     if any(LAST_EPOCH in run.results for run in runs):
         contents["curves.png"] = lambda: curves_png(runs)
+    return contents
+
+
+def write_files(contents: Mapping[str, Contents], out: Path) -> list[Path]:
+    """Write each file in one rename; their paths."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            partial = out / f".{name}.partial"
+            file = out / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_name(f".{file.name}.partial")
             partial.write_bytes(content())
-            partial.replace(out / name)
+            partial.replace(file)
     except OSError as error:
         raise OutputError(
             f"{out}: cannot be written ({error.strerror}); choose another --out"
@@ -241,7 +255,7 @@ def write_report(report: Report, runs: Sequence[Run], out: Path) -> list[Path]:
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default="report", show_default=True,
-    help="Folder for report.md, report.json and curves.png.",
+    help="Folder for the report: report.md and, by what there is, JSON, curves, tables, HTML.",
 )  # fmt: skip
 @click.option(
     "--reference", type=click.Choice(TARGETS), default="none", show_default=True,
@@ -251,12 +265,49 @@ def write_report(report: Report, runs: Sequence[Run], out: Path) -> list[Path]:
     "--allow-different", is_flag=True,
     help="Compare runs that differ in more than target and seed; the report says in what.",
 )  # fmt: skip
+@click.option(
+    "--root", type=click.Path(exists=True, path_type=Path, file_okay=False),
+    help="Folder of the benchmarks' images: adds samples, failures and what depends on a place.",
+)  # fmt: skip
 def report_command(
-    runs: tuple[Path, ...], out: Path, reference: str, allow_different: bool
+    runs: tuple[Path, ...],
+    out: Path,
+    reference: str,
+    allow_different: bool,
+    root: Path | None,
 ) -> None:
-    """Compare finished RUNs: arms side by side, differences paired by seed, training curves."""
-    read = [read_run(path) for path in runs]
-    report = compare(read, reference=reference, allow_different=allow_different)
-    written = write_report(report, read, out)
-    click.echo(to_markdown(report))
+    """Compare finished RUNs: arms side by side, differences paired by seed, training curves.
+
+    Where they were evaluated on benchmarks, also the paper's tables with our rows, as Markdown,
+    CSV, LaTeX and one HTML page with figures. A RUN may also be the folder that
+    `luab-train eval --benchmarks` wrote for another model.
+    """
+    folders = [path for path in runs if _is_evaluation(path)]
+    read = [read_run(path) for path in runs if path not in folders]
+    contents: dict[str, Contents] = {}
+    text = ""
+    if read:
+        report = compare(read, reference=reference, allow_different=allow_different)
+        contents = training_files(report, read)
+        text = to_markdown(report)
+    if folders or any(_has_results(run.path / "evaluation") for run in read):
+        from luab_train.evaluation.report.files import benchmark_files, benchmark_report
+
+        benchmarks = benchmark_report(read, folders, reference=reference)
+        written_text = "\n".join(filter(None, [text, benchmarks.markdown(details=True)]))
+        text = "\n".join(filter(None, [text, benchmarks.markdown(details=False)]))
+        contents |= benchmark_files(benchmarks, read, root=root)
+        contents["report.md"] = written_text.encode
+    written = write_files(contents, out)
+    click.echo(text)
     click.echo(f"written: {', '.join(map(str, written))}")
+
+
+def _is_evaluation(path: Path) -> bool:
+    """Whether a path is a folder of results of a model that is no run."""
+    return _has_results(path) and not (path / "recipe.json").is_file()
+
+
+def _has_results(folder: Path) -> bool:
+    kept = ("results.jsonl", "wsol/rows.parquet", "coco/scores.parquet")
+    return any((folder / name).is_file() for name in kept)

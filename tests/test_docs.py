@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 import pytest
 
-from luab_data.analysis.coco_measures import COCO_MEASURES
-from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES
+from luab_data.analysis.coco.measures import COCO_MEASURES
+from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES
 from luab_data.columns.registry import derivation_table
 from luab_data.publish.card import column_table
 from luab_data.schema import DATASETS
@@ -54,8 +54,9 @@ def columns_page() -> str:
 def statistics_page() -> str:
     parts = [
         "# Statistics of `luab-data stats`\n",
-        "Written from the measures in `luab_data/analysis`. Sections named `metrics` are those of the"
-        " metrics sheet that the definitions follow; the source of each is in its function, too.\n",
+        "Written from the measures in `luab_data/analysis`. Sections named `metrics` are those of"
+        " the metrics sheet that the definitions follow; the source of each is in its function,"
+        " too.\n",
         "Value and sample size `n`; a 95 % interval from a bootstrap over workers; and, where there"
         " is one, the *null*: what the value would be without the effect.\n",
     ]
@@ -141,7 +142,7 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
             *("name", "on_bad", "out", "precision", "pretrained", "root", "workers"),
         ],
         "luab-train recipes": ["name"],
-        "luab-train report": ["allow_different", "out", "reference", "runs"],
+        "luab-train report": ["allow_different", "out", "reference", "root", "runs"],
         "luab-train run": [
             *("batch_size", "data", "epochs", "images", "lr", "out", "recipe", "resume", "seed"),
             *("settings", "target", "val", "val_boxes"),
