@@ -16,7 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.analysis.acceptance import (
+from luab_data.analysis.acceptance.assignments import (
+    COLUMNS,
+    coco_assignments,
+    imagenet_assignments,
+)
+from luab_data.analysis.acceptance.cost import FEE, REWARD_USD, Cost, check_money, cost
+from luab_data.analysis.acceptance.decisions import (
     ACCEPTED,
     REJECTED,
     UNDECIDED,
@@ -25,8 +31,6 @@ from luab_data.analysis.acceptance import (
     decide,
     num_not_in_log,
 )
-from luab_data.analysis.assignments import COLUMNS, coco_assignments, imagenet_assignments
-from luab_data.analysis.cost import FEE, REWARD_USD, Cost, check_money, cost
 from luab_data.columns.regions import floats
 from luab_data.convert import convert_coco, convert_imagenet
 from luab_data.errors import ArchiveError, DatasetError, OptionError, OutputError

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis import behaviour, icon_behaviour
-from luab_data.analysis.pooling import Pooled
-from luab_data.analysis.sheets import Sheet, Trait
-from luab_data.analysis.suspects import (
+from luab_data.analysis.workers import behaviour, icon_behaviour
+from luab_data.analysis.workers.pooling import Pooled
+from luab_data.analysis.workers.sheets import Sheet, Trait
+from luab_data.analysis.workers.suspects import (
     COCO_SUSPICIONS,
     IMAGENET_SUSPICIONS,
     Suspicion,

@@ -20,17 +20,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.analysis.calibration import APPLY_COLUMNS as APPLY_COLUMNS
-from luab_data.analysis.calibration import COLUMNS as COLUMNS
-from luab_data.analysis.calibration import Calibration as Calibration
-from luab_data.analysis.calibration import apply as apply
-from luab_data.analysis.calibration import check_columns, codes
-from luab_data.analysis.calibration import fit as fit
-from luab_data.analysis.click_bias import boxed_clicks
+from luab_data.analysis.calibration.click_bias import boxed_clicks
+from luab_data.analysis.calibration.fitted import APPLY_COLUMNS as APPLY_COLUMNS
+from luab_data.analysis.calibration.fitted import COLUMNS as COLUMNS
+from luab_data.analysis.calibration.fitted import Calibration as Calibration
+from luab_data.analysis.calibration.fitted import apply as apply
+from luab_data.analysis.calibration.fitted import check_columns, codes
+from luab_data.analysis.calibration.fitted import fit as fit
+from luab_data.analysis.calibration.held_out import cross_fit, outcomes, ranking
+from luab_data.analysis.calibration.held_out_report import HeldOut as HeldOut
+from luab_data.analysis.calibration.reliability import behaviours
 from luab_data.analysis.estimate import RESAMPLES
-from luab_data.analysis.held_out import cross_fit, outcomes, ranking
-from luab_data.analysis.held_out_report import HeldOut as HeldOut
-from luab_data.analysis.reliability import behaviours
 from luab_data.columns.regions import boxes_of, floats, in_any_box
 from luab_data.errors import DatasetError, OptionError, OutputError
 from luab_data.export.target import new_target

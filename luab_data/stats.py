@@ -9,14 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from luab_data.analysis import statistics
-from luab_data.analysis.browsing import BrowsingBatch
-from luab_data.analysis.clicks import ImageBatch
-from luab_data.analysis.coco_measures import COCO_MEASURES, coco_sources
+from luab_data.analysis.coco.browsing import BrowsingBatch
+from luab_data.analysis.coco.icons import IconBatch, sequence_shares
+from luab_data.analysis.coco.measures import COCO_MEASURES, coco_sources
 from luab_data.analysis.estimate import RESAMPLES, Estimate
-from luab_data.analysis.icons import IconBatch, sequence_shares
-from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES, imagenet_sources
+from luab_data.analysis.imagenet.clicks import ImageBatch
+from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES, imagenet_sources
+from luab_data.analysis.imagenet.rounds import RoundBatch
 from luab_data.analysis.measure import Batch, Measure, take
-from luab_data.analysis.rounds import RoundBatch
 from luab_data.errors import DatasetError
 from luab_data.publish.load import find_dataset
 from luab_data.publish.store import read_columns, read_manifest

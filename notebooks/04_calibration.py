@@ -25,7 +25,7 @@
 import pandas
 
 from luab_data import calibrate
-from luab_data.analysis.held_out import ARMS, OUTCOMES
+from luab_data.analysis.calibration.held_out import ARMS, OUTCOMES
 from luab_data.analysis.paper import compare
 from luab_data.figures import drawing, new_figure
 from luab_data.figures.curves import draw_curve

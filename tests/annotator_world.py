@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.behaviour import IMAGENET_TRAITS, imagenet_counts, pages_of
-from luab_data.analysis.sheets import Collector, Sheet
-from luab_data.analysis.suspects import IMAGENET_SUSPICIONS
+from luab_data.analysis.workers.behaviour import IMAGENET_TRAITS, imagenet_counts, pages_of
+from luab_data.analysis.workers.sheets import Collector, Sheet
+from luab_data.analysis.workers.suspects import IMAGENET_SUSPICIONS
 from luab_data.annotators import Annotators, judge
 
 PER_HIT = 60

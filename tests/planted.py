@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.clicks import ImageBatch
+from luab_data.analysis.imagenet.clicks import ImageBatch
 from luab_data.ragged import Bools, Floats, Ints
 from luab_data.schema import IMAGENET_IMAGES, LAST_N, QUANTILES
 

@@ -23,7 +23,8 @@ SKILL = {
     "si-size": 0.54, "si-loc": 0.32, "si-rot": 0.4, "bgc-acc": 0.27,
 }  # fmt: skip
 PARTS = {
-    "in-1k": ("val",), "in-real": ("val",), "in-c": tuple(f"{c}-{s}" for c in C15 for s in SEVERITIES),
+    "in-1k": ("val",), "in-real": ("val",),
+    "in-c": tuple(f"{c}-{s}" for c in C15 for s in SEVERITIES),
     "in-o": ("in", "out"), "cocc": ("after", "before"), "bgc-gap": ("mixed_same", "mixed_rand"),
     "bgc-acc": ("00_dog", "01_bird"),
 }  # fmt: skip

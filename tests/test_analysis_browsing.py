@@ -11,7 +11,7 @@ import pytest
 from coco_world import action_table, page
 from hypothesis import given, settings
 
-from luab_data.analysis.coco_measures import COCO_MEASURES, coco_sources
+from luab_data.analysis.coco.measures import COCO_MEASURES, coco_sources
 from luab_data.analysis.estimate import Estimate
 from luab_data.analysis.measure import take
 

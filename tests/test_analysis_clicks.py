@@ -8,11 +8,11 @@ from planted import batch, boxed, codes, world
 from shapely import box as rectangle
 from shapely import union_all
 
-from luab_data.analysis import clicks
-from luab_data.analysis.areas import centred_share, disjoint
-from luab_data.analysis.clicks import SIDES, ImageBatch
 from luab_data.analysis.estimate import Estimate, Parts, estimate, ratio, share
-from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES, mode_offset
+from luab_data.analysis.imagenet import clicks
+from luab_data.analysis.imagenet.areas import centred_share, disjoint
+from luab_data.analysis.imagenet.clicks import SIDES, ImageBatch
+from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES, mode_offset
 from luab_data.ragged import Ragged
 from luab_data.schema import QUANTILES
 

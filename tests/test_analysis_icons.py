@@ -18,11 +18,11 @@ from coco_world import action_table as actions_of
 from hypothesis import given, settings
 from logs import KEY, SHARED
 
-from luab_data.analysis.browsing import BrowsingBatch
-from luab_data.analysis.coco_measures import COCO_MEASURES, coco_sources
+from luab_data.analysis.coco.browsing import BrowsingBatch
+from luab_data.analysis.coco.icon_places import MIN_OCCURRENCES, size_bin, size_outliers
+from luab_data.analysis.coco.icons import IconBatch, follows_grammar, sequence_shares
+from luab_data.analysis.coco.measures import COCO_MEASURES, coco_sources
 from luab_data.analysis.estimate import Estimate
-from luab_data.analysis.icon_places import MIN_OCCURRENCES, size_bin, size_outliers
-from luab_data.analysis.icons import IconBatch, follows_grammar, sequence_shares
 from luab_data.analysis.measure import take
 from luab_data.analysis.statistics import coco_statistics
 from luab_data.convert import convert_coco

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 from planted import batch
 
-from luab_data.analysis import pages, rounds
 from luab_data.analysis.estimate import Parts
-from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES, imagenet_sources
+from luab_data.analysis.imagenet import pages, rounds
+from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES, imagenet_sources
+from luab_data.analysis.imagenet.pages import Pages, grid_columns, page_facts, serpentine_place
+from luab_data.analysis.imagenet.rounds import RoundBatch
 from luab_data.analysis.measure import take
-from luab_data.analysis.pages import Pages, grid_columns, page_facts, serpentine_place
-from luab_data.analysis.rounds import RoundBatch
 from luab_data.schema import IMAGENET_ROUNDS
 
 

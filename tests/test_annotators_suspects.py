@@ -12,8 +12,8 @@ from logs import KEY
 from test_simulate_coco import some_instances
 
 import luab_data
-from luab_data.analysis.pooling import Pooled
-from luab_data.analysis.suspects import (
+from luab_data.analysis.workers.pooling import Pooled
+from luab_data.analysis.workers.suspects import (
     COCO_SUSPICIONS,
     IMAGENET_SUSPICIONS,
     THRESHOLD,

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from planted import boxed
 
-from luab_data.analysis.behaviour import ROUND_COLUMNS, image_row, pages_of, round_row
-from luab_data.analysis.icon_behaviour import COCO_TRAITS, coco_counts, coco_sheets
-from luab_data.analysis.sheets import Collector, Sheet
-from luab_data.analysis.traits import (
+from luab_data.analysis.workers.behaviour import ROUND_COLUMNS, image_row, pages_of, round_row
+from luab_data.analysis.workers.icon_behaviour import COCO_TRAITS, coco_counts, coco_sheets
+from luab_data.analysis.workers.sheets import Collector, Sheet
+from luab_data.analysis.workers.traits import (
     Rows,
     components,
     few_rows,

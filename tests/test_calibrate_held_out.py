@@ -17,9 +17,9 @@ from logs import KEY, SHARED
 from planted import draw_boxes
 
 from luab_data import calibrate, convert_imagenet
-from luab_data.analysis.click_bias import boxed_clicks
-from luab_data.analysis.held_out import ARMS, CONTRASTS, Points, cross_fit, ranking
-from luab_data.analysis.reliability import BEHAVIOURS
+from luab_data.analysis.calibration.click_bias import boxed_clicks
+from luab_data.analysis.calibration.held_out import ARMS, CONTRASTS, Points, cross_fit, ranking
+from luab_data.analysis.calibration.reliability import BEHAVIOURS
 from luab_data.errors import DatasetError, OptionError
 from luab_data.ragged import Floats, Ints
 

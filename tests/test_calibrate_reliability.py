@@ -6,13 +6,13 @@ from calibration_world import rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luab_data.analysis.estimate import NOBODY
-from luab_data.analysis.reliability import (
+from luab_data.analysis.calibration.reliability import (
     BEHAVIOURS,
     ErrorModel,
     behaviours,
     fit_errors,
 )
+from luab_data.analysis.estimate import NOBODY
 from luab_data.ragged import Floats
 
 FLAT = np.zeros((0, len(BEHAVIOURS)))

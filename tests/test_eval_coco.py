@@ -190,19 +190,19 @@ def test_all_instances_and_the_crowd_of_a_class_are_erased_together(tmp_path: Pa
 
 
 def test_shared_pixels_go_with_either_class_and_are_logged(tmp_path: Path):
-    over = [(PERSON, (0, 0, 10, 10)), (DOG, (5, 0, 15, 10))]
+    over = [(PERSON, (0, 0, 10, 10)), (DOG, (5, 0, 25, 10))]
     coco = make_coco(tmp_path, [over])
     seen = Gallery(find_scenes(*coco).scenes, View(data=model().data), Eraser())[0]
-    assert seen.covered_PP.tolist() == [[1, 0.5], [0.5, 1]]
-    assert seen.area_P.tolist() == [100 / 1024] * 2 == seen.chance_P.tolist()
+    assert seen.covered_PP.tolist() == [[1, 0.25], [0.5, 1]]
+    assert seen.area_P.tolist() == [100 / 1024, 200 / 1024] == seen.chance_P.tolist()
     found = run(model(), coco)
-    assert found.mean_overlap == 0.5
-    assert found.leaning is not None and found.leaning["covered"].to_pylist() == [0.5, 0.5]
-    # Half of the dog goes with the person; the person under the dog was never seen.
+    assert found.mean_overlap == 0.375 and found.leaning is not None
+    # A quarter of the dog goes with the person; the person under the dog was never seen.
     rows = {r["label"]: r for r in found.leaning.to_pylist()}
     assert (rows[DOG]["drop"], rows[PERSON]["drop"]) == (50, 0)
+    assert (rows[DOG]["covered"], rows[PERSON]["covered"]) == (0.25, 0.5)
     grown = Gallery(find_scenes(*coco).scenes, View(data=model().data), Eraser(dilation=2))[0]
-    assert grown.covered_PP[0, 1] > 0.65
+    assert grown.covered_PP[0, 1] > 0.32
 
 
 @pytest.mark.parametrize("fill", ["mean", "black", "blur", "inpaint"])
@@ -225,15 +225,15 @@ def test_a_shared_point_is_judged_on_each_class(coco: Coco):
 
 
 def test_each_class_has_its_own_point_and_it_goes_through_the_crop(tmp_path: Path):
-    coco = make_coco(
-        tmp_path, [[(PERSON, (34, 4, 40, 12)), (DOG, (50, 20, 60, 30))]], size_wh=(96, 32)
-    )
+    boxes = [(PERSON, (34, 4, 40, 12)), (CAR, (50, 2, 60, 8)), (DOG, (54, 20, 60, 30))]
+    coco = make_coco(tmp_path, [boxes], size_wh=(96, 32))
     points = torch.full((80, 2), 0.0)
     points[PERSON] = torch.tensor([(37 - 32) / 32, 8 / 32])
-    points[DOG] = torch.tensor([37 / 96, 8 / 32])  # where the person is in the image, not the crop
+    points[CAR] = torch.tensor([(55 - 32) / 32, 4 / 32])
+    points[DOG] = torch.tensor([57 / 96, 25 / 32])  # where it is in the image, not in the crop
     found = run(model(points=points.reshape(-1)), coco, out=tmp_path / "out")
     assert found.pointing is not None
-    assert found.pointing.on_mask.classes.value[[PERSON, DOG]].tolist() == [1, 0]
+    assert found.pointing.on_mask.classes.value[[PERSON, CAR, DOG]].tolist() == [1, 1, 0]
     row = pq.read_table(tmp_path / "out" / "scores.parquet").to_pylist()[0]
     assert len(row["point_x"]) == 80
     assert row["point_x"][PERSON] == pytest.approx(37 / 96)

@@ -153,6 +153,16 @@ def test_the_interval_holds_what_as_many_images_give_on_average():
     assert 34 <= held
 
 
+def test_an_interval_is_about_its_value_however_few_the_positives_are():
+    rng = np.random.default_rng(5)
+    offset = []
+    for _ in range(20):
+        found = mean_average_precision(*draw(rng, 50, 1.2), resamples=200).mean
+        offset.append(((found.low + found.high) / 2 - found.value) / (found.high - found.low))
+    # The resamples themselves lie a quarter of the interval's width higher.
+    assert abs(np.mean(offset)) < 0.1
+
+
 def test_permuted_labels_find_nothing():
     rng = np.random.default_rng(3)
     scores, labels = draw(rng, 2000, 1.5)

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from luab_data.analysis.coco_measures import COCO_MEASURES
+from luab_data.analysis.coco.measures import COCO_MEASURES
 from luab_data.analysis.estimate import Estimate
-from luab_data.analysis.imagenet_measures import IMAGENET_MEASURES
+from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES
 from luab_data.analysis.replay import Picture, imagenet_replay
 from luab_data.figures import (
     FIGURES,

@@ -75,7 +75,7 @@ def annotators(
 
 
 def _lines(found: Annotators, order: list[int]) -> Iterator[str]:
-    from luab_data.analysis.suspects import THRESHOLD, flagged
+    from luab_data.analysis.workers.suspects import THRESHOLD, flagged
 
     shown = _SHOWN[found.dataset]
     num = len(found.worker_id)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from luab_data.analysis.calibration.held_out_report import HeldOut
     from luab_data.analysis.estimate import Estimate
-    from luab_data.analysis.held_out_report import HeldOut
 
 
 @click.command()
@@ -49,7 +49,7 @@ def calibrate(dataset: str, split: Any, as_json: bool, out: Path | None) -> None
 
 
 def _lines(report: HeldOut) -> Iterator[str]:
-    from luab_data.analysis.held_out import ARMS, OUTCOMES
+    from luab_data.analysis.calibration.held_out import ARMS, OUTCOMES
 
     yield (
         f"{report.num_clicks:,} clicks of {report.num_workers:,} workers on images with boxes,"

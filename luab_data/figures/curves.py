@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from luab_data.analysis.coco.icon_places import SMALLEST
 from luab_data.analysis.estimate import Estimate
-from luab_data.analysis.icon_places import SMALLEST
 from luab_data.figures.style import BASELINE, BLACK, BLUE, GREEN, GREY, SMALL, VERMILION, count
 from luab_data.ragged import Floats
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from luab_data.analysis.coco.icon_places import MIN_OCCURRENCES
 from luab_data.analysis.estimate import Estimate
-from luab_data.analysis.icon_places import MIN_OCCURRENCES
 from luab_data.columns.regions import floats
 from luab_data.figures.bars import draw_bars
 from luab_data.figures.labels import label_points

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.suspects import CLEAR, THRESHOLD, flagged
+from luab_data.analysis.workers.suspects import CLEAR, THRESHOLD, flagged
 from luab_data.report.tables import MISSING, count, interval, number
 
 if TYPE_CHECKING:

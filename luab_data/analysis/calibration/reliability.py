@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.click_bias import means
+from luab_data.analysis.calibration.click_bias import means
 from luab_data.analysis.estimate import NOBODY
-from luab_data.analysis.pooling import pool
+from luab_data.analysis.workers.pooling import pool
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Floats, Ints, bounds_of, ragged
 

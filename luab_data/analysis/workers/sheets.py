@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from luab_data.analysis.estimate import Workers
-from luab_data.analysis.pooling import Pooled, pool
-from luab_data.analysis.traits import Raw, Rows
+from luab_data.analysis.workers.pooling import Pooled, pool
+from luab_data.analysis.workers.traits import Raw, Rows
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints
 
 Columns = dict[str, Floats]

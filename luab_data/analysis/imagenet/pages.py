@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.analysis.estimate import Parts
-from luab_data.analysis.rounds import SLOTS, RoundBatch
+from luab_data.analysis.imagenet.rounds import SLOTS, RoundBatch
 from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Floats, Ints, Ragged, bounds_of, one_array, ragged

@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.areas import centred_share, disjoint
 from luab_data.analysis.estimate import Parts, grid_parts, ratio
+from luab_data.analysis.imagenet.areas import centred_share, disjoint
 from luab_data.columns.regions import boxes_of, click_offset, floats, in_any_box
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, bounds_of, ragged
 from luab_data.schema import LAST_N, QUANTILES

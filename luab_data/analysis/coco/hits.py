@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.analysis.annotators import retrieved_classes
+from luab_data.analysis.coco.icons import IconBatch
 from luab_data.analysis.estimate import Parts, grid_parts, ratio
-from luab_data.analysis.icons import IconBatch
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Floats, Ints, one_array
 

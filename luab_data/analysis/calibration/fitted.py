@@ -10,10 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.analysis import click_bias, reliability
-from luab_data.analysis.click_bias import Bias, boxed_clicks, fit_bias, moved, points
+from luab_data.analysis.calibration import click_bias, reliability
+from luab_data.analysis.calibration.click_bias import Bias, boxed_clicks, fit_bias, moved, points
+from luab_data.analysis.calibration.reliability import (
+    BEHAVIOURS,
+    ErrorModel,
+    behaviours,
+    fit_errors,
+)
 from luab_data.analysis.estimate import NOBODY
-from luab_data.analysis.reliability import BEHAVIOURS, ErrorModel, behaviours, fit_errors
 from luab_data.errors import DatasetError
 from luab_data.ragged import ArrowColumn, Ints, nullable
 

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from luab_data.analysis.pooling import Pooled, weighted_median
+from luab_data.analysis.workers.pooling import Pooled, weighted_median
 from luab_data.ragged import Bools, Floats
 
 THRESHOLD = 3.5

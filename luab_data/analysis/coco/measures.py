@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from luab_data.analysis import browsing, hits, icon_places, icons
-from luab_data.analysis.browsing import BrowsingBatch
-from luab_data.analysis.clicks import MAP_CELLS, OFFSET_CELLS, OFFSET_REACH
+from luab_data.analysis.coco import browsing, hits, icon_places, icons
+from luab_data.analysis.coco.browsing import BrowsingBatch
+from luab_data.analysis.coco.hits import HitBatch
+from luab_data.analysis.coco.icons import IconBatch
 from luab_data.analysis.estimate import share
-from luab_data.analysis.hits import HitBatch
-from luab_data.analysis.icons import IconBatch
+from luab_data.analysis.imagenet.clicks import MAP_CELLS, OFFSET_CELLS, OFFSET_REACH
 from luab_data.analysis.measure import Batch, Measure
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luab_data.analysis.click_bias import Clicks, fit_bias, moved
+from luab_data.analysis.calibration.click_bias import Clicks, fit_bias, moved
+from luab_data.analysis.calibration.reliability import fit_errors
 from luab_data.analysis.estimate import (
     RESAMPLES,
     Estimate,
@@ -23,7 +24,6 @@ from luab_data.analysis.estimate import (
     grid_parts,
     ratio,
 )
-from luab_data.analysis.reliability import fit_errors
 from luab_data.ragged import Bools, Floats, Ints
 
 ARMS = ("click", "calibrated", "global_shift", "pull_to_centre")

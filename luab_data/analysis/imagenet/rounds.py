@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.analysis.clicks import ImageBatch
 from luab_data.analysis.estimate import Parts, grid_parts, ratio
+from luab_data.analysis.imagenet.clicks import ImageBatch
 from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, bounds_of, one_array, ragged

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from luab_data.analysis.calibration.held_out import ARMS, CONTRASTS, OUTCOMES
 from luab_data.analysis.estimate import Estimate
-from luab_data.analysis.held_out import ARMS, CONTRASTS, OUTCOMES
 
 _OURS, _PULL = 0, 2  # of CONTRASTS
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis import clicks, pages, rounds
-from luab_data.analysis.clicks import ImageBatch
 from luab_data.analysis.estimate import share
+from luab_data.analysis.imagenet import clicks, pages, rounds
+from luab_data.analysis.imagenet.clicks import ImageBatch
+from luab_data.analysis.imagenet.rounds import RoundBatch
 from luab_data.analysis.measure import Batch, Measure
-from luab_data.analysis.rounds import RoundBatch
 from luab_data.schema import LAST_N, QUANTILES
 
 _DEALT = "the same points dealt to the images at random"

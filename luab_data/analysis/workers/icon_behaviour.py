@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.analysis.annotators import retrieved_classes
-from luab_data.analysis.sheets import Collector, Columns, Sheet, Trait
-from luab_data.analysis.traits import Raw, log_median, mean_of, share_of, slope_of
+from luab_data.analysis.workers.sheets import Collector, Columns, Sheet, Trait
+from luab_data.analysis.workers.traits import Raw, log_median, mean_of, share_of, slope_of
 from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import floats
 from luab_data.ragged import Floats, Ints, bounds_of, one_array, ragged

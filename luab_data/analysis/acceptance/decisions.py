@@ -29,8 +29,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.analysis.assignments import NUM_PAGES
-from luab_data.analysis.hit_rules import RULES, Rule
+from luab_data.analysis.acceptance.assignments import NUM_PAGES
+from luab_data.analysis.acceptance.rules import RULES, Rule
 from luab_data.columns.regions import floats
 from luab_data.errors import OptionError
 from luab_data.ragged import Bools, Floats, nullable

@@ -12,10 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.analysis.clicks import ImageBatch
-from luab_data.analysis.rounds import RoundBatch, estimate_time_ms
-from luab_data.analysis.sheets import Collector, Sheet, Trait
-from luab_data.analysis.traits import Raw, log_median, mean_of, share_of, slope_of, squared_spread
+from luab_data.analysis.imagenet.clicks import ImageBatch
+from luab_data.analysis.imagenet.rounds import RoundBatch, estimate_time_ms
+from luab_data.analysis.workers.sheets import Collector, Sheet, Trait
+from luab_data.analysis.workers.traits import (
+    Raw,
+    log_median,
+    mean_of,
+    share_of,
+    slope_of,
+    squared_spread,
+)
 from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import click_offset, floats
 from luab_data.ragged import Floats, Ints, Ragged, one_array, ragged

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.analysis.estimate import LEVEL, NOBODY
-from luab_data.analysis.pooling import pool
+from luab_data.analysis.workers.pooling import pool
 from luab_data.columns.regions import clicked_box, floats
 from luab_data.ragged import Bools, Floats, Ints
 
