@@ -159,7 +159,7 @@ def test_an_interval_is_about_its_value_however_few_the_positives_are():
     for _ in range(20):
         found = mean_average_precision(*draw(rng, 50, 1.2), resamples=200).mean
         offset.append(((found.low + found.high) / 2 - found.value) / (found.high - found.low))
-    # The resamples themselves lie a quarter of the interval's width higher.
+    # The resamples themselves lie a seventh of the interval's width higher.
     assert abs(np.mean(offset)) < 0.1
 
 
