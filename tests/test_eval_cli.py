@@ -10,9 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 from click.testing import CliRunner
+from coco_scenes import make_coco
 from miniatures.everything import make_everything
 from miniatures.run import make_run
+from PIL import Image
+from safetensors.torch import save_file
 
 from luab_train.cli import main
 from luab_train.evaluation.benchmarks import BENCHMARKS
@@ -145,3 +149,59 @@ def test_the_list_names_every_benchmark():
     said = call("--list")
     for benchmark in BENCHMARKS:
         assert f"{benchmark.name} " in said
+
+
+def test_localisation_is_asked_for_by_name(world, tmp_path):
+    run, root = world
+    names = sorted((root / "imagenet/val").glob("*/*.JPEG"))[:6]
+    wnids = sorted({path.parent.name for path in (root / "imagenet/val").glob("*/*")})
+    lines: dict[str, list[str]] = {}
+    (tmp_path / "wsol/metadata").mkdir(parents=True)
+    for path in names:
+        image = f"val/{path.name}"
+        (tmp_path / "wsol/images/val").mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "wsol/images" / image)
+        with Image.open(path) as opened:
+            width, height = opened.size
+        label = wnids.index(path.parent.name)
+        lines.setdefault("image_ids", []).append(image)
+        lines.setdefault("class_labels", []).append(f"{image},{label}")
+        lines.setdefault("image_sizes", []).append(f"{image},{width},{height}")
+        lines.setdefault("localization", []).append(f"{image},0,0,{width},{height}")
+    for name, content in lines.items():
+        (tmp_path / f"wsol/metadata/{name}.txt").write_text("".join(f"{x}\n" for x in content))
+    arguments = [run, "--benchmarks", "wsol,sketch", "--root", tmp_path, "--out", tmp_path / "out"]
+    said = call(*arguments)
+    assert "missing: put it at" in said  # sketch
+    rows = [json.loads(x) for x in (tmp_path / "out/results.jsonl").read_text().splitlines()]
+    by_metric = {row["metric"]: row for row in rows if row["benchmark"] == "wsol"}
+    # Every box is the whole image, so its centre and every point are in it.
+    assert by_metric["centre_in_box"]["value"] == by_metric["point_in_box"]["value"] == 100
+    assert by_metric["top1_loc"]["n"] == 6 and by_metric["top1_loc"]["weights"]
+    file = tmp_path / "out/wsol/rows.parquet"
+    before = file.stat().st_mtime_ns
+    assert call(*arguments).splitlines()[1:] == said.splitlines()[1:]
+    assert file.stat().st_mtime_ns == before
+    (tmp_path / "wsol/metadata/image_ids.txt").unlink()
+    missing = f"missing: put it at {tmp_path / 'wsol/metadata/image_ids.txt'}"
+    assert missing in call(*arguments)
+
+
+def test_coco_wants_a_model_of_its_classes(world, tmp_path):
+    run, root = world
+    said = call(run, "--benchmarks", "coco", "--root", root, code=1)
+    assert "coco: the model has 12 classes; expected 80 classes of COCO" in said
+
+
+def test_coco_takes_a_file_of_80_outputs(tmp_path):
+    coco = make_coco(tmp_path / "made", [[(0, (2, 10, 10, 20)), (1, (20, 12, 30, 24))]] * 2)
+    (tmp_path / "coco/annotations").mkdir(parents=True)
+    shutil.copytree(coco.images, tmp_path / "coco/val2014")
+    shutil.copy(coco.instances, tmp_path / "coco/annotations/instances_val2014.json")
+    weights = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=80).state_dict(), weights)
+    arguments = [weights, "--arch", "test_resnet", "--benchmarks", "coco", "--root", tmp_path]
+    said = call(*arguments, "--out", tmp_path / "out", "--workers", "0")
+    assert [line.split()[0] for line in said.splitlines() if line.startswith("COCO")] == ["COCO"]
+    assert "V worst" in said and "mAP" in said
+    assert (tmp_path / "out/coco/scores.parquet").is_file()

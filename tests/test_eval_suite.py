@@ -18,7 +18,8 @@ from luab_train.evaluation import runner
 from luab_train.evaluation.benchmarks import BENCHMARKS, BY_NAME
 from luab_train.evaluation.mappings import real_labels, timm_synsets
 from luab_train.evaluation.predictions import read_predictions
-from luab_train.evaluation.runner import evaluate_benchmarks, read_results
+from luab_train.evaluation.rows import read_results
+from luab_train.evaluation.runner import evaluate_benchmarks
 from luab_train.evaluation.scores import ALEXNET_ERROR, C15, EXTRA, SEVERITIES
 from luab_train.evaluation.scoring import Stored
 from luab_train.evaluation.table import list_benchmarks, to_table

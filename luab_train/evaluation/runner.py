@@ -9,16 +9,13 @@ repeats one part; the same command goes on from there.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from luab_data.errors import ImagesError, OptionError, OutputError
-from luab_train.checkpoint import finite_or_none, write_atomically
-from luab_train.device import versions
+from luab_data.errors import ImagesError, OptionError
+from luab_train.checkpoint import finite_or_none
 from luab_train.evaluation.backgrounds import ForegroundPart, challenge
 from luab_train.evaluation.benchmarks import BENCHMARKS, BY_NAME, Benchmark
 from luab_train.evaluation.layouts import Dataset, Missing, locate, scan_folders
@@ -26,10 +23,10 @@ from luab_train.evaluation.parts import Part
 from luab_train.evaluation.predict import default_workers, predict_part
 from luab_train.evaluation.predictions import is_current, read_about, write_predictions
 from luab_train.evaluation.predictor import Predictor
+from luab_train.evaluation.rows import Row, provenance, replace_rows
+from luab_train.evaluation.rows import read_results as read_results
 from luab_train.evaluation.scoring import Score, Stored
 
-Row = dict[str, Any]
-"""One line of results.jsonl; None is a number that does not exist, and `status` says why."""
 ON_BAD = ("raise", "skip")
 
 
@@ -79,7 +76,7 @@ def evaluate_benchmarks(
                 num_workers=default_workers() if num_workers is None else num_workers,
                 shown=shown,
             )
-        _replace_rows(out / "results.jsonl", benchmark.name, mine)
+        replace_rows(out / "results.jsonl", benchmark.name, mine)
         rows += mine
     return rows
 
@@ -259,13 +256,7 @@ def _row(
         "note": score.note,
         **{key: totals.get(key, 0) for key in _COUNTS},
         "dataset": [root.name for root in roots],
-        "model": predictor.name,
-        "weights": predictor.digest,
-        "image_size": predictor.data.image_size,
-        "interpolation": predictor.data.interpolation,
-        "precision": predictor.precision,
-        "versions": versions(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **provenance(predictor),
     }
 
 
@@ -273,27 +264,3 @@ _COUNTS = (
     *("num_bad", "num_left_out", "num_labels", "num_labels_used", "num_turned", "num_resized"),
     "num_forwards",
 )
-
-
-def _replace_rows(file: Path, name: str, rows: Sequence[Row]) -> None:
-    """Write results.jsonl anew with the rows of one benchmark replaced."""
-    kept = [row for row in read_results(file) if row.get("benchmark") != name]
-    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in [*kept, *rows])
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{file.parent}: cannot be made ({error.strerror})") from error
-    write_atomically(file, text.encode())
-
-
-def read_results(file: Path) -> list[Row]:
-    """The rows of a results.jsonl; none if there is no such file."""
-    if not file.exists():
-        return []
-    try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
-        raise OptionError(
-            f"{file}: not JSON lines ({error}); expected what luab-train eval wrote, delete it and"
-            " evaluate again"
-        ) from error

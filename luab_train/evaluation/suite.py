@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from luab_data.errors import OptionError
+from luab_train.evaluation.extras import EXTRAS, check_extras, evaluate_extra
+from luab_train.evaluation.predict import default_workers
 from luab_train.evaluation.predictor import Predictor, load_predictor
 from luab_train.evaluation.runner import choose, evaluate_benchmarks
 from luab_train.evaluation.table import to_table
@@ -39,19 +41,35 @@ def evaluate_model(
             "started as several processes; benchmarks run in one. Start one process per GPU with"
             " other --benchmarks each"
         )
-    choose(names)
-    predictor = load_predictor(source, arch=arch, pretrained=pretrained, precision=precision)
+    asked = list(names or ["all"])
+    extras = [name for name in asked if name in EXTRAS]
+    columns = [name for name in asked if name not in EXTRAS]
+    choose(columns)
+    if asked == ["coco"] and arch is not None and Path(source).is_file():
+        from luab_train.evaluation.coco.multi_label import load_multi_label
+
+        predictor = load_multi_label(Path(source), arch, precision=precision)
+    else:
+        predictor = load_predictor(source, arch=arch, pretrained=pretrained, precision=precision)
+    check_extras(extras, len(predictor.classes))
     folder = out or _default_folder(Path(source), predictor)
-    rows = evaluate_benchmarks(
-        predictor,
-        root=root,
-        out=folder,
-        names=names,
-        on_bad=on_bad,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        shown=shown,
-    )
+    rows = []
+    if columns:
+        rows = evaluate_benchmarks(
+            predictor,
+            root=root,
+            out=folder,
+            names=columns,
+            on_bad=on_bad,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            shown=shown,
+        )
+    workers = default_workers() if num_workers is None else num_workers
+    for name in extras:
+        rows += evaluate_extra(
+            predictor, name, root=root, out=folder, batch_size=batch_size, num_workers=workers
+        )
     head = f"{predictor.name}, weights {predictor.digest[:12]}, percent; all rows in"
     return f"{head} {folder / 'results.jsonl'}\n{to_table(rows)}"
 

@@ -16,7 +16,7 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of one model; details such as one corruption are only in results.jsonl."""
     shown = {b.name: {metric.name for metric in b.metrics} for b in BENCHMARKS}
     lines: list[tuple[str, ...]] = [_HEAD]
-    lines += [_line(row) for row in rows if row["metric"] in shown.get(row["benchmark"], ())]
+    lines += [_line(r) for r in rows if r["metric"] in shown.get(r["benchmark"], {r["metric"]})]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD) - 1)]
     return "\n".join(_aligned(line, widths) for line in lines)
 
@@ -33,6 +33,7 @@ def list_benchmarks() -> str:
             f"{'':<10} ROOT/{d.place}  {d.name}, about {d.size}, {d.licence}. {d.citation}"
             for d in benchmark.datasets
         ]
+    lines.append("wsol, coco not in all: localisation and COCO, see `luab_train.evaluation.extras`")
     return "\n".join(lines)
 
 
@@ -62,13 +63,13 @@ def _notes(row: Mapping[str, Any]) -> list[str]:
     if not row["primary"]:
         return [row["note"]] if row["note"] else []
     notes = [row["note"]] if row["note"] else []
-    if row["num_bad"]:
+    if row.get("num_bad"):
         notes.append(f"{row['num_bad']:,} bad images skipped")
-    if row["num_left_out"]:
+    if row.get("num_left_out"):
         notes.append(f"{row['num_left_out']:,} images of classes the model lacks left out")
-    if row["num_resized"]:
+    if row.get("num_resized"):
         notes.append("stored images resized for this network")
-    if row["num_turned"]:
+    if row.get("num_turned"):
         notes.append(f"{row['num_turned']:,} turned by EXIF")
     return notes
 
