@@ -14,10 +14,13 @@ from luab_data.errors import ImagesError, OptionError
 from luab_train.boxes import Boxes
 from luab_train.evaluation.predictor import PlainClassifier, Predictor
 from luab_train.evaluation.wsol.cam import Mapper
+from luab_train.evaluation.wsol.localisation import map_overlap
 from luab_train.evaluation.wsol.localise import localise
 from luab_train.evaluation.wsol.localise_pixels import Masked, localise_pixels
 from luab_train.evaluation.wsol.metadata import Metadata
+from luab_train.evaluation.wsol.overlap import true_boxes
 from luab_train.evaluation.wsol.pixels import target_mask
+from luab_train.evaluation.wsol.score_maps import score_map
 from luab_train.model import LuabModel, Outputs
 from luab_train.recipe import Data
 
@@ -257,6 +260,23 @@ def test_rows_say_the_overlap_at_the_best_and_at_the_fixed_threshold(convention)
     assert ((np.array(rows["iou"]) >= 0.5) & right).mean() == metrics["top1_loc"]
     assert (np.array(rows["iou_fixed"]) >= 0.5).mean() == metrics["gt_known_fixed"]
     assert metrics["box_convention"] == convention
+
+
+def test_rows_are_the_overlaps_of_each_map_alone():
+    images, metadata, _ = square_world()
+    predictor = tiny("test_resnet")
+    result = localise(predictor, images, metadata)
+    taus = np.array([result.metrics()["top1_loc_tau"], 0.2])
+    mapper = Mapper.of(predictor)
+    for i, (_, image) in enumerate(images):
+        pixels = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+        forward = mapper(torch.tensor(pixels[None]))
+        (activation,) = mapper.maps(forward, torch.tensor([0]), torch.tensor([metadata.label[i]]))
+        truth = true_boxes(metadata.boxes.values[i : i + 1], metadata.size_wh[i], (224, 224))
+        expected = map_overlap(score_map(activation.numpy()), truth, taus).at(taus)[0]
+        row = result.rows.slice(i, 1).to_pylist()[0]
+        assert [row["iou"], row["iou_fixed"]] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert result.rows["iou"].to_pylist() != result.rows["iou_fixed"].to_pylist()
 
 
 def test_batches_threads_and_parts_add_up_to_the_same():
