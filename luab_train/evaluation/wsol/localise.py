@@ -18,7 +18,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from luab_data.errors import ImagesError, OptionError
+from luab_data.errors import OptionError
 from luab_train.boxes import Boxes, contains
 from luab_train.evaluation.predictor import Predictor
 from luab_train.evaluation.wsol.cam import Forward, MapMethod, Mapper
@@ -30,7 +30,7 @@ from luab_train.evaluation.wsol.localisation import (
     box_update,
     map_overlap,
 )
-from luab_train.evaluation.wsol.metadata import Metadata
+from luab_train.evaluation.wsol.metadata import Metadata, RowFinder
 from luab_train.evaluation.wsol.overlap import BoxConvention, check_convention, true_boxes
 from luab_train.evaluation.wsol.points import (
     PointSums,
@@ -139,7 +139,7 @@ def localise(
     _check_labels(predictor, metadata)
     mapper, taus = Mapper.of(predictor), thresholds(interval)
     size = input_size or predictor.data.image_size
-    rows_of = _RowFinder(metadata)
+    rows_of = RowFinder(metadata)
     sums, points, num_flat, map_size = BoxSums.empty(taus), no_points(), 0, ""
     columns: list[dict[str, np.ndarray]] = []
     with thread_pool(num_threads) as pool, tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
@@ -275,48 +275,6 @@ def _overlaps_at(spool: IO[bytes], level_N2: np.ndarray) -> np.ndarray:
         block = np.frombuffer(spool.read(1024 * len(levels)), np.float32).reshape(-1, 256)
         result[start : start + 4096] = np.take_along_axis(block, levels, axis=1)
     return result
-
-
-class _RowFinder:
-    """Rows of the metadata for the images that come, each at most once."""
-
-    def __init__(self, metadata: Metadata) -> None:
-        self._metadata = metadata
-        self._position = metadata.position()
-        self._seen = np.zeros(len(metadata), bool)
-
-    def __call__(self, ids: list[str], sizes: list[tuple[int, int]]) -> np.ndarray:
-        """(B,) int64; ImagesError for an image that is unknown, comes twice or has another shape.
-
-        Sizes are px of the files. A smaller copy will do, a turned or cropped one will not.
-        """
-        rows = []
-        for name, (width, height) in zip(ids, sizes, strict=True):
-            row = self._position.get(name)
-            if row is None or self._seen[row]:
-                found = "came twice" if row is not None else "is not in the metadata"
-                raise ImagesError(f"image {name!r} {found}; expected every image of it once")
-            expected_width, expected_height = self._metadata.size_wh[row].tolist()
-            if abs(width * expected_height - height * expected_width) > 0.02 * max(
-                width * expected_height, height * expected_width
-            ) + max(expected_width, expected_height):
-                raise ImagesError(
-                    f"image {name!r} is {width} x {height} px, the metadata says {expected_width} x"
-                    f" {expected_height}; expected the same shape, for the boxes belong to it. Is"
-                    " it the right image folder?"
-                )
-            self._seen[row] = True
-            rows.append(row)
-        return np.array(rows, np.int64)
-
-    def check_all_seen(self) -> None:
-        """ImagesError unless every image came."""
-        if not self._seen.all():
-            missing = self._metadata.image_id[int(self._seen.argmin())]
-            raise ImagesError(
-                f"{int((~self._seen).sum())} of {len(self._seen)} images of the metadata were not"
-                f" given, e.g. {missing!r}; expected all, or partial=True for a part"
-            )
 
 
 def _check_labels(predictor: Predictor, metadata: Metadata) -> None:

@@ -49,6 +49,48 @@ class Metadata:
         return [(name, root / name) for name in self.image_id]
 
 
+class RowFinder:
+    """Rows of the metadata for the images that come, each at most once."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+        self._position = metadata.position()
+        self._seen = np.zeros(len(metadata), bool)
+
+    def __call__(self, ids: list[str], sizes: list[tuple[int, int]]) -> np.ndarray:
+        """(B,) int64; ImagesError for an image that is unknown, comes twice or has another shape.
+
+        Sizes are px of the files. A smaller copy will do, a turned or cropped one will not.
+        """
+        rows = []
+        for name, (width, height) in zip(ids, sizes, strict=True):
+            row = self._position.get(name)
+            if row is None or self._seen[row]:
+                found = "came twice" if row is not None else "is not in the metadata"
+                raise ImagesError(f"image {name!r} {found}; expected every image of it once")
+            expected_width, expected_height = self._metadata.size_wh[row].tolist()
+            if abs(width * expected_height - height * expected_width) > 0.02 * max(
+                width * expected_height, height * expected_width
+            ) + max(expected_width, expected_height):
+                raise ImagesError(
+                    f"image {name!r} is {width} x {height} px, the metadata says {expected_width} x"
+                    f" {expected_height}; expected the same shape, for the boxes belong to it. Is"
+                    " it the right image folder?"
+                )
+            self._seen[row] = True
+            rows.append(row)
+        return np.array(rows, np.int64)
+
+    def check_all_seen(self) -> None:
+        """ImagesError unless every image came."""
+        if not self._seen.all():
+            missing = self._metadata.image_id[int(self._seen.argmin())]
+            raise ImagesError(
+                f"{int((~self._seen).sum())} of {len(self._seen)} images of the metadata were not"
+                f" given, e.g. {missing!r}; expected all, or partial=True for a part"
+            )
+
+
 def read_metadata(folder: Path) -> Metadata:
     """The split of a folder; ImagesError names the file and line that is not as expected."""
     ids = [fields[0] for _, fields in _lines(folder / IMAGE_IDS, ("id",))]

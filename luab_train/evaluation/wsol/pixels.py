@@ -91,32 +91,15 @@ class PixelSums:
             raise OptionError(
                 f"a map of {scores.shape} px against a mask of {mask.shape}; expected the same size"
             )
-        bins = bins_of(scores.ravel(), self.edges)
-        known = mask.ravel() != IGNORED
-        on_object = mask.ravel() == FOREGROUND
-        num_bins = len(self.edges) - 1
-        inside = np.bincount(bins[on_object], minlength=num_bins)
-        self.foreground[label] += inside
-        self.background[label] += np.bincount(bins[known], minlength=num_bins) - inside
-
-
-def bins_of(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """(N,) int64: where np.histogram puts each score in [0, 1], for edges of `PixelSums`.
-
-    The edges are evenly spaced up to rounding, so a division finds the bin or a neighbour of it.
-    """
-    # Written so that NaN fails.
-    if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
-        raise OptionError(
-            f"scores from {scores.min()} to {scores.max()}; expected 0 to 1. Pass maps through"
-            " normalise() first"
-        )
-    # 1 itself opens the last bin but one, [1, 2), wherever the division says it lies.
-    last = len(edges) - 3
-    guess: np.ndarray = np.minimum((scores / edges[1]).astype(np.int64), last)
-    guess -= scores < edges[guess]
-    guess += scores >= edges[guess + 1]
-    return guess
+        # Written so that NaN fails.
+        if not (scores.min() >= 0 and scores.max() <= 1):
+            raise OptionError(
+                f"scores from {scores.min()} to {scores.max()}; expected 0 to 1. Pass maps through"
+                " normalise() first"
+            )
+        # Finding each pixel's bin by division is slower than the sort that this does.
+        self.foreground[label] += np.histogram(scores[mask == FOREGROUND], self.edges)[0]
+        self.background[label] += np.histogram(scores[mask == BACKGROUND], self.edges)[0]
 
 
 def pixel_compute(sums: PixelSums) -> dict[str, float]:
