@@ -172,7 +172,7 @@ GREYS = arrays(
 @given(GREYS)
 @example(np.zeros((3, 3), np.uint8))
 @example(np.full((3, 3), 255, np.uint8))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_boxes_and_areas_are_those_of_flooded_pixels(grey):
     levels = np.array([0, 1, 3, 8, 9])
     found = level_boxes(grey, levels)
@@ -199,7 +199,7 @@ BINARY = arrays(np.uint8, st.tuples(st.integers(1, 14), st.integers(1, 14)), ele
 
 
 @given(BINARY)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_linked_runs_have_the_boxes_and_areas_of_traced_borders(binary):
     binary = binary.astype(np.uint8)
     assert_runs_measure_like_polygons(binary)
