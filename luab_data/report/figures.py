@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from luab_data.analysis.estimate import Estimate
 from luab_data.figures import drawable, png, svg
 from luab_data.report.thumbnails import as_data_uri
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_SVG_BYTES = 150_000
 """Larger drawings (maps of many cells) are embedded as PNG, twice as dense as a screen."""
@@ -38,20 +42,19 @@ def pictures(
         kind: `imagenet-ab` or `coco-ab`.
         estimates, tables: as luab_data.figures.drawable takes them.
     """
-    found = []
-    for key, planned in drawable(kind, estimates, tables).items():
-        figure = planned.draw(estimates, tables)
-        width, height = (round(float(side) * _PX_PER_INCH) for side in figure.get_size_inches())
-        drawing = svg(figure).encode()
-        if len(drawing) <= MOST_SVG_BYTES:
-            src = as_data_uri(drawing, "image/svg+xml")
-        else:
-            figure.set_dpi(2.5 * _PX_PER_INCH)
-            src = as_data_uri(png(figure), "image/png")
-        found.append(
-            Picture(
-                key=key, title=planned.title, caption=planned.caption, src=src,
-                width=width, height=height,
-            )
-        )  # fmt: skip
-    return tuple(found)
+    return tuple(
+        picture(key, planned.title, planned.caption, planned.draw(estimates, tables))
+        for key, planned in drawable(kind, estimates, tables).items()
+    )
+
+
+def picture(key: str, title: str, caption: str, figure: Figure) -> Picture:
+    """A drawn figure, as SVG unless that is large."""
+    width, height = (round(float(side) * _PX_PER_INCH) for side in figure.get_size_inches())
+    drawing = svg(figure).encode()
+    if len(drawing) <= MOST_SVG_BYTES:
+        src = as_data_uri(drawing, "image/svg+xml")
+    else:
+        figure.set_dpi(2.5 * _PX_PER_INCH)
+        src = as_data_uri(png(figure), "image/png")
+    return Picture(key=key, title=title, caption=caption, src=src, width=width, height=height)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from luab_data.errors import OptionError
 from luab_train.evaluation.report.outcomes import Row, other_rows
-from luab_train.evaluation.runner import read_results
+from luab_train.evaluation.rows import read_results
 from luab_train.recipe import TARGETS
 from luab_train.runs import Run, arm_names
 
@@ -111,7 +111,9 @@ def arms_of(runs: Sequence[Run], folders: Sequence[Path]) -> list[Arm]:
 def _rows(folder: Path) -> dict[tuple[str, str], Row]:
     """Rows by benchmark and metric; those of results.jsonl go before what was kept beside it."""
     rows: dict[tuple[str, str], Row] = {}
-    for row in [*other_rows(folder), *read_results(folder / RESULTS)]:
+    listed: list[Row] = [*read_results(folder / RESULTS)]
+    known = {str(row.get("benchmark")) for row in listed}
+    for row in [*other_rows(folder, known=known), *listed]:
         try:
             rows[row["benchmark"], row["metric"]] = row
         except (TypeError, KeyError) as error:

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from luab_data.figures.style import png
+from luab_data.report.figures import picture
 from luab_train.evaluation.report.evaluated import Arm, arms_of
+from luab_train.evaluation.report.figures import Planned, plan
 from luab_train.evaluation.report.latex import to_latex
 from luab_train.evaluation.report.listing import to_csv
 from luab_train.evaluation.report.markdown import to_markdown
+from luab_train.evaluation.report.page import page_html
 from luab_train.evaluation.report.tables import Table, make_tables
-from luab_train.runs import Run
+from luab_train.figures import curves_figure
+from luab_train.runs import LAST_EPOCH, Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CURVES = ("curves", "Training curves", "Mean over seeds; bands go from the lowest to the highest.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +56,23 @@ def benchmark_files(
     report: BenchmarkReport, runs: Sequence[Run], *, root: Path | None = None
 ) -> dict[str, Callable[[], bytes]]:
     """File name -> what makes its content: tables.csv, tables.tex, report.html, figures/*.png."""
-    contents: dict[str, Callable[[], bytes]] = {
+    planned = plan(report.arms, report.tables, root=root)
+    drawn: dict[str, Figure] = {}
+
+    def figure_of(figure: Planned) -> Figure:
+        if figure.key not in drawn:
+            drawn[figure.key] = figure.draw()
+        return drawn[figure.key]
+
+    def page() -> bytes:
+        pictures = [picture(f.key, f.title, f.caption, figure_of(f)) for f in planned]
+        if any(LAST_EPOCH in run.results for run in runs):
+            pictures.append(picture(*_CURVES, curves_figure(runs)))
+        return page_html(report.arms, report.tables, pictures).encode()
+
+    return {
         "tables.csv": lambda: to_csv(report.tables).encode(),
         "tables.tex": lambda: to_latex(report.tables).encode(),
+        **{f"figures/{f.key}.png": lambda f=f: png(figure_of(f)) for f in planned},  # type: ignore[misc]
+        "report.html": page,
     }
-    return contents

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,13 +89,18 @@ def write_class_pixels(evaluation: Path, pixels: ClassPixels) -> Path:
     return file
 
 
-def other_rows(evaluation: Path) -> list[Row]:
-    """Rows of localisation and COCO, percent but for D; none where nothing was kept."""
+def other_rows(evaluation: Path, *, known: Collection[str] = ()) -> list[Row]:
+    """Rows of localisation and COCO, percent but for D; none where nothing was kept.
+
+    Args:
+        evaluation: its folder.
+        known: of these, `wsol` or `coco`, results.jsonl has the rows; they are not made again.
+    """
     rows: list[Row] = []
-    localised = read_localised(evaluation)
+    localised = None if WSOL in known else read_localised(evaluation)
     if localised is not None:
         rows += _wsol_rows(*localised)
-    if (evaluation / COCO / "scores.parquet").is_file():
+    if COCO not in known and (evaluation / COCO / "scores.parquet").is_file():
         from luab_train.evaluation.coco.storage import read_tables
         from luab_train.evaluation.coco.summary import summarise
 

@@ -18,7 +18,6 @@ from luab_train.evaluation.intervals import (
     Interval,
     cells_interval,
     paired_accuracy,
-    two_sample_interval,
 )
 from luab_train.evaluation.report.judged import Judged, Outliers
 from luab_train.evaluation.scores import auroc
@@ -102,9 +101,15 @@ def over_outliers(a: Outliers, b: Outliers, *, seed: int = 0) -> Difference | No
     def difference(first: np.ndarray, second: np.ndarray) -> float:
         return auroc(first[:, 0], second[:, 0]) - auroc(first[:, 1], second[:, 1])
 
-    low, high = two_sample_interval(inside, outside, difference, seed=seed)
+    rng = np.random.default_rng(seed)
+    replicates = [
+        difference(*(of[rng.integers(len(of), size=len(of))] for of in (inside, outside)))
+        for _ in range(RESAMPLES)
+    ]
+    low, high = interval(np.array(replicates), min(len(inside), len(outside)))
     n = len(inside) + len(outside)
-    return Difference(difference(inside, outside), low, high, math.nan, n, "images")
+    value = difference(inside, outside)
+    return Difference(value, float(low), float(high), math.nan, n, "images")
 
 
 def _aligned(models: Sequence[Judged]) -> tuple[np.ndarray, np.ndarray]:

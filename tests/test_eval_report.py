@@ -1,0 +1,645 @@
+"""luab-train report on evaluated models: tables, paired differences, files, figures, the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_world import (
+    WNIDS,
+    plain_row,
+    write_evaluation,
+    write_part,
+    write_rows,
+    write_si_metadata,
+)
+from scipy import stats
+from test_train_report import write_run
+
+from luab_data.errors import ImagesError, OptionError
+from luab_train.evaluation.report import words
+from luab_train.evaluation.report.draw_results import (
+    draw_bars,
+    draw_differences,
+    looks_of,
+    severity_curve,
+)
+from luab_train.evaluation.report.draw_samples import Sample, draw_sample
+from luab_train.evaluation.report.evaluated import arms_of
+from luab_train.evaluation.report.factors import (
+    curve_by,
+    foreground_distance,
+    gap_by_distance,
+    position_map,
+    read_factors,
+)
+from luab_train.evaluation.report.figures import plan
+from luab_train.evaluation.report.files import benchmark_files, benchmark_report
+from luab_train.evaluation.report.judged import judged
+from luab_train.evaluation.report.latex import escaped as latex
+from luab_train.evaluation.report.latex import to_latex
+from luab_train.evaluation.report.layout import COCO, LAYOUTS, ROBUSTNESS
+from luab_train.evaluation.report.listing import to_csv
+from luab_train.evaluation.report.markdown import escaped as markdown
+from luab_train.evaluation.report.markdown import to_markdown
+from luab_train.evaluation.report.paired import over_images, over_seeds
+from luab_train.evaluation.report.quoted import QUOTED
+from luab_train.evaluation.report.tables import Cell, Table, make_tables
+from luab_train.evaluation.scores import C15, SEVERITIES
+from luab_train.runs import read_run
+
+IN_1K, GAP = (
+    next(c for c in ROBUSTNESS.columns if c.key == key)
+    for key in (("in-1k", "accuracy"), ("bgc-gap", "gap"))
+)
+
+
+def run_with(path: Path, rows: list[dict[str, Any]], **recipe: Any) -> Path:
+    write_run(path, **recipe)
+    write_rows(path / "evaluation", rows)
+    return path
+
+
+def tables_of(*paths: Path, reference: str = "none") -> list[Table]:
+    runs = [read_run(p) for p in paths if (p / "recipe.json").exists()]
+    folders = [p for p in paths if not (p / "recipe.json").exists()]
+    return make_tables(arms_of(runs, folders), reference=reference)
+
+
+def cell_of(table: Table, row: str, benchmark: str) -> Cell:
+    (found,) = [r for r in table.rows if r.name == row]
+    return found.cells[[c.benchmark for c in table.layout.columns].index(benchmark)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs, and a model that is no run; images of SI-Score's position."""
+    folder = tmp_path_factory.mktemp("world")
+    names = ("in-1k", "in-a", "in-c", "in-o", "si-loc", "bgc-gap", "bgc-acc", "sketch")
+    for target, gain in (("none", 0.0), ("click", 0.1)):
+        run = write_run(folder / target, target=target)
+        write_evaluation(
+            run / "evaluation", names=names, model=target, seed=len(target), gain=gain,
+            num_images=200, missing=("sketch",), point=target != "none",
+        )  # fmt: skip
+    write_evaluation(folder / "other", names=("in-1k",), model="resnet_a&b <x>", num_images=200)
+    root = folder / "root"
+    si = write_si_metadata(root / "object_location", "location", 441 * 3)
+    (si / "foreground_classes.csv").write_text("int,label\n309,bee\n")
+    (si / "bee").mkdir()
+    (si / "bee" / "0.jpg").touch()
+    return folder
+
+
+# --- the tables ----------------------------------------------------------------------------------
+
+
+def test_columns_are_the_papers_in_its_order_with_one_arrow_down():
+    assert [c.title for c in ROBUSTNESS.columns] == [
+        *("IN-1k", "IN-V2", "IN-Real", "IN-A", "IN-C", "IN-O", "Sketch", "IN-R", "Cocc", "ObjNet"),
+        *("SI-size", "SI-loc", "SI-rot", "BGC-gap", "BGC-acc"),
+    ]
+    assert [c.head for c in ROBUSTNESS.columns if c.direction == "down"] == ["BGC-gap ↓"]
+    assert [c.head for c in COCO.columns] == ["mAP ↑", "V worst ↓", "V random ↓", "D ↓"]
+
+
+def test_quoted_numbers_are_for_columns_that_exist_and_are_what_the_sheet_says():
+    columns = {layout.key: {c.key for c in layout.columns} for layout in LAYOUTS}
+    for row in QUOTED:
+        assert set(row.numbers) <= columns[row.table], row
+        assert row.name.startswith("paper (quoted)")
+    (luab,) = [r for r in QUOTED if r.table == "robustness" and r.arm == "click"]
+    assert [luab.numbers[c.key] for c in ROBUSTNESS.columns] == [
+        *("77.5", "65.2", "83.8", "5.1", "44.7", "57.0", "25.7", "38.2", "55.1", "28.5"),
+        *("55.6", "33.5", "40.9", "5.6", "27.4"),
+    ]
+    r50 = [r.numbers for r in QUOTED if r.table == "coco" and r.model == "R50"]
+    assert [n["coco", "map"] for n in r50] == ["73.0", "73.6", "74.2"]
+    assert [n["coco", "v_worst"] for n in r50] == ["47.6", "47.3", "47.0"]
+    assert [n["coco", "v_random"] for n in r50] == ["25.0", "24.9", "24.5"]
+
+
+def test_the_table_has_quoted_rows_then_ours_then_differences(tmp_path: Path):
+    a = run_with(tmp_path / "a", [plain_row("in-1k", "accuracy", 70.0)], target="none")
+    b = run_with(tmp_path / "b", [plain_row("in-1k", "accuracy", 72.5)], target="click")
+    (table,) = tables_of(b, a)
+    assert [(row.kind, row.name) for row in table.rows] == [
+        ("quoted", "paper (quoted): R50, baseline"),
+        ("quoted", "paper (quoted): R50, random points"),
+        ("quoted", "paper (quoted): R50, LUAB"),
+        ("ours", "none"),
+        ("ours", "click"),
+        ("difference", "click − none"),
+    ]
+    ours, difference = cell_of(table, "click", "in-1k"), cell_of(table, "click − none", "in-1k")
+    assert (ours.value, ours.low, ours.high, ours.over) == (72.5, 71.5, 73.5, "images")
+    assert difference.value == 2.5 and math.isnan(difference.low) and difference.verdict == 0
+    assert difference.note.startswith("no interval: predictions were not kept")
+    assert cell_of(table, "none", "in-a").status == "missing"
+    assert cell_of(table, "click − none", "in-a").status == "missing"
+
+
+def test_one_run_alone_has_no_differences_and_a_run_that_was_not_evaluated_is_missing(
+    tmp_path: Path,
+):
+    a = run_with(tmp_path / "a", [plain_row("in-1k", "accuracy", 70.0)], target="click")
+    (table,) = tables_of(a)
+    assert not table.of_kind("difference")
+    b = write_run(tmp_path / "b", target="none")
+    (table,) = tables_of(a, b)
+    assert cell_of(table, "none", "in-1k").status == "missing"
+    assert cell_of(table, "click − none", "in-1k").status == "missing"
+    assert tables_of(b) == []
+
+
+def test_three_seeds_are_compared_seed_by_seed_as_scipy_does(tmp_path: Path):
+    values = {"none": (70.0, 71.5, 69.0), "click": (72.0, 72.5, 72.25)}
+    paths = [
+        run_with(tmp_path / f"{t}{seed}", [plain_row("in-1k", "accuracy", v)], target=t, seed=seed)
+        for t, of_arm in values.items()
+        for seed, v in enumerate(of_arm)
+    ]
+    (table,) = tables_of(*paths)
+    cell = cell_of(table, "click − none", "in-1k")
+    test = stats.ttest_rel(values["click"], values["none"])
+    ends = test.confidence_interval(0.95)
+    assert cell.p_value == pytest.approx(test.pvalue)
+    assert (cell.low, cell.high) == pytest.approx((ends.low, ends.high))
+    assert (cell.n, cell.over, cell.test) == (3, "seeds", "paired t")
+    arm = cell_of(table, "click", "in-1k")
+    spread = stats.t.interval(0.95, 2, np.mean(values["click"]), stats.sem(values["click"]))
+    assert (arm.low, arm.high) == pytest.approx(spread)
+    assert words.short(arm, IN_1K, "ours") == "72.2 ± 0.6"
+
+
+def test_an_arm_says_how_many_of_its_seeds_were_evaluated(tmp_path: Path):
+    a = run_with(tmp_path / "a", [plain_row("in-1k", "accuracy", 70.0)], target="click", seed=0)
+    b = run_with(tmp_path / "b", [plain_row("in-a", "accuracy", 7.0)], target="click", seed=1)
+    (table,) = tables_of(a, b)
+    assert cell_of(table, "click", "in-1k").note.startswith("1 of 2 seeds evaluated")
+
+
+def test_two_seeds_have_no_interval_over_seeds(tmp_path: Path):
+    rows = [[plain_row("in-1k", "accuracy", v)] for v in (70.0, 72.0)]
+    paths = [run_with(tmp_path / f"{k}", r, target="click", seed=k) for k, r in enumerate(rows)]
+    (table,) = tables_of(*paths)
+    cell = cell_of(table, "click", "in-1k")
+    assert cell.value == 71.0 and math.isnan(cell.low)
+
+
+def test_arms_without_a_common_seed_are_not_compared(tmp_path: Path):
+    def of(target: str, seeds: tuple[int, ...]) -> list[Path]:
+        rows = [plain_row("in-1k", "accuracy", 70.0)]
+        return [run_with(tmp_path / f"{target}{s}", rows, target=target, seed=s) for s in seeds]
+
+    (table,) = tables_of(*of("none", (0, 1)), *of("click", (2, 3)))
+    cell = cell_of(table, "click − none", "in-1k")
+    assert (cell.status, cell.note) == ("none", "no seed in common: not compared")
+
+
+@pytest.mark.parametrize(("gap", "verdict"), [(4.0, 1), (8.0, -1), (6.0, 0)])
+def test_lower_is_better_where_the_arrow_points_down(tmp_path: Path, gap: float, verdict: int):
+    noise = (0.0, 0.1, -0.1)
+    values = {"none": (6.0, 6.0, 6.0), "click": tuple(gap + e for e in noise)}
+    paths = [
+        run_with(tmp_path / f"{t}{seed}", [plain_row("bgc-gap", "gap", v)], target=t, seed=seed)
+        for t, of_arm in values.items()
+        for seed, v in enumerate(of_arm)
+    ]
+    (table,) = tables_of(*paths)
+    cell = cell_of(table, "click − none", "bgc-gap")
+    assert cell.value == pytest.approx(gap - 6.0) and cell.verdict == verdict
+    text = words.number(gap - 6, GAP, signed=True)
+    text = {1: f"**{text}**", -1: f"*{text}*", 0: text}[verdict]
+    assert f"| {text} |" in re.sub(" +", " ", to_markdown([table], details=False))
+
+
+def test_without_the_reference_target_the_first_model_is_the_reference(tmp_path: Path):
+    paths = [
+        write_rows(tmp_path / name, [plain_row("in-1k", "accuracy", value)])
+        for name, value in (("x", 70.0), ("y", 71.0))
+    ]
+    (table,) = tables_of(*paths)
+    # Both are called what the rows say, so the second is numbered.
+    assert [row.name for row in table.of_kind("ours")] == ["tiny", "tiny (2)"]
+    assert cell_of(table, "tiny (2) − tiny", "in-1k").value == 1.0
+
+
+def test_a_folder_of_two_models_is_an_error(tmp_path: Path):
+    rows = [plain_row("in-1k", "accuracy", 70.0), plain_row("in-a", "accuracy", 7.0)]
+    rows[1]["model"] = "another"
+    with pytest.raises(OptionError, match="results of tiny and another; expected one model"):
+        tables_of(write_rows(tmp_path / "x", rows))
+
+
+# --- differences over images ---------------------------------------------------------------------
+
+
+def write_in_1k(folder: Path, right: np.ndarray, *, order: np.ndarray | None = None) -> Path:
+    """Predictions of in-1k that are right where told, and the row that follows."""
+    at = np.arange(len(right)) if order is None else order
+    ids = [f"{WNIDS[0]}/{k}.JPEG" for k in at]
+    top1 = [WNIDS[0] if right[k] else WNIDS[1] for k in at]
+    write_part(folder / "in-1k/val.parquet", ids, [WNIDS[0]] * len(ids), top1)
+    row = plain_row("in-1k", "accuracy", 100 * float(right[at].mean()), n=len(at))
+    return write_rows(folder, [row])
+
+
+def test_two_models_on_the_same_images_get_mcnemars_test_and_a_bootstrap(tmp_path: Path):
+    rng = np.random.default_rng(3)
+    a, b = rng.random((2, 300)) < [[0.7], [0.6]]
+    first = write_in_1k(tmp_path / "a", a)
+    second = write_in_1k(tmp_path / "b", b, order=rng.permutation(300))
+    (table,) = tables_of(second, first)
+    cell = cell_of(table, "tiny (2) − tiny", "in-1k")
+    assert cell.value == pytest.approx(100 * (a.mean() - b.mean()))
+    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
+    assert cell.p_value == pytest.approx(stats.binomtest(only_a, only_a + only_b).pvalue)
+    difference = 100 * (a.astype(float) - b)
+    found = stats.bootstrap((difference,), np.mean, method="percentile", rng=1)
+    ends = found.confidence_interval
+    assert (cell.low, cell.high) == pytest.approx((ends.low, ends.high), abs=1.0)
+    assert (cell.n, cell.over, cell.test) == (300, "images", "McNemar")
+
+
+def test_images_that_only_one_model_has_do_not_count_and_are_told(tmp_path: Path):
+    a, b = np.array([1, 1, 0, 1, 1, 0], bool), np.array([1, 0, 0, 1], bool)
+    paths = [write_in_1k(tmp_path / "b", b), write_in_1k(tmp_path / "a", a)]
+    (table,) = tables_of(*paths)
+    cell = cell_of(table, "tiny (2) − tiny", "in-1k")
+    assert cell.value == 25.0 and cell.n == 4
+    assert cell.note == "over the 4 images that all have; of 6 the difference is +16.67"
+
+
+def test_predictions_of_other_weights_are_not_taken_for_these(tmp_path: Path):
+    right = np.ones(20, bool)
+    a, b = write_in_1k(tmp_path / "a", right), write_in_1k(tmp_path / "b", ~right)
+    ids = [f"{WNIDS[0]}/{k}.JPEG" for k in range(20)]
+    write_part(b / "in-1k/val.parquet", ids, [WNIDS[0]] * 20, [WNIDS[0]] * 20, weights="older")
+    (table,) = tables_of(a, b)
+    cell = cell_of(table, "tiny (2) − tiny", "in-1k")
+    assert cell.value == -100.0 and cell.note.startswith("no interval")
+
+
+def test_every_metric_is_the_weighted_sum_that_the_suite_scored(world: Path):
+    arms = arms_of([read_run(world / "click")], [])
+    for key in [("in-c", "accuracy_c15"), ("bgc-gap", "gap"), ("bgc-acc", "accuracy"),
+                ("in-1k", "accuracy"), ("in-a", "accuracy")]:  # fmt: skip
+        found = judged(arms[0].models[0], *key)
+        row = arms[0].models[0].row(*key)
+        assert found is not None and row is not None
+        means = np.array([right.mean() for right in found.right])
+        assert 100 * means @ found.weight == pytest.approx(row["value"]), key
+    mce = judged(arms[0].models[0], "in-c", "mce")
+    row = arms[0].models[0].row("in-c", "mce")
+    assert mce is not None and row is not None
+    means = np.array([right.mean() for right in mce.right])
+    assert 100 * (1 - means) @ -mce.weight == pytest.approx(row["value"])
+
+
+def test_differences_of_means_over_cells_lie_in_their_intervals_and_are_those_of_the_rows(
+    world: Path,
+):
+    (table,) = tables_of(world / "none", world / "click")
+    for name in ("in-1k", "in-a", "in-c", "in-o", "si-loc", "bgc-gap", "bgc-acc"):
+        a, b = (cell_of(table, arm, name) for arm in ("click", "none"))
+        cell = cell_of(table, "click − none", name)
+        assert cell.value == pytest.approx(a.value - b.value), name
+        assert cell.low <= cell.value <= cell.high, name
+        assert cell.over == "images"
+        assert (cell.test == "McNemar") == (name not in ("in-c", "in-o", "bgc-gap"))
+    assert cell_of(table, "click − none", "in-1k").verdict == 1
+    assert cell_of(table, "none", "sketch").note == "missing: put it at DIR/x"
+
+
+def test_two_seeds_an_arm_are_compared_over_images_by_their_mean(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    right = rng.random((4, 120)) < 0.5
+    paths = []
+    for k, (target, seed) in enumerate((t, s) for t in ("none", "click") for s in (0, 1)):
+        run = write_run(tmp_path / f"{k}", target=target, seed=seed)
+        write_in_1k(run / "evaluation", right[k])
+        paths.append(run)
+    (table,) = tables_of(*paths)
+    cell = cell_of(table, "click − none", "in-1k")
+    difference = 100 * (right[2:].mean(axis=0) - right[:2].mean(axis=0))
+    assert cell.value == pytest.approx(difference.mean())
+    half = 1.98 * difference.std(ddof=1) / math.sqrt(120)
+    ends = (cell.value - half, cell.value + half)
+    assert (cell.low, cell.high) == pytest.approx(ends, abs=1.0)
+    assert math.isnan(cell.p_value)
+
+
+def test_over_images_is_the_same_where_some_cells_lack_images(world: Path):
+    arms = arms_of([read_run(world / name) for name in ("click", "none")], [])
+    a, b = (judged(arm.models[0], "in-c", "accuracy_c15") for arm in reversed(arms))
+    assert a is not None and b is not None
+    whole = over_images([a], [b])
+    cut = type(a)(
+        cells=a.cells, weight=a.weight, right=(a.right[0][1:], *a.right[1:]),
+        image_id=(a.image_id[0][1:], *a.image_id[1:]),
+    )  # fmt: skip
+    part = over_images([cut], [b])
+    assert whole is not None and part is not None
+    assert part.value == pytest.approx(whole.value, abs=0.1) and part.value != whole.value
+    assert (part.low, part.high) == pytest.approx((whole.low, whole.high), abs=0.5)
+
+
+def test_no_spread_over_seeds_gives_no_test():
+    found = over_seeds([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0) and math.isnan(found.p_value)
+
+
+# --- formats -------------------------------------------------------------------------------------
+
+HOSTILE = r"a_b & 50% $x^2$ #1 {~} \input{/etc/passwd} | <script>alert(1)</script> `[x](y)`*b*"
+
+
+def hostile_tables(tmp_path: Path) -> list[Table]:
+    rows = [plain_row("in-1k", "accuracy", 70.0), plain_row("bgc-gap", "gap", None)]
+    for row in rows:
+        row["model"] = HOSTILE
+        row["note"] = "=cmd | </td>"
+    return tables_of(write_rows(tmp_path / "x", rows), write_rows(tmp_path / "y", rows))
+
+
+def test_a_hostile_name_stays_text_in_markdown(tmp_path: Path):
+    text = to_markdown(hostile_tables(tmp_path))
+    assert "<script" not in text.replace("\\<script", "")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = {
+        len(re.split(r"(?<!\\)\|", line)) for line in lines if "IN\\-1k" in line or "70" in line
+    }
+    assert len(cells) <= 3  # the wide table, and the two long ones
+    assert markdown("a|b\nc") == r"a\|b c"
+
+
+def test_latex_is_balanced_and_has_as_many_cells_in_every_row(tmp_path: Path):
+    text = to_latex(hostile_tables(tmp_path))
+    assert "\\input" not in text and r"\textbackslash{}input" in text
+    assert text.count(r"\begin{table*}") == text.count(r"\end{table*}") == 1
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    plain = re.sub(r"\\[\\{}$&#%_]", "", text)
+    depth = 0
+    for letter in plain:
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        assert depth >= 0
+    assert depth == 0 and plain.count("$") % 2 == 0
+    body = text.split(r"\toprule")[1].split(r"\bottomrule")[0]
+    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 1 + 3 + 2 + 1
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {15}
+    assert body.count(r"\midrule") == 3
+    assert all(character.isascii() for character in text)
+
+
+def test_latex_escapes_are_what_it_sets():
+    assert latex("a_b & 5%") == r"a\_b \& 5\%"
+    assert latex("−0.3 ± 1, τ ↓ –") == r"$-$0.3 $\pm$ 1, $\tau$ $\downarrow$ --"
+    assert latex("x\x00\n漢") == "x? ?"
+
+
+def test_csv_has_a_line_a_cell_and_no_formula(tmp_path: Path):
+    tables = hostile_tables(tmp_path)
+    lines = list(csv.DictReader(io.StringIO(to_csv(tables))))
+    assert len(lines) == sum(len(row.cells) for table in tables for row in table.rows)
+    quoted = [line for line in lines if line["kind"] == "quoted"]
+    assert {line["status"] for line in quoted} == {"quoted", "not printed"}
+    ours = [line for line in lines if line["kind"] == "ours" and line["benchmark"] == "in-1k"]
+    assert ours[0]["value"] == "70" and ours[0]["note"] == "'=cmd | </td>"
+    assert {line["status"] for line in lines if line["benchmark"] == "in-a"} >= {"missing"}
+
+
+def test_numbers_round_without_a_minus_zero():
+    assert words.number(-0.04, IN_1K, signed=True) == "+0.0"
+    assert words.number(-0.06, IN_1K, signed=True) == "−0.1"
+    assert words.number(math.nan, IN_1K) == "–"
+    assert words.number(-0.125, COCO.columns[3], signed=True) == "−0.12"
+    assert words.p_value(Cell(status="value", p_value=1e-9, test="McNemar")) == "< 0.001 (McNemar)"
+
+
+# --- localisation and COCO -----------------------------------------------------------------------
+
+
+def test_rows_of_localisation_and_coco_fill_their_own_tables(tmp_path: Path):
+    rows = [
+        plain_row("wsol", "top1_loc", 46.0), plain_row("wsol", "point_in_box", None),
+        plain_row("coco", "map", 70.0), plain_row("coco", "difference", -1.25),
+    ]  # fmt: skip
+    tables = {t.layout.key: t for t in tables_of(write_rows(tmp_path / "x", rows))}
+    assert list(tables) == ["wsol", "coco", "localisation"]
+    wsol = tables["wsol"].of_kind("ours")[0].cells
+    assert [c.status for c in wsol] == ["value", *["missing"] * 4]
+    assert tables["localisation"].of_kind("ours")[0].cells[0].status == "none"
+    coco = tables["coco"].of_kind("ours")[0].cells
+    assert words.short(coco[3], COCO.columns[3], "ours") == "−1.25"
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def axes() -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure().subplots()
+
+
+def test_bars_have_the_values_and_missing_is_written():
+    columns = ROBUSTNESS.columns[:2]
+    cells = {"a": [Cell(status="value", value=70.0, low=69.0, high=72.0), Cell(status="missing")]}
+    looks = looks_of([type("Arm", (), {"name": "a", "target": None})()])
+    ax = draw_bars(axes(), columns, cells, looks)
+    assert next(bar.get_height() for bar in ax.patches) == 70.0
+    assert [t.get_text() for t in ax.texts] == ["missing"]
+    ends = [s[:, 1].tolist() for c in ax.collections for s in c.get_segments()]
+    assert ends == [[69.0, 72.0]] * 2
+
+
+def test_differences_are_turned_where_lower_is_better_and_full_where_0_is_left_out():
+    cells = {
+        "x": [Cell(status="value", value=1.0, low=0.5, high=1.5, verdict=1),
+              Cell(status="value", value=-2.0, low=-4.0, high=1.0)]
+    }  # fmt: skip
+    ax = draw_differences(axes(), (IN_1K, GAP), cells, {"x": "#000000"})
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [float(line.get_xdata()[0]) for line in dots] == [1.0, 2.0]
+    assert [line.get_markerfacecolor() for line in dots] == ["#000000", "white"]
+    spans = [s[:, 0].tolist() for c in ax.collections for s in c.get_segments()]
+    assert spans == [[0.5, 1.5], [-1.0, 4.0]]
+
+
+def test_severity_curves_are_means_over_corruptions_and_need_all(tmp_path: Path):
+    rows = [plain_row("in-c", f"{c}-{s}", 100.0 - 10 * s + k % 2)
+            for k, c in enumerate(C15) for s in SEVERITIES]  # fmt: skip
+    (arm,) = arms_of([], [write_rows(tmp_path / "x", rows)])
+    curve = severity_curve(arm, C15)
+    assert curve is not None
+    assert curve.mean == pytest.approx([100 - 10 * s + 7 / 15 for s in SEVERITIES])
+    assert np.isnan(curve.low).all()
+    (arm,) = arms_of([], [write_rows(tmp_path / "y", rows[1:])])
+    assert severity_curve(arm, C15) is None and severity_curve(arm, C15[1:]) is not None
+
+
+def test_si_score_factors_come_from_its_metadata_and_bins_hold_their_upper_edge(tmp_path: Path):
+    folder = write_si_metadata(tmp_path / "object_size", "size", 100)
+    ids = [f"bee/{k}.jpg" for k in range(100)] + ["bee/unknown.jpg"]
+    found = read_factors(folder, ids)
+    assert found is not None and found.area[:3].tolist() == [0.01, 0.02, 0.03]
+    assert np.isnan(found.area[-1])
+    right = np.append(np.arange(100) < 10, False)
+    curve = curve_by([found.area], [right], 0.05)
+    assert curve.x == pytest.approx(np.arange(0.03, 1, 0.05))
+    assert curve.mean.tolist() == [100.0, 100.0, *[0.0] * 18]
+    assert (curve.low <= curve.mean).all() and (curve.mean <= curve.high).all()
+    assert read_factors(tmp_path, ids) is None
+    (folder / "metadata.csv").write_text("image_id,area\n1,2\n")
+    with pytest.raises(ImagesError, match="expected lines with image_id, x_coord"):
+        read_factors(folder, ids)
+
+
+def test_the_position_map_has_rows_downwards(tmp_path: Path):
+    folder = write_si_metadata(tmp_path / "object_location", "location", 441)
+    found = read_factors(folder, [f"bee/{k}.jpg" for k in range(441)])
+    assert found is not None
+    right = (found.x > 0.99) & (found.y < 0.01)
+    hits, n = position_map(found, right)
+    assert n.shape == (21, 21) and (n == 1).all()
+    assert hits[0, 20] == 1 and hits.sum() == 1
+
+
+def test_foregrounds_are_as_far_off_as_the_middle_of_their_mask(tmp_path: Path):
+    folder = tmp_path / "fg_mask/val/00_dog"
+    folder.mkdir(parents=True)
+    mask = np.zeros((10, 20), np.uint8)
+    mask[0:2, 18:20] = 1  # middle at x .95, y .1
+    np.save(folder / "n1_1.npy", mask)
+    ids = ["00_dog/n1_1.JPEG", "00_dog/fg_n1_1_bg_n2_5.JPEG", "00_dog/none.JPEG"]
+    found = foreground_distance(tmp_path, ids)
+    assert found[:2] == pytest.approx([math.hypot(0.45, 0.4)] * 2) and np.isnan(found[2])
+
+
+def test_the_gap_by_distance_is_taken_in_thirds():
+    distance = np.repeat([0.1, 0.2, 0.3], 10)
+    same, rand = np.ones(30, bool), np.repeat([True, True, False], 10)
+    curve = gap_by_distance([(distance, same, distance, rand)])
+    assert curve is not None
+    assert curve.mean.tolist() == [0.0, 0.0, 100.0] and curve.x == pytest.approx([0.1, 0.2, 0.3])
+    assert gap_by_distance([(distance * 0, same, distance * 0, rand)]) is None
+
+
+def test_a_sample_shows_its_point_in_px_and_its_answer():
+    sample = Sample(
+        pixels=np.zeros((10, 40, 3), np.uint8), truth="dog", answer="cat", is_right=False,
+        probability=0.5, point=(0.25, 0.5), cam=np.eye(2),
+    )  # fmt: skip
+    ax = draw_sample(axes(), sample, title="dog")
+    (point,) = ax.lines
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == (10.0, 5.0)
+    assert ax.get_xlabel() == "cat 50 %" and len(ax.images) == 2
+    empty = Sample(pixels=None, truth="a", answer="b", is_right=True, probability=1.0)
+    assert [t.get_text() for t in draw_sample(axes(), empty).texts] == ["no such file"]
+
+
+def test_figures_are_planned_by_what_was_kept(world: Path):
+    runs = [read_run(world / name) for name in ("none", "click")]
+    report = benchmark_report(runs, [])
+    keys = [figure.key for figure in plan(report.arms, report.tables)]
+    assert keys == [
+        *("robustness-bars", "robustness-differences", "in-c-severity", "in-c-corruptions"),
+    ]
+    with_images = plan(report.arms, report.tables, root=world / "root")
+    assert [figure.key for figure in with_images] == [*keys, "si-loc"]
+    for figure in with_images:
+        assert figure.draw().axes
+
+
+# --- files, the command, the page ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def written(world: Path) -> Path:
+    """The command, as people run it."""
+    out = world / "report"
+    command = [
+        sys.executable, "-m", "luab_train", "report", *(str(world / n) for n in
+        ("none", "click", "other")), "--out", str(out), "--root", str(world / "root"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "## Classification and robustness" in done.stdout
+    assert "<details>" not in done.stdout
+    return out
+
+
+def test_the_command_writes_every_format(written: Path):
+    files = {str(p.relative_to(written)) for p in written.rglob("*") if p.is_file()}
+    assert files >= {
+        *("report.md", "report.json", "curves.png", "tables.csv", "tables.tex", "report.html"),
+        *("figures/robustness-bars.png", "figures/si-loc.png"),
+    }
+    assert not [name for name in files if "partial" in name]
+    text = (written / "report.md").read_text()
+    assert text.startswith("# `debug:tiny`") and "McNemar" in text
+    page = (written / "report.html").read_text()
+    assert "resnet_a&amp;b &lt;x&gt;" in page and "<x>" not in page
+    assert json.loads((written / "report.json").read_text())
+
+
+def test_a_folder_of_another_model_alone_is_a_report_too(world: Path, tmp_path: Path):
+    report = benchmark_report([], [world / "other"])
+    files = benchmark_files(report, [])
+    assert set(files) == {
+        *("tables.csv", "tables.tex", "report.html", "figures/robustness-bars.png"),
+    }
+    from click.testing import CliRunner
+
+    from luab_train.report import report_command
+
+    done = CliRunner().invoke(report_command, [str(world / "other"), "--out", str(tmp_path / "o")])
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "o" / "report.json").exists()
+
+
+_BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+_DRIVER = shutil.which("chromedriver")
+
+
+@pytest.mark.skipif(not (_BROWSER and _DRIVER), reason="no chromium or chromedriver")
+def test_the_page_opens_without_a_word_in_the_console_and_asks_for_nothing(
+    written: Path, tmp_path: Path
+):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(_BROWSER)
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(_DRIVER)))
+    try:
+        driver.set_window_size(900, 900)
+        driver.get((written / "report.html").as_uri())
+        assert driver.get_log("browser") == []
+        messages = [json.loads(e["message"])["message"] for e in driver.get_log("performance")]
+        sent = [m for m in messages if m["method"] == "Network.requestWillBeSent"]
+        urls = [m["params"]["request"]["url"] for m in sent]
+        assert all(url.startswith(("file:", "data:", "chrome:", "about:")) for url in urls)
+        loaded = driver.execute_script(
+            "return [...document.images].map((i) => i.complete && i.naturalWidth > 0)"
+        )
+        assert loaded and all(loaded)
+        # The wide table scrolls in its own box.
+        assert driver.execute_script("return document.body.scrollWidth <= innerWidth")
+    finally:
+        driver.quit()
