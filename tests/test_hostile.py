@@ -13,6 +13,10 @@ import pytest
 from logs import KEY, action, archive, block, coco_record, xml
 
 import luab_data
+from luab_data.accept import accept
+from luab_data.annotators import annotators
+from luab_data.checks.check import check
+from luab_data.stats import measured
 
 BOMB = (
     b'<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa">'
@@ -121,6 +125,21 @@ def test_a_hostile_coco_record_is_left_out_by_name(tmp_path: Path, old: str, new
     done = luab_data.convert_coco(path, tmp_path / "ab", worker_key=KEY, on_bad="skip")
     assert done.skipped == {rule: 1} and done.num_rows["default"] == 1
     assert "00AA3B5E80" not in (done.out / "skipped.jsonl").read_text()
+
+
+def test_times_that_no_float_holds_are_counted_by_every_command(tmp_path: Path):
+    time = 2**62 + 1
+    text = GOOD.replace('"timeSpent": 12000', f'"timeSpent": {time}')
+    text = text.replace('"timeAt": 7', f'"timeAt": {time}')
+    (tmp_path / "raw.json").write_text(f"[{text}]")
+    folder = luab_data.convert_coco(tmp_path / "raw.json", tmp_path / "ab", worker_key=KEY).out
+    log = archive(tmp_path / "raw.tar.gz", {"n1_1": xml("n1_1", [block(estimateTime=10**17 + 1)])})
+    other = luab_data.convert_imagenet(log, tmp_path / "in", worker_key=KEY).out
+    assert measured(folder)["time_page_ms"].value == 2**62
+    assert measured(other)["hit_time_ms"].n == 1
+    for dataset in (folder, other):
+        assert len(accept(dataset).table) == len(annotators(dataset).worker_id) == 1
+        assert check(dataset).whole
 
 
 @pytest.mark.parametrize(

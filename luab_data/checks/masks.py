@@ -34,8 +34,8 @@ def any_in_row(flags: Bools, bounds: Ints) -> Bools:
 
 
 def floats(column: pa.Array | pa.ChunkedArray) -> Floats:
-    """A flat column of numbers as float64; null is NaN."""
-    values: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    """A flat column of numbers as float64; null is NaN, integers past 2^53 become the nearest."""
+    values: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values
 
 

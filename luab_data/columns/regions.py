@@ -108,8 +108,8 @@ _CLICK_AND_SIZE = ("final_click_x", "final_click_y", "width", "height")
 
 
 def floats(column: ArrowColumn) -> Floats:
-    """A numeric column as float64 with NaN for null."""
-    values: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    """A numeric column as float64 with NaN for null; integers past 2^53 become the nearest."""
+    values: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.array(values, dtype=np.float64)
 
 
