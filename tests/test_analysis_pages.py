@@ -18,7 +18,7 @@ from luab_data.schema import IMAGENET_ROUNDS
 
 
 def shown(
-    slot: int = 0, *, page: int = 0, hit: str = "A", worker: str = "w", **more: Any
+    slot: int = 0, *, page: int | None = 0, hit: str = "A", worker: str = "w", **more: Any
 ) -> dict[str, Any]:
     """One picture shown to one worker."""
     row: dict[str, Any] = {name: None for name in RoundBatch.columns}
@@ -167,6 +167,12 @@ def test_a_page_lasts_from_its_first_to_its_last_record_and_a_hit_to_its_submiss
     np.testing.assert_array_equal(whole.pages().time_ms, [1500, np.nan])
     np.testing.assert_array_equal(whole.hits().time_ms, [40_000])
     assert whole.pages().worker_id.to_pylist() == ["w", "w"]
+
+
+def test_pictures_whose_page_is_not_logged_are_no_page_together():
+    whole = Pages([page_facts(rows(*(entered(0, 1000 * k, page=None) for k in (1, 2, 9))))])
+    assert len(whole.pages().time_ms) == 0
+    np.testing.assert_array_equal(whole.hits().time_ms, [99_000])
 
 
 @pytest.mark.parametrize("number", [2, 3, 5, 8])

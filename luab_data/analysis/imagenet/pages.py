@@ -121,8 +121,8 @@ class Pages:
         self.num_columns = grid_columns(self._hit, self._slot, floats(table["middle_x"]))
 
     def pages(self) -> Spans:
-        """Each page, from its first to its last record."""
-        key = self._hit * 2**16 + np.nan_to_num(self._page, nan=-1)
+        """Each page, from its first to its last record; pictures without a page are on none."""
+        key = self._hit * 2**16 + self._page
         return self._spans(key, self._last)
 
     def hits(self) -> Spans:
@@ -133,7 +133,7 @@ class Pages:
         return self._spans(self._hit.astype(np.float64), self._submit_ms)
 
     def _spans(self, key: Floats, end: Floats) -> Spans:
-        seen = np.flatnonzero(~np.isnan(self._first) & ~np.isnan(end))
+        seen = np.flatnonzero(~np.isnan(key + self._first + end))
         _, first_row, group = np.unique(key[seen], return_index=True, return_inverse=True)
         start = np.full(len(first_row), np.inf)
         stop = np.full(len(first_row), -np.inf)
