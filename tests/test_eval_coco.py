@@ -316,6 +316,63 @@ def test_pixels_of_a_crowd_count_neither_way(tmp_path: Path):
     assert class_pixels(mapped(), *coco, num_threads=1).classes[PERSON] < 0.85
 
 
+def test_a_class_that_the_map_does_not_see_is_flat_and_scores_its_share(tmp_path: Path):
+    box = (16, 32, 96, 160)
+    coco = make_coco(tmp_path, [[(PERSON, box), (DOG, box)]], size_wh=(224, 224))
+    found = class_pixels(mapped(), *coco, num_threads=1)
+    assert (found.num_pairs, found.num_flat, found.classes[DOG]) == (2, 1, 1)
+    assert found.classes[PERSON] == pytest.approx(80 * 128 / 224**2)
+    blind = mapped()
+    torch.nn.init.constant_(blind.model.backbone.classifier.weight, torch.nan)
+    assert class_pixels(blind, *coco, num_threads=1).num_flat == 2
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Coco:
+    """Small images, whose borders resizing softens; crowds over, beside and without objects."""
+    aside, over = (0, 20, 9, 30), (4, 15, 14, 30)
+    return make_coco(
+        tmp_path_factory.mktemp("crowded"),
+        [
+            [(PERSON, LEFT), (BICYCLE, RIGHT)],
+            [(PERSON, LEFT), (DOG, RIGHT), (CAR, TOP)],
+            [(CAR, TOP)],
+            [],
+            [(BICYCLE, TOP), (BICYCLE, LEFT), (DOG, RIGHT)],
+        ],
+        crowds=[(101, BICYCLE, aside), (102, PERSON, aside), (100, PERSON, over)],
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 2, "num_threads": 2}])
+def test_pixels_of_drawn_scenes_keep_their_numbers(crowded: Coco, options: dict[str, int]):
+    found = class_pixels(mapped(), *crowded, **options)
+    mean = [float(getattr(found.mean, name)) for name in ("value", "low", "high", "null")]
+    assert mean == pytest.approx([0.84717570, 0.83843122, 0.85592018, 0.11400861], abs=1e-6)
+    classes = [0.83156914, 0.85475801, 0.83569834, 0.86667730]
+    assert found.classes[[PERSON, BICYCLE, CAR, DOG]] == pytest.approx(classes, abs=1e-6)
+    counts = (found.num_images, found.num_pairs, found.num_flat, found.num_crowds)
+    assert counts == (4, 8, 0, 2)
+
+
+def test_the_interval_of_pixels_is_a_jackknife_over_images(crowded: Coco, tmp_path: Path):
+    found = class_pixels(mapped(), *crowded).mean
+    content = json.loads(crowded.instances.read_text())
+    without = []
+    for left_out in (100, 101, 102, 104):
+        kept = {
+            "images": [one for one in content["images"] if one["id"] != left_out],
+            "annotations": [a for a in content["annotations"] if a["image_id"] != left_out],
+        }
+        path = tmp_path / f"{left_out}.json"
+        path.write_text(json.dumps(kept))
+        without.append(float(class_pixels(mapped(), crowded.images, path).mean.value))
+    error = np.sqrt(3 / 4 * sum((value - np.mean(without)) ** 2 for value in without))
+    reach = 3.182446305 * error  # 97.5 % point of Student's t, three degrees of freedom
+    assert float(found.high - found.value) == pytest.approx(reach, rel=1e-8)
+    assert float(found.value - found.low) == pytest.approx(reach, rel=1e-8)
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
@@ -431,6 +488,8 @@ def test_a_model_of_other_classes_or_without_an_order_is_refused(coco: Coco):
     ]:
         with pytest.raises(OptionError, match=message):
             run(replace(model(), classes=classes), coco)
+        with pytest.raises(OptionError, match=message):
+            class_pixels(replace(mapped(), classes=classes), *coco)
     with pytest.raises(OptionError, match="gives 7 scores"):
         run(model(lambda image: torch.zeros(len(image), 7)), coco)
     with pytest.raises(OptionError, match="3 coordinates"):

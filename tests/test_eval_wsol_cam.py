@@ -16,10 +16,8 @@ from luab_train.evaluation.predictor import PlainClassifier, Predictor
 from luab_train.evaluation.wsol.cam import Mapper
 from luab_train.evaluation.wsol.localisation import map_overlap
 from luab_train.evaluation.wsol.localise import localise
-from luab_train.evaluation.wsol.localise_pixels import Masked, localise_pixels
 from luab_train.evaluation.wsol.metadata import Metadata
 from luab_train.evaluation.wsol.overlap import true_boxes
-from luab_train.evaluation.wsol.pixels import target_mask
 from luab_train.evaluation.wsol.score_maps import score_map
 from luab_train.model import LuabModel, Outputs
 from luab_train.recipe import Data
@@ -369,46 +367,3 @@ def test_overlaps_beyond_the_memory_limit_go_to_a_file_and_come_back(monkeypatch
     expected = localise(bright(), images, metadata).rows
     monkeypatch.setattr("luab_train.evaluation.wsol.localise._IN_MEMORY", 1)
     assert localise(bright(), images, metadata, batch_size=2).rows.equals(expected)
-
-
-# Pixels.
-
-
-def test_pixel_metrics_know_a_map_that_is_right_from_one_that_is_flat():
-    images, metadata, _ = square_world(4)
-    samples = []
-    for (_, image), box in zip(images[:3], metadata.boxes.values.astype(int), strict=False):
-        mask = np.zeros((64, 192), np.uint8)
-        mask[box[1] : box[3], box[0] : box[2]] = 1
-        red_green_blue = np.asarray(image).max(axis=(0, 1)) > 0
-        right = int(np.flatnonzero(red_green_blue)[0])
-        samples.append(Masked(image, {right: target_mask([mask])}))
-    result = localise_pixels(bright(), [*samples, Masked(images[3][1], {})], batch_size=2)
-    metrics = result.metrics()
-    assert metrics["m_px_ap"] > 0.9
-    assert metrics["chance"] == pytest.approx(24 * 48 / (64 * 192), abs=0.02)
-    assert (metrics["num_pairs"], metrics["num_flat_maps"], metrics["num_classes"]) == (3, 0, 3)
-    wrong = [
-        Masked(one.image, {(label + 1) % 3: mask for label, mask in one.masks.items()})
-        for one in samples
-    ]
-    flat = localise_pixels(bright(), wrong).metrics()
-    assert flat["m_px_ap"] == pytest.approx(flat["chance"])
-    assert flat["num_flat_maps"] == 3
-
-
-def test_several_classes_of_one_image_each_get_their_own_map():
-    (_, image), mask = square_world(1)[0][0], np.zeros((224, 224), np.uint8)
-    mask[0, 0] = 1
-    both = localise_pixels(tiny("test_resnet"), [Masked(image, {2: mask, 0: mask})])
-    for label in (0, 2):
-        alone = localise_pixels(tiny("test_resnet"), [Masked(image, {label: mask})])
-        assert np.array_equal(both.sums.background[label], alone.sums.background[label])
-    assert not np.array_equal(both.sums.background[0], both.sums.background[2])
-
-
-def test_a_mask_of_an_unknown_class_is_refused():
-    mask = np.zeros((224, 224), np.uint8)
-    image = Image.new("RGB", (8, 8))
-    with pytest.raises(OptionError, match="a mask of class 3"):
-        localise_pixels(bright(), [Masked(image, {3: mask})])

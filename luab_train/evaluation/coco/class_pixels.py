@@ -34,7 +34,7 @@ from luab_train.evaluation.wsol.pixels import (
     px_ap,
     target_mask,
 )
-from luab_train.evaluation.wsol.score_maps import SIZE, score_map
+from luab_train.evaluation.wsol.score_maps import SIZE, is_flat, score_map
 from luab_train.evaluation.wsol.squash import squashed_batches
 
 _GROUPS = 25
@@ -51,6 +51,7 @@ class ClassPixels:
         classes: (C,) of each class; NaN for one without a pixel.
         chance: (C,) share of foreground in the images that have the class.
         num_images, num_pairs: what it was taken over.
+        num_flat: pairs whose map was constant or not finite, and counts as zeros.
         num_crowds: classes in images that are there as a crowd only, left out.
         method: how maps are made, and whether the paper has such.
         map_size: places of the network's own map.
@@ -61,6 +62,7 @@ class ClassPixels:
     chance: np.ndarray
     num_images: int
     num_pairs: int
+    num_flat: int
     num_crowds: int
     method: str
     map_size: str
@@ -91,7 +93,7 @@ def class_pixels(
     found = find_scenes(images, instances).scenes
     scenes = [scene for scene in found if things(scene.truth)]
     groups = [PixelSums.empty(interval, num_classes=NUM_CLASSES) for _ in range(_GROUPS)]
-    num_images, num_pairs, map_size = 0, 0, ""
+    num_images, num_pairs, num_flat, map_size = 0, 0, 0, ""
     with (
         ThreadPoolExecutor(num_threads) as pool,
         progress(total=len(scenes), what="COCO maps", unit="image", shown=shown) as bar,
@@ -115,6 +117,7 @@ def class_pixels(
                 pairs, pool.map(score_map, maps_Phw), masks, strict=True
             ):
                 groups[(num_images + k) % _GROUPS].add_map(scores, mask, label)
+                num_flat += is_flat(scores)
             num_images, num_pairs = num_images + len(batch), num_pairs + len(pairs)
             bar.update(len(batch))
     total = reduce(add, groups)
@@ -124,6 +127,7 @@ def class_pixels(
         chance=foreground_share(total),
         num_images=num_images,
         num_pairs=num_pairs,
+        num_flat=num_flat,
         num_crowds=sum(len(s.truth.labels) - len(things(s.truth)) for s in found),
         method=mapper.method.label,
         map_size=map_size,
