@@ -275,5 +275,17 @@ def test_an_unseen_image_does_not_count_in_its_cell():
 def test_auroc_of_equal_distributions_has_50_in_its_interval():
     rng = np.random.default_rng(2)
     a, b = rng.random((2, 150))
-    low, high = intervals.two_sample_interval(a, b, scores.auroc)
+    (low, high), _ = intervals.ranking_intervals(a, b)
     assert low < 50 < high and high - low < 20
+
+
+def test_ranking_intervals_are_those_of_a_slow_bootstrap():
+    rng = np.random.default_rng(3)
+    score_in, score_out = rng.integers(0, 30, 120) / 30, rng.integers(5, 35, 60) / 30
+    found = intervals.ranking_intervals(score_in, score_out)
+    for statistic, ends in zip((scores.auroc, scores.average_precision), found, strict=True):
+        drawn = [
+            statistic(rng.choice(score_in, len(score_in)), rng.choice(score_out, len(score_out)))
+            for _ in range(1000)
+        ]
+        assert ends == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1.2)

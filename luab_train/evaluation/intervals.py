@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from luab_data.analysis.estimate import interval
-from luab_train.evaluation.scores import Count
+from luab_train.evaluation.scores import Count, ranked, ranking_quality
 
 RESAMPLES = 1000
 _CHUNK = 50
@@ -64,7 +64,7 @@ def two_sample_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Of a statistic of two sets of images, each drawn anew by itself, e.g. AUROC."""
+    """Of any statistic of two sets of images, each drawn anew by itself."""
     if not len(first) or not len(second):
         return NOTHING
     rng = np.random.default_rng(seed)
@@ -76,6 +76,27 @@ def two_sample_interval(
         for _ in range(resamples)
     ]
     return _ends(np.array(found), min(len(first), len(second)))
+
+
+def ranking_intervals(
+    score_in: np.ndarray, score_out: np.ndarray, *, seed: int = 0
+) -> tuple[Interval, Interval]:
+    """Of AUROC and of average precision: both sets of images are drawn anew, each by itself."""
+    if not len(score_in) or not len(score_out):
+        return NOTHING, NOTHING
+    rng = np.random.default_rng(seed)
+    found = ranked(score_in, score_out)
+    replicates = []
+    for start in range(0, RESAMPLES, _CHUNK):
+        size = min(_CHUNK, RESAMPLES - start)
+        counts = [
+            _bincount_rows(rank[rng.integers(len(rank), size=(size, len(rank)))], found.size)
+            for rank in (found.rank_in, found.rank_out)
+        ]
+        replicates.append(np.stack(ranking_quality(*counts)))
+    n = min(len(score_in), len(score_out))
+    area, average = np.concatenate(replicates, axis=1)
+    return _ends(area, n), _ends(average, n)
 
 
 def cells_interval(
@@ -98,16 +119,15 @@ def cells_interval(
         return []
     rng = np.random.default_rng(seed)
     hits, trials = (correct & seen).astype(np.float32), seen.astype(np.float32)
+    everywhere = bool(seen.all())
     replicates = []
     for start in range(0, RESAMPLES, _CHUNK):
         size = min(_CHUNK, RESAMPLES - start)
-        drawn = rng.integers(num_images, size=(size, num_images)) + num_images * np.arange(
-            size
-        ).reshape(-1, 1)
-        weights = np.bincount(drawn.ravel(), minlength=size * num_images).reshape(size, -1)
-        weights = weights.astype(np.float32)
+        drawn = rng.integers(num_images, size=(size, num_images))
+        weights = _bincount_rows(drawn, num_images).astype(np.float32)
         with np.errstate(invalid="ignore", divide="ignore"):
-            accuracy = 100 * (weights @ hits).astype(np.float64) / (weights @ trials)
+            wholes = num_images if everywhere else weights @ trials
+            accuracy = 100 * (weights @ hits).astype(np.float64) / wholes
         replicates.append(statistics(accuracy))
     return [_ends(column, num_images) for column in np.concatenate(replicates).T]
 
@@ -166,6 +186,13 @@ def paired_bootstrap(
     rng = np.random.default_rng(seed)
     found = [statistic(rng.integers(num_images, size=num_images)) for _ in range(RESAMPLES)]
     return _ends(np.array(found), num_images)
+
+
+def _bincount_rows(values: np.ndarray, size: int) -> np.ndarray:
+    """(R, N) ints below `size` -> (R, size) how often each is in its row."""
+    rows = np.arange(len(values))[:, None] * size
+    counts = np.bincount((values + rows).ravel(), minlength=len(values) * size)
+    return counts.reshape(len(values), size)
 
 
 def _ends(replicates: np.ndarray, num_images: int) -> Interval:

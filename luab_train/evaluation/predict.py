@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -249,13 +247,3 @@ class _Rows:
 
 def _nullable(values: np.ndarray) -> pa.Array:
     return pa.array(values, mask=np.isnan(values))
-
-
-def batches(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` that cover `count`."""
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
-
-
-def relative_name(path: Path, root: Path) -> str:
-    """A path inside `root`, with forward slashes."""
-    return path.relative_to(root).as_posix()

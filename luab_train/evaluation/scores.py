@@ -103,6 +103,43 @@ def mean_corruption_error(cells: Mapping[tuple[str, int], Count]) -> float:
     return float(np.mean(ratios))
 
 
+class Ranked(NamedTuple):
+    """Scores of two sets of images as one ranking of `G` distinct scores, the highest first."""
+
+    rank_in: np.ndarray
+    """(N_in,) int64, of each in-distribution image."""
+    rank_out: np.ndarray
+    """(N_out,) int64, of each image of the other set, the positives."""
+    size: int
+    """G."""
+
+
+def ranked(score_in: np.ndarray, score_out: np.ndarray) -> Ranked:
+    """Rank scores, e.g. minus the maximal probability; equal scores have one rank."""
+    values, rank = np.unique(-np.concatenate([score_in, score_out]), return_inverse=True)
+    return Ranked(rank[: len(score_in)], rank[len(score_in) :], len(values))
+
+
+def ranking_quality(count_in: np.ndarray, count_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and average precision, percent, of how many images have each rank; NaN over nothing.
+
+    AUROC is how often a positive ranks before a negative, ties half. In average precision, ties
+    enter together.
+
+    Args:
+        count_in, count_out: (..., G) negatives and positives of each rank.
+    Returns: (...) each.
+    """
+    before_in, before_out = count_in.cumsum(axis=-1), count_out.cumsum(axis=-1)
+    num_in, num_out = before_in[..., -1], before_out[..., -1]
+    behind = num_in[..., None] - before_in + count_in / 2
+    precision = before_out / np.maximum(before_in + before_out, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        auroc = 100 * (count_out * behind).sum(axis=-1) / (num_in * num_out)
+        average = 100 * (count_out * precision).sum(axis=-1) / np.where(num_in > 0, num_out, 0)
+    return np.asarray(auroc), np.asarray(average)
+
+
 def auroc(score_in: np.ndarray, score_out: np.ndarray) -> float:
     """How often an out-of-distribution image has the higher score, ties half; percent.
 
@@ -110,27 +147,21 @@ def auroc(score_in: np.ndarray, score_out: np.ndarray) -> float:
         score_in: scores of in-distribution images, e.g. minus their maximal probability.
         score_out: scores of the others, the positives.
     """
-    if not len(score_in) or not len(score_out):
-        return math.nan
-    ordered = np.sort(score_in)
-    below = np.searchsorted(ordered, score_out, side="left")
-    up_to = np.searchsorted(ordered, score_out, side="right")
-    return float(100 * (below + up_to).sum() / (2 * len(score_in) * len(score_out)))
+    return _quality(score_in, score_out)[0]
 
 
 def average_precision(score_in: np.ndarray, score_out: np.ndarray) -> float:
     """Average precision with out-of-distribution as positive, percent; ties enter together."""
+    return _quality(score_in, score_out)[1]
+
+
+def _quality(score_in: np.ndarray, score_out: np.ndarray) -> tuple[float, float]:
     if not len(score_in) or not len(score_out):
-        return math.nan
-    scores = np.concatenate([score_out, score_in])
-    positive = np.arange(len(scores)) < len(score_out)
-    order = np.argsort(-scores, kind="stable")
-    scores, positive = scores[order], positive[order]
-    last = np.flatnonzero(np.append(np.diff(scores) != 0, True))
-    hits = np.cumsum(positive)[last]
-    precision = hits / (last + 1)
-    gained = np.diff(hits, prepend=0)
-    return float(100 * (precision * gained).sum() / len(score_out))
+        return math.nan, math.nan
+    found = ranked(score_in, score_out)
+    counts = (np.bincount(rank, minlength=found.size) for rank in found[:2])
+    area, average = ranking_quality(*counts)
+    return float(area), float(average)
 
 
 def gap(same: Count, rand: Count) -> float:

@@ -17,7 +17,7 @@ from luab_train.evaluation.intervals import (
     Interval,
     cells_interval,
     gap_interval,
-    two_sample_interval,
+    ranking_intervals,
     wilson,
 )
 from luab_train.evaluation.mappings import real_labels_of
@@ -143,25 +143,12 @@ def outliers(stored: Stored) -> list[Score]:
     rng = np.random.default_rng(_SEED)
     size = min(len(score_in), len(score_out))
     balanced = rng.permutation(score_in)[:size], rng.permutation(score_out)[:size]
+    ends = ranking_intervals(score_in, score_out)
+    _, balanced_ends = ranking_intervals(*balanced)
     return [
-        _bootstrapped(
-            "auroc",
-            auroc(score_in, score_out),
-            two_sample_interval(score_in, score_out, auroc),
-            n,
-        ),
-        _bootstrapped(
-            "aupr",
-            average_precision(score_in, score_out),
-            two_sample_interval(score_in, score_out, average_precision),
-            n,
-        ),
-        _bootstrapped(
-            "aupr_balanced",
-            average_precision(*balanced),
-            two_sample_interval(*balanced, average_precision),
-            2 * size,
-        ),
+        _bootstrapped("auroc", auroc(score_in, score_out), ends[0], n),
+        _bootstrapped("aupr", average_precision(score_in, score_out), ends[1], n),
+        _bootstrapped("aupr_balanced", average_precision(*balanced), balanced_ends, 2 * size),
     ]
 
 
