@@ -350,7 +350,7 @@ def test_sequences_are_sorted_named_and_the_rest_added_up(ax: Axes):
     assert [bar.get_width() for bar in ax.patches] == [940, 30, 20, 10]
     assert to_hex(ax.patches[2].get_facecolor()) == VERMILION.lower()
     np.testing.assert_allclose(ax.collections[0].get_segments()[1], [[20, 1], [50, 1]])
-    assert ax.texts[0].get_text() == "940, 94 %"
+    assert ax.texts[0].get_text() == "940 (94 %)"
     assert ax.get_xscale() == "log"
 
 

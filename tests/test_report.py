@@ -32,11 +32,12 @@ from luab_data.console import LuabGroup
 from luab_data.errors import DatasetError, ImagesError, OutputError
 from luab_data.publish.load import read_table
 from luab_data.report.drawn import drawn
+from luab_data.report.figures import pictures
 from luab_data.report.html import Header, page_html
 from luab_data.report.run import report
 from luab_data.report.tables import MISSING, count, interval, number, rows_of
 from luab_data.report.thumbnails import small_jpeg
-from luab_data.stats import measured, measures_of
+from luab_data.stats import measured, measures_of, sequences
 
 BIN = Path(sys.executable).parent
 START = 1_640_000_000_000
@@ -235,6 +236,15 @@ def test_the_page_shows_the_annotators_and_says_how(world: Path, page: Path):
     for worker in read_table(world / "imagenet-ab", "annotators")["worker_id"].to_pylist():
         assert worker in text
     assert "All 3 annotators" in text and "bootstrap" in text
+
+
+def test_the_figure_of_sequences_has_the_intervals_that_its_caption_promises(
+    coco: Path, coco_page: Path
+):
+    table = sequences(coco / "coco-ab")
+    assert table["low"].null_count < len(table)
+    (shown,) = (figure for figure in pictures("coco-ab", {}, {"sequences": table}))
+    assert "95 % intervals" in shown.caption and shown.src in unescape(coco_page.read_text())
 
 
 def test_a_folder_of_other_things_is_left_alone(world: Path, tmp_path: Path):
@@ -541,6 +551,12 @@ def test_who_wants_less_motion_gets_steps_from_event_to_event(page: Path, opened
     assert seen <= {0, 90, 1000, 1090, 2000, 2090, 3000, 3090, 3100}
 
 
+LAST_NUMBER = """
+const cells = [...document.querySelectorAll('.statistics > tbody > tr > .number')];
+return Math.max(...cells.map(cell => cell.getBoundingClientRect().right));
+"""
+
+
 @needs_browser
 def test_the_page_fits_a_phone_in_both_colours(page: Path, opened: Open):
     driver = opened(page)
@@ -551,6 +567,7 @@ def test_the_page_fits_a_phone_in_both_colours(page: Path, opened: Open):
             media = [{"name": "prefers-color-scheme", "value": scheme}]
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
             assert driver.execute_script("return document.documentElement.scrollWidth") == 390
+            assert 0 < driver.execute_script(LAST_NUMBER) <= 390
             ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
             assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == (scheme == "dark")
     finally:

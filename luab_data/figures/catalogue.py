@@ -124,7 +124,8 @@ FIGURES: dict[str, PlannedFigure] = {
         dataset="imagenet-ab", title="Annotators", draw=whole.annotators_figure,
         caption="Above: click accuracy of each worker, own and shrunk towards the crowd; a dot's"
         " area grows with the clicks, the line to the diagonal is the shrinkage. Below: mean offset"
-        " of the worker's clicks from the box's centre. Suspects are red, the busiest are named.",
+        " of the worker's clicks from the box's centre. Suspects are orange; the busiest"
+        " are named.",
         tables=("workers",),
     ),
     "coco_box_centres": PlannedFigure(
@@ -143,7 +144,7 @@ FIGURES: dict[str, PlannedFigure] = {
     "sequences": PlannedFigure(
         dataset="coco-ab", title="Actions on an icon", draw=whole.sequences_figure,
         caption="How often each sequence of actions occurs among the icons present at the"
-        " end, with 95 % intervals; red: the tool does not allow it.",
+        " end, with 95 % intervals; orange: the tool does not allow it.",
         tables=("sequences",),
     ),
     "class_recall": PlannedFigure(
@@ -168,7 +169,7 @@ FIGURES: dict[str, PlannedFigure] = {
     "coco_annotators": PlannedFigure(
         dataset="coco-ab", title="Annotators", draw=whole.annotators_figure,
         caption="Score of each worker, own and shrunk towards the crowd; a dot's area grows with"
-        " the number of icons, the line to the diagonal is the shrinkage. Suspects are red.",
+        " the number of icons, the line to the diagonal is the shrinkage. Suspects are orange.",
         tables=("workers",),
     ),
 }  # fmt: skip

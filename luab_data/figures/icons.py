@@ -53,7 +53,7 @@ def draw_sequences(ax: Axes, sequences: pa.Table, *, top: int = 8) -> Axes:
         ax.hlines(np.arange(shown), np.maximum(low, _LEAST), high, color=BLACK, linewidth=1.0)
     for place, (value, end) in enumerate(zip(number, ends, strict=True)):
         ax.annotate(
-            f"{count(value)}, {100 * value / total:.2g} %", (end, place), xytext=(3, 0),
+            f"{count(value)} ({100 * value / total:.2g} %)", (end, place), xytext=(3, 0),
             textcoords="offset points", va="center", fontsize=7,
         )  # fmt: skip
     ax.set_yticks(np.arange(len(names)), names)

@@ -36,7 +36,7 @@ from luab_data.report.tables import groups
 from luab_data.report.thumbnails import thumbnails
 from luab_data.report.workers import flagged_workers, overview, worker_table
 from luab_data.schema import DATASETS, Table
-from luab_data.stats import measured, measures_of, stats
+from luab_data.stats import measured, measures_of, sequences, stats
 
 PAGES = 4
 """Pages that are shown if nobody says which or how many."""
@@ -95,7 +95,7 @@ def report(
         html = page_html(
             header=_header(manifest, counts),
             groups=groups(measures_of(folder), estimates),
-            figures=_figures(kind, estimates, counts, workers),
+            figures=_figures(folder, kind, estimates, workers),
             annotators=worker_table(workers),
             replays=replays,
         )
@@ -166,11 +166,11 @@ def _header(manifest: Mapping[str, Any], counts: Statistics) -> Header:
 
 
 def _figures(
-    kind: str, estimates: Mapping[str, Estimate], counts: Statistics, workers: Annotators
+    folder: Path, kind: str, estimates: Mapping[str, Estimate], workers: Annotators
 ) -> tuple[Picture, ...]:
     tables = {"workers": overview(workers)}
-    if sequences := counts.get("action_sequences"):
-        tables["sequences"] = pa.table({"sequence": [*sequences], "count": [*sequences.values()]})
+    if kind == "coco-ab" and len(found := sequences(folder)):
+        tables["sequences"] = found
     return pictures(kind, estimates, tables)
 
 

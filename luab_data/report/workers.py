@@ -88,7 +88,7 @@ def worker_table(found: Annotators, *, most: int = MOST_ROWS) -> WorkerTable:
     return WorkerTable(
         lead=_lead(found, len(order)),
         counts=tuple(Heading(title=_title(n), doc="how many") for n in counts),
-        traits=tuple(Heading(title=_title(n), doc=found.traits[n].doc) for n in names),
+        traits=tuple(Heading(title=_title(n), doc=_doc(found, n)) for n in names),
         crowd=tuple(number(found.pooled[n].crowd, _unit(found, n)) for n in names),
         rows=tuple(
             WorkerRow(
@@ -150,6 +150,12 @@ def _unit(found: Annotators, name: str) -> str:
     return "ms" if trait.unit == "ms" else ""
 
 
+def _doc(found: Annotators, name: str) -> str:
+    """What a trait is, with the unit that its numbers lack in the table."""
+    trait = found.traits[name]
+    return trait.doc if _unit(found, name) or not trait.unit else f"{trait.doc} ({trait.unit})"
+
+
 def _title(name: str) -> str:
     return name.removeprefix("num_").removesuffix("_ms").replace("_", " ")
 
@@ -165,7 +171,7 @@ def _lead(found: Annotators, shown: int) -> str:
     stood_out = f"{num_flagged:,} stood out" if num_flagged else "None stood out"
     return (
         f"{which} annotators, the most unusual first; ids are keyed hashes. {stood_out}: a score of"
-        f" {THRESHOLD:g} or more is a reason to look, not proof. Large numbers are pooled towards"
-        " the crowd, the less the annotator did the more; below each is the annotator's own number."
+        f" {THRESHOLD:g} or more is a reason to look, not proof. The large number is pooled towards"
+        " the crowd, more so for an annotator who did little; the small one below is their own."
         " Coloured numbers are far from the ordinary ones."
     )
