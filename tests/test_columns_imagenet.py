@@ -211,6 +211,13 @@ def test_metrics_4_8_the_offset_is_taken_from_the_box_that_holds_the_click():
     assert (x[0], y[0]) == (pytest.approx(-1.0), pytest.approx(0.0))
 
 
+def test_a_click_on_a_box_without_area_has_no_offset_on_either_axis():
+    flat = xml("n1_1", [block(clicks=[(1, 0.5, 0.0)])], [(40, 0, 80, 0)], (100, 100))
+    table, _ = tables({"n1_1": flat})
+    assert table["click_in_box"].to_pylist() == [True]
+    assert np.isnan(click_offset(table)).all()
+
+
 # --- every derived column against the slow, obvious way -------------------------------------------
 
 

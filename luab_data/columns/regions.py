@@ -143,19 +143,17 @@ def click_offset(table: pa.Table) -> tuple[Floats, Floats]:
 
     Args:
         table: final_click_x, final_click_y, width, height, boxes.
-    Returns: two (num_rows,) arrays; NaN without a click, boxes or a size, or if that box is empty.
+    Returns: two (num_rows,) arrays; both are NaN without a click, boxes or a size, or if that box
+        has no area.
     Source: metrics 4.8.
     """
     x, y, width, height = (floats(table[c]) for c in _CLICK_AND_SIZE)
     box = clicked_box(table)
-    out = []
-    for axis, at in enumerate((x * width, y * height)):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            offset = (at - (box[:, axis] + box[:, axis + 2]) / 2) / (
-                box[:, axis + 2] - box[:, axis]
-            )
-        out.append(np.where(np.isfinite(offset), offset, np.nan))
-    return out[0], out[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        from_centre = np.stack([x * width, y * height], axis=1) - (box[:, :2] + box[:, 2:]) / 2
+        offset = from_centre / (box[:, 2:] - box[:, :2])
+    offset[~np.isfinite(offset).all(axis=1)] = np.nan
+    return offset[:, 0], offset[:, 1]
 
 
 def clicked_box(table: pa.Table) -> Floats:
