@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -16,7 +18,7 @@
 #
 # A dataset folder is plain Parquet with a card. `imagenet-ab` is a folder here, or a name under
 # `$LUAB_DATA_HOME`. The pictures are not ours to ship: `$LUAB_IMAGES` names a folder of
-# `<wnid>/<image id>.JPEG`, by default that of `make demo`.
+# `<wnid>/<image id>.JPEG`, by default that of `make demo` in `$LUAB_DATA_HOME`.
 
 # %%
 # %matplotlib inline
@@ -33,7 +35,8 @@ from luab_data.stats import measured, measures_of
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"
-IMAGES = os.environ.get("LUAB_IMAGES", "demo/images/train")
+HOME = os.environ.get("LUAB_DATA_HOME", "")
+IMAGES = os.environ.get("LUAB_IMAGES", os.path.join(HOME, "demo/images/train"))
 
 # %% [markdown]
 # ## Rows
