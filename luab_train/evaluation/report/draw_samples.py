@@ -58,7 +58,9 @@ def draw_sample(ax: Axes, sample: Sample, *, title: str = "") -> Axes:
     if sample.pixels is None:
         ax.text(0.5, 0.5, "no such file", ha="center", va="center", fontsize=7, color=GREY)
     else:
-        ax.imshow(sample.pixels, extent=extent, interpolation="bilinear", zorder=1)
+        # Under a map the image is grey: two colours on top of each other say nothing.
+        shown = sample.pixels if sample.cam is None else _grey(sample.pixels)
+        ax.imshow(shown, extent=extent, interpolation="bilinear", zorder=1)
     if sample.pixels is not None and sample.cam is not None:
         ax.imshow(
             _unit(sample.cam), extent=extent, cmap=SEQUENTIAL, alpha=0.55, vmin=0, vmax=1,
@@ -75,7 +77,7 @@ def draw_sample(ax: Axes, sample: Sample, *, title: str = "") -> Axes:
     ax.set_aspect("equal")
     if title:
         ax.set_title(_shortened(title), fontsize=6.5, pad=3, loc="center")
-    answer = f"{_shortened(sample.answer)} {100 * sample.probability:.0f} %"
+    answer = f"{_shortened(sample.answer, 15)} {100 * sample.probability:.0f} %"
     ax.set_xlabel(answer, fontsize=6.5, color=colour, labelpad=3)
     return ax
 
@@ -83,6 +85,12 @@ def draw_sample(ax: Axes, sample: Sample, *, title: str = "") -> Axes:
 def draw_failure(ax: Axes, sample: Sample) -> Axes:
     """A wrong answer: above the image what it is, below what it was taken for."""
     return draw_sample(ax, sample, title=sample.truth)
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) of the same lightness."""
+    light = pixels @ np.array([0.299, 0.587, 0.114])
+    return np.repeat(light.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def _unit(cam: np.ndarray) -> np.ndarray:

@@ -62,6 +62,9 @@ def benchmark_files(
     def figure_of(figure: Planned) -> Figure:
         if figure.key not in drawn:
             drawn[figure.key] = figure.draw()
+            # The layout is solved once, not for every format.
+            drawn[figure.key].draw_without_rendering()
+            drawn[figure.key].set_layout_engine("none")
         return drawn[figure.key]
 
     def page() -> bytes:
