@@ -151,9 +151,18 @@ def test_offsets_are_in_box_sizes_and_the_mode_cell_is_where_most_clicks_are():
 
 
 def test_a_far_click_moves_the_mean_offset_but_not_that_of_clicks_inside():
-    images = boxed([(0.5, 0.5), (0.9, 0.9)], [[(0.45, 0.45, 0.55, 0.55)]] * 2)
-    assert measure("click_offset", images).value[0] == pytest.approx(2.0)
-    assert measure("click_offset_inside", images).value[0] == pytest.approx(0, abs=1e-9)
+    images = boxed([(0.5, 0.5), (0.9, 0.9), (0.5, 0.555)], [[(0.45, 0.45, 0.55, 0.55)]] * 3)
+    assert measure("click_offset", images).value[0] == pytest.approx(4 / 3)
+    inside = measure("click_offset_inside", images)
+    np.testing.assert_allclose(inside.value, 0, atol=1e-9)
+    assert inside.n.tolist() == [1, 1]  # 0.55 box heights below the centre is outside
+
+
+def test_boxes_of_an_image_without_a_size_are_no_trial():
+    images = batch(boxes=[[[0, 0, 0, 0]], [[10, 10, 90, 90]]], has_boxes=[True, True],
+                   width=[None, 100], height=[None, 100])  # fmt: skip
+    found = measure("boxed_centre_accuracy", images)
+    assert (found.value, found.n) == (1, 1)
 
 
 def test_shorter_visits_are_left_out_of_last_n():

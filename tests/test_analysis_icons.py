@@ -19,7 +19,12 @@ from hypothesis import given, settings
 from logs import KEY, SHARED
 
 from luab_data.analysis.coco.browsing import BrowsingBatch
-from luab_data.analysis.coco.icon_places import MIN_OCCURRENCES, size_bin, size_outliers
+from luab_data.analysis.coco.icon_places import (
+    MIN_OCCURRENCES,
+    size_bin,
+    size_correlation,
+    size_outliers,
+)
 from luab_data.analysis.coco.icons import IconBatch, follows_grammar, sequence_shares
 from luab_data.analysis.coco.measures import COCO_MEASURES, coco_sources
 from luab_data.analysis.estimate import Estimate
@@ -262,6 +267,16 @@ def test_outliers_are_named_by_their_studentised_residual():
         spread = ((x[others] - x[others].mean()) ** 2).sum()
         factor = 1 + 1 / 6 + (x[k] - x[others].mean()) ** 2 / spread
         assert residual == pytest.approx((y[k] - start - slope * x[k]) / np.sqrt(variance * factor))
+
+
+def test_rare_classes_and_those_without_a_box_are_in_no_correlation():
+    n = np.full(80, MIN_OCCURRENCES, float)
+    recall, size = np.linspace(0.1, 0.9, 80), np.linspace(1, 9, 80)
+    n[3], recall[3] = MIN_OCCURRENCES - 1, 1.0
+    boxes = n.copy()
+    boxes[5], recall[5] = 0, 1.0
+    part = np.concatenate([[0], recall * n, size * boxes])
+    assert size_correlation(part, np.concatenate([[1], n, boxes])) == pytest.approx(1)
 
 
 def test_outliers_of_too_few_classes_or_one_size_are_none():

@@ -122,6 +122,21 @@ def test_few_workers_get_a_wider_interval_than_the_plain_percentiles():
     assert few[1] > many[1]
 
 
+def test_the_interval_of_five_workers_is_cut_where_hesterberg_says():
+    """Phi(-sqrt(5/4) t) with t = 2.776, Student's 97.5 % point with 4 degrees of freedom."""
+    low, high = interval(np.linspace(0, 1, 10_001), 5)
+    assert low == pytest.approx(0.00095, abs=1e-5)
+    assert high == pytest.approx(1 - 0.00095, abs=1e-5)
+
+
+def test_only_workers_who_contribute_make_an_interval():
+    tally = Tally()
+    tally.add(Parts(row=np.array([0, 1]), part=np.ones(2), whole=np.ones(2)), np.array([2, 2]))
+    found = tally.estimate(draw_workers(5))
+    assert found.num_workers == 1
+    assert np.isnan(found.low)
+
+
 def test_workers_keep_their_codes_over_batches_nulls_and_dictionaries():
     workers = Workers()
     assert workers.codes(pa.chunked_array([["b", None], ["a"]])).tolist() == [0, NOBODY, 1]
