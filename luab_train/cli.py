@@ -161,6 +161,13 @@ def run(
     show_default=True,
     help="With --benchmarks: of the forward pass; no is float32.",
 )
+@click.option(
+    "--box-convention",
+    type=click.Choice(["wsolevaluation", "continuous"]),
+    default="wsolevaluation",
+    show_default=True,
+    help="With --benchmarks wsol: pixels as the reference evaluator counts them, or areas.",
+)
 @click.option("--batch-size", type=int, default=256, show_default=True, help="Images at a time.")
 @click.option("--workers", type=int, help="Loader processes.  [default: by the machine]")
 @click.option(
@@ -179,6 +186,7 @@ def evaluate_command(
     pretrained: bool,
     on_bad: str,
     precision: str,
+    box_convention: Any,
     batch_size: int,
     workers: int | None,
     list_them: bool,
@@ -230,6 +238,7 @@ def evaluate_command(
             pretrained=pretrained,
             on_bad=on_bad,
             precision=precision,
+            box_convention=box_convention,
             batch_size=batch_size,
             num_workers=workers,
         )

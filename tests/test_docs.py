@@ -138,7 +138,8 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
         "luab-data where": ["dataset"],
         "luab-train demo": ["fast", "minutes", "out", "seeds"],
         "luab-train eval": [
-            *("arch", "batch_size", "benchmarks", "boxes", "data", "images", "list_them", "model"),
+            *("arch", "batch_size", "benchmarks", "box_convention", "boxes", "data", "images"),
+            *("list_them", "model"),
             *("name", "on_bad", "out", "precision", "pretrained", "root", "workers"),
         ],
         "luab-train recipes": ["name"],

@@ -182,6 +182,11 @@ def test_localisation_is_asked_for_by_name(world, tmp_path):
     before = file.stat().st_mtime_ns
     assert call(*arguments).splitlines()[1:] == said.splitlines()[1:]
     assert file.stat().st_mtime_ns == before
+    call(*arguments, "--box-convention", "continuous")  # another question: done again
+    assert file.stat().st_mtime_ns != before
+    told = [json.loads(x) for x in (tmp_path / "out/results.jsonl").read_text().splitlines()]
+    (row,) = [row for row in told if row["metric"] == "top1_loc"]
+    assert "continuous boxes" in row["note"]
     (tmp_path / "wsol/metadata/image_ids.txt").unlink()
     missing = f"missing: put it at {tmp_path / 'wsol/metadata/image_ids.txt'}"
     assert missing in call(*arguments)
@@ -205,3 +210,7 @@ def test_coco_takes_a_file_of_80_outputs(tmp_path):
     assert [line.split()[0] for line in said.splitlines() if line.startswith("COCO")] == ["COCO"]
     assert "V worst" in said and "mAP" in said
     assert (tmp_path / "out/coco/scores.parquet").is_file()
+    rows = [json.loads(x) for x in (tmp_path / "out/results.jsonl").read_text().splitlines()]
+    (pixels,) = [row for row in rows if row["metric"] == "mpxap"]
+    assert pixels["status"] == "done" and pixels["n"] == 2
+    assert "chance" in pixels["note"] and "160 px" in pixels["note"]

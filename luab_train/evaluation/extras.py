@@ -13,7 +13,7 @@ results.jsonl beside those of the suite.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from luab_data.errors import OptionError
@@ -21,6 +21,7 @@ from luab_data.schema import COCO_CLASSES
 from luab_train.evaluation.layouts import Missing
 from luab_train.evaluation.predictor import Predictor
 from luab_train.evaluation.rows import Row, provenance, read_results, replace_rows
+from luab_train.evaluation.wsol.overlap import BoxConvention
 
 EXTRAS = ("wsol", "coco")
 _TITLES = {"wsol": "WSOL", "coco": "COCO"}
@@ -45,7 +46,14 @@ def check_extras(names: Sequence[str], num_classes: int) -> None:
 
 
 def evaluate_extra(
-    predictor: Predictor, name: str, *, root: Path, out: Path, batch_size: int, num_workers: int
+    predictor: Predictor,
+    name: str,
+    *,
+    root: Path,
+    out: Path,
+    batch_size: int,
+    num_workers: int,
+    box_convention: BoxConvention = "wsolevaluation",
 ) -> list[Row]:
     """One of EXTRAS: its rows, which are in results.jsonl too.
 
@@ -53,6 +61,7 @@ def evaluate_extra(
         predictor: the model.
         name: `wsol` or `coco`.
         root, out, batch_size, num_workers: see `runner.evaluate_benchmarks`.
+        box_convention: how `wsol` counts pixels, see `wsol.overlap`.
     """
     folder = root / name
     lacking = [folder / path for path in _NEEDED[name] if not (folder / path).exists()]
@@ -60,7 +69,7 @@ def evaluate_extra(
         note = str(Missing(lacking[0]))
         rows = [_row(predictor, name, {"metric": _PRIMARY[name], "note": note}, "missing")]
     else:
-        told = _told(folder, name)
+        told = f"{_told(folder, name)}" + (f" {box_convention}" if name == "wsol" else "")
         kept = [
             row for row in read_results(out / "results.jsonl")
             if row["benchmark"] == name and row["weights"] == predictor.digest
@@ -68,11 +77,14 @@ def evaluate_extra(
         ]  # fmt: skip
         if kept and (out / name / _KEPT[name]).is_file():
             return kept
-        work: dict[str, Callable[..., None]] = {"wsol": _localise, "coco": _coco}
-        work[name](predictor, folder, out, batch_size, num_workers)
         from luab_train.evaluation.report.outcomes import other_rows
 
-        found = [row for row in other_rows(out) if row["benchmark"] == name]
+        lost: list[Row] = []
+        if name == "wsol":
+            _localise(predictor, folder, out, batch_size, box_convention)
+        else:
+            lost = _coco(predictor, folder, out, batch_size, num_workers)
+        found = [row for row in (*other_rows(out), *lost) if row["benchmark"] == name]
         rows = [_row(predictor, name, {**row, "truth": told}, str(row["status"])) for row in found]
     replace_rows(out / "results.jsonl", name, rows)
     return rows
@@ -91,28 +103,47 @@ def _told(folder: Path, name: str) -> str:
 
 
 def _localise(
-    predictor: Predictor, folder: Path, out: Path, batch_size: int, num_workers: int
+    predictor: Predictor, folder: Path, out: Path, batch_size: int, box_convention: BoxConvention
 ) -> None:
     from luab_train.evaluation.report.outcomes import write_localised
     from luab_train.evaluation.wsol.localise import localise
     from luab_train.evaluation.wsol.metadata import read_metadata
 
     metadata = read_metadata(folder / "metadata")
-    images = metadata.files(folder / "images")
-    write_localised(out, localise(predictor, images, metadata, batch_size=min(batch_size, 64)))
+    localised = localise(
+        predictor,
+        metadata.files(folder / "images"),
+        metadata,
+        box_convention=box_convention,
+        batch_size=min(batch_size, 64),
+    )
+    write_localised(out, localised)
 
 
-def _coco(predictor: Predictor, folder: Path, out: Path, batch_size: int, num_workers: int) -> None:
+def _coco(
+    predictor: Predictor, folder: Path, out: Path, batch_size: int, num_workers: int
+) -> list[Row]:
+    """Scores, erased scores and maps; a row for the mPxAP if the model has no maps."""
+    from luab_train.evaluation.coco.class_pixels import class_pixels
     from luab_train.evaluation.coco.evaluate import evaluate_coco
+    from luab_train.evaluation.report.outcomes import drop_class_pixels, write_class_pixels
 
+    images, instances = folder / "val2014", folder / _NEEDED["coco"][1]
     evaluate_coco(
         predictor,
-        folder / "val2014",
-        folder / "annotations/instances_val2014.json",
+        images,
+        instances,
         out=out / "coco",
         batch_size=min(batch_size, 128),
         num_workers=num_workers,
     )
+    try:
+        pixels = class_pixels(predictor, images, instances, batch_size=min(batch_size, 64))
+    except OptionError as error:  # a head that no map can be made of
+        drop_class_pixels(out)
+        return [{"benchmark": "coco", "metric": "mpxap", "status": "none", "note": str(error)}]
+    write_class_pixels(out, pixels)
+    return []
 
 
 def _columns(name: str) -> list[tuple[str, str, str]]:

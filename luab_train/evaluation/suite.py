@@ -13,6 +13,7 @@ from luab_train.evaluation.predict import default_workers
 from luab_train.evaluation.predictor import Predictor, load_predictor
 from luab_train.evaluation.runner import choose, evaluate_benchmarks
 from luab_train.evaluation.table import to_table
+from luab_train.evaluation.wsol.overlap import BoxConvention
 
 
 def evaluate_model(
@@ -27,6 +28,7 @@ def evaluate_model(
     precision: str = "no",
     batch_size: int = 256,
     num_workers: int | None = None,
+    box_convention: BoxConvention = "wsolevaluation",
     shown: bool | None = None,
 ) -> str:
     """Evaluate whatever `source` names on benchmarks; the table, as text.
@@ -34,6 +36,7 @@ def evaluate_model(
     Args:
         source, arch, pretrained, precision: see `load_predictor`.
         root, names, on_bad, batch_size, num_workers, shown: see `evaluate_benchmarks`.
+        box_convention: see `evaluate_extra`.
         out: folder of the results; None is RUN/evaluation for a run, else evaluation/<name> here.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -68,7 +71,13 @@ def evaluate_model(
     workers = default_workers() if num_workers is None else num_workers
     for name in extras:
         rows += evaluate_extra(
-            predictor, name, root=root, out=folder, batch_size=batch_size, num_workers=workers
+            predictor,
+            name,
+            root=root,
+            out=folder,
+            batch_size=batch_size,
+            num_workers=workers,
+            box_convention=box_convention,
         )
     head = f"{predictor.name}, weights {predictor.digest[:12]}, percent; all rows in"
     return f"{head} {folder / 'results.jsonl'}\n{to_table(rows)}"

@@ -55,6 +55,7 @@ class ClassPixels:
         num_crowds: classes in images that are there as a crowd only, left out.
         method: how maps are made, and whether the paper has such.
         map_size: places of the network's own map.
+        input_size: side of the square the network saw, px.
     """
 
     mean: Estimate
@@ -66,6 +67,7 @@ class ClassPixels:
     num_crowds: int
     method: str
     map_size: str
+    input_size: int
 
 
 def class_pixels(
@@ -131,6 +133,7 @@ def class_pixels(
         num_crowds=sum(len(s.truth.labels) - len(things(s.truth)) for s in found),
         method=mapper.method.label,
         map_size=map_size,
+        input_size=predictor.data.image_size,
     )
 
 

@@ -76,10 +76,11 @@ def write_class_pixels(evaluation: Path, pixels: ClassPixels) -> Path:
     """Keep the mPxAP in an evaluation's folder; the file."""
     file = evaluation / COCO / _PIXELS
     content = {
-        **{k: finite_or_none(float(getattr(pixels.mean, k))) for k in ("value", "low", "high")},
-        "num_images": pixels.num_images,
-        "method": pixels.method,
-        "map_size": pixels.map_size,
+        **{
+            name: finite_or_none(float(getattr(pixels.mean, name)))
+            for name in ("value", "low", "high", "null")
+        },
+        **{name: getattr(pixels, name) for name in _PIXEL_FACTS},
     }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +88,17 @@ def write_class_pixels(evaluation: Path, pixels: ClassPixels) -> Path:
         raise OutputError(f"{file.parent}: cannot be made ({error.strerror})") from error
     write_atomically(file, (json.dumps(content) + "\n").encode())
     return file
+
+
+def drop_class_pixels(evaluation: Path) -> None:
+    """Forget an mPxAP that other weights had."""
+    (evaluation / COCO / _PIXELS).unlink(missing_ok=True)
+
+
+_PIXEL_FACTS = (
+    *("num_images", "num_pairs", "num_flat", "num_crowds"),
+    *("method", "map_size", "input_size"),
+)
 
 
 def other_rows(evaluation: Path, *, known: Collection[str] = ()) -> list[Row]:
@@ -185,7 +197,11 @@ def _pixels_row(file: Path) -> Row:
         value, low, high = (
             math.nan if found[key] is None else 100 * found[key] for key in ("value", "low", "high")
         )
-        note = f"{found['method']}, {found['map_size']} maps"
+        chance = "unknown" if found["null"] is None else f"{100 * found['null']:.1f}"
+        note = (
+            f"{found['method']}, {found['map_size']} maps of {found['input_size']} px, chance"
+            f" {chance}"
+        )
         n = int(found["num_images"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OptionError(
