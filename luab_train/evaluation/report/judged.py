@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,13 +80,7 @@ def judged(model: Evaluated, benchmark: str, metric: str) -> Judged | None:
     weights = _weights(benchmark, metric)
     if not weights or not set(weights) <= set(files):
         return None
-    parts = [read_predictions(files[name]) for name in weights]
-    return Judged(
-        cells=tuple(weights),
-        image_id=tuple(part.image_id for part in parts),
-        right=tuple(correct(part) for part in parts),
-        weight=np.array(list(weights.values())),
-    )
+    return _cells([files[name] for name in weights], weights)
 
 
 def outliers(model: Evaluated) -> Outliers | None:
@@ -133,6 +127,23 @@ def _one(benchmark: str, file: Path) -> Judged:
     sets = [real_labels_of(image_id) for image_id in part.image_id.tolist()]
     right, labelled = real_correct(part.top1, sets)
     return _single(part.image_id[labelled], right[labelled])
+
+
+def _cells(files: Sequence[Path], weights: Mapping[str, float]) -> Judged:
+    """One file at a time: 75 lists of the same 50,000 names would be half a gigabyte."""
+    ids: list[np.ndarray] = []
+    right: list[np.ndarray] = []
+    for file in files:
+        part = read_predictions(file)
+        same = next((known for known in ids[-1:] if np.array_equal(known, part.image_id)), None)
+        ids.append(part.image_id if same is None else same)
+        right.append(correct(part))
+    return Judged(
+        cells=tuple(weights),
+        image_id=tuple(ids),
+        right=tuple(right),
+        weight=np.array(list(weights.values())),
+    )
 
 
 def _pairs(files: Sequence[Path]) -> Judged:

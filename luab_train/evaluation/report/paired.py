@@ -114,16 +114,29 @@ def over_outliers(a: Outliers, b: Outliers, *, seed: int = 0) -> Difference | No
 
 def _aligned(models: Sequence[Judged]) -> tuple[np.ndarray, np.ndarray]:
     """(N, models x c) bool right and seen; an image is seen in a cell by all models or by none."""
-    images = np.unique(np.concatenate([ids for model in models for ids in model.image_id]))
+    # Most cells are of the same images, which are looked up once.
+    lists: list[np.ndarray] = []
+    which = [[_position(ids, lists) for ids in model.image_id] for model in models]
+    images = np.unique(np.concatenate(lists))
+    places = [np.searchsorted(images, ids) for ids in lists]
     shape = (len(images), len(models), len(models[0].cells))
     right, seen = np.zeros(shape, bool), np.zeros(shape, bool)
     for m, model in enumerate(models):
-        for c, (ids, right_N) in enumerate(zip(model.image_id, model.right, strict=True)):
-            at = np.searchsorted(images, ids)
+        for c, right_N in enumerate(model.right):
+            at = places[which[m][c]]
             right[at, m, c], seen[at, m, c] = right_N, True
     seen &= seen.all(axis=1, keepdims=True)
     some = seen.any(axis=(1, 2))
     return right[some].reshape(some.sum(), -1), seen[some].reshape(some.sum(), -1)
+
+
+def _position(ids: np.ndarray, lists: list[np.ndarray]) -> int:
+    """Where among the lists one is the same; it is added if none is."""
+    for k, known in enumerate(lists):
+        if known is ids or np.array_equal(known, ids):
+            return k
+    lists.append(ids)
+    return len(lists) - 1
 
 
 def _mean_interval(value_N: np.ndarray, seed: int) -> Interval:
