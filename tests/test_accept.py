@@ -296,7 +296,7 @@ def test_false_in_words_is_false(tmp_path: Path):
             "assignment_id\n3A\n",
             "line 1: the columns are assignment_id; expected assignment_id and",
         ),
-        ("assignment_id,worker\n3A,SECRET\n", "line 1: the columns are unknown 'worker'"),
+        ("assignment_id,worker\n3A,SECRET\n", "line 1: unknown column 'worker'"),
         ("is_recorded,is_code_right\n1,1\n", "line 1: the columns are is_recorded"),
         ("assignment_id,is_recorded\n3A,1\n", "line 1: .* expected both or neither"),
         ("assignment_id,num_selections,num_selections\n3A,1,1\n", "each once"),

@@ -38,7 +38,8 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_table_has_a_line_for_each_worker_and_says_the_rules(imagenet: Path):
     lines = run(imagenet).stdout.splitlines()
-    assert lines[0] == "imagenet-ab, 5 workers"
+    assert lines[0].startswith("imagenet-ab, 5 workers; flagged")
+    assert max(map(len, lines)) <= 80
     assert any("centre_clicking_by_behaviour: clicks near" in line for line in lines)
     start = next(k for k, line in enumerate(lines) if line.startswith("crowd"))
     ids = luab_data.read_table(imagenet, "annotators")["worker_id"].to_pylist()

@@ -287,8 +287,14 @@ def test_the_command_prints_the_held_out_table_and_writes_the_points(folder: Pat
     assert done.returncode == 0, done.stderr
     images = calibrate.read_images(folder)
     report = calibrate.evaluate(images, split_by="image")
-    assert done.stdout.splitlines()[-len(report.words) :] == list(report.words)
-    assert all(arm in done.stdout for arm in ARMS)
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " ".join(done.stdout.split()).endswith(" ".join(report.words))
+    (row,) = [line for line in lines if line.startswith("in any box")]
+    assert row.split()[-len(ARMS) :] == [f"{v:.4f}" for v in report.values["click_accuracy"].value]
+    (row,) = [line for line in lines if line.startswith("clicks in any box")]
+    quarters = report.ranking["quarter_accuracy"].value
+    assert row.split()[-len(quarters) :] == [f"{value:.4f}" for value in quarters]
     written = pq.read_table(out)
     expected = calibrate.apply(calibrate.fit(images), images)
     assert written.column_names == [

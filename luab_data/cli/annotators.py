@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,15 @@ if TYPE_CHECKING:
     from luab_data.annotators import Annotators
 
 _SHOWN = {
-    "imagenet-ab": ("picture_time_ms", "centre_distance", "click_accuracy", "box_following"),
-    "coco-ab": ("page_time_ms", "icons_per_page", "icon_precision", "recall"),
+    "imagenet-ab": ("picture_time_ms", "centre_distance", "click_accuracy"),
+    "coco-ab": ("page_time_ms", "icon_precision", "recall"),
 }
-"""Traits of the table; --json and --out have all."""
+"""Traits of the table: as many as 80 columns hold. --json and --out have all."""
 
+_WIDTH = 80
 _HASH = 8  # digits of a worker's hash that are shown
+_COUNTS = 29  # columns before the traits
+_TITLES = {"num_assignments": "hits"}  # one worker's assignments are to as many HITs
 
 
 @click.command()
@@ -52,9 +56,10 @@ def annotators(
 ) -> None:
     """One row for each worker of DATASET, and whom to look at.
 
-    DATASET is a folder or a name under $LUAB_DATA_HOME. Each trait is shown as the worker's own
-    number > the pooled one (shrinkage: 1 is all their own, 0 is all the crowd's). A flag is a
-    reason to look at a worker, not proof: it says that they are far from the ordinary ones.
+    DATASET is a folder or a name under $LUAB_DATA_HOME. A worker's line has traits pooled towards
+    the crowd; the line below, their own numbers and the weight of these: 1 is all their own, 0 is
+    all the crowd's. A flag is a reason to look at a worker, not proof: it says that they are far
+    from the ordinary ones.
     """
     from luab_data import annotators as library
 
@@ -79,39 +84,45 @@ def _lines(found: Annotators, order: list[int]) -> Iterator[str]:
 
     shown = _SHOWN[found.dataset]
     num = len(found.worker_id)
-    yield f"{found.dataset}, {num:,} workers"
+    yield f"{found.dataset}, {num:,} workers; flagged from a score of {THRESHOLD} on:"
     for key, suspicion in found.suspicions.items():
-        yield f"{flagged(found.scores[key]).sum():>6,} {key}: {suspicion.doc}"
-    yield f"       (flagged from a score of {THRESHOLD} on)"
+        yield _wrapped(f"{flagged(found.scores[key]).sum():>6,} {key}: {suspicion.doc}", 7)
     yield ""
     main, rows = [*found.counts][:2]
-    cells = "".join(f"  {name:<26}" for name in shown)
-    yield f"{'worker':<{_HASH}} {_title(main):>11} {_title(rows):>9} {'score':>7}{cells}".rstrip()
-    crowd = "".join(f"  {_number(found.pooled[name].crowd):>17}{'':<9}" for name in shown)
-    yield f"{'crowd':<{_HASH}} {'':>11} {'':>9} {'':>7}{crowd}".rstrip()
+    yield _row("worker", _title(main), _title(rows), "score", shown)
+    yield _row("crowd", "", "", "", [_number(found.pooled[name].crowd) for name in shown])
     highest, reasons = found.suspicion(), found.reasons()
     for k in order:
-        cells = "".join(f"  {_cell(found, name, k):<26}" for name in shown)
-        counts = f"{found.counts[main][k]:>11,} {found.counts[rows][k]:>9,}"
-        line = f"{found.worker_id[k][:_HASH]:<{_HASH}} {counts} {highest[k]:>7.1f}{cells}"
-        yield line.rstrip()
+        done, over = (f"{found.counts[name][k]:,}" for name in (main, rows))
+        pooled = [_number(float(found.pooled[name].value[k])) for name in shown]
+        yield _row(found.worker_id[k][:_HASH], done, over, f"{highest[k]:.1f}", pooled)
+        own = "".join(f" {_own(found, name, k):>15}" for name in shown)
+        yield f"{'own (weight)':>{_COUNTS}}{own}"
         for reason in reasons[k]:
-            yield f"{'':<{_HASH}} {reason}"
+            yield _wrapped(f"{'':<{_HASH}} {reason}", _HASH + 3)
     if num > len(order):
         yield f"and {num - len(order):,} more: --limit, --json or --out has them"
 
 
+def _row(worker: str, main: str, rows: str, score: str, traits: Iterable[str]) -> str:
+    start = f"{worker:<{_HASH}} {main:>5} {rows:>7} {score:>6}"
+    return (start + "".join(f" {trait:>15}" for trait in traits)).rstrip()
+
+
+def _wrapped(text: str, indent: int) -> str:
+    return textwrap.fill(text, _WIDTH, subsequent_indent=" " * indent)
+
+
 def _title(count: str) -> str:
-    return count.removeprefix("num_")
+    return _TITLES.get(count, count.removeprefix("num_"))
 
 
-def _cell(found: Annotators, name: str, k: int) -> str:
-    """Own number > pooled one (weight)."""
+def _own(found: Annotators, name: str, k: int) -> str:
+    """The worker's own number and its weight; nothing where they have none."""
     pooled = found.pooled[name]
     if pooled.raw[k] != pooled.raw[k]:
-        return f"{'-':>8}"
-    own, value = _number(float(pooled.raw[k])), _number(float(pooled.value[k]))
-    return f"{own:>8} >{value:>8} ({pooled.weight[k]:.2f})"
+        return "-"
+    return f"{_number(float(pooled.raw[k]))} ({pooled.weight[k]:.2f})"
 
 
 def _number(value: float) -> str:

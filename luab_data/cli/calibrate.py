@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ import click
 if TYPE_CHECKING:
     from luab_data.analysis.calibration.held_out_report import HeldOut
     from luab_data.analysis.estimate import Estimate
+
+_WIDTH = 80
 
 
 @click.command()
@@ -55,16 +58,28 @@ def _lines(report: HeldOut) -> Iterator[str]:
         f"{report.num_clicks:,} clicks of {report.num_workers:,} workers on images with boxes,"
         f" {report.folds} folds by {report.split_by}"
     )
-    yield ""
-    yield f"{'held out':<42}{'unit':<11}" + "".join(f"{arm:>16}" for arm in ARMS)
+    heads = [arm.rpartition("_") for arm in ARMS]  # two lines: global_shift, pull_to_centre
+    yield _row("", [first.replace("_", " ") for first, _, _ in heads])
+    yield _row("held out", [last for _, _, last in heads])
+    unit = ""
     for outcome in OUTCOMES:
-        yield _row(outcome.title, outcome.unit, report.values[outcome.name])
+        if outcome.unit != unit:
+            unit = outcome.unit
+            yield {"fraction": "(fractions of the picture)"}.get(unit, f"({unit})")
+        yield _row(outcome.title, _numbers(report.values[outcome.name]))
     yield ""
-    yield _row("clicks in any box, by quarter", "share", report.ranking["quarter_accuracy"])
-    yield "of reliability, the least reliable first"
+    yield _row("quarter of reliability", ["least", "second", "third", "most"])
+    yield _row("clicks in any box (share)", _numbers(report.ranking["quarter_accuracy"]))
     yield ""
-    yield from report.words
+    for sentence in report.words:
+        yield textwrap.fill(sentence, _WIDTH, subsequent_indent="  ")
 
 
-def _row(title: str, unit: str, found: Estimate) -> str:
-    return f"{title:<42}{unit:<11}" + "".join(f"{value:>16.4f}" for value in found.value)
+def _row(title: str, cells: list[str]) -> str:
+    widths = (8, 12, 10, 10)
+    cells = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+    return (f"{title:<39}" + "".join(cells)).rstrip()
+
+
+def _numbers(found: Estimate) -> list[str]:
+    return [f"{value:.4f}" for value in found.value]

@@ -45,6 +45,10 @@ def stats(dataset: str, as_json: bool, seed: int) -> None:
     for m in measures:
         for line in _lines(m, found[m.name]):
             click.echo(line)
+    click.echo(
+        "\nShares are of 1, times in ms, offsets in box sizes. n counts what a value is"
+        "\ntaken over (docs/statistics.md); - is what these data cannot tell."
+    )
 
 
 def _about(measure: Measure) -> dict[str, Any]:

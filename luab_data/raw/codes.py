@@ -57,8 +57,9 @@ def _check_header(path: Path, names: Any) -> None:
     wanted = f"assignment_id and some of {', '.join(CODES.names[1:])}"
     unknown = sorted(set(found) - set(CODES.names))
     if unknown or "assignment_id" not in found or len(set(found)) < len(found) or len(found) < 2:
-        shown = f"unknown {unknown[0]!r:.40}" if unknown else f"{', '.join(found) or 'nothing'}"
-        raise OptionError(f"{path}, line 1: the columns are {shown}; expected {wanted}, each once")
+        shown = f"{', '.join(found) or 'nothing'}"
+        what = f"unknown column {unknown[0]!r:.40}" if unknown else f"the columns are {shown}"
+        raise OptionError(f"{path}, line 1: {what}; expected {wanted}, each once")
     if ("is_recorded" in found) != ("is_code_right" in found):
         raise OptionError(
             f"{path}, line 1: is_recorded and is_code_right make one rule; expected both or neither"
