@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_FEW_COLUMNS = 6
+"""So many heads stand side by side; more are turned."""
 _LINES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 
 
@@ -92,8 +95,11 @@ def draw_bars(
                     text, (x, 0), xytext=(0, 2), textcoords="offset points", rotation=90,
                     ha="center", va="bottom", fontsize=min(SMALL, 72 * width), color=GREY,
                 )  # fmt: skip
-    ax.set_xticks(range(len(columns)), [column.head for column in columns], rotation=35, ha="right")
-    ax.tick_params(axis="x", pad=0, length=0)
+    if len(columns) > _FEW_COLUMNS:
+        ax.set_xticks(range(len(columns)), [c.head for c in columns], rotation=35, ha="right")
+    else:
+        ax.set_xticks(range(len(columns)), [fill(c.head, 12) for c in columns])
+    ax.tick_params(axis="x", pad=2, length=0)
     ax.set_xlim(-0.6, len(columns) - 0.4)
     ax.set_ylabel("%")
     ax.grid(False, axis="x")

@@ -97,7 +97,7 @@ def _results(
 def _bars_figure(
     columns: Sequence[Column], cells: Mapping[str, Sequence[Cell]], looks: Mapping[str, Look]
 ) -> Figure:
-    width = min(PAGE_INCH, 1.4 + 0.25 * len(columns) * (1 + len(cells)))
+    width = min(PAGE_INCH, 1.0 + len(columns) * max(0.8, 0.25 * (1 + len(cells))))
     figure, axes = new_figure(height=2.7, width=width)
     with drawing():
         draw_bars(axes[0, 0], columns, cells, looks)
