@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,13 @@ def test_no_single_sign_flags_anybody_and_two_strong_ones_do():
     score = together(traits, [{"a": 1}, {"b": 1}, {"c": 1}])
     np.testing.assert_allclose(score[:2], [3.5 / math.sqrt(3), 7 / math.sqrt(3)])
     assert flagged(score).tolist() == [False, True, False, True, *[False] * 10]
+
+
+def test_who_follows_the_box_clicks_no_centre_however_unusual():
+    (suspicion,) = (s for s in IMAGENET_SUSPICIONS if s.key == "centre_clicking_by_truth")
+    follows = replace(trait([-9, -9, 0]), value=np.array([0.4, 0.6, 1.0]))
+    traits = {"centre_distance": trait([-9, -9, 0]), "box_following": follows}
+    assert flagged(suspicion.scores(traits)).tolist() == [True, False, False]
 
 
 def test_two_measures_of_one_thing_count_once():

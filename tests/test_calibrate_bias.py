@@ -36,6 +36,17 @@ def test_planted_biases_of_crowd_and_workers_are_inside_their_intervals():
     np.testing.assert_allclose(found.spread, 0.03, rtol=0.3)
 
 
+def test_the_interval_of_the_crowd_is_students():
+    """Three workers whose biases are known exactly: 4.303 standard errors of their mean."""
+    offset = np.repeat([[0.0, 0.0], [0.03, 0.03], [0.06, 0.06]], 100, axis=0)
+    found = fit_bias(offset, np.repeat(np.arange(3), 100), 3)
+    np.testing.assert_allclose(found.crowd, 0.03)
+    np.testing.assert_allclose(found.spread, 0.03)
+    reach = 4.302653 * 0.03 / math.sqrt(3)
+    np.testing.assert_allclose(found.crowd_high - found.crowd, reach, rtol=1e-5)
+    np.testing.assert_allclose(found.crowd - found.crowd_low, reach, rtol=1e-5)
+
+
 def test_pooled_biases_are_nearer_the_truth_than_raw_ones():
     images, own = biased(2, spread=0.02, noise=0.1, num_images=400)
     found = calibrate.fit(images).bias

@@ -88,6 +88,20 @@ def test_words_follow_from_numbers_where_calibration_does_harm():
     assert found.words[0].startswith("Calibration does not help here")
 
 
+def test_fewer_points_off_the_centre_are_harm_whatever_the_others_do():
+    found = calibrate.evaluate(biased(1, bias=(0.0, 0.0), num_images=300)[0])
+    worse = replace(
+        found.changes["off_centre_accuracy"], low=np.full(5, -0.2), high=np.full(5, -0.1)
+    )
+    unsure = {
+        name: replace(change, low=np.full(5, -0.1), high=np.full(5, 0.1))
+        for name, change in found.changes.items()
+    }
+    assert replace(found, changes=unsure).words[0].startswith("Calibration makes no difference")
+    harm = replace(found, changes={**unsure, "off_centre_accuracy": worse})
+    assert harm.words[0] == "Calibration does harm here. Keep the clicks."
+
+
 def test_each_fold_is_moved_by_what_the_others_taught():
     rng = np.random.default_rng(5)
     images, _ = biased(5, bias=(0.1, 0.0), num_images=60, num_workers=6)

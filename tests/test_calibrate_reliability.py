@@ -59,6 +59,13 @@ def test_a_planted_line_and_planted_workers_are_recovered():
     assert np.log(found / error).std() < 0.1
 
 
+def test_a_typical_click_has_a_reliability_of_one_half():
+    rng = np.random.default_rng(3)
+    behaviour, worker = columns(rng, 501), rng.integers(0, 9, 501)
+    model = fit_errors(behaviour, offsets(rng, rng.lognormal(-4, 1, 501)), worker, 9)
+    assert np.median(model.reliability(model.error(behaviour, worker))) == pytest.approx(0.5)
+
+
 def test_behaviour_that_means_nothing_has_no_slope():
     rng = np.random.default_rng(1)
     behaviour, error = columns(rng, 5000), np.full(5000, 0.01)
