@@ -54,9 +54,9 @@ def columns_page() -> str:
 def statistics_page() -> str:
     parts = [
         "# Statistics of `luab-data stats`\n",
-        "Written from the measures in `luab_data/analysis`. Sections named `metrics` are those of"
-        " the metrics sheet that the definitions follow; the source of each is in its function,"
-        " too.\n",
+        "Written from the measures in `luab_data/analysis`. *Source* names sections of our design"
+        " sheet `metrics` (not in this repository) or the log's field; the whole definition is in"
+        " the docstring of the function.\n",
         "Value and sample size `n`; a 95 % interval from a bootstrap over workers; and, where there"
         " is one, the *null*: what the value would be without the effect.\n",
     ]

@@ -2,7 +2,8 @@
 
 S are the images that were selected and have boxes (metrics 4.3). The null of an accuracy deals the
 same points out to the images of S at random: what annotators who know where objects usually are,
-but do not look at the image, would reach.
+but do not look at the image, would reach. Points are dealt within a batch: where rows are sorted by
+class, to images of the same or a neighbouring class, whose objects lie more alike.
 """
 
 from __future__ import annotations

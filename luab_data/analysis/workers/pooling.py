@@ -7,6 +7,9 @@ A share is pooled in the same way: with the variance of a mean of 0s and 1s this
 the beta-binomial model, and its interval is that of the beta distribution of the same mean and
 variance, so that it stays within 0 and 1.
 
+An interval takes tau as known: of 60 workers or more it holds the true value about as often as it
+says, of ten 85 to 94 times in a hundred, the least for workers with few rows.
+
 tau^2 follows from the data: Paule and Mandel, "Consensus values and weighting factors", 1982. With
 equal variances this is the estimate of James and Stein (Efron and Morris, 1973).
 """

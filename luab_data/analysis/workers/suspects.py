@@ -163,7 +163,7 @@ IMAGENET_SUSPICIONS: tuple[Suspicion, ...] = (
     ),
     Suspicion(
         name="centre_clicking", evidence="behaviour", score=all_of,
-        doc="clicks near the picture's centre; then they also are all in one place",
+        doc="clicks near the picture's centre, much nearer than ordinary workers do",
         families=({"centre_distance": -1},),
     ),
     Suspicion(
