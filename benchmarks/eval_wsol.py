@@ -13,12 +13,14 @@ ratio taken pair by pair: median (min-max).
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import measure
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -28,6 +30,7 @@ from wsol_reference import ReferenceEvaluator, reference_best_iou
 from luab_train.evaluation.wsol.localisation import BoxSums, box_compute, box_update, map_overlap
 from luab_train.evaluation.wsol.score_maps import score_map, thresholds
 
+RESULTS = Path(__file__).resolve().parent / "results" / "wsol.jsonl"
 KINDS = {
     "7x7, ResNet-50": 7,
     "14x14, stride 16": 14,
@@ -91,6 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Box evaluation, ours against the reference way.")
     parser.add_argument("--pairs", type=int, default=5, help="Runs of each arm.")
     parser.add_argument("--maps", type=int, default=24, help="Maps a run.")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines to add rows to.")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     print(f"OpenCV {cv2.__version__}, NumPy {np.__version__}, one thread, {options.maps} maps of")
@@ -113,6 +117,22 @@ def main() -> None:
                 f" overlaps differ; ours {spread(rates)} images/s;"
                 f" MaxBoxAcc and V2 {spread(both)}x; against MaxBoxAcc alone {spread(single)}x"
             )
+            row = {
+                "what": "wsol",
+                "map": name,
+                "thresholds": len(taus),
+                "maps": options.maps,
+                "disagreements": wrong,
+                "images_per_s": rates,
+                "ratio": both,
+                "ratio_max_box_acc": single,
+                "date": measure.now(),
+                "commit": measure.commit(),
+                "machine": measure.machine(),
+                "versions": {**measure.versions(), "opencv": cv2.__version__},
+            }
+            with options.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

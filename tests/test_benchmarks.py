@@ -291,6 +291,26 @@ def test_the_readme_holds_the_latest_statistics():
     assert table.with_results(text, expected, part="analysis") == text
 
 
+def test_the_readme_holds_the_latest_evaluations():
+    rows = (table.read_rows(path) for path in (table.SUITE_RESULTS, table.WSOL_RESULTS))
+    text = table.README.read_text()
+    assert table.with_results(text, table.evaluation_text(*rows), part="evaluation") == text
+
+
+def test_box_evaluation_is_judged_against_both_modes_of_the_reference():
+    common = {
+        "date": "2026-11-24T00:00:00+00:00", "commit": "abc", "machine": {"cpu": "C", "cores": 2},
+        "map": "7x7", "thresholds": 10, "maps": 3, "disagreements": 0,
+    }  # fmt: skip
+    rows = [
+        {**common, "ratio": [4, 4, 9], "ratio_max_box_acc": [2, 2, 2]},
+        {**common, "map": "14x14", "ratio": [21, 20, 5], "ratio_max_box_acc": [9, 9, 9]},
+    ]
+    text = table.evaluation_text([], rows)
+    assert "| 0 of 60 | 4.0 (4.0-9.0) | 2.0 (2.0-2.0) | 5x, 20x | **missed by 20%** |" in text
+    assert "| aim met |" in text
+
+
 @pytest.mark.slow
 def test_statistics_are_measured_on_a_folder(tmp_path: Path):
     import simulated as worlds
