@@ -124,6 +124,13 @@ def test_planted_workers_are_found_among_people_who_differ(seed: int):
         assert num_flagged <= 5, key
 
 
+def test_workers_are_sorted_by_how_unusual_they_are_either_way():
+    found = judged(world(0, {"ordinary": 20, "careless": 2})[0])
+    z = found.pooled["selected_rate"].z[found.order("selected_rate")]
+    assert (np.diff(np.abs(z)) <= 0).all()
+    assert (np.diff(z) > 0).any()
+
+
 @pytest.mark.parametrize("alike", [False, True])
 def test_where_nobody_is_bad_nearly_nobody_is_flagged(alike: bool):
     num = 0
