@@ -89,6 +89,11 @@ def test_the_worked_examples_of_the_random_click_curve():
     assert [curve[0.05], curve[1.0]] == pytest.approx([0.25, 0.25])
 
 
+def test_the_random_click_curve_is_counted_for_the_workers_of_s():
+    parts = clicks.random_click_curve(boxed([(0.5, 0.5)] * 3, [[], [A], [B]]))
+    assert parts.row.tolist() == [1] * len(SIDES) + [2] * len(SIDES)
+
+
 def test_the_random_click_curve_ends_at_the_mean_area_of_the_union():
     images = boxed([(0.1, 0.1)] * 2, [[(0, 0, 0.5, 1), (0.25, 0, 0.75, 1)], [(0, 0, 0.1, 0.1)]])
     assert measure("random_click_curve", images).value[-1] == pytest.approx((0.75 + 0.01) / 2)
@@ -171,6 +176,14 @@ def test_shorter_visits_are_left_out_of_last_n():
     found = measure("last_n_accuracy", images)
     assert found.n.tolist() == [2, 2, *[1] * 7]
     assert (found.value == 1).all()
+
+
+def test_the_dealt_null_is_over_points_that_are_there():
+    xs = [[0.5, *[None] * 8], [0.5] * 9, [0.5] * 9]
+    images = boxed([(0.5, 0.5)] * 3, [[(0, 0, 1, 1)]] * 2 + [[]], last_n_x=xs, last_n_y=xs)
+    found = measure("last_n_accuracy", images)
+    assert found.n.tolist() == [2] + [1] * 8
+    np.testing.assert_array_equal(found.null, 1)
 
 
 def test_rows_without_a_trace_are_left_out_of_the_curves():

@@ -157,6 +157,12 @@ def test_steps_do_not_cross_pages_hits_or_pictures_never_entered():
     assert (steps.start.tolist(), steps.end.tolist()) == ([0], [1])
 
 
+def test_steps_do_not_go_from_the_page_of_one_hit_to_the_same_page_of_another():
+    facts = page_facts(rows(entered(0, 10), entered(1, 20, hit="B"), entered(2, 30, hit="B")))
+    steps = Pages([facts]).steps()
+    assert (steps.start.tolist(), steps.end.tolist()) == ([1], [2])
+
+
 def test_a_page_lasts_from_its_first_to_its_last_record_and_a_hit_to_its_submission():
     clicked = shown(
         1, selected_record_time_ms=[61_500], hovered_record_action=["enter"],
