@@ -1,0 +1,94 @@
+"""Predictions to scores where something is lacking, and at a size where memory matters."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from luab_train.evaluation import scoring
+from luab_train.evaluation.predictions import SCHEMA, write_predictions
+from luab_train.evaluation.scores import C15, SEVERITIES
+from luab_train.evaluation.scoring import Stored
+
+LABELS = ("n01440764", "n01443537")
+CELLS = [(name, s) for name in C15 for s in SEVERITIES]
+
+
+def keep(file, image_id, right, *, error=None):
+    """A file of predictions of images of the first label, right or not."""
+    size = len(image_id)
+    bad = np.zeros(size, bool) if error is None else error
+    top1 = [[LABELS[0] if r else LABELS[1]] for r in right]
+    probability = np.full(size, 0.5, np.float32)
+    columns = {
+        "image_id": pa.array(image_id, pa.string()),
+        "label": pa.array([LABELS[0]] * size, pa.string()),
+        "top5_class": pa.array(top1, mask=bad),
+        "top5_probability": pa.array([[0.5]] * size, SCHEMA.field("top5_probability").type),
+        "margin": pa.array(probability, mask=bad),
+        "max_probability": pa.array(probability, mask=bad),
+        "point_x": pa.nulls(size, pa.float32()),
+        "point_y": pa.nulls(size, pa.float32()),
+        "error": pa.array(["bad" if b else None for b in bad], pa.string()),
+    }
+    about = {"accepted": {LABELS[0]: [LABELS[0]]}, "counts": {"num_bad": int(bad.sum())}}
+    write_predictions(file, pa.table(columns, schema=SCHEMA), about)
+
+
+def by_metric(found):
+    return {score.metric: score for score in found}
+
+
+def test_cells_of_other_images_are_those_of_a_slow_reference(tmp_path):
+    """Each cell has lost other images, and lists the rest in another order."""
+    rng = np.random.default_rng(0)
+    names = np.array([f"{LABELS[0]}/{i:03d}.JPEG" for i in range(40)])
+    truth = {}
+    for cell in CELLS:
+        order = rng.permutation(40)
+        right, bad = rng.random(40) < 0.6, rng.random(40) < 0.1
+        keep(
+            tmp_path / f"{cell[0]}-{cell[1]}.parquet", names[order], right[order], error=bad[order]
+        )
+        truth[cell] = 100 * right[~bad].mean()
+    found = by_metric(scoring.corruptions(Stored(tmp_path, [f"{c}-{s}" for c, s in CELLS])))
+    for name, s in CELLS:
+        assert found[f"{name}-{s}"].value == pytest.approx(truth[name, s])
+    score = found["accuracy_c15"]
+    assert score.value == pytest.approx(np.mean(list(truth.values())))
+    assert score.low < score.value < score.high
+
+
+def test_a_missing_severity_leaves_the_means_and_their_intervals_empty(tmp_path):
+    names = [f"{LABELS[0]}/{i}.JPEG" for i in range(9)]
+    cells = [cell for cell in CELLS if cell != ("fog", 4)]
+    for name, s in cells:
+        keep(tmp_path / f"{name}-{s}.parquet", names, np.arange(9) % 3 > 0)
+    found = by_metric(scoring.corruptions(Stored(tmp_path, [f"{c}-{s}" for c, s in cells])))
+    for metric in ("accuracy_c15", "accuracy_c19", "mce"):
+        score = found[metric]
+        assert all(map(math.isnan, (score.value, score.low, score.high))), metric
+    assert found["accuracy_c15"].note == "missing 1 of 15 corruptions: fog"
+    assert "fog" not in found and found["snow"].value == pytest.approx(100 * 6 / 9)
+    assert found["fog-3"].value == pytest.approx(100 * 6 / 9)
+
+
+def test_image_names_are_held_of_one_cell_at_a_time(tmp_path):
+    size = 4000
+    names = [f"{LABELS[0]}/ILSVRC2012_val_{i:08d}.JPEG" for i in range(size)]
+    listed = [f"{c}-{s}" for c, s in CELLS[:40]]
+    keep(tmp_path / f"{listed[0]}.parquet", names, np.arange(size) % 2 > 0)
+    for name in listed[1:]:
+        (tmp_path / f"{name}.parquet").hardlink_to(tmp_path / f"{listed[0]}.parquet")
+    stored = Stored(tmp_path, listed)
+    tracemalloc.start()
+    right, seen = scoring._aligned(stored.read(name) for name in stored.names)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert right.shape == (size, 40) and seen.all()
+    one_list = 4 * len(names[0]) * size
+    assert peak < 10 * one_list  # 40 lists would be 40
