@@ -113,7 +113,15 @@ def test_what_is_not_there_is_missing(tmp_path):
                 "bg_challenge/mixed_same/val/dog/a.jpg",
                 "bg_challenge/mixed_rand/val/00_dog/a.jpg",
             ],
-            "mixed_same/val holds dog; expected superclasses, 00_dog to 08_fish",
+            "mixed_same/val holds dog; expected nine superclasses, 00_dog to 08_fish",
+        ),
+        (
+            datasets.IN_C,
+            [
+                *(f"imagenet-c/{c}/{s}/n01443537/a.jpg" for c in ("fog", "snow") for s in range(6)),
+                *(f"imagenet-c/snow/{s}/n01440764/a.jpg" for s in range(1, 5)),
+            ],
+            "snow/5 lacks n01440764; expected the same classes in every cell",
         ),
     ],
 )
@@ -231,5 +239,32 @@ def test_an_unknown_class_folder_is_named(tmp_path):
 
 def test_empty_class_folders_are_an_error(tmp_path):
     touch(tmp_path, "n01443537/notes.txt", "n01443537/.hidden.jpg")
-    with pytest.raises(ImagesError, match="its 1 class folders hold no image"):
+    with pytest.raises(ImagesError, match="n01443537: holds no image; unpack it again"):
         folder_part("val", tmp_path, {"n01443537": ("n01443537",)}, imagenet_classes())
+
+
+@pytest.mark.parametrize(
+    "variant", ["original", "fg_mask", "only_bg_t", "mixed_same", "mixed_rand"]
+)
+def test_each_variant_of_the_challenge_has_all_nine_superclasses(tmp_path, variant):
+    folder = make_backgrounds(tmp_path, per_class=1, backgrounds_per_class=1)
+    shutil.rmtree(folder / variant / "val/04_carnivore")
+    dataset = datasets.BG_MIXED if variant.startswith("mixed") else datasets.BG_CHALLENGE
+    with pytest.raises(ImagesError, match=f"{variant}/val holds .*; expected nine superclasses"):
+        find(dataset, tmp_path)
+
+
+def test_a_class_that_the_model_has_may_not_lack_its_folder(tmp_path):
+    touch(tmp_path, "chairs/x.png")
+    label_of, accepted = {"chairs": "Chair", "bees": "Bee"}, {"Chair": ("a",), "Bee": ("b",)}
+    message = "no folder bees, 1 of 2 classes of the benchmark are lacking"
+    with pytest.raises(ImagesError, match=message):
+        folder_part("on", tmp_path, accepted, ("a", "b"), label_of=label_of)
+    assert len(folder_part("on", tmp_path, accepted, ("a", "c"), label_of=label_of)) == 1
+
+
+def test_one_empty_class_folder_among_others_is_an_error(tmp_path):
+    touch(tmp_path, "n01440764/x.jpg", "n01443537/notes.txt")
+    accepted = {wnid: (wnid,) for wnid in ("n01440764", "n01443537")}
+    with pytest.raises(ImagesError, match="n01443537: holds no image"):
+        folder_part("val", tmp_path, accepted, imagenet_classes())

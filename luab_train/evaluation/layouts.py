@@ -154,19 +154,26 @@ def corruption_folders(folder: Path) -> dict[str, Path]:
 
 
 def corruptions(folder: Path) -> str | None:
-    """Check of ImageNet-C: some corruption, each with severities 1 to 5 of wnid folders."""
+    """Check of ImageNet-C: some corruption, each with severities 1 to 5 of the same wnids."""
     found = corruption_folders(folder)
     if not found:
         return f"found {_some(subfolders(folder))}; expected corruptions, e.g. fog/1/n01443537"
     wanted = [str(severity) for severity in SEVERITIES]
+    cells: dict[str, list[str]] = {}
     for name, place in found.items():
         if lacking := [s for s in wanted if not (place / s).is_dir()]:
             return (
                 f"{name} has {_some(subfolders(place))} and lacks {_some(lacking)};"
                 " expected severities 1 to 5"
             )
-        if problem := wnid_folders(place / "1"):
-            return f"{name}/1: {problem}"
+        for severity in wanted:
+            if problem := wnid_folders(place / severity):
+                return f"{name}/{severity}: {problem}"
+            cells[f"{name}/{severity}"] = subfolders(place / severity)
+    classes = set().union(*cells.values())
+    for cell, names in cells.items():
+        if lacking := sorted(classes.difference(names)):
+            return f"{cell} lacks {_some(lacking)}; expected the same classes in every cell"
     return None
 
 
@@ -183,15 +190,15 @@ def class_folders(*inner: str) -> Check:
 
 
 def superclass_folders(*variants: str) -> Check:
-    """A check that each variant of the Backgrounds Challenge has folders `00_dog` to `08_fish`."""
+    """A check that each variant of the Backgrounds Challenge has all of `00_dog` to `08_fish`."""
 
     def check(folder: Path) -> str | None:
         for variant in variants:
             names = subfolders(folder / variant)
             odd = [name for name in names if not re.fullmatch(r"0[0-8]_.+", name)]
-            if odd or not names:
+            if odd or [int(name[:2]) for name in names] != list(range(9)):
                 return (
-                    f"{variant} holds {_some(odd or names)}; expected superclasses, 00_dog to"
+                    f"{variant} holds {_some(odd or names)}; expected nine superclasses, 00_dog to"
                     " 08_fish"
                 )
         return None

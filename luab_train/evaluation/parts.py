@@ -87,13 +87,23 @@ def folder_part(
         classes: wnids of the model; images it has no right class for are counted and left out.
         label_of: folder -> label; other folders are no part of the benchmark. None: the folder's
             name is the label, and one that is not in `accepted` is an error.
+    Raises: ImagesError for a class folder without images, and for a folder of `label_of` that is
+        not there but whose class the model has: fewer classes are another benchmark.
     """
     known = set(classes)
     image_id: list[str] = []
     label: list[str] = []
     num_left_out = 0
     labels = set()
-    for folder in subfolders(root):
+    folders = subfolders(root)
+    wanted = label_of or {}
+    lacking = sorted(f for f in set(wanted).difference(folders) if known & {*accepted[wanted[f]]})
+    if lacking:
+        raise ImagesError(
+            f"{root}: no folder {', '.join(lacking[:3])}, {len(lacking)} of {len(wanted)} classes"
+            " of the benchmark are lacking; unpack it again"
+        )
+    for folder in folders:
         if label_of is not None and folder not in label_of:
             continue
         of_folder = folder if label_of is None else label_of[folder]
@@ -104,13 +114,15 @@ def folder_part(
             )
         labels.add(of_folder)
         names = image_names(root / folder)
+        if not names:
+            raise ImagesError(f"{root / folder}: holds no image; unpack it again")
         if known.isdisjoint(accepted[of_folder]):
             num_left_out += len(names)
             continue
         image_id += [f"{folder}/{name}" for name in names]
         label += [of_folder] * len(names)
-    if not image_id and not num_left_out:
-        raise ImagesError(f"{root}: its {len(labels)} class folders hold no image; unpack it again")
+    if not labels:
+        raise ImagesError(f"{root}: found no class folder; unpack it again")
     present = set(label)
     return Part(
         name=name,
