@@ -119,6 +119,10 @@ def test_objectnet_takes_any_of_the_set_and_logs_the_first():
     assert accuracy(["423", "703"], label, accepted, first_only=True) == 100.0
 
 
+def test_an_accepted_name_is_not_cut_to_the_length_of_the_predicted_ones():
+    assert accuracy(["4", "4"], ["a", "b"], {"a": ("423",), "b": ("4",)}) == 50.0
+
+
 def test_si_score_is_micro():
     accepted = {"banana": ("954",), "zebra": ("340",)}
     top1, label = ["954", "950", "340"], ["banana", "banana", "zebra"]

@@ -72,7 +72,7 @@ def is_accepted(
     right = np.zeros((len(labels), len(classes)), dtype=bool)
     for row, name in enumerate(labels.tolist()):
         good = accepted[name][:1] if first_only else accepted[name]
-        right[row] = np.isin(classes, np.array(list(good), dtype=classes.dtype))
+        right[row] = np.isin(classes, np.array(list(good), dtype=str))
     found: np.ndarray = right[true, predicted]
     return found
 
