@@ -14,7 +14,7 @@ from miniatures.palette import CLASSES, NINE, SIZE
 from PIL import Image
 from torch import nn
 
-from luab_data.errors import ImagesError
+from luab_data.errors import ImagesError, OptionError
 from luab_train.evaluation.backgrounds import (
     challenge,
     foreground_parts,
@@ -206,3 +206,22 @@ def test_the_order_of_backgrounds_decides_nothing(folder):
         for s in range(4)
     ]
     assert all(a == b for a, b in itertools.pairwise(found))
+
+
+def test_a_model_that_answers_nan_is_an_error_here_too(folder):
+    predictor = network.oracle()
+    predictor.model.colours[:] = float("nan")
+    with pytest.raises(OptionError, match="answers NaN or infinity"):
+        challenge(
+            predictor, foreground_parts(folder, CLASSES)[0], on_bad="raise", batch_size=8, what="",
+            shown=False,
+        )  # fmt: skip
+
+
+def test_no_readable_background_is_no_robustness(tmp_path):
+    for path in (make_backgrounds(tmp_path) / "only_bg_t").rglob("*.JPEG"):
+        path.write_bytes(b"bad")
+    with pytest.raises(ImagesError, match="none of its 18 backgrounds can be read"):
+        evaluate_benchmarks(
+            network.oracle(), root=tmp_path, out=tmp_path / "out", names=["bgc-acc"], on_bad="skip"
+        )

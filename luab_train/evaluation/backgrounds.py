@@ -23,6 +23,7 @@ from luab_data.console import progress
 from luab_data.errors import ImagesError
 from luab_train.evaluation.mappings import Accepted, in9_accepted
 from luab_train.evaluation.parts import Part, image_names, subfolders
+from luab_train.evaluation.predict import top_classes
 from luab_train.evaluation.predictions import PAIRS_SCHEMA
 from luab_train.evaluation.predictor import Predictor
 
@@ -160,6 +161,11 @@ def challenge(
             start += block
             block = min(2 * block, batch_size)
         bar.update(len(state.active))
+    if counts["num_bad_backgrounds"] == len(order):
+        raise ImagesError(
+            f"{part.root}: none of its {len(order)} backgrounds can be read, e.g."
+            f" {part.background_id[0]}; unpack the archive again"
+        )
     if state.size and state.size != predictor.data.image_size:
         counts["num_resized"] = counts["num_forwards"]
     return state.table(), counts
@@ -236,7 +242,7 @@ def _try(
         if state.size != predictor.data.image_size:
             side = (predictor.data.image_size,) * 2
             pairs = F.interpolate(pairs, side, mode="bicubic", antialias=True).clamp(0, 255)
-        top1 = predictor(pairs).logits_BC.argmax(dim=1).cpu().view(len(chosen), -1)
+        top1 = top_classes(predictor(pairs).logits_BC, None)[0][:, 0].view(len(chosen), -1)
         num_forwards += top1.numel()
         for k, index in enumerate(chosen.tolist()):
             row = int(state.row[index])
