@@ -376,6 +376,15 @@ def test_foreign_files_are_named(tmp_path):
         read_predictions(tmp_path / "plain.parquet")
 
 
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more"])
+def test_a_file_of_predictions_that_was_cut_off_is_named(root, tmp_path, content):
+    file = tmp_path / "in-v2/in-v2.parquet"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    with pytest.raises(OptionError, match=r"in-v2\.parquet: cannot be read .*; delete it and"):
+        evaluate(network.oracle(), root, tmp_path, "in-v2")
+
+
 def _write_plain(folder):
     import pyarrow as pa
 

@@ -121,16 +121,22 @@ def read_pairs(file: Path) -> tuple[pa.Table, Mapping[str, Any]]:
 
 def read_about(file: Path) -> dict[str, Any]:
     """What a file was told, without its rows."""
-    return _about(pq.read_schema(file), file)
+    try:
+        schema = pq.read_schema(file)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(file, error) from error
+    return _about(schema, file)
 
 
 def _read(file: Path) -> pa.Table:
     try:
         return pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
-        raise OptionError(
-            f"{file}: cannot be read ({error}); delete it and evaluate again"
-        ) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> OptionError:
+    return OptionError(f"{file}: cannot be read ({error}); delete it and evaluate again")
 
 
 def _about(schema: pa.Schema, file: Path) -> dict[str, Any]:
