@@ -39,13 +39,14 @@ from luab_data.publish.store import read_manifest
 from luab_data.ragged import Floats, Ints
 
 SplitBy = Literal["worker", "image"]
+_FOLDS = 5
 
 
 def evaluate(
     images: pa.Table,
     *,
     split_by: SplitBy = "worker",
-    folds: int = 5,
+    folds: int | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> HeldOut:
@@ -55,7 +56,8 @@ def evaluate(
         images: rows of `default` of ImageNet-AB with COLUMNS and `image_id`.
         split_by: `worker`: clicks of new workers, who get the crowd's bias. `image`: new images of
             known workers, who get their own.
-        folds: at least 2, at most as many as there are workers (or images).
+        folds: at least 2, at most as many as there are workers (or images); None is 5, or as many
+            as there are.
         seed: who is in which fold, and the bootstrap; the order of rows does not matter.
         resamples: of the bootstrap over workers.
 
@@ -74,6 +76,7 @@ def evaluate(
         )
     images = images.take(pa.array(boxed))
     fold = _deal(images[f"{split_by}_id"], folds, seed, split_by)
+    folds = int(fold.max()) + 1
     names = tuple(pc.unique(images["worker_id"].cast(pa.string())).drop_null().sort().to_pylist())
     clicks = boxed_clicks(images, codes(images["worker_id"], names))
     points = cross_fit(clicks, behaviours(images), fold, len(names))
@@ -96,10 +99,16 @@ def evaluate(
     )
 
 
-def _deal(ids: pa.ChunkedArray, folds: int, seed: int, what: str) -> Ints:
+def _deal(ids: pa.ChunkedArray, asked: int | None, seed: int, what: str) -> Ints:
     """(num_rows,) fold of each row: ids are dealt out evenly, whatever order they come in."""
     encoded = ids.cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode")
     order = pc.sort_indices(encoded.dictionary).to_numpy()
+    if len(order) < 2:
+        raise DatasetError(
+            f"clicks on images with boxes are of {len(order)} {what}; expected at least 2, to hold"
+            " some out"
+        )
+    folds = min(_FOLDS, len(order)) if asked is None else asked
     if not 2 <= folds <= len(order):
         raise OptionError(f"folds {folds}: expected 2 to {len(order)}, the number of {what}s")
     of_id = np.empty(len(order), np.int64)

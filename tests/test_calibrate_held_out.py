@@ -166,10 +166,19 @@ def test_the_same_seed_gives_the_same_report_in_any_order_of_rows():
         np.testing.assert_allclose(one.values[name].low, two.values[name].low)
 
 
+def test_three_workers_are_three_folds_and_one_is_nothing_to_hold_out():
+    images, _ = biased(8, num_images=20, num_workers=3)
+    assert calibrate.evaluate(images).folds == 3
+    alone, _ = biased(8, num_images=20, num_workers=1)
+    with pytest.raises(DatasetError, match="of 1 worker; expected at least 2"):
+        calibrate.evaluate(alone)
+    assert calibrate.evaluate(alone, split_by="image").folds == 5
+
+
 def test_options_that_make_no_sense_are_refused():
     images, _ = biased(8, num_images=20, num_workers=3)
     with pytest.raises(OptionError, match="folds 5: expected 2 to 3, the number of workers"):
-        calibrate.evaluate(images)
+        calibrate.evaluate(images, folds=5)
     with pytest.raises(OptionError, match="folds 1"):
         calibrate.evaluate(images, folds=1)
     with pytest.raises(OptionError, match="split_by 'class': expected worker or image"):

@@ -37,8 +37,8 @@ def calibrate(dataset: str, split: Any, as_json: bool, out: Path | None) -> None
     """Compare calibrated clicks of DATASET with the clicks and two baselines, held out.
 
     DATASET is a folder of ImageNet-AB or a name under $LUAB_DATA_HOME. Clicks on images with boxes
-    are dealt into five folds; each is calibrated by the other four. Intervals are 95 %, from a
-    bootstrap over workers.
+    are dealt into five folds, fewer if there are fewer workers; each is calibrated by the others.
+    Intervals are 95 %, from a bootstrap over workers.
     """
     from luab_data import calibrate as library
 

@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 
 from luab_data.analysis.annotators import retrieved_classes
 from luab_data.analysis.estimate import Workers
+from luab_data.analysis.imagenet.rounds import EVENT_TIMES, event_span
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Floats, Ints, ragged
 
 NUM_PAGES = {"imagenet-ab": 10, "coco-ab": 20}
 
-_EVENTS = ("hovered_record_time_ms", "mouse_tracking_time_ms", "selected_record_time_ms")
 COLUMNS = {
-    "imagenet-ab": ["assignment_id", "page_idx", "selected", "hit_submit_time", *_EVENTS],
+    "imagenet-ab": ["assignment_id", "page_idx", "selected", "hit_submit_time", *EVENT_TIMES],
     "coco-ab": [
         *("hit_id", "page_id", "time_spent_ms", "labels"),
         *("icon_label", "is_present_at_end", "is_on_object"),
@@ -121,18 +121,13 @@ def coco_assignments(images: Iterable[pa.Table]) -> pa.Table:
 
 
 def _slim_round(names: Workers, rounds: pa.Table) -> dict[str, np.ndarray]:
-    first, last = np.full(len(rounds), np.inf), floats(rounds["hit_submit_time"]) * 1000
-    for column in _EVENTS:
-        times = ragged(rounds[column])
-        events = times._replace(values=times.values.astype(np.float64))
-        first = np.fmin(first, events.reduce(np.minimum, np.inf))
-        last = np.fmax(last, events.reduce(np.maximum, -np.inf))
+    first, last = event_span(rounds)
     return {
         "number": names.codes(rounds["assignment_id"]).astype(np.int32),
         "page": _page(rounds["page_idx"], NUM_PAGES["imagenet-ab"]),
         "selected": pc.fill_null(rounds["selected"], False).to_numpy().astype(np.int8),
-        "first": first,
-        "last": last,
+        "first": np.nan_to_num(first, nan=np.inf),
+        "last": np.fmax(last, floats(rounds["hit_submit_time"]) * 1000),
     }
 
 

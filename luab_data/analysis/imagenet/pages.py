@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.analysis.estimate import Parts
-from luab_data.analysis.imagenet.rounds import SLOTS, RoundBatch
+from luab_data.analysis.imagenet.rounds import SLOTS, RoundBatch, event_span
 from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Floats, Ints, Ragged, bounds_of, one_array, ragged
@@ -29,14 +29,7 @@ _MOST_COLUMNS, _UNEXPLAINED = 8, 0.1
 def page_facts(rounds: RoundBatch) -> pa.Table:
     """What is kept of each picture shown: about 50 bytes."""
     table = rounds.table
-    clocks = [
-        ragged(table[name])
-        for name in (
-            *("hovered_record_time_ms", "mouse_tracking_time_ms", "selected_record_time_ms"),
-        )
-    ]
-    first = np.min([clock.reduce(np.minimum, _NEVER) for clock in clocks], axis=0)
-    last = np.max([clock.reduce(np.maximum, -_NEVER) for clock in clocks], axis=0)
+    first, last = event_span(table)
     entered = _first_enter(table)
     return pa.table(
         {
@@ -48,8 +41,8 @@ def page_facts(rounds: RoundBatch) -> pa.Table:
             "middle_x": pa.array(
                 (floats(table["image_position_x"]) + floats(table["image_width"]) / 2).astype("f4")
             ),
-            "first_ms": pa.array(first, mask=first == _NEVER),
-            "last_ms": pa.array(last, mask=last == -_NEVER),
+            "first_ms": pa.array(first, mask=np.isnan(first)),
+            "last_ms": pa.array(last, mask=np.isnan(last)),
             "enter_ms": pa.array(entered, mask=entered == _NEVER),
         }
     )

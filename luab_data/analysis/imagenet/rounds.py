@@ -23,6 +23,26 @@ SLOTS, PAGES = 48, 10
 SIDES_OF_PICTURE = ("left", "right", "top", "bottom")
 
 
+EVENT_TIMES = (*("hovered_record_time_ms", "mouse_tracking_time_ms", "selected_record_time_ms"),)
+"""Columns of `rounds` with the times of its records."""
+
+_LATEST = np.iinfo(np.int64).max
+
+
+def event_span(rounds: pa.Table) -> tuple[Floats, Floats]:
+    """Time of the first and of the last record of each picture.
+
+    Args:
+        rounds: rows with EVENT_TIMES.
+    Returns: two (num_rows,), epoch ms; NaN for a picture without a record.
+    """
+    clocks = [ragged(rounds[name]) for name in EVENT_TIMES]
+    first = np.min([clock.reduce(np.minimum, _LATEST) for clock in clocks], axis=0)
+    last = np.max([clock.reduce(np.maximum, -_LATEST) for clock in clocks], axis=0)
+    seen = first <= last
+    return np.where(seen, first, np.nan), np.where(seen, last, np.nan)
+
+
 class RoundBatch:
     """Rows of `rounds` of ImageNet-AB."""
 

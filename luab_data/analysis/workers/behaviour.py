@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.analysis.imagenet.clicks import ImageBatch
-from luab_data.analysis.imagenet.rounds import RoundBatch, estimate_time_ms
+from luab_data.analysis.imagenet.rounds import RoundBatch, estimate_time_ms, event_span
 from luab_data.analysis.workers.sheets import Collector, Sheet, Trait
 from luab_data.analysis.workers.traits import (
     Raw,
@@ -43,7 +43,7 @@ REACH = 1.0
 """An offset of more box sizes counts as this many: a click far from a tiny box would decide a
 mean alone."""
 
-_NEVER, _LATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+_NEVER = np.iinfo(np.int64).min
 
 
 def imagenet_sheets(
@@ -72,7 +72,7 @@ def imagenet_sheets(
 def round_row(table: pa.Table) -> dict[str, Floats]:
     """What is kept of each picture shown; NaN where there is nothing to tell."""
     batch = RoundBatch(table)
-    first, last = _span_ms(table)
+    first, last = event_span(table)
     x, y, click_ms = _last_click(table, batch)
     return {
         "page": floats(table["page_idx"]),
@@ -86,16 +86,6 @@ def round_row(table: pa.Table) -> dict[str, Floats]:
         "first_ms": first,
         "last_ms": last,
     }
-
-
-def _span_ms(table: pa.Table) -> tuple[Floats, Floats]:
-    """Times of the first and the last record of each picture, epoch ms."""
-    names = ("hovered_record_time_ms", "mouse_tracking_time_ms", "selected_record_time_ms")
-    clocks = [ragged(table[name]) for name in names]
-    first = np.min([clock.reduce(np.minimum, _LATEST) for clock in clocks], axis=0)
-    last = np.max([clock.reduce(np.maximum, _NEVER) for clock in clocks], axis=0)
-    seen = last != _NEVER
-    return np.where(seen, first, np.nan), np.where(seen, last, np.nan)
 
 
 def _last_click(table: pa.Table, batch: RoundBatch) -> tuple[Floats, Floats, Ints]:
