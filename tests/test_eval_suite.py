@@ -232,10 +232,33 @@ def test_a_missing_corruption_leaves_its_means_empty(tmp_path):
     for metric in ("accuracy_c15", "accuracy_c19", "mce"):
         assert by_metric[metric]["value"] is None and by_metric[metric]["status"] == "incomplete"
         assert by_metric[metric]["low"] is None
-    assert by_metric["accuracy_c15"]["note"] == "missing 1 of 15 corruptions: fog"
+    note, held = by_metric["accuracy_c15"]["note"].split("; ")
+    assert note == "missing 1 of 15 corruptions: fog"
+    assert held == (
+        "gaussian_noise-1 holds 4 of 50,000 images of the published set, and 69 more parts"
+    )
     assert by_metric["accuracy_c19"]["note"].startswith("missing 5 of 19 corruptions: fog, speck")
     assert by_metric["snow"]["value"] == pytest.approx(corruption_truth(["snow"]))
     assert "missing 1 of 15 corruptions" in to_table(rows)
+
+
+def test_fewer_images_than_published_are_said(of_oracle, root, tmp_path):
+    published = {
+        "in-1k": "val holds 48 of 50,000", "in-v2": "in-v2 holds 36 of 10,000",
+        "in-real": "val holds 48 of 50,000", "in-a": "in-a holds 27 of 7,500",
+        "in-c": "gaussian_noise-1 holds 4 of 50,000", "in-o": "out holds 15 of 2,000",
+        "sketch": "sketch holds 25 of 50,889", "in-r": "in-r holds 27 of 30,000",
+        "cocc": "after holds 48 of 50,000", "objectnet": "objectnet holds 9 of 18,574",
+        "si-size": "si-size holds 12 of 92,884", "si-loc": "si-loc holds 27 of 541,548",
+        "si-rot": "si-rot holds 18 of 39,540", "bgc-gap": "mixed_same holds 18 of 4,050",
+        "bgc-acc": "00_dog holds 2 of 450",
+    }  # fmt: skip
+    for row in of_oracle[1]:
+        if row["primary"]:
+            assert published[row["benchmark"]] in row["note"]
+    # Images that are there but of classes that the model lacks do not count as lacking.
+    (row,) = evaluate(network.oracle(NINE[:2]), root, tmp_path, "in-r")
+    assert "in-r holds 27 of 30,000" in row["note"] and row["n"] == 6
 
 
 def test_a_model_of_few_classes_is_judged_on_those(root, tmp_path):

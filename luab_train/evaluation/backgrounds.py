@@ -100,6 +100,7 @@ def _foreground_part(
         prepared="stored",
         num_left_out=len(masks) - len(kept),
         num_labels=num_labels,
+        num_published=450,
         mask_id=np.array([f"fg_mask/val/{folder}/{name}" for name in kept], str),
         background_id=backgrounds,
     )

@@ -78,6 +78,7 @@ class Benchmark:
 
 def _wnids(
     name: str,
+    num_published: int,
     *,
     mask: tuple[str, ...] | None = None,
     prepared: Preparation = "p0",
@@ -89,8 +90,9 @@ def _wnids(
         accepted = {wnid: (wnid,) for wnid in subfolders(roots[0])}
         for part, view in (views or {name: "plain"}).items():
             yield folder_part(
-                part, roots[0], accepted, classes, mask=mask, prepared=prepared, view=view
-            )
+                part, roots[0], accepted, classes, mask=mask, prepared=prepared, view=view,
+                num_published=num_published,
+            )  # fmt: skip
 
     return parts
 
@@ -100,7 +102,7 @@ def _indices(roots: Sequence[Path], classes: Classes) -> Iterator[Part]:
     wnids = imagenet_classes()
     label_of = {name: wnids[int(name)] for name in subfolders(roots[0])}
     accepted = {wnid: (wnid,) for wnid in label_of.values()}
-    yield folder_part("in-v2", roots[0], accepted, classes, label_of=label_of)
+    yield folder_part("in-v2", roots[0], accepted, classes, label_of=label_of, num_published=10_000)
 
 
 def _corruptions(roots: Sequence[Path], classes: Classes) -> Iterator[Part]:
@@ -108,30 +110,35 @@ def _corruptions(roots: Sequence[Path], classes: Classes) -> Iterator[Part]:
         for severity in SEVERITIES:
             root = folder / str(severity)
             accepted = {wnid: (wnid,) for wnid in subfolders(root)}
-            yield folder_part(f"{name}-{severity}", root, accepted, classes, prepared="stored")
+            yield folder_part(
+                f"{name}-{severity}", root, accepted, classes, prepared="stored",
+                num_published=50_000,
+            )  # fmt: skip
 
 
 def _outliers(roots: Sequence[Path], classes: Classes) -> Iterator[Part]:
     """ImageNet-O and the validation images of the same wnids; logits are cut to these columns."""
     wnids = tuple(subfolders(roots[0]))
     accepted = {wnid: (wnid,) for wnid in wnids}
-    yield folder_part("out", roots[0], accepted, classes, mask=wnids)
+    yield folder_part("out", roots[0], accepted, classes, mask=wnids, num_published=2_000)
     label_of = {wnid: wnid for wnid in wnids}
-    yield folder_part("in", roots[1], accepted, classes, mask=wnids, label_of=label_of)
+    yield folder_part(
+        "in", roots[1], accepted, classes, mask=wnids, label_of=label_of, num_published=10_000
+    )
 
 
 def _objectnet(roots: Sequence[Path], classes: Classes) -> Iterator[Part]:
     label_of, accepted = objectnet_accepted(roots[0] / "mappings")
     yield folder_part(
-        "objectnet", roots[0] / "images", accepted, classes, label_of=label_of, prepared="framed"
-    )
+        "objectnet", roots[0] / "images", accepted, classes, label_of=label_of, prepared="framed",
+        num_published=18_574,
+    )  # fmt: skip
 
 
-def _si_score(name: str) -> Callable[[Sequence[Path], Classes], Iterator[Part]]:
+def _si_score(name: str, num_published: int) -> Callable[[Sequence[Path], Classes], Iterator[Part]]:
     def parts(roots: Sequence[Path], classes: Classes) -> Iterator[Part]:
-        yield folder_part(
-            name, roots[0], si_score_accepted(roots[0] / "foreground_classes.csv"), classes
-        )
+        accepted = si_score_accepted(roots[0] / "foreground_classes.csv")
+        yield folder_part(name, roots[0], accepted, classes, num_published=num_published)
 
     return parts
 
@@ -140,7 +147,7 @@ def _mixed(roots: Sequence[Path], classes: Classes) -> Iterator[Part]:
     for variant in ("mixed_same", "mixed_rand"):
         root = roots[0] / variant / "val"
         accepted = in9_accepted(roots[0] / MAPPING, subfolders(root))
-        yield folder_part(variant, root, accepted, classes, prepared="stored")
+        yield folder_part(variant, root, accepted, classes, prepared="stored", num_published=4_050)
 
 
 _P0 = "shorter side 256, centre crop 224"
@@ -153,7 +160,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         name="in-1k",
         title="IN-1k",
         datasets=(where.IN_1K,),
-        parts=_wnids("val"),
+        parts=_wnids("val", 50_000),
         score=scoring.top1,
         metrics=(_TOP1,),
         preparation=_P0,
@@ -173,7 +180,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         name="in-real",
         title="IN-Real",
         datasets=(where.IN_1K,),
-        parts=_wnids("val"),
+        parts=_wnids("val", 50_000),
         score=scoring.real,
         metrics=(
             Metric("accuracy", "ReaL, of labelled images"),
@@ -187,7 +194,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         name="in-a",
         title="IN-A",
         datasets=(where.IN_A,),
-        parts=_wnids("in-a", mask=timm_synsets("imagenet_a_synsets.txt")),
+        parts=_wnids("in-a", 7_500, mask=timm_synsets("imagenet_a_synsets.txt")),
         score=scoring.top1,
         metrics=(_TOP1,),
         preparation=_P0,
@@ -225,7 +232,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         name="sketch",
         title="Sketch",
         datasets=(where.SKETCH,),
-        parts=_wnids("sketch"),
+        parts=_wnids("sketch", 50_889),
         score=scoring.top1,
         metrics=(_TOP1,),
         preparation=_P0,
@@ -235,7 +242,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         name="in-r",
         title="IN-R",
         datasets=(where.IN_R,),
-        parts=_wnids("in-r", mask=timm_synsets("imagenet_r_synsets.txt")),
+        parts=_wnids("in-r", 30_000, mask=timm_synsets("imagenet_r_synsets.txt")),
         score=scoring.top1,
         metrics=(_TOP1,),
         preparation=_P0,
@@ -245,7 +252,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         name="cocc",
         title="Cocc",
         datasets=(where.IN_1K,),
-        parts=_wnids("cocc", views={"after": "hole-after", "before": "hole-before"}),
+        parts=_wnids("cocc", 50_000, views={"after": "hole-after", "before": "hole-before"}),
         score=scoring.occluded,
         metrics=(
             Metric("accuracy", "hole after normalisation"),
@@ -272,13 +279,15 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             name=f"si-{short}",
             title=f"SI-{short}",
             datasets=(dataset,),
-            parts=_si_score(f"si-{short}"),
+            parts=_si_score(f"si-{short}", num_published),
             score=scoring.top1,
             metrics=(_TOP1,),
             preparation=_P0,
             mapping="the set's foreground_classes.csv",
         )
-        for short, dataset in zip(("size", "loc", "rot"), where.SI_SCORE, strict=True)
+        for short, dataset, num_published in zip(
+            ("size", "loc", "rot"), where.SI_SCORE, (92_884, 541_548, 39_540), strict=True
+        )
     ),
     Benchmark(
         name="bgc-gap",

@@ -41,6 +41,7 @@ class Part:
         view: what is done to the input.
         num_left_out: images whose label no class of the model is right for.
         num_labels: labels of the whole benchmark, with those that are left out.
+        num_published: images of the published set, 0 where we do not know.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Part:
     view: View = "plain"
     num_left_out: int = 0
     num_labels: int = 0
+    num_published: int = 0
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -77,11 +79,12 @@ def folder_part(
     mask: tuple[str, ...] | None = None,
     prepared: Preparation = "p0",
     view: View = "plain",
+    num_published: int = 0,
 ) -> Part:
     """The images of `<root>/<folder>/*`, sorted by path.
 
     Args:
-        name, mask, prepared, view: see `Part`.
+        name, mask, prepared, view, num_published: see `Part`.
         root: one subfolder a label.
         accepted: label -> wnids that are right.
         classes: wnids of the model; images it has no right class for are counted and left out.
@@ -135,6 +138,7 @@ def folder_part(
         view=view,
         num_left_out=num_left_out,
         num_labels=len(labels),
+        num_published=num_published,
     )
 
 

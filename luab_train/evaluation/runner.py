@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,13 @@ def _evaluate_one(
     names: list[str] = []
     labels: set[str] = set()
     totals: dict[str, int] = {}
+    lacking: list[str] = []
     for part in benchmark.parts(roots, predictor.classes):
         totals["num_left_out"] = totals.get("num_left_out", 0) + part.num_left_out
         totals["num_labels"] = max(totals.get("num_labels", 0), part.num_labels)
+        listed = len(part) + part.num_left_out
+        if part.num_published not in (0, listed):
+            lacking.append(f"{part.name} holds {listed:,} of {part.num_published:,} images")
         if not len(part):
             continue
         file = folder / f"{part.name}.parquet"
@@ -141,7 +146,11 @@ def _evaluate_one(
         note = "none of its classes is among the model's"
         return [_row(benchmark, _nothing(benchmark, note), predictor, "no class", totals, roots)]
     totals["num_labels_used"] = len(labels)
-    scores = benchmark.score(Stored(folder, names))
+    first, *others = benchmark.score(Stored(folder, names))
+    if lacking:
+        more = f", and {len(lacking) - 1} more parts" if len(lacking) > 1 else ""
+        told = f"{lacking[0]} of the published set{more}"
+        first = replace(first, note="; ".join(filter(None, (first.note, told))))
     return [
         _row(
             benchmark,
@@ -151,7 +160,7 @@ def _evaluate_one(
             totals,
             roots,
         )
-        for score in scores
+        for score in (first, *others)
     ]
 
 
