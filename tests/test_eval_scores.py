@@ -175,6 +175,16 @@ def test_equal_logits_go_to_the_lowest_class():
     assert probability == pytest.approx(torch.full((3, 5), 1 / 700))
 
 
+def test_probabilities_of_large_logits_are_exact_and_ties_stay_ties():
+    logits = torch.tensor([[100.0, 99.5, 98.0, 3.0], [99.5, 3.0, 98.0, 100.0]]) + 0.1
+    _, probability = top_classes(logits, None)
+    assert torch.equal(probability[0], probability[1])
+    total = sum(math.exp(x) for x in (0.0, -0.5, -2.0, -97.0))
+    assert probability[0, :3].tolist() == pytest.approx(
+        [1 / total, math.exp(-0.5) / total, math.exp(-2) / total], rel=2e-6
+    )
+
+
 @given(st.lists(st.lists(st.integers(-3, 3), min_size=4, max_size=4), min_size=1, max_size=6))
 def test_top_classes_are_those_of_a_slow_reference(rows):
     columns = [0, 2, 3]

@@ -182,7 +182,8 @@ def top_classes(logits_BC: Tensor, columns: Tensor | None) -> tuple[Tensor, Tens
             " precision is too low: try --precision no"
         )
     ordered, index = logits_BC.sort(dim=1, descending=True, stable=True)
-    probability = (ordered[:, :TOP] - logits_BC.logsumexp(dim=1, keepdim=True)).exp()
+    # Of the sorted logits: the same logits in another order give the same bits, so ties stay ties.
+    probability = ordered.softmax(dim=1)[:, :TOP]
     index = index[:, :TOP].cpu()
     return (index if columns is None else columns[index]), probability.cpu()
 
