@@ -16,8 +16,8 @@ from luab_train.cli import main
 OPTIONS = {
     "run": ["--batch-size", "--data", "--epochs", "--help", "--images", "--lr", "--out", "--resume",
             "--seed", "--set", "--target", "--val", "--val-boxes"],
-    "eval": ["--arch", "--batch-size", "--benchmarks", "--box-convention", "--boxes", "--data", "--help", "--images",
-             "--list", "--name", "--on-bad", "--out", "--precision", "--pretrained", "--root",
+    "eval": ["--arch", "--batch-size", "--benchmarks", "--box-convention", "--boxes", "--data",
+             "--help", "--images", "--list", "--name", "--on-bad", "--out", "--precision", "--pretrained", "--root",
              "--workers"],
     "recipes": ["--help"],
 }  # fmt: skip
