@@ -17,8 +17,8 @@ OPTIONS = {
     "run": ["--batch-size", "--data", "--epochs", "--help", "--images", "--lr", "--out", "--resume",
             "--seed", "--set", "--target", "--val", "--val-boxes"],
     "eval": ["--arch", "--batch-size", "--benchmarks", "--box-convention", "--boxes", "--data",
-             "--help", "--images", "--list", "--name", "--on-bad", "--out", "--precision", "--pretrained", "--root",
-             "--workers"],
+             "--help", "--images", "--list", "--name", "--on-bad", "--out", "--precision",
+             "--pretrained", "--root", "--workers"],
     "recipes": ["--help"],
 }  # fmt: skip
 
