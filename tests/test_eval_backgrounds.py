@@ -32,10 +32,11 @@ class Picky(nn.Module):
         super().__init__()
         self.reader = network.oracle().model
         self.share = share
-        self.seen = 0
+        self.seen = self.largest = 0
 
     def forward(self, image_BCHW):
         self.seen += len(image_BCHW)
+        self.largest = max(self.largest, len(image_BCHW))
         outputs = self.reader(image_BCHW)
         told = image_BCHW.float()[:, :, 1, 1].sum(dim=1) + image_BCHW.float()[:, 0, 16, 16] / 7
         fooled = (told * 0.618) % 1 < self.share
@@ -87,6 +88,7 @@ def test_stopping_early_finds_what_trying_all_finds(folder, share, batch_size, s
                 assert row["num_tried"] == len(part.background_id) and row["failed_class"] is None
             num_robust += row["is_robust"]
         assert counts["num_forwards"] <= len(part) * len(part.background_id)
+    assert predictor.model.largest <= batch_size
     assert (num_robust > 0) == (share == 0.02) or share == 0.1
 
 

@@ -77,6 +77,14 @@ def test_a_missing_severity_leaves_the_means_and_their_intervals_empty(tmp_path)
     assert found["fog-3"].value == pytest.approx(100 * 6 / 9)
 
 
+def test_a_hole_after_and_before_normalisation_are_two_numbers(tmp_path):
+    names = [f"{LABELS[0]}/{i}.JPEG" for i in range(4)]
+    for name, hits in (("after", 3), ("before", 1)):
+        keep(tmp_path / f"{name}.parquet", names, np.arange(4) < hits)
+    found = by_metric(scoring.occluded(Stored(tmp_path, ["after", "before"])))
+    assert (found["accuracy"].value, found["accuracy_before"].value) == (75.0, 25.0)
+
+
 def test_image_names_are_held_of_one_cell_at_a_time(tmp_path):
     size = 4000
     names = [f"{LABELS[0]}/ILSVRC2012_val_{i:08d}.JPEG" for i in range(size)]

@@ -111,6 +111,13 @@ def test_in_c_is_what_the_corruptions_left(of_oracle):
         assert value(rows, "in-c", f"snow-{severity}") == expected
 
 
+def test_a_hole_is_grey_after_and_black_before_normalisation(of_oracle):
+    grey = 255 * np.array(network.DATA.mean)
+    for part, colour in (("after", grey), ("before", np.zeros(3))):
+        top1 = set(read_predictions(of_oracle[0] / f"cocc/{part}.parquet").top1.tolist())
+        assert top1 == {nearest(colour, CLASSES)}
+
+
 def test_si_location_follows_from_the_masks(of_oracle, tmp_path):
     masks = si_score.make_si(tmp_path, "location")
     middle = [mask[22:26, 22:26].all() for mask in masks.values()]
