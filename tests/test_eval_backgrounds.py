@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -227,3 +228,22 @@ def test_no_readable_background_is_no_robustness(tmp_path):
         evaluate_benchmarks(
             network.oracle(), root=tmp_path, out=tmp_path / "out", names=["bgc-acc"], on_bad="skip"
         )
+
+
+def test_pairs_are_resized_for_another_network_after_pasting_and_said(folder):
+    model = network.oracle().model
+    shown = []
+    model.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    predictor = network.predictor(model, data=replace(network.DATA, image_size=48))
+    part = foreground_parts(folder, CLASSES)[0]
+    _, counts = challenge(
+        predictor, part, on_bad="raise", batch_size=1, what="", seed=3, shown=False
+    )
+    assert counts["num_resized"] == counts["num_forwards"] == len(shown) > 0
+    name = part.background_id[np.random.default_rng(3).permutation(len(part.background_id))[0]]
+    images = [load_square(part.root / str(p), SIZE) for p in (part.image_id[0], name)]
+    pasted = np.where(load_mask(part.root / str(part.mask_id[0]), SIZE) > 0, *images)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(pasted[None]).float(), (48, 48), mode="bicubic", antialias=True
+    )
+    assert torch.equal(shown[0], expected.clamp(0, 255))

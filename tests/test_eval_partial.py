@@ -11,7 +11,7 @@ import pytest
 
 from luab_train.evaluation import scoring
 from luab_train.evaluation.predictions import SCHEMA, write_predictions
-from luab_train.evaluation.scores import C15, SEVERITIES
+from luab_train.evaluation.scores import ALEXNET_ERROR, C15, SEVERITIES
 from luab_train.evaluation.scoring import Stored
 
 LABELS = ("n01440764", "n01443537")
@@ -100,3 +100,13 @@ def test_image_names_are_held_of_one_cell_at_a_time(tmp_path):
     assert right.shape == (size, 40) and seen.all()
     one_list = 4 * len(names[0]) * size
     assert peak < 10 * one_list  # 40 lists would be 40
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_interval_of_mce_lies_about_its_value(tmp_path, right):
+    names = [f"{LABELS[0]}/{i}.JPEG" for i in range(5)]
+    for name, s in CELLS:
+        keep(tmp_path / f"{name}-{s}.parquet", names, np.full(5, right))
+    score = by_metric(scoring.corruptions(Stored(tmp_path, [f"{c}-{s}" for c, s in CELLS])))["mce"]
+    expected = 0 if right else np.mean([100 / ALEXNET_ERROR[name] for name in C15])
+    assert (score.low, score.value, score.high) == pytest.approx((expected,) * 3, abs=1e-9)
