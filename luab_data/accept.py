@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from luab_data.analysis.acceptance.assignments import (
     COLUMNS,
@@ -33,8 +32,7 @@ from luab_data.analysis.acceptance.decisions import (
 )
 from luab_data.columns.regions import floats
 from luab_data.convert import convert_coco, convert_imagenet
-from luab_data.errors import ArchiveError, DatasetError, OptionError, OutputError
-from luab_data.export.target import new_target
+from luab_data.errors import ArchiveError, DatasetError, OptionError
 from luab_data.publish.load import find_dataset
 from luab_data.publish.store import read_columns, read_manifest
 from luab_data.raw.codes import read_codes
@@ -246,37 +244,3 @@ def kind_of_log(path: Path) -> str:
         f"{path}: is neither a tar nor JSON; expected a dataset folder, the tar.gz of ImageNet-AB"
         " or the JSON of COCO-AB"
     )
-
-
-def check_out(out: Path) -> None:
-    """Refuse a name that write_decisions could not write, before the work is done."""
-    if out.suffix not in (".csv", ".parquet"):
-        raise OptionError(f"{out}: ends in {out.suffix!r}; expected .csv or .parquet")
-    if os.path.lexists(out):
-        raise OutputError(f"{out}: is there, and is not replaced; choose another --out")
-    for parent in out.absolute().parents:
-        with suppress(DatasetError):
-            read_manifest(parent)
-            raise OutputError(f"{out}: lies inside the dataset {parent}; choose another --out")
-
-
-def write_decisions(table: pa.Table, out: Path) -> None:
-    """Write the decisions to a new file, whole or not at all.
-
-    Args:
-        table: of an Acceptance. In CSV the lists of rules are joined by `;`.
-        out: ends in `.csv` or `.parquet`.
-    """
-    check_out(out)
-    with new_target(out) as partial:
-        if out.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            pq.write_table(table, partial)
-            return
-        from pyarrow import csv as arrow_csv
-
-        for name in ("failed", "undecided"):
-            joined = pc.binary_join(table[name].combine_chunks(), ";")
-            table = table.set_column(table.column_names.index(name), name, joined)
-        arrow_csv.write_csv(table, partial)

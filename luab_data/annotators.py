@@ -21,8 +21,7 @@ from luab_data.analysis.workers.suspects import (
     Suspicion,
     flagged,
 )
-from luab_data.errors import DatasetError, OptionError, OutputError
-from luab_data.export.target import new_target
+from luab_data.errors import OptionError
 from luab_data.publish.load import find_dataset
 from luab_data.publish.store import read_columns, read_manifest
 from luab_data.ragged import Floats, Ints
@@ -188,37 +187,3 @@ def judge(
 def _batches(folder: Path, kind: str, config: str, columns: tuple[str, ...]) -> Iterator[pa.Table]:
     table = next(t for t in DATASETS[kind] if t.config == config)
     return read_columns(folder, table, [*columns])
-
-
-def check_out(out: Path) -> None:
-    """Refuse a name that write_annotators could not write, before the work is done."""
-    if out.suffix not in (".csv", ".parquet"):
-        raise OptionError(f"{out}: ends in {out.suffix!r}; expected .csv or .parquet")
-    for parent in out.absolute().parents:
-        try:
-            read_manifest(parent)
-        except DatasetError:
-            continue
-        raise OutputError(f"{out}: lies inside the dataset {parent}; choose another --out")
-
-
-def write_annotators(table: pa.Table, out: Path) -> None:
-    """Write one row a worker to a new file, whole or not at all.
-
-    Args:
-        table: of Annotators. In CSV the reasons are joined by `; `.
-        out: ends in `.csv` or `.parquet`.
-    """
-    check_out(out)
-    with new_target(out) as partial:
-        if out.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            pq.write_table(table, partial)
-            return
-        import pyarrow.compute as pc
-        from pyarrow import csv as arrow_csv
-
-        joined = pc.binary_join(table["reasons"].combine_chunks(), "; ")
-        place = table.column_names.index("reasons")
-        arrow_csv.write_csv(table.set_column(place, "reasons", joined), partial)

@@ -32,7 +32,7 @@ from luab_data.analysis.calibration.held_out_report import HeldOut as HeldOut
 from luab_data.analysis.calibration.reliability import behaviours
 from luab_data.analysis.estimate import RESAMPLES
 from luab_data.columns.regions import boxes_of, floats, in_any_box
-from luab_data.errors import DatasetError, OptionError, OutputError
+from luab_data.errors import DatasetError, OptionError
 from luab_data.export.target import new_target
 from luab_data.publish.load import find_dataset, read_table
 from luab_data.publish.store import read_manifest
@@ -159,26 +159,12 @@ def read_images(dataset: str | os.PathLike[str]) -> pa.Table:
     return read_table(folder, columns=["image_id", *COLUMNS])
 
 
-def check_out(out: Path) -> None:
-    """Refuse a name that write_points could not write, before the work is done."""
-    if out.suffix != ".parquet":
-        raise OptionError(f"{out}: ends in {out.suffix!r}; expected .parquet")
-    if out.exists():
-        raise OutputError(f"{out}: is there; nothing is replaced. Choose another --out")
-
-
-def write_points(images: pa.Table, out: str | os.PathLike[str]) -> None:
-    """Write image_id and the columns of `apply` to a new Parquet file, whole or not at all.
+def points_of(images: pa.Table) -> pa.Table:
+    """`image_id` and the columns that `apply` added: what is worth keeping in a file.
 
     Args:
         images: what `apply` returned, with `image_id`.
-
-    Raises:
-        OutputError: the file is there or cannot be written.
     """
-    import pyarrow.parquet as pq
-
     names = ["image_id", "calibrated_click_x", "calibrated_click_y", "click_reliability"]
     check_columns(images, tuple(names))
-    with new_target(Path(out)) as partial:
-        pq.write_table(images.select(names), partial)
+    return images.select(names)

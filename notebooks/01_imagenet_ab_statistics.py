@@ -27,7 +27,7 @@
 import pandas
 
 from luab_data import stats
-from luab_data.analysis.imagenet.measures import mode_offset
+from luab_data.analysis.maps import mode_offset
 from luab_data.analysis.paper import compare, in_words
 from luab_data.figures import FIGURES
 from luab_data.stats import measured, measures_of

@@ -12,7 +12,8 @@ from luab_data.analysis.estimate import Estimate, Parts, estimate, ratio, share
 from luab_data.analysis.imagenet import clicks
 from luab_data.analysis.imagenet.areas import centred_share, disjoint
 from luab_data.analysis.imagenet.clicks import SIDES, ImageBatch
-from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES, mode_offset
+from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES
+from luab_data.analysis.maps import mode_offset
 from luab_data.ragged import Ragged
 from luab_data.schema import QUANTILES
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from luab_data.analysis.estimate import (
     RESAMPLES,
@@ -33,6 +34,27 @@ class Batch(Protocol):
     @property
     def worker_id(self) -> ArrowColumn:
         """(num_rows,) the worker of each; null if there is none."""
+
+
+class TableBatch:
+    """Some rows of one config of a dataset; a subclass adds what its statistics share.
+
+    Args:
+        table: (num_rows,) with the `columns`.
+    """
+
+    columns: tuple[str, ...] = ()
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def worker_id(self) -> ArrowColumn:
+        """(num_rows,) the worker of each; null if there is none."""
+        return self.table["worker_id"]
 
 
 @dataclass(frozen=True, kw_only=True)

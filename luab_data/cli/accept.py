@@ -63,9 +63,10 @@ def accept(
     undecided if no rule rejects it but the log cannot tell.
     """
     from luab_data import accept as library
+    from luab_data.export.table_file import check_table_file, write_table_file
 
     if out is not None:
-        library.check_out(out)
+        check_table_file(out)
     found = library.accept(
         source,
         instances=instances,
@@ -76,7 +77,7 @@ def accept(
         fee=fee,
     )
     if out is not None:
-        library.write_decisions(found.table, out)
+        write_table_file(found.table, out)
     click.echo(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(_lines(found)))
 
 

@@ -62,13 +62,14 @@ def annotators(
     from the ordinary ones.
     """
     from luab_data import annotators as library
+    from luab_data.export.table_file import check_table_file, write_table_file
 
     if out is not None:
-        library.check_out(out)
+        check_table_file(out)
     found = library.annotators(dataset)
     order = found.order(sort)
     if out is not None:
-        library.write_annotators(found.table().take(order), out)
+        write_table_file(found.table().take(order), out)
     if as_json:
         whole = found.as_dict()
         given = context.get_parameter_source("limit") != click.core.ParameterSource.DEFAULT

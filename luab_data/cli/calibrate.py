@@ -41,13 +41,14 @@ def calibrate(dataset: str, split: Any, as_json: bool, out: Path | None) -> None
     Intervals are 95 %, from a bootstrap over workers.
     """
     from luab_data import calibrate as library
+    from luab_data.export.table_file import check_table_file, write_table_file
 
     if out is not None:
-        library.check_out(out)
+        check_table_file(out, [".parquet"])
     images = library.read_images(dataset)
     report = library.evaluate(images, split_by=split)
     if out is not None:
-        library.write_points(library.apply(library.fit(images), images), out)
+        write_table_file(library.points_of(library.apply(library.fit(images), images)), out)
     click.echo(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(_lines(report)))
 
 

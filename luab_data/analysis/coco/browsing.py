@@ -10,17 +10,17 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
 
 from luab_data.analysis.estimate import Parts, grid_parts
+from luab_data.analysis.measure import TableBatch
 from luab_data.columns.regions import floats
-from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, one_array, ragged
+from luab_data.ragged import Bools, Floats, Ints, Ragged, one_array, ragged
 from luab_data.schema import COCO_SUPERCLASSES
 
 NUM_SUPERCLASSES = len(COCO_SUPERCLASSES)
 
 
-class BrowsingBatch:
+class BrowsingBatch(TableBatch):
     """Rows of `actions` of COCO-AB: pages, and the superclasses shown on them.
 
     A step is a record of another superclass than the one before it; its arrays are (num_steps,).
@@ -30,17 +30,6 @@ class BrowsingBatch:
         *("worker_id", "time_spent_ms", "category_histories_category_index"),
         *("category_histories_time_at_ms", "category_histories_using_keyboard"),
     )
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    @property
-    def worker_id(self) -> ArrowColumn:
-        """Who annotated the page."""
-        return self.table["worker_id"]
 
     @cached_property
     def _steps(self) -> tuple[Ragged, Ints, Bools]:

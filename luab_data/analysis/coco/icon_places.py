@@ -10,7 +10,7 @@ import numpy as np
 
 from luab_data.analysis.coco.icons import NUM_CLASSES, IconBatch, keys
 from luab_data.analysis.estimate import Estimate, Parts, grid_parts, ratio
-from luab_data.analysis.imagenet.clicks import MAP_CELLS, map_cell, offset_cells
+from luab_data.analysis.maps import MAP_CELLS, map_cell, offset_cells
 from luab_data.ragged import Bools, Floats, Ints
 from luab_data.schema import COCO_CLASSES
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from luab_data.analysis.annotators import occurrences, retrieved_classes
 from luab_data.analysis.estimate import RESAMPLES, Parts, Workers, estimate, share
+from luab_data.analysis.measure import TableBatch
 from luab_data.columns.regions import boxes_of, floats
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, one_array, ragged
 from luab_data.schema import COCO_CLASSES
@@ -25,7 +26,7 @@ GRAMMAR = "^add(-move|-remove-add)*(-remove)?$"
 """Sequences the tool allows: after add or move come move or remove, after remove comes add."""
 
 
-class IconBatch:
+class IconBatch(TableBatch):
     """Rows of `default` of COCO-AB; what several statistics share is computed once."""
 
     columns = (
@@ -34,17 +35,6 @@ class IconBatch:
         *("is_present_at_end", "is_on_object", "is_last_add_on_object"),
         *("num_adds", "num_adds_on_object", "action_sequence"),
     )
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    @property
-    def worker_id(self) -> ArrowColumn:
-        """Who annotated the image."""
-        return self.table["worker_id"]
 
     def of_icons(self, name: str) -> Floats:
         """(num_icons,) the elements of a column of lists, NaN for null."""

@@ -14,17 +14,11 @@ from luab_data.analysis.coco.browsing import BrowsingBatch
 from luab_data.analysis.coco.hits import HitBatch
 from luab_data.analysis.coco.icons import IconBatch
 from luab_data.analysis.estimate import share
-from luab_data.analysis.imagenet.clicks import MAP_CELLS, OFFSET_CELLS, OFFSET_REACH
+from luab_data.analysis.maps import MAP_CELLS, OFFSETS, PICTURE, XY
 from luab_data.analysis.measure import Batch, Measure
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
 
 _ALIKE = "every HIT alike: the spread that chance alone gives"
-_PLACES = tuple(range(MAP_CELLS))
-_MAP: dict[str, Any] = {
-    "shape": (MAP_CELLS, MAP_CELLS),
-    "axes": (("row, from the top", _PLACES), ("column", _PLACES)),
-}
-_XY: dict[str, Any] = {"shape": (2,), "axes": (("axis", ("x", "y")),)}
 _CLASSES: dict[str, Any] = {"shape": (len(COCO_CLASSES),), "axes": (("class", COCO_CLASSES),)}
 _SUPERCLASSES: dict[str, Any] = {
     "shape": (len(COCO_SUPERCLASSES),),
@@ -33,14 +27,6 @@ _SUPERCLASSES: dict[str, Any] = {
 _SIZES: dict[str, Any] = {
     "shape": (icon_places.NUM_SIZES,),
     "axes": (("bin of area", tuple(range(icon_places.NUM_SIZES))),),
-}
-_CENTRES = tuple(
-    round(-OFFSET_REACH + 2 * OFFSET_REACH * (k + 0.5) / OFFSET_CELLS, 3)
-    for k in range(OFFSET_CELLS)
-)
-_OFFSETS: dict[str, Any] = {
-    "shape": (OFFSET_CELLS, OFFSET_CELLS),
-    "axes": (("y, box heights", _CENTRES), ("x, box widths", _CENTRES)),
 }
 
 COCO_MEASURES: tuple[Measure, ...] = (
@@ -114,24 +100,24 @@ COCO_MEASURES: tuple[Measure, ...] = (
         null=0.0, null_doc="size does not matter",
     ),
     Measure(
-        name="icon_offset", title="icon from box centre", over="images", unit="box sizes", **_XY,
+        name="icon_offset", title="icon from box centre", over="images", unit="box sizes", **XY,
         doc="mean offset of the final point from the centre of its box, in box sizes, y down",
         source="metrics 4.8", parts=icon_places.icon_offset,
         null=0.0, null_doc="icons scatter evenly about the centre",
     ),
     Measure(
-        name="icon_offset_inside", title="same, of icons in the box", over="images", **_XY,
+        name="icon_offset_inside", title="same, of icons in the box", over="images", **XY,
         doc="likewise of icons that lie in their box, which no far icon can move",
         source="metrics 4.8", parts=icon_places.icon_offset_inside, unit="box sizes",
         null=0.0, null_doc="icons scatter evenly about the centre",
     ),
     Measure(
-        name="icon_offset_density", title="icons about the box", over="images", **_OFFSETS,
+        name="icon_offset_density", title="icons about the box", over="images", **OFFSETS,
         doc="icons by their offset from the box's centre, among those within 1.05 box sizes",
         source="metrics 4.8", parts=icon_places.icon_offset_density, finish=share,
     ),
     Measure(
-        name="box_centre_density", title="where box centres are", over="images", **_MAP,
+        name="box_centre_density", title="where box centres are", over="images", **PICTURE,
         doc="box instances by the cell of their centre, over all instances but crowds",
         source="metrics 4.5", parts=icon_places.box_centre_density, finish=share,
     ),

@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from luab_data.analysis.estimate import Parts, grid_parts, ratio
 from luab_data.analysis.imagenet.areas import centred_share, disjoint
+from luab_data.analysis.maps import MAP_CELLS, map_cell, offset_cells
+from luab_data.analysis.measure import TableBatch
 from luab_data.columns.regions import boxes_of, click_offset, floats, in_any_box
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, bounds_of, ragged
 from luab_data.schema import LAST_N, QUANTILES
@@ -22,16 +24,10 @@ from luab_data.schema import LAST_N, QUANTILES
 SIDES = tuple(k / 20 for k in range(21))
 """Sides of the centred square of the random-click curve, in fractions of the picture."""
 
-MAP_CELLS = 11
-"""Cells of a map along each side: 1/121 = 0.83 %, the paper's "0.82 % central area"."""
-
-OFFSET_CELLS, OFFSET_REACH = 21, 1.05
-"""Cells along each side of the map of offsets, and the offset at its border, in box sizes."""
-
 _DEALS = 4
 
 
-class ImageBatch:
+class ImageBatch(TableBatch):
     """Rows of `default` of ImageNet-AB; what several statistics share is computed once."""
 
     columns = (
@@ -41,17 +37,6 @@ class ImageBatch:
         *("trace_quantile_x", "trace_quantile_y", "time_quantile_x", "time_quantile_y"),
         *("last_n_x", "last_n_y", "image_idx", "page_idx"),
     )
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    @property
-    def worker_id(self) -> ArrowColumn:
-        """Worker of the deciding round."""
-        return self.table["worker_id"]
 
     def floats(self, name: str) -> Floats:
         """(num_rows,) a column, NaN for null."""
@@ -227,14 +212,6 @@ def random_click_curve(images: ImageBatch) -> Parts:
     return grid_parts(part, np.ones_like(part))._replace(row=row)
 
 
-def map_cell(x: Floats, y: Floats) -> Ints:
-    """(n,) cell of MAP_CELLS x MAP_CELLS, row by row; points outside go to the border cells."""
-    column, row = (
-        np.clip(np.floor(v * MAP_CELLS), 0, MAP_CELLS - 1).astype(np.int64) for v in (x, y)
-    )
-    return row * MAP_CELLS + column
-
-
 def _box_centres(images: ImageBatch) -> tuple[Ints, Ints]:
     """Row and cell of each box whose image has a size."""
     x0, y0, x1, y1 = images.fractions.T
@@ -306,15 +283,3 @@ def click_offset_density(images: ImageBatch) -> Parts:
     u, v = click_offset(images.table)
     row, cell = offset_cells(u, v)
     return Parts(row=row, part=np.ones(len(row)), whole=np.ones(len(row)), cell=cell)
-
-
-def offset_cells(u: Floats, v: Floats) -> tuple[Ints, Ints]:
-    """Which offsets (n,) are on the map of offsets, and in which cell, row by row."""
-    with np.errstate(invalid="ignore"):
-        index = np.flatnonzero((np.abs(u) < OFFSET_REACH) & (np.abs(v) < OFFSET_REACH))
-    step = 2 * OFFSET_REACH / OFFSET_CELLS
-    column, row = (
-        np.minimum(((w[index] + OFFSET_REACH) / step).astype(np.int64), OFFSET_CELLS - 1)
-        for w in (u, v)
-    )
-    return index, row * OFFSET_CELLS + column

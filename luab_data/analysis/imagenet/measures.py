@@ -7,24 +7,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from luab_data.analysis.estimate import share
 from luab_data.analysis.imagenet import clicks, pages, rounds
 from luab_data.analysis.imagenet.clicks import ImageBatch
 from luab_data.analysis.imagenet.rounds import RoundBatch
+from luab_data.analysis.maps import MAP_CELLS, OFFSETS, PICTURE, XY
 from luab_data.analysis.measure import Batch, Measure
 from luab_data.schema import LAST_N, QUANTILES
 
 _DEALT = "the same points dealt to the images at random"
-_PLACES = tuple(range(clicks.MAP_CELLS))
-_MAP: dict[str, Any] = {
-    "shape": (clicks.MAP_CELLS, clicks.MAP_CELLS),
-    "axes": (("row, from the top", _PLACES), ("column", _PLACES)),
-}
 _QUANTILES: dict[str, Any] = {"shape": (len(QUANTILES),), "axes": (("quantile", QUANTILES),)}
-_XY: dict[str, Any] = {"shape": (2,), "axes": (("axis", ("x", "y")),)}
 _ROUNDS: dict[str, Any] = {"shape": (2,), "axes": (("round", (1, 2)),)}
 _SLOTS: dict[str, Any] = {
     "shape": (rounds.SLOTS,),
@@ -35,14 +29,6 @@ _PAGES: dict[str, Any] = {
     "axes": (("page", tuple(range(rounds.PAGES))),),
 }
 _SIDES: dict[str, Any] = {"shape": (4,), "axes": (("side", rounds.SIDES_OF_PICTURE),)}
-_CENTRES = tuple(
-    round(-clicks.OFFSET_REACH + 2 * clicks.OFFSET_REACH * (k + 0.5) / clicks.OFFSET_CELLS, 3)
-    for k in range(clicks.OFFSET_CELLS)
-)
-_OFFSETS: dict[str, Any] = {
-    "shape": (clicks.OFFSET_CELLS, clicks.OFFSET_CELLS),
-    "axes": (("y, box heights", _CENTRES), ("x, box widths", _CENTRES)),
-}
 
 IMAGENET_MEASURES: tuple[Measure, ...] = (
     Measure(
@@ -125,28 +111,28 @@ IMAGENET_MEASURES: tuple[Measure, ...] = (
         shape=(len(clicks.SIDES),), axes=(("side t", clicks.SIDES),),
     ),
     Measure(
-        name="box_centre_density", title="where box centres are", over="images", **_MAP,
+        name="box_centre_density", title="where box centres are", over="images", **PICTURE,
         doc="box instances by the cell of their centre, over all instances",
         source="metrics 4.5", parts=clicks.box_centre_density, finish=share,
     ),
     Measure(
         name="central_cell_share", title="box centres in the central cell", over="images",
         doc="box instances whose centre is in the central of 11 x 11 cells",
-        source="metrics 4.5", parts=clicks.central_cell, null=1 / clicks.MAP_CELLS**2,
+        source="metrics 4.5", parts=clicks.central_cell, null=1 / MAP_CELLS**2,
         null_doc="centres spread evenly",
     ),
     Measure(
-        name="click_density", title="where clicks are", over="images", **_MAP,
+        name="click_density", title="where clicks are", over="images", **PICTURE,
         doc="final clicks by cell, over all selected images",
         source="metrics 4.6", parts=clicks.click_density, finish=share,
     ),
     Measure(
-        name="accuracy_by_box_centre", title="accuracy by box centre", over="images", **_MAP,
+        name="accuracy_by_box_centre", title="accuracy by box centre", over="images", **PICTURE,
         doc="click accuracy by the cell of the box's centre, once a box",
         source="metrics 4.6a", parts=clicks.accuracy_by_box_centre,
     ),
     Measure(
-        name="accuracy_by_click", title="accuracy by click", over="images", **_MAP,
+        name="accuracy_by_click", title="accuracy by click", over="images", **PICTURE,
         doc="click accuracy by the cell of the click",
         source="metrics 4.6b", parts=clicks.accuracy_by_click,
     ),
@@ -169,17 +155,17 @@ IMAGENET_MEASURES: tuple[Measure, ...] = (
     Measure(
         name="click_offset", title="click from box centre", over="images", unit="box sizes",
         doc="mean offset of the click from the centre of its box, in box sizes, y down",
-        source="metrics 4.8", parts=clicks.click_offset_parts, **_XY,
+        source="metrics 4.8", parts=clicks.click_offset_parts, **XY,
         null=0.0, null_doc="clicks scatter evenly about the centre",
     ),
     Measure(
         name="click_offset_inside", title="same, of clicks in the box", over="images",
         doc="likewise of clicks that lie in their box, which no far click can move",
-        source="metrics 4.8", parts=clicks.click_offset_inside, unit="box sizes", **_XY,
+        source="metrics 4.8", parts=clicks.click_offset_inside, unit="box sizes", **XY,
         null=0.0, null_doc="clicks scatter evenly about the centre",
     ),
     Measure(
-        name="click_offset_density", title="clicks about the box", over="images", **_OFFSETS,
+        name="click_offset_density", title="clicks about the box", over="images", **OFFSETS,
         doc="clicks by their offset from the box's centre, among those within 1.05 box sizes",
         source="metrics 4.8", parts=clicks.click_offset_density, finish=share,
     ),
@@ -299,9 +285,3 @@ def imagenet_sources(
         "rounds": round_batches(),
         **{name: of_pages(name) for name in ("pages", "hits", "steps")},
     }
-
-
-def mode_offset(density: np.ndarray) -> tuple[float, float]:
-    """Centre of the fullest cell of click_offset_density, (x, y) in box sizes."""
-    row, column = np.unravel_index(int(np.nanargmax(density)), density.shape)
-    return _CENTRES[int(column)], _CENTRES[int(row)]

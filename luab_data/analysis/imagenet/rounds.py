@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from luab_data.analysis.estimate import Parts, grid_parts, ratio
 from luab_data.analysis.imagenet.clicks import ImageBatch
+from luab_data.analysis.measure import TableBatch
 from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, bounds_of, one_array, ragged
@@ -43,7 +44,7 @@ def event_span(rounds: pa.Table) -> tuple[Floats, Floats]:
     return np.where(seen, first, np.nan), np.where(seen, last, np.nan)
 
 
-class RoundBatch:
+class RoundBatch(TableBatch):
     """Rows of `rounds` of ImageNet-AB."""
 
     columns = (
@@ -52,17 +53,6 @@ class RoundBatch:
         *("hovered_record_time_ms", "mouse_tracking_time_ms", "mouse_tracking_x"),
         *("mouse_tracking_y", "selected_record_time_ms", "image_position_x", "image_width"),
     )
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    @property
-    def worker_id(self) -> ArrowColumn:
-        """Who was shown the picture."""
-        return self.table["worker_id"]
 
     @cached_property
     def selected(self) -> Bools:
