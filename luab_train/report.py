@@ -74,7 +74,8 @@ def to_markdown(report: Report) -> str:
         lines += [""]
     if not report.sets:
         lines += [
-            "No run was validated, or evaluated on a folder: nothing to compare by seed. See `luab-train eval --help`.",
+            "No run was validated, or evaluated on a folder: nothing to compare by seed. See"
+            " `luab-train eval --help`.",
             "",
         ]
     for key in report.sets:
