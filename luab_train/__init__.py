@@ -1,12 +1,8 @@
 """Training and evaluation of image classifiers with annotation byproducts.
 
-    from luab_train import find_recipe, override
-    from luab_train.evaluate import evaluate
-    from luab_train.train import train
+    from luab_train import evaluate, find_recipe, override, train
 
-The names below and those two functions are all that is public. They are imported when first used:
-torch takes seconds. (`train` and `evaluate` stay in their modules: a package attribute of the same
-name as a submodule is one or the other, depending on what was imported first.)
+The names below are all that is public. They are imported when first used: torch takes seconds.
 """
 
 from __future__ import annotations
@@ -15,8 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from luab_train.checkpoint import load_model as load_model
-    from luab_train.model import split_state_dict as split_state_dict
+    from luab_train.evaluation.folder import evaluate as evaluate
+    from luab_train.models.classifier import split_state_dict as split_state_dict
     from luab_train.recipe import Data as Data
     from luab_train.recipe import Loss as Loss
     from luab_train.recipe import Model as Model
@@ -24,6 +20,8 @@ if TYPE_CHECKING:
     from luab_train.recipe import Recipe as Recipe
     from luab_train.recipe import find_recipe as find_recipe
     from luab_train.recipe import override as override
+    from luab_train.training.checkpoint import load_model as load_model
+    from luab_train.training.train import train as train
 
 _HOME = {
     "Data": "recipe",
@@ -31,10 +29,12 @@ _HOME = {
     "Model": "recipe",
     "Optim": "recipe",
     "Recipe": "recipe",
+    "evaluate": "evaluation.folder",
     "find_recipe": "recipe",
-    "load_model": "checkpoint",
+    "load_model": "training.checkpoint",
     "override": "recipe",
-    "split_state_dict": "model",
+    "split_state_dict": "models.classifier",
+    "train": "training.train",
 }
 
 __all__ = sorted(_HOME)

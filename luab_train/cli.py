@@ -22,7 +22,7 @@ from luab_train.recipe import TARGETS, Recipe, find_recipe, override, recipe_fun
 
 # Commands of other modules: attached when asked for, so that `--help` stays quick.
 _ELSEWHERE = {
-    "report": ("luab_train.report", "report_command"),
+    "report": ("luab_train.report.report", "report_command"),
     "demo": ("luab_train.demo.cli", "demo_command"),
 }
 
@@ -106,7 +106,7 @@ def run(
     changes = _changes(settings, {key: value for key, value in named.items() if value is not None})
     resolved = override(_find(recipe), changes)
 
-    from luab_train.train import train
+    from luab_train.training.train import train
 
     result = train(
         resolved, data=data, images=images, out=out, val=val, val_boxes=val_boxes, resume=resume
@@ -211,7 +211,7 @@ def evaluate_command(
     of_suite |= {"--arch": arch, "--pretrained": pretrained or None}
     _check_mode(of_folder, of_suite)
     if images is not None:
-        from luab_train.evaluate import evaluate
+        from luab_train.evaluation.folder import evaluate
 
         result = evaluate(
             Path(model),

@@ -131,7 +131,7 @@ class Recipe:
     data: Data = field(default_factory=Data)
     loss: Loss = field(default_factory=Loss)
     target: Target = "click"
-    """Where the points come from, see `luab_train.targets`; `none` trains on labels alone."""
+    """Where the points come from, see `luab_train.data.targets`; `none` trains on labels alone."""
     epochs: int
     batch_size: int
     """Images per update over all processes."""

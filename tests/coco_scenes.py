@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
 from luab_train.evaluation.predictor import Predictor
-from luab_train.model import Outputs
+from luab_train.models.classifier import Outputs
 from luab_train.recipe import Data
 
 BACKGROUND = (90, 140, 140)

@@ -23,7 +23,7 @@ from luab_train.evaluation.backgrounds import (
     load_square,
 )
 from luab_train.evaluation.runner import evaluate_benchmarks
-from luab_train.model import Outputs
+from luab_train.models.classifier import Outputs
 
 
 class Picky(nn.Module):

@@ -10,7 +10,6 @@ from miniatures.run import make_run
 from safetensors.torch import save_file
 
 from luab_data.errors import OptionError
-from luab_train.checkpoint import load_model
 from luab_train.evaluation.predictor import (
     Network,
     PlainClassifier,
@@ -18,8 +17,9 @@ from luab_train.evaluation.predictor import (
     load_predictor,
     weights_digest,
 )
-from luab_train.model import build_model, state_dict_for_file
+from luab_train.models.classifier import build_model, state_dict_for_file
 from luab_train.recipe import Data, Model
+from luab_train.training.checkpoint import load_model
 
 
 @pytest.fixture(scope="module")

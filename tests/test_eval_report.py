@@ -64,7 +64,7 @@ from luab_train.evaluation.wsol.cam import CAM
 from luab_train.evaluation.wsol.localisation import box_update
 from luab_train.evaluation.wsol.localise import Localised
 from luab_train.evaluation.wsol.points import no_points
-from luab_train.runs import read_run
+from luab_train.report.runs import read_run
 
 IN_1K, GAP = (
     next(c for c in ROBUSTNESS.columns if c.key == key)
@@ -664,7 +664,7 @@ def test_a_folder_of_another_model_alone_is_a_report_too(world: Path, tmp_path: 
     }
     from click.testing import CliRunner
 
-    from luab_train.report import report_command
+    from luab_train.report.report import report_command
 
     done = CliRunner().invoke(report_command, [str(world / "other"), "--out", str(tmp_path / "o")])
     assert done.exit_code == 0, done.output

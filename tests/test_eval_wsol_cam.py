@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from luab_data.errors import ImagesError, OptionError
-from luab_train.boxes import Boxes
+from luab_train.data.boxes import Boxes
 from luab_train.evaluation.predictor import PlainClassifier, Predictor
 from luab_train.evaluation.wsol.cam import Mapper
 from luab_train.evaluation.wsol.localisation import map_overlap
@@ -19,7 +19,7 @@ from luab_train.evaluation.wsol.localise import localise
 from luab_train.evaluation.wsol.metadata import Metadata
 from luab_train.evaluation.wsol.overlap import true_boxes
 from luab_train.evaluation.wsol.score_maps import score_map
-from luab_train.model import LuabModel, Outputs
+from luab_train.models.classifier import LuabModel, Outputs
 from luab_train.recipe import Data
 
 CLASSES = ("n00000001", "n00000002", "n00000003")

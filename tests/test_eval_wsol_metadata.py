@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from luab_data.errors import ImagesError, OutputError
-from luab_train.boxes import Boxes
+from luab_train.data.boxes import Boxes
 from luab_train.evaluation.wsol.metadata import Metadata, read_metadata, write_metadata
 
 FILES = {

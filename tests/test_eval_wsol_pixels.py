@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from luab_data.errors import OptionError
-from luab_train.boxes import Boxes
+from luab_train.data.boxes import Boxes
 from luab_train.evaluation.wsol.pixels import (
     PixelSums,
     foreground_share,

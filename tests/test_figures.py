@@ -191,7 +191,7 @@ def test_the_same_figure_gives_the_same_bytes():
 
 
 def test_both_packages_share_one_style():
-    from luab_train import figures
+    from luab_train.report import figures
 
     assert figures.STYLE is STYLE
 

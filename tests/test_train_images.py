@@ -12,8 +12,8 @@ from PIL import Image
 from train_world import SCHEMA, WNIDS, make_world, row, write_dataset
 
 from luab_data.errors import DatasetError, ImagesError
-from luab_train.annotations import read_annotations
-from luab_train.images import labelled_split, match_images, scan_images
+from luab_train.data.annotations import read_annotations
+from luab_train.data.images import labelled_split, match_images, scan_images
 
 ROWS = [
     row("a_0", 0, box=[0.0, 1, 16, 17]),

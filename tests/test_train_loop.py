@@ -21,14 +21,14 @@ from safetensors.torch import load_file
 from train_world import SIZE, WNIDS, World, make_world, metrics_lines, small_recipe
 
 from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError, OutputError
-from luab_train import checkpoint
-from luab_train import train as train_module
-from luab_train.checkpoint import load_model
-from luab_train.evaluate import evaluate
-from luab_train.model import split_state_dict
-from luab_train.optim import make_optimizer, make_schedule
+from luab_train.evaluation.folder import evaluate
+from luab_train.models.classifier import split_state_dict
 from luab_train.recipe import Loss, Model, Optim, Recipe, from_json
-from luab_train.train import train
+from luab_train.training import checkpoint
+from luab_train.training import train as train_module
+from luab_train.training.checkpoint import load_model
+from luab_train.training.optim import make_optimizer, make_schedule
+from luab_train.training.train import train
 
 EPOCH_KEYS = {
     "event", "epoch", "lr", "seconds", "train_images", "train_points", "train_label_loss",
@@ -159,7 +159,7 @@ class Interrupted(Exception):
 
 
 def interrupted(monkeypatch, function: str, at: int) -> None:
-    """Raise in the `at`-th call of a function of luab_train.train."""
+    """Raise in the `at`-th call of a function of luab_train.training.train."""
     real = getattr(train_module, function)
     calls = iter(range(1, 100))
 
@@ -233,7 +233,7 @@ def test_killed_from_outside_and_started_again(finished, world, tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
         "from train_world import *\n"
-        "from luab_train.train import train\n"
+        "from luab_train.training.train import train\n"
         "data, images, val, out = map(Path, sys.argv[1:])\n"
         "train(small_recipe(epochs=3), data=data, images=images, val=val, out=out, shown=False)\n"
     )
@@ -449,7 +449,7 @@ def test_mixed_precision_keeps_losses_finite(world, tmp_path):
     script = (
         "import sys; from dataclasses import replace; from pathlib import Path\n"
         "from train_world import *\n"
-        "from luab_train.train import train\n"
+        "from luab_train.training.train import train\n"
         "data, images, val, out = map(Path, sys.argv[1:]); r = small_recipe()\n"
         "r = replace(r, optim=replace(r.optim, precision='bf16'))\n"
         "train(r, data=data, images=images, val=val, out=out, shown=False)\n"
@@ -569,7 +569,7 @@ def test_two_processes_train_as_one(world, tmp_path):
         "import sys; from dataclasses import replace; from pathlib import Path\n"
         "from train_world import *\n"
         "import torch; torch.set_num_threads(1)\n"
-        "from luab_train.train import train\n"
+        "from luab_train.training.train import train\n"
         "data, images, val, out = map(Path, sys.argv[1:]); r = small_recipe()\n"
         # No dropout: its draws belong to a process. ViT: a batch norm's statistics do too.
         "r = replace(r, model=replace(r.model, drop_rate=0.0))\n"

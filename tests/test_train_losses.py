@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luab_train.losses import global_mean, label_loss, point_loss, point_loss_sum
+from luab_train.training.losses import global_mean, label_loss, point_loss, point_loss_sum
 
 YES = torch.tensor([True])
 

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from luab_data.errors import OptionError
-from luab_train.model import (
+from luab_train.models.classifier import (
     build_model,
     load_state_from_file,
     read_weights,

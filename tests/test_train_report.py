@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luab_data.errors import LuabError, OptionError, OutputError
-from luab_train.compare import Estimate, compare, t_interval
 from luab_train.recipe import find_recipe, override, to_json
-from luab_train.report import (
+from luab_train.report.compare import Estimate, compare, t_interval
+from luab_train.report.report import (
     null_for_nan,
     paired,
     report_command,
     to_markdown,
     write_report,
 )
-from luab_train.report import to_json as report_json
-from luab_train.runs import LAST_EPOCH, Run, read_run
+from luab_train.report.report import to_json as report_json
+from luab_train.report.runs import LAST_EPOCH, Run, read_run
 
 # 97.5 % quantiles of Student's t, from a printed table: degrees of freedom -> value.
 T_TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262}
@@ -62,7 +62,7 @@ def write_run(
     epochs: int = 2,
     **changes: Any,
 ) -> Path:
-    """A finished run's folder, written by hand as the format says, not by luab_train.train."""
+    """A finished run's folder, written by hand as the format says, not by our code."""
     path.mkdir(parents=True)
     keys = {"target": target, "seed": seed, "epochs": epochs, "name": "debug:tiny"}
     fixed = {"optim.lr": 0.25, "loss.lambda_reg": 10.0}
@@ -404,7 +404,7 @@ def test_unwritable_target_is_an_output_error(tmp_path: Path, three_arms: list[P
 
 
 def test_curves_have_a_line_an_arm_and_the_centre(three_arms: list[Path]):
-    from luab_train.figures import curves_figure
+    from luab_train.report.figures import curves_figure
 
     figure = curves_figure([read_run(path) for path in three_arms])
     accuracy, everything, off_centre = figure.axes
@@ -426,7 +426,7 @@ def test_curves_have_a_line_an_arm_and_the_centre(three_arms: list[Path]):
 def test_the_legend_stays_inside_a_column(three_arms: list[Path], tmp_path: Path):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from luab_train.figures import curves_figure
+    from luab_train.report.figures import curves_figure
 
     long_name = "my_package.my_recipes:resnet50_with_clicks"
     others = [write_run(tmp_path / "l", target="click", seed=0, name=long_name)]
@@ -438,7 +438,7 @@ def test_the_legend_stays_inside_a_column(three_arms: list[Path], tmp_path: Path
 
 
 def test_a_figure_of_one_epoch_shows_points(tmp_path: Path):
-    from luab_train.figures import curves_figure
+    from luab_train.report.figures import curves_figure
 
     figure = curves_figure([read_run(write_run(tmp_path / "r", epochs=2))])
     assert figure.axes[0].lines[0].get_marker() == "None"
@@ -485,7 +485,7 @@ def test_command_refuses_an_unfinished_run_and_writes_nothing(tmp_path: Path):
 
 def test_the_module_imports_neither_matplotlib_nor_scipy_nor_torch():
     code = (
-        "import sys, luab_train.report, luab_train.figures; "
+        "import sys, luab_train.report.report, luab_train.report.figures; "
         "print([m for m in ('matplotlib', 'scipy', 'torch', 'pandas') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luab_data.errors import OptionError
-from luab_train.boxes import Boxes
+from luab_train.data.boxes import Boxes
+from luab_train.data.targets import make_target, uniform
 from luab_train.recipe import TARGETS
-from luab_train.targets import make_target, uniform
 
 NAN = float("nan")
 N = 200

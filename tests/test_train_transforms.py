@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as tvf
 
-from luab_train.recipe import Data
-from luab_train.transforms import (
+from luab_train.data.transforms import (
     EvalCrop,
     TrainCrop,
     apply,
@@ -22,6 +21,7 @@ from luab_train.transforms import (
     sample_seed,
     warp,
 )
+from luab_train.recipe import Data
 
 
 def crop_of_example(flip: bool) -> np.ndarray:

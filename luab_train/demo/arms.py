@@ -25,7 +25,7 @@ from luab_data.errors import LuabError, OptionError
 from luab_train.demo.recipe import ARMS, TEST_SETS, Plan, arm_recipe
 from luab_train.demo.story import result_name
 from luab_train.recipe import Target
-from luab_train.runs import Run, read_run
+from luab_train.report.runs import Run, read_run
 
 Job = tuple[Target, int]
 """Arm and seed of a run."""
@@ -80,8 +80,8 @@ def warm_up(pool: ProcessPoolExecutor) -> None:
 
 
 def _import_training() -> None:
-    import luab_train.evaluate
-    import luab_train.train  # noqa: F401
+    import luab_train.evaluation.folder
+    import luab_train.training.train  # noqa: F401
 
 
 def _start_worker() -> None:
@@ -230,8 +230,8 @@ def _epochs_done(folder: Path) -> int:
 
 def train_and_evaluate(out: Path, plan: Plan, job: Job) -> float:
     """One run and its three evaluations, whatever is missing of them; seconds it took."""
-    from luab_train.evaluate import evaluate
-    from luab_train.train import train
+    from luab_train.evaluation.folder import evaluate
+    from luab_train.training.train import train
 
     began = time.monotonic()
     arm, seed = job

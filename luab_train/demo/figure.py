@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luab_data.figures.style import STYLE, png
-from luab_train.compare import Estimate
 from luab_train.demo.recipe import ARMS, TEST_SETS
 from luab_train.demo.scenes import NUM_CLASSES
 from luab_train.demo.story import ACCURACY, POINT_ERROR, Measure, arm_estimate
-from luab_train.figures import ARM_COLOURS
-from luab_train.runs import Run
+from luab_train.report.compare import Estimate
+from luab_train.report.figures import ARM_COLOURS
+from luab_train.report.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

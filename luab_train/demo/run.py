@@ -24,8 +24,8 @@ from luab_train.demo.arms import is_finished, train_seeds, warm_up, workers
 from luab_train.demo.figure import demo_png
 from luab_train.demo.recipe import ARMS, Plan, recipe
 from luab_train.demo.steps import Say
-from luab_train.report import null_for_nan
-from luab_train.runs import Run
+from luab_train.report.report import null_for_nan
+from luab_train.report.runs import Run
 
 _LAST_SECONDS = 10.0  # of the budget, for table and figure
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from luab_train.compare import Estimate, t_interval
 from luab_train.demo.recipe import ARMS, TEST_SETS
 from luab_train.demo.scenes import NUM_CLASSES
-from luab_train.report import signed
-from luab_train.runs import Run
+from luab_train.report.compare import Estimate, t_interval
+from luab_train.report.report import signed
+from luab_train.report.runs import Run
 
 Verdict = Literal["better", "worse", "no difference seen", "too few seeds"]
 

@@ -20,7 +20,7 @@ from luab_train.evaluation.parts import Part, View
 from luab_train.evaluation.predictions import SCHEMA
 from luab_train.evaluation.predictor import Predictor
 from luab_train.evaluation.preprocess import load_input
-from luab_train.model import Outputs
+from luab_train.models.classifier import Outputs
 from luab_train.recipe import Data
 
 TOP = 5

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from luab_data.errors import OptionError
-from luab_train.checkpoint import load_model, read_environment, read_recipe
-from luab_train.model import (
+from luab_train.models.classifier import (
     LuabModel,
     Outputs,
     build_model,
@@ -29,6 +28,7 @@ from luab_train.model import (
     split_state_dict,
 )
 from luab_train.recipe import Data, Model
+from luab_train.training.checkpoint import load_model, read_environment, read_recipe
 
 _CROP = 0.875
 """Share of the resized side that the centre crop keeps: 224 of 256 px."""

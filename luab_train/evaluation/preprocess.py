@@ -1,7 +1,7 @@
 """An image file becomes the network's input, as each benchmark's own code does it.     [I/O]
 
 P0 is torchvision's Resize and CenterCrop: shorter side to 256, the middle 224 x 224. It differs
-from `luab_train.transforms.EvalCrop` by rounding: there, one resize takes the crop out of the
+from `luab_train.data.transforms.EvalCrop` by rounding: there, one resize takes the crop out of the
 original.
 """
 

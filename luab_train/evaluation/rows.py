@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from luab_data.errors import OptionError, OutputError
-from luab_train.checkpoint import write_atomically
-from luab_train.device import versions
 from luab_train.evaluation.predictor import Predictor
+from luab_train.training.checkpoint import write_atomically
+from luab_train.training.device import versions
 
 Row = dict[str, Any]
 """One line of results.jsonl; None is a number that does not exist, and `status` says why."""

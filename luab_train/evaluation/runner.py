@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from luab_data.errors import ImagesError, OptionError
-from luab_train.checkpoint import finite_or_none
 from luab_train.evaluation.backgrounds import ForegroundPart, challenge
 from luab_train.evaluation.benchmarks import BENCHMARKS, BY_NAME, Benchmark
 from luab_train.evaluation.layouts import Dataset, Missing, locate, scan_folders
@@ -27,6 +26,7 @@ from luab_train.evaluation.predictor import Predictor
 from luab_train.evaluation.rows import Row, provenance, replace_rows
 from luab_train.evaluation.rows import read_results as read_results
 from luab_train.evaluation.scoring import Score, Stored
+from luab_train.training.checkpoint import finite_or_none
 
 ON_BAD = ("raise", "skip")
 

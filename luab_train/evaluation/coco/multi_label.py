@@ -11,7 +11,12 @@ from torch import nn
 from luab_data.errors import OptionError
 from luab_data.schema import COCO_CLASSES
 from luab_train.evaluation.predictor import PlainClassifier, Predictor, timm_data, weights_digest
-from luab_train.model import build_model, load_state_from_file, read_weights, split_state_dict
+from luab_train.models.classifier import (
+    build_model,
+    load_state_from_file,
+    read_weights,
+    split_state_dict,
+)
 from luab_train.recipe import Data, Model
 
 _COORDINATES = (2, 2 * len(COCO_CLASSES))

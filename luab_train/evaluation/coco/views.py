@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from luab_data.errors import OptionError
+from luab_train.data.transforms import EvalCrop, crop_resize, warp
 from luab_train.recipe import Data
-from luab_train.transforms import EvalCrop, crop_resize, warp
 
 Geometry = Literal["crop", "squash"]
 GEOMETRIES: tuple[str, ...] = typing.get_args(Geometry)

@@ -18,7 +18,7 @@ from luab_train.evaluation.report.evaluated import Arm
 from luab_train.evaluation.report.layout import Column
 from luab_train.evaluation.report.tables import Cell
 from luab_train.evaluation.scores import SEVERITIES
-from luab_train.figures import ARM_COLOURS
+from luab_train.report.figures import ARM_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from luab_data.errors import OptionError
 from luab_train.evaluation.report.outcomes import Row, other_rows
 from luab_train.evaluation.rows import read_results
 from luab_train.recipe import TARGETS
-from luab_train.runs import Run, arm_names
+from luab_train.report.runs import Run, arm_names
 
 RESULTS = "results.jsonl"
 EVALUATION = "evaluation"

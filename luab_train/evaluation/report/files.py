@@ -16,8 +16,8 @@ from luab_train.evaluation.report.listing import to_csv
 from luab_train.evaluation.report.markdown import to_markdown
 from luab_train.evaluation.report.page import page_html
 from luab_train.evaluation.report.tables import Table, make_tables
-from luab_train.figures import curves_figure
-from luab_train.runs import LAST_EPOCH, Run
+from luab_train.report.figures import curves_figure
+from luab_train.report.runs import LAST_EPOCH, Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

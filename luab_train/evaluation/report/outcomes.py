@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from luab_data.analysis.estimate import Estimate
 from luab_data.errors import OptionError, OutputError
-from luab_train.checkpoint import finite_or_none, write_atomically
 from luab_train.evaluation.intervals import NOTHING, Interval, wilson
 from luab_train.evaluation.scores import count
+from luab_train.training.checkpoint import finite_or_none, write_atomically
 
 if TYPE_CHECKING:
     from luab_train.evaluation.coco.class_pixels import ClassPixels

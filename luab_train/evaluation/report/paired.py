@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from luab_data.analysis.estimate import interval
-from luab_train.compare import t_interval
 from luab_train.evaluation.intervals import (
     RESAMPLES,
     Interval,
@@ -21,6 +20,7 @@ from luab_train.evaluation.intervals import (
 )
 from luab_train.evaluation.report.judged import Judged, Outliers
 from luab_train.evaluation.scores import auroc
+from luab_train.report.compare import t_interval
 
 LEAST_SEEDS = 3
 """Fewer say too little of how much seeds differ; then the interval is over images."""

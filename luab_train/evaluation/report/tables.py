@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from luab_train.compare import t_interval
 from luab_train.evaluation.report.evaluated import Arm, Evaluated
 from luab_train.evaluation.report.judged import judged, outliers
 from luab_train.evaluation.report.layout import LAYOUTS, Column, Layout
@@ -25,6 +24,7 @@ from luab_train.evaluation.report.paired import (
     over_seeds,
 )
 from luab_train.evaluation.report.quoted import QUOTED
+from luab_train.report.compare import t_interval
 
 if TYPE_CHECKING:
     from luab_train.evaluation.coco.summary import CocoDifference

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from luab_data.errors import OptionError
-from luab_train.boxes import Boxes, contains
+from luab_train.data.boxes import Boxes, contains
 from luab_train.evaluation.predictor import Predictor
 from luab_train.evaluation.wsol.cam import Forward, MapMethod, Mapper
 from luab_train.evaluation.wsol.localisation import (

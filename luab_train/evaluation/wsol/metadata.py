@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from luab_data.errors import ImagesError, OutputError
-from luab_train.boxes import Boxes
+from luab_train.data.boxes import Boxes
 
 IMAGE_IDS = "image_ids.txt"
 CLASS_LABELS = "class_labels.txt"

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from luab_data.errors import OutputError
-from luab_train.compare import CONFIDENCE, Arm, Estimate, Report, compare
 from luab_train.recipe import TARGETS
-from luab_train.runs import LAST_EPOCH, Run, arm_names, read_run
+from luab_train.report.compare import CONFIDENCE, Arm, Estimate, Report, compare
+from luab_train.report.runs import LAST_EPOCH, Run, arm_names, read_run
 
 # Metric -> factor from its unit to the table's: fractions become percent.
 _COLUMNS = {
@@ -225,7 +225,7 @@ def write_report(report: Report, runs: Sequence[Run], out: Path) -> list[Path]:
 
 def training_files(report: Report, runs: Sequence[Run]) -> dict[str, Contents]:
     """File name -> what makes its content."""
-    from luab_train.figures import curves_png
+    from luab_train.report.figures import curves_png
 
     contents: dict[str, Contents] = {
         "report.md": lambda: to_markdown(report).encode(),

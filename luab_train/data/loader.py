@@ -13,8 +13,8 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from luab_data.console import progress
 from luab_data.errors import OptionError
-from luab_train.images import Split
-from luab_train.transforms import EvalCrop, TrainCrop, place, sample_seed
+from luab_train.data.images import Split
+from luab_train.data.transforms import EvalCrop, TrainCrop, place, sample_seed
 
 _CACHE_LIMIT = 4 * 2**30
 

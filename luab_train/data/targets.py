@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from luab_data.errors import OptionError
-from luab_train.boxes import Boxes, nearest_centre
+from luab_train.data.boxes import Boxes, nearest_centre
 from luab_train.recipe import TARGETS
 
 

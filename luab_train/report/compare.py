@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from luab_train.recipe import TARGETS
-from luab_train.runs import Run, arm_names, check_comparable
+from luab_train.report.runs import Run, arm_names, check_comparable
 
 METRICS = ("accuracy", "localisation", "localisation_off_centre", "point_error", "label_loss")
 """Compared between arms. Fractions; `point_error` in image sides, `label_loss` in nats."""
@@ -49,7 +49,7 @@ class Arm:
     """The runs of one arm.
 
     Args:
-        name: see `luab_train.runs.arm_names`.
+        name: see `luab_train.report.runs.arm_names`.
         target: where its points come from; with `none` the head is untrained and its localisation
             means nothing.
         seeds: in ascending order.

@@ -18,19 +18,19 @@ from torch.utils.data import DataLoader
 
 from luab_data.console import progress
 from luab_data.errors import LuabError, OptionError
-from luab_train import checkpoint
-from luab_train.annotations import Annotations
-from luab_train.data import Batch, EpochOrder, Samples, make_loader
-from luab_train.device import describe, make_accelerator
-from luab_train.evaluate import evaluation_split, predict
-from luab_train.images import Split, training_split
-from luab_train.losses import global_mean, label_loss, point_loss_sum
-from luab_train.metrics import score
-from luab_train.model import build_model
-from luab_train.optim import make_optimizer, make_schedule
+from luab_train.data.annotations import Annotations
+from luab_train.data.images import Split, training_split
+from luab_train.data.loader import Batch, EpochOrder, Samples, make_loader
+from luab_train.data.targets import make_target
+from luab_train.data.transforms import EvalCrop, TrainCrop, epoch_seed
+from luab_train.models.classifier import build_model
 from luab_train.recipe import Recipe
-from luab_train.targets import make_target
-from luab_train.transforms import EvalCrop, TrainCrop, epoch_seed
+from luab_train.training import checkpoint
+from luab_train.training.device import describe, make_accelerator
+from luab_train.training.losses import global_mean, label_loss, point_loss_sum
+from luab_train.training.metrics import score
+from luab_train.training.optim import make_optimizer, make_schedule
+from luab_train.training.validate import evaluation_split, predict
 
 # Steps between two looks at the loss: each look waits for the GPU.
 _LOOK_EVERY = 20
@@ -263,7 +263,7 @@ def validate(
     *,
     shown: bool | None = None,
 ) -> dict[str, float]:
-    """The metrics of `luab_train.metrics.score` on the validation images, as val_*."""
+    """The metrics of `luab_train.training.metrics.score` on the validation images, as val_*."""
     predictions = predict(
         accelerator, model, validation.loader, validation.crop, what="validation", shown=shown
     )

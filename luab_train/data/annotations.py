@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from luab_data.errors import DatasetError
-from luab_train.boxes import Boxes
+from luab_train.data.boxes import Boxes
 
 _COLUMNS = (
     "image_id",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from luab_data.figures.style import BASELINE, STYLE, png
 from luab_train.recipe import TARGETS
-from luab_train.runs import Run, arm_names
+from luab_train.report.runs import Run, arm_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

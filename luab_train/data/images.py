@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from luab_data.errors import ImagesError
-from luab_train.annotations import Annotations, read_annotations
-from luab_train.boxes import Boxes
+from luab_train.data.annotations import Annotations, read_annotations
+from luab_train.data.boxes import Boxes
 
 _SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 

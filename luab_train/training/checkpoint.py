@@ -25,7 +25,7 @@ from accelerate import Accelerator
 from safetensors.torch import save as save_tensors
 
 from luab_data.errors import OptionError, OutputError
-from luab_train.model import (
+from luab_train.models.classifier import (
     LuabModel,
     build_model,
     load_state_from_file,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from luab_train.boxes import Boxes, centre_distance, contains, meets
+from luab_train.data.boxes import Boxes, centre_distance, contains, meets
 
 
 @dataclass(frozen=True)

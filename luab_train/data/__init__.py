@@ -1,0 +1,1 @@
+"""A dataset folder and its images in, batches of tensors with points out."""

@@ -1,0 +1,1 @@
+"""A recipe in, a timm classifier with a point head out; the head comes off without a trace."""

@@ -1,0 +1,1 @@
+"""Finished runs in, a comparison of their arms out."""

@@ -1,0 +1,79 @@
+"""A model and a folder of images in, a dictionary of metrics out.     [I/O]"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader
+
+from luab_data.boxes import read_boxes
+from luab_data.console import progress
+from luab_data.errors import ImagesError
+from luab_train.data.annotations import read_annotations
+from luab_train.data.images import ImageTree, Split, labelled_split, scan_images
+from luab_train.data.loader import Batch
+from luab_train.data.transforms import EvalCrop
+from luab_train.training.metrics import Predictions
+
+
+def evaluation_split(
+    images: Path, classes: tuple[str, ...], *, boxes: Path | None = None, data: Path | None = None
+) -> Split:
+    """The images of a folder, labelled by their subfolders, with the boxes found for them."""
+    tree = scan_images(images)
+    if data is not None:
+        found, where = _boxes_of_dataset(data, tree), data
+    else:
+        where = images if boxes is None else boxes
+        found = read_boxes(where)
+    split = labelled_split(tree, classes, found)
+    if found and not split.boxes.counts.any() and where != images:
+        raise ImagesError(
+            f"{where}: has boxes of {len(found)} images, e.g. {next(iter(found))}, but of none in"
+            f" {images}, e.g. {split.image_id[0]}; expected boxes of these images"
+        )
+    return split
+
+
+def _boxes_of_dataset(data: Path, tree: ImageTree) -> dict[str, np.ndarray]:
+    annotations = read_annotations(data)
+    rows = np.flatnonzero(
+        np.isin(annotations.image_id, tree.image_id) & (annotations.boxes.counts > 0)
+    )
+    boxes = annotations.boxes.take(rows)
+    per_image = np.split(boxes.values, boxes.bounds[1:-1])
+    return dict(zip(annotations.image_id[rows].tolist(), per_image, strict=False))
+
+
+@torch.inference_mode()
+def predict(
+    accelerator: Accelerator,
+    model: nn.Module,
+    loader: DataLoader[Batch],
+    crop: EvalCrop,
+    *,
+    what: str,
+    shown: bool | None = None,
+) -> Predictions:
+    """Run a prepared model over a prepared loader; every process gets the predictions of all."""
+    was_training = model.training
+    model.eval()
+    parts = []
+    bar = progress(
+        loader, what=what, unit="batch", shown=shown if accelerator.is_main_process else False
+    )
+    for batch in bar:
+        logits_BC, point_B2 = model(batch.image_BCHW)
+        loss_B = F.cross_entropy(logits_BC.float(), batch.label_B, reduction="none")
+        row = (logits_BC.argmax(dim=1), loss_B, point_B2, batch.size_B2)
+        parts.append([value.cpu() for value in accelerator.gather_for_metrics(row)])
+    model.train(was_training)
+    label, loss, point, size = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    region = crop.regions(size)
+    low, high = region[:, :2], region[:, 2:]
+    return Predictions(label, loss.astype(np.float64), low + point * (high - low), size, region)
