@@ -24,14 +24,29 @@ from typing import Any, Literal
 from luab_data.errors import OptionError
 from luab_train import fields
 
-Target = Literal["none", "random", "centre", "shuffled", "click", "oracle"]
+Target = Literal[
+    "none",
+    "random",
+    "centre",
+    "shuffled",
+    "click",
+    "first_click",
+    "hull_centre",
+    "calibrated",
+    "oracle",
+    "trace",
+    "dwell_time",
+]
 TARGETS: tuple[str, ...] = typing.get_args(Target)
+COCO_TARGETS = ("none", "random", "centre", "shuffled", "click", "first_click", "oracle")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """How an image becomes a tensor. The folders are arguments of a run, not of a recipe."""
 
+    dataset: Literal["imagenet-ab", "coco-ab"] = "imagenet-ab"
+    """One label and one point an image, or 80 labels that may each have a point."""
     image_size: int = 224
     """Side of the square the network sees, px."""
     eval_resize: int = 256
@@ -46,12 +61,36 @@ class Data:
     """Probability of a horizontal flip."""
     color_jitter: float = 0.0
     """Strength of brightness, contrast and saturation jitter; 0 is off."""
+    auto_augment: str | None = None
+    """timm's RandAugment, e.g. `rand-m9-mstd0.5-inc1`; none is off. With it timm leaves colour
+    jitter out, and so do we.
+    """
+    point_geometry: Literal["follow", "stale"] = "follow"
+    """Points under RandAugment's rotations, shears and shifts: moved along and masked where they
+    leave, or left where the crop put them, as timm's own pipeline would have it.
+    """
+    random_erase: float = 0.0
+    """Probability that a rectangle of an image becomes noise (timm, `pixel`); points are kept."""
+    repeats: int = 1
+    """Views of an image in an epoch of unchanged length (DeiT: repeated augmentation, 3)."""
+    fraction: float = 1.0
+    """Share of the training images of each class that is used, by a hash of (seed 0, image id)."""
+    point_noise: float = 0.0
+    """Standard deviation of Gaussian noise added to each target, fractions of the image; drawn once
+    per image.
+    """
+    notebook_labels: bool = False
+    """COCO-AB: a class with an icon outside the crop loses its label, as in the released notebook.
+    It changes the labels of the arms with points only; for comparison.
+    """
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted from RGB in [0, 1]."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Divides RGB after the mean is taken off."""
     missing_images: Literal["raise", "skip"] = "raise"
     """Rows of the dataset without an image: an error, or left out and counted."""
+    corrupt_images: Literal["raise", "skip"] = "raise"
+    """An image that cannot be decoded: an error, or left out of the loss, reported and counted."""
     num_workers: int = 8
     """Loader processes per GPU; 0 loads in the training process. Changes no result."""
     cache: Literal["none", "memory"] = "none"
@@ -68,8 +107,22 @@ class Model:
     """Start from timm's weights; needs the network or a filled cache."""
     checkpoint: str | None = None
     """File of backbone weights to start from; a classifier of another size is dropped."""
+    point_head: Literal["regression", "attention"] = "regression"
+    """`regression`: one linear layer on the penultimate features, as in the paper. `attention`: a
+    map over the last feature map, whose mean is the point (our design).
+    """
     point_output: Literal["sigmoid", "linear"] = "sigmoid"
-    """What the head ends in. The paper does not say; a sigmoid keeps the point in the image."""
+    """What regression ends in. The paper does not say; a sigmoid keeps the point in the image."""
+    attentive_pooling: bool = False
+    """The classifier sees the features weighted by the attention map instead of their mean or the
+    class token (our reading of the paper's appendix F). Needs `point_head=attention`.
+    """
+    attention_sigma: float = 0.1
+    """Standard deviation, fractions of the crop, of the Gaussian about a target point that the
+    attention map is to match.
+    """
+    patch_size: int | None = None
+    """Side of a ViT's patches, px; none is the model's own."""
     drop_rate: float = 0.0
     """Dropout before the classifier and the head."""
     drop_path_rate: float = 0.0
@@ -81,18 +134,51 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss:
-    """Eq. 1: cross-entropy + lambda_reg * SmoothL1_beta(point, target), where the crop has one."""
+class Mix:
+    """Mixup and CutMix of a batch with itself turned round, timm's way; both 0 is off.
 
+    Points: Mixup asks the one predicted point for both targets, weighed as the images are; CutMix
+    drops a point under the pasted box, and takes the pasted image's only if it lies inside.
+    """
+
+    mixup: float = 0.0
+    """alpha of the Beta(alpha, alpha) that weighs two images."""
+    cutmix: float = 0.0
+    """alpha of the Beta(alpha, alpha) that sets the pasted area."""
+    prob: float = 1.0
+    """Of mixing a batch at all."""
+    switch: float = 0.5
+    """Of CutMix rather than Mixup, where both are on."""
+    points: Literal["follow", "unmixed"] = "follow"
+    """As above, or regress points only in batches that were not mixed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """Eq. 1: label term + lambda_reg * point term, over the points inside the crop.
+
+    A head that is an attention map has KL(Gaussian about the target || map) as its point term.
+    """
+
+    classification: Literal["ce", "bce"] = "ce"
+    """Cross-entropy, or binary cross-entropy of every class (mean over images and classes)."""
     lambda_reg: float = 10.0
     """Weight of the point term. The paper's value is unknown; ours because a head that always
     answers the centre of uniform points costs 0.042 per coordinate, so 10 puts the term at 0.4
     beside a cross-entropy of 1-7.
     """
+    regression: Literal["smooth_l1", "mse", "l1"] = "smooth_l1"
+    """Of a coordinate; the mean over x and y counts for the point."""
     beta: float = 1.0
     """Where smooth-L1 turns from squared to absolute. Unknown too; on [0, 1], 1 is MSE / 2."""
     label_smoothing: float = 0.0
-    """Of the cross-entropy."""
+    """Of the label term."""
+    point_mean: Literal["images", "points"] = "images"
+    """Several points an image (COCO-AB): mean over an image's points, then over images; or over all
+    points of the batch.
+    """
+    reliability_weights: bool = False
+    """Weigh each click by `click_reliability` of `luab-data calibrate --out`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +203,30 @@ class Optim:
     """Where the cosine ends."""
     clip_grad: float | None = None
     """Largest gradient norm; none is off."""
+    accumulate: int = 1
+    """Backward passes per update; `batch_size` images are split over them."""
+    ema: float | None = None
+    """Decay of an exponential moving average of the weights, which is then what is validated and
+    saved; none is off.
+    """
     precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """`auto`: bf16 on GPUs that have it, else fp16 on CUDA, else full precision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """How a machine gets through the recipe."""
+
+    channels_last: bool = False
+    """Memory layout of images and convolutions; faster on GPUs with fp16 or bf16, and on CPUs."""
+    compile: bool = False
+    """torch.compile the network; minutes of compilation, then faster steps."""
+    deterministic: bool = False
+    """Refuse CUDA kernels whose result changes from run to run; on a CPU runs repeat anyway."""
+    checkpoint_every: int | None = None
+    """Updates between two checkpoints within an epoch; none saves after epochs alone."""
+    tracker: str | None = None
+    """`tensorboard` (needs that package), or any tracker that accelerate knows, e.g. `wandb`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +237,8 @@ class Recipe:
     model: Model
     optim: Optim
     data: Data = field(default_factory=Data)
+    mix: Mix = field(default_factory=Mix)
+    engine: Engine = field(default_factory=Engine)
     loss: Loss = field(default_factory=Loss)
     target: Target = "click"
     """Where the points come from, see `luab_train.data.targets`; `none` trains on labels alone."""
@@ -157,10 +267,48 @@ class Recipe:
                 )
         if min(self.data.std) <= 0:
             raise OptionError(f"data.std is {self.data.std}; expected three numbers above 0")
+        self._check_combinations()
         if self.optim.warmup_epochs >= self.epochs and self.optim.warmup_epochs > 0:
             raise OptionError(
                 f"optim.warmup_epochs is {self.optim.warmup_epochs:g} of {self.epochs} epochs; the"
                 " rate would never come down. Lower it: --set optim.warmup_epochs=0"
+            )
+
+    def _check_combinations(self) -> None:
+        attention = self.model.point_head == "attention"
+        coco = self.data.dataset == "coco-ab"
+        wrong = {
+            "model.attentive_pooling needs model.point_head=attention": (
+                self.model.attentive_pooling and not attention
+            ),
+            "target dwell_time is a number, not a place; expected model.point_head=regression": (
+                self.target == "dwell_time" and attention
+            ),
+            "target trace is a map; expected model.point_head=attention": (
+                self.target == "trace" and not attention
+            ),
+            "data.dataset=coco-ab has several labels an image; expected loss.classification=bce": (
+                coco and self.loss.classification != "bce"
+            ),
+            "data.dataset=coco-ab has a point per class; expected model.point_head=regression": (
+                coco and attention
+            ),
+            f"data.dataset=coco-ab has no target {self.target}; expected one of"
+            f" {', '.join(COCO_TARGETS)}": coco and self.target not in COCO_TARGETS,
+            "data.notebook_labels is about icons; expected data.dataset=coco-ab": (
+                self.data.notebook_labels and not coco
+            ),
+            "loss.reliability_weights weighs clicks; expected target click or calibrated": (
+                self.loss.reliability_weights and self.target not in ("click", "calibrated")
+            ),
+        }
+        for message, found in wrong.items():
+            if found:
+                raise OptionError(message)
+        if self.batch_size % self.optim.accumulate:
+            raise OptionError(
+                f"batch_size {self.batch_size} in optim.accumulate {self.optim.accumulate} parts;"
+                " expected a multiple"
             )
 
 
@@ -172,9 +320,19 @@ _RANGES: tuple[tuple[str, float, float | None], ...] = (
     ("data.image_size", 8, None),
     ("data.flip", 0, 1),
     ("data.color_jitter", 0, 1),
+    ("data.random_erase", 0, 1),
+    ("data.repeats", 1, None),
+    ("data.fraction", 1e-6, 1),
+    ("data.point_noise", 0, None),
     ("data.num_workers", 0, None),
     ("model.drop_rate", 0, 0.999),
     ("model.drop_path_rate", 0, 0.999),
+    ("model.attention_sigma", 1e-3, None),
+    ("model.patch_size", 1, None),
+    ("mix.mixup", 0, None),
+    ("mix.cutmix", 0, None),
+    ("mix.prob", 0, 1),
+    ("mix.switch", 0, 1),
     ("loss.lambda_reg", 0, None),
     ("loss.beta", 0, None),
     ("loss.label_smoothing", 0, 0.999),
@@ -185,10 +343,15 @@ _RANGES: tuple[tuple[str, float, float | None], ...] = (
     ("optim.warmup_lr", 0, None),
     ("optim.min_lr", 0, None),
     ("optim.clip_grad", 0, None),
+    ("optim.accumulate", 1, None),
+    ("optim.ema", 0, 0.999999),
+    ("engine.checkpoint_every", 1, None),
 )
 
 # Changing these between a run and its continuation changes no number.
-_RESULT_NEUTRAL = frozenset({"data.num_workers", "data.cache"})
+_RESULT_NEUTRAL = frozenset(
+    {"data.num_workers", "data.cache", "engine.checkpoint_every", "engine.tracker"}
+)
 
 
 def find_recipe(name: str) -> Recipe:
