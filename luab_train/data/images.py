@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from luab_data.errors import ImagesError
-from luab_train.data.annotations import Annotations, read_annotations
+from luab_train.data.annotations import Annotations
 from luab_train.data.boxes import Boxes
 
 _SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
@@ -142,41 +142,6 @@ def match_images(
     rows = np.flatnonzero(found)
     tree_index = index.drop_null().to_numpy().astype(np.int64)
     return Matched(rows, tree_index, num_missing, len(tree.image_id) - len(rows))
-
-
-def training_split(
-    data: Path, images: Path, *, missing: str
-) -> tuple[Annotations, Split, dict[str, Any]]:
-    """The rows of a dataset folder that have an image, row for row with a split to load.
-
-    Args:
-        data: dataset folder.
-        images: the images of its rows.
-        missing: see `match_images`.
-    Returns: annotations and split of the same images in the same order, and counts for the record.
-    """
-    annotations, tree = read_annotations(data), scan_images(images)
-    matched = match_images(annotations, tree, missing=missing, where=data)
-    num_rows = len(annotations.label)
-    annotations = annotations.take(matched.rows)
-    split = Split(
-        tree=tree,
-        tree_index=matched.tree_index,
-        image_id=annotations.image_id,
-        label=annotations.label,
-        boxes=annotations.boxes,
-    )
-    facts = {
-        "name": data.resolve().name,
-        "digest": annotations.digest,
-        "version": annotations.version,
-        "num_rows": num_rows,
-        "num_train": len(matched.rows),
-        "num_rows_without_image": matched.num_missing,
-        "num_images_without_row": matched.num_unused,
-        "num_clicks": int(np.isfinite(annotations.click).all(axis=1).sum()),
-    }
-    return annotations, split, facts
 
 
 def _joined(wnid: np.ndarray, image_id: np.ndarray) -> np.ndarray:

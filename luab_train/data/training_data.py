@@ -1,0 +1,84 @@
+"""A recipe, a dataset folder and its images in; what a run trains on out.     [I/O]"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luab_data.errors import OptionError
+from luab_train.data.annotations import read_annotations
+from luab_train.data.images import Split, match_images, scan_images
+from luab_train.data.targets import TrainingPoints, share_of_each_class, training_points
+from luab_train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Images, labels and points of a run, row for row."""
+
+    split: Split
+    classes: tuple[str, ...]
+    """Name of class 0, 1, ..."""
+    points: TrainingPoints
+    facts: dict[str, Any]
+    """Where it comes from and how much there is, for the run's record."""
+
+
+def training_data(
+    recipe: Recipe, *, data: Path, images: Path, calibrated: Path | None = None
+) -> TrainingData:
+    """The rows of a dataset folder that have an image, with what each is to teach.
+
+    Args:
+        recipe: its arm, fraction, noise and policies.
+        data: dataset folder.
+        images: the images of its rows.
+        calibrated: output of `luab-data calibrate --out`, for target `calibrated` and for
+            reliability weights.
+    """
+    wanted = recipe.target == "calibrated" or recipe.loss.reliability_weights
+    if wanted and calibrated is None:
+        raise OptionError(
+            f"target {recipe.target} with loss.reliability_weights={recipe.loss.reliability_weights}"
+            " needs calibrated clicks; expected --calibrated FILE from `luab-data calibrate DATASET"
+            " --out FILE`"
+        )
+    annotations = read_annotations(
+        data, target=recipe.target, calibrated=calibrated if wanted else None
+    )
+    tree = scan_images(images)
+    matched = match_images(annotations, tree, missing=recipe.data.missing_images, where=data)
+    num_rows = len(annotations.label)
+    annotations, tree_index = annotations.take(matched.rows), matched.tree_index
+    if recipe.data.fraction < 1:
+        kept = share_of_each_class(annotations.image_id, annotations.label, recipe.data.fraction)
+        annotations, tree_index = annotations.take(kept), tree_index[kept]
+    points = training_points(recipe, annotations)
+    facts = {
+        "name": data.resolve().name,
+        "digest": annotations.digest,
+        "version": annotations.version,
+        "num_rows": num_rows,
+        "num_train": len(annotations.label),
+        "num_rows_without_image": matched.num_missing,
+        "num_images_without_row": matched.num_unused,
+        "num_clicks": int(np.isfinite(annotations.click).all(axis=1).sum()),
+        "num_points": int(np.isfinite(points.values).all(axis=2).sum()),
+        "calibrated_sha256": _sha256(calibrated) if wanted and calibrated else None,
+    }
+    split = Split(
+        tree=tree,
+        tree_index=tree_index,
+        image_id=annotations.image_id,
+        label=annotations.label,
+        boxes=annotations.boxes,
+    )
+    return TrainingData(split=split, classes=annotations.classes, points=points, facts=facts)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
