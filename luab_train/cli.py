@@ -18,6 +18,7 @@ import click
 from luab_data.console import LuabGroup
 from luab_data.errors import OptionError
 from luab_train import recipes
+from luab_train.fields import read_settings
 from luab_train.recipe import TARGETS, Recipe, find_recipe, override, recipe_functions, to_json
 
 # Commands of other modules: attached when asked for, so that `--help` stays quick.
@@ -103,7 +104,8 @@ def run(
         "optim.lr": lr,
         "seed": seed,
     }
-    changes = _changes(settings, {key: value for key, value in named.items() if value is not None})
+    given = {key: value for key, value in named.items() if value is not None}
+    changes = read_settings(settings, given)
     resolved = override(_find(recipe), changes)
 
     from luab_train.training.train import train
@@ -282,19 +284,6 @@ def _find(name: str) -> Recipe:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     return find_recipe(name)
-
-
-def _changes(settings: tuple[str, ...], named: Mapping[str, Any]) -> dict[str, Any]:
-    """`--set` pairs and the options that are keys too; a key given twice is an error."""
-    changes: dict[str, Any] = dict(named)
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise OptionError(f"--set {setting}: expected KEY=VALUE, e.g. optim.weight_decay=1e-4")
-        if key in changes:
-            raise OptionError(f"--set {setting}: {key} is given twice")
-        changes[key] = value
-    return changes
 
 
 def _is_main_process() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from luab_data.errors import OptionError
@@ -37,6 +38,23 @@ def parse(key: str, hint: Any, text: str) -> Any:
         return hint(text)
     except ValueError:
         raise OptionError(f"{key}={text}: expected {_describe(hint)}") from None
+
+
+def read_settings(
+    settings: Iterable[str], named: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """`--set KEY=VALUE` texts and the options that are keys too, as key -> value; a key given twice
+    is an error.
+    """
+    changes: dict[str, Any] = dict(named or {})
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise OptionError(f"--set {setting}: expected KEY=VALUE, e.g. optim.weight_decay=1e-4")
+        if key in changes:
+            raise OptionError(f"--set {setting}: {key} is given twice")
+        changes[key] = value
+    return changes
 
 
 def from_json_value(key: str, hint: Any, value: Any) -> Any:

@@ -40,6 +40,8 @@ Target = Literal[
 TARGETS: tuple[str, ...] = typing.get_args(Target)
 COCO_TARGETS = ("none", "random", "centre", "shuffled", "click", "first_click", "oracle")
 
+_R = typing.TypeVar("_R")  # Recipe, or another dataclass of settings
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
@@ -405,12 +407,12 @@ def _recipe_module(name: str) -> types.ModuleType:
     )
 
 
-def flatten(recipe: Recipe) -> dict[str, Any]:
+def flatten(recipe: object) -> dict[str, Any]:
     """Dotted key -> value of every field, e.g. {"optim.lr": 0.1}, in declaration order."""
     return {key: value for key, (_, value) in _fields(recipe).items()}
 
 
-def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+def override(recipe: _R, changes: Mapping[str, Any]) -> _R:
     """A copy of `recipe` with some fields changed.
 
     Args:
@@ -433,10 +435,11 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     top = groups.pop("", {})
     for group, values in groups.items():
         top[group] = dataclasses.replace(getattr(recipe, group), **values)
-    return dataclasses.replace(recipe, **top)
+    changed: _R = dataclasses.replace(typing.cast(Any, recipe), **top)
+    return changed
 
 
-def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
+def differences(a: _R, b: _R) -> dict[str, tuple[Any, Any]]:
     """Key -> (value in a, value in b) where they differ in a field that can change a result."""
     flat_b = flatten(b)
     return {
@@ -446,20 +449,25 @@ def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def to_json(recipe: Recipe) -> str:
+def to_json(recipe: object) -> str:
     """Readable JSON, nested as the dataclasses are; `from_json` reads an equal recipe back."""
-    return json.dumps(dataclasses.asdict(recipe), indent=2) + "\n"
+    return json.dumps(dataclasses.asdict(typing.cast(Any, recipe)), indent=2) + "\n"
 
 
 def from_json(text: str, *, where: str = "recipe") -> Recipe:
     """Read what `to_json` wrote. Fields that are absent (an older run) take their default; unknown
     ones raise.
     """
+    return parse_json(Recipe, text, where=where)
+
+
+def parse_json(cls: type[_R], text: str, *, where: str) -> _R:
+    """`from_json` for any dataclass of settings."""
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise OptionError(f"{where}: not JSON ({error}); expected what luab-train wrote") from error
-    return typing.cast(Recipe, _build(Recipe, content, where=where, prefix=""))
+    return typing.cast(_R, _build(cls, content, where=where, prefix=""))
 
 
 def _build(cls: type, content: Any, *, where: str, prefix: str) -> Any:
