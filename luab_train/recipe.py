@@ -17,7 +17,7 @@ import importlib
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -251,11 +251,7 @@ class Recipe:
     """Decides initial weights, data order, augmentation and drawn targets."""
 
     def __post_init__(self) -> None:
-        flat = _fields(self)
-        for key, (hint, value) in flat.items():
-            fields.check(key, hint, value)
-        for key, low, high in _RANGES:
-            fields.check_range(key, flat[key][1], low, high)
+        check_fields(self, _RANGES)
         if self.data.eval_resize < self.data.image_size:
             raise OptionError(
                 f"data.eval_resize is {self.data.eval_resize}, less than data.image_size"
@@ -410,6 +406,15 @@ def _recipe_module(name: str) -> types.ModuleType:
 def flatten(recipe: object) -> dict[str, Any]:
     """Dotted key -> value of every field, e.g. {"optim.lr": 0.1}, in declaration order."""
     return {key: value for key, (_, value) in _fields(recipe).items()}
+
+
+def check_fields(recipe: object, ranges: Iterable[tuple[str, float, float | None]]) -> None:
+    """Raise where a field is not of its type or outside its (key, low, high)."""
+    flat = _fields(recipe)
+    for key, (hint, value) in flat.items():
+        fields.check(key, hint, value)
+    for key, low, high in ranges:
+        fields.check_range(key, flat[key][1], low, high)
 
 
 def override(recipe: _R, changes: Mapping[str, Any]) -> _R:
