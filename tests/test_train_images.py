@@ -13,7 +13,8 @@ from train_world import SCHEMA, WNIDS, make_world, row, write_dataset
 
 from luab_data.errors import DatasetError, ImagesError
 from luab_train.data.annotations import read_annotations
-from luab_train.data.images import labelled_split, match_images, scan_images
+from luab_train.data.images import labelled_split, match_images
+from luab_train.data.sources import scan_images
 
 ROWS = [
     row("a_0", 0, box=[0.0, 1, 16, 17]),
@@ -153,7 +154,7 @@ def test_rows_meet_their_images_by_class_and_id(tmp_path):
     table, tree = read_annotations(world.data), scan_images(world.images)
     matched = match_images(table, tree, missing="raise", where=world.data)
     assert matched[2:] == (0, 0)
-    for r, t in zip(matched.rows, matched.tree_index, strict=True):
+    for r, t in zip(matched.rows, matched.source_index, strict=True):
         assert tree.path(t).stem == table.image_id[r]
         assert tree.path(t).parent.name == table.classes[table.label[r]]
 
@@ -217,7 +218,7 @@ def test_every_colour_mode_is_decoded_to_rgb(tmp_path, mode):
 def test_a_broken_image_is_named(tmp_path):
     world = make_world(tmp_path)
     split = labelled_split(scan_images(world.val), WNIDS[:2], {})
-    path = split.tree.path(3)
+    path = split.source.path(3)
     for content in (b"", b"not an image", path.read_bytes()[:200]):
         path.write_bytes(content)
         with pytest.raises(ImagesError, match=f"{path.name}: cannot be decoded"):

@@ -1,9 +1,7 @@
-"""Folders of images `<wnid>/<image_id>.<ext>`: what is in them, whose rows they are.     [I/O]"""
+"""Which images are whose: a source of images, the rows of a dataset, and a split to load.  [I/O]"""
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,69 +15,20 @@ from PIL import Image
 from luab_data.errors import ImagesError
 from luab_train.data.annotations import Annotations
 from luab_train.data.boxes import Boxes
-
-_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
-
-
-class ImageTree(NamedTuple):
-    """Images found in a folder `<wnid>/<image_id>.<ext>`, sorted by (wnid, image id)."""
-
-    root: Path
-    wnid: np.ndarray
-    """(N,) text."""
-    image_id: np.ndarray
-    """(N,) text, the file's name without its extension."""
-    suffix: np.ndarray
-    """(N,) text, with the dot."""
-
-    def path(self, index: int) -> Path:
-        """File of one image."""
-        name = f"{self.image_id[index]}{self.suffix[index]}"
-        return self.root / str(self.wnid[index]) / name
-
-
-def scan_images(root: Path) -> ImageTree:
-    """List a folder tree of images; other files, hidden files and deeper folders are ignored."""
-    if not root.is_dir():
-        raise ImagesError(
-            f"{root}: not a folder; expected one with a subfolder of images per class"
-        )
-    found = [
-        (folder.name, file.stem, file.suffix)
-        for folder in root.iterdir()
-        if folder.is_dir() and not folder.name.startswith(".")
-        for file in map(Path, _file_names(folder))
-        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
-    ]
-    if not found:
-        kinds = ", ".join(sorted(_SUFFIXES))
-        raise ImagesError(f"{root}: no image found; expected <wnid>/<image id> with one of {kinds}")
-    found.sort()
-    for a, b in itertools.pairwise(found):
-        if a[:2] == b[:2]:
-            raise ImagesError(
-                f"{root}: {a[0]}/{a[1]} exists as {a[2]} and {b[2]}; expected one file an image"
-            )
-    columns = [np.array(column, dtype=str) for column in zip(*found, strict=True)]
-    return ImageTree(root, *columns)
-
-
-def _file_names(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if entry.is_file()]
+from luab_train.data.sources import ImageSource
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """Images with their labels and boxes, ready to be loaded."""
 
-    tree: ImageTree
-    tree_index: np.ndarray
-    """(N,) int64: which image of the tree each one is."""
+    source: ImageSource
+    source_index: np.ndarray
+    """(N,) int64: which image of the source each one is."""
     image_id: np.ndarray
     """(N,) text."""
     label: np.ndarray
-    """(N,) int64."""
+    """(N,) int64, or (N, C) float32 where an image has several."""
     boxes: Boxes
     """px of the original image."""
 
@@ -87,16 +36,8 @@ class Split:
         return len(self.label)
 
     def load(self, index: int) -> Image.Image:
-        """Decode one image to RGB; EXIF orientation is ignored, as usual in ImageNet training."""
-        path = self.tree.path(int(self.tree_index[index]))
-        try:
-            with Image.open(path) as image:
-                rgb: Image.Image = image.convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ImagesError(
-                f"{path}: cannot be decoded ({error}); replace or remove it"
-            ) from error
-        return rgb
+        """Decode one image to RGB; ImagesError names an image that cannot be."""
+        return self.source.load(int(self.source_index[index]))
 
 
 class Matched(NamedTuple):
@@ -104,7 +45,7 @@ class Matched(NamedTuple):
 
     rows: np.ndarray
     """(n,) int64: rows that have an image, ascending."""
-    tree_index: np.ndarray
+    source_index: np.ndarray
     """(n,) int64: their images."""
     num_missing: int
     """Rows without an image."""
@@ -113,55 +54,83 @@ class Matched(NamedTuple):
 
 
 def match_images(
-    annotations: Annotations, tree: ImageTree, *, missing: str, where: Path
+    annotations: Annotations, source: ImageSource, *, missing: str, where: Path
 ) -> Matched:
-    """Find each row's image as `<wnid>/<image_id>.*`.
+    """Find each row's image by class and id, or by id among the images that name no class.
 
     Args:
         annotations: rows to find.
-        tree: where to look.
+        source: where to look.
         missing: `raise` if any row has no image, or `skip`: leave those rows out.
         where: the dataset folder, for the message.
     """
     wnid = np.array(annotations.classes, dtype=str)[annotations.label]
-    wanted = pa.array(_joined(wnid, annotations.image_id))
-    index = pc.index_in(wanted, value_set=pa.array(_joined(tree.wnid, tree.image_id)))
+    return match_ids(annotations.image_id, source, wnid=wnid, missing=missing, where=where)
+
+
+def match_ids(
+    image_id: np.ndarray,
+    source: ImageSource,
+    *,
+    wnid: np.ndarray | None = None,
+    missing: str,
+    where: Path,
+) -> Matched:
+    """`match_images` for (N,) ids as text and, of ImageNet, their classes."""
+    known = pa.array(
+        np.where(source.wnid == "", source.image_id, _with_class(source.wnid, source.image_id))
+    )
+    wanted = pa.array(image_id)
+    index = pc.index_in(wanted, value_set=known)
+    if wnid is not None:
+        wanted = pa.array(_with_class(wnid, image_id))
+        index = pc.coalesce(pc.index_in(wanted, value_set=known), index)
     found = pc.is_valid(index).to_numpy(zero_copy_only=False)
     num_missing = int((~found).sum())
     if not found.any() or (num_missing and missing == "raise"):
         examples = ", ".join(wanted.filter(pa.array(~found))[:3].to_pylist())
+        there = f"{source.name(0)} is one of {len(known)}"
         advice = (
-            "expected <wnid>/<image_id>.<ext>, is it the right folder?"
+            f"expected <wnid>/<image_id>.<ext> or <image_id>.<ext>, but {there}; is it the right"
+            " folder?"
             if not found.any()
             else "to train on the others: --set data.missing_images=skip"
         )
         raise ImagesError(
-            f"{tree.root}: {num_missing} of {len(found)} images of {where} not found, e.g."
+            f"{source.root}: {num_missing} of {len(found)} images of {where} not found, e.g."
             f" {examples}; {advice}"
         )
     rows = np.flatnonzero(found)
-    tree_index = index.drop_null().to_numpy().astype(np.int64)
-    return Matched(rows, tree_index, num_missing, len(tree.image_id) - len(rows))
+    source_index = index.drop_null().to_numpy().astype(np.int64)
+    return Matched(rows, source_index, num_missing, len(known) - len(rows))
 
 
-def _joined(wnid: np.ndarray, image_id: np.ndarray) -> np.ndarray:
+def _with_class(wnid: np.ndarray, image_id: np.ndarray) -> np.ndarray:
     return np.char.add(np.char.add(wnid, "/"), image_id)
 
 
 def labelled_split(
-    tree: ImageTree, classes: tuple[str, ...], boxes: Mapping[str, np.ndarray]
+    source: ImageSource, classes: tuple[str, ...], boxes: Mapping[str, np.ndarray]
 ) -> Split:
-    """All images of a tree, labelled by their folders, with the boxes known by their ids."""
+    """All images of a source, labelled by the classes they name, with the boxes known by their
+    ids.
+    """
     order = {name: i for i, name in enumerate(classes)}
-    if unknown := sorted(set(tree.wnid.tolist()) - set(order)):
+    if nameless := int((source.wnid == "").sum()):
         raise ImagesError(
-            f"{tree.root}: {len(unknown)} folders are not classes of the run, e.g."
+            f"{source.root}: {nameless} of {len(source.wnid)} images name no class, e.g."
+            f" {source.image_id[source.wnid == ''][0]}; expected <wnid>/<image_id>.<ext>, or a"
+            " column wnid"
+        )
+    if unknown := sorted(set(source.wnid.tolist()) - set(order)):
+        raise ImagesError(
+            f"{source.root}: {len(unknown)} folders are not classes of the run, e.g."
             f" {', '.join(unknown[:3])}; expected some of {', '.join(classes[:3])}..."
         )
     return Split(
-        tree=tree,
-        tree_index=np.arange(len(tree.image_id)),
-        image_id=tree.image_id,
-        label=np.array([order[name] for name in tree.wnid.tolist()], dtype=np.int64),
-        boxes=Boxes.of(boxes.get(name) for name in tree.image_id.tolist()),
+        source=source,
+        source_index=np.arange(len(source.image_id)),
+        image_id=source.image_id,
+        label=np.array([order[name] for name in source.wnid.tolist()], dtype=np.int64),
+        boxes=Boxes.of(boxes.get(name) for name in source.image_id.tolist()),
     )

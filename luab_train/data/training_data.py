@@ -11,7 +11,8 @@ import numpy as np
 
 from luab_data.errors import OptionError
 from luab_train.data.annotations import read_annotations
-from luab_train.data.images import Split, match_images, scan_images
+from luab_train.data.images import Split, match_images
+from luab_train.data.sources import open_images
 from luab_train.data.targets import TrainingPoints, share_of_each_class, training_points
 from luab_train.recipe import Recipe
 
@@ -43,20 +44,20 @@ def training_data(
     wanted = recipe.target == "calibrated" or recipe.loss.reliability_weights
     if wanted and calibrated is None:
         raise OptionError(
-            f"target {recipe.target} with loss.reliability_weights={recipe.loss.reliability_weights}"
+            f"target {recipe.target}, loss.reliability_weights={recipe.loss.reliability_weights}:"
             " needs calibrated clicks; expected --calibrated FILE from `luab-data calibrate DATASET"
             " --out FILE`"
         )
     annotations = read_annotations(
         data, target=recipe.target, calibrated=calibrated if wanted else None
     )
-    tree = scan_images(images)
-    matched = match_images(annotations, tree, missing=recipe.data.missing_images, where=data)
+    source = open_images(images)
+    matched = match_images(annotations, source, missing=recipe.data.missing_images, where=data)
     num_rows = len(annotations.label)
-    annotations, tree_index = annotations.take(matched.rows), matched.tree_index
+    annotations, source_index = annotations.take(matched.rows), matched.source_index
     if recipe.data.fraction < 1:
         kept = share_of_each_class(annotations.image_id, annotations.label, recipe.data.fraction)
-        annotations, tree_index = annotations.take(kept), tree_index[kept]
+        annotations, source_index = annotations.take(kept), source_index[kept]
     points = training_points(recipe, annotations)
     facts = {
         "name": data.resolve().name,
@@ -71,8 +72,8 @@ def training_data(
         "calibrated_sha256": _sha256(calibrated) if wanted and calibrated else None,
     }
     split = Split(
-        tree=tree,
-        tree_index=tree_index,
+        source=source,
+        source_index=source_index,
         image_id=annotations.image_id,
         label=annotations.label,
         boxes=annotations.boxes,

@@ -1,0 +1,394 @@
+"""The same pictures in every layout: the same names, the same pixels, in loader processes too."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+import tarfile
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from train_world import make_world
+
+from luab_data.errors import ImagesError
+from luab_train.data.annotations import read_annotations
+from luab_train.data.arrow_images import ArrowImages
+from luab_train.data.images import Split, labelled_split, match_images
+from luab_train.data.sources import FlatFolder, ImageTree, open_images
+from luab_train.data.tar_shards import TarShards
+
+datasets = pytest.importorskip("datasets")
+
+
+class Picture(NamedTuple):
+    wnid: str
+    image_id: str
+    png: bytes
+
+
+def pictures(names: list[tuple[str, str]]) -> list[Picture]:
+    rng = np.random.default_rng(0)
+    return [
+        Picture(wnid, image_id, png(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)))
+        for wnid, image_id in names
+    ]
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+IMAGENET = pictures(
+    [
+        ("n00000001", "n00000001_10"),
+        ("n00000001", "n00000001_9"),
+        ("n00000002", "n00000002_1"),
+        ("n00000002", "n00000002_3"),
+        ("n00000002", "n00000002_20"),
+    ]
+)
+COCO = pictures([("", "9"), ("", "10"), ("", "123456"), ("", "1000000000001")])
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    datasets.disable_progress_bars()
+    yield
+    datasets.enable_progress_bars()
+
+
+def write_files(root: Path, found: list[Picture], name: str = "{0}/{1}.png") -> Path:
+    for picture in found:
+        path = root / name.format(picture.wnid, picture.image_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture.png)
+    return root
+
+
+def write_tars(root: Path, found: list[Picture], name: str = "{1}.png", shards: int = 2) -> Path:
+    root.mkdir(exist_ok=True)
+    for shard in range(shards):
+        with tarfile.open(root / f"train-{shard:06d}.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+            for picture in found[shard::shards]:
+                add(tar, name.format(picture.wnid, picture.image_id), picture.png)
+                add(tar, name.format(picture.wnid, picture.image_id)[:-4] + ".json", b"{}")
+    return root
+
+
+def add(tar: tarfile.TarFile, name: str, body: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(body)
+    tar.addfile(member, io.BytesIO(body))
+
+
+def rows_of(found: list[Picture], *, ids: str = "image_id", path: str | None = None) -> dict:
+    rows = {
+        "image": [{"bytes": p.png, "path": path and path.format(p.wnid, p.image_id)} for p in found]
+    }
+    if ids:
+        rows[ids] = [int(p.image_id) if not p.wnid else p.image_id for p in found]
+    return rows
+
+
+def write_saved(root: Path, found: list[Picture], **options) -> Path:
+    features = datasets.Dataset.from_dict(rows_of(found, **options)).features
+    features["image"] = datasets.Image()
+    dataset = datasets.Dataset.from_dict(rows_of(found, **options), features=features)
+    dataset.save_to_disk(str(root), num_shards=min(2, len(found)))
+    return root
+
+
+def write_parquet(root: Path, found: list[Picture], shards: int = 2, **options) -> Path:
+    (root / "data").mkdir(parents=True)
+    shards = min(shards, len(found))
+    for shard in range(shards):
+        table = pa.table(rows_of(found[shard::shards], **options))
+        file = root / "data" / f"train-{shard:05d}-of-{shards:05d}.parquet"
+        pq.write_table(table, file, row_group_size=1)
+    return root
+
+
+LAYOUTS = {
+    "tree": (ImageTree, IMAGENET, write_files, {}),
+    "flat": (FlatFolder, IMAGENET, write_files, {"name": "{1}.png"}),
+    "hub names": (FlatFolder, IMAGENET, write_files, {"name": "{1}_{0}.png"}),
+    "coco 2017": (FlatFolder, COCO, write_files, {"name": "{1:0>12}.png"}),
+    "coco 2014": (FlatFolder, COCO, write_files, {"name": "COCO_train2014_{1:0>12}.png"}),
+    "tar": (TarShards, IMAGENET, write_tars, {}),
+    "tar of folders": (TarShards, IMAGENET, write_tars, {"name": "train/{0}/{1}.png"}),
+    "tar of coco": (TarShards, COCO, write_tars, {"name": "{1:0>12}.png"}),
+    "saved": (ArrowImages, IMAGENET, write_saved, {}),
+    "saved, by path": (ArrowImages, IMAGENET, write_saved, {"ids": "", "path": "{1}_{0}.png"}),
+    "saved coco": (ArrowImages, COCO, write_saved, {}),
+    "parquet": (ArrowImages, IMAGENET, write_parquet, {}),
+    "parquet of coco": (ArrowImages, COCO, write_parquet, {}),
+}
+
+
+@pytest.fixture(params=sorted(LAYOUTS))
+def layout(request, tmp_path):
+    kind, found, write, options = LAYOUTS[request.param]
+    shuffled = [found[i] for i in np.random.default_rng(1).permutation(len(found))]
+    return kind, found, write(tmp_path / "images", shuffled, **options)
+
+
+def test_every_layout_gives_the_same_images_in_the_same_order(layout):
+    kind, found, root = layout
+    source = open_images(root)
+    assert isinstance(source, kind)
+    order = sorted(found, key=lambda p: (p.wnid, 0 if p.wnid else int(p.image_id), p.image_id))
+    assert list(zip(source.wnid.tolist(), source.image_id.tolist(), strict=True)) == [
+        picture[:2] for picture in order
+    ]
+    for index, picture in enumerate(order):
+        image = source.load(index)
+        assert image.mode == "RGB"
+        assert np.array_equal(image, Image.open(io.BytesIO(picture.png)))
+        assert str(root) in source.name(index) and picture.image_id in source.name(index)
+
+
+class Pixels(Dataset):
+    def __init__(self, source) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source.image_id)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.asarray(self.source.load(index))
+
+
+def test_loader_processes_see_the_same_images(layout):
+    source = open_images(layout[2])
+    source.load(0)  # whatever a source keeps open is open before the fork
+    pixels = Pixels(source)
+    with warnings.catch_warnings():
+        # Python 3.12 warns at any fork once a library has started a thread
+        warnings.simplefilter("ignore", DeprecationWarning)
+        batches = list(DataLoader(pixels, batch_size=2, num_workers=2, collate_fn=list))
+    again = pickle.loads(pickle.dumps(source))
+    for index, seen in enumerate(image for batch in batches for image in batch):
+        assert np.array_equal(seen, source.load(index))
+        assert np.array_equal(seen, again.load(index))
+
+
+def test_what_is_pickled_of_a_dataset_is_where_it_is_not_what_is_in_it(tmp_path):
+    big = [p._replace(png=p.png + bytes(10**6)) for p in IMAGENET]
+    for write in (write_saved, write_parquet, write_tars):
+        source = open_images(write(tmp_path / write.__name__, big))
+        assert len(pickle.dumps(source)) < 10**5
+
+
+def test_rows_meet_their_images_in_any_layout(tmp_path):
+    world = make_world(tmp_path)
+    table = read_annotations(world.data)
+    found = [
+        Picture(file.parent.name, file.stem, file.read_bytes())
+        for file in world.images.rglob("*.png")
+    ]
+    reference = open_images(world.images)
+    for layout, (_, which, write, options) in LAYOUTS.items():
+        if which is COCO:
+            continue
+        source = open_images(write(tmp_path / layout, found, **options))
+        matched = match_images(table, source, missing="raise", where=world.data)
+        assert matched.num_missing == matched.num_unused == 0
+        first = match_images(table, reference, missing="raise", where=world.data)
+        for mine, other in zip(matched.source_index, first.source_index, strict=True):
+            assert np.array_equal(source.load(mine), reference.load(other))
+
+
+def test_a_class_comes_from_the_folder_the_id_or_a_column(tmp_path):
+    classes = ("n00000001", "n00000002")
+    for number, options in enumerate([{}, {"name": "{0}/{1}.png"}]):
+        source = open_images(write_tars(tmp_path / str(number), IMAGENET, **options))
+        assert labelled_split(source, classes, {}).label.tolist() == [0, 0, 1, 1, 1]
+    table = pa.table({**rows_of(IMAGENET), "wnid": ["n00000002"] * 5})
+    (tmp_path / "p").mkdir()
+    pq.write_table(table, tmp_path / "p" / "x.parquet")
+    assert labelled_split(open_images(tmp_path / "p"), classes, {}).label.tolist() == [1] * 5
+    source = open_images(write_tars(tmp_path / "coco", COCO, name="{1:0>12}.png"))
+    with pytest.raises(ImagesError, match=r"4 of 4 images name no class, e\.g\. 9; expected"):
+        labelled_split(source, classes, {})
+
+
+def test_a_selection_of_a_dataset_is_what_is_read(tmp_path):
+    whole = datasets.load_from_disk(str(write_saved(tmp_path / "whole", IMAGENET)))
+    whole.select([3, 1]).save_to_disk(str(tmp_path / "part"))
+    assert open_images(tmp_path / "part").image_id.tolist() == ["n00000001_9", "n00000002_3"]
+
+
+def test_members_that_are_no_images_are_passed_over(tmp_path):
+    long = f"{'d' * 150}/n00000001/n00000001_1.png"
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        folder = tarfile.TarInfo("n00000001")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for name in ("a.seg.png", ".hidden.png", "b.cls", "._n00000001_2.png", "c"):
+            add(tar, name, b"")
+        add(tar, long, IMAGENET[0].png)
+        add(tar, "größe.png", IMAGENET[1].png)
+        add(tar, "n00000001_2.PNG", IMAGENET[2].png)
+    source = open_images(tmp_path)
+    assert source.image_id.tolist() == ["größe", "n00000001_1", "n00000001_2"]
+    assert source.wnid.tolist() == ["", "n00000001", "n00000001"]
+    for index, number in enumerate([1, 0, 2]):
+        assert np.array_equal(source.load(index), Image.open(io.BytesIO(IMAGENET[number].png)))
+
+
+def test_a_damaged_tar_says_where(tmp_path):
+    root = write_tars(tmp_path / "t", IMAGENET, shards=1)
+    tar = root / "train-000000.tar"
+    whole = tar.read_bytes()
+    third = next(
+        start for start in range(0, len(whole), 512) if whole[start : start + 9] == b"n00000002"
+    )
+    for cut in (third, third + 300, third + 512 + 10):
+        tar.write_bytes(whole[:cut])
+        with pytest.raises(ImagesError, match=rf"train-000000\.tar: .* at byte {third} \(.*zeros"):
+            open_images(root)
+    tar.write_bytes(whole[:third] + bytes([whole[third] ^ 1]) + whole[third + 1 :])
+    with pytest.raises(ImagesError, match=rf"at byte {third} \(bad checksum"):
+        open_images(root)
+    tar.write_bytes(b"\x1f\x8b" + whole[2:])
+    with pytest.raises(ImagesError, match=r"at byte 0 .*uncompressed"):
+        open_images(root)
+    tar.write_bytes(b"")
+    with pytest.raises(ImagesError, match="at byte 0"):
+        open_images(root)
+
+
+def test_every_cut_of_a_tar_is_noticed_or_leaves_all_images(tmp_path):
+    root = write_tars(tmp_path / "t", IMAGENET, shards=1)
+    tar = root / "train-000000.tar"
+    whole = tar.read_bytes()
+    noticed = 0
+    for cut in range(0, len(whole), 100):
+        tar.write_bytes(whole[:cut])
+        try:
+            assert len(open_images(root).image_id) == len(IMAGENET)
+        except ImagesError:
+            noticed += 1
+    assert noticed > 50
+
+
+def test_a_tar_that_shrinks_under_a_run_is_named(tmp_path):
+    root = write_tars(tmp_path / "t", IMAGENET, shards=1)
+    source = open_images(root)
+    tar = root / "train-000000.tar"
+    tar.write_bytes(tar.read_bytes()[:600])
+    with pytest.raises(ImagesError, match=r"of .* bytes are there; the tar was cut"):
+        source.load(4)
+    tar.unlink()
+    with pytest.raises(ImagesError, match="cannot be read"):
+        source.load(4)
+
+
+def test_an_image_that_is_there_twice_is_refused(tmp_path):
+    write_files(tmp_path / "f", COCO[:1], "000000000009.png")
+    write_files(tmp_path / "f", COCO[:1], "COCO_train2014_000000000009.png")
+    with pytest.raises(ImagesError, match=r"000000000009\.png and .* are the same image"):
+        open_images(tmp_path / "f")
+    root = write_tars(tmp_path / "t", IMAGENET[:1], shards=1)
+    shutil.copy(root / "train-000000.tar", root / "train-000001.tar")
+    with pytest.raises(ImagesError, match="are the same image"):
+        open_images(root)
+    with pytest.raises(ImagesError, match="9 and 9 are the same image"):
+        open_images(write_parquet(tmp_path / "p", [COCO[0]] * 2))
+
+
+def test_a_broken_image_is_named_in_any_layout(layout, tmp_path):
+    kind, found, _ = layout
+    for number, content in enumerate((b"", b"not an image", found[0].png[:60])):
+        broken = [found[0]._replace(png=content), *found[1:]]
+        _, _, write, options = next(row for row in LAYOUTS.values() if row[0] is kind)
+        source = open_images(write(tmp_path / str(number), broken, **options))
+        index = source.image_id.tolist().index(found[0].image_id)
+        split = Split(
+            source=source,
+            source_index=np.array([index]),
+            image_id=source.image_id[[index]],
+            label=np.zeros(1, np.int64),
+            boxes=None,
+        )
+        with pytest.raises(ImagesError, match=rf"{found[0].image_id}.*: cannot be decoded"):
+            split.load(0)
+
+
+def test_orientation_of_exif_is_ignored_in_any_layout(tmp_path):
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.new("RGB", (7, 5)).save(file, "JPEG", exif=exif)
+    turned = [Picture("n00000001", "n00000001_1", file.getvalue())]
+    for layout, (_, which, write, options) in LAYOUTS.items():
+        if which is IMAGENET:
+            assert open_images(write(tmp_path / layout, turned, **options)).load(0).size == (7, 5)
+
+
+def test_folders_that_are_none_of_it_say_what_was_expected(tmp_path):
+    with pytest.raises(ImagesError, match="not a folder"):
+        open_images(tmp_path / "nowhere")
+    with pytest.raises(ImagesError, match=r"no image found; expected <wnid>/.*COCO.*tar.*Parquet"):
+        open_images(tmp_path)
+    (tmp_path / "train.tar.gz").write_bytes(b"")
+    with pytest.raises(ImagesError, match=r"Unpack train\.tar\.gz"):
+        open_images(tmp_path)
+    write_tars(tmp_path / "t", [], shards=1)
+    with pytest.raises(ImagesError, match="no image in 1 tars"):
+        open_images(tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"picture": [b""]}, "columns picture; expected one called image"),
+        ({"image": ["x.png"]}, "column image is string; expected encoded images"),
+        ({"image": [b""]}, "no column image_id, and the images have no paths"),
+        ({"image": [{"bytes": b"", "path": None}]}, "path is null in 1 of 1 rows"),
+        ({"image": [b"", b""], "image_id": ["a", None]}, "image_id is null in 1 of 2 rows"),
+    ],
+)
+def test_tables_without_pictures_or_names_are_refused(tmp_path, table, message):
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    with pytest.raises(ImagesError, match=message):
+        open_images(tmp_path)
+
+
+def test_datasets_that_are_not_one_split_of_whole_files(tmp_path):
+    root = write_parquet(tmp_path / "p", IMAGENET)
+    (root / "data" / "validation-00000-of-00001.parquet").write_bytes(b"")
+    with pytest.raises(ImagesError, match="Parquet files of train, validation; expected those of"):
+        open_images(root)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ImagesError, match=r"a\.parquet: cannot be read"):
+        open_images(tmp_path / "d")
+    root = write_saved(tmp_path / "s", IMAGENET)
+    (root / "dataset_dict.json").write_text("{}")
+    with pytest.raises(ImagesError, match="a saved DatasetDict; expected the folder of one split"):
+        open_images(root)
+    (root / "dataset_dict.json").unlink()
+    next(root.glob("*.arrow")).unlink()
+    with pytest.raises(ImagesError, match="cannot be opened as a saved dataset"):
+        open_images(root)
+
+
+def test_images_of_a_row_may_lie_beside_the_dataset(tmp_path):
+    file = write_files(tmp_path / "f", IMAGENET[:1]) / "n00000001" / "n00000001_10.png"
+    rows = {"image": [{"bytes": None, "path": str(file)}], "image_id": ["n00000001_10"]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "a.parquet").rename(tmp_path / "p" / "a.parquet")
+    assert open_images(tmp_path / "p").load(0).size == (7, 5)
