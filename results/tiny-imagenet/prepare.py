@@ -62,16 +62,23 @@ def link_images(source: Path, names: list[str], folder: Path) -> None:
     (folder / boxes).write_text("".join(line for line in lines if line.split()[0] in wanted))
 
 
-def link_splits(data: Path, work: Path) -> set[str]:
-    """Make WORK/train, WORK/test and WORK/val; the ids of the training half."""
+def link_splits(data: Path, work: Path, *, per_class: int | None = None) -> set[str]:
+    """Make WORK/train, WORK/test and WORK/val; the ids of the training half.
+
+    Args:
+        data: holds `train` and `val`.
+        work: where to.
+        per_class: keep so many images a class in each; None keeps all.
+    """
     kept: set[str] = set()
     for source in sorted(path for path in (data / "train").iterdir() if path.is_dir()):
         train, test = halves(sorted(path.stem for path in source.glob("*.JPEG")))
+        train, test = train[:per_class], test[:per_class]
         link_images(source, train, work / "train" / source.name)
         link_images(source, test, work / "test" / source.name)
         kept |= set(train)
     for source in sorted(path for path in (data / "val").iterdir() if path.is_dir()):
-        names = sorted(path.stem for path in source.glob("*.JPEG"))
+        names = sorted(path.stem for path in source.glob("*.JPEG"))[:per_class]
         link_images(source, names, work / "val" / source.name)
     return kept
 
@@ -117,14 +124,15 @@ def box_every_image(released: Path, images: Path, out: Path) -> None:
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder to make.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True), default=DATA,
               help="Folder that holds tiny-imagenet and raw.")  # fmt: skip
-def main(work: Path, data: Path) -> None:
+@click.option("--per-class", type=int, help="For a rehearsal: so many images a class and split.")
+def main(work: Path, data: Path, per_class: int | None) -> None:
     """Make WORK from scratch; runs already in it stay."""
     released, boxed, calibrated = work / "released", work / "imagenet-ab", work / CALIBRATED
     work.mkdir(parents=True, exist_ok=True)
     for old in (*(work / name for name in SPLITS), released, boxed):
         shutil.rmtree(old, ignore_errors=True)
     calibrated.unlink(missing_ok=True)
-    kept = link_splits(data / "tiny-imagenet", work)
+    kept = link_splits(data / "tiny-imagenet", work, per_class=per_class)
     archive = work / "train_half.tar"
     count = keep_records(data / "raw" / "imagenet_ab_tiny.tar.gz", kept, archive)
     click.echo(f"{len(kept)} training images, {count} records")
