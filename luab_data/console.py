@@ -13,14 +13,22 @@ from luab_data.errors import LuabError
 
 
 class LuabGroup(click.Group):
-    """A Click group whose commands end with exit code 1 and one message on a LuabError."""
+    """A Click group whose commands end with one message on a LuabError, and exit code 1 or what
+    the error asks for.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a LuabError is the user's to read, anything else is our bug."""
         try:
             return super().invoke(ctx)
         except LuabError as error:
-            raise click.ClickException(str(error)) from error
+            raise _Shown(str(error), getattr(error, "exit_code", 1)) from error
+
+
+class _Shown(click.ClickException):
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # Click itself reads it from the instance
 
 
 def progress(

@@ -94,10 +94,10 @@ class Answer(nn.Module):
     def __init__(self, scores: Callable[[Tensor], Tensor], points: Tensor | None) -> None:
         super().__init__()
         self.scores = scores
-        self.points = torch.full((2,), torch.nan) if points is None else points
+        self.points = (torch.full((2,), torch.nan) if points is None else points).view(-1, 2)
 
     def forward(self, image_B3HW: Tensor) -> Outputs:
-        return Outputs(self.scores(image_B3HW), self.points.expand(len(image_B3HW), -1))
+        return Outputs(self.scores(image_B3HW), self.points.expand(len(image_B3HW), -1, -1))
 
 
 def model(

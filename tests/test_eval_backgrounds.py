@@ -42,7 +42,7 @@ class Picky(nn.Module):
         told = image_BCHW.float()[:, :, 1, 1].sum(dim=1) + image_BCHW.float()[:, 0, 16, 16] / 7
         fooled = (told * 0.618) % 1 < self.share
         logits = torch.where(fooled[:, None], -outputs.logits_BC, outputs.logits_BC)
-        return Outputs(logits, outputs.point_B2)
+        return Outputs(logits, outputs.point_BKD)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_all_backgrounds_count_those_of_the_same_class_too(folder):
         def forward(self, image_BCHW):
             front, back = self.front(image_BCHW), self.back(image_BCHW)
             same = front.logits_BC.argmax(1) == back.logits_BC.argmax(1)
-            return Outputs(torch.where(same[:, None], -1, 1) * front.logits_BC, front.point_B2)
+            return Outputs(torch.where(same[:, None], -1, 1) * front.logits_BC, front.point_BKD)
 
     for part in foreground_parts(folder, CLASSES)[:2]:
         table, _ = challenge(

@@ -82,7 +82,7 @@ def bright(*, trained: bool = False) -> Predictor:
         return predictor_of(PlainClassifier(backbone, mean=(0.0,) * 3, std=(1.0,) * 3))
     torch.manual_seed(0)
     model = LuabModel(
-        backbone, num_features=3, point_output="sigmoid", mean=(0.0,) * 3, std=(1.0,) * 3
+        backbone, head=nn.Linear(3, 2), mean=(0.0,) * 3, std=(1.0,) * 3
     )
     return predictor_of(model, point_trained=True)
 

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as tvf
 
+from luab_train.data.crops import EvalCrop, TrainCrop
 from luab_train.data.transforms import (
-    EvalCrop,
-    TrainCrop,
     apply,
     compose,
     crop_resize,

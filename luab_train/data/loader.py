@@ -12,32 +12,37 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from luab_data.console import progress
-from luab_data.errors import OptionError
+from luab_data.errors import ImagesError, OptionError
+from luab_train.data.crops import Crop, EvalCrop, TrainCrop
 from luab_train.data.images import Split
-from luab_train.data.transforms import EvalCrop, TrainCrop, place, sample_seed
+from luab_train.data.transforms import sample_seed
 
 _CACHE_LIMIT = 4 * 2**30
 
 
 class Batch(NamedTuple):
-    """`B` samples; point and visible are for training, size for evaluation."""
+    """`B` samples, `C` classes, `K` points an image of `D` numbers each; size is for evaluation."""
 
     image_BCHW: Tensor
     """uint8, RGB; the model normalises it."""
-    label_B: Tensor
-    """int64."""
+    label: Tensor
+    """(B,) int64, or (B, C) float32 where an image has several."""
+    valid_B: Tensor
+    """bool, False: the image could not be decoded; it is black and counts for nothing."""
     index_B: Tensor
     """int64, which image of the split."""
-    point_B2: Tensor
-    """float32, target in fractions of the crop; NaN where there is none."""
-    visible_B: Tensor
-    """bool: there is a target and it lies inside the crop."""
+    view_B: Tensor
+    """int64, which of an epoch's views of that image."""
+    point_BKD: Tensor
+    """float32, targets; places in fractions of the crop; NaN where there is none."""
+    weight_BK: Tensor
+    """float32, 0 where there is no target or it lies outside the crop, else how much it counts."""
     size_B2: Tensor
     """int64, width and height of the original image, px."""
 
 
 class Samples(Dataset):  # type: ignore[type-arg]
-    """Samples of a split, addressed by (epoch, index): a sample has no hidden state."""
+    """Samples of a split, addressed by (epoch, index, view): a sample has no hidden state."""
 
     def __init__(
         self,
@@ -45,7 +50,10 @@ class Samples(Dataset):  # type: ignore[type-arg]
         crop: TrainCrop | EvalCrop,
         *,
         target: np.ndarray | None = None,
+        weight: np.ndarray | None = None,
         seed: int = 0,
+        corrupt: str = "raise",
+        notebook_labels: bool = False,
         cache: str = "none",
         shown: bool | None = None,
     ) -> None:
@@ -53,96 +61,143 @@ class Samples(Dataset):  # type: ignore[type-arg]
 
         Args:
             split: what to load.
-            crop: a TrainCrop draws from (seed, epoch, index); an EvalCrop draws nothing.
-            target: (N, 2) fractions of the original image, NaN where there is none; None for none
-                at all.
+            crop: a TrainCrop draws from (seed, epoch, index, view); an EvalCrop draws nothing.
+            target: (N, K, D) numbers to learn, NaN where there is none; None for none at all. With
+                D = 2 they are places, fractions of the original image, and move with it.
+            weight: (N,) how much the targets of an image count; None is 1.
             seed: of the run.
+            corrupt: `raise` at an image that cannot be decoded, or `skip` it, see Batch.valid_B.
+            notebook_labels: see `luab_train.recipe.Data`.
             cache: `memory` decodes every image now and keeps it.
             shown: progress of filling the cache; None shows it on a terminal.
         """
         self.split = split
         self.crop = crop
-        self.target = np.full((len(split), 2), np.nan) if target is None else target
+        self.target = np.full((len(split), 1, 2), np.nan) if target is None else target
+        self.weight = np.ones(len(split)) if weight is None else weight
         self.seed = seed
-        self._cache = _decode_all(split, shown) if cache == "memory" else None
+        self.corrupt = corrupt
+        self.notebook_labels = notebook_labels
+        self._cache = self._decode_all(shown) if cache == "memory" else None
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Any, ...]:
-        epoch, index = key
-        image = (
-            self.split.load(index) if self._cache is None else Image.fromarray(self._cache[index])
-        )
+    def __getitem__(self, key: tuple[int, int, int]) -> tuple[Any, ...]:
+        epoch, index, view = key
+        image = self._image(index)
+        valid = image is not None
+        image = image or Image.new("RGB", (self.crop.data.image_size,) * 2)
         if isinstance(self.crop, TrainCrop):
-            pixels, matrix = self.crop(image, sample_seed(self.seed, epoch, index))
+            crop = self.crop(image, sample_seed(self.seed, epoch, index, view))
         else:
-            pixels, matrix = self.crop(image)
-        point, visible = place(matrix, self.target[index], image.size, pixels.shape[1::-1])
-        return pixels, self.split.label[index], index, point, visible, image.size
+            crop = self.crop(image)
+        point, inside = self._place(crop, self.target[index], image.size)
+        weight = np.where(inside, self.weight[index], 0.0) if valid else np.zeros(len(point))
+        label = self.split.label[index]
+        if self.notebook_labels:
+            from luab_train.data.coco import notebook_labels
 
+            label = notebook_labels(label, point, inside)
+        return crop.image, label, valid, index, view, point, weight, image.size
 
-def _decode_all(split: Split, shown: bool | None) -> list[np.ndarray]:
-    images: list[np.ndarray] = []
-    size = 0
-    for index in progress(range(len(split)), what="decoding", unit="image", shown=shown):
-        images.append(np.asarray(split.load(index)))
-        size += images[-1].nbytes
-        if size > _CACHE_LIMIT:
-            raise OptionError(
-                f"data.cache=memory: {index + 1} of {len(split)} images already fill"
-                f" {_CACHE_LIMIT >> 30} GiB; this is for small sets. Use --set data.cache=none"
-                " --set data.num_workers=8"
-            )
-    return images
+    def _place(
+        self, crop: Crop, target: np.ndarray, size_wh: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if target.shape[-1] != 2:
+            return target, np.isfinite(target).all(axis=-1)
+        return crop.place(target, size_wh)
+
+    def _image(self, index: int) -> Image.Image | None:
+        if self._cache is not None:
+            pixels = self._cache[index]
+            return None if pixels is None else Image.fromarray(pixels)
+        try:
+            return self.split.load(index)
+        except ImagesError:
+            if self.corrupt == "raise":
+                raise
+            return None
+
+    def _decode_all(self, shown: bool | None) -> list[np.ndarray | None]:
+        self._cache = None
+        images: list[np.ndarray | None] = []
+        size = 0
+        for index in progress(range(len(self)), what="decoding", unit="image", shown=shown):
+            image = self._image(index)
+            images.append(None if image is None else np.asarray(image))
+            size += 0 if image is None else np.asarray(image).nbytes
+            if size > _CACHE_LIMIT:
+                raise OptionError(
+                    f"data.cache=memory: {index + 1} of {len(self)} images already fill"
+                    f" {_CACHE_LIMIT >> 30} GiB; this is for small sets. Use --set data.cache=none"
+                    " --set data.num_workers=8"
+                )
+        return images
 
 
 def collate(samples: list[tuple[Any, ...]]) -> Batch:
     """Samples -> Batch."""
-    pixels, label, index, point, visible, size = zip(*samples, strict=True)
+    pixels, label, valid, index, view, point, weight, size = zip(*samples, strict=True)
+    labels = np.stack(label)
     return Batch(
         torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2),
-        torch.tensor(label, dtype=torch.int64),
+        torch.from_numpy(labels if labels.ndim == 2 else labels.astype(np.int64)),
+        torch.tensor(valid),
         torch.tensor(index, dtype=torch.int64),
+        torch.tensor(view, dtype=torch.int64),
         torch.from_numpy(np.stack(point)).float(),
-        torch.tensor(visible),
+        torch.from_numpy(np.stack(weight)).float(),
         torch.tensor(size, dtype=torch.int64),
     )
 
 
-class EpochOrder(Sampler[tuple[int, int]]):
-    """(epoch, index) of every image, in an order that follows from (seed, epoch) alone.
+class EpochOrder(Sampler[tuple[int, int, int]]):
+    """(epoch, index, view) of an epoch, in an order that follows from (seed, epoch) alone.
 
-    Set `epoch` before each pass. It is no `set_epoch` method: accelerate calls one of that name at
-    every pass with a counter of its own, which starts at 0 again in a resumed run.
+    Set `epoch` before each pass, and `start` to begin within it. It is no `set_epoch` method:
+    accelerate calls one of that name at every pass with a counter of its own, which starts at 0
+    again in a resumed run.
     """
 
-    def __init__(self, length: int, *, seed: int, shuffle: bool) -> None:
+    def __init__(self, length: int, *, seed: int, shuffle: bool, repeats: int = 1) -> None:
+        """`repeats` views of an image follow one another, and the epoch keeps its length."""
         self.length = length
         self.seed = seed
         self.shuffle = shuffle
+        self.repeats = repeats
         self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
-        return self.length
+        return self.length - self.start
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
         order = np.arange(self.length)
         if self.shuffle:
             # The trailing 1 keeps this stream apart from the samples' (seed, epoch, index).
             order = np.random.default_rng((self.seed, self.epoch, 0, 1)).permutation(self.length)
-        return zip([self.epoch] * self.length, order.tolist(), strict=True)
+        place = np.arange(self.start, self.length)
+        index, view = order[place // self.repeats], place % self.repeats
+        return zip([self.epoch] * len(place), index.tolist(), view.tolist(), strict=True)
 
 
 def make_loader(
-    samples: Samples, *, batch_size: int, seed: int, train: bool, num_workers: int, pin_memory: bool
+    samples: Samples,
+    *,
+    batch_size: int,
+    seed: int,
+    train: bool,
+    num_workers: int,
+    pin_memory: bool,
+    repeats: int = 1,
 ) -> tuple[DataLoader[Batch], EpochOrder]:
     """A loader of one process' batches and the order to tell the epoch to.
 
     Training drops the last, smaller batch, so that every update averages over the same number of
     images.
     """
-    order = EpochOrder(len(samples), seed=seed, shuffle=train)
+    order = EpochOrder(len(samples), seed=seed, shuffle=train, repeats=repeats)
     loader: DataLoader[Batch] = DataLoader(
         samples,
         # typed for plain indices; ours carry the epoch along

@@ -5,22 +5,98 @@ none. What is drawn depends on the seed and the image's id alone: not on the ord
 other images (but for `shuffled`), on the epoch or on the number of processes. So every epoch, every
 rerun and every resumed run regresses the same points, and a paired comparison changes nothing else.
 
-    none      no point at all; the head is built and never trained
-    random    one fixed uniform point for exactly the images that have a click (metrics.md, U14)
-    centre    (.5, .5) for exactly the images that have a click
-    shuffled  the clicks, dealt out again among the images of the same class that have one
-    click     the final click of the images selected in the end
-    oracle    the centre of the box nearest to the click, for images with boxes and a click: fewer
-              points than the other arms wherever not every image has boxes
+    none         no point at all; the head is built and never trained
+    random       one fixed uniform point for exactly the images that have a click (metrics.md, U14)
+    centre       (.5, .5) for exactly the images that have a click
+    shuffled     the clicks, dealt out again among the images of the same class that have one
+    click        the final click of the images selected in the end
+    oracle       the centre of the box nearest to the click, for images with boxes and a click:
+                 fewer points than the other arms wherever not every image has boxes
+
+Other byproducts come through the same door, for images that have a click too:
+
+    first_click  the first selecting click of the deciding round
+    hull_centre  centroid of the convex hull of the last records before the click
+    calibrated   the click without the crowd's bias, from `luab-data calibrate --out`
+    trace        where the cursor was at 0, .1, ... 1 of the time to the click: eleven points, a map
+    dwell_time   log(1 + seconds over the image), standardised over the training images: one number
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from scipy.special import ndtri
 
 from luab_data.errors import OptionError
+from luab_train.data.annotations import Annotations
 from luab_train.data.boxes import Boxes, nearest_centre
-from luab_train.recipe import TARGETS
+from luab_train.recipe import TARGETS, Recipe
+
+
+class TrainingPoints(NamedTuple):
+    """What the head of a run learns, row for row with its images."""
+
+    values: np.ndarray
+    """(N, K, D) float64, NaN where there is none; places are fractions of the original image."""
+    weight: np.ndarray
+    """(N,) float64, how much an image's points count."""
+
+
+def training_points(recipe: Recipe, annotations: Annotations) -> TrainingPoints:
+    """The targets of a recipe: its arm, its noise and its weights."""
+    click, kind = annotations.click, recipe.target
+    has_click = np.isfinite(click).all(axis=1)
+    if annotations.byproduct is not None:
+        values = np.where(has_click[:, None, None], annotations.byproduct, np.nan)
+        if kind == "dwell_time":
+            values = _standardised(values)
+    else:
+        values = make_target(
+            kind,
+            seed=recipe.seed,
+            image_id=annotations.image_id,
+            label=annotations.label,
+            click=click,
+            size_wh=annotations.size_wh,
+            boxes=annotations.boxes,
+        )[:, None]
+    if recipe.data.point_noise:
+        values = values + recipe.data.point_noise * _noise(
+            annotations.image_id, recipe.seed, values.shape[1:]
+        )
+    weight = np.ones(len(click))
+    if recipe.loss.reliability_weights and annotations.reliability is not None:
+        weight = np.nan_to_num(annotations.reliability)
+    return TrainingPoints(values, weight)
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    deviation = np.nanstd(values) if np.isfinite(values).any() else 0.0
+    return (values - np.nanmean(values)) / deviation if deviation else values * 0
+
+
+def _noise(image_id: np.ndarray, seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    """(N, *shape) standard normal numbers that follow from (image id, seed) alone."""
+    streams = [f"noise/{number}" for number in range(int(np.prod(shape)))]
+    uniforms = np.stack([uniform(image_id, seed, stream=stream) for stream in streams], axis=1)
+    # 0 has no quantile; the smallest step is as near as a float64 in [0, 1) comes to it.
+    drawn: np.ndarray = ndtri(np.maximum(uniforms, 2.0**-53)).reshape(-1, *shape)
+    return drawn
+
+
+def share_of_each_class(image_id: np.ndarray, label: np.ndarray, fraction: float) -> np.ndarray:
+    """(n,) int64 ascending rows: `fraction` of the images of each class, rounded, at least one.
+
+    Drawn by a hash of the id: the same for every seed, and a smaller share is part of a larger.
+    """
+    draw = uniform(image_id, 0, stream="fraction")
+    order = np.lexsort((draw, label))
+    _, first, count = np.unique(label[order], return_index=True, return_counts=True)
+    rank = np.arange(len(label)) - np.repeat(first, count)
+    keep = rank < np.maximum(np.rint(np.repeat(count, count) * fraction), 1)
+    return np.sort(order[keep])
 
 
 def make_target(

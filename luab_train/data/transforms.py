@@ -2,26 +2,15 @@
 
 Pixels are continuous: an image of width W and height H spans [0, W] x [0, H], the centre of its
 first pixel is (.5, .5), and a horizontal flip is x -> W - x. A matrix maps source px to output px.
-Photometric steps (colour jitter) come from torchvision and touch no point.
-
-All random draws of a sample come from one seed, made of (run seed, epoch, image index): they do not
-depend on the order of the data, on the number of workers or on where a run was resumed, and two
-arms see the same crops.
+What is drawn, and the photometric steps, are in `crops` and `augment`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
-from torchvision import transforms as tvt
-
-from luab_train.recipe import Data
 
 # A point on the crop's border is inside; the slack is for the rounding of a product of matrices.
 _EDGE = 1e-9
@@ -29,15 +18,6 @@ _RESAMPLE = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-
-
-class Crop(NamedTuple):
-    """One image as the network sees it."""
-
-    image: np.ndarray
-    """(S, S, 3) uint8."""
-    matrix: np.ndarray
-    """(2, 3) float64, source px -> px of the crop."""
 
 
 def crop_resize(box_xyxy: tuple[float, float, float, float], out_wh: tuple[int, int]) -> np.ndarray:
@@ -124,89 +104,32 @@ def _source_box(
 
 
 def place(
-    matrix: np.ndarray, point: np.ndarray, size_wh: tuple[int, int], out_wh: tuple[int, int]
-) -> tuple[np.ndarray, bool]:
-    """Where a point of the image falls in the crop, and whether it can be seen there.
+    matrix: np.ndarray, points: np.ndarray, size_wh: tuple[int, int], out_wh: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where points of the image fall in the crop, and whether they can be seen there.
 
     Args:
         matrix: source px -> px of the crop.
-        point: (2,) fractions of the original image; NaN if there is none.
+        points: (..., 2) fractions of the original image; NaN if there is none.
         size_wh: px of the original image.
         out_wh: px of the crop.
-    Returns: (2,) fractions of the crop, never moved into it, NaN if there was none; and True where
-        it lies in [0, 1]^2, borders included. The loss uses a point only if it is visible.
+    Returns: (..., 2) fractions of the crop, never moved into it, NaN if there was none; and (...)
+        bool, True in [0, 1]^2, borders included. The loss uses a point only if it is visible.
     """
-    placed = apply(matrix, point * np.asarray(size_wh)) / np.asarray(out_wh)
-    return placed, bool(((placed >= -_EDGE) & (placed <= 1 + _EDGE)).all())
+    placed = apply(matrix, points * np.asarray(size_wh)) / np.asarray(out_wh)
+    return placed, ((placed >= -_EDGE) & (placed <= 1 + _EDGE)).all(axis=-1)
 
 
-class TrainCrop:
-    """Random resized crop, horizontal flip, colour jitter; geometry is drawn before colour."""
-
-    def __init__(self, data: Data) -> None:
-        self.data = data
-        strength = data.color_jitter
-        self._jitter = tvt.ColorJitter(strength, strength, strength) if strength else None
-
-    def __call__(self, image: Image.Image, seed: int) -> Crop:
-        """`image` RGB; everything drawn follows from `seed`."""
-        data, out = self.data, (self.data.image_size,) * 2
-        with _torch_seeded(seed):
-            y, x, h, w = tvt.RandomResizedCrop.get_params(
-                image, list(data.crop_scale), list(data.crop_ratio)
-            )
-            matrix = crop_resize((x, y, x + w, y + h), out)
-            if torch.rand(()).item() < data.flip:
-                matrix = compose(matrix, hflip(out[0]))
-            cropped = warp(image, matrix, out, interpolation=data.interpolation)
-            if self._jitter is not None:
-                cropped = self._jitter(cropped)
-        return Crop(np.asarray(cropped), matrix)
+def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:
+    """One 63-bit seed for one view of one image in one epoch of one run."""
+    entropy = (seed, epoch, index, *((view, 3) if view else ()))
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class EvalCrop:
-    """The centre square that a resize to `eval_resize` and a centre crop leave, in one resize."""
+def update_seed(seed: int, epoch: int, update: int, process: int, part: int = 0) -> int:
+    """A 32-bit seed of what a process draws in one update: dropout and stochastic depth; mixing and
+    erasing of its parts, from 1.
 
-    def __init__(self, data: Data) -> None:
-        self.data = data
-
-    def __call__(self, image: Image.Image) -> Crop:
-        """`image` RGB; the same crop every time."""
-        out = (self.data.image_size,) * 2
-        x0, y0, x1, y1 = self.regions(np.array([image.size]))[0]
-        matrix = crop_resize((x0, y0, x1, y1), out)
-        return Crop(
-            np.asarray(warp(image, matrix, out, interpolation=self.data.interpolation)), matrix
-        )
-
-    def regions(self, size_wh: np.ndarray) -> np.ndarray:
-        """(N, 2) px of the originals -> (N, 4) xyxy px: what the network sees of each."""
-        side = size_wh.min(axis=1, keepdims=True) * self.data.image_size / self.data.eval_resize
-        return np.concatenate([(size_wh - side) / 2, (size_wh + side) / 2], axis=1)
-
-
-def sample_seed(seed: int, epoch: int, index: int) -> int:
-    """One 63-bit seed for one image in one epoch of one run."""
-    return int(
-        np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)[0] >> np.uint64(1)
-    )
-
-
-def epoch_seed(seed: int, epoch: int, process: int) -> int:
-    """A 32-bit seed of what a process draws while it trains an epoch: dropout, stochastic depth.
-
-    Set anew for every epoch, so that neither validation nor an interruption shifts the draws.
+    Set anew for every update, so that neither validation nor an interruption shifts the draws.
     """
-    return int(np.random.SeedSequence((seed, epoch, process, 2)).generate_state(1)[0])
-
-
-@contextlib.contextmanager
-def _torch_seeded(seed: int) -> Iterator[None]:
-    """Lend torch's global CPU generator, from which torchvision draws, a seed for a while."""
-    generator = torch.default_generator
-    state = generator.get_state()
-    generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        generator.set_state(state)
+    return int(np.random.SeedSequence((seed, epoch, update, process, part, 2)).generate_state(1)[0])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from luab_data.errors import OptionError
+from luab_train.data.crops import EvalCrop
 from luab_train.data.loader import Samples, make_loader
-from luab_train.data.transforms import EvalCrop
 from luab_train.training.checkpoint import (
     append_metrics,
     finite_or_none,

@@ -89,7 +89,7 @@ class Predictor:
             torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None),
         ):
             outputs = function(image_BCHW)
-        return Outputs(outputs.logits_BC.float(), outputs.point_B2.float())
+        return Outputs(outputs.logits_BC.float(), outputs.point_BKD.float())
 
     def to(self, device: str | torch.device) -> Predictor:
         """The same predictor with its model moved; `auto` is the GPU where there is one."""
@@ -120,7 +120,7 @@ class PlainClassifier(nn.Module):
     def forward_normalised(self, image_BCHW: Tensor) -> Outputs:
         """Normalised RGB -> Outputs."""
         logits_BC = self.backbone(image_BCHW)
-        return Outputs(logits_BC, logits_BC.new_full((len(logits_BC), 2), torch.nan))
+        return Outputs(logits_BC, logits_BC.new_full((len(logits_BC), 1, 2), torch.nan))
 
 
 def load_predictor(
@@ -170,7 +170,7 @@ def _from_run(run: Path) -> Predictor:
         model=model,
         classes=tuple(read_environment(run)["classes"]),
         data=recipe.data,
-        point_trained=recipe.target != "none",
+        point_trained=recipe.target not in ("none", "dwell_time"),
         name=run.resolve().name,
         digest=weights_digest(model.state_dict()),
     )

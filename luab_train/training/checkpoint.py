@@ -3,7 +3,8 @@
     RUN/recipe.json         the resolved recipe
     RUN/environment.json    versions, machine, dataset, class names
     RUN/metrics.jsonl       one line an epoch, one line an evaluation
-    RUN/checkpoint/epoch-N  everything needed to go on after epoch N; the last epoch's is kept
+    RUN/checkpoint/epoch-N  everything needed to go on after epoch N, or `epoch-N-update-M` within
+                            the next; the last one is kept
     RUN/model.safetensors   weights after the last epoch; written last: the run is complete
 
 Every file appears under its name in one rename: a reader never sees half of one.
@@ -19,7 +20,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from accelerate import Accelerator
 from safetensors.torch import save as save_tensors
@@ -27,14 +28,28 @@ from safetensors.torch import save as save_tensors
 from luab_data.errors import OptionError, OutputError
 from luab_train.models.classifier import (
     LuabModel,
-    build_model,
+    build_recipe_model,
     load_state_from_file,
     read_weights,
     state_dict_for_file,
 )
 from luab_train.recipe import Recipe, differences, from_json, to_json
 
-_EPOCH = re.compile(r"epoch-(\d+)")
+_NAME = re.compile(r"epoch-(\d+)(?:-update-(\d+))?")
+
+
+class Position(NamedTuple):
+    """How far a run is."""
+
+    epoch: int = 0
+    """Epochs done."""
+    update: int = 0
+    """Updates done of the next one."""
+
+    @property
+    def name(self) -> str:
+        """Of its checkpoint's folder."""
+        return f"epoch-{self.epoch}" + (f"-update-{self.update}" if self.update else "")
 
 
 def check_run(run: Path, recipe: Recipe) -> bool:
@@ -71,23 +86,23 @@ def _is_partial(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".partial")
 
 
-def open_run(run: Path, recipe: Recipe, *, resume: bool) -> int:
-    """Make `run` ready for `recipe`; the number of epochs already finished, 0 for a new run.
+def open_run(run: Path, recipe: Recipe, *, resume: bool) -> Position:
+    """Make `run` ready for `recipe`; how far it is already.
 
     Raises: as `check_run`, and OutputError if the folder cannot be made.
     """
     if check_run(run, recipe):
         if not resume:
             _forget(run)
-        epoch = last_epoch(run)
-        _keep_metrics(run, epoch)
-        return epoch
+        position = last_position(run)
+        _keep_metrics(run, position.epoch)
+        return position
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{run}: cannot be made ({error.strerror})") from error
     write_atomically(run / "recipe.json", to_json(recipe).encode())
-    return 0
+    return Position()
 
 
 def _forget(run: Path) -> None:
@@ -111,19 +126,19 @@ def read_environment(run: Path) -> dict[str, Any]:
     return content
 
 
-def record_environment(run: Path, content: Mapping[str, Any], *, done: int) -> None:
-    """Write environment.json. After `done` epochs, the data must be what the run began with."""
-    resumed: list[int] = []
-    if done:
+def record_environment(run: Path, content: Mapping[str, Any], *, position: Position) -> None:
+    """Write environment.json. After `position`, the data must be what the run began with."""
+    resumed: list[list[int]] = []
+    if position > Position():
         before = read_environment(run)
         for key in ("dataset", "val", "classes"):
             if before.get(key) != content[key]:
                 raise OptionError(
-                    f"{run}: its first {done} epochs saw another {key}: {before.get(key)}, now"
+                    f"{run}: it is at {position.name} and saw another {key}: {before.get(key)}, now"
                     f" {content[key]}; resume with what it began with, or choose another --out"
                 )
-        resumed = [*before.get("resumed_after_epochs", []), done]
-    text = json.dumps({**content, "resumed_after_epochs": resumed}, indent=2)
+        resumed = [*before.get("resumed_after", []), list(position)]
+    text = json.dumps({**content, "resumed_after": resumed}, indent=2)
     write_atomically(run / "environment.json", (text + "\n").encode())
 
 
@@ -166,24 +181,20 @@ def _keep_metrics(run: Path, epoch: int) -> None:
     write_atomically(path, "".join(kept).encode())
 
 
-def last_epoch(run: Path) -> int:
-    """The epoch after which the run can go on; 0 if it has to start afresh."""
-    return max((_epoch_of(path) for path in _checkpoints(run)), default=0)
-
-
-def _checkpoints(run: Path) -> list[Path]:
+def last_position(run: Path) -> Position:
+    """Where the run can go on; the beginning if it has to start afresh."""
     folder = run / "checkpoint"
-    return [p for p in folder.iterdir() if _EPOCH.fullmatch(p.name)] if folder.is_dir() else []
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    found = [match for match in map(_NAME.fullmatch, names) if match]
+    return max((Position(int(m[1]), int(m[2] or 0)) for m in found), default=Position())
 
 
-def _epoch_of(path: Path) -> int:
-    return int(path.name.split("-")[1])
-
-
-def save_checkpoint(accelerator: Accelerator, run: Path, epoch: int) -> None:
-    """Save weights, optimiser, scaler and random states after `epoch`, then delete older ones."""
-    final = run / "checkpoint" / f"epoch-{epoch}"
-    partial = final.with_name(f"partial-{epoch}")
+def save_checkpoint(accelerator: Accelerator, run: Path, position: Position) -> None:
+    """Save weights, optimiser, scaler, sums and random states at `position`, then delete older
+    ones.
+    """
+    final = run / "checkpoint" / position.name
+    partial = final.with_name(f"partial-{position.name}")
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -191,16 +202,19 @@ def save_checkpoint(accelerator: Accelerator, run: Path, epoch: int) -> None:
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        partial.rename(final)
+        if final.exists():  # saved there already: the same state
+            shutil.rmtree(partial)
+        else:
+            partial.rename(final)
         for path in (run / "checkpoint").iterdir():
             if path != final:
                 shutil.rmtree(path, ignore_errors=True)
     accelerator.wait_for_everyone()
 
 
-def load_checkpoint(accelerator: Accelerator, run: Path, epoch: int) -> None:
-    """Go back to the state after `epoch`, in objects prepared in the same order."""
-    accelerator.load_state(str(run / "checkpoint" / f"epoch-{epoch}"))
+def load_checkpoint(accelerator: Accelerator, run: Path, position: Position) -> None:
+    """Go back to the state at `position`, in objects prepared in the same order."""
+    accelerator.load_state(str(run / "checkpoint" / position.name))
 
 
 def save_model(model: LuabModel, run: Path) -> None:
@@ -224,7 +238,7 @@ def load_model(run: Path) -> LuabModel:
     recipe, classes = read_recipe(run), read_environment(run)["classes"]
     # The run's own weights replace whatever it started from.
     spec = dataclasses.replace(recipe.model, pretrained=False, checkpoint=None)
-    model = build_model(spec, recipe.data, num_classes=len(classes))
+    model = build_recipe_model(dataclasses.replace(recipe, model=spec), num_classes=len(classes))
     load_state_from_file(model, read_weights(run / "model.safetensors"))
     return model.eval()
 

@@ -6,35 +6,60 @@ import functools
 import importlib.metadata
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import DataLoaderConfiguration, LoggerType
 
 from luab_data.errors import OptionError
+from luab_train.recipe import Engine
 
 _PACKAGES = ("luab", "torch", "torchvision", "timm", "accelerate", "numpy", "pyarrow", "pillow")
 
 
-def make_accelerator(precision: str) -> Accelerator:
+def make_accelerator(
+    precision: str, *, engine: Engine | None = None, run: Path | None = None
+) -> Accelerator:
     """The accelerator for `precision`, one of auto, no, fp16, bf16.
 
     `auto` is bf16 on a CUDA device that computes in it natively, fp16 on another one, and full
-    precision elsewhere.
+    precision elsewhere. With an engine it compiles, and sends numbers to a tracker; those that
+    write files write them into `run`.
     """
+    engine = engine or Engine()
     if precision == "auto":
         precision = "no"
         if torch.cuda.is_available():
             native = torch.cuda.get_device_capability()[0] >= 8
             precision = "bf16" if native else "fp16"
+    if engine.deterministic:
+        # cuBLAS wants to know before its first use.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(engine.deterministic)
     try:
         return Accelerator(
             mixed_precision=precision,
             dataloader_config=DataLoaderConfiguration(non_blocking=torch.cuda.is_available()),
+            dynamo_backend="inductor" if engine.compile else None,
+            log_with=_tracker(engine.tracker),
+            project_dir=None if run is None else str(run),
         )
     except ValueError as error:
         raise OptionError(f"optim.precision={precision}: not possible here: {error}") from error
+
+
+def _tracker(name: str | None) -> str | None:
+    if name is None:
+        return None
+    known = [str(tracker.value) for tracker in LoggerType if tracker != LoggerType.ALL]
+    if name not in known:
+        raise OptionError(f"engine.tracker={name}: expected one of {', '.join(known)}")
+    if name not in {str(tracker.value) for tracker in get_available_trackers()}:
+        raise OptionError(f"engine.tracker={name}: it is not installed; pip install {name}")
+    return name
 
 
 def describe(accelerator: Accelerator) -> dict[str, Any]:

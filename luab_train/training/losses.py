@@ -1,50 +1,121 @@
-"""The two terms of Eq. 1, one pure function each. `B` images of a batch, `C` classes."""
+"""The objective: a label term + lambda_reg * a point term, where there is a point to learn.
+
+`B` images, `C` classes, `K` points an image (1, or one per class), `D` numbers a point (x and y;
+one for a time), `T` targets a point (two where images were mixed). Terms are weighted sums: the
+mean over an update divides once, by the weight that all processes and all parts of it hold.
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luab_train.models.attention import cell_targets
+from luab_train.models.classifier import Outputs
+from luab_train.recipe import Loss, Model
 
-def label_loss(logits_BC: Tensor, label_B: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy, mean over the batch, in float32 whatever the logits are."""
-    return F.cross_entropy(logits_BC.float(), label_B, label_smoothing=label_smoothing)
+
+class Targets(NamedTuple):
+    """What a batch is to learn."""
+
+    label: Tensor
+    """(B,) int64 classes, or (B, C) float shares of classes: mixed, smoothed or several."""
+    label_weight_B: Tensor
+    """float32, 0 leaves an image out."""
+    point_TBKD: Tensor
+    """float32, fractions of the crop; anything where the weight is 0, NaN too."""
+    weight_TBK: Tensor
+    """float32, 0 where there is nothing to learn."""
+
+    def weights(self) -> Tensor:
+        """(2,): the divisors of the label and the point term, before they are summed over parts."""
+        return torch.stack([self.label_weight_B.sum(), self.weight_TBK.sum()])
 
 
-def point_loss_sum(
-    point_B2: Tensor, target_B2: Tensor, visible_B: Tensor, *, beta: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """(sum, count): smooth-L1, mean over x and y, summed over the images whose target is visible.
+def per_image(weight_TBK: Tensor) -> Tensor:
+    """The same weights, but an image's points share the largest of them: a mean over its points."""
+    largest = weight_TBK.amax(dim=2, keepdim=True)
+    total = weight_TBK.sum(dim=2, keepdim=True)
+    return torch.where(total > 0, weight_TBK * largest / total.clamp(min=1e-12), 0)
 
-    Args:
-        point_B2: predictions, fractions of the crop.
-        target_B2: fractions of the crop; may be NaN where not visible.
-        visible_B: bool, True where there is a target and it lies inside the crop.
-        beta: where smooth-L1 turns linear; 0 is plain L1. On [0, 1] coordinates beta = 1 is MSE /
-            2.
-    Returns: scalars; the sum is 0 with a zero gradient where nothing is visible.
+
+def label_term(logits_BC: Tensor, targets: Targets, loss: Loss) -> Tensor:
+    """Sum of the images' losses by their weights, in float32: cross-entropy, or binary
+    cross-entropy as a mean over the classes.
     """
-    # Index, never multiply by a mask: a NaN target times 0 is still NaN in the gradient.
-    total = F.smooth_l1_loss(
-        point_B2[visible_B].float(), target_B2[visible_B].float(), reduction="sum", beta=beta
-    )
-    return total / 2, visible_B.sum()
+    logits, label, smoothing = logits_BC.float(), targets.label, loss.label_smoothing
+    if loss.classification == "bce":
+        if not label.is_floating_point():
+            label = F.one_hot(label, logits.shape[1]).float()
+            label = label * (1 - smoothing) + smoothing / logits.shape[1]
+        each_B = F.binary_cross_entropy_with_logits(logits, label, reduction="none").mean(dim=1)
+    elif label.is_floating_point():
+        each_B = F.cross_entropy(logits, label, reduction="none")
+    else:
+        each_B = F.cross_entropy(logits, label, reduction="none", label_smoothing=smoothing)
+    weight = targets.label_weight_B
+    # where, not a product: the loss of a left-out image may be anything.
+    return torch.where(weight > 0, each_B * weight, 0).sum()
 
 
-def point_loss(
-    point_B2: Tensor, target_B2: Tensor, visible_B: Tensor, *, beta: float = 1.0
+def point_term(outputs: Outputs, targets: Targets, loss: Loss, model: Model) -> Tensor:
+    """Sum of the points' losses by their weights, as the model's head has them."""
+    if outputs.attention_BHW is not None:
+        return map_term(
+            outputs.attention_BHW, targets.point_TBKD, targets.weight_TBK, model.attention_sigma
+        )
+    return regression_term(outputs.point_BKD, targets.point_TBKD, targets.weight_TBK, loss)
+
+
+def regression_term(
+    point_BKD: Tensor, target_TBKD: Tensor, weight_TBK: Tensor, loss: Loss
 ) -> Tensor:
-    """Mean over the visible points of one process; 0 with a zero gradient if there is none."""
-    total, count = point_loss_sum(point_B2, target_B2, visible_B, beta=beta)
-    return total / count.clamp(min=1)
+    """Smooth-L1, squared or absolute error, mean over the D numbers of a point, weighted.
+
+    Example (metrics.md, 5.2): an error of (.2, -.4) costs .05 with smooth-L1 and beta 1, .25 with
+    beta .1, .10 squared and .30 absolute.
+    """
+    known = weight_TBK > 0
+    # Index, never multiply by a mask: a NaN target times 0 is still NaN in the gradient.
+    found = point_BKD.expand_as(target_TBKD)[known].float()
+    wanted, weight = target_TBKD[known].float(), weight_TBK[known].float()
+    if loss.regression == "smooth_l1":
+        each = F.smooth_l1_loss(found, wanted, reduction="none", beta=loss.beta)
+    elif loss.regression == "mse":
+        each = F.mse_loss(found, wanted, reduction="none")
+    else:
+        each = F.l1_loss(found, wanted, reduction="none")
+    return (each.mean(dim=1) * weight).sum()
 
 
-def global_mean(local_sum: Tensor, *, global_count: Tensor, world_size: int) -> Tensor:
+def map_term(
+    attention_BHW: Tensor, target_TBKD: Tensor, weight_TBK: Tensor, sigma: float
+) -> Tensor:
+    """KL(target map || attention map) of each image in nats, 0 where the two agree, times the
+    weight of the image's points.
+
+    The target map is the mixture of Gaussians about the image's points, by their weights.
+    """
+    image_weight_TB = weight_TBK.sum(dim=2)
+    total = attention_BHW.new_zeros((), dtype=torch.float32)
+    log_map = attention_BHW.float().flatten(1)
+    for point, weight, image in zip(target_TBKD, weight_TBK, image_weight_TB, strict=True):
+        known = image > 0
+        target = cell_targets(point[known], weight[known], attention_BHW.shape[1:], sigma)
+        each = F.kl_div(log_map[known], target.flatten(1), reduction="none").sum(dim=1)
+        total = total + (each * image[known]).sum()
+    return total
+
+
+def global_mean(local_sum: Tensor, *, global_weight: Tensor, world_size: int) -> Tensor:
     """This process' share of a mean over all processes, ready for a backward pass that averages
     gradients.
 
     DDP divides the summed gradients by the world size, so each rank multiplies it back in; the
-    ranks' results average to sum of sums / sum of counts. A mean of per-rank means would weigh a
-    point more on a rank with few.
+    ranks' results average to sum of sums / sum of weights. A mean of per-rank means would weigh a
+    point more on a rank with few. A weight of less than one image divides by 1 (metrics.md, U4).
     """
-    return local_sum * world_size / global_count.clamp(min=1)
+    return local_sum * world_size / global_weight.clamp(min=1)

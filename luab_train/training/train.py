@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from timm.scheduler import CosineLRScheduler
-from torch import Tensor, nn
+from timm.utils import ModelEmaV3
+from torch import nn
 from torch.utils.data import DataLoader
 
 from luab_data.console import progress
-from luab_data.errors import LuabError, OptionError
-from luab_train.data.annotations import Annotations
-from luab_train.data.images import Split, training_split
+from luab_data.errors import OptionError
+from luab_train.data.crops import EvalCrop, TrainCrop
+from luab_train.data.images import Split
 from luab_train.data.loader import Batch, EpochOrder, Samples, make_loader
-from luab_train.data.targets import make_target
-from luab_train.data.transforms import EvalCrop, TrainCrop, epoch_seed
-from luab_train.models.classifier import build_model
-from luab_train.recipe import Recipe
+from luab_train.data.training_data import TrainingData, training_data
+from luab_train.models.classifier import build_recipe_model
+from luab_train.recipe import Recipe, flatten
 from luab_train.training import checkpoint
+from luab_train.training.checkpoint import Position
 from luab_train.training.device import describe, make_accelerator
-from luab_train.training.losses import global_mean, label_loss, point_loss_sum
 from luab_train.training.metrics import score
 from luab_train.training.optim import make_optimizer, make_schedule
+from luab_train.training.steps import Trainer
+from luab_train.training.stopping import Stop, Terminated
+from luab_train.training.tally import Tally
 from luab_train.training.validate import evaluation_split, predict
-
-# Steps between two looks at the loss: each look waits for the GPU.
-_LOOK_EVERY = 20
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def train(
     out: Path,
     val: Path | None = None,
     val_boxes: Path | None = None,
+    calibrated: Path | None = None,
     resume: bool = True,
     shown: bool | None = None,
 ) -> TrainResult:
@@ -62,191 +65,178 @@ def train(
 
     Args:
         recipe: what to train.
-        data: dataset folder written by `luab-data convert imagenet-ab`.
+        data: dataset folder written by `luab-data convert`.
         images: the images of its rows, `<wnid>/<image_id>.<ext>`.
         out: folder of the run: new, empty, or an unfinished run of the same recipe.
         val: images to validate on after each epoch, `<wnid>/<image>`; None trains without.
         val_boxes: where their boxes are, see `luab_data.boxes.read_boxes`; None looks beside the
             images.
-        resume: go on from the last finished epoch; False starts an unfinished run again from
-            nothing.
+        calibrated: what `luab-data calibrate DATASET --out` wrote; for target `calibrated` and for
+            `loss.reliability_weights`.
+        resume: go on from the last checkpoint; False starts an unfinished run again from nothing.
         shown: progress bars; None shows them on a terminal.
+
+    Raises:
+        LuabError: the loss is no number; the batch is in the run's folder.
+        StoppedError: SIGTERM came; the run saved itself.
     """
     if val is None and val_boxes is not None:
         raise OptionError("--val-boxes without --val; expected the images that the boxes belong to")
     checkpoint.check_run(out, recipe)  # before anything slow
-    annotations, split, facts = training_split(data, images, missing=recipe.data.missing_images)
-    val_split = None if val is None else evaluation_split(val, annotations.classes, boxes=val_boxes)
-    accelerator = make_accelerator(recipe.optim.precision)
-    per_process = _batch_per_process(recipe, len(split), accelerator.num_processes)
-    target = make_target(
-        recipe.target,
-        seed=recipe.seed,
-        image_id=annotations.image_id,
-        label=annotations.label,
-        click=annotations.click,
-        size_wh=annotations.size_wh,
-        boxes=annotations.boxes,
-    )
+    found = training_data(recipe, data=data, images=images, calibrated=calibrated)
+    val_split = None if val is None else evaluation_split(val, found.classes, boxes=val_boxes)
+    accelerator = make_accelerator(recipe.optim.precision, engine=recipe.engine, run=out)
+    part = _batch_per_process(recipe, len(found.split), accelerator.num_processes)
     samples = Samples(
-        split,
+        found.split,
         TrainCrop(recipe.data),
-        target=target,
+        target=found.points.values,
+        weight=found.points.weight,
         seed=recipe.seed,
+        corrupt=recipe.data.corrupt_images,
+        notebook_labels=recipe.data.notebook_labels,
         cache=recipe.data.cache,
         shown=shown,
     )
-    loader, order = _loader(accelerator, recipe, samples, per_process, train=True)
+    loader, order = _loader(accelerator, recipe, samples, part, train=True)
+    updates = len(samples) // recipe.batch_size
     # Alike in every process and every arm.
     set_seed(recipe.seed)
-    model = build_model(recipe.model, recipe.data, num_classes=len(annotations.classes))
+    model: nn.Module = build_recipe_model(recipe, num_classes=len(found.classes))
+    if recipe.engine.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    ema = None if recipe.optim.ema is None else ModelEmaV3(model, decay=recipe.optim.ema)
     optimizer = make_optimizer(model, recipe.optim)
-    schedule = make_schedule(
-        optimizer, recipe.optim, epochs=recipe.epochs, updates=len(samples) // recipe.batch_size
-    )
+    schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, updates=updates)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    trainer = Trainer(accelerator, model, optimizer, recipe, len(found.classes), ema)
+    tally = Tally(accelerator, samples, out)
+    accelerator.register_for_checkpointing(tally)
+    if ema is not None:
+        ema.to(accelerator.device)
+        accelerator.register_for_checkpointing(ema)
     validation = None
     if val_split is not None:
         crop = EvalCrop(recipe.data)
         val_samples = Samples(val_split, crop, cache=recipe.data.cache, shown=shown)
-        val_loader, _ = _loader(accelerator, recipe, val_samples, per_process, train=False)
+        val_loader, _ = _loader(accelerator, recipe, val_samples, part, train=False)
         validation = _Validation(val_split, accelerator.prepare(val_loader), crop)
-    environment = _environment(accelerator, annotations, facts, val, val_split)
+    environment = _environment(accelerator, found, val, val_split)
     # Only now, when all that can be refused was: a folder is left behind by real runs alone.
-    done = _open(accelerator, out, recipe, environment, resume=resume)
-    if done:
-        checkpoint.load_checkpoint(accelerator, out, done)
+    position = _open(accelerator, out, recipe, environment, resume=resume)
+    if position > Position():
+        checkpoint.load_checkpoint(accelerator, out, position)
+    _start_tracker(accelerator, recipe)
 
     line: dict[str, Any] = {}
-    for epoch in range(done + 1, recipe.epochs + 1):
-        started = time.perf_counter()
-        order.epoch = epoch
-        set_seed(epoch_seed(recipe.seed, epoch, accelerator.process_index))
-        line = {"event": "epoch", "epoch": epoch}
-        line |= train_epoch(
-            accelerator,
-            model,
-            loader,
-            optimizer,
-            schedule,
-            epoch=epoch,
-            recipe=recipe,
-            shown=shown,
-        )
-        if validation is not None:
-            line |= validate(accelerator, model, validation, shown=shown)
-        line["seconds"] = round(time.perf_counter() - started, 3)
-        if accelerator.is_main_process:
-            checkpoint.append_metrics(out, line)
-        checkpoint.save_checkpoint(accelerator, out, epoch)
+    with Stop(accelerator) as stop:
+        for epoch in range(position.epoch + 1, recipe.epochs + 1):
+            started = time.perf_counter()
+            if not position.update:
+                tally.begin(epoch)
+            tally.epoch = epoch
+            line = {"event": "epoch", "epoch": epoch}
+            line |= train_epoch(
+                trainer,
+                loader,
+                order,
+                schedule,
+                tally,
+                epoch=epoch,
+                updates=updates,
+                first=position.update,
+                stop=stop,
+                shown=shown,
+            )
+            position = Position(epoch)
+            if validation is not None:
+                network = model if ema is None else ema.module
+                line |= validate(accelerator, network, validation, shown=shown)
+            line["seconds"] = round(time.perf_counter() - started, 3)
+            if accelerator.is_main_process:
+                checkpoint.append_metrics(out, line)
+            accelerator.log({k: v for k, v in line.items() if k != "event"}, step=epoch)
+            checkpoint.save_checkpoint(accelerator, out, position)
+            if epoch < recipe.epochs and stop(0):
+                raise _terminated(out, position)
     if accelerator.is_main_process:
-        checkpoint.save_model(accelerator.unwrap_model(model), out)
+        network = accelerator.unwrap_model(model, keep_torch_compile=False)
+        checkpoint.save_model(network if ema is None else ema.module, out)
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     line = line or checkpoint.last_metrics(out)
     return TrainResult(out, {key: checkpoint.finite_or_none(value) for key, value in line.items()})
 
 
 def train_epoch(
-    accelerator: Accelerator,
-    model: nn.Module,
+    trainer: Trainer,
     loader: DataLoader[Batch],
-    optimizer: torch.optim.Optimizer,
+    order: EpochOrder,
     schedule: CosineLRScheduler,
+    tally: Tally,
     *,
     epoch: int,
-    recipe: Recipe,
+    updates: int,
+    first: int = 0,
+    stop: Stop,
     shown: bool | None = None,
 ) -> dict[str, float]:
-    """One pass over the training images.
+    """One pass over the training images, or the rest of one from update `first` on.
 
-    Returns: lr of the last update; train_images and train_points, images and visible points seen;
-        train_label_loss, mean over images; train_point_loss, mean over points, NaN without any;
+    Returns: lr of the last update; train_images and train_points, images and targets that counted;
+        train_label_loss, mean over images; train_point_loss, mean over targets, NaN without any;
         train_loss, mean over updates of what was minimised. The terms are unweighted.
+        train_unreadable, images left out, if there were any.
     """
-    model.train()
-    loss = recipe.loss
-    tally = _Tally(epoch, accelerator)
-    updates = len(loader)
+    accelerator, recipe = trainer.accelerator, trainer.recipe
+    trainer.model.train()
+    order.epoch, order.start = epoch, first * recipe.batch_size
     lr = math.nan
     bar = progress(
-        loader,
         what=f"epoch {epoch}/{recipe.epochs}",
-        total=updates,
+        total=updates - first,
         unit="batch",
         shown=shown if accelerator.is_main_process else False,
     )
-    for step, batch in enumerate(bar):
-        schedule.step_update((epoch - 1) * updates + step)
-        lr = optimizer.param_groups[0]["lr"]
-        outputs = model(batch.image_BCHW)
-        label_term = label_loss(
-            outputs.logits_BC, batch.label_B, label_smoothing=loss.label_smoothing
+    parts = iter(loader)
+    with bar:
+        for update in range(first, updates):
+            batches = list(itertools.islice(parts, recipe.optim.accumulate))
+            schedule.step_update((epoch - 1) * updates + update)
+            lr = trainer.optimizer.param_groups[0]["lr"]
+            tally.add(update, trainer.update(batches, epoch=epoch, update=update), batches)
+            bar.update()
+            done, stopping = update + 1, stop(update + 1)
+            every = recipe.engine.checkpoint_every
+            if done < updates and (stopping or (every is not None and done % every == 0)):
+                tally.gather()
+                position = Position(epoch - 1, done)
+                checkpoint.save_checkpoint(accelerator, tally.run, position)
+                if stopping:
+                    raise _terminated(tally.run, position)
+    result = tally.result()
+    if tally.unreadable:
+        click.echo(
+            f"epoch {epoch}: {len(tally.unreadable)} images could not be decoded and were left out,"
+            f" e.g. {', '.join(sorted(tally.unreadable)[:3])}",
+            err=True,
         )
-        point_sum, count = point_loss_sum(
-            outputs.point_B2, batch.point_B2, batch.visible_B, beta=loss.beta
-        )
-        total_count = accelerator.reduce(count) if accelerator.num_processes > 1 else count
-        point_term = global_mean(
-            point_sum, global_count=total_count, world_size=accelerator.num_processes
-        )
-        total = label_term + loss.lambda_reg * point_term
-        accelerator.backward(total)
-        if recipe.optim.clip_grad is not None:
-            accelerator.clip_grad_norm_(model.parameters(), recipe.optim.clip_grad)
-        optimizer.step()
-        optimizer.zero_grad()
-        tally.add(len(batch.label_B), label_term, point_sum, count, total)
-    return {"lr": lr, **tally.result()}
+    return {"lr": lr, **result}
 
 
-class _Tally:
-    """Sums of an epoch; looks at the numbers now and then, since each look waits for the device."""
+def _terminated(run: Path, position: Position) -> Terminated:
+    return Terminated(
+        f"{run}: asked to stop by SIGTERM; saved as checkpoint/{position.name}. The same command"
+        " goes on from there"
+    )
 
-    def __init__(self, epoch: int, accelerator: Accelerator) -> None:
-        self.epoch = epoch
-        self.accelerator = accelerator
-        self.sums = torch.zeros(5, dtype=torch.float64)
-        self.steps = 0
-        self.waiting: list[Tensor] = []
 
-    def add(
-        self, images: int, label_term: Tensor, point_sum: Tensor, count: Tensor, total: Tensor
-    ) -> None:
-        row = [label_term.detach() * images, point_sum.detach(), count.float(), total.detach()]
-        self.waiting.append(torch.stack([*row, torch.full_like(row[0], images)]))
-        if len(self.waiting) == _LOOK_EVERY:
-            self.look()
-
-    def look(self) -> None:
-        if not self.waiting:
-            return
-        rows = torch.stack(self.waiting).cpu().double()
-        bad = (~rows.isfinite()).any(dim=1).nonzero()
-        if len(bad):
-            step = self.steps + int(bad[0]) + 1
-            raise LuabError(
-                f"loss is {rows[int(bad[0]), 3].item()} at epoch {self.epoch}, step {step}; the"
-                f" checkpoint of epoch {self.epoch - 1} is kept. Lower optim.lr, set"
-                " optim.clip_grad=1, or use optim.precision=no"
-            )
-        self.sums += rows.sum(dim=0)
-        self.steps += len(rows)
-        self.waiting.clear()
-
-    def result(self) -> dict[str, float]:
-        self.look()
-        device = self.accelerator.device
-        parts = torch.cat([self.sums, torch.tensor([float(self.steps)], dtype=torch.float64)])
-        if self.accelerator.num_processes > 1:
-            parts = self.accelerator.reduce(parts.to(device)).cpu()
-        label, point, count, total, images, steps = parts.tolist()
-        return {
-            "train_images": int(images),
-            "train_points": int(count),
-            "train_label_loss": label / images,
-            "train_point_loss": point / count if count else math.nan,
-            "train_loss": total / steps,
-        }
+def _start_tracker(accelerator: Accelerator, recipe: Recipe) -> None:
+    plain = {
+        key: value if isinstance(value, (bool, int, float)) else str(value)
+        for key, value in flatten(recipe).items()
+    }
+    accelerator.init_trackers("tracker", config=plain)
 
 
 @dataclass(frozen=True)
@@ -273,16 +263,17 @@ def validate(
 
 
 def _batch_per_process(recipe: Recipe, num_images: int, num_processes: int) -> int:
-    if recipe.batch_size % num_processes:
+    if recipe.batch_size % (num_processes * recipe.optim.accumulate):
         raise OptionError(
-            f"batch_size {recipe.batch_size} over {num_processes} processes; expected a multiple"
+            f"batch_size {recipe.batch_size} over {num_processes} processes in"
+            f" optim.accumulate={recipe.optim.accumulate} parts; expected a multiple"
         )
     if recipe.batch_size > num_images:
         raise OptionError(
             f"batch_size is {recipe.batch_size} and there are {num_images} training images; an"
             " epoch would have no update. Lower it: --batch-size"
         )
-    return recipe.batch_size // num_processes
+    return recipe.batch_size // num_processes // recipe.optim.accumulate
 
 
 def _open(
@@ -292,19 +283,18 @@ def _open(
     environment: dict[str, Any],
     *,
     resume: bool,
-) -> int:
-    """Epochs already done. Rank 0 opens the folder, the others look at it when it is ready."""
+) -> Position:
+    """How far the run is. Rank 0 opens the folder, the others look at it when it is ready."""
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            done = checkpoint.open_run(out, recipe, resume=resume)
-            checkpoint.record_environment(out, environment, done=done)
-    return checkpoint.last_epoch(out)
+            position = checkpoint.open_run(out, recipe, resume=resume)
+            checkpoint.record_environment(out, environment, position=position)
+    return checkpoint.last_position(out)
 
 
 def _environment(
     accelerator: Accelerator,
-    annotations: Annotations,
-    facts: dict[str, Any],
+    found: TrainingData,
     val: Path | None,
     val_split: Split | None,
 ) -> dict[str, Any]:
@@ -319,9 +309,9 @@ def _environment(
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         **describe(accelerator),
-        "dataset": facts,
+        "dataset": found.facts,
         "val": validation,
-        "classes": list(annotations.classes),
+        "classes": list(found.classes),
     }
 
 
@@ -335,4 +325,5 @@ def _loader(
         train=train,
         num_workers=recipe.data.num_workers,
         pin_memory=accelerator.device.type == "cuda",
+        repeats=recipe.data.repeats if train else 1,
     )

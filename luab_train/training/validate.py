@@ -15,9 +15,10 @@ from luab_data.boxes import read_boxes
 from luab_data.console import progress
 from luab_data.errors import ImagesError
 from luab_train.data.annotations import read_annotations
-from luab_train.data.images import ImageTree, Split, labelled_split, scan_images
+from luab_train.data.crops import EvalCrop
+from luab_train.data.images import Split, labelled_split
 from luab_train.data.loader import Batch
-from luab_train.data.transforms import EvalCrop
+from luab_train.data.sources import ImageSource, open_images
 from luab_train.training.metrics import Predictions
 
 
@@ -25,13 +26,13 @@ def evaluation_split(
     images: Path, classes: tuple[str, ...], *, boxes: Path | None = None, data: Path | None = None
 ) -> Split:
     """The images of a folder, labelled by their subfolders, with the boxes found for them."""
-    tree = scan_images(images)
+    source = open_images(images)
     if data is not None:
-        found, where = _boxes_of_dataset(data, tree), data
+        found, where = _boxes_of_dataset(data, source), data
     else:
         where = images if boxes is None else boxes
         found = read_boxes(where)
-    split = labelled_split(tree, classes, found)
+    split = labelled_split(source, classes, found)
     if found and not split.boxes.counts.any() and where != images:
         raise ImagesError(
             f"{where}: has boxes of {len(found)} images, e.g. {next(iter(found))}, but of none in"
@@ -40,10 +41,10 @@ def evaluation_split(
     return split
 
 
-def _boxes_of_dataset(data: Path, tree: ImageTree) -> dict[str, np.ndarray]:
+def _boxes_of_dataset(data: Path, source: ImageSource) -> dict[str, np.ndarray]:
     annotations = read_annotations(data)
     rows = np.flatnonzero(
-        np.isin(annotations.image_id, tree.image_id) & (annotations.boxes.counts > 0)
+        np.isin(annotations.image_id, source.image_id) & (annotations.boxes.counts > 0)
     )
     boxes = annotations.boxes.take(rows)
     per_image = np.split(boxes.values, boxes.bounds[1:-1])
@@ -68,9 +69,12 @@ def predict(
         loader, what=what, unit="batch", shown=shown if accelerator.is_main_process else False
     )
     for batch in bar:
-        logits_BC, point_B2 = model(batch.image_BCHW)
-        loss_B = F.cross_entropy(logits_BC.float(), batch.label_B, reduction="none")
-        row = (logits_BC.argmax(dim=1), loss_B, point_B2, batch.size_B2)
+        outputs = model(batch.image_BCHW)
+        logits_BC, point_BKD = outputs.logits_BC, outputs.point_BKD
+        if point_BKD.shape[1:] != (1, 2):  # no place, or many
+            point_BKD = point_BKD.new_full((len(point_BKD), 1, 2), torch.nan)
+        loss_B = F.cross_entropy(logits_BC.float(), batch.label, reduction="none")
+        row = (logits_BC.argmax(dim=1), loss_B, point_BKD[:, 0], batch.size_B2)
         parts.append([value.cpu() for value in accelerator.gather_for_metrics(row)])
     model.train(was_training)
     label, loss, point, size = (torch.cat(column).numpy() for column in zip(*parts, strict=True))

@@ -40,7 +40,7 @@ class Reader(nn.Module):
 
     def forward_normalised(self, image_BCHW):
         image = image_BCHW * self.std + self.mean
-        point = torch.tensor(self.point).expand(len(image), 2)
+        point = torch.tensor(self.point).expand(len(image), 1, 2)
         if self.always is not None:
             logits = torch.zeros(len(image), len(self.colours))
             logits[:, self.always] = 1.0
@@ -65,7 +65,7 @@ class Hashed(nn.Module):
     def forward(self, image_BCHW):
         # Only the noise: the colour would make it a classifier by chance.
         noise = image_BCHW.float() % 13 - 6
-        return Outputs(noise.flatten(1) @ self.weight, torch.full((len(noise), 2), 0.5))
+        return Outputs(noise.flatten(1) @ self.weight, torch.full((len(noise), 1, 2), 0.5))
 
     def forward_normalised(self, image_BCHW):
         return self((image_BCHW * 64).round())

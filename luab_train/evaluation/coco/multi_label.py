@@ -56,7 +56,12 @@ def load_multi_label(
                 f"{path}: its point head has {num_coordinates} outputs; expected {_COORDINATES[0]},"
                 f" or {_COORDINATES[1]} for a point a class"
             )
-        built.point_head = nn.Linear(built.point_head.in_features, num_coordinates)
+        built = build_model(
+            Model(name=arch),
+            data,
+            num_classes=len(COCO_CLASSES),
+            num_points=num_coordinates // 2,
+        )
     model: nn.Module = built
     try:
         if head:

@@ -132,7 +132,7 @@ def _run(
     image_B3SS = torch.from_numpy(np.stack(list(squares))).permute(0, 3, 1, 2)
     outputs = [predictor(part) for part in torch.split(image_B3SS, batch_size)]
     logits_BC = torch.cat([output.logits_BC for output in outputs]).cpu().numpy()
-    point = torch.cat([output.point_B2 for output in outputs]).cpu().numpy()
+    point = torch.cat([output.point_BKD.flatten(1) for output in outputs]).cpu().numpy()
     if logits_BC.shape[1] != NUM_CLASSES or point.shape[1] not in (2, 2 * NUM_CLASSES):
         raise OptionError(
             f"{predictor.name}: gives {logits_BC.shape[1]} scores and {point.shape[1]} coordinates"

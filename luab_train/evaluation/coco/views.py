@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from luab_data.errors import OptionError
-from luab_train.data.transforms import EvalCrop, crop_resize, warp
+from luab_train.data.crops import EvalCrop
+from luab_train.data.transforms import crop_resize, warp
 from luab_train.recipe import Data
 
 Geometry = Literal["crop", "squash"]

@@ -104,7 +104,7 @@ class Mapper:
             with _rolled_out(self.predictor, backbone) as rolled:
                 outputs = self.predictor(image_BCHW)
             tokens_BT = rolled[0][:, 0, backbone.num_prefix_tokens :]
-            return Forward(*outputs, self._grid(tokens_BT[:, :, None]))
+            return Forward(outputs.logits_BC, outputs.point_B2, self._grid(tokens_BT[:, :, None]))
         with _features_of(backbone) as captured:
             outputs = self.predictor(image_BCHW)
         places = captured[0].float()
@@ -112,7 +112,7 @@ class Mapper:
             places = self._grid(places[:, backbone.num_prefix_tokens :])
         elif places.shape[1] != backbone.get_classifier().in_features:
             places = places.movedim(-1, 1)  # Swin: channels last
-        return Forward(*outputs, places)
+        return Forward(outputs.logits_BC, outputs.point_B2, places)
 
     @torch.inference_mode()
     def maps(self, forward: Forward, image_P: Tensor, class_P: Tensor) -> Tensor:

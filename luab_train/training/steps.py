@@ -1,0 +1,116 @@
+"""One update of the weights: batches of a loader in, gradients and a row of sums out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from luab_train.data.loader import Batch
+from luab_train.data.mixing import mix, random_erase
+from luab_train.data.transforms import update_seed
+from luab_train.recipe import Recipe
+from luab_train.training.losses import Targets, global_mean, label_term, per_image, point_term
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What an update needs, prepared by the accelerator."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: Any
+    recipe: Recipe
+    num_classes: int
+    ema: ModelEmaV3 | None = None
+
+    def update(self, batches: Sequence[Batch], *, epoch: int, update: int) -> list[Tensor]:
+        """Train on the parts of one global batch, as if they had come at once.
+
+        Args:
+            batches: this process' parts, `optim.accumulate` of them.
+            epoch: from 1.
+            update: within the epoch, from 0.
+        Returns: one row of `ROW` a part, on the device; nothing here waits for it.
+        """
+        rank = self.accelerator.process_index
+        recipe, accelerator = self.recipe, self.accelerator
+        set_seed(update_seed(recipe.seed, epoch, update, rank))
+        prepared = [
+            self._prepare(batch, update_seed(recipe.seed, epoch, update, rank, part))
+            for part, batch in enumerate(batches, 1)
+        ]
+        weight = torch.stack([targets.weights() for _, targets in prepared]).sum(dim=0)
+        if accelerator.num_processes > 1:
+            weight = accelerator.reduce(weight)
+        rows = []
+        for part, (image_BCHW, targets) in enumerate(prepared):
+            last = part == len(prepared) - 1
+            with nullcontext() if last else accelerator.no_sync(self.model):
+                outputs = self.model(image_BCHW)
+                label = label_term(outputs.logits_BC, targets, recipe.loss)
+                point = point_term(outputs, targets, recipe.loss, recipe.model)
+                world = accelerator.num_processes
+                total = global_mean(label, global_weight=weight[0], world_size=world)
+                total = total + recipe.loss.lambda_reg * global_mean(
+                    point, global_weight=weight[1], world_size=world
+                )
+                accelerator.backward(total)
+            rows.append(_row(label, point, total, targets))
+        if recipe.optim.clip_grad is not None:
+            accelerator.clip_grad_norm_(self.model.parameters(), recipe.optim.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update(accelerator.unwrap_model(self.model, keep_torch_compile=False))
+        return rows
+
+    def _prepare(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
+        """Erase and mix on the device; without either the image stays uint8."""
+        recipe = self.recipe
+        image_BCHW = batch.image_BCHW
+        mixing = recipe.mix.mixup > 0 or recipe.mix.cutmix > 0
+        if mixing or recipe.data.random_erase:
+            network: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            image_BCHW = random_erase(
+                network.normalise(image_BCHW), probability=recipe.data.random_erase, seed=seed
+            )
+        targets = Targets(
+            batch.label, batch.valid_B.float(), batch.point_BKD[None], batch.weight_BK[None]
+        )
+        if mixing:
+            image_BCHW, *mixed = mix(
+                image_BCHW,
+                batch.label,
+                batch.point_BKD,
+                batch.weight_BK,
+                batch.valid_B,
+                settings=recipe.mix,
+                num_classes=self.num_classes,
+                label_smoothing=recipe.loss.label_smoothing,
+                seed=seed,
+            )
+            targets = Targets(*mixed)
+        if recipe.loss.point_mean == "images":
+            targets = targets._replace(weight_TBK=per_image(targets.weight_TBK))
+        return image_BCHW, targets
+
+
+ROW = ("label", "label_weight", "point", "point_weight", "points", "loss")
+"""Sums over the images of a part: see `_row`."""
+
+
+def _row(label: Tensor, point: Tensor, total: Tensor, targets: Targets) -> Tensor:
+    """(6,) the weighted sum and the weight of both terms, targets that count, what is minimised."""
+    weight = targets.weights()
+    points = (targets.weight_TBK > 0).sum().float()
+    return torch.stack(
+        [label.detach(), weight[0], point.detach(), weight[1], points, total.detach()]
+    )

@@ -1,0 +1,129 @@
+"""Sums of an epoch, and the watch over them: a loss that is no number stops the run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from luab_data.errors import LuabError
+from luab_train.data.loader import Batch, Samples, collate
+from luab_train.training.steps import ROW
+
+# Parts of updates between two looks at the loss: each look waits for the GPU.
+_LOOK_EVERY = 20
+_LOSS = ROW.index("loss")
+
+
+class Tally:
+    """Sums of an epoch. Saved with a checkpoint, so that a resumed epoch reports the whole."""
+
+    def __init__(self, accelerator: Accelerator, samples: Samples, run: Path) -> None:
+        """`samples` and `run` are to save a batch whose loss is no number."""
+        self.accelerator = accelerator
+        self.samples = samples
+        self.run = run
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Forget all, and count for an epoch, from 1."""
+        self.epoch = epoch
+        # One more column: images that could not be decoded.
+        self.sums = torch.zeros(len(ROW) + 1, dtype=torch.float64)
+        self.parts = 0
+        self.updates = 0
+        self.unreadable: set[str] = set()
+        self._waiting: list[tuple[int, Tensor, Batch]] = []
+
+    def add(self, update: int, rows: list[Tensor], batches: list[Batch]) -> None:
+        """Count the parts of an update of this process; `update` from 0."""
+        # Pixels are not kept: a sample is made again from its index.
+        self._waiting += [
+            (update, row, batch._replace(image_BCHW=row))
+            for row, batch in zip(rows, batches, strict=True)
+        ]
+        self.updates += 1
+        if len(self._waiting) >= _LOOK_EVERY:
+            self.look()
+
+    def look(self) -> None:
+        """Wait for the device and take in what was added.
+
+        Raises: LuabError at a loss that is not finite; its batch is saved in the run's folder.
+        """
+        if not self._waiting:
+            return
+        rows = torch.stack([row for _, row, _ in self._waiting]).cpu().double()
+        valid = torch.stack([batch.valid_B.all() for _, _, batch in self._waiting]).cpu()
+        bad = (~rows.isfinite()).any(dim=1).nonzero()
+        if len(bad):
+            update, _, batch = self._waiting[int(bad[0])]
+            self._stop(update, batch, rows[int(bad[0])])
+        unreadable = 0
+        for (_, _, batch), all_valid in zip(self._waiting, valid.tolist(), strict=True):
+            if not all_valid:
+                index = batch.index_B[~batch.valid_B].tolist()
+                unreadable += len(index)
+                self.unreadable |= {str(self.samples.split.image_id[i]) for i in index}
+        self.sums += torch.cat([rows.sum(dim=0), torch.tensor([float(unreadable)])])
+        self.parts += len(rows)
+        self._waiting.clear()
+
+    def _stop(self, update: int, batch: Batch, row: Tensor) -> None:
+        index, view = batch.index_B.tolist(), batch.view_B.tolist()
+        keys = [(self.epoch, i, v) for i, v in zip(index, view, strict=True)]
+        again = collate([self.samples[key] for key in keys])
+        file = self.run / f"bad_batch_{self.accelerator.process_index}.pt"
+        content: dict[str, Any] = {
+            **again._asdict(),
+            "image_id": [str(self.samples.split.image_id[i]) for i in index],
+            "epoch": self.epoch,
+            "update": update + 1,
+            **dict(zip(ROW, row.tolist(), strict=True)),
+        }
+        torch.save(content, file)
+        raise LuabError(
+            f"loss is {row[_LOSS].item()} at epoch {self.epoch}, update {update + 1}; its batch is"
+            f" in {file}, the last checkpoint is kept. Lower optim.lr, set optim.clip_grad=1, or"
+            " use optim.precision=no"
+        )
+
+    def gather(self) -> None:
+        """Bring the sums of all processes together in the first; the others start from 0."""
+        self.look()
+        accelerator = self.accelerator
+        if accelerator.num_processes > 1:
+            # float64 is not known to every device.
+            sums = torch.cat([self.sums, torch.tensor([float(self.parts)], dtype=torch.float64)])
+            sums = accelerator.gather(sums.to(accelerator.device)[None]).cpu().sum(dim=0)
+            self.load_state_dict(
+                {"sums": sums[:-1], "parts": int(sums[-1]), "updates": self.updates}
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """After `gather`: what the first process holds."""
+        return {"sums": self.sums, "parts": self.parts, "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state; only the first process takes the sums."""
+        first = self.accelerator.is_main_process
+        self.sums = state["sums"] if first else torch.zeros_like(state["sums"])
+        self.parts = state["parts"] if first else 0
+        self.updates = state["updates"]
+
+    def result(self) -> dict[str, float]:
+        """The epoch's numbers, alike in the first process only; NaN for a mean over nothing."""
+        self.gather()
+        label, images, point, weight, points, total, unreadable = self.sums.tolist()
+        found = {
+            "train_images": int(images),
+            "train_points": int(points),
+            "train_label_loss": label / images if images else math.nan,
+            "train_point_loss": point / weight if weight else math.nan,
+            "train_loss": total / max(self.updates * self.accelerator.num_processes, 1),
+        }
+        return found | ({"train_unreadable": int(unreadable)} if unreadable else {})
