@@ -1,0 +1,274 @@
+"""timm's RandAugment, with the points of the image: the pictures are timm's own, bit for bit.
+
+Rotations, shears and shifts are drawn inside timm and move the image without saying so, so points
+go stale (metrics.md 5.4). Here each operation of timm is called as it is, and what it was called
+with says which matrix it applied.
+
+timm draws from the generators of `random` and `numpy.random` that a whole process shares; `seeded`
+lends them a seed, so that what is drawn follows from a sample's own seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.auto_augment import AugmentOp, posterize, rand_augment_transform
+from timm.data.transforms import str_to_pil_interp
+
+from luab_data.errors import OptionError
+from luab_train.data.transforms import apply, rotate
+
+# As in transforms.place: a point on the border is inside, but for the rounding of matrices.
+_EDGE = 1e-9
+
+# What timm reads; it lets most misspelt sections pass without effect.
+_SECTIONS = {
+    "m": r"\d+",
+    "n": r"[1-9]\d*",
+    "p": r"0|1|0\.\d+|1\.0+",
+    "mstd": r"\d+(\.\d+)?",
+    "mmax": r"\d+",
+    "inc": r"[01]",
+    "t": r"weights|3a|3aw",
+}
+_EXPECTED = (
+    "expected `rand` and any of -m9 (magnitude, whole), -n2 (operations an image), -p0.5"
+    " (probability of each), -mstd0.5 (spread of the magnitude), -mmax10 (its bound), -inc1"
+    " (stronger with magnitude), -tweights, -t3a or -t3aw (timm's sets), each at most once, e.g."
+    " rand-m9-mstd0.5-inc1"
+)
+
+_PHOTOMETRIC = frozenset(
+    {
+        "AutoContrast",
+        "Brightness",
+        "BrightnessIncreasing",
+        "Color",
+        "ColorIncreasing",
+        "Contrast",
+        "ContrastIncreasing",
+        "Desaturate",
+        "Equalize",
+        "GaussianBlur",
+        "GaussianBlurRand",
+        "Invert",
+        "Posterize",
+        "PosterizeIncreasing",
+        "PosterizeOriginal",
+        "Sharpness",
+        "SharpnessIncreasing",
+        "Solarize",
+        "SolarizeAdd",
+        "SolarizeIncreasing",
+    }
+)
+
+
+class Augmented(NamedTuple):
+    """An image and how it was moved."""
+
+    image: Image.Image
+    steps: tuple[np.ndarray, ...] = ()
+    """(2, 3) float64 each, px before -> px after: one per geometric operation, the first first;
+    `compose(*steps)` is the whole map.
+    """
+
+
+class RandAugment:
+    """timm's RandAugment on a crop; draws from `random` and `numpy.random` as timm does.
+
+    `points` is the recipe's `data.point_geometry`. `follow` tells the matrices of what was drawn.
+    `stale` tells none, so points stay where the crop put them while the image moves, as in timm's
+    own pipeline and probably in the paper's DeiT runs. The image is the same.
+    """
+
+    def __init__(
+        self,
+        config: str,
+        image_size: int,
+        mean: tuple[float, float, float],
+        *,
+        interpolation: Literal["bilinear", "bicubic"] = "bicubic",
+        points: Literal["follow", "stale"] = "follow",
+    ) -> None:
+        """See the class.
+
+        Args:
+            config: `data.auto_augment`, timm's notation.
+            image_size: px, side of the crop.
+            mean: RGB in [0, 1]; fills what comes from outside the image.
+            interpolation: of rotations, shears and shifts, as `transforms_imagenet_train` sets it.
+            points: see the class.
+        """
+        _check_config(config)
+        options = {
+            "translate_const": int(image_size * 0.45),
+            "img_mean": tuple(min(255, round(255 * channel)) for channel in mean),
+            "interpolation": str_to_pil_interp(interpolation),
+        }
+        self._transform: Any = rand_augment_transform(config, options)
+        ops = self._transform.ops
+        if self._transform.choice_weights is not None and self._transform.num_layers > len(ops):
+            raise OptionError(
+                f"data.auto_augment={config}: draws {self._transform.num_layers} of {len(ops)}"
+                " operations, each at most once; expected a smaller -n"
+            )
+        if unknown := sorted({op.name for op in ops} - _PHOTOMETRIC - set(MATRICES)):
+            raise OptionError(
+                f"data.auto_augment={config}: this timm has the operations {', '.join(unknown)}, of"
+                " which we do not know whether they move points; expected those of timm 1.0"
+            )
+        self._transform.ops = [with_steps(op) for op in ops]
+        self.points = points
+
+    def __call__(self, image: Image.Image) -> Augmented:
+        """`image` RGB; use inside `seeded`."""
+        augmented: Augmented = self._transform(Augmented(image))
+        return augmented if self.points == "follow" else Augmented(augmented.image)
+
+
+def _check_config(config: str) -> None:
+    start, *sections = config.split("-")
+    names = []
+    for section in sections:
+        names += [n for n, form in _SECTIONS.items() if re.fullmatch(f"{n}({form})", section)]
+    if start != "rand" or len(names) != len(sections) or len(set(names)) != len(names):
+        raise OptionError(
+            f"data.auto_augment={config}: not what timm reads as RandAugment; {_EXPECTED}"
+        )
+
+
+def with_steps(op: AugmentOp) -> AugmentOp:
+    """The operation on an Augmented instead of an image: same draws, same picture, and its matrix.
+
+    AugmentOp hands its argument to `aug_fn` or returns it as it is, so only `aug_fn` is replaced.
+    """
+    op = copy.copy(op)
+    function = _posterize if op.name.startswith("Posterize") else op.aug_fn
+    op.aug_fn = functools.partial(_and_step, function, op.name)
+    return op
+
+
+def _posterize(image: Image.Image, bits_to_keep: int, **options: object) -> Image.Image:
+    # timm asks for 0 bits at the ends of the scale, in DeiT's setting for 1 image in 650. Pillow
+    # made that black until it began to refuse it (13.0 does).
+    if bits_to_keep < 1:
+        return Image.new(image.mode, image.size)
+    posterized: Image.Image = posterize(image, bits_to_keep, **options)
+    return posterized
+
+
+def _and_step(
+    function: Callable[..., Image.Image],
+    name: str,
+    augmented: Augmented,
+    *level: float,
+    **options: object,
+) -> Augmented:
+    image = function(augmented.image, *level, **options)
+    if name not in MATRICES:
+        return Augmented(image, augmented.steps)
+    width, height = augmented.image.size
+    return Augmented(image, (*augmented.steps, MATRICES[name](*level, width, height)))
+
+
+def _rotate(degrees: float, width: float, height: float) -> np.ndarray:
+    # PIL turns counter-clockwise on the screen.
+    return rotate(-degrees, (width / 2, height / 2))
+
+
+# PIL is given the map from output to source, in continuous px (it adds the half pixel itself);
+# these are the inverses.
+def _shear_x(factor: float, width: float, height: float) -> np.ndarray:
+    return np.array([[1.0, -factor, 0.0], [0.0, 1.0, 0.0]])
+
+
+def _shear_y(factor: float, width: float, height: float) -> np.ndarray:
+    return np.array([[1.0, 0.0, 0.0], [-factor, 1.0, 0.0]])
+
+
+def _translate_x(px: float, width: float, height: float) -> np.ndarray:
+    return np.array([[1.0, 0.0, -px], [0.0, 1.0, 0.0]])
+
+
+def _translate_y(px: float, width: float, height: float) -> np.ndarray:
+    return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -px]])
+
+
+def _translate_x_rel(share: float, width: float, height: float) -> np.ndarray:
+    return _translate_x(share * width, width, height)
+
+
+def _translate_y_rel(share: float, width: float, height: float) -> np.ndarray:
+    return _translate_y(share * height, width, height)
+
+
+# timm's name of an operation -> (what it is called with, width, height) -> (2, 3) px -> px.
+MATRICES: dict[str, Callable[..., np.ndarray]] = {
+    "Rotate": _rotate,
+    "ShearX": _shear_x,
+    "ShearY": _shear_y,
+    "TranslateX": _translate_x,
+    "TranslateY": _translate_y,
+    "TranslateXRel": _translate_x_rel,
+    "TranslateYRel": _translate_y_rel,
+}
+
+
+def seen_throughout(
+    steps: Sequence[np.ndarray], points: np.ndarray, size_wh: tuple[int, int]
+) -> np.ndarray:
+    """Whether each point is inside the image before the first step and after every one.
+
+    What leaves the image is cut off there. A later step may bring the place back, but as fill, and
+    so may the first step with a point that the crop left out: where a point ends says too little.
+
+    Args:
+        steps: `Augmented.steps`.
+        points: (..., 2) px of the crop, before the first step; NaN if there is none.
+        size_wh: px of the crop.
+    Returns: (...) bool, borders are inside; False where there is no point.
+    """
+    seen: np.ndarray = _inside(points, size_wh)
+    for step in steps:
+        points = apply(step, points)
+        seen = seen & _inside(points, size_wh)
+    return seen
+
+
+def _inside(points: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    slack = _EDGE * np.asarray(size_wh)
+    inside: np.ndarray = np.all((points >= -slack) & (points <= size_wh + slack), axis=-1)
+    return inside
+
+
+@contextlib.contextmanager
+def seeded(seed: int, *generators: torch.Generator) -> Iterator[None]:
+    """Lend `random`, `numpy.random` and the given generators of torch a seed for a while.
+
+    Each gets a seed of its own: `random` and `numpy.random` are the same generator, and from the
+    same seed an operation would be skipped or not by the very number that chose it.
+    """
+    words = np.random.SeedSequence(seed).generate_state(6)
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    torch_states = [generator.get_state() for generator in generators]
+    random.seed(int(words[0]) << 32 | int(words[1]))
+    np.random.seed(words[2:4])
+    for generator in generators:
+        generator.manual_seed(int(words[4]) << 31 | int(words[5]) >> 1)
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        for generator, state in zip(generators, torch_states, strict=True):
+            generator.set_state(state)
