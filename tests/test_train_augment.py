@@ -225,8 +225,10 @@ def test_a_dot_lands_where_the_composed_steps_say_after_crop_flip_and_operations
     fraction, size, box, flip, seed, num_layers
 ):
     point = np.multiply(fraction, size)
-    crop = compose(crop_resize(box, (96, 96)), *([hflip(96)] if flip else []))
-    cropped = warp(dotted(size, point), crop, (96, 96))
+    left, top, width, height = box
+    crop = crop_resize((left, top, left + width, top + height), (96, 96))
+    crop = compose(crop, hflip(96)) if flip else crop
+    cropped = warp(dotted(size, point), crop, (96, 96), fill=(0, 0, 0))
     with seeded(seed):
         augmented = geometric(num_layers)(Augmented(cropped))
     assert len(augmented.steps) == num_layers
