@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import pkgutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +16,8 @@ import click
 
 from luab_data.console import LuabGroup
 from luab_data.errors import OptionError
-from luab_train import recipes
 from luab_train.fields import read_settings
-from luab_train.recipe import TARGETS, Recipe, find_recipe, override, recipe_functions, to_json
+from luab_train.recipe import TARGETS, Recipe, find_recipe, override, to_json
 
 # Commands of other modules: attached when asked for, so that `--help` stays quick.
 _ELSEWHERE = {
@@ -266,17 +264,19 @@ def _check_mode(of_folder: Mapping[str, Any], of_suite: Mapping[str, Any]) -> No
 
 @main.command("recipes")
 @click.argument("name", metavar="[NAME]", required=False)
-def recipes_command(name: str | None) -> None:
+@click.option("--diff", is_flag=True, help="Show NAME beside what the paper says of such a run.")
+def recipes_command(name: str | None, diff: bool) -> None:
     """List our recipes, or show all keys of one."""
-    if name is not None:
+    from luab_train.recipes.listing import describe_difference, list_recipes
+
+    if name is None:
+        if diff:
+            raise OptionError("--diff needs a recipe; expected luab-train recipes NAME --diff")
+        click.echo(list_recipes())
+    elif diff:
+        click.echo(describe_difference(name, _find(name)))
+    else:
         click.echo(to_json(_find(name)), nl=False)
-        return
-    for module_info in pkgutil.iter_modules(recipes.__path__):
-        module = importlib.import_module(f"{recipes.__name__}.{module_info.name}")
-        for function_name, function in recipe_functions(module).items():
-            full_name = f"{module_info.name}:{function_name}"
-            summary = (function.__doc__ or "").strip().split("\n")[0]
-            click.echo(f"{full_name:<28} {summary}")
 
 
 def _find(name: str) -> Recipe:

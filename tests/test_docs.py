@@ -142,7 +142,7 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
             *("list_them", "model"),
             *("name", "on_bad", "out", "precision", "pretrained", "root", "workers"),
         ],
-        "luab-train recipes": ["name"],
+        "luab-train recipes": ["diff", "name"],
         "luab-train report": ["allow_different", "out", "reference", "root", "runs"],
         "luab-train run": [
             *("batch_size", "data", "epochs", "images", "lr", "out", "recipe", "resume", "seed"),

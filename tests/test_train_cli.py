@@ -19,7 +19,7 @@ OPTIONS = {
     "eval": ["--arch", "--batch-size", "--benchmarks", "--box-convention", "--boxes", "--data",
              "--help", "--images", "--list", "--name", "--on-bad", "--out", "--precision",
              "--pretrained", "--root", "--workers"],
-    "recipes": ["--help"],
+    "recipes": ["--diff", "--help"],
 }  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def test_recipes_are_listed_and_shown():
     listed = CliRunner().invoke(main, ["recipes"])
     assert listed.exit_code == 0
     for name in ("debug:tiny", "imagenet_ab:resnet50", "imagenet_ab:resnet50_click"):
-        assert any(line.split()[0] == name for line in listed.output.splitlines())
+        assert any(line.split()[:1] == [name] for line in listed.output.splitlines())
     shown = CliRunner().invoke(main, ["recipes", "debug:tiny"])
     assert '"image_size": 64' in shown.output
 

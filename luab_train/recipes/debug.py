@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from luab_train.recipe import Data, Loss, Model, Optim, Recipe
+from luab_train.recipes.paper import NONE, builds_on
 
 
+@builds_on(NONE)
 def tiny() -> Recipe:
-    """A 0.37 M parameter ResNet at 64 px on a CPU, 15 epochs; choose the arm with --target.
+    """A 0.37 M parameter ResNet at 64 px on a CPU, 15 epochs; arm by --target.
 
     Run:     luab-train run debug:tiny --data imagenet-ab --images TRAIN --val VAL
              --target click --out runs/tiny_click_0
@@ -36,5 +40,56 @@ def tiny() -> Recipe:
         optim=Optim(name="adamw", lr=6e-3, weight_decay=0.05, warmup_epochs=1.0),
         epochs=15,
         batch_size=64,
+        target="click",
+    )
+
+
+@builds_on(NONE)
+def tiny_vit() -> Recipe:
+    """A 0.3 M parameter ViT, 36 patches, at 48 px on a CPU, 15 epochs; arm by --target.
+
+    Run:     luab-train run debug:tiny_vit --data imagenet-ab --images TRAIN --val VAL
+             --target click --out runs/tiny_vit_click_0
+    Expect:  not run by us yet.
+    Source:  ours; timm's `test_vit`, AdamW.
+    Ours:    as tiny, with patches of 8 px. Rate and lambda_reg are tiny's, not tuned for it.
+    """
+    base = tiny()
+    return replace(
+        base,
+        name="debug:tiny_vit",
+        data=replace(base.data, image_size=48, eval_resize=48),
+        model=Model(name="test_vit", patch_size=8),
+    )
+
+
+@builds_on(NONE)
+def coco_tiny() -> Recipe:
+    """A 0.37 M parameter ResNet on COCO-AB at 64 px on a CPU, 2 epochs.
+
+    Run:     luab-train run debug:coco_tiny --data coco-ab --images coco/train2014
+             --val coco/val2014 --val-boxes coco/annotations/instances_val2014.json
+             --target click --out runs/coco_tiny_click_0
+    Expect:  not run by us yet.
+    Source:  ours; timm's `test_resnet`, and the loss and optimiser of coco_ab.
+    Ours:    nothing is tuned; a network from scratch learns little of 80 classes in 2 epochs.
+    """
+    return Recipe(
+        name="debug:coco_tiny",
+        data=Data(
+            dataset="coco-ab",
+            image_size=64,
+            eval_resize=64,
+            interpolation="bilinear",
+            crop_scale=(0.5, 1.0),
+            color_jitter=0.2,
+            num_workers=0,
+            cache="memory",
+        ),
+        model=Model(name="test_resnet"),
+        loss=Loss(classification="bce", lambda_reg=1.0, beta=1.0),
+        optim=Optim(name="adamp", lr=2e-3, weight_decay=1e-2, warmup_epochs=0.5),
+        epochs=2,
+        batch_size=16,
         target="click",
     )
