@@ -1,0 +1,327 @@
+"""COCO-AB and COCO's ground truth as columns: labels of 80 classes, a point for some.     [I/O]
+
+`N` images, `C` = 80 classes by contiguous label, `P` pairs of an image and a class that is in it
+and has an icon. Labels come from COCO, never from icons: an icon of a class that is not in the
+image teaches nothing, and a class without icon is still there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.columns.icons import group_icons
+from luab_data.errors import DatasetError, ImagesError
+from luab_data.ragged import Ragged, bounds_of, one_array, ragged
+from luab_data.raw.coco import ACTIONS
+from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
+from luab_train.data.annotations import read_columns, read_manifest
+from luab_train.data.boxes import Boxes
+from luab_train.data.images import Split, match_ids
+from luab_train.data.sources import open_images
+from luab_train.data.targets import make_target
+
+NUM_CLASSES = len(COCO_CLASSES)
+
+_COLUMNS = [
+    *("image_id", "width", "height", "labels", "boxes", "box_label"),
+    *("icon_label", "last_add_x", "last_add_y"),
+]
+_ACTIONS = [f"action_histories_{name}" for name in ("action_type", "icon_type")] + [
+    f"action_histories_point_to_{axis}" for axis in "xy"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocoAnnotations:
+    """The image table of a COCO-AB folder, column by column."""
+
+    image_id: np.ndarray
+    """(N,) text, unique, without leading zeros."""
+    size_wh: np.ndarray
+    """(N, 2) float64, px of the original image; NaN where unknown."""
+    label_NC: np.ndarray
+    """float32, 1 for the classes with any annotation in the ground truth, crowds too, else 0."""
+    pair_row: np.ndarray
+    """(P,) int64, image of each pair; pairs are sorted by image and class."""
+    pair_label: np.ndarray
+    """(P,) int64."""
+    click_P2: np.ndarray
+    """float64 fractions of the image, the last add (metrics.md, 6.4d); may lie just outside."""
+    first_P2: np.ndarray | None
+    """The first add, NaN where it has no place; None if it was not read."""
+    pair_boxes: Boxes
+    """Boxes of the class in the image, px, without crowds."""
+    digest: str | None
+    """`content_digest` of the folder's manifest; None if it has no manifest."""
+    version: str | None
+    """`version` of the folder's manifest."""
+
+    def take(self, index: np.ndarray) -> CocoAnnotations:
+        """The images `index`, ascending without repetition."""
+        place = np.full(len(self.image_id), -1)
+        place[index] = np.arange(len(index))
+        pairs = np.flatnonzero(place[self.pair_row] >= 0)
+        return replace(
+            self,
+            image_id=self.image_id[index],
+            size_wh=self.size_wh[index],
+            label_NC=self.label_NC[index],
+            pair_row=place[self.pair_row[pairs]],
+            pair_label=self.pair_label[pairs],
+            click_P2=self.click_P2[pairs],
+            first_P2=None if self.first_P2 is None else self.first_P2[pairs],
+            pair_boxes=self.pair_boxes.take(pairs),
+        )
+
+
+def read_coco(folder: Path, *, target: str = "click") -> CocoAnnotations:
+    """Read `folder/data/train-*.parquet`, as `luab-data convert coco-ab --instances` writes it.
+
+    Should a class have several icons in an image, the last one with a place counts, as in the
+    released notebook; luab-data writes one.
+
+    Args:
+        folder: dataset folder.
+        target: the arm; `first_click` reads the histories of all icons too.
+    """
+    manifest = read_manifest(folder)
+    if manifest.get("dataset", "coco-ab") != "coco-ab":
+        raise DatasetError(
+            f"{folder}: holds {manifest['dataset']}, and the recipe has data.dataset=coco-ab;"
+            " expected the folder that `luab-data convert coco-ab` writes"
+        )
+    table = read_columns(_files(folder, "data"), _COLUMNS)
+    image_id = table["image_id"].cast(pa.string()).to_numpy().astype(str)
+    if len(np.unique(image_id)) != len(image_id):
+        raise DatasetError(f"{folder}: image_id is not unique; expected one row an image")
+    label_NC = _label_matrix(table["labels"], folder)
+    key, click = _icons(table, label_NC)
+    boxes = _boxes_by_class(table, folder)
+    return CocoAnnotations(
+        image_id=image_id,
+        size_wh=np.stack([_floats(table["width"]), _floats(table["height"])], axis=1),
+        label_NC=label_NC,
+        pair_row=key // NUM_CLASSES,
+        pair_label=key % NUM_CLASSES,
+        click_P2=click,
+        first_P2=_first_adds(folder, image_id)[key] if target == "first_click" else None,
+        pair_boxes=boxes.take(key),
+        digest=manifest.get("content_digest"),
+        version=manifest.get("version"),
+    )
+
+
+def make_coco_target(kind: str, *, seed: int, coco: CocoAnnotations) -> np.ndarray:
+    """Points to train on, (N, C, 2) float64 fractions of the image; NaN where there is none.
+
+    Arms as in `luab_train.data.targets`, for exactly the pairs that have an icon: what is drawn
+    follows from seed, image and class, `shuffled` deals the icons of a class out among the images
+    that have one, and `oracle` takes the nearest box of the class.
+    """
+    if kind == "first_click":
+        if coco.first_P2 is None:
+            raise ValueError("first adds were not read; read_coco(..., target='first_click')")
+        points = coco.first_P2
+    else:
+        names = np.char.add(coco.image_id[coco.pair_row], "/")
+        points = make_target(
+            kind,
+            seed=seed,
+            image_id=np.char.add(names, coco.pair_label.astype(str)),
+            label=coco.pair_label,
+            click=coco.click_P2,
+            size_wh=coco.size_wh[coco.pair_row],
+            boxes=coco.pair_boxes,
+        )
+    result = np.full((len(coco.image_id), NUM_CLASSES, 2), np.nan)
+    result[coco.pair_row, coco.pair_label] = points
+    return result
+
+
+def notebook_labels(label_C: np.ndarray, point_C2: np.ndarray, inside_C: np.ndarray) -> np.ndarray:
+    """(C,) labels as the notebook released with COCO-AB trains on: 0 where the crop loses the icon.
+
+    So a class with two instances goes with its icon even if the other one is in full sight, and a
+    class without icon stays whatever the crop shows (metrics.md, 6.4a).
+
+    Args:
+        label_C: of the ground truth.
+        point_C2: NaN where the class has no icon.
+        inside_C: bool, whether the icon is in the crop.
+    """
+    lost_C = np.isfinite(point_C2).all(axis=-1) & ~inside_C
+    labels: np.ndarray = np.where(lost_C, label_C.dtype.type(0), label_C)
+    return labels
+
+
+# --- COCO's own ground truth ---------------------------------------------------------------------
+
+
+class Truth(NamedTuple):
+    """Images of an instances file, by ascending id."""
+
+    image_id: np.ndarray
+    """(N,) text, without leading zeros."""
+    label_NC: np.ndarray
+    """float32, 1 for classes with any annotation, crowds too, else 0."""
+
+
+class _Image(msgspec.Struct, gc=False):
+    id: int
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+
+
+class _Instances(msgspec.Struct, gc=False):
+    images: list[_Image]
+    annotations: list[_Annotation]
+
+
+def read_instances(file: Path) -> Truth:
+    """Images and classes of an instances_*.json, without its masks.
+
+    `luab_data.raw.instances` reads those too, which takes 16 s for 40,000 images and 292,000
+    annotations; this takes 0.6 s, and the file's size in memory.
+
+    Source: metrics.md, 3.1: images without annotation are kept, as negatives of every class.
+    """
+    try:
+        content = msgspec.json.decode(file.read_bytes(), type=_Instances)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ImagesError(
+            f"{file}: cannot be read as COCO instances ({error}); expected a file like"
+            " instances_val2014.json"
+        ) from error
+    image_id = np.unique([image.id for image in content.images])
+    if len(image_id) != len(content.images) or not len(image_id):
+        raise ImagesError(
+            f"{file}: {len(content.images)} images with {len(image_id)} ids; expected at least"
+            " one, each with its own"
+        )
+    pairs = np.array(
+        [(found.image_id, found.category_id) for found in content.annotations], np.int64
+    ).reshape(-1, 2)
+    categories = np.array(sorted(COCO_CATEGORIES))
+    row, label = np.searchsorted(image_id, pairs[:, 0]), np.searchsorted(categories, pairs[:, 1])
+    row, label = np.minimum(row, len(image_id) - 1), np.minimum(label, NUM_CLASSES - 1)
+    if len(
+        strange := np.flatnonzero(
+            (image_id[row] != pairs[:, 0]) | (categories[label] != pairs[:, 1])
+        )
+    ):
+        number, category = pairs[strange[0]].tolist()
+        raise ImagesError(
+            f"{file}: {len(strange)} annotations of unknown images or categories, e.g. category"
+            f" {category} in image {number}; expected listed images and COCO's 80 categories"
+        )
+    label_NC = np.zeros((len(image_id), NUM_CLASSES), np.float32)
+    label_NC[row, label] = 1
+    return Truth(image_id.astype(str), label_NC)
+
+
+def coco_split(images: Path, instances: Path) -> Split:
+    """All images of an instances file, for evaluation; other images of the folder are left out.
+
+    Raises: ImagesError if one has no image: an mAP over fewer images is another number.
+    """
+    truth, source = read_instances(instances), open_images(images)
+    matched = match_ids(truth.image_id, source, missing="skip", where=instances)
+    if matched.num_missing:
+        lost = np.setdiff1d(np.arange(len(truth.image_id)), matched.rows)
+        raise ImagesError(
+            f"{images}: {matched.num_missing} of {len(truth.image_id)} images of {instances} not"
+            f" found, e.g. {', '.join(truth.image_id[lost[:3]])}; an mAP over fewer images is"
+            " another number. Use an instances file of the images you have"
+        )
+    return Split(
+        source=source,
+        source_index=matched.source_index,
+        image_id=truth.image_id,
+        label=truth.label_NC,
+        boxes=Boxes.of([None] * len(truth.image_id)),
+    )
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def _files(folder: Path, config: str) -> list[Path]:
+    files = sorted((folder / config).glob("train-*.parquet"))
+    if not files:
+        raise DatasetError(
+            f"{folder}: no {config}/train-*.parquet; expected the folder that `luab-data convert"
+            " coco-ab` writes"
+        )
+    return files
+
+
+def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    values: np.ndarray = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy()
+    return values
+
+
+def _label_matrix(column: pa.ChunkedArray, folder: Path) -> np.ndarray:
+    if column.null_count:
+        raise DatasetError(
+            f"{folder}: labels of {column.null_count} of {len(column)} images are unknown; training"
+            " needs the ground truth. Convert again with --instances instances_train2014.json, the"
+            " file of all these images"
+        )
+    labels = ragged(column)
+    label_NC = np.zeros((len(column), NUM_CLASSES), np.float32)
+    label_NC[labels.rows, labels.values] = 1
+    return label_NC
+
+
+def _icons(table: pa.Table, label_NC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) row * C + class of the pairs, ascending, and (P, 2) the last adds of their icons."""
+    label = ragged(table["icon_label"])
+    points = np.stack([ragged(table[f"last_add_{axis}"]).values for axis in "xy"], axis=1)
+    points = points.astype(np.float64)
+    counts = np.isfinite(points).all(axis=1) & (label_NC[label.rows, label.values] > 0)
+    key = (label.rows * NUM_CLASSES + label.values)[counts]
+    # np.unique names the first of equals, so the last one from behind.
+    key, from_behind = np.unique(key[::-1], return_index=True)
+    return key, points[counts][::-1][from_behind]
+
+
+def _boxes_by_class(table: pa.Table, folder: Path) -> Boxes:
+    """The boxes of each image and class, N * C of them."""
+    label, inner = ragged(table["box_label"]), one_array(table["boxes"]).flatten()
+    if (np.diff(bounds_of(inner)) != 4).any() or len(inner) != len(label.values):
+        raise DatasetError(f"{folder}: boxes and box_label do not fit; convert the raw log again")
+    key = label.rows * NUM_CLASSES + label.values
+    order = np.argsort(key, kind="stable")
+    bounds = np.searchsorted(key[order], np.arange(len(table) * NUM_CLASSES + 1))
+    values = np.asarray(ragged(inner).values, np.float64).reshape(-1, 4)
+    return Boxes(values[order], bounds.astype(np.int64))
+
+
+def _first_adds(folder: Path, image_id: np.ndarray) -> np.ndarray:
+    """(N * C, 2) where the icon of each image and class was added first; NaN where nowhere."""
+    table = read_columns(_files(folder, "actions"), ["image_id", *_ACTIONS])
+    icons = group_icons(*(table[name] for name in _ACTIONS))
+    position = np.arange(len(icons.action))
+    is_add = icons.action == ACTIONS.index("add")
+    first = Ragged(np.where(is_add, position, len(position)), icons.bounds).reduce(
+        np.minimum, len(position)
+    )
+    known = pc.index_in(
+        table["image_id"].cast(pa.string()).combine_chunks(), value_set=pa.array(image_id)
+    )
+    row = pc.fill_null(known, -1).to_numpy(zero_copy_only=False)[icons.image]
+    there = (first < len(position)) & (row >= 0)
+    result = np.full((len(image_id) * NUM_CLASSES, 2), np.nan)
+    key = row[there] * NUM_CLASSES + icons.label[there]
+    result[key] = np.stack([icons.to_x, icons.to_y], axis=1)[first[there]]
+    return result
