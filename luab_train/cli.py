@@ -22,6 +22,7 @@ from luab_train.recipe import TARGETS, Recipe, find_recipe, override, to_json
 # Commands of other modules: attached when asked for, so that `--help` stays quick.
 _ELSEWHERE = {
     "report": ("luab_train.report.report", "report_command"),
+    "transfer": ("luab_train.transfer.cli", "transfer_command"),
     "demo": ("luab_train.demo.cli", "demo_command"),
 }
 
