@@ -44,9 +44,10 @@ def test_logits_are_those_of_the_plain_timm_model_and_points_lie_in_the_crop(nam
     assert set(head) == {"point_head.weight", "point_head.bias"}
     mean, std = torch.tensor(DATA.mean).view(3, 1, 1), torch.tensor(DATA.std).view(3, 1, 1)
     with torch.inference_mode():
-        logits, point = model(IMAGES)
+        outputs = model(IMAGES)
         expected = plain((IMAGES / 255 - mean) / std)
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    point = outputs.point_B2
+    torch.testing.assert_close(outputs.logits_BC, expected, rtol=1e-4, atol=1e-5)
     assert point.shape == (3, 2) and (0 < point).all() and (point < 1).all()
 
 
@@ -63,6 +64,30 @@ def test_a_linear_head_is_not_bounded():
     torch.nn.init.constant_(model.point_head.bias, 3.0)
     with torch.inference_mode():
         assert (model(IMAGES).point_B2 > 1).all()
+
+
+def test_a_point_a_class_and_a_number_that_is_no_place():
+    torch.manual_seed(0)
+    many = build_model(Model(name="test_resnet"), DATA, num_classes=5, num_points=5).eval()
+    one = build_model(Model(name="test_resnet"), DATA, num_classes=5, num_coordinates=1).eval()
+    with torch.inference_mode():
+        points, number = many(IMAGES).point_BKD, one(IMAGES).point_BKD
+        torch.nn.init.constant_(one.point_head.bias, -7.0)
+        assert (one(IMAGES).point_BKD < -5).all()
+    assert points.shape == (3, 5, 2) and number.shape == (3, 1, 1)
+    # x and y of each class in turn.
+    assert len(many.point_head.bias) == 10
+    torch.nn.init.zeros_(many.point_head.weight)
+    with torch.no_grad():
+        many.point_head.bias.copy_(torch.arange(10.0) - 5)
+    expected = (torch.arange(10.0) - 5).sigmoid().view(5, 2)
+    torch.testing.assert_close(many(IMAGES).point_BKD[0], expected)
+
+
+def test_images_that_are_normalised_already_are_not_normalised_again():
+    model = build()
+    with torch.inference_mode():
+        torch.testing.assert_close(model(IMAGES), model(model.normalise(IMAGES)))
 
 
 def test_the_same_seed_draws_the_same_weights():
@@ -85,7 +110,7 @@ def test_a_saved_model_comes_back_bit_for_bit(tmp_path):
     save_file(state_dict_for_file(model), tmp_path / "model.safetensors")
     load_state_from_file(other, load_file(tmp_path / "model.safetensors"))
     with torch.inference_mode():
-        for a, b in zip(model(IMAGES), other(IMAGES), strict=True):
+        for a, b in zip(model(IMAGES)[:2], other(IMAGES)[:2], strict=True):
             assert torch.equal(a, b)
 
 
