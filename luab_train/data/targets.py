@@ -63,7 +63,7 @@ def training_points(recipe: Recipe, annotations: Annotations) -> TrainingPoints:
             boxes=annotations.boxes,
         )[:, None]
     if recipe.data.point_noise:
-        values = values + recipe.data.point_noise * _noise(
+        values = values + recipe.data.point_noise * noise(
             annotations.image_id, recipe.seed, values.shape[1:]
         )
     weight = np.ones(len(click))
@@ -77,7 +77,7 @@ def _standardised(values: np.ndarray) -> np.ndarray:
     return (values - np.nanmean(values)) / deviation if deviation else values * 0
 
 
-def _noise(image_id: np.ndarray, seed: int, shape: tuple[int, ...]) -> np.ndarray:
+def noise(image_id: np.ndarray, seed: int, shape: tuple[int, ...]) -> np.ndarray:
     """(N, *shape) standard normal numbers that follow from (image id, seed) alone."""
     streams = [f"noise/{number}" for number in range(int(np.prod(shape)))]
     uniforms = np.stack([uniform(image_id, seed, stream=stream) for stream in streams], axis=1)

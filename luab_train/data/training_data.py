@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from luab_data.errors import OptionError
+from luab_data.schema import COCO_CLASSES
 from luab_train.data.annotations import read_annotations
-from luab_train.data.images import Split, match_images
+from luab_train.data.boxes import Boxes
+from luab_train.data.coco import make_coco_target, read_coco
+from luab_train.data.images import Split, match_ids, match_images
 from luab_train.data.sources import open_images
-from luab_train.data.targets import TrainingPoints, share_of_each_class, training_points
+from luab_train.data.targets import TrainingPoints, noise, share_of_each_class, training_points
 from luab_train.recipe import Recipe
 
 
@@ -41,6 +44,8 @@ def training_data(
         calibrated: output of `luab-data calibrate --out`, for target `calibrated` and for
             reliability weights.
     """
+    if recipe.data.dataset == "coco-ab":
+        return _coco_data(recipe, data=data, images=images)
     wanted = recipe.target == "calibrated" or recipe.loss.reliability_weights
     if wanted and calibrated is None:
         raise OptionError(
@@ -79,6 +84,44 @@ def training_data(
         boxes=annotations.boxes,
     )
     return TrainingData(split=split, classes=annotations.classes, points=points, facts=facts)
+
+
+def _coco_data(recipe: Recipe, *, data: Path, images: Path) -> TrainingData:
+    """`training_data` of COCO-AB: K is one point a class, and a fraction is of all images."""
+    coco, source = read_coco(data, target=recipe.target), open_images(images)
+    matched = match_ids(coco.image_id, source, missing=recipe.data.missing_images, where=data)
+    num_rows = len(coco.image_id)
+    coco, source_index = coco.take(matched.rows), matched.source_index
+    if recipe.data.fraction < 1:
+        one_class = np.zeros(len(coco.image_id), np.int64)
+        kept = share_of_each_class(coco.image_id, one_class, recipe.data.fraction)
+        coco, source_index = coco.take(kept), source_index[kept]
+    values = make_coco_target(recipe.target, seed=recipe.seed, coco=coco)
+    if recipe.data.point_noise:
+        values = values + recipe.data.point_noise * noise(
+            coco.image_id, recipe.seed, values.shape[1:]
+        )
+    facts = {
+        "name": data.resolve().name,
+        "digest": coco.digest,
+        "version": coco.version,
+        "num_rows": num_rows,
+        "num_train": len(coco.image_id),
+        "num_rows_without_image": matched.num_missing,
+        "num_images_without_row": matched.num_unused,
+        "num_labels": int(coco.label_NC.sum()),
+        "num_clicks": len(coco.pair_row),
+        "num_points": int(np.isfinite(values).all(axis=2).sum()),
+    }
+    split = Split(
+        source=source,
+        source_index=source_index,
+        image_id=coco.image_id,
+        label=coco.label_NC,
+        boxes=Boxes.of([None] * len(coco.image_id)),
+    )
+    points = TrainingPoints(values, np.ones(len(coco.image_id)))
+    return TrainingData(split=split, classes=COCO_CLASSES, points=points, facts=facts)
 
 
 def _sha256(file: Path) -> str:

@@ -31,11 +31,12 @@ from luab_train.training import checkpoint
 from luab_train.training.checkpoint import Position
 from luab_train.training.device import describe, make_accelerator
 from luab_train.training.metrics import score
+from luab_train.training.multi_label import predict_scores, score_labels
 from luab_train.training.optim import make_optimizer, make_schedule
 from luab_train.training.steps import Trainer
 from luab_train.training.stopping import Stop, Terminated
 from luab_train.training.tally import Tally
-from luab_train.training.validate import evaluation_split, predict
+from luab_train.training.validate import predict, validation_split
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ def train(
     Args:
         recipe: what to train.
         data: dataset folder written by `luab-data convert`.
-        images: the images of its rows, `<wnid>/<image_id>.<ext>`.
+        images: the images of its rows, in any layout of `luab_train.data.sources`.
         out: folder of the run: new, empty, or an unfinished run of the same recipe.
         val: images to validate on after each epoch, `<wnid>/<image>`; None trains without.
         val_boxes: where their boxes are, see `luab_data.boxes.read_boxes`; None looks beside the
-            images.
+            images. Of COCO, the instances_*.json that lists them, with their labels.
         calibrated: what `luab-data calibrate DATASET --out` wrote; for target `calibrated` and for
             `loss.reliability_weights`.
         resume: go on from the last checkpoint; False starts an unfinished run again from nothing.
@@ -84,7 +85,9 @@ def train(
         raise OptionError("--val-boxes without --val; expected the images that the boxes belong to")
     checkpoint.check_run(out, recipe)  # before anything slow
     found = training_data(recipe, data=data, images=images, calibrated=calibrated)
-    val_split = None if val is None else evaluation_split(val, found.classes, boxes=val_boxes)
+    val_split = None
+    if val is not None:
+        val_split = validation_split(recipe, val, found.classes, boxes=val_boxes)
     accelerator = make_accelerator(recipe.optim.precision, engine=recipe.engine, run=out)
     part = _batch_per_process(recipe, len(found.split), accelerator.num_processes)
     samples = Samples(
@@ -253,11 +256,18 @@ def validate(
     *,
     shown: bool | None = None,
 ) -> dict[str, float]:
-    """The metrics of `luab_train.training.metrics.score` on the validation images, as val_*."""
-    predictions = predict(
-        accelerator, model, validation.loader, validation.crop, what="validation", shown=shown
-    )
-    result = score(predictions, label=validation.split.label, boxes=validation.split.boxes)
+    """The metrics of the validation images, as val_*: those of `metrics.score`, or where an image
+    has several labels of `multi_label.score_labels`.
+    """
+    split, loader = validation.split, validation.loader
+    if split.label.ndim == 2:
+        scores = predict_scores(accelerator, model, loader, what="validation", shown=shown)
+        result = score_labels(scores, label_NC=split.label)
+    else:
+        predictions = predict(
+            accelerator, model, loader, validation.crop, what="validation", shown=shown
+        )
+        result = score(predictions, label=split.label, boxes=split.boxes)
     result = {"images": result.pop("num_images"), **result}
     return {f"val_{key}": value for key, value in result.items()}
 

@@ -13,13 +13,29 @@ from torch.utils.data import DataLoader
 
 from luab_data.boxes import read_boxes
 from luab_data.console import progress
-from luab_data.errors import ImagesError
+from luab_data.errors import ImagesError, OptionError
 from luab_train.data.annotations import read_annotations
+from luab_train.data.coco import coco_split
 from luab_train.data.crops import EvalCrop
 from luab_train.data.images import Split, labelled_split
 from luab_train.data.loader import Batch
 from luab_train.data.sources import ImageSource, open_images
+from luab_train.recipe import Recipe
 from luab_train.training.metrics import Predictions
+
+
+def validation_split(
+    recipe: Recipe, images: Path, classes: tuple[str, ...], *, boxes: Path | None = None
+) -> Split:
+    """The validation images of a run: of COCO those of an instances file, which is `boxes`."""
+    if recipe.data.dataset != "coco-ab":
+        return evaluation_split(images, classes, boxes=boxes)
+    if boxes is None or not boxes.is_file():
+        raise OptionError(
+            f"{images}: data.dataset=coco-ab has its labels in a file of instances, not in folders;"
+            " expected --val-boxes annotations/instances_val2014.json, of the images in --val"
+        )
+    return coco_split(images, boxes)
 
 
 def evaluation_split(

@@ -1,4 +1,4 @@
-"""Average precision of each class and its mean, as scikit-learn defines it. Pure.
+"""Mean average precision with its interval, and that of a difference. Pure.
 
 Average precision on few images is higher than on many, and resampling raises it once more. So an
 interval is that of the resamples, moved down by as much as their mean exceeds the value. On
@@ -16,6 +16,7 @@ import numpy as np
 
 from luab_data.analysis.estimate import RESAMPLES, Estimate, draw_workers, interval
 from luab_data.errors import OptionError
+from luab_train.training.ranking import average_precision, weighted_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,32 +40,13 @@ class MeanPrecision:
     envelope: float
 
 
-def average_precision(
-    scores_NC: np.ndarray, labels_NC: np.ndarray, *, envelope: bool = False
-) -> np.ndarray:
-    """(C,) sum over distinct scores of precision times the recall gained; NaN without positives.
-
-    Args:
-        scores_NC: higher is likelier; logits or probabilities, for only their order counts.
-        labels_NC: bool; images without any label are negatives of every class.
-        envelope: take for the precision at a recall the best at that recall or a higher one.
-    Source: metrics 3.1; sklearn.metrics.average_precision_score, and Pascal VOC's development kit.
-    """
-    return np.array(
-        [
-            _weighted(scores_NC[:, c], labels_NC[:, c], None, envelope=envelope)[0]
-            for c in range(scores_NC.shape[1])
-        ]
-    )
-
-
 def mean_average_precision(
     scores_NC: np.ndarray, labels_NC: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> MeanPrecision:
     """The mAP with bootstrap intervals over images.
 
     Args:
-        scores_NC, labels_NC: as in `average_precision`.
+        scores_NC, labels_NC: as in `luab_train.training.ranking.average_precision`.
         resamples, seed: of the bootstrap; models scored with the same seed on the same images are
             resampled alike.
     """
@@ -177,45 +159,7 @@ def _replicates(
         # Images first, so that sorting them by score moves whole rows.
         part_NR = np.ascontiguousarray(drawn_RN[first : first + _AT_ONCE].T.astype(np.float32))
         for c in range(scores_NC.shape[1]):
-            found[first : first + _AT_ONCE, c] = _weighted(
+            found[first : first + _AT_ONCE, c] = weighted_precision(
                 scores_NC[:, c], labels_NC[:, c], part_NR
             )
-    return found
-
-
-def _weighted(
-    scores_N: np.ndarray,
-    labels_N: np.ndarray,
-    weights_NR: np.ndarray | None,
-    *,
-    envelope: bool = False,
-) -> np.ndarray:
-    """(R,) average precision of one class; image i counts weights_NR[i] times, None is once.
-
-    Recall grows only at scores that some positive has, so images between two of those are counted
-    together.
-    """
-    num_resamples = 1 if weights_NR is None else weights_NR.shape[1]
-    if not labels_N.any():
-        return np.full(num_resamples, np.nan)
-    order = np.argsort(-scores_N, kind="stable")
-    ranked, positive = scores_N[order], labels_N[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    hits = np.diff(np.cumsum(positive)[last], prepend=0)
-    last, hits = last[hits > 0], hits[hits > 0]
-    if weights_NR is None:
-        seen, true = (last + 1.0)[:, None], np.cumsum(hits).astype(np.float64)[:, None]
-    else:
-        starts = np.append(0, last[:-1] + 1)
-        ranked_NR = weights_NR[order[: last[-1] + 1]]
-        seen = np.cumsum(np.add.reduceat(ranked_NR, starts, axis=0), axis=0, dtype=np.float64)
-        own = weights_NR[order[positive]]
-        firsts = np.append(0, np.cumsum(hits)[:-1])
-        true = np.cumsum(np.add.reduceat(own, firsts, axis=0), axis=0, dtype=np.float64)
-    precision = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
-    if envelope:
-        precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    gained = np.diff(true, axis=0, prepend=0.0)
-    area, total = (gained * precision).sum(axis=0), true[-1]
-    found: np.ndarray = np.divide(area, total, out=np.full(num_resamples, np.nan), where=total > 0)
     return found

@@ -1,0 +1,77 @@
+"""Validation where an image has several labels: the scores of a model and their mAP.     [I/O]
+
+`N` images, `C` classes. Whether points lie on objects is for `luab-train eval --benchmarks coco`,
+which has the masks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader
+
+from luab_data.console import progress
+from luab_train.data.loader import Batch
+from luab_train.training.metrics import add_up
+from luab_train.training.ranking import average_precision
+
+
+class Scores(NamedTuple):
+    """What a model said about a split, in the split's order."""
+
+    logits_NC: np.ndarray
+    """float32."""
+    label_loss: np.ndarray
+    """(N,) float64, binary cross-entropy, mean over the classes."""
+
+
+@torch.inference_mode()
+def predict_scores(
+    accelerator: Accelerator,
+    model: nn.Module,
+    loader: DataLoader[Batch],
+    *,
+    what: str,
+    shown: bool | None = None,
+) -> Scores:
+    """Run a prepared model over a prepared loader; every process gets the scores of all."""
+    was_training = model.training
+    model.eval()
+    parts = []
+    bar = progress(
+        loader, what=what, unit="batch", shown=shown if accelerator.is_main_process else False
+    )
+    for batch in bar:
+        logits_BC = model(batch.image_BCHW).logits_BC.float()
+        loss_BC = F.binary_cross_entropy_with_logits(logits_BC, batch.label, reduction="none")
+        row = (logits_BC, loss_BC.mean(dim=1))
+        parts.append([value.cpu() for value in accelerator.gather_for_metrics(row)])
+    model.train(was_training)
+    logits, loss = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    return Scores(logits, loss.astype(np.float64))
+
+
+def score_labels(scores: Scores, *, label_NC: np.ndarray) -> dict[str, float]:
+    """All metrics of a split; a count is an int, a mean over nothing is NaN.
+
+    Returns:
+        num_images and label_loss over all images, those without labels too; map, the mean of the
+        average precisions (fractions) of the classes that some image has, and num_classes, how many
+        these are. NaN where a score is no number, since a ranking needs an order.
+    Source: metrics.md, 3.1, with the squares that `EvalCrop` shows.
+    """
+    precision_C = average_precision(scores.logits_NC, label_NC > 0)
+    present_C = np.isfinite(precision_C)
+    ranked = np.isfinite(scores.logits_NC).all()
+    return {
+        "num_images": len(label_NC),
+        "label_loss": add_up(scores.label_loss).mean(),
+        "map": add_up(precision_C, present_C).mean() if ranked else math.nan,
+        "num_classes": int(present_C.sum()),
+    }
