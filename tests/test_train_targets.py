@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from luab_data.errors import OptionError
 from luab_train.data.boxes import Boxes
-from luab_train.data.targets import make_target, uniform
-from luab_train.recipe import TARGETS
+from luab_train.data.targets import ARMS, make_target, uniform
 
 NAN = float("nan")
 N = 200
@@ -85,7 +84,7 @@ def test_shuffled_deals_the_same_clicks_out_within_each_class():
     assert moved > 0.9
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("kind", ARMS)
 def test_a_point_follows_its_image_whatever_the_order_of_the_rows(kind):
     order = np.random.default_rng(1).permutation(N)
     np.testing.assert_array_equal(target(kind, order=order), target(kind)[order])

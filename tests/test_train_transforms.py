@@ -111,7 +111,7 @@ _fraction = st.floats(0.1, 0.9)
 def test_a_painted_dot_is_found_at_the_transformed_point_after_crop_and_flip(w, h, x, y, seed):
     point = np.array([x * w, y * h])
     crop = TrainCrop(Data(image_size=96, crop_scale=(0.3, 1.0), interpolation="bilinear"))
-    image, matrix = crop(dotted((w, h), (point[0], point[1])), seed)
+    image, matrix, _ = crop(dotted((w, h), (point[0], point[1])), seed)
     moved = apply(matrix, point)
     # The dot must not be cut by the border, or its centre of mass is not its centre.
     assume(well_inside(moved, 96, 6 * max(1.0, abs(matrix[0, 0]), matrix[1, 1])))

@@ -21,8 +21,9 @@ from luab_data.errors import DatasetError, ImagesError
 from luab_data.ragged import Ragged, bounds_of, one_array, ragged
 from luab_data.raw.coco import ACTIONS
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
-from luab_train.data.annotations import read_columns, read_manifest
+from luab_train.data.annotations import read_manifest
 from luab_train.data.boxes import Boxes
+from luab_train.data.columns import read_columns
 from luab_train.data.images import Split, match_ids
 from luab_train.data.sources import open_images
 from luab_train.data.targets import make_target

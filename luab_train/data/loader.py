@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,19 @@ class Batch(NamedTuple):
     """float32, 0 where there is no target or it lies outside the crop, else how much it counts."""
     size_B2: Tensor
     """int64, width and height of the original image, px."""
+
+
+class Sample(NamedTuple):
+    """One row of a Batch, in NumPy."""
+
+    image: np.ndarray
+    label: np.ndarray
+    valid: bool
+    row: int
+    view: int
+    point: np.ndarray
+    weight: np.ndarray
+    size: tuple[int, int]
 
 
 class Samples(Dataset):  # type: ignore[type-arg]
@@ -83,7 +96,7 @@ class Samples(Dataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> tuple[Any, ...]:
+    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
         epoch, index, view = key
         image = self._image(index)
         valid = image is not None
@@ -99,7 +112,7 @@ class Samples(Dataset):  # type: ignore[type-arg]
             from luab_train.data.coco import notebook_labels
 
             label = notebook_labels(label, point, inside)
-        return crop.image, label, valid, index, view, point, weight, image.size
+        return Sample(crop.image, label, valid, index, view, point, weight, image.size)
 
     def _place(
         self, crop: Crop, target: np.ndarray, size_wh: tuple[int, int]
@@ -136,7 +149,7 @@ class Samples(Dataset):  # type: ignore[type-arg]
         return images
 
 
-def collate(samples: list[tuple[Any, ...]]) -> Batch:
+def collate(samples: list[Sample]) -> Batch:
     """Samples -> Batch."""
     pixels, label, valid, index, view, point, weight, size = zip(*samples, strict=True)
     labels = np.stack(label)

@@ -32,7 +32,10 @@ from scipy.special import ndtri
 from luab_data.errors import OptionError
 from luab_train.data.annotations import Annotations
 from luab_train.data.boxes import Boxes, nearest_centre
-from luab_train.recipe import TARGETS, Recipe
+from luab_train.recipe import Recipe
+
+ARMS = ("none", "random", "centre", "shuffled", "click", "oracle")
+"""Targets made of clicks and boxes, or drawn; the others are byproducts of their own."""
 
 
 class TrainingPoints(NamedTuple):
@@ -112,7 +115,7 @@ def make_target(
     """Points to train on, (N, 2) float64 fractions of the original image; NaN where there is none.
 
     Args:
-        kind: one of TARGETS, see the module.
+        kind: one of ARMS, see the module.
         seed: of the run; only `random` and `shuffled` draw.
         image_id: (N,) text, unique.
         label: (N,) int64, class index.
@@ -138,7 +141,7 @@ def make_target(
         px = np.where(has_click[:, None], click * size_wh, np.nan)
         centre: np.ndarray = nearest_centre(boxes, px) / size_wh
         return centre
-    raise OptionError(f"target {kind!r}: expected one of {', '.join(TARGETS)}")
+    raise OptionError(f"target {kind!r}: expected one of {', '.join(ARMS)}")
 
 
 def _shuffled(

@@ -31,7 +31,8 @@ class AttentionMap(nn.Module):
     def forward(self, cells_BHWD: Tensor) -> Tensor:
         """See the class."""
         scores = self.score(cells_BHWD).squeeze(-1).float()
-        return scores.flatten(1).log_softmax(dim=1).view_as(scores)
+        attention_BHW: Tensor = scores.flatten(1).log_softmax(dim=1).view_as(scores)
+        return attention_BHW
 
 
 def mean_position(attention_BHW: Tensor) -> Tensor:
