@@ -111,7 +111,7 @@ def describe_difference(name: str, recipe: Recipe) -> str:
     num_stated = len(found.departures) + len(found.agreeing)
     parts = [
         f"{name} beside the paper: {statements.title}.",
-        f"Departs in {len(found.departures)} of the {num_stated} keys that have a value there"
+        f"Departs in {len(found.departures)} of the {num_stated} keys with a value there"
         " (P: the paper says so, C: the code it builds on).",
     ]
     if found.departures:
