@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DataLoaderConfiguration, LoggerType
 
@@ -39,6 +40,9 @@ def make_accelerator(
         # cuBLAS wants to know before its first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(engine.deterministic)
+    # accelerate keeps the precision and the compiler that a process asked for first; a process may
+    # train and evaluate several recipes.
+    AcceleratorState._reset_state()
     try:
         return Accelerator(
             mixed_precision=precision,
