@@ -1,0 +1,74 @@
+"""Put the finished runs to the test images, in seven variants each.     [I/O]
+
+    python results/tiny-imagenet/probe_runs.py --work WORK [--only 'arms-*']
+
+Adds a line per run to probes.jsonl, and WORK/probes/<key>.npz with its answer to every picture. Runs
+of the tuning are left out: no test image has a part in it. Several processes share the work, as in
+run.py. All runs see the same pictures.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from run import append_row, claimed, read_rows
+
+from luab_train.evaluation.probes.probe import probe
+from luab_train.evaluation.probes.probed import rows_of
+from luab_train.training.checkpoint import load_model, read_environment, read_recipe
+from luab_train.training.validate import evaluation_split
+
+ROWS = Path(__file__).with_name("probes.jsonl")
+
+
+def finished_runs(work: Path, pattern: str) -> list[Path]:
+    """Folders of complete runs, but for the tuning's, in alphabetical order."""
+    found = sorted((work / "runs").glob("*/model.safetensors"))
+    return [
+        file.parent
+        for file in found
+        if fnmatch.fnmatch(file.parent.name, pattern) and not file.parent.name.startswith("tune-")
+    ]
+
+
+def probe_run(run: Path, images: Path, out: Path) -> dict[str, Any]:
+    """Probe one run on a folder of images with boxes; its row."""
+    recipe, classes = read_recipe(run), tuple(read_environment(run)["classes"])
+    probed = probe(load_model(run), evaluation_split(images, classes), recipe)
+    out.mkdir(exist_ok=True)
+    partial = out / f".{run.name}.npz"
+    probed.save(partial)
+    partial.replace(out / f"{run.name}.npz")
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows_of(probed):
+        value = row["value"] if row["value"] is None else round(row["value"], 6)
+        found.setdefault(row["probe"], {})[row["metric"]] = {"value": value, "n": row["n"]}
+    return {"key": run.name, "probes": found}
+
+
+@click.command()
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="Folder that prepare.py made and run.py filled.",
+)
+@click.option("--only", default="*", help="Pattern of the keys to probe, e.g. 'arms-cnn-*'.")
+@click.option("--rehearse", is_flag=True, help="Probe the runs of `run.py --rehearse`.")
+def main(work: Path, only: str, rehearse: bool) -> None:
+    """Probe what is finished and not probed yet."""
+    torch.set_num_threads(1)
+    out = work / "rehearsal" if rehearse else work
+    rows = out / "probes.jsonl" if rehearse else ROWS
+    for run in finished_runs(out, only):
+        with claimed(out / "claims" / f"probe-{run.name}") as mine:
+            if mine and run.name not in {row["key"] for row in read_rows(rows)}:
+                append_row(rows, probe_run(run, work / "test", out / "probes"))
+
+
+if __name__ == "__main__":
+    main()
