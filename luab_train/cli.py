@@ -50,15 +50,18 @@ def main() -> None:
 
 @main.command()
 @click.argument("recipe", metavar="RECIPE")
-@click.option(
-    "--data", type=_FOLDER, required=True, help="Dataset folder of luab-data convert imagenet-ab."
-)
+@click.option("--data", type=_FOLDER, required=True, help="Dataset folder of luab-data convert.")
 @click.option("--images", type=_FOLDER, required=True, help="Its images, <wnid>/<image_id>.<ext>.")
 @click.option("--val", type=_FOLDER, help="Validation images, <wnid>/<image>.")
 @click.option(
     "--val-boxes",
     type=click.Path(exists=True, path_type=Path),
     help="Their boxes, if not beside them.",
+)
+@click.option(
+    "--calibrated",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Output of luab-data calibrate --out, for --target calibrated.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--target", type=click.Choice(TARGETS), help="Where the points come from (the arm).")
@@ -82,6 +85,7 @@ def run(
     images: Path,
     val: Path | None,
     val_boxes: Path | None,
+    calibrated: Path | None,
     out: Path,
     target: str | None,
     epochs: int | None,
@@ -110,7 +114,14 @@ def run(
     from luab_train.training.train import train
 
     result = train(
-        resolved, data=data, images=images, out=out, val=val, val_boxes=val_boxes, resume=resume
+        resolved,
+        data=data,
+        images=images,
+        out=out,
+        val=val,
+        val_boxes=val_boxes,
+        calibrated=calibrated,
+        resume=resume,
     )
     if _is_main_process():
         line = result.metrics

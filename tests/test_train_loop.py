@@ -24,7 +24,7 @@ from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError, 
 from luab_train.evaluation.folder import evaluate
 from luab_train.models.classifier import split_state_dict
 from luab_train.recipe import Loss, Model, Optim, Recipe, from_json
-from luab_train.training import checkpoint
+from luab_train.training import checkpoint, steps
 from luab_train.training import train as train_module
 from luab_train.training.checkpoint import load_model
 from luab_train.training.optim import make_optimizer, make_schedule
@@ -99,6 +99,7 @@ def test_the_environment_tells_the_story_and_no_secrets(finished, world):
     assert content["dataset"] == {
         "name": "imagenet-ab", "digest": None, "version": None, "num_rows": 32, "num_train": 32,
         "num_rows_without_image": 0, "num_images_without_row": 0, "num_clicks": 28,
+        "num_points": 28, "calibrated_sha256": None,
     }  # fmt: skip
     assert content["val"] == {"name": "val", "num_images": 10, "num_with_boxes": 10}
     assert (
@@ -106,7 +107,7 @@ def test_the_environment_tells_the_story_and_no_secrets(finished, world):
         or content["versions"]["torch"]
     )
     assert content["machine"]["torch_threads"] == torch.get_num_threads()
-    assert content["resumed_after_epochs"] == []
+    assert content["resumed_after"] == []
     # Neither where the user keeps things nor who the user is.
     for private in (str(world.data.parent), os.path.expanduser("~"), os.uname().nodename):
         assert private not in text
@@ -159,8 +160,9 @@ class Interrupted(Exception):
 
 
 def interrupted(monkeypatch, function: str, at: int) -> None:
-    """Raise in the `at`-th call of a function of luab_train.training.train."""
-    real = getattr(train_module, function)
+    """Raise in the `at`-th call of a function of luab_train.training.train, or of its steps."""
+    module = train_module if hasattr(train_module, function) else steps
+    real = getattr(module, function)
     calls = iter(range(1, 100))
 
     def broken(*args, **options):
@@ -168,12 +170,12 @@ def interrupted(monkeypatch, function: str, at: int) -> None:
             raise Interrupted
         return real(*args, **options)
 
-    monkeypatch.setattr(train_module, function, broken)
+    monkeypatch.setattr(module, function, broken)
 
 
 @pytest.mark.parametrize(("function", "at", "epochs_done"), [
     ("train_epoch", 1, 0), ("train_epoch", 3, 2), ("validate", 2, 1),
-    ("label_loss", 10, 2),  # in the middle of epoch 3, four steps an epoch
+    ("label_term", 10, 2),  # in the middle of epoch 3, four steps an epoch
 ])  # fmt: skip
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     finished, world, tmp_path, monkeypatch, function, at, epochs_done
@@ -183,12 +185,12 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
         interrupted(patch, function, at)
         run(small_recipe(epochs=3), world, out)
     assert not (out / "model.safetensors").exists()
-    assert checkpoint.last_epoch(out) == epochs_done
+    assert checkpoint.last_position(out) == (epochs_done, 0)
     torch.rand(7)  # whatever happened in between
     run(small_recipe(epochs=3), world, out)
     same_run(finished, out)
-    resumed = json.loads((out / "environment.json").read_text())["resumed_after_epochs"]
-    assert resumed == ([epochs_done] if epochs_done else [])
+    resumed = json.loads((out / "environment.json").read_text())["resumed_after"]
+    assert resumed == ([[epochs_done, 0]] if epochs_done else [])
 
 
 def test_interrupted_between_metrics_and_checkpoint_no_epoch_is_reported_twice(
@@ -196,11 +198,11 @@ def test_interrupted_between_metrics_and_checkpoint_no_epoch_is_reported_twice(
 ):
     out = tmp_path / "run"
 
-    def broken(accelerator, folder, epoch):
-        if epoch == 2:
-            (folder / "checkpoint" / "partial-2").mkdir()  # half a checkpoint
+    def broken(accelerator, folder, position):
+        if position.epoch == 2:
+            (folder / "checkpoint" / "partial-epoch-2").mkdir()  # half a checkpoint
             raise Interrupted
-        real(accelerator, folder, epoch)
+        real(accelerator, folder, position)
 
     real = checkpoint.save_checkpoint
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
@@ -242,13 +244,17 @@ def test_killed_from_outside_and_started_again(finished, world, tmp_path):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
     )
     deadline = time.monotonic() + 60
-    while checkpoint.last_epoch(out) < 1 and process.poll() is None and time.monotonic() < deadline:
+    while (
+        checkpoint.last_position(out).epoch < 1
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
     if (out / "model.safetensors").exists():
         pytest.skip("the run was over before it could be killed")
-    assert checkpoint.last_epoch(out) >= 1
+    assert checkpoint.last_position(out).epoch >= 1
     run(small_recipe(epochs=3), world, out)
     same_run(finished, out)
 
@@ -281,7 +287,7 @@ def test_an_unfinished_run_of_another_recipe_names_the_keys_that_differ(unfinish
 
 def test_an_unfinished_run_refuses_other_data(unfinished, tmp_path):
     other = make_world(tmp_path / "other", per_class=12)
-    with pytest.raises(OptionError, match=r"first 1 epochs saw another dataset"):
+    with pytest.raises(OptionError, match=r"at epoch-1 and saw another dataset"):
         run(small_recipe(epochs=3), other, unfinished)
 
 
@@ -363,14 +369,14 @@ def test_a_loaded_model_sees_what_the_run_saw(finished, world):
     path = next((world.val / WNIDS[0]).glob("*.png"))
     pixels = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None]
     with torch.inference_mode():
-        logits, point = model(pixels)
-    assert logits.shape == (1, 2) and point.shape == (1, 2)
+        outputs = model(pixels)
+    assert outputs.logits_BC.shape == (1, 2) and outputs.point_B2.shape == (1, 2)
 
 
 def first_steps(monkeypatch, world, out, target: str) -> dict[str, list[torch.Tensor]]:
     """Initial weights and the pictures and labels of an arm's first epoch."""
     seen: dict[str, list[torch.Tensor]] = {"weights": [], "images": [], "labels": [], "points": []}
-    real_build, real_loss = train_module.build_model, train_module.label_loss
+    real_build, real_term = train_module.build_recipe_model, steps.label_term
 
     def build(*args, **options):
         model = real_build(*args, **options)
@@ -382,20 +388,14 @@ def first_steps(monkeypatch, world, out, target: str) -> dict[str, list[torch.Te
         if model.training:
             seen["images"].append(inputs[0].clone())
 
-    def loss(logits, label, **options):
-        seen["labels"].append(label)
-        return real_loss(logits, label, **options)
-
-    real_sum = train_module.point_loss_sum
-
-    def point_sum(point, goal, visible, **options):
-        seen["points"].append(visible.clone())
-        return real_sum(point, goal, visible, **options)
+    def term(logits, targets, loss):
+        seen["labels"].append(targets.label)
+        seen["points"].append(targets.weight_TBK.flatten())
+        return real_term(logits, targets, loss)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "build_model", build)
-        patch.setattr(train_module, "label_loss", loss)
-        patch.setattr(train_module, "point_loss_sum", point_sum)
+        patch.setattr(train_module, "build_recipe_model", build)
+        patch.setattr(steps, "label_term", term)
         run(small_recipe(epochs=1, target=target), world, out)
     return seen
 
@@ -465,18 +465,18 @@ def test_mixed_precision_keeps_losses_finite(world, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(world, tmp_path, monkeypatch):
-    real = train_module.label_loss
+    real = steps.label_term
     calls = iter(range(1, 100))
 
     def poisoned(*args, **options):
         return real(*args, **options) * (torch.nan if next(calls) == 7 else 1)
 
-    monkeypatch.setattr(train_module, "label_loss", poisoned)
+    monkeypatch.setattr(steps, "label_term", poisoned)
     with pytest.raises(
-        LuabError, match="loss is nan at epoch 2, step 3; the checkpoint of epoch 1 is kept"
+        LuabError, match=r"loss is nan at epoch 2, update 3; its batch is in .*bad_batch_0\.pt"
     ):
         run(small_recipe(epochs=3), world, tmp_path / "run")
-    assert checkpoint.last_epoch(tmp_path / "run") == 1
+    assert checkpoint.last_position(tmp_path / "run") == (1, 0)
 
 
 def test_gradients_are_clipped_when_asked(world, tmp_path, monkeypatch):
