@@ -133,7 +133,7 @@ def draw(settings: Mix, size_hw: tuple[int, int] | torch.Size) -> Draw:
         cutmix = np.random.rand() < settings.switch
     alpha = settings.cutmix if cutmix else settings.mixup
     lam = float(np.random.beta(alpha, alpha))
-    if lam == 1 or not cutmix:
+    if not cutmix:
         return Draw(lam)
     box, lam = cutmix_bbox_and_lam(tuple(size_hw), lam)
     top, bottom, left, right = map(int, box)
