@@ -274,6 +274,28 @@ def _check_mode(of_folder: Mapping[str, Any], of_suite: Mapping[str, Any]) -> No
         )
 
 
+@main.command("export")
+@click.argument("run_folder", metavar="RUN", type=_FOLDER)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="File to write, .safetensors.",
+)
+def export_command(run_folder: Path, out: Path) -> None:
+    """Write a RUN's weights without the point head, as timm names them."""
+    from luab_train.training.export import export_backbone
+
+    facts = export_backbone(run_folder, out)
+    options = "".join(f", {key}={value}" for key, value in facts["options"].items())
+    click.echo(f'{out}: timm.create_model("{facts["model"]}"{options}) loads it strictly')
+    if not facts["same_labels"]:
+        click.echo(
+            "this run pools by its attention map, which stays behind: for its own labels use"
+            " luab_train.load_model"
+        )
+
+
 @main.command("recipes")
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--diff", is_flag=True, help="Show NAME beside what the paper says of such a run.")

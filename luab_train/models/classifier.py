@@ -181,16 +181,7 @@ def _create(model: Model, data: Data, num_classes: int) -> Any:
         raise OptionError(
             f"model.name={model.name}: timm has no such model; did you mean {', '.join(close)}?"
         )
-    config = timm.get_pretrained_cfg(model.name)
-    options: dict[str, object] = {}
-    if config is not None and config.fixed_input_size:
-        options["img_size"] = data.image_size
-    if model.drop_path_rate:
-        options["drop_path_rate"] = model.drop_path_rate
-    if model.patch_size is not None:
-        options["patch_size"] = model.patch_size
-    if model.output_stride is not None:
-        options["output_stride"] = model.output_stride
+    options = model_options(model, data)
     try:
         return timm.create_model(
             model.name,
@@ -204,6 +195,21 @@ def _create(model: Model, data: Data, num_classes: int) -> Any:
             f"model.name={model.name}: timm could not make it with {options or 'its defaults'},"
             f" image_size {data.image_size}, pretrained={model.pretrained}: {error}"
         ) from error
+
+
+def model_options(model: Model, data: Data) -> dict[str, Any]:
+    """What `timm.create_model` needs to know beside the name, the classes and dropout."""
+    config = timm.get_pretrained_cfg(model.name)
+    options: dict[str, Any] = {}
+    if config is not None and config.fixed_input_size:
+        options["img_size"] = data.image_size
+    if model.drop_path_rate:
+        options["drop_path_rate"] = model.drop_path_rate
+    if model.patch_size is not None:
+        options["patch_size"] = model.patch_size
+    if model.output_stride is not None:
+        options["output_stride"] = model.output_stride
+    return options
 
 
 def load_backbone(backbone: Any, path: Path) -> None:
