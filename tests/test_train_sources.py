@@ -283,6 +283,30 @@ def test_every_cut_of_a_tar_is_noticed_or_leaves_all_images(tmp_path):
     assert noticed > 50
 
 
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_damage_anywhere_in_a_header_is_an_error_of_ours_or_harmless(tmp_path, kind):
+    file = tmp_path / "a.tar"
+    with tarfile.open(file, "w", format=kind) as tar:
+        for number in range(3):
+            member = tarfile.TarInfo(f"{'d' * 90}/{'e' * 20}/n00000001_{number}.png")
+            member.size, member.mtime = 5, 1.5 if kind == tarfile.PAX_FORMAT else 1
+            tar.addfile(member, io.BytesIO(b"12345"))
+    whole = file.read_bytes()
+    assert open_images(tmp_path).body[:, 1].tolist() == [5, 5, 5]
+    rng = np.random.default_rng(0)
+    noticed = 0
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole.rstrip(b"\0")), 3):
+            damaged[at] = rng.choice([0, 255, ord("9"), ord("7"), int(rng.integers(256))])
+        file.write_bytes(damaged)
+        try:
+            open_images(tmp_path)
+        except ImagesError:
+            noticed += 1
+    assert noticed > 30
+
+
 def test_a_tar_that_shrinks_under_a_run_is_named(tmp_path):
     root = write_tars(tmp_path / "t", IMAGENET, shards=1)
     source = open_images(root)
