@@ -274,13 +274,13 @@ def test_every_cut_of_a_tar_is_noticed_or_leaves_all_images(tmp_path):
     tar = root / "train-000000.tar"
     whole = tar.read_bytes()
     noticed = 0
-    for cut in range(0, len(whole), 100):
+    for cut in range(0, len(whole), 500):
         tar.write_bytes(whole[:cut])
         try:
             assert len(open_images(root).image_id) == len(IMAGENET)
         except ImagesError:
             noticed += 1
-    assert noticed > 50
+    assert noticed > 10
 
 
 @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
