@@ -2,9 +2,9 @@
 
     python results/tiny-imagenet/probe_runs.py --work WORK [--only 'arms-*']
 
-Adds a line per run to probes.jsonl, and WORK/probes/<key>.npz with its answer to every picture. Runs
-of the tuning are left out: no test image has a part in it. Several processes share the work, as in
-run.py. All runs see the same pictures.
+Adds a line per run to probes.jsonl, and WORK/probes/<key>.npz with its answer to every picture.
+Runs of the tuning are left out: no test image has a part in it. Several processes share the work,
+as in run.py. All runs see the same pictures.
 """
 
 from __future__ import annotations

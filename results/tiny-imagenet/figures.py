@@ -1,0 +1,158 @@
+"""The figures of the folder: arms, sweeps, curves.     [I/O]
+
+Whiskers are 95 % intervals over seeds and images, see `paired`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from curves import CURVES, draw_curves
+from experiments import ARMS, FRACTIONS, LAMBDAS, MODELS, NOISES
+from hits import Hits
+from measures import BY_NAME, Measure, difference, level, seeds_of
+from paired import Estimate
+
+from luab_data.figures.style import (
+    BASELINE,
+    BLUE,
+    VERMILION,
+    drawing,
+    legend_below,
+    new_figure,
+    png,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {"cnn": BLUE, "vit": VERMILION}
+MARKERS = {"cnn": "o", "vit": "s"}
+ARM_PANELS = ("accuracy", "other", "gap", "masked", "centre", "off_centre")
+SWEEP_PANELS = ("accuracy", "other", "off_centre")
+
+
+def draw_all(hits: Hits, folder: Path) -> None:
+    """Write every figure that there are runs for."""
+    with drawing():
+        _draw_all(hits, folder)
+
+
+def _draw_all(hits: Hits, folder: Path) -> None:
+    if seeds_of(hits, "arms-cnn-none"):
+        (folder / "arms.png").write_bytes(draw_arms(hits))
+    model = "cnn"
+    noise = [(0.0, f"arms-{model}-click")]
+    noise += [(n, f"noise-{model}-click-{n:g}") for n in NOISES]
+    weight = [(w, f"lambda-{model}-click-{w:g}") for w in LAMBDAS]
+    weight += [(100.0, f"arms-{model}-click")]
+    for name, label, points in (
+        ("noise", "standard deviation of the noise, image sides", noise),
+        ("lambda", "lambda", sorted(weight)),
+    ):
+        if any(seeds_of(hits, run) for _, run in points if not run.startswith("arms")):
+            drawn = draw_sweep(hits, points, model, label, log=name == "lambda")
+            (folder / f"{name}.png").write_bytes(drawn)
+    if seeds_of(hits, f"fraction-{model}-none-0.5"):
+        (folder / "fraction.png").write_bytes(draw_fraction(hits, model))
+    if (folder / CURVES.name).exists():
+        (folder / "curves.png").write_bytes(draw_curves(folder / CURVES.name))
+
+
+def draw_arms(hits: Hits) -> bytes:
+    """A panel a measure: each arm less the arm without points, points in a box as they are."""
+    figure, axes = new_figure(2, 3, height=4.2, width=6.9, sharey=True)
+    arms = [arm for arm in ARMS if arm != "none"]
+    for ax, name in zip(axes.flat, ARM_PANELS, strict=True):
+        measure = BY_NAME[name]
+        for shift, model in zip((-0.14, 0.14), MODELS, strict=True):
+            found = [_of_arm(hits, model, arm, measure) for arm in arms]
+            _whiskers(ax, np.arange(len(arms)) + shift, found, model, across=True)
+        if not measure.points:
+            ax.axvline(0, **BASELINE)
+        ax.set_title(f"{measure.title}{'' if measure.points else ' *'}")
+        ax.set_yticks(range(len(arms)), arms)
+        ax.set_xlabel("%" if measure.points else "* points, arm less none")
+    axes[0, 0].invert_yaxis()
+    legend_below(figure, axes[0, 0])
+    return png(figure)
+
+
+def _of_arm(hits: Hits, model: str, arm: str, measure: Measure) -> Estimate:
+    name = f"arms-{model}-{arm}"
+    if measure.points:
+        return level(hits, name, measure)
+    return difference(hits, name, f"arms-{model}-none", measure)
+
+
+def _whiskers(
+    ax: Axes, at: np.ndarray, found: Sequence[Estimate], label: str, *, across: bool = False
+) -> None:
+    """Means with their intervals, in percent; without an interval a mean stands alone."""
+    values = 100 * np.array([[e.mean, e.mean - e.low, e.high - e.mean] for e in found]).T
+    there = np.isfinite(values[0])
+    if not there.any():
+        return
+    mean, error = values[0, there], np.nan_to_num(values[1:, there])
+    colour, marker = COLOURS.get(label, BLUE), MARKERS.get(label, "o")
+    look: dict[str, Any] = {
+        "fmt": marker,
+        "color": colour,
+        "markersize": 3.5,
+        "linewidth": 1.0,
+        "label": label,
+    }
+    if across:
+        ax.errorbar(mean, at[there], xerr=error, **look)
+    else:
+        ax.errorbar(at[there], mean, yerr=error, **look)
+
+
+def draw_sweep(
+    hits: Hits, points: Sequence[tuple[float, str]], model: str, label: str, *, log: bool
+) -> bytes:
+    """A panel a measure against the swept number; dashed is no gain, dotted the random arm."""
+    figure, axes = new_figure(1, len(SWEEP_PANELS), height=2.2, width=6.9)
+    none, random = f"arms-{model}-none", f"arms-{model}-random"
+    for ax, name in zip(axes[0], SWEEP_PANELS, strict=True):
+        measure = BY_NAME[name]
+
+        def of(run: str, measure: Measure = measure) -> Estimate:
+            if measure.points:
+                return level(hits, run, measure)
+            return difference(hits, run, none, measure)
+
+        _whiskers(ax, np.array([x for x, _ in points]), [of(run) for _, run in points], model)
+        if not measure.points:
+            ax.axhline(0, **BASELINE)
+        ax.axhline(100 * of(random).mean, color="#E69F00", linewidth=1, linestyle=":")
+        if log:
+            ax.set_xscale("log")
+        ax.set_title(measure.title if measure.points else f"{measure.title} *")
+        ax.set_xlabel(label)
+        ax.set_ylabel("%" if measure.points else "* points, click less none")
+    return png(figure)
+
+
+def draw_fraction(hits: Hits, model: str) -> bytes:
+    """Levels of click and none against the share of the training images."""
+    figure, axes = new_figure(1, len(SWEEP_PANELS), height=2.4, width=6.9)
+    for ax, name in zip(axes[0], SWEEP_PANELS, strict=True):
+        measure = BY_NAME[name]
+        for arm, shares in FRACTIONS.items():
+            if arm == "none" and measure.points:
+                continue
+            points = [(1.0, f"arms-{model}-{arm}")]
+            points += [(share, f"fraction-{model}-{arm}-{share:g}") for share in shares]
+            found = [level(hits, run, measure) for _, run in sorted(points)]
+            colour, line = (BLUE, "-") if arm == "click" else ("#000000", "--")
+            x = np.array([share for share, _ in sorted(points)])
+            y = np.array([100 * e.mean for e in found])
+            ax.plot(x, y, line, color=colour, marker="o", markersize=3, linewidth=1, label=arm)
+        ax.set_title(f"{measure.title}, %")
+        ax.set_xlabel("share of the training images")
+    legend_below(figure, axes[0, 0])
+    return png(figure)
