@@ -106,7 +106,7 @@ def match_backbone(weights: dict[str, Tensor], *, where: str) -> Backbone:
             f" {missing[:3]}, {len(extra)} unknown {extra[:3]}, {len(wrong)} of another shape"
             f" {wrong[:3]}. Mask R-CNN is made of {', '.join(PLAIN_RESNETS)}"
         )
-    return Backbone(nearest, {name: tensor.detach().cpu() for name, tensor in kept.items()})
+    return Backbone(nearest, {name: tensor.detach() for name, tensor in kept.items()})
 
 
 @functools.cache
