@@ -51,12 +51,17 @@ def main() -> None:
 @main.command()
 @click.argument("recipe", metavar="RECIPE")
 @click.option("--data", type=_FOLDER, required=True, help="Dataset folder of luab-data convert.")
-@click.option("--images", type=_FOLDER, required=True, help="Its images, <wnid>/<image_id>.<ext>.")
-@click.option("--val", type=_FOLDER, help="Validation images, <wnid>/<image>.")
+@click.option(
+    "--images",
+    type=_FOLDER,
+    required=True,
+    help="Its images: a tree, a COCO folder, tar shards or a Hugging Face dataset.",
+)
+@click.option("--val", type=_FOLDER, help="Validation images, likewise.")
 @click.option(
     "--val-boxes",
     type=click.Path(exists=True, path_type=Path),
-    help="Their boxes, if not beside them.",
+    help="Their boxes, if not beside them, or their COCO instances.",
 )
 @click.option(
     "--calibrated",
@@ -64,7 +69,12 @@ def main() -> None:
     help="Output of luab-data calibrate --out, for --target calibrated.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option("--target", type=click.Choice(TARGETS), help="Where the points come from (the arm).")
+@click.option(
+    "--target",
+    metavar="ARM",
+    type=click.Choice(TARGETS),
+    help=f"Where the points come from: {', '.join(TARGETS)}.",
+)
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--batch-size", type=int, help="Images per update, over all processes.")
 @click.option("--lr", type=float, help="Peak learning rate.")

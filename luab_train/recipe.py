@@ -236,6 +236,7 @@ class Recipe:
     """One run, but for the folders. Build a variant with `dataclasses.replace` or `override`."""
 
     name: str
+    """What the run is called in tables and records; `module:function` of ours."""
     model: Model
     optim: Optim
     data: Data = field(default_factory=Data)
@@ -245,6 +246,7 @@ class Recipe:
     target: Target = "click"
     """Where the points come from, see `luab_train.data.targets`; `none` trains on labels alone."""
     epochs: int
+    """Passes over the training images."""
     batch_size: int
     """Images per update over all processes."""
     seed: int = 0
@@ -293,6 +295,9 @@ class Recipe:
             ),
             f"data.dataset=coco-ab has no target {self.target}; expected one of"
             f" {', '.join(COCO_TARGETS)}": coco and self.target not in COCO_TARGETS,
+            "loss.label_smoothing is of one label an image; data.dataset=coco-ab has several": (
+                coco and self.loss.label_smoothing > 0
+            ),
             "data.notebook_labels is about icons; expected data.dataset=coco-ab": (
                 self.data.notebook_labels and not coco
             ),

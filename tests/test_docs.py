@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import shlex
 import subprocess
@@ -18,11 +19,13 @@ from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES
 from luab_data.columns.registry import derivation_table
 from luab_data.publish.card import column_table
 from luab_data.schema import DATASETS
+from luab_train.recipe import find_recipe, flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 COLUMNS = ROOT / "docs" / "columns.md"
 STATISTICS = ROOT / "docs" / "statistics.md"
+RECIPES = ROOT / "docs" / "recipes.md"
 
 _MARKED = re.compile(r"(<!-- columns (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -69,6 +72,49 @@ def statistics_page() -> str:
             parts.append(f"| {' | '.join(cells)} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def recipe_page() -> str:
+    """Every key of a recipe: its type and default from the dataclasses, its meaning from the text
+    below the field.
+    """
+    parts = [
+        "# Keys of a recipe\n",
+        "Generated from `luab_train/recipe.py`. `--set KEY=VALUE` changes one; a key without a"
+        " default is set by every recipe.\n",
+    ]
+    tree = ast.parse((ROOT / "luab_train" / "recipe.py").read_text())
+    groups = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    for name in ("Recipe", "Data", "Model", "Mix", "Loss", "Optim", "Engine"):
+        parts.append(f"## {'Top level' if name == 'Recipe' else f'`{name.lower()}.`'}\n")
+        first, *_ = (ast.get_docstring(groups[name]) or "").split("\n\n")
+        parts += [
+            " ".join(first.split()) + "\n",
+            "| key | type | default | meaning |",
+            "|---|---|---|---|",
+        ]
+        prefix = "" if name == "Recipe" else f"{name.lower()}."
+        for field, doc in itertools.pairwise(groups[name].body):
+            if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+                continue
+            if ast.unparse(field.annotation) in groups:
+                continue
+            said = ""
+            if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+                said = " ".join(str(doc.value.value).split())
+            kind = ast.unparse(field.annotation).removeprefix("Literal")
+            default = "" if field.value is None else f"`{ast.unparse(field.value)}`"
+            cells = [f"`{prefix}{field.target.id}`", f"`{kind}`", default, said]
+            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def test_the_page_of_keys_follows_from_the_recipe():
+    page = RECIPES.read_text()
+    assert recipe_page() == page, "run `python tests/test_docs.py`"
+    for key in flatten(find_recipe("debug:tiny")):
+        assert f"| `{key}` |" in page
 
 
 def test_the_page_of_statistics_follows_from_the_measures():
@@ -142,14 +188,15 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
             *("list_them", "model"),
             *("name", "on_bad", "out", "precision", "pretrained", "root", "workers"),
         ],
+        "luab-train export": ["out", "run_folder"],
         "luab-train recipes": ["diff", "name"],
         "luab-train report": ["allow_different", "out", "reference", "root", "runs"],
         "luab-train transfer": [
             *("annotations", "images", "out", "settings", "source", "val", "val_annotations"),
         ],
         "luab-train run": [
-            *("batch_size", "data", "epochs", "images", "lr", "out", "recipe", "resume", "seed"),
-            *("settings", "target", "val", "val_boxes"),
+            *("batch_size", "calibrated", "data", "epochs", "images", "lr", "out", "recipe"),
+            *("resume", "seed", "settings", "target", "val", "val_boxes"),
         ],
     }
 
@@ -264,4 +311,5 @@ def test_every_command_of_the_readme_works_as_pasted(tmp_path: Path):
 if __name__ == "__main__":
     README.write_text(with_tables(README.read_text()))
     COLUMNS.write_text(columns_page())
+    RECIPES.write_text(recipe_page())
     STATISTICS.write_text(statistics_page())

@@ -14,8 +14,8 @@ from luab_train.cli import main
 from luab_train.training.checkpoint import read_recipe
 
 OPTIONS = {
-    "run": ["--batch-size", "--data", "--epochs", "--help", "--images", "--lr", "--out", "--resume",
-            "--seed", "--set", "--target", "--val", "--val-boxes"],
+    "run": ["--batch-size", "--calibrated", "--data", "--epochs", "--help", "--images", "--lr",
+            "--out", "--resume", "--seed", "--set", "--target", "--val", "--val-boxes"],
     "eval": ["--arch", "--batch-size", "--benchmarks", "--box-convention", "--boxes", "--data",
              "--help", "--images", "--list", "--name", "--on-bad", "--out", "--precision",
              "--pretrained", "--root", "--workers"],
@@ -92,6 +92,11 @@ def test_recipes_are_listed_and_shown():
         assert any(line.split()[:1] == [name] for line in listed.output.splitlines())
     shown = CliRunner().invoke(main, ["recipes", "debug:tiny"])
     assert '"image_size": 64' in shown.output
+
+
+def test_the_help_of_a_run_fits_one_screen():
+    shown = CliRunner().invoke(main, ["run", "--help"], terminal_width=80).output
+    assert len(shown.splitlines()) <= 32 and max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", sorted(OPTIONS))
