@@ -323,6 +323,14 @@ def test_an_object_that_fills_more_than_half_has_no_background_variant(split):
     assert found.shown[1:, [0, 5]].all() and found.shown[1:].sum() == 22
 
 
+def test_an_object_too_small_to_see_has_no_variant_but_lends_its_background(split):
+    small, large = [[0, 0, 0, 2]], [[0, 0, 1, 1]]  # 3 and 4 of 64 px, a twentieth is 3.2
+    boxes = Boxes.of([small, large, small, small] + [None] * 8)
+    found = probe(Reader(None), replace(split, boxes=boxes), recipe(), shown=False)
+    assert found.shown[:, 3].tolist() == [False, True] + [False] * 10
+    assert found.shown[1].tolist() == [True, True, False, True, True, True, True]
+
+
 def test_points_are_judged_on_images_whose_box_misses_the_centre(split):
     boxes = Boxes.of([[[0, 0, 2, 2]]] * 3 + [[[0, 0, 5, 5]]] * 3 + [None] * 6)
     there = replace(split, boxes=boxes)

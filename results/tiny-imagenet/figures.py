@@ -5,11 +5,12 @@ Whiskers are 95 % intervals over seeds and images, see `paired`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from chosen import Chosen
 from curves import CURVES, draw_curves
 from experiments import ARMS, FRACTIONS, LAMBDAS, MODELS, NOISES
 from hits import Hits
@@ -35,31 +36,32 @@ ARM_PANELS = ("accuracy", "other", "gap", "masked", "centre", "off_centre")
 SWEEP_PANELS = ("accuracy", "other", "off_centre")
 
 
-def draw_all(hits: Hits, folder: Path) -> None:
-    """Write every figure that there are runs for."""
+def draw_all(hits: Hits, folder: Path, chosen: Chosen | None) -> None:
+    """Write every figure that there are runs for; `chosen` is that of the ResNet."""
     with drawing():
-        _draw_all(hits, folder)
-
-
-def _draw_all(hits: Hits, folder: Path) -> None:
-    if seeds_of(hits, "arms-cnn-none"):
-        (folder / "arms.png").write_bytes(draw_arms(hits))
-    model = "cnn"
-    noise = [(0.0, f"arms-{model}-click")]
-    noise += [(n, f"noise-{model}-click-{n:g}") for n in NOISES]
-    weight = [(w, f"lambda-{model}-click-{w:g}") for w in LAMBDAS]
-    weight += [(100.0, f"arms-{model}-click")]
-    for name, label, points in (
-        ("noise", "standard deviation of the noise, image sides", noise),
-        ("lambda", "lambda", sorted(weight)),
-    ):
-        if any(seeds_of(hits, run) for _, run in points if not run.startswith("arms")):
-            drawn = draw_sweep(hits, points, model, label, log=name == "lambda")
+        for name, drawn in _figures(hits, chosen):
             (folder / f"{name}.png").write_bytes(drawn)
+        if (folder / CURVES.name).exists():
+            (folder / "curves.png").write_bytes(draw_curves(folder / CURVES.name))
+
+
+def _figures(hits: Hits, chosen: Chosen | None, model: str = "cnn") -> Iterator[tuple[str, bytes]]:
+    if seeds_of(hits, f"arms-{model}-none"):
+        yield "arms", draw_arms(hits)
+    weights = [(w, f"lambda-{model}-click-{w:g}") for w in LAMBDAS] + [
+        (100.0, f"arms-{model}-click")
+    ]
+    if seeds_of(hits, weights[0][1]):
+        random = f"arms-{model}-random"
+        yield "lambda", draw_sweep(hits, sorted(weights), model, random, "lambda", log=True)
+    if chosen is None:
+        return
+    noise = [(0.0, chosen.click), *((n, f"noise-{model}-click-{n:g}") for n in NOISES)]
+    if seeds_of(hits, noise[-1][1]):
+        label = "standard deviation of the noise, image sides"
+        yield "noise", draw_sweep(hits, noise, model, f"control-{model}-random", label, log=False)
     if seeds_of(hits, f"fraction-{model}-none-0.5"):
-        (folder / "fraction.png").write_bytes(draw_fraction(hits, model))
-    if (folder / CURVES.name).exists():
-        (folder / "curves.png").write_bytes(draw_curves(folder / CURVES.name))
+        yield "fraction", draw_fraction(hits, model, chosen.click)
 
 
 def draw_arms(hits: Hits) -> bytes:
@@ -112,11 +114,17 @@ def _whiskers(
 
 
 def draw_sweep(
-    hits: Hits, points: Sequence[tuple[float, str]], model: str, label: str, *, log: bool
+    hits: Hits,
+    points: Sequence[tuple[float, str]],
+    model: str,
+    random: str,
+    label: str,
+    *,
+    log: bool,
 ) -> bytes:
-    """A panel a measure against the swept number; dashed is no gain, dotted the random arm."""
+    """A panel a measure against the swept number; dashed is no gain, dotted the runs `random`."""
     figure, axes = new_figure(1, len(SWEEP_PANELS), height=2.2, width=6.9)
-    none, random = f"arms-{model}-none", f"arms-{model}-random"
+    none = f"arms-{model}-none"
     for ax, name in zip(axes[0], SWEEP_PANELS, strict=True):
         measure = BY_NAME[name]
 
@@ -128,7 +136,8 @@ def draw_sweep(
         _whiskers(ax, np.array([x for x, _ in points]), [of(run) for _, run in points], model)
         if not measure.points:
             ax.axhline(0, **BASELINE)
-        ax.axhline(100 * of(random).mean, color="#E69F00", linewidth=1, linestyle=":")
+        if seeds_of(hits, random):
+            ax.axhline(100 * of(random).mean, color="#E69F00", linewidth=1, linestyle=":")
         if log:
             ax.set_xscale("log")
         ax.set_title(measure.title if measure.points else f"{measure.title} *")
@@ -137,7 +146,7 @@ def draw_sweep(
     return png(figure)
 
 
-def draw_fraction(hits: Hits, model: str) -> bytes:
+def draw_fraction(hits: Hits, model: str, clicked: str) -> bytes:
     """Levels of click and none against the share of the training images."""
     figure, axes = new_figure(1, len(SWEEP_PANELS), height=2.4, width=6.9)
     for ax, name in zip(axes[0], SWEEP_PANELS, strict=True):
@@ -145,7 +154,7 @@ def draw_fraction(hits: Hits, model: str) -> bytes:
         for arm, shares in FRACTIONS.items():
             if arm == "none" and measure.points:
                 continue
-            points = [(1.0, f"arms-{model}-{arm}")]
+            points = [(1.0, clicked if arm == "click" else f"arms-{model}-none")]
             points += [(share, f"fraction-{model}-{arm}-{share:g}") for share in shares]
             found = [level(hits, run, measure) for _, run in sorted(points)]
             colour, line = (BLUE, "-") if arm == "click" else ("#000000", "--")

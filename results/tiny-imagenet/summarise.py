@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import figures
-from experiments import ARMS, FRACTIONS, LAMBDAS, MODELS, NOISES, tuned_recipe
+from chosen import Chosen, choose
+from experiments import ARMS, CONTROLS, FRACTIONS, LAMBDAS, MODELS, NOISES, tuned_recipe
 from hits import HITS, IMAGES, Hits, read_hits
 from measures import BY_NAME, MEASURES, Measure, difference, level, seeds_of
 from paired import Estimate
@@ -110,38 +112,58 @@ def pooling_section(hits: Hits, model: str) -> Iterator[str]:
     yield from differences(hits, pairs)
 
 
-def sweep_section(hits: Hits, model: str) -> Iterator[str]:
-    """Noise, lambda and fraction, each against the arm without points on as much data."""
-    arms = f"arms-{model}"
-    clicked, none = f"{arms}-click", f"{arms}-none"
-    sweeps = {
-        "noise": ("noise on the clicks, − none", [
-            ("0", clicked, none),
-            *((f"{n:g}", f"noise-{model}-click-{n:g}", none) for n in NOISES),
-            ("random", f"{arms}-random", none),
-        ]),
-        "lambda": ("lambda, click − none", [
-            (f"{w:g}", f"lambda-{model}-click-{w:g}" if w != 100 else clicked, none)
-            for w in sorted((*LAMBDAS, 100.0))
-        ]),
-        "fraction": ("share of the training images, click − none on as many", [
-            ("1", clicked, none),
-            *((f"{f:g}", f"fraction-{model}-click-{f:g}", f"fraction-{model}-none-{f:g}")
-              for f in FRACTIONS["none"]),
-        ]),
-        "less": ("share of the training images, click − none on all of them", [
-            (f"{f:g}", f"fraction-{model}-click-{f:g}", none) for f in FRACTIONS["click"]
-        ]),
-    }  # fmt: skip
-    for title, pairs in sweeps.values():
-        own = [pair for pair in pairs if "arms-" not in pair[1] and seeds_of(hits, pair[1])]
-        if own:
-            yield f"### {TITLES[model]}: {title}"
-            yield ""
-            yield from differences(hits, pairs)
+def sweep_section(hits: Hits, model: str, chosen: Chosen | None) -> Iterator[str]:
+    """The weight of the point term; at the best one the controls, the noise and the data."""
+    arms, none = f"arms-{model}", f"arms-{model}-none"
+    weights = [(w, f"lambda-{model}-click-{w:g}") for w in LAMBDAS] + [(100.0, f"{arms}-click")]
+    yield from section(
+        hits,
+        f"{TITLES[model]}: lambda, click − none",
+        [(f"{weight:g}", name, none) for weight, name in sorted(weights)],
+    )
+    if chosen is None:
+        return
+    made, at = chosen.click, f"lambda {chosen.weight:g}, the best for the click on `val`"
+    controls = [(arm, f"control-{model}-{arm}") for arm in CONTROLS]
+    yield from section(
+        hits,
+        f"{TITLES[model]}: the controls at {at}",
+        [("click − none", made, none)]
+        + [(f"click − {arm}", made, name) for arm, name in controls]
+        + [(f"{arm} − none", name, none) for arm, name in controls],
+    )
+    yield from section(
+        hits,
+        f"{TITLES[model]}: noise on the clicks, click − none",
+        [("0", made, none)]
+        + [(f"{n:g}", f"noise-{model}-click-{n:g}", none) for n in NOISES]
+        + [("random", f"control-{model}-random", none)],
+    )
+    shares = [(f, f"fraction-{model}-click-{f:g}") for f in FRACTIONS["click"]]
+    yield from section(
+        hits,
+        f"{TITLES[model]}: share of the training images, click − none on as many",
+        [("1", made, none)]
+        + [(f"{f:g}", name, f"fraction-{model}-none-{f:g}") for f, name in shares],
+    )
+    yield from section(
+        hits,
+        f"{TITLES[model]}: share of the training images, click on it − none on all",
+        [(f"{f:g}", name, none) for f, name in shares],
+    )
 
 
-def tuning_section(rows: Sequence[dict[str, object]]) -> Iterator[str]:
+def section(hits: Hits, title: str, pairs: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """A heading and `differences`, if there are runs beside those of the arms."""
+    own = [name for _, *names in pairs for name in names if not name.startswith("arms-")]
+    lines = list(differences(hits, pairs)) if any(seeds_of(hits, name) for name in own) else []
+    if lines:
+        yield f"### {title}"
+        yield ""
+        yield from lines
+
+
+def tuning_section(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """What tuning decided."""
     for model in MODELS:
         recipe = tuned_recipe(model, rows)
@@ -150,18 +172,19 @@ def tuning_section(rows: Sequence[dict[str, object]]) -> Iterator[str]:
                 f"{TITLES[model]}: learning rate {recipe.optim.lr:g}, weight decay"
                 f" {recipe.optim.weight_decay:g}, {recipe.epochs} epochs."
             )
-    yield ""
+            yield ""
 
 
-def sections(hits: Hits, rows: Sequence[dict[str, object]]) -> Iterator[str]:
+def sections(hits: Hits, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """All tables as lines of Markdown."""
     yield ""
     yield from tuning_section(rows)
     for model in MODELS:
         yield from arms_section(hits, model)
     for model in MODELS:
+        yield from sweep_section(hits, model, choose(model, rows))
+    for model in MODELS:
         yield from pooling_section(hits, model)
-        yield from sweep_section(hits, model)
 
 
 @click.command()
@@ -177,7 +200,7 @@ def main(folder: Path) -> None:
     after = rest.partition(END)[2]
     made = "\n".join(sections(hits, rows))
     readme.write_text(f"{before}{BEGIN}\n{made}{END}{after}")
-    figures.draw_all(hits, folder)
+    figures.draw_all(hits, folder, choose("cnn", rows))
 
 
 if __name__ == "__main__":

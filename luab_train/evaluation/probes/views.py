@@ -14,9 +14,12 @@ understates, and `object_masked` hides some background too. Compare within a pai
 with `other_background` and `object_masked` with `elsewhere_masked`: both of a pair have the same
 seams and the same hidden area, so their difference does not come from these.
 
-Objects that fill more than MAX_SHARE of the crop take part in `original` and `centre_masked` alone:
-they leave no background to speak of. Backgrounds come from images within that limit too, so at
-least a seventh of the picture is there to tile the place of their object with.
+Objects that fill more than MAX_SHARE of the crop take part in `original` and `centre_masked` alone,
+for they leave no background to speak of; so do those under MIN_SHARE, for with so few pixels a
+composite is a picture of the donor. Backgrounds come from images whose object is within MAX_SHARE:
+at least a seventh of the picture is then there to tile the place of the object with. Where a data
+set boxes one object an image, as Tiny ImageNet does, backgrounds hold unboxed ones too, so a gap is
+what context and other instances together give away.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ VARIANTS = (
 )
 PAIRS = (("same_background", "other_background"), ("elsewhere_masked", "object_masked"))
 """First less second is what leaning on the background costs, and what hiding the object costs."""
-MAX_SHARE = 0.5
+MIN_SHARE, MAX_SHARE = 0.05, 0.5
 
 
 class Sizes(Dataset):  # type: ignore[type-arg]
@@ -84,8 +87,9 @@ class Views(Dataset):  # type: ignore[type-arg]
         self.region = object_regions(split.boxes, crop.regions(size_wh), side)
         width_height = self.region[:, 2:] - self.region[:, :2]
         area = width_height.prod(axis=1)
-        self.fits = (area > 0) & (area <= MAX_SHARE * side**2)
-        self.donors = draw_donors(split.image_id, split.label, self.fits, seed=seed)
+        may_give = (area > 0) & (area <= MAX_SHARE * side**2)
+        self.fits = may_give & (area >= MIN_SHARE * side**2)
+        self.donors = draw_donors(split.image_id, split.label, may_give, seed=seed)
         self.place = uniform(split.image_id, seed, stream="elsewhere")
         self.colour = np.round(255 * np.array(crop.data.mean)).astype(np.uint8)
 
