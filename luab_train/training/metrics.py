@@ -49,6 +49,9 @@ class Predictions(NamedTuple):
     """(N, 2) int64, px of the original image."""
     region_px: np.ndarray
     """(N, 4) xyxy px: what the network saw of the original image."""
+    valid: np.ndarray = np.array(True)
+    """(N,) bool, False where the image could not be decoded and the rest says nothing; one True
+    for all."""
 
 
 def score(predictions: Predictions, *, label: np.ndarray, boxes: Boxes) -> dict[str, float]:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from luab_data.console import progress
 from luab_train.data.loader import Batch
+from luab_train.training.batches import batches
 from luab_train.training.metrics import add_up
 from luab_train.training.ranking import average_precision
 
@@ -29,6 +30,9 @@ class Scores(NamedTuple):
     """float32."""
     label_loss: np.ndarray
     """(N,) float64, binary cross-entropy, mean over the classes."""
+    valid: np.ndarray = np.array(True)
+    """(N,) bool, False where the image could not be decoded and the rest says nothing; one True
+    for all."""
 
 
 @torch.inference_mode()
@@ -45,16 +49,21 @@ def predict_scores(
     model.eval()
     parts = []
     bar = progress(
-        loader, what=what, unit="batch", shown=shown if accelerator.is_main_process else False
+        batches(loader),
+        what=what,
+        total=len(loader),
+        unit="batch",
+        shown=shown if accelerator.is_main_process else False,
     )
     for batch in bar:
         logits_BC = model(batch.image_BCHW).logits_BC.float()
         loss_BC = F.binary_cross_entropy_with_logits(logits_BC, batch.label, reduction="none")
-        row = (logits_BC, loss_BC.mean(dim=1))
+        row = (logits_BC, loss_BC.mean(dim=1), batch.valid_B)
         parts.append([value.cpu() for value in accelerator.gather_for_metrics(row)])
     model.train(was_training)
-    logits, loss = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
-    return Scores(logits, loss.astype(np.float64))
+    columns = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    logits, loss, valid = columns
+    return Scores(logits, loss.astype(np.float64), valid)
 
 
 def score_labels(scores: Scores, *, label_NC: np.ndarray) -> dict[str, float]:

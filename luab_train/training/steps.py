@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from luab_data.errors import LuabError
 from luab_train.data.loader import Batch
 from luab_train.data.mixing import mix, random_erase
 from luab_train.data.transforms import update_seed
@@ -71,6 +72,21 @@ class Trainer:
         if self.ema is not None:
             self.ema.update(accelerator.unwrap_model(self.model, keep_torch_compile=False))
         return rows
+
+    def check_weights(self) -> None:
+        """To be called before they are saved: an update may ruin them after its loss was fine.
+
+        Raises: LuabError if a weight is no number; in all processes, for they hold the same.
+        """
+        wrong = [
+            name for name, value in self.model.named_parameters() if not value.isfinite().all()
+        ]
+        if wrong:
+            raise LuabError(
+                f"{len(wrong)} weights are not finite after the last update, e.g. {wrong[0]};"
+                " the last checkpoint is kept. Lower optim.lr, set optim.clip_grad=1, or use"
+                " optim.precision=no"
+            )
 
     def _prepare(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
         """Erase and mix on the device; without either the image stays uint8."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from luab_data.errors import LuabError
@@ -59,10 +60,11 @@ class Tally:
             return
         rows = torch.stack([row for _, row, _ in self._waiting]).cpu().double()
         valid = torch.stack([batch.valid_B.all() for _, _, batch in self._waiting]).cpu()
-        bad = (~rows.isfinite()).any(dim=1).nonzero()
-        if len(bad):
-            update, _, batch = self._waiting[int(bad[0])]
-            self._stop(update, batch, rows[int(bad[0])])
+        bad = (~rows.isfinite()).any(dim=1).nonzero().flatten().tolist()
+        first = self._first_of_all(bad[0] if bad else len(rows))
+        if first < len(rows):
+            update, _, batch = self._waiting[first]
+            self._stop(update, batch, rows[first])
         unreadable = 0
         for (_, _, batch), all_valid in zip(self._waiting, valid.tolist(), strict=True):
             if not all_valid:
@@ -73,7 +75,20 @@ class Tally:
         self.parts += len(rows)
         self._waiting.clear()
 
+    def _first_of_all(self, part: int) -> int:
+        """The least over the processes, so that all stop together and at the same update: a weight
+        that is no number is one in all of them by the next.
+        """
+        if self.accelerator.num_processes == 1:
+            return part
+        mine = torch.tensor([part], device=self.accelerator.device)
+        return int(self.accelerator.gather(mine).min())
+
     def _stop(self, update: int, batch: Batch, row: Tensor) -> None:
+        where = f"at epoch {self.epoch}, update {update + 1}"
+        advice = "Lower optim.lr, set optim.clip_grad=1, or use optim.precision=no"
+        if row.isfinite().all():
+            raise LuabError(f"loss is not finite in another process {where}. {advice}")
         index, view = batch.index_B.tolist(), batch.view_B.tolist()
         keys = [(self.epoch, i, v) for i, v in zip(index, view, strict=True)]
         again = collate([self.samples[key] for key in keys])
@@ -87,9 +102,8 @@ class Tally:
         }
         torch.save(content, file)
         raise LuabError(
-            f"loss is {row[_LOSS].item()} at epoch {self.epoch}, update {update + 1}; its batch is"
-            f" in {file}, the last checkpoint is kept. Lower optim.lr, set optim.clip_grad=1, or"
-            " use optim.precision=no"
+            f"loss is {row[_LOSS].item()} {where}; its batch is in {file}, the last checkpoint is"
+            f" kept. {advice}"
         )
 
     def gather(self) -> None:
@@ -101,12 +115,22 @@ class Tally:
             sums = torch.cat([self.sums, torch.tensor([float(self.parts)], dtype=torch.float64)])
             sums = accelerator.gather(sums.to(accelerator.device)[None]).cpu().sum(dim=0)
             self.load_state_dict(
-                {"sums": sums[:-1], "parts": int(sums[-1]), "updates": self.updates}
+                {
+                    "sums": sums[:-1],
+                    "parts": int(sums[-1]),
+                    "updates": self.updates,
+                    "unreadable": gather_object(sorted(self.unreadable)),
+                }
             )
 
     def state_dict(self) -> dict[str, Any]:
         """After `gather`: what the first process holds."""
-        return {"sums": self.sums, "parts": self.parts, "updates": self.updates}
+        return {
+            "sums": self.sums,
+            "parts": self.parts,
+            "updates": self.updates,
+            "unreadable": sorted(self.unreadable),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state; only the first process takes the sums."""
@@ -114,6 +138,7 @@ class Tally:
         self.sums = state["sums"] if first else torch.zeros_like(state["sums"])
         self.parts = state["parts"] if first else 0
         self.updates = state["updates"]
+        self.unreadable = set(state.get("unreadable", ())) if first else set()
 
     def result(self) -> dict[str, float]:
         """The epoch's numbers, alike in the first process only; NaN for a mean over nothing."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -28,10 +29,11 @@ from luab_train.data.training_data import TrainingData, training_data
 from luab_train.models.classifier import build_recipe_model
 from luab_train.recipe import Recipe, flatten
 from luab_train.training import checkpoint
+from luab_train.training.batches import batches, obey_the_run_alone
 from luab_train.training.checkpoint import Position
 from luab_train.training.device import describe, make_accelerator
-from luab_train.training.metrics import score
-from luab_train.training.multi_label import predict_scores, score_labels
+from luab_train.training.metrics import Predictions, score
+from luab_train.training.multi_label import Scores, predict_scores, score_labels
 from luab_train.training.optim import make_optimizer, make_schedule
 from luab_train.training.steps import Trainer
 from luab_train.training.stopping import Stop, Terminated
@@ -121,7 +123,13 @@ def train(
     validation = None
     if val_split is not None:
         crop = EvalCrop(recipe.data)
-        val_samples = Samples(val_split, crop, cache=recipe.data.cache, shown=shown)
+        val_samples = Samples(
+            val_split,
+            crop,
+            corrupt=recipe.data.corrupt_images,
+            cache=recipe.data.cache,
+            shown=shown,
+        )
         val_loader, _ = _loader(accelerator, recipe, val_samples, part, train=False)
         validation = _Validation(val_split, accelerator.prepare(val_loader), crop)
     environment = _environment(accelerator, found, val, val_split)
@@ -153,7 +161,7 @@ def train(
             )
             position = Position(epoch)
             if validation is not None:
-                network = model if ema is None else ema.module
+                network = model if ema is None else _alike(accelerator, ema)
                 line |= validate(accelerator, network, validation, shown=shown)
             line["seconds"] = round(time.perf_counter() - started, 3)
             if accelerator.is_main_process:
@@ -201,29 +209,26 @@ def train_epoch(
         unit="batch",
         shown=shown if accelerator.is_main_process else False,
     )
-    parts = iter(loader)
+    parts = batches(loader)
     with bar:
         for update in range(first, updates):
-            batches = list(itertools.islice(parts, recipe.optim.accumulate))
+            taken = list(itertools.islice(parts, recipe.optim.accumulate))
             schedule.step_update((epoch - 1) * updates + update)
             lr = trainer.optimizer.param_groups[0]["lr"]
-            tally.add(update, trainer.update(batches, epoch=epoch, update=update), batches)
+            tally.add(update, trainer.update(taken, epoch=epoch, update=update), taken)
             bar.update()
             done, stopping = update + 1, stop(update + 1)
             every = recipe.engine.checkpoint_every
             if done < updates and (stopping or (every is not None and done % every == 0)):
                 tally.gather()
+                trainer.check_weights()
                 position = Position(epoch - 1, done)
                 checkpoint.save_checkpoint(accelerator, tally.run, position)
                 if stopping:
                     raise _terminated(tally.run, position)
     result = tally.result()
-    if tally.unreadable:
-        click.echo(
-            f"epoch {epoch}: {len(tally.unreadable)} images could not be decoded and were left out,"
-            f" e.g. {', '.join(sorted(tally.unreadable)[:3])}",
-            err=True,
-        )
+    trainer.check_weights()
+    _report_unreadable(f"epoch {epoch}", tally.unreadable)
     return {"lr": lr, **result}
 
 
@@ -232,6 +237,26 @@ def _terminated(run: Path, position: Position) -> Terminated:
         f"{run}: asked to stop by SIGTERM; saved as checkpoint/{position.name}. The same command"
         " goes on from there"
     )
+
+
+def _report_unreadable(when: str, image_ids: set[str]) -> None:
+    if image_ids:
+        some = ", ".join(sorted(image_ids)[:10]) + (", ..." if len(image_ids) > 10 else "")
+        click.echo(
+            f"{when}: {len(image_ids)} images could not be decoded and were left out: {some}",
+            err=True,
+        )
+
+
+def _alike(accelerator: Accelerator, ema: ModelEmaV3) -> nn.Module:
+    """The averaged network; statistics of batch norms, each process' own, are those of the first,
+    which are the ones that are saved.
+    """
+    module: nn.Module = ema.module
+    if accelerator.num_processes > 1:
+        for own in module.buffers():
+            own.copy_(broadcast(own))
+    return module
 
 
 def _start_tracker(accelerator: Accelerator, recipe: Recipe) -> None:
@@ -257,18 +282,28 @@ def validate(
     shown: bool | None = None,
 ) -> dict[str, float]:
     """The metrics of the validation images, as val_*: those of `metrics.score`, or where an image
-    has several labels of `multi_label.score_labels`.
+    has several labels of `multi_label.score_labels`; over the images that could be decoded, and
+    val_unreadable, how many could not, if there were any.
     """
     split, loader = validation.split, validation.loader
     if split.label.ndim == 2:
         scores = predict_scores(accelerator, model, loader, what="validation", shown=shown)
-        result = score_labels(scores, label_NC=split.label)
+        rows = np.flatnonzero(scores.valid)
+        scores = Scores(*(column[rows] for column in scores))
+        result = score_labels(scores, label_NC=split.label[rows])
     else:
         predictions = predict(
             accelerator, model, loader, validation.crop, what="validation", shown=shown
         )
-        result = score(predictions, label=split.label, boxes=split.boxes)
+        rows = np.flatnonzero(predictions.valid)
+        predictions = Predictions(*(column[rows] for column in predictions))
+        result = score(predictions, label=split.label[rows], boxes=split.boxes.take(rows))
     result = {"images": result.pop("num_images"), **result}
+    if len(rows) < len(split):
+        result["unreadable"] = len(split) - len(rows)
+        if accelerator.is_main_process:
+            left_out = np.setdiff1d(np.arange(len(split)), rows)
+            _report_unreadable("validation", {str(split.image_id[i]) for i in left_out})
     return {f"val_{key}": value for key, value in result.items()}
 
 
@@ -328,7 +363,7 @@ def _environment(
 def _loader(
     accelerator: Accelerator, recipe: Recipe, samples: Samples, batch_size: int, *, train: bool
 ) -> tuple[DataLoader[Batch], EpochOrder]:
-    return make_loader(
+    loader, order = make_loader(
         samples,
         batch_size=batch_size,
         seed=recipe.seed,
@@ -337,3 +372,5 @@ def _loader(
         pin_memory=accelerator.device.type == "cuda",
         repeats=recipe.data.repeats if train else 1,
     )
+    obey_the_run_alone(loader)
+    return loader, order

@@ -21,6 +21,7 @@ from luab_train.data.images import Split, labelled_split
 from luab_train.data.loader import Batch
 from luab_train.data.sources import ImageSource, open_images
 from luab_train.recipe import Recipe
+from luab_train.training.batches import batches
 from luab_train.training.metrics import Predictions
 
 
@@ -82,7 +83,11 @@ def predict(
     model.eval()
     parts = []
     bar = progress(
-        loader, what=what, unit="batch", shown=shown if accelerator.is_main_process else False
+        batches(loader),
+        what=what,
+        total=len(loader),
+        unit="batch",
+        shown=shown if accelerator.is_main_process else False,
     )
     for batch in bar:
         outputs = model(batch.image_BCHW)
@@ -90,10 +95,12 @@ def predict(
         if point_BKD.shape[1:] != (1, 2):  # no place, or many
             point_BKD = point_BKD.new_full((len(point_BKD), 1, 2), torch.nan)
         loss_B = F.cross_entropy(logits_BC.float(), batch.label, reduction="none")
-        row = (logits_BC.argmax(dim=1), loss_B, point_BKD[:, 0], batch.size_B2)
+        row = (logits_BC.argmax(dim=1), loss_B, point_BKD[:, 0], batch.size_B2, batch.valid_B)
         parts.append([value.cpu() for value in accelerator.gather_for_metrics(row)])
     model.train(was_training)
-    label, loss, point, size = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    columns = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    label, loss, point, size, valid = columns
     region = crop.regions(size)
     low, high = region[:, :2], region[:, 2:]
-    return Predictions(label, loss.astype(np.float64), low + point * (high - low), size, region)
+    place = low + point * (high - low)
+    return Predictions(label, loss.astype(np.float64), place, size, region, valid)
