@@ -16,6 +16,8 @@ from luab_train.recipes.paper import ON, Statements, statements_of
 
 WIDTH = 100
 
+_TRANSFER = "Mask R-CNN on COCO instances from a trained ResNet: luab-train transfer --help"
+
 
 def list_recipes() -> str:
     """Name and summary of each of ours, under the title of its family; torch stays unimported."""
@@ -25,7 +27,7 @@ def list_recipes() -> str:
         width = max(len(name) for _, name, _ in family)
         lines += ["", title] if lines else [title]
         lines += [f"  {name:<{width}}  {summary}" for _, name, summary in family]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _TRANSFER])
 
 
 def _ours() -> Iterator[tuple[str, str, str]]:
