@@ -121,6 +121,7 @@ def run(
     changes = read_settings(settings, given)
     resolved = override(_find(recipe), changes)
 
+    from luab_train.report.measures import is_of_place, learns_place
     from luab_train.training.train import train
 
     result = train(
@@ -140,9 +141,9 @@ def run(
             f" {line['epoch']} epochs"
         )
         prefix = "val_" if val is not None else "train_"
-        click.echo(
-            _table({k.removeprefix(prefix): v for k, v in line.items() if k.startswith(prefix)})
-        )
+        shown = {k.removeprefix(prefix): v for k, v in line.items() if k.startswith(prefix)}
+        placeless = {} if learns_place(resolved) else dict.fromkeys(filter(is_of_place, shown))
+        click.echo(_table(shown | placeless))
 
 
 @main.command("eval")

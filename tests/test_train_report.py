@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luab_data.errors import LuabError, OptionError, OutputError
-from luab_train.recipe import find_recipe, override, to_json
+from luab_train.recipe import TARGETS, find_recipe, override, to_json
 from luab_train.report.compare import Estimate, compare, t_interval
+from luab_train.report.measures import ARM_WORDS, learns_place
 from luab_train.report.report import (
     null_for_nan,
     paired,
@@ -34,6 +35,8 @@ VALIDATION = {
     "off_centre": 200, "localisation_off_centre": 0.1, "centre_localisation": 0.8125,
     "point_error": 0.2,
 }  # fmt: skip
+COCO = {"data.dataset": "coco-ab", "loss.classification": "bce"}
+COCO_VALIDATION = {"images": 1000, "label_loss": 0.25, "map": 0.5, "num_classes": 80}
 
 
 def epoch_line(epoch: int, validation: Mapping[str, float | None] | None) -> dict[str, Any]:
@@ -60,6 +63,7 @@ def write_run(
     evaluations: Mapping[str, Mapping[str, float | None]] = {},
     digest: str = "sha256:ab",
     epochs: int = 2,
+    unreadable: int = 0,
     **changes: Any,
 ) -> Path:
     """A finished run's folder, written by hand as the format says, not by our code."""
@@ -71,10 +75,18 @@ def write_run(
     dataset = {"dataset": {"digest": digest, "num_train": 64}}
     (path / "environment.json").write_text(json.dumps(dataset))
     lines = [epoch_line(epoch, validation) for epoch in range(1, epochs + 1)]
+    if unreadable:
+        lines[0]["train_unreadable"] = unreadable
     lines += [{"event": "evaluation", "name": k, **v} for k, v in evaluations.items()]
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (path / "model.safetensors").touch()
     return path
+
+
+def coco_run_of(path: Path, value: float | None, **options: Any) -> Run:
+    return read_run(
+        write_run(path, validation={**COCO_VALIDATION, "map": value}, **COCO, **options)
+    )
 
 
 def run_of(path: Path, accuracy: float, **options: Any) -> Run:
@@ -334,11 +346,72 @@ def test_markdown_has_the_numbers(three_arms: list[Path]):
     assert len(widths) == 1
 
 
-def test_the_untrained_head_of_the_arm_without_points_is_marked(three_arms: list[Path]):
-    text = to_markdown(compare([read_run(path) for path in three_arms]))
-    assert cells(text, "none")[3].endswith("†") and not cells(text, "none")[2].endswith("†")
+def test_the_untrained_head_of_the_arm_without_points_has_no_numbers(three_arms: list[Path]):
+    runs = [read_run(path) for path in three_arms]
+    report = compare(runs)
+    text = to_markdown(report)
+    assert cells(text, "none")[2:] == ["52.0 ± 5.0", "-", "-", "-", "1.0"]
     assert cells(text, "click - none")[3:] == ["-", "-", "-"]
-    assert "† Trained without points" in text
+    assert "Heads of none learned no place" in text
+    content = json.loads(report_json(report, runs))
+    assert content["runs"][0]["results"][LAST_EPOCH]["localisation"] is None
+    assert content["runs"][0]["results"][LAST_EPOCH]["accuracy"] == 0.5
+    # What was recorded stays readable.
+    assert runs[0].results[LAST_EPOCH]["localisation"] == 0.8
+
+
+ATTENTION = {"model.point_head": "attention"}
+POOLING = {**ATTENTION, "model.attentive_pooling": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "learns"),
+    [
+        ({"target": "none"}, False),
+        ({"target": "dwell_time"}, False),
+        ({"target": "click", "loss.lambda_reg": 0.0}, False),
+        ({"target": "none", **ATTENTION}, False),
+        ({"target": "none", **POOLING}, True),  # the labels train the map
+        ({"target": "trace", **ATTENTION}, True),
+        *(({"target": t}, True) for t in ("random", "first_click", "hull_centre", "calibrated")),
+    ],
+)
+def test_only_a_head_that_learns_a_place_is_judged_by_it(tmp_path: Path, changes, learns: bool):
+    run = read_run(write_run(tmp_path / "r", **changes))
+    assert learns_place(run.recipe) is learns
+    text = to_markdown(compare([run]))
+    dash = [cell == "-" for cell in cells(text, run.recipe.target)[3:6]]
+    assert dash == [not learns] * 3
+    assert ("learned no place" in text) is not learns
+
+
+def test_every_target_has_words_a_place_and_a_colour_of_its_own():
+    from luab_train.report.figures import ARM_COLOURS
+
+    assert set(ARM_WORDS) == set(ARM_COLOURS) == set(TARGETS)
+    assert len(set(ARM_COLOURS.values())) == len(TARGETS)
+
+
+def test_all_arms_are_explained_in_order_and_drawn_inside_the_figure(tmp_path: Path):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from luab_train.report.figures import curves_figure
+
+    head = {"trace": ATTENTION}
+    runs = [
+        read_run(write_run(tmp_path / t, target=t, **head.get(t, {}))) for t in reversed(TARGETS)
+    ]
+    text = to_markdown(compare(runs, allow_different=True))
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    assert [row for row in rows if row in TARGETS] == list(TARGETS)
+    assert "`first_click` where annotators clicked first" in text
+    figure = curves_figure(runs)
+    FigureCanvasAgg(figure).draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    _, everything, _ = figure.axes
+    labels = [line.get_label() for line in everything.lines]
+    assert labels == [t for t in TARGETS if t not in ("none", "dwell_time")] + ["image centre"]
 
 
 def test_one_seed_says_so(tmp_path: Path):
@@ -377,9 +450,106 @@ def test_evaluations_get_tables_of_their_own(tmp_path: Path):
     assert cells(v2_part, "click")[2].startswith("37.5")
 
 
+def test_an_arm_that_was_not_tested_everywhere_says_so(tmp_path: Path):
+    v2 = {"v2": {**VALIDATION, "num_images": 77, "accuracy": 0.375}}
+    seeds = [
+        read_run(write_run(tmp_path / f"{arm}{seed}", target=arm, seed=seed, evaluations=found))
+        for arm in ("none", "click")
+        for seed, found in enumerate([v2, v2, {} if arm == "click" else v2])
+    ]
+    text = to_markdown(compare(seeds))
+    assert "Not every run of click has a result of v2." in text
+    v2_part = text[text.index("## `v2`") :]
+    assert cells(v2_part, "click")[1] == cells(v2_part, "click - none")[1] == "0 1"
+    assert cells(v2_part, "none")[1] == cells(text, "click - none")[1] == "0 1 2"
+
+
+# COCO-AB
+
+
+def test_runs_on_coco_are_compared_by_map(tmp_path: Path):
+    runs = [
+        coco_run_of(tmp_path / f"{arm}{seed}", 0.5 + gain + 0.1 * seed, target=arm, seed=seed)
+        for arm, gain in (("none", 0.0), ("random", -0.125), ("click", 0.25))
+        for seed in (0, 1)
+    ]
+    report = compare(runs)
+    text = to_markdown(report)
+    assert cells(text, "arm") == ["arm", "seeds", "mAP (n = 1,000, 80 classes)", "minutes"]
+    # Two seeds .1 apart: 12.706 * .0707 / sqrt(2) = .635.
+    assert cells(text, "click") == ["click", "0 1", "80.0 ± 63.5", "1.0"]
+    assert cells(text, "click - none") == ["click - none", "0 1", "+25.0 [+25.0, +25.0]"]
+    assert cells(text, "click - random")[2] == "+37.5 [+37.5, +37.5]"
+    for word in ("accuracy", "localisation", "centre", "learned no place"):
+        assert word not in text
+    assert "--benchmarks coco" in text
+    content = json.loads(report_json(report, runs))
+    assert content["arms"][0]["results"][LAST_EPOCH]["map"]["mean"] == pytest.approx(0.55)
+    assert set(content["arms"][0]["results"][LAST_EPOCH]) == {"map", "label_loss"}
+
+
+def test_curves_of_coco_are_one_panel_of_map(tmp_path: Path):
+    from luab_train.report.figures import curves_figure
+
+    runs = [coco_run_of(tmp_path / arm, 0.25, target=arm) for arm in ("none", "click")]
+    figure = curves_figure(runs)
+    (ax,) = figure.axes
+    assert ax.get_title(loc="left") == "validation mAP, %"
+    assert [line.get_label() for line in ax.lines] == ["none", "click"]
+    assert list(ax.lines[0].get_ydata()) == [25.0, 25.0]
+
+
+@pytest.mark.parametrize("allow", [False, True])
+def test_runs_of_two_datasets_are_refused_by_name(tmp_path: Path, allow: bool):
+    runs = [run_of(tmp_path / "a", 0.5), coco_run_of(tmp_path / "b", 0.5, target="none")]
+    with pytest.raises(OptionError, match="runs of two datasets") as error:
+        compare(runs, allow_different=allow)
+    for part in (f"{tmp_path / 'a'} on imagenet-ab", f"{tmp_path / 'b'} on coco-ab"):
+        assert part in str(error.value)
+
+
+def test_another_number_of_classes_is_another_test_set(tmp_path: Path):
+    few = {**COCO_VALIDATION, "num_classes": 3}
+    runs = [coco_run_of(tmp_path / "a", 0.5, target="none")]
+    runs += [read_run(write_run(tmp_path / "b", validation=few, **COCO))]
+    with pytest.raises(OptionError, match="num_classes of last epoch: 80 / 3"):
+        compare(runs)
+
+
+def test_a_run_without_a_number_does_not_vanish_in_the_mean(tmp_path: Path):
+    runs = [
+        coco_run_of(tmp_path / str(seed), value, seed=seed)
+        for seed, value in enumerate((0.25, 0.75, None))
+    ]
+    assert cells(to_markdown(compare(runs)), "click")[1:3] == [
+        "0 1 2", "50.0 ± 317.7 (2 of 3 seeds)",
+    ]  # fmt: skip
+    alone = compare(runs[2:])
+    assert cells(to_markdown(alone), "click")[2] == "-"
+    from luab_train.report.figures import curves_figure
+
+    (ax,) = curves_figure(runs[2:]).axes
+    assert [text.get_text() for text in ax.texts] == ["no numbers"]
+
+
+def test_images_left_out_are_counted_in_words(tmp_path: Path):
+    val = {**COCO_VALIDATION, "images": 998, "unreadable": 2}
+    runs = [
+        read_run(write_run(tmp_path / arm, target=arm, validation=val, unreadable=left, **COCO))
+        for arm, left in (("none", 0), ("click", 1234))
+    ]
+    text = to_markdown(compare(runs))
+    why = "because they could not be decoded, most in an epoch"
+    assert f"left out of training {why}: click 1,234." in text
+    assert f"left out of validation {why}: none 2, click 2." in text
+    whole = to_markdown(compare([coco_run_of(tmp_path / "whole", 0.5)]))
+    assert "left out" not in whole
+
+
 def test_paired_text():
     assert paired(Estimate(mean=0.5, low=-0.25, high=1.25, n=3), 10) == "+5.0 [-2.5, +12.5]"
     assert paired(t_interval([])) == "-"
+    assert paired(t_interval([0.5]), 10, of=3) == "+5.0 (1 of 3 seeds)"
 
 
 @given(

@@ -13,12 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from luab_train.recipe import TARGETS
+from luab_train.report.measures import counts_of, keys_of, learns_place
 from luab_train.report.runs import Run, arm_names, check_comparable
-
-METRICS = ("accuracy", "localisation", "localisation_off_centre", "point_error", "label_loss")
-"""Compared between arms. Fractions; `point_error` in image sides, `label_loss` in nats."""
-
-_COUNTS = ("num_images", "boxed", "off_centre", "centre_localisation")
 
 CONFIDENCE = 0.95
 
@@ -50,21 +46,27 @@ class Arm:
 
     Args:
         name: see `luab_train.report.runs.arm_names`.
-        target: where its points come from; with `none` the head is untrained and its localisation
-            means nothing.
+        target: where its points come from.
+        learns_place: whether the points of its heads mean something, see `learns_place`.
         seeds: in ascending order.
+        tested: test set -> those of the seeds that have a result there.
         minutes: mean over runs.
-        results: test set -> metric -> estimate over seeds.
-        counts: test set -> num_images, boxed, off_centre, centre_localisation: of the first run,
-            and the same for all unless the report's `different` says otherwise.
+        results: test set -> metric -> estimate over seeds; without values for the points of a head
+            that learned no place.
+        counts: test set -> its sizes, and centre_localisation: of the first run, and the same for
+            all unless the report's `different` says otherwise.
+        left_out: images that could not be decoded, see `Run.left_out`: most of any run.
     """
 
     name: str
     target: str
+    learns_place: bool
     seeds: tuple[int, ...]
+    tested: Mapping[str, tuple[int, ...]]
     minutes: float
     results: Mapping[str, Mapping[str, Estimate]]
     counts: Mapping[str, Mapping[str, float]]
+    left_out: tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +76,15 @@ class Difference:
     Args:
         arm, versus: names of the arms.
         seeds: those that both have.
+        tested: test set -> those of the seeds that have a result there in both.
         results: test set -> metric -> estimate over the differences.
-        values: test set -> metric -> the difference of each seed, in the order of `seeds`.
+        values: test set -> metric -> the difference of each seed, in the order of `tested`.
     """
 
     arm: str
     versus: str
     seeds: tuple[int, ...]
+    tested: Mapping[str, tuple[int, ...]]
     results: Mapping[str, Mapping[str, Estimate]]
     values: Mapping[str, Mapping[str, tuple[float, ...]]]
 
@@ -90,6 +94,7 @@ class Report:
     """All arms and differences.
 
     Args:
+        dataset: of all runs, `imagenet-ab` or `coco-ab`.
         recipes: names, one unless different recipes were compared.
         epochs: number of epochs, one unless the runs differ.
         reference: target that the other arms were compared with; maybe no run has it.
@@ -99,6 +104,7 @@ class Report:
             are comparable.
     """
 
+    dataset: str
     recipes: tuple[str, ...]
     epochs: tuple[int, ...]
     reference: str
@@ -147,6 +153,7 @@ def compare(
     for run, name in sorted(zip(runs, arm_names(runs), strict=True), key=_arm_order):
         by_arm.setdefault(name, []).append(run)
     return Report(
+        dataset=runs[0].recipe.data.dataset,
         recipes=tuple(dict.fromkeys(run.recipe.name for run in runs)),
         reference=reference,
         epochs=tuple(sorted({run.recipe.epochs for run in runs})),
@@ -175,49 +182,56 @@ def _pairs(by_arm: Mapping[str, Sequence[Run]], reference: str) -> list[tuple[st
 
 
 def _arm(name: str, runs: Sequence[Run]) -> Arm:
-    sets = dict.fromkeys(key for run in runs for key in run.results)
-    results = {
-        key: {
-            metric: t_interval(
-                run.results[key].get(metric, math.nan) for run in runs if key in run.results
-            )
-            for metric in METRICS
-        }
-        for key in sets
+    dataset = runs[0].recipe.data.dataset
+    tested = {
+        key: [run for run in runs if key in run.results]
+        for key in dict.fromkeys(key for run in runs for key in run.results)
     }
-    counts = {
-        key: next(
-            {size: run.results[key].get(size, math.nan) for size in _COUNTS}
-            for run in runs
-            if key in run.results
-        )
-        for key in sets
-    }
+    train, val = zip(*(run.left_out for run in runs), strict=True)
     return Arm(
         name=name,
         target=runs[0].recipe.target,
+        learns_place=all(learns_place(run.recipe) for run in runs),
         seeds=tuple(run.recipe.seed for run in runs),
+        tested={key: tuple(run.recipe.seed for run in of_set) for key, of_set in tested.items()},
         minutes=t_interval(run.minutes for run in runs).mean,
-        results=results,
-        counts=counts,
+        results={
+            key: {
+                metric: t_interval(_metric(run, key, metric) for run in of_set)
+                for metric in keys_of(dataset)
+            }
+            for key, of_set in tested.items()
+        },
+        counts={
+            key: {
+                size: of_set[0].results[key].get(size, math.nan)
+                for size in (*counts_of(dataset), "centre_localisation")
+            }
+            for key, of_set in tested.items()
+        },
+        left_out=(max(train), max(val)),
     )
 
 
 def _difference(arm: str, runs: Sequence[Run], versus: str, others: Sequence[Run]) -> Difference:
     of_seed = {run.recipe.seed: run for run in others}
     pairs = [(run, of_seed[run.recipe.seed]) for run in runs if run.recipe.seed in of_seed]
-    sets = dict.fromkeys(key for a, b in pairs for key in a.results if key in b.results)
+    tested = {
+        key: [(a, b) for a, b in pairs if key in a.results and key in b.results]
+        for key in dict.fromkeys(key for a, b in pairs for key in a.results if key in b.results)
+    }
     values = {
         key: {
-            metric: tuple(_metric(a, key, metric) - _metric(b, key, metric) for a, b in pairs)
-            for metric in METRICS
+            metric: tuple(_metric(a, key, metric) - _metric(b, key, metric) for a, b in of_set)
+            for metric in keys_of(runs[0].recipe.data.dataset)
         }
-        for key in sets
+        for key, of_set in tested.items()
     }
     return Difference(
         arm=arm,
         versus=versus,
         seeds=tuple(a.recipe.seed for a, _ in pairs),
+        tested={key: tuple(a.recipe.seed for a, _ in of_set) for key, of_set in tested.items()},
         results={
             key: {m: t_interval(v) for m, v in of_set.items()} for key, of_set in values.items()
         },
@@ -226,4 +240,4 @@ def _difference(arm: str, runs: Sequence[Run], versus: str, others: Sequence[Run
 
 
 def _metric(run: Run, key: str, metric: str) -> float:
-    return run.results.get(key, {}).get(metric, math.nan)
+    return run.result(key).get(metric, math.nan)

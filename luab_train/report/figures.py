@@ -1,7 +1,8 @@
 """Training curves of the arms, like Figure 8 of the paper. Functions draw on an Axes, return it.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers; line styles tell them apart in
-grey. Nothing here touches pyplot, so importing or drawing changes no global state.
+The first colours are Okabe and Ito's, the others dark ones of Paul Tol's: colour-blind readers tell
+them apart. Line styles help in grey. Nothing here touches pyplot, so importing or drawing changes
+no global state.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from luab_data.figures.style import BASELINE, STYLE, png
 from luab_train.recipe import TARGETS
+from luab_train.report.measures import Measure, learns_place, measures_of
 from luab_train.report.runs import Run, arm_names
 
 if TYPE_CHECKING:
@@ -24,36 +26,44 @@ ARM_COLOURS = {
     "centre": "#56B4E9",
     "shuffled": "#CC79A7",
     "click": "#0072B2",
+    "first_click": "#882255",
+    "hull_centre": "#332288",
+    "calibrated": "#D55E00",
     "oracle": "#009E73",
+    "trace": "#117733",
+    "dwell_time": "#661100",
 }
 _LINE_STYLES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+# Target -> which of these; the solid lines differ in lightness.
+_ARM_LINES = {
+    **{"random": 1, "centre": 2, "shuffled": 3},
+    **{"first_click": 1, "hull_centre": 2, "calibrated": 3, "trace": 1, "dwell_time": 2},
+}
 _CENTRE = "image centre"
-
-PANELS = (
-    ("val_accuracy", "validation accuracy, %"),
-    ("val_localisation", "validation localisation, %: all boxes"),
-    ("val_localisation_off_centre", "validation localisation, %: boxes off the centre"),
-)
-"""Key of an epoch's metrics -> title of its panel, top to bottom."""
 
 
 def curves_figure(runs: Sequence[Run]) -> Figure:
-    """Accuracy and localisation on the validation images against the epoch, one line an arm.
+    """Accuracy (COCO-AB: mAP) and localisation on the validation images against the epoch, one line
+    an arm.
 
     A line is the mean over seeds, the band around it spans the lowest and the highest seed. Runs
     that were not validated are left out, and so is a panel for which no run has a number.
+
+    Args:
+        runs: of one dataset.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     runs = sorted(runs, key=lambda run: TARGETS.index(run.recipe.target))
-    keys = [panel for panel in PANELS if _has_numbers(runs, panel[0])]
+    panels = [m for m in measures_of(runs[0].recipe.data.dataset) if m.panel is not None]
+    panels = [panel for panel in panels if _has_numbers(runs, panel)] or panels[:1]
     with rc_context(STYLE):
-        figure = Figure(figsize=(3.35, 0.55 + 1.55 * len(keys)), dpi=200, layout="constrained")
-        axes = figure.subplots(len(keys), 1, sharex=True, squeeze=False)[:, 0]
-        for ax, (key, title) in zip(axes, keys, strict=True):
-            draw_curves(ax, runs, key)
-            ax.set_title(title)
+        figure = Figure(figsize=(3.35, 0.55 + 1.55 * len(panels)), dpi=200, layout="constrained")
+        axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for ax, panel in zip(axes, panels, strict=True):
+            draw_curves(ax, runs, panel)
+            ax.set_title(panel.panel)
         axes[0].set_xlim(left=1 if _longest(runs) > 1 else None)
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
@@ -62,52 +72,66 @@ def curves_figure(runs: Sequence[Run]) -> Figure:
             found, labels = ax.get_legend_handles_labels()
             handles |= dict(zip(labels, found, strict=True))
         handles |= {_CENTRE: handles.pop(_CENTRE)} if _CENTRE in handles else {}  # goes last
-        longest = max(map(len, handles))
-        figure.legend(
-            handles.values(), handles.keys(), loc="outside upper left", frameon=False,
-            ncols=4 if longest <= 12 else 2 if longest <= 24 else 1,
-            handlelength=1.8, handletextpad=0.5, columnspacing=1.0, borderaxespad=0.1,
-        )  # fmt: skip
+        if handles:
+            _add_legend(figure, handles)
     return figure
 
 
-def draw_curves(ax: Axes, runs: Sequence[Run], key: str) -> Axes:
-    """One metric, a fraction, as percent against the epoch; with the centre's for localisation."""
+def _add_legend(figure: Figure, handles: dict[str, Any]) -> None:
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper left", frameon=False,
+        ncols=max((n for n in (2, 3, 4) if _legend_points(list(handles), n) < 240), default=1),
+        handlelength=1.8, handletextpad=0.5, columnspacing=1.0, borderaxespad=0.1,
+    )  # fmt: skip
+
+
+def _legend_points(labels: list[str], columns: int) -> float:
+    """About how wide a legend is that is filled column by column, points."""
+    size = STYLE["legend.fontsize"]
+    length = math.ceil(len(labels) / columns)
+    widest = [max(map(len, labels[i : i + length])) for i in range(0, len(labels), length)]
+    return sum(size * (0.52 * letters + 3.3) for letters in widest)
+
+
+def draw_curves(ax: Axes, runs: Sequence[Run], measure: Measure) -> Axes:
+    """One measure, a fraction, as percent against the epoch; with the centre's for localisation.
+
+    Arms whose head learned no place have no line there: it would look like a result.
+    """
     names = arm_names(runs)
     drawn: dict[str, int] = {}
     for name in dict.fromkeys(names):
         of_arm = [run for run, arm in zip(runs, names, strict=True) if arm == name]
         target = of_arm[0].recipe.target
-        if target == "none" and key != "val_accuracy":
-            continue  # its head is untrained: a line would look like a result
-        epochs, low, mean, high = _band(of_arm, key)
+        epochs, low, mean, high = _band(of_arm, measure)
         if not epochs:
             continue
         # Several recipes share a colour per target; the line style then tells them apart.
         style = drawn[target] = drawn.get(target, -1) + 1
-        look = _LINE_STYLES[(style + (target == "random")) % len(_LINE_STYLES)]
+        look = _LINE_STYLES[(style + _ARM_LINES.get(target, 0)) % len(_LINE_STYLES)]
         colour = ARM_COLOURS[target]
         ax.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
         ax.plot(
             epochs, mean, color=colour, linestyle=look, linewidth=1.3, label=name,
             marker="o" if len(epochs) == 1 else None, markersize=3,
         )  # fmt: skip
-    if key != "val_accuracy":
-        centre = _centre(runs, key)
-        if math.isfinite(centre):
-            ax.axhline(100 * centre, label=_CENTRE, **BASELINE)
+    if not drawn:
+        ax.annotate("no numbers", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
+    centre = _centre(runs, measure)
+    if math.isfinite(centre):
+        ax.axhline(100 * centre, label=_CENTRE, **BASELINE)
     ax.margins(x=0.02, y=0.08)
     return ax
 
 
 def _band(
-    runs: Sequence[Run], key: str
+    runs: Sequence[Run], measure: Measure
 ) -> tuple[list[float], list[float], list[float], list[float]]:
     """(epochs, lowest, mean, highest) in percent over runs, at epochs where any has a number."""
     values: dict[float, list[float]] = {}
     for run in runs:
-        for epoch in run.epochs:
-            value = epoch.get(key, math.nan)
+        for epoch in run.epochs if _means_something(run, measure) else ():
+            value = epoch.get(f"val_{measure.key}", math.nan)
             if math.isfinite(value):
                 values.setdefault(epoch["epoch"], []).append(100 * value)
     epochs = sorted(values)
@@ -119,10 +143,12 @@ def _band(
     )
 
 
-def _centre(runs: Sequence[Run], key: str) -> float:
+def _centre(runs: Sequence[Run], measure: Measure) -> float:
     """What answering the image's centre scores: 0 where the centre is in no box, by definition."""
-    if key == "val_localisation_off_centre":
+    if measure.key == "localisation_off_centre":
         return 0.0
+    if measure.key != "localisation":
+        return math.nan
     return next(
         (
             epoch["val_centre_localisation"]
@@ -134,8 +160,12 @@ def _centre(runs: Sequence[Run], key: str) -> float:
     )
 
 
-def _has_numbers(runs: Sequence[Run], key: str) -> bool:
-    return any(math.isfinite(epoch.get(key, math.nan)) for run in runs for epoch in run.epochs)
+def _means_something(run: Run, measure: Measure) -> bool:
+    return learns_place(run.recipe) or not measure.is_of_place
+
+
+def _has_numbers(runs: Sequence[Run], measure: Measure) -> bool:
+    return bool(_band(runs, measure)[0])
 
 
 def _longest(runs: Sequence[Run]) -> int:

@@ -13,18 +13,9 @@ import click
 
 from luab_data.errors import OutputError
 from luab_train.recipe import TARGETS
-from luab_train.report.compare import CONFIDENCE, Arm, Estimate, Report, compare
+from luab_train.report.compare import CONFIDENCE, Estimate, Report, compare
+from luab_train.report.measures import ARM_WORDS, measures_of
 from luab_train.report.runs import LAST_EPOCH, Run, arm_names, read_run
-
-# Metric -> factor from its unit to the table's: fractions become percent.
-_COLUMNS = {
-    "accuracy": 100.0,
-    "localisation": 100.0,
-    "localisation_off_centre": 100.0,
-    "point_error": 100.0,
-}
-_POINT_COLUMNS = ("localisation", "localisation_off_centre", "point_error")
-_UNTRAINED = "†"
 
 Contents = Callable[[], bytes]
 """Makes the content of a file."""
@@ -42,7 +33,7 @@ def to_json(report: Report, runs: Sequence[Run]) -> str:
                 "seed": run.recipe.seed,
                 "minutes": run.minutes,
                 "dataset_digest": run.dataset.get("digest"),
-                "results": run.results,
+                "results": {key: run.result(key) for key in run.results},
             }
             for run, name in zip(runs, arm_names(runs), strict=True)
         ],
@@ -65,7 +56,7 @@ def to_markdown(report: Report) -> str:
         f"# {_list(f'`{r}`' for r in report.recipes)}: {_list(arm.name for arm in report.arms)}",
         "",
     ]
-    lines += [_how_to_read(report), ""]
+    lines += [_how_to_read(report), "", _arms_in_words(report), ""]
     if report.different:
         lines += [
             "**These runs differ in more than target and seed**, maybe not only the arm matters:"
@@ -88,29 +79,34 @@ def to_markdown(report: Report) -> str:
 
 def _how_to_read(report: Report) -> str:
     epochs = _list(str(epochs) for epochs in report.epochs)
+    units = {
+        "imagenet-ab": "accuracy and localisation in %, point error in % of the image's side",
+        "coco-ab": "mAP, the mean of the average precisions of the classes present, in %",
+    }[report.dataset]
     return (
         f"{epochs} epochs, numbers of the last one. Mean ± half of the {CONFIDENCE:.0%} t interval "
-        "over seeds; accuracy and localisation in %, point error in % of the image's side, minutes "
-        "a run."
+        f"over seeds; {units}; minutes a run."
     )
+
+
+def _arms_in_words(report: Report) -> str:
+    targets = dict.fromkeys(arm.target for arm in report.arms)
+    return "What an arm learns: " + "; ".join(f"`{t}` {ARM_WORDS[t]}" for t in targets) + "."
 
 
 def _arm_table(report: Report, key: str) -> list[str]:
     arms = [arm for arm in report.arms if key in arm.results]
+    measures = measures_of(report.dataset)
     counts = arms[0].counts[key]
-    boxed, off_centre = (_count(counts[name]) for name in ("boxed", "off_centre"))
-    head = [
-        "arm", "seeds", f"accuracy (n = {_count(counts['num_images'])})",
-        f"localisation (n = {boxed})", f"off-centre (n = {off_centre})", "point error", "minutes",
-    ]  # fmt: skip
+    shown = {name: _count(value) for name, value in counts.items()}
+    head = ["arm", "seeds", *(
+        f"{m.name} ({m.of.format(**shown)})" if m.of else m.name for m in measures
+    ), "minutes"]  # fmt: skip
     rows = [
         [
             arm.name,
-            " ".join(map(str, arm.seeds)),
-            *(
-                _estimate(arm.results[key][metric], factor) + _mark(arm, metric)
-                for metric, factor in _COLUMNS.items()
-            ),
+            _seeds(arm.tested[key]),
+            *(_estimate(arm.results[key][m.key], len(arm.tested[key])) for m in measures),
             _number(arm.minutes, ".1f"),
         ]
         for arm in arms
@@ -124,38 +120,43 @@ def _arm_table(report: Report, key: str) -> list[str]:
 
 
 def _difference_table(report: Report, key: str) -> list[str]:
-    differences = [d for d in report.differences if key in d.results]
-    if not differences:
-        return []
-    untrained = {arm.name for arm in report.arms if arm.target == "none"}
+    measures = measures_of(report.dataset)
     rows = [
         [
             f"{difference.arm} - {difference.versus}",
-            " ".join(map(str, difference.seeds)),
+            _seeds(difference.tested[key]),
             *(
-                "-"
-                if metric in _POINT_COLUMNS and untrained & {difference.arm, difference.versus}
-                else paired(difference.results[key][metric], factor)
-                for metric, factor in _COLUMNS.items()
+                paired(difference.results[key][m.key], 100, of=len(difference.tested[key]))
+                for m in measures
             ),
         ]
-        for difference in differences
+        for difference in report.differences
+        if key in difference.results
     ]
-    head = ["paired difference", "seeds", "accuracy", "localisation", "off-centre", "point error"]
-    return _table(head, rows)
+    return _table(["paired difference", "seeds", *(m.name for m in measures)], rows) if rows else []
 
 
 def _footnotes(report: Report) -> list[str]:
     notes = []
-    if any(arm.target == "none" for arm in report.arms) and report.sets:
-        notes.append(
-            f"{_UNTRAINED} Trained without points: the head is as it was initialised, so this says "
-            "nothing."
-        )
+    placeless = [arm.name for arm in report.arms if not arm.learns_place]
+    if placeless and report.sets and any(m.is_of_place for m in measures_of(report.dataset)):
+        notes.append(f"Heads of {_list(placeless)} learned no place: their points say nothing (-).")
     if any(len(arm.seeds) == 1 for arm in report.arms):
         notes.append("One seed has no interval: run more seeds before believing a difference.")
+    if report.dataset == "coco-ab" and report.sets:
+        notes.append(
+            "Whether points lie on objects is measured by `luab-train eval RUN --benchmarks coco`."
+        )
+    notes += _left_out(report)
     if report.reference not in {arm.target for arm in report.arms} and len(report.arms) > 1:
-        notes.append(f"No run has target {report.reference}, so nothing is compared with it.")
+        notes.append(
+            f"No run has target {report.reference}, so nothing is compared with it. Choose another "
+            "--reference."
+        )
+    for key in report.sets:
+        lacking = [arm.name for arm in report.arms if len(arm.tested.get(key, ())) < len(arm.seeds)]
+        if lacking:
+            notes.append(f"Not every run of {_list(lacking)} has a result of {key}.")
     for difference in report.differences:
         if not difference.seeds:
             notes.append(
@@ -164,14 +165,29 @@ def _footnotes(report: Report) -> list[str]:
     return [line for note in notes for line in (note, "")]
 
 
-def paired(estimate: Estimate, factor: float = 1.0) -> str:
-    """A difference with its interval, `+1.2 [-0.3, +2.7]`."""
+def _left_out(report: Report) -> list[str]:
+    """Images that could not be decoded, by arm: they count in no number."""
+    notes = []
+    for part, which in enumerate(("training", "validation")):
+        counts = {arm.name: arm.left_out[part] for arm in report.arms if arm.left_out[part]}
+        if counts:
+            listed = _list(f"{name} {count:,}" for name, count in counts.items())
+            notes.append(
+                f"Images left out of {which} because they could not be decoded, most in an epoch: "
+                f"{listed}."
+            )
+    return notes
+
+
+def paired(estimate: Estimate, factor: float = 1.0, *, of: int = 0) -> str:
+    """A difference with its interval, `+1.2 [-0.3, +2.7]`, and how many `of` the seeds have one."""
     if not estimate.n:
         return "-"
     mean, low, high = (
         signed(factor * value) for value in (estimate.mean, estimate.low, estimate.high)
     )
-    return f"{mean} (one seed)" if estimate.n == 1 else f"{mean} [{low}, {high}]"
+    span = "" if estimate.n == 1 else f" [{low}, {high}]"
+    return f"{mean}{span}{_share(estimate.n, of)}"
 
 
 def signed(value: float) -> str:
@@ -179,16 +195,23 @@ def signed(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}"
 
 
-def _estimate(estimate: Estimate, factor: float) -> str:
+def _estimate(estimate: Estimate, of: int) -> str:
+    """Percent of a fraction, from so many runs."""
     if not estimate.n:
         return "-"
-    if estimate.n == 1:
-        return f"{factor * estimate.mean:.1f} (one seed)"
-    return f"{factor * estimate.mean:.1f} ± {factor * estimate.half_width:.1f}"
+    half = "" if estimate.n == 1 else f" ± {100 * estimate.half_width:.1f}"
+    return f"{100 * estimate.mean:.1f}{half}{_share(estimate.n, of)}"
 
 
-def _mark(arm: Arm, metric: str) -> str:
-    return f" {_UNTRAINED}" if arm.target == "none" and metric in _POINT_COLUMNS else ""
+def _share(n: int, of: int) -> str:
+    # A run that diverged has no number; the others alone would look like the arm.
+    if n < of:
+        return f" ({n} of {of} seeds)"
+    return " (one seed)" if n == 1 else ""
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return " ".join(map(str, seeds))
 
 
 def _number(value: float, form: str) -> str:

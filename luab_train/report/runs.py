@@ -17,6 +17,7 @@ from typing import Any
 
 from luab_data.errors import OptionError
 from luab_train.recipe import Recipe, differences, flatten, from_json
+from luab_train.report.measures import counts_of, is_of_place, learns_place
 
 LAST_EPOCH = "last epoch"
 """Name of the result that training itself validated; `luab-train eval` adds others."""
@@ -26,8 +27,6 @@ Metrics = Mapping[str, float]
 # What an arm is, and a label that says nothing which the other keys do not.
 _MAY_DIFFER = frozenset({"target", "seed", "name"})
 _DATASET = ("digest", "num_train")
-# The same test set has the same of these.
-_SIZES = ("num_images", "boxed", "off_centre")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ class Run:
         epochs: one line of metrics.jsonl per epoch, in order; a missing number is NaN.
         results: name of a test set -> metrics without the `val_` prefix, NaN where there was
             nothing to count; accuracies are fractions. `LAST_EPOCH` comes first, where the run had
-            a validation set.
+            a validation set. As recorded: `result` leaves out what means nothing.
     """
 
     path: Path
@@ -55,6 +54,24 @@ class Run:
         """What environment.json says about its dataset; empty when it says nothing."""
         dataset = self.environment.get("dataset")
         return dataset if isinstance(dataset, Mapping) else {}
+
+    def result(self, name: str) -> Metrics:
+        """Metrics of a test set, none if it was not tested there; those of a point that the head
+        never learned are NaN.
+        """
+        found = self.results.get(name, {})
+        if learns_place(self.recipe):
+            return found
+        return {key: math.nan if is_of_place(key) else value for key, value in found.items()}
+
+    @property
+    def left_out(self) -> tuple[int, int]:
+        """Images that could not be decoded: most of any epoch's training, and of its validation."""
+        train, val = (
+            max((int(epoch[key]) for epoch in self.epochs if epoch.get(key, 0) > 0), default=0)
+            for key in ("train_unreadable", "val_unreadable")
+        )
+        return train, val
 
     @property
     def minutes(self) -> float:
@@ -111,11 +128,12 @@ def check_comparable(runs: Sequence[Run], *, allow_different: bool = False) -> d
 
     Checked: every recipe key that can change a result, the dataset, and the sizes of the test sets.
 
-    Raises: OptionError for two runs of one arm with one seed, and, unless `allow_different`, for
-        any difference.
+    Raises: OptionError for runs of two datasets, for two runs of one arm with one seed, and, unless
+        `allow_different`, for any difference.
     """
     if not runs:
         raise OptionError("no runs given; expected at least one folder that `luab-train run` wrote")
+    _check_one_dataset(runs)
     seen: dict[tuple[str, int], Path] = {}
     for run, arm in zip(runs, arm_names(runs), strict=True):
         other = seen.setdefault((arm, run.recipe.seed), run.path)
@@ -134,6 +152,18 @@ def check_comparable(runs: Sequence[Run], *, allow_different: bool = False) -> d
     return found
 
 
+def _check_one_dataset(runs: Sequence[Run]) -> None:
+    first: dict[str, Path] = {}
+    for run in runs:
+        first.setdefault(run.recipe.data.dataset, run.path)
+    if len(first) > 1:
+        listed = " and ".join(f"{path} on {dataset}" for dataset, path in first.items())
+        raise OptionError(
+            f"runs of two datasets: {listed}. Accuracy and mAP are no numbers to compare; report"
+            " the runs of each dataset by themselves"
+        )
+
+
 def _different(runs: Sequence[Run]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
 
@@ -148,7 +178,7 @@ def _different(runs: Sequence[Run]) -> dict[str, list[str]]:
     for key in _DATASET:
         compare(f"dataset {key}", [run.dataset.get(key) for run in runs])
     for name in dict.fromkeys(name for run in runs for name in run.results):
-        for size in _SIZES:
+        for size in counts_of(runs[0].recipe.data.dataset):
             present = [run.results[name].get(size) for run in runs if name in run.results]
             compare(f"{size} of {name}", present)
     return found
@@ -178,7 +208,7 @@ def _read_metrics(path: Path) -> tuple[list[Metrics], dict[str, Metrics]]:
     }
     if "images" in validation:
         validation["num_images"] = validation.pop("images")  # as an evaluation calls it
-    if math.isfinite(validation.get("accuracy", math.nan)):
+    if validation:
         results = {LAST_EPOCH: validation, **results}
     return ordered, results
 
