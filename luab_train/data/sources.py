@@ -66,7 +66,8 @@ class ImageTree(NamedTuple):
 
     def load(self, index: int) -> Image.Image:
         """Decode one image to RGB."""
-        return decode_rgb(self.path(index), self.name(index))
+        path = self.path(index)
+        return decode_rgb(path, str(path))
 
     def name(self, index: int) -> str:
         """Path of one image."""
@@ -86,7 +87,8 @@ class FlatFolder(NamedTuple):
 
     def load(self, index: int) -> Image.Image:
         """Decode one image to RGB."""
-        return decode_rgb(self.root / str(self.file[index]), self.name(index))
+        path = self.root / str(self.file[index])
+        return decode_rgb(path, str(path))
 
     def name(self, index: int) -> str:
         """Path of one image."""
