@@ -225,3 +225,13 @@ def test_the_evaluation_crop_is_resize_then_centre_crop():
     theirs = tvf.center_crop(tvf.resize(image, 256), [224, 224])
     assert np.abs(ours.image.astype(int) - np.asarray(theirs).astype(int)).max() <= 2
     np.testing.assert_allclose(apply(ours.matrix, region[0].reshape(2, 2)), [[0, 0], [224, 224]])
+
+
+@settings(max_examples=60)
+@given(_side, _side, st.integers(0, 2**40), st.sampled_from(["bilinear", "bicubic"]))
+def test_a_crop_is_the_image_that_its_matrix_makes_bit_for_bit(w, h, seed, interpolation):
+    pixels = np.random.default_rng(seed).integers(0, 256, (h, w, 3), np.uint8)
+    crop = TrainCrop(Data(image_size=48, interpolation=interpolation, crop_scale=(0.05, 1.0)))
+    found, matrix, _ = crop(Image.fromarray(pixels), seed)
+    expected = warp(Image.fromarray(pixels), matrix, (48, 48), interpolation=interpolation)
+    np.testing.assert_array_equal(found, np.asarray(expected))

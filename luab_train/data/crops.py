@@ -17,7 +17,15 @@ from PIL import Image
 from torchvision import transforms as tvt
 
 from luab_train.data.augment import RandAugment, seeded, seen_throughout
-from luab_train.data.transforms import apply, compose, crop_resize, hflip, place, warp
+from luab_train.data.transforms import (
+    RESAMPLE,
+    apply,
+    compose,
+    crop_resize,
+    hflip,
+    place,
+    warp,
+)
 from luab_train.recipe import Data
 
 
@@ -70,10 +78,13 @@ class TrainCrop:
             y, x, h, w = tvt.RandomResizedCrop.get_params(
                 image, list(data.crop_scale), list(data.crop_ratio)
             )
-            matrix = crop_resize((x, y, x + w, y + h), out)
+            box = (x, y, x + w, y + h)
+            matrix = crop_resize(box, out)
+            # As `warp` does it, but without working out the box from the matrix.
+            cropped = image.resize(out, RESAMPLE[data.interpolation], box=box)
             if torch.rand(()).item() < data.flip:
                 matrix = compose(matrix, hflip(out[0]))
-            cropped = warp(image, matrix, out, interpolation=data.interpolation)
+                cropped = cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             if self._jitter is not None:
                 cropped = self._jitter(cropped)
         if self._augment is None:

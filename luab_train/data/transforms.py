@@ -14,7 +14,7 @@ from PIL import Image
 
 # A point on the crop's border is inside; the slack is for the rounding of a product of matrices.
 _EDGE = 1e-9
-_RESAMPLE = {
+RESAMPLE = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
@@ -74,7 +74,7 @@ def warp(
     """
     box = _source_box(matrix, out_wh, image.size)
     if box is not None:
-        image = image.resize(out_wh, _RESAMPLE[interpolation], box=box)
+        image = image.resize(out_wh, RESAMPLE[interpolation], box=box)
         if matrix[0, 0] < 0:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if matrix[1, 1] < 0:
@@ -84,7 +84,7 @@ def warp(
         out_wh,
         Image.Transform.AFFINE,
         tuple(invert(matrix).ravel()),
-        _RESAMPLE[interpolation],
+        RESAMPLE[interpolation],
         fillcolor=fill,
     )
 
