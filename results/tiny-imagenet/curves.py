@@ -78,7 +78,7 @@ def draw_curves(file: Path) -> bytes:
             ax.set_title(f"{model}: {title}")
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
-    legend_below(figure, axes[0, 0], columns=7)
+    legend_below(figure, axes[0, 0], columns=7 if len(models) > 1 else 4)
     return png(figure)
 
 

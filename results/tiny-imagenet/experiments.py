@@ -5,17 +5,15 @@ Groups, in order:
     tune      learning rate, then weight decay, of the arm without points on seeds of its own; by
               accuracy on `val`. No test image is looked at.
     arms      every arm x seed at lambda_reg 100; the first seed of all arms comes first
-    lambda    weight of the point term, click arm, ResNet; by accuracy on `val` it also decides the
-              weight of the groups below, which are thus made for the click
+    lambda    weight of the point term, click arm, ResNet
     pooling   the point as a map over the last feature map, with and without attentive pooling
-    control   the other arms at that weight
     noise     Gaussian noise on the clicks
     fraction  less training data
 
 Everything but the tuned numbers was fixed before any of these runs. `lambda_reg` 100 is that of the
-recipe debug:tiny, where it was chosen by the click arm's validation in another setting; the groups
-from `lambda` on were put in this order when the first arms showed that here it costs accuracy on
-`val`. A map's term is a divergence in nats, of the size of a cross-entropy, hence 1 there.
+recipe debug:tiny, where it was chosen by the click arm's validation in another setting. When the
+first arms showed that here it costs accuracy on `val`, smaller weights entered the sweep. A map's
+term is a divergence in nats, of the size of a cross-entropy, hence 1 there.
 """
 
 from __future__ import annotations
@@ -41,7 +39,6 @@ DECAYS = {"cnn": (0.05, 0.5), "vit": (0.05,)}
 NOISES = (0.1, 0.3)
 LAMBDAS = (1.0, 10.0, 30.0)
 """Beside the arms' own 100."""
-CONTROLS = ("random", "centre", "shuffled", "oracle")
 FRACTIONS = {"click": (0.8, 0.5), "none": (0.8, 0.5)}
 """Beside all images, which the arms have."""
 SWEPT = ("cnn",)
@@ -102,28 +99,12 @@ def in_order(rows: Sequence[Row]) -> list[Experiment]:
         found += _tuning(model, rows)
         found += _arms(model, tuned[model]) if model in tuned else []
         if model in SWEPT and model in tuned:
-            for group in (_lambda, _pooling):
+            for group in (_lambda, _pooling, _noise):
                 found += [e for seed in SEEDS for e in group(model, tuned[model], seed)]
-    for model in SWEPT:
-        weight = best_lambda(model, tuned[model], rows) if model in tuned else None
-        if weight is not None:
-            recipe = override(tuned[model], {"loss.lambda_reg": weight})
-            for group in (_noise, _control, _fraction):
-                found += [e for seed in SEEDS for e in group(model, recipe, seed)]
-    for seed, model in itertools.product(SEEDS, tuned):
-        found += _pooling(model, tuned[model], seed) if model not in SWEPT else []
+    for model in tuned:
+        group = _fraction if model in SWEPT else _pooling
+        found += [e for seed in SEEDS for e in group(model, tuned[model], seed)]
     return found
-
-
-def best_lambda(model: str, recipe: Recipe, rows: Sequence[Row]) -> float | None:
-    """The weight with which the click arm has the highest mean accuracy on `val`, the smallest of
-    equals; None if a run of the sweep is not finished.
-    """
-    swept = [e for seed in SEEDS for e in _lambda(model, recipe, seed)]
-    swept += [e for e in _arms(model, recipe) if e.recipe.target == "click"]
-    weights = sorted({e.recipe.loss.lambda_reg for e in swept})
-    best = _best(rows, [[e for e in swept if e.recipe.loss.lambda_reg == w] for w in weights])
-    return None if best is None else weights[best]
 
 
 def tuned_recipe(model: str, rows: Sequence[Row]) -> Recipe | None:
@@ -195,11 +176,6 @@ def _lambda(model: str, recipe: Recipe, seed: int) -> Iterator[Experiment]:
     for weight in LAMBDAS:
         changes = {"target": "click", "loss.lambda_reg": weight}
         yield _experiment("lambda", model, f"click-{weight:g}", recipe, seed, changes)
-
-
-def _control(model: str, recipe: Recipe, seed: int) -> Iterator[Experiment]:
-    for arm in CONTROLS:
-        yield _experiment("control", model, arm, recipe, seed, {"target": arm})
 
 
 def _fraction(model: str, recipe: Recipe, seed: int) -> Iterator[Experiment]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from chosen import Chosen
 from curves import CURVES, draw_curves
 from experiments import ARMS, FRACTIONS, LAMBDAS, MODELS, NOISES
 from hits import Hits
@@ -36,16 +35,16 @@ ARM_PANELS = ("accuracy", "other", "gap", "masked", "centre", "off_centre")
 SWEEP_PANELS = ("accuracy", "other", "off_centre")
 
 
-def draw_all(hits: Hits, folder: Path, chosen: Chosen | None) -> None:
-    """Write every figure that there are runs for; `chosen` is that of the ResNet."""
+def draw_all(hits: Hits, folder: Path) -> None:
+    """Write every figure that there are runs for."""
     with drawing():
-        for name, drawn in _figures(hits, chosen):
+        for name, drawn in _figures(hits):
             (folder / f"{name}.png").write_bytes(drawn)
         if (folder / CURVES.name).exists():
             (folder / "curves.png").write_bytes(draw_curves(folder / CURVES.name))
 
 
-def _figures(hits: Hits, chosen: Chosen | None, model: str = "cnn") -> Iterator[tuple[str, bytes]]:
+def _figures(hits: Hits, model: str = "cnn") -> Iterator[tuple[str, bytes]]:
     if seeds_of(hits, f"arms-{model}-none"):
         yield "arms", draw_arms(hits)
     weights = [(w, f"lambda-{model}-click-{w:g}") for w in LAMBDAS] + [
@@ -54,14 +53,13 @@ def _figures(hits: Hits, chosen: Chosen | None, model: str = "cnn") -> Iterator[
     if seeds_of(hits, weights[0][1]):
         random = f"arms-{model}-random"
         yield "lambda", draw_sweep(hits, sorted(weights), model, random, "lambda", log=True)
-    if chosen is None:
-        return
-    noise = [(0.0, chosen.click), *((n, f"noise-{model}-click-{n:g}") for n in NOISES)]
+    clicked = f"arms-{model}-click"
+    noise = [(0.0, clicked), *((n, f"noise-{model}-click-{n:g}") for n in NOISES)]
     if seeds_of(hits, noise[-1][1]):
         label = "standard deviation of the noise, image sides"
-        yield "noise", draw_sweep(hits, noise, model, f"control-{model}-random", label, log=False)
+        yield "noise", draw_sweep(hits, noise, model, f"arms-{model}-random", label, log=False)
     if seeds_of(hits, f"fraction-{model}-none-0.5"):
-        yield "fraction", draw_fraction(hits, model, chosen.click)
+        yield "fraction", draw_fraction(hits, model, clicked)
 
 
 def draw_arms(hits: Hits) -> bytes:

@@ -87,6 +87,7 @@ def draw_image(
             path_effects=outlined(1.5) if pixels is not None else None,
         )
     ax.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")
+    ax.spines[["top", "right"]].set_visible(True)
     ax.grid(False)
 
 

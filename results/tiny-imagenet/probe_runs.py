@@ -17,10 +17,10 @@ import click
 import torch
 from run import append_row, claimed, read_rows
 
+from luab_train.data.validation_data import evaluation_split
 from luab_train.evaluation.probes.probe import probe
 from luab_train.evaluation.probes.probed import rows_of
 from luab_train.training.checkpoint import load_model, read_environment, read_recipe
-from luab_train.training.validate import evaluation_split
 
 ROWS = Path(__file__).with_name("probes.jsonl")
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import click
 import figures
-from chosen import Chosen, choose
-from experiments import ARMS, CONTROLS, FRACTIONS, LAMBDAS, MODELS, NOISES, tuned_recipe
+from experiments import ARMS, FRACTIONS, LAMBDAS, MODELS, NOISES, tuned_recipe
 from hits import HITS, IMAGES, Hits, read_hits
 from measures import BY_NAME, MEASURES, Measure, difference, level, seeds_of
 from paired import Estimate
@@ -112,8 +111,8 @@ def pooling_section(hits: Hits, model: str) -> Iterator[str]:
     yield from differences(hits, pairs)
 
 
-def sweep_section(hits: Hits, model: str, chosen: Chosen | None) -> Iterator[str]:
-    """The weight of the point term; at the best one the controls, the noise and the data."""
+def sweep_section(hits: Hits, model: str) -> Iterator[str]:
+    """The weight of the point term, the noise and the data."""
     arms, none = f"arms-{model}", f"arms-{model}-none"
     weights = [(w, f"lambda-{model}-click-{w:g}") for w in LAMBDAS] + [(100.0, f"{arms}-click")]
     yield from section(
@@ -121,23 +120,13 @@ def sweep_section(hits: Hits, model: str, chosen: Chosen | None) -> Iterator[str
         f"{TITLES[model]}: lambda, click − none",
         [(f"{weight:g}", name, none) for weight, name in sorted(weights)],
     )
-    if chosen is None:
-        return
-    made, at = chosen.click, f"lambda {chosen.weight:g}, the best for the click on `val`"
-    controls = [(arm, f"control-{model}-{arm}") for arm in CONTROLS]
-    yield from section(
-        hits,
-        f"{TITLES[model]}: the controls at {at}",
-        [("click − none", made, none)]
-        + [(f"click − {arm}", made, name) for arm, name in controls]
-        + [(f"{arm} − none", name, none) for arm, name in controls],
-    )
+    made = f"{arms}-click"
     yield from section(
         hits,
         f"{TITLES[model]}: noise on the clicks, click − none",
         [("0", made, none)]
         + [(f"{n:g}", f"noise-{model}-click-{n:g}", none) for n in NOISES]
-        + [("random", f"control-{model}-random", none)],
+        + [("random", f"{arms}-random", none)],
     )
     shares = [(f, f"fraction-{model}-click-{f:g}") for f in FRACTIONS["click"]]
     yield from section(
@@ -182,7 +171,7 @@ def sections(hits: Hits, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     for model in MODELS:
         yield from arms_section(hits, model)
     for model in MODELS:
-        yield from sweep_section(hits, model, choose(model, rows))
+        yield from sweep_section(hits, model)
     for model in MODELS:
         yield from pooling_section(hits, model)
 
@@ -200,7 +189,7 @@ def main(folder: Path) -> None:
     after = rest.partition(END)[2]
     made = "\n".join(sections(hits, rows))
     readme.write_text(f"{before}{BEGIN}\n{made}{END}{after}")
-    figures.draw_all(hits, folder, choose("cnn", rows))
+    figures.draw_all(hits, folder)
 
 
 if __name__ == "__main__":
