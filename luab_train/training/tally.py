@@ -98,7 +98,7 @@ class Tally:
             "image_id": [str(self.samples.split.image_id[i]) for i in index],
             "epoch": self.epoch,
             "update": update + 1,
-            **dict(zip(ROW, row.tolist(), strict=True)),
+            "sums": dict(zip(ROW, row.tolist(), strict=True)),
         }
         torch.save(content, file)
         raise LuabError(
