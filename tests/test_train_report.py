@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from train_world import make_world
 
 from luab_data.errors import LuabError, OptionError, OutputError
 from luab_train.recipe import TARGETS, find_recipe, override, to_json
@@ -651,6 +652,26 @@ def test_command_refuses_an_unfinished_run_and_writes_nothing(tmp_path: Path):
     assert isinstance(found.exception, LuabError)
     assert "not finished" in str(found.exception)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("target", "dash"), [("none", True), ("click", False)])
+def test_a_run_ends_with_its_numbers_but_none_of_an_unlearned_point(
+    tmp_path: Path, target: str, dash: bool
+):
+    from luab_train.cli import main
+
+    world = make_world(tmp_path / "world", per_class=2, num_val=2)
+    command = ["run", "debug:tiny", "--data", world.data, "--images", world.images]
+    command += ["--val", world.val, "--out", tmp_path / "run", "--target", target]
+    command += ["--epochs", "1", "--batch-size", "4", "--set", "optim.warmup_epochs=0"]
+    command += ["--set", "data.num_workers=0"]
+    found = CliRunner().invoke(main, list(map(str, command)), catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    head, numbers = (line.split() for line in found.stdout.splitlines()[-2:])
+    shown = dict(zip(head, numbers, strict=True))
+    assert shown["images"] == "4" and "accuracy" in shown
+    for key in ("localisation", "localisation_off_centre", "point_error"):
+        assert (shown[key] == "-") is dash
 
 
 def test_the_module_imports_neither_matplotlib_nor_scipy_nor_torch():
