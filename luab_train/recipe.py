@@ -92,7 +92,9 @@ class Data:
     missing_images: Literal["raise", "skip"] = "raise"
     """Rows of the dataset without an image: an error, or left out and counted."""
     corrupt_images: Literal["raise", "skip"] = "raise"
-    """An image that cannot be decoded: an error, or left out of the loss, reported and counted."""
+    """An image that cannot be decoded: an error, or left out of losses and metrics, reported and
+    counted. A copy of another image of its batch stands in for it, so that batch norm sees images.
+    """
     num_workers: int = 8
     """Loader processes per GPU; 0 loads in the training process. Changes no result."""
     cache: Literal["none", "memory"] = "none"
@@ -176,8 +178,8 @@ class Loss:
     label_smoothing: float = 0.0
     """Of the label term."""
     point_mean: Literal["images", "points"] = "images"
-    """Several points an image (COCO-AB): mean over an image's points, then over images; or over all
-    points of the batch.
+    """Several points an image (COCO-AB, a trace): mean over an image's points, then over images; or
+    over all points of the batch.
     """
     reliability_weights: bool = False
     """Weigh each click by `click_reliability` of `luab-data calibrate --out`."""
@@ -185,12 +187,16 @@ class Loss:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """Optimiser and schedule: linear warm-up, then cosine to `min_lr`, stepped at every update."""
+    """Optimiser and schedule: linear warm-up, then a cosine to `min_lr` that counts from the first
+    update, as timm's and DeiT's; stepped at every update.
+    """
 
     name: str = "sgd"
     """A timm optimiser; its `sgd` has Nesterov momentum, `momentum` the plain one."""
     lr: float
-    """Peak rate for `batch_size` images a step; never rescaled behind your back."""
+    """Top of cosine and warm-up, for `batch_size` images an update; never rescaled behind your
+    back. With a warm-up the rate ends it a little below: the cosine is on its way already.
+    """
     weight_decay: float
     """Of weights; of biases and norms only with `decay_all`."""
     decay_all: bool = False
@@ -206,7 +212,9 @@ class Optim:
     clip_grad: float | None = None
     """Largest gradient norm; none is off."""
     accumulate: int = 1
-    """Backward passes per update; `batch_size` images are split over them."""
+    """Backward passes per update; `batch_size` images are split over them. The losses are those of
+    the whole; batch-norm statistics, dropout and Mixup are of each part, as of each process.
+    """
     ema: float | None = None
     """Decay of an exponential moving average of the weights, which is then what is validated and
     saved; none is off.
@@ -220,7 +228,9 @@ class Engine:
     """How a machine gets through the recipe."""
 
     channels_last: bool = False
-    """Memory layout of images and convolutions; faster on GPUs with fp16 or bf16, and on CPUs."""
+    """Memory layout of images and convolutions in training; faster on GPUs with fp16 or bf16, and
+    on CPUs.
+    """
     compile: bool = False
     """torch.compile the network; minutes of compilation, then faster steps."""
     deterministic: bool = False
@@ -301,8 +311,21 @@ class Recipe:
             "data.notebook_labels is about icons; expected data.dataset=coco-ab": (
                 self.data.notebook_labels and not coco
             ),
-            "loss.reliability_weights weighs clicks; expected target click or calibrated": (
-                self.loss.reliability_weights and self.target not in ("click", "calibrated")
+            "loss.reliability_weights weighs clicks of ImageNet-AB; expected target click or"
+            " calibrated": self.loss.reliability_weights
+            and (coco or self.target not in ("click", "calibrated")),
+            "data.point_noise moves places; target dwell_time is none": (
+                self.data.point_noise > 0 and self.target == "dwell_time"
+            ),
+            "model.pretrained and model.checkpoint both say where weights come from; expected one,"
+            " e.g. --set model.pretrained=false": (
+                self.model.pretrained and self.model.checkpoint is not None
+            ),
+            f"optim.min_lr {self.optim.min_lr:g} is above optim.lr {self.optim.lr:g}; the rate"
+            " would rise": self.optim.min_lr > self.optim.lr,
+            f"optim.warmup_lr {self.optim.warmup_lr:g} is above optim.lr {self.optim.lr:g}; the"
+            " warm-up would go down": (
+                self.optim.warmup_epochs > 0 and self.optim.warmup_lr > self.optim.lr
             ),
         }
         for message, found in wrong.items():
@@ -345,7 +368,7 @@ _RANGES: tuple[tuple[str, float, float | None], ...] = (
     ("optim.warmup_epochs", 0, None),
     ("optim.warmup_lr", 0, None),
     ("optim.min_lr", 0, None),
-    ("optim.clip_grad", 0, None),
+    ("optim.clip_grad", 1e-12, None),
     ("optim.accumulate", 1, None),
     ("optim.ema", 0, 0.999999),
     ("engine.checkpoint_every", 1, None),

@@ -117,6 +117,34 @@ def test_every_epoch_is_another_permutation_and_a_rerun_the_same():
     assert [i for _, i, _ in EpochOrder(5, seed=1, shuffle=False)] == [0, 1, 2, 3, 4]
 
 
+def test_views_of_an_image_fall_in_one_update_and_as_far_apart_as_can_be():
+    order = EpochOrder(24, seed=1, shuffle=True, repeats=3, update=12)
+    order.epoch = 1
+    keys = list(order)
+    images = [i for _, i, _ in keys]
+    # 8 images three times; an update of two processes of 6 has four images, each process all four.
+    assert len(set(images)) == 8 and len(keys) == 24
+    for update in (keys[:12], keys[12:]):
+        assert sorted(update) == sorted({(1, i, v) for _, i, _ in update for v in range(3)})
+        for process in (update[:6], update[6:]):
+            assert len({i for _, i, _ in process}) == 4
+    order.start = 12
+    assert list(order) == keys[12:]
+    uneven = EpochOrder(10, seed=1, shuffle=True, repeats=3, update=4)
+    assert len(set(uneven)) == len(list(uneven)) == 10
+
+
+def test_another_image_stands_in_for_one_that_cannot_be_decoded(split_and_click):
+    samples = samples_of(split_and_click)
+    rows = [samples[(1, i, 0)] for i in range(3)]
+    bad = rows[1]._replace(valid=False, image=np.zeros_like(rows[1].image))
+    batch = collate([rows[0], bad, rows[2]])
+    assert batch.valid_B.tolist() == [True, False, True]
+    assert torch.equal(batch.image_BCHW[1], batch.image_BCHW[0])
+    black = collate([bad, bad])
+    assert not black.image_BCHW.any() and not black.valid_B.any()
+
+
 def test_a_batch_has_the_shapes_and_types_it_promises(split_and_click):
     samples = samples_of(split_and_click)
     batch = collate([samples[(1, i, 0)] for i in range(8)])

@@ -22,8 +22,8 @@ from train_world import SIZE, WNIDS, World, make_world, metrics_lines, small_rec
 
 from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError, OutputError
 from luab_train.evaluation.folder import evaluate
-from luab_train.models.classifier import split_state_dict
-from luab_train.recipe import Loss, Model, Optim, Recipe, from_json
+from luab_train.models.classifier import build_model, split_state_dict
+from luab_train.recipe import Data, Loss, Model, Optim, Recipe, from_json
 from luab_train.training import checkpoint, steps
 from luab_train.training import train as train_module
 from luab_train.training.checkpoint import load_model
@@ -547,6 +547,21 @@ def test_biases_and_norms_are_decayed_only_when_asked():
         return sum(p.numel() for g in groups if g["weight_decay"] for p in g["params"])
 
     assert (decayed(False), decayed(True)) == (4, 10)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "vit_tiny_patch16_224"])
+def test_what_is_decayed_of_a_network_is_what_timm_decays(name):
+    plain = timm.create_model(name, num_classes=2)
+    ours = build_model(Model(name=name), Data(), num_classes=2)
+
+    def decayed(model) -> set[str]:
+        optimizer = make_optimizer(model, Optim(name="adamw", lr=0.1, weight_decay=0.1))
+        kept = [p for g in optimizer.param_groups if g["weight_decay"] for p in g["params"]]
+        ids = {id(p) for p in kept}
+        return {n.removeprefix("backbone.") for n, p in model.named_parameters() if id(p) in ids}
+
+    assert decayed(ours) == decayed(plain) | {"point_head.weight"}
+    assert not decayed(ours) & {"pos_embed", "cls_token"}
 
 
 def test_momentum_is_the_plain_one_and_sgd_is_nesterov():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ class Batch(NamedTuple):
     label: Tensor
     """(B,) int64, or (B, C) float32 where an image has several."""
     valid_B: Tensor
-    """bool, False: the image could not be decoded; it is black and counts for nothing."""
+    """bool, False: the image could not be decoded; another stands in, and it counts for nothing."""
     index_B: Tensor
     """int64, which image of the split."""
     view_B: Tensor
@@ -152,6 +153,7 @@ class Samples(Dataset):  # type: ignore[type-arg]
 def collate(samples: list[Sample]) -> Batch:
     """Samples -> Batch."""
     pixels, label, valid, index, view, point, weight, size = zip(*samples, strict=True)
+    pixels = _stand_in(pixels, valid)
     labels = np.stack(label)
     return Batch(
         torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2),
@@ -165,6 +167,17 @@ def collate(samples: list[Sample]) -> Batch:
     )
 
 
+def _stand_in(pixels: tuple[np.ndarray, ...], valid: tuple[bool, ...]) -> tuple[np.ndarray, ...]:
+    """Images that could not be decoded become copies of the batch's others: batch norm, which
+    weighs all images alike, sees images and no black.
+    """
+    good = [image for image, ok in zip(pixels, valid, strict=True) if ok]
+    if not good or len(good) == len(pixels):
+        return pixels
+    others = itertools.cycle(good)
+    return tuple(image if ok else next(others) for image, ok in zip(pixels, valid, strict=True))
+
+
 class EpochOrder(Sampler[tuple[int, int, int]]):
     """(epoch, index, view) of an epoch, in an order that follows from (seed, epoch) alone.
 
@@ -173,12 +186,24 @@ class EpochOrder(Sampler[tuple[int, int, int]]):
     again in a resumed run.
     """
 
-    def __init__(self, length: int, *, seed: int, shuffle: bool, repeats: int = 1) -> None:
-        """`repeats` views of an image follow one another, and the epoch keeps its length."""
+    def __init__(
+        self, length: int, *, seed: int, shuffle: bool, repeats: int = 1, update: int = 1
+    ) -> None:
+        """See the class.
+
+        Args:
+            length: images, and samples of an epoch.
+            seed: of the run.
+            shuffle: else in the split's order.
+            repeats: views of an image, all in one update but at its ends.
+            update: samples of an update of all processes; within it, first views come first, so
+                that each process has as many different images as can be.
+        """
         self.length = length
         self.seed = seed
         self.shuffle = shuffle
         self.repeats = repeats
+        self.update = update
         self.epoch = 0
         self.start = 0
 
@@ -190,9 +215,13 @@ class EpochOrder(Sampler[tuple[int, int, int]]):
         if self.shuffle:
             # The trailing 1 keeps this stream apart from the samples' (seed, epoch, index).
             order = np.random.default_rng((self.seed, self.epoch, 0, 1)).permutation(self.length)
-        place = np.arange(self.start, self.length)
+        place = np.arange(self.length)
         index, view = order[place // self.repeats], place % self.repeats
-        return zip([self.epoch] * len(place), index.tolist(), view.tolist(), strict=True)
+        if self.repeats > 1:
+            dealt = np.lexsort((place, view, place // self.update))
+            index, view = index[dealt], view[dealt]
+        index, view = index[self.start :], view[self.start :]
+        return zip([self.epoch] * len(index), index.tolist(), view.tolist(), strict=True)
 
 
 def make_loader(
@@ -204,13 +233,14 @@ def make_loader(
     num_workers: int,
     pin_memory: bool,
     repeats: int = 1,
+    update: int = 1,
 ) -> tuple[DataLoader[Batch], EpochOrder]:
     """A loader of one process' batches and the order to tell the epoch to.
 
     Training drops the last, smaller batch, so that every update averages over the same number of
     images.
     """
-    order = EpochOrder(len(samples), seed=seed, shuffle=train, repeats=repeats)
+    order = EpochOrder(len(samples), seed=seed, shuffle=train, repeats=repeats, update=update)
     loader: DataLoader[Batch] = DataLoader(
         samples,
         # typed for plain indices; ours carry the epoch along

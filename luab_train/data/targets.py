@@ -5,7 +5,8 @@ none. What is drawn depends on the seed and the image's id alone: not on the ord
 other images (but for `shuffled`), on the epoch or on the number of processes. So every epoch, every
 rerun and every resumed run regresses the same points, and a paired comparison changes nothing else.
 
-    none         no point at all; the head is built and never trained
+    none         no point at all; the head is built and its term is 0 (decay still shrinks it, and
+                 with attentive pooling it learns from the labels)
     random       one fixed uniform point for exactly the images that have a click (metrics.md, U14)
     centre       (.5, .5) for exactly the images that have a click
     shuffled     the clicks, dealt out again among the images of the same class that have one

@@ -30,6 +30,8 @@ class TrainingData:
     points: TrainingPoints
     facts: dict[str, Any]
     """Where it comes from and how much there is, for the run's record."""
+    missing: list[str]
+    """Image ids of the first rows that have no image, if there are any."""
 
 
 def training_data(
@@ -44,9 +46,14 @@ def training_data(
         calibrated: output of `luab-data calibrate --out`, for target `calibrated` and for
             reliability weights.
     """
+    wanted = recipe.target == "calibrated" or recipe.loss.reliability_weights
+    if calibrated is not None and not wanted:
+        raise OptionError(
+            f"--calibrated with target {recipe.target}: nothing would use it; expected --target"
+            " calibrated or --set loss.reliability_weights=true"
+        )
     if recipe.data.dataset == "coco-ab":
         return _coco_data(recipe, data=data, images=images)
-    wanted = recipe.target == "calibrated" or recipe.loss.reliability_weights
     if wanted and calibrated is None:
         raise OptionError(
             f"target {recipe.target}, loss.reliability_weights={recipe.loss.reliability_weights}:"
@@ -59,6 +66,7 @@ def training_data(
     source = open_images(images)
     matched = match_images(annotations, source, missing=recipe.data.missing_images, where=data)
     num_rows = len(annotations.label)
+    missing = _first_missing(annotations.image_id, matched.rows)
     annotations, source_index = annotations.take(matched.rows), matched.source_index
     if recipe.data.fraction < 1:
         kept = share_of_each_class(annotations.image_id, annotations.label, recipe.data.fraction)
@@ -83,7 +91,9 @@ def training_data(
         label=annotations.label,
         boxes=annotations.boxes,
     )
-    return TrainingData(split=split, classes=annotations.classes, points=points, facts=facts)
+    return TrainingData(
+        split=split, classes=annotations.classes, points=points, facts=facts, missing=missing
+    )
 
 
 def _coco_data(recipe: Recipe, *, data: Path, images: Path) -> TrainingData:
@@ -91,6 +101,7 @@ def _coco_data(recipe: Recipe, *, data: Path, images: Path) -> TrainingData:
     coco, source = read_coco(data, target=recipe.target), open_images(images)
     matched = match_ids(coco.image_id, source, missing=recipe.data.missing_images, where=data)
     num_rows = len(coco.image_id)
+    missing = _first_missing(coco.image_id, matched.rows)
     coco, source_index = coco.take(matched.rows), matched.source_index
     if recipe.data.fraction < 1:
         one_class = np.zeros(len(coco.image_id), np.int64)
@@ -121,7 +132,14 @@ def _coco_data(recipe: Recipe, *, data: Path, images: Path) -> TrainingData:
         boxes=Boxes.of([None] * len(coco.image_id)),
     )
     points = TrainingPoints(values, np.ones(len(coco.image_id)))
-    return TrainingData(split=split, classes=COCO_CLASSES, points=points, facts=facts)
+    return TrainingData(
+        split=split, classes=COCO_CLASSES, points=points, facts=facts, missing=missing
+    )
+
+
+def _first_missing(image_id: np.ndarray, rows: np.ndarray) -> list[str]:
+    left_out = np.setdiff1d(np.arange(len(image_id)), rows)[:3]
+    return [str(name) for name in image_id[left_out]]
 
 
 def _sha256(file: Path) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from luab_train.demo.scenes import Background
-from luab_train.recipe import Data, Loss, Model, Optim, Recipe, Target
+from luab_train.recipe import Data, Engine, Loss, Model, Optim, Recipe, Target
 
 ARMS: tuple[Target, ...] = ("none", "random", "click")
 """Order of training within a seed; `none` is what the others are compared with."""
@@ -63,6 +63,7 @@ def recipe(plan: Plan) -> Recipe:
         model=Model(name="test_resnet"),
         loss=Loss(lambda_reg=10.0, beta=1.0),
         optim=Optim(name="adamw", lr=8e-3, weight_decay=0.05, warmup_epochs=0.5, precision="no"),
+        engine=Engine(channels_last=True),
         epochs=plan.epochs,
         batch_size=plan.batch_size,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from luab_data.errors import OptionError
 from luab_train.data.crops import EvalCrop
 from luab_train.data.loader import Samples, make_loader
+from luab_train.data.validation_data import evaluation_split
 from luab_train.training.checkpoint import (
     append_metrics,
     finite_or_none,
@@ -16,7 +17,7 @@ from luab_train.training.checkpoint import (
 )
 from luab_train.training.device import make_accelerator
 from luab_train.training.metrics import score
-from luab_train.training.validate import evaluation_split, predict
+from luab_train.training.validate import predict
 
 
 def evaluate(

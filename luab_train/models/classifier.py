@@ -81,6 +81,13 @@ class LuabModel(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that timm's optimisers spare beside biases and norms: a ViT's position
+        embedding and class token.
+        """
+        spared: set[str] = getattr(self.backbone, "no_weight_decay", set)()
+        return {f"backbone.{name}" for name in spared}
+
     def forward(self, image_BCHW: Tensor) -> Outputs:
         """uint8 RGB, 0 to 255, or float RGB that is normalised already -> Outputs."""
         if image_BCHW.is_floating_point():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from luab_train.recipe import Data, Loss, Model, Optim, Recipe
+from luab_train.recipe import Data, Engine, Loss, Model, Optim, Recipe
 from luab_train.recipes.paper import NONE, builds_on
 
 
@@ -38,6 +38,7 @@ def tiny() -> Recipe:
         model=Model(name="test_resnet"),
         loss=Loss(lambda_reg=100.0, beta=1.0),
         optim=Optim(name="adamw", lr=6e-3, weight_decay=0.05, warmup_epochs=1.0),
+        engine=Engine(channels_last=True),
         epochs=15,
         batch_size=64,
         target="click",

@@ -17,10 +17,10 @@ def resnet50() -> Recipe:
     """ResNet-50, 100 epochs, labels alone.
 
     Run:     luab-train run imagenet_ab:resnet50 --data imagenet-ab --images ILSVRC/train
-             --val ILSVRC/val --val-boxes ILSVRC/Annotations/val --out runs/resnet50_0
+             --val ILSVRC/val --val-boxes ILSVRC/Annotations/CLS-LOC/val --out runs/resnet50_0
     8 GPUs:  torchrun --nproc-per-node 8 -m luab_train run imagenet_ab:resnet50
              --data imagenet-ab --images ILSVRC/train --val ILSVRC/val
-             --val-boxes ILSVRC/Annotations/val --out runs/resnet50_0
+             --val-boxes ILSVRC/Annotations/CLS-LOC/val --out runs/resnet50_0
              (batch_size is the sum over GPUs, so nothing else changes)
     Expect:  not run by us yet.
     Source:  Han et al., ICCV 2023 (arXiv 2303.17595), section 5.1 and Table 1; the random points,
@@ -124,11 +124,11 @@ def resnet50_attentive() -> Recipe:
     """ResNet-50, attentive pooling about the click.
 
     Run:     luab-train run imagenet_ab:resnet50_attentive --data imagenet-ab
-             --images ILSVRC/train --val ILSVRC/val --val-boxes ILSVRC/Annotations/val
+             --images ILSVRC/train --val ILSVRC/val --val-boxes ILSVRC/Annotations/CLS-LOC/val
              --out runs/resnet50_attentive_0
     8 GPUs:  torchrun --nproc-per-node 8 -m luab_train run imagenet_ab:resnet50_attentive
              --data imagenet-ab --images ILSVRC/train --val ILSVRC/val
-             --val-boxes ILSVRC/Annotations/val --out runs/resnet50_attentive_0
+             --val-boxes ILSVRC/Annotations/CLS-LOC/val --out runs/resnet50_attentive_0
     Expect:  not run by us yet.
     Source:  Han et al., ICCV 2023 (arXiv 2303.17595), appendix F; its control is resnet50.
     Paper:   features are weighted by an attention about the point before they are pooled. Kernel,
@@ -160,10 +160,10 @@ def vit_ti() -> Recipe:
     """ViT-Ti/16, DeiT's 300 epochs, labels alone.
 
     Run:     luab-train run imagenet_ab:vit_ti --data imagenet-ab --images ILSVRC/train
-             --val ILSVRC/val --val-boxes ILSVRC/Annotations/val --out runs/vit_ti_0
+             --val ILSVRC/val --val-boxes ILSVRC/Annotations/CLS-LOC/val --out runs/vit_ti_0
     8 GPUs:  torchrun --nproc-per-node 8 -m luab_train run imagenet_ab:vit_ti
              --data imagenet-ab --images ILSVRC/train --val ILSVRC/val
-             --val-boxes ILSVRC/Annotations/val --out runs/vit_ti_0
+             --val-boxes ILSVRC/Annotations/CLS-LOC/val --out runs/vit_ti_0
              (1024 images an update over all GPUs; add --set optim.accumulate=4 where they do not
              fit)
     Expect:  not run by us yet.
@@ -241,11 +241,11 @@ def vit_ti_primitive() -> Recipe:
     """ViT-Ti/16, the primitive recipe, labels alone.
 
     Run:     luab-train run imagenet_ab:vit_ti_primitive --data imagenet-ab
-             --images ILSVRC/train --val ILSVRC/val --val-boxes ILSVRC/Annotations/val
+             --images ILSVRC/train --val ILSVRC/val --val-boxes ILSVRC/Annotations/CLS-LOC/val
              --out runs/vit_ti_primitive_0
     8 GPUs:  torchrun --nproc-per-node 8 -m luab_train run imagenet_ab:vit_ti_primitive
              --data imagenet-ab --images ILSVRC/train --val ILSVRC/val
-             --val-boxes ILSVRC/Annotations/val --out runs/vit_ti_primitive_0
+             --val-boxes ILSVRC/Annotations/CLS-LOC/val --out runs/vit_ti_primitive_0
     Expect:  not run by us yet.
     Source:  Han et al., ICCV 2023 (arXiv 2303.17595), Table D; the random points, Table 2
              (its ViT rows are those of Table D, digit for digit).

@@ -156,7 +156,7 @@ def _coco(recipe: Recipe) -> bool:
 
 _ONLY_WHERE: dict[str, Callable[[Recipe], bool]] = {
     "data.point_geometry": lambda r: _points(r) and r.data.auto_augment is not None,
-    "data.point_noise": _points,
+    "data.point_noise": lambda r: _points(r) and r.target != "dwell_time",
     "data.notebook_labels": _coco,
     "model.point_head": _points,
     "model.point_output": _regression,
@@ -168,7 +168,7 @@ _ONLY_WHERE: dict[str, Callable[[Recipe], bool]] = {
     "loss.lambda_reg": _points,
     "loss.regression": _regression,
     "loss.beta": lambda r: _regression(r) and r.loss.regression == "smooth_l1",
-    "loss.point_mean": lambda r: _points(r) and _coco(r),
+    "loss.point_mean": lambda r: _points(r) and (_coco(r) or r.target == "trace"),
     "loss.reliability_weights": _points,
     "optim.momentum": lambda r: r.optim.name in ("sgd", "momentum"),
     "optim.warmup_lr": lambda r: r.optim.warmup_epochs > 0,

@@ -137,6 +137,14 @@ def record_environment(run: Path, content: Mapping[str, Any], *, position: Posit
                     f"{run}: it is at {position.name} and saw another {key}: {before.get(key)}, now"
                     f" {content[key]}; resume with what it began with, or choose another --out"
                 )
+        for key in ("num_processes", "mixed_precision"):
+            old, new = before["machine"].get(key), content["machine"][key]
+            if old != new:
+                raise OptionError(
+                    f"{run}: it is at {position.name} and began with {key} {old}, now {new}; draws"
+                    " and rounding would be neither's. Resume on as many processes and in the same"
+                    " precision, or start again with --no-resume"
+                )
         resumed = [*before.get("resumed_after", []), list(position)]
     text = json.dumps({**content, "resumed_after": resumed}, indent=2)
     write_atomically(run / "environment.json", (text + "\n").encode())

@@ -43,8 +43,11 @@ def make_accelerator(
     # accelerate keeps the precision and the compiler that a process asked for first; a process may
     # train and evaluate several recipes.
     AcceleratorState._reset_state()
+    world = int(os.environ.get("WORLD_SIZE", "1"))
     try:
-        return Accelerator(
+        accelerator = Accelerator(
+            # Without a GPU, processes of torchrun find one another only if told to use CPUs.
+            cpu=world > 1 and not torch.cuda.is_available(),
             mixed_precision=precision,
             dataloader_config=DataLoaderConfiguration(non_blocking=torch.cuda.is_available()),
             dynamo_backend="inductor" if engine.compile else None,
@@ -53,6 +56,12 @@ def make_accelerator(
         )
     except ValueError as error:
         raise OptionError(f"optim.precision={precision}: not possible here: {error}") from error
+    if accelerator.num_processes != world:
+        raise OptionError(
+            f"{world} processes were started and {accelerator.num_processes} found one another;"
+            " each would write the same run. Start them with torchrun or accelerate launch"
+        )
+    return accelerator
 
 
 def _tracker(name: str | None) -> str | None:

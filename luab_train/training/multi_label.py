@@ -1,4 +1,4 @@
-"""Validation where an image has several labels: the scores of a model and their mAP.     [I/O]
+"""Validation where an image has several labels: the scores of a model and their mAP.
 
 `N` images, `C` classes. Whether points lie on objects is for `luab-train eval --benchmarks coco`,
 which has the masks.
@@ -10,15 +10,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from accelerate import Accelerator
-from torch import nn
-from torch.utils.data import DataLoader
 
-from luab_data.console import progress
-from luab_train.data.loader import Batch
-from luab_train.training.batches import batches
 from luab_train.training.metrics import add_up
 from luab_train.training.ranking import average_precision
 
@@ -33,37 +25,6 @@ class Scores(NamedTuple):
     valid: np.ndarray = np.array(True)
     """(N,) bool, False where the image could not be decoded and the rest says nothing; one True
     for all."""
-
-
-@torch.inference_mode()
-def predict_scores(
-    accelerator: Accelerator,
-    model: nn.Module,
-    loader: DataLoader[Batch],
-    *,
-    what: str,
-    shown: bool | None = None,
-) -> Scores:
-    """Run a prepared model over a prepared loader; every process gets the scores of all."""
-    was_training = model.training
-    model.eval()
-    parts = []
-    bar = progress(
-        batches(loader),
-        what=what,
-        total=len(loader),
-        unit="batch",
-        shown=shown if accelerator.is_main_process else False,
-    )
-    for batch in bar:
-        logits_BC = model(batch.image_BCHW).logits_BC.float()
-        loss_BC = F.binary_cross_entropy_with_logits(logits_BC, batch.label, reduction="none")
-        row = (logits_BC, loss_BC.mean(dim=1), batch.valid_B)
-        parts.append([value.cpu() for value in accelerator.gather_for_metrics(row)])
-    model.train(was_training)
-    columns = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
-    logits, loss, valid = columns
-    return Scores(logits, loss.astype(np.float64), valid)
 
 
 def score_labels(scores: Scores, *, label_NC: np.ndarray) -> dict[str, float]:

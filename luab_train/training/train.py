@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, set_seed
@@ -26,19 +25,18 @@ from luab_train.data.crops import EvalCrop, TrainCrop
 from luab_train.data.images import Split
 from luab_train.data.loader import Batch, EpochOrder, Samples, make_loader
 from luab_train.data.training_data import TrainingData, training_data
+from luab_train.data.validation_data import validation_split
 from luab_train.models.classifier import build_recipe_model
 from luab_train.recipe import Recipe, flatten
 from luab_train.training import checkpoint
 from luab_train.training.batches import batches, obey_the_run_alone
 from luab_train.training.checkpoint import Position
 from luab_train.training.device import describe, make_accelerator
-from luab_train.training.metrics import Predictions, score
-from luab_train.training.multi_label import Scores, predict_scores, score_labels
 from luab_train.training.optim import make_optimizer, make_schedule
 from luab_train.training.steps import Trainer
 from luab_train.training.stopping import Stop, Terminated
 from luab_train.training.tally import Tally
-from luab_train.training.validate import predict, validation_split
+from luab_train.training.validate import Validation, report_unreadable, validate
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,12 @@ def train(
     if val is not None:
         val_split = validation_split(recipe, val, found.classes, boxes=val_boxes)
     accelerator = make_accelerator(recipe.optim.precision, engine=recipe.engine, run=out)
+    if found.missing and accelerator.is_main_process:
+        click.echo(
+            f"{found.facts['num_rows_without_image']} rows of {data} have no image in {images} and"
+            f" are left out, e.g. {', '.join(found.missing)}",
+            err=True,
+        )
     part = _batch_per_process(recipe, len(found.split), accelerator.num_processes)
     samples = Samples(
         found.split,
@@ -131,7 +135,7 @@ def train(
             shown=shown,
         )
         val_loader, _ = _loader(accelerator, recipe, val_samples, part, train=False)
-        validation = _Validation(val_split, accelerator.prepare(val_loader), crop)
+        validation = Validation(val_split, accelerator.prepare(val_loader), crop)
     environment = _environment(accelerator, found, val, val_split)
     # Only now, when all that can be refused was: a folder is left behind by real runs alone.
     position = _open(accelerator, out, recipe, environment, resume=resume)
@@ -228,7 +232,7 @@ def train_epoch(
                     raise _terminated(tally.run, position)
     result = tally.result()
     trainer.check_weights()
-    _report_unreadable(f"epoch {epoch}", tally.unreadable)
+    report_unreadable(f"epoch {epoch}", tally.unreadable)
     return {"lr": lr, **result}
 
 
@@ -237,15 +241,6 @@ def _terminated(run: Path, position: Position) -> Terminated:
         f"{run}: asked to stop by SIGTERM; saved as checkpoint/{position.name}. The same command"
         " goes on from there"
     )
-
-
-def _report_unreadable(when: str, image_ids: set[str]) -> None:
-    if image_ids:
-        some = ", ".join(sorted(image_ids)[:10]) + (", ..." if len(image_ids) > 10 else "")
-        click.echo(
-            f"{when}: {len(image_ids)} images could not be decoded and were left out: {some}",
-            err=True,
-        )
 
 
 def _alike(accelerator: Accelerator, ema: ModelEmaV3) -> nn.Module:
@@ -265,46 +260,6 @@ def _start_tracker(accelerator: Accelerator, recipe: Recipe) -> None:
         for key, value in flatten(recipe).items()
     }
     accelerator.init_trackers("tracker", config=plain)
-
-
-@dataclass(frozen=True)
-class _Validation:
-    split: Split
-    loader: DataLoader[Batch]
-    crop: EvalCrop
-
-
-def validate(
-    accelerator: Accelerator,
-    model: nn.Module,
-    validation: _Validation,
-    *,
-    shown: bool | None = None,
-) -> dict[str, float]:
-    """The metrics of the validation images, as val_*: those of `metrics.score`, or where an image
-    has several labels of `multi_label.score_labels`; over the images that could be decoded, and
-    val_unreadable, how many could not, if there were any.
-    """
-    split, loader = validation.split, validation.loader
-    if split.label.ndim == 2:
-        scores = predict_scores(accelerator, model, loader, what="validation", shown=shown)
-        rows = np.flatnonzero(scores.valid)
-        scores = Scores(*(column[rows] for column in scores))
-        result = score_labels(scores, label_NC=split.label[rows])
-    else:
-        predictions = predict(
-            accelerator, model, loader, validation.crop, what="validation", shown=shown
-        )
-        rows = np.flatnonzero(predictions.valid)
-        predictions = Predictions(*(column[rows] for column in predictions))
-        result = score(predictions, label=split.label[rows], boxes=split.boxes.take(rows))
-    result = {"images": result.pop("num_images"), **result}
-    if len(rows) < len(split):
-        result["unreadable"] = len(split) - len(rows)
-        if accelerator.is_main_process:
-            left_out = np.setdiff1d(np.arange(len(split)), rows)
-            _report_unreadable("validation", {str(split.image_id[i]) for i in left_out})
-    return {f"val_{key}": value for key, value in result.items()}
 
 
 def _batch_per_process(recipe: Recipe, num_images: int, num_processes: int) -> int:
@@ -371,6 +326,7 @@ def _loader(
         num_workers=recipe.data.num_workers,
         pin_memory=accelerator.device.type == "cuda",
         repeats=recipe.data.repeats if train else 1,
+        update=recipe.batch_size,
     )
     obey_the_run_alone(loader)
     return loader, order

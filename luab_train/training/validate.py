@@ -1,74 +1,80 @@
-"""A model and a folder of images in, a dictionary of metrics out.     [I/O]"""
+"""A model and images in, a dictionary of metrics out."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import click
 import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from luab_data.boxes import read_boxes
 from luab_data.console import progress
-from luab_data.errors import ImagesError, OptionError
-from luab_train.data.annotations import read_annotations
-from luab_train.data.coco import coco_split
 from luab_train.data.crops import EvalCrop
-from luab_train.data.images import Split, labelled_split
+from luab_train.data.images import Split
 from luab_train.data.loader import Batch
-from luab_train.data.sources import ImageSource, open_images
-from luab_train.recipe import Recipe
+from luab_train.models.classifier import Outputs
 from luab_train.training.batches import batches
-from luab_train.training.metrics import Predictions
+from luab_train.training.metrics import Predictions, score
+from luab_train.training.multi_label import Scores, score_labels
 
 
-def validation_split(
-    recipe: Recipe, images: Path, classes: tuple[str, ...], *, boxes: Path | None = None
-) -> Split:
-    """The validation images of a run: of COCO those of an instances file, which is `boxes`."""
-    if recipe.data.dataset != "coco-ab":
-        return evaluation_split(images, classes, boxes=boxes)
-    if boxes is None or not boxes.is_file():
-        raise OptionError(
-            f"{images}: data.dataset=coco-ab has its labels in a file of instances, not in folders;"
-            " expected --val-boxes annotations/instances_val2014.json, of the images in --val"
-        )
-    return coco_split(images, boxes)
+@dataclass(frozen=True)
+class Validation:
+    """What a run is validated on after each epoch."""
+
+    split: Split
+    loader: DataLoader[Batch]
+    crop: EvalCrop
 
 
-def evaluation_split(
-    images: Path, classes: tuple[str, ...], *, boxes: Path | None = None, data: Path | None = None
-) -> Split:
-    """The images of a folder, labelled by their subfolders, with the boxes found for them."""
-    source = open_images(images)
-    if data is not None:
-        found, where = _boxes_of_dataset(data, source), data
+def validate(
+    accelerator: Accelerator,
+    model: nn.Module,
+    validation: Validation,
+    *,
+    shown: bool | None = None,
+) -> dict[str, float]:
+    """The metrics of the validation images, as val_*: those of `metrics.score`, or where an image
+    has several labels of `multi_label.score_labels`; over the images that could be decoded, and
+    val_unreadable, how many could not, if there were any.
+    """
+    split, loader = validation.split, validation.loader
+    if split.label.ndim == 2:
+        scores = predict_scores(accelerator, model, loader, what="validation", shown=shown)
+        rows = np.flatnonzero(scores.valid)
+        scores = Scores(*(column[rows] for column in scores))
+        result = score_labels(scores, label_NC=split.label[rows])
     else:
-        where = images if boxes is None else boxes
-        found = read_boxes(where)
-    split = labelled_split(source, classes, found)
-    if found and not split.boxes.counts.any() and where != images:
-        raise ImagesError(
-            f"{where}: has boxes of {len(found)} images, e.g. {next(iter(found))}, but of none in"
-            f" {images}, e.g. {split.image_id[0]}; expected boxes of these images"
+        predictions = predict(
+            accelerator, model, loader, validation.crop, what="validation", shown=shown
         )
-    return split
+        rows = np.flatnonzero(predictions.valid)
+        predictions = Predictions(*(column[rows] for column in predictions))
+        result = score(predictions, label=split.label[rows], boxes=split.boxes.take(rows))
+    result = {"images": result.pop("num_images"), **result}
+    if len(rows) < len(split):
+        result["unreadable"] = len(split) - len(rows)
+        if accelerator.is_main_process:
+            left_out = np.setdiff1d(np.arange(len(split)), rows)
+            report_unreadable("validation", {str(split.image_id[i]) for i in left_out})
+    return {f"val_{key}": value for key, value in result.items()}
 
 
-def _boxes_of_dataset(data: Path, source: ImageSource) -> dict[str, np.ndarray]:
-    annotations = read_annotations(data)
-    rows = np.flatnonzero(
-        np.isin(annotations.image_id, source.image_id) & (annotations.boxes.counts > 0)
-    )
-    boxes = annotations.boxes.take(rows)
-    per_image = np.split(boxes.values, boxes.bounds[1:-1])
-    return dict(zip(annotations.image_id[rows].tolist(), per_image, strict=False))
+def report_unreadable(when: str, image_ids: set[str]) -> None:
+    """Name images that could not be decoded on the error stream; nothing where all could."""
+    if image_ids:
+        some = ", ".join(sorted(image_ids)[:10]) + (", ..." if len(image_ids) > 10 else "")
+        click.echo(
+            f"{when}: {len(image_ids)} images could not be decoded and were left out: {some}",
+            err=True,
+        )
 
 
-@torch.inference_mode()
 def predict(
     accelerator: Accelerator,
     model: nn.Module,
@@ -79,6 +85,54 @@ def predict(
     shown: bool | None = None,
 ) -> Predictions:
     """Run a prepared model over a prepared loader; every process gets the predictions of all."""
+
+    def row(outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
+        logits_BC, point_BKD = outputs.logits_BC, outputs.point_BKD
+        if point_BKD.shape[1:] != (1, 2):  # no place, or many
+            point_BKD = point_BKD.new_full((len(point_BKD), 1, 2), torch.nan)
+        loss_B = F.cross_entropy(logits_BC.float(), batch.label, reduction="none")
+        return logits_BC.argmax(dim=1), loss_B, point_BKD[:, 0], batch.size_B2, batch.valid_B
+
+    found = _over_all(accelerator, model, loader, row, what=what, shown=shown)
+    label, loss, point, size, valid = found
+    region = crop.regions(size)
+    low, high = region[:, :2], region[:, 2:]
+    place = low + point * (high - low)
+    return Predictions(label, loss.astype(np.float64), place, size, region, valid)
+
+
+def predict_scores(
+    accelerator: Accelerator,
+    model: nn.Module,
+    loader: DataLoader[Batch],
+    *,
+    what: str,
+    shown: bool | None = None,
+) -> Scores:
+    """The same where an image has several labels."""
+
+    def row(outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
+        logits_BC = outputs.logits_BC.float()
+        loss_BC = F.binary_cross_entropy_with_logits(logits_BC, batch.label, reduction="none")
+        return logits_BC, loss_BC.mean(dim=1), batch.valid_B
+
+    logits, loss, valid = _over_all(accelerator, model, loader, row, what=what, shown=shown)
+    return Scores(logits, loss.astype(np.float64), valid)
+
+
+@torch.inference_mode()
+def _over_all(
+    accelerator: Accelerator,
+    model: nn.Module,
+    loader: DataLoader[Batch],
+    row: Callable[[Outputs, Batch], tuple[Tensor, ...]],
+    *,
+    what: str,
+    shown: bool | None,
+) -> list[np.ndarray]:
+    """What `row` makes of each batch, gathered from all processes and concatenated; the padding of
+    the last batch is dropped.
+    """
     was_training = model.training
     model.eval()
     parts = []
@@ -90,17 +144,7 @@ def predict(
         shown=shown if accelerator.is_main_process else False,
     )
     for batch in bar:
-        outputs = model(batch.image_BCHW)
-        logits_BC, point_BKD = outputs.logits_BC, outputs.point_BKD
-        if point_BKD.shape[1:] != (1, 2):  # no place, or many
-            point_BKD = point_BKD.new_full((len(point_BKD), 1, 2), torch.nan)
-        loss_B = F.cross_entropy(logits_BC.float(), batch.label, reduction="none")
-        row = (logits_BC.argmax(dim=1), loss_B, point_BKD[:, 0], batch.size_B2, batch.valid_B)
-        parts.append([value.cpu() for value in accelerator.gather_for_metrics(row)])
+        gathered = accelerator.gather_for_metrics(row(model(batch.image_BCHW), batch))
+        parts.append([value.cpu() for value in gathered])
     model.train(was_training)
-    columns = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
-    label, loss, point, size, valid = columns
-    region = crop.regions(size)
-    low, high = region[:, :2], region[:, 2:]
-    place = low + point * (high - low)
-    return Predictions(label, loss.astype(np.float64), place, size, region, valid)
+    return [torch.cat(column).numpy() for column in zip(*parts, strict=True)]
