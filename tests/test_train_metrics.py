@@ -91,3 +91,10 @@ def test_accuracy_agrees_with_torchmetrics():
     ours = add_up(guess == truth).mean()
     theirs = multiclass_accuracy(logits, torch.from_numpy(truth), num_classes=7, average="micro")
     assert ours == pytest.approx(theirs.item())
+
+
+def test_a_model_that_names_no_place_has_no_localisation():
+    result = score(predictions(np.full_like(POINTS, np.nan)), label=TRUTH, boxes=BOXES)
+    for key in ("localisation", "localisation_off_centre", "point_error"):
+        assert math.isnan(result[key]), key
+    assert result["accuracy"] == 0.6 and result["boxed"] == 3

@@ -95,7 +95,7 @@ def open_run(run: Path, recipe: Recipe, *, resume: bool) -> Position:
         if not resume:
             _forget(run)
         position = last_position(run)
-        _keep_metrics(run, position.epoch)
+        keep_metrics(run, position.epoch)
         return position
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def last_metrics(run: Path) -> dict[str, Any]:
     return max((line for line in lines if line["event"] == "epoch"), key=lambda line: line["epoch"])
 
 
-def _keep_metrics(run: Path, epoch: int) -> None:
+def keep_metrics(run: Path, epoch: int) -> None:
     """Drop lines of epochs that will be trained again, and a line that was cut off."""
     path = run / "metrics.jsonl"
     kept = []

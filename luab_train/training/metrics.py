@@ -68,7 +68,7 @@ def score(predictions: Predictions, *, label: np.ndarray, boxes: Boxes) -> dict[
         centre_localisation (the image's centre does) and point_error (distance to the nearest box
         centre, fractions of the image); off_centre: how many of them have no box that holds the
         image's centre, and localisation_off_centre over those. There, a model that always answers
-        the centre scores 0.
+        the centre scores 0. A model without a place (dwell_time) has NaN for what is of places.
     """
     size = predictions.size_wh.astype(np.float64)
     boxed = meets(boxes, predictions.region_px)
@@ -76,14 +76,15 @@ def score(predictions: Predictions, *, label: np.ndarray, boxes: Boxes) -> dict[
     centre_hit = contains(boxes, size / 2)
     off_centre = boxed & ~centre_hit
     distance = centre_distance(boxes, predictions.point_px, size)
+    pointed = np.isfinite(predictions.point_px).all(axis=1)
     return {
         "num_images": len(label),
         "label_loss": add_up(predictions.label_loss).mean(),
         "accuracy": add_up(predictions.label == label).mean(),
         "boxed": int(boxed.sum()),
-        "localisation": add_up(hit, boxed).mean(),
+        "localisation": add_up(hit, boxed & pointed).mean(),
         "centre_localisation": add_up(centre_hit, boxed).mean(),
         "point_error": add_up(distance, boxed).mean(),
         "off_centre": int(off_centre.sum()),
-        "localisation_off_centre": add_up(hit, off_centre).mean(),
+        "localisation_off_centre": add_up(hit, off_centre & pointed).mean(),
     }

@@ -24,7 +24,7 @@ from torch import nn
 
 from luab_data.errors import OptionError, OutputError
 from luab_train.recipe import differences, parse_json, to_json
-from luab_train.training.checkpoint import write_atomically
+from luab_train.training.checkpoint import keep_metrics, write_atomically
 from luab_train.transfer.recipe import Transfer
 
 _SAME = ("backbone", "train", "val", "classes")
@@ -78,7 +78,7 @@ def open_out(out: Path, recipe: Transfer, environment: dict[str, Any]) -> None:
                 )
         done = _finished_epochs(out)
         resumed = [*before.get("resumed_after_epochs", []), *([done] if done else [])]
-        _keep_metrics(out, done)
+        keep_metrics(out, done)
     else:
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -93,20 +93,6 @@ def _finished_epochs(out: Path) -> int:
     if not (out / "checkpoint.pt").exists():
         return 0
     return int(_read_checkpoint(out, mmap=True)["epoch"])
-
-
-def _keep_metrics(out: Path, epoch: int) -> None:
-    """Drop lines of epochs that will be trained again, and a line that was cut off."""
-    path = out / "metrics.jsonl"
-    kept = []
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if line["epoch"] <= epoch:
-            kept.append(text + "\n")
-    write_atomically(path, "".join(kept).encode())
 
 
 def save_checkpoint(
