@@ -26,7 +26,7 @@ from luab_train.training.checkpoint import load_model, read_environment, read_re
 
 ROWS = Path(__file__).with_name("probes.jsonl")
 SHARE = 0.4
-"""Of the test images of each class; all of them, 23 s of CPU a run, were more than the hours had."""
+"""Of the test images of each class; all, 23 s of CPU a run, were more than the hours had."""
 
 
 def finished_runs(work: Path, pattern: str) -> list[Path]:
