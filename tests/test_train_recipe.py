@@ -157,7 +157,7 @@ _changes = st.fixed_dictionaries(
     {},
     optional={
         "optim.lr": st.floats(1e-3, 1),
-        "optim.clip_grad": st.none() | st.floats(0, 9),
+        "optim.clip_grad": st.none() | st.floats(1e-3, 9),
         "target": st.sampled_from(TARGETS),
         "data.crop_scale": st.tuples(st.floats(0.01, 0.5), st.floats(0.5, 1)),
         "seed": st.integers(0, 1000),

@@ -116,7 +116,7 @@ def _command(text: str) -> list[str]:
 def test_the_commands_in_a_docstring_parse(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("imagenet-ab", "coco-ab", "ILSVRC/train", "ILSVRC/val", "TRAIN", "VAL",
-                   "ILSVRC/Annotations/val", "coco/train2014", "coco/val2014",
+                   "ILSVRC/Annotations/CLS-LOC/val", "coco/train2014", "coco/val2014",
                    "coco/annotations"):  # fmt: skip
         Path(folder).mkdir(parents=True)
     Path("coco/annotations/instances_val2014.json").touch()
@@ -128,8 +128,8 @@ def test_the_commands_in_a_docstring_parse(name, tmp_path, monkeypatch):
         assert context.params["recipe"] == name
         assert str(context.params["out"]).startswith("runs/")
     assert len({str(c) for c in map(tuple, commands)}) == 1, "both commands run the same"
-    for setting in re.findall(r"--set (\S+)", FUNCTIONS[name].__doc__):
-        override(find_recipe(name), dict([setting.split("=", 1)]))
+    settings = re.findall(r"--set (\S+)", FUNCTIONS[name].__doc__)
+    override(find_recipe(name), dict(setting.split("=", 1) for setting in settings))
 
 
 def test_no_two_recipes_write_into_the_same_folder():

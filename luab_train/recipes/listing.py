@@ -181,7 +181,7 @@ _DEFAULTS = flatten(
         model=Model(name=""),
         mix=Mix(),
         loss=Loss(),
-        optim=Optim(lr=0.0, weight_decay=0.0),
+        optim=Optim(lr=1.0, weight_decay=0.0),
         epochs=100,
         batch_size=1,
     )
