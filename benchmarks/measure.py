@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 INTERVAL_S = 0.02
 _PATIENCE = 60  # a look at new children or PSS is repeated after 60 times what the last one took
 _MIB = 2**20
+_CODE = ("luab_data", "luab_train")
 _PACKAGES = (
     *("luab", "numpy", "pyarrow", "shapely", "isal", "msgspec"),
     *("datasets", "pandas", "psutil"),
@@ -209,7 +210,7 @@ def commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "luab_data")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *_CODE)
         return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -19,7 +19,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from types import FrameType
 
-_PACKAGE = "luab_data"
+_PACKAGES = ("luab_data", "luab_train")
 INTERVAL_S = 0.005
 _SHOWN = 15
 _SWITCH_S = 1e-4  # Python's own 5 ms would show most of them at the next call that frees the lock
@@ -37,7 +37,7 @@ def thread_cpu_s(native_id: int) -> float:
 
 def _where(frame: FrameType) -> str:
     parts = Path(frame.f_code.co_filename).parts
-    start = parts.index(_PACKAGE) if _PACKAGE in parts else -2
+    start = next((parts.index(name) for name in _PACKAGES if name in parts), -2)
     return f"{'/'.join(parts[start:])}:{frame.f_code.co_name}"
 
 
@@ -77,7 +77,7 @@ class Sampler(threading.Thread):
             seen.add(_where(at))
             at = at.f_back
         for function in seen:
-            if function.startswith(f"{_PACKAGE}/"):
+            if function.split("/")[0] in _PACKAGES:
                 self.under[thread, function] += spent
 
     def stop(self) -> None:
@@ -105,7 +105,7 @@ def report(sampler: Sampler, *, wall_s: float, cpu_s: float, children_s: float) 
         lines.append(f"{spent:8.2f} {spent / wall_s:8.0%}  {thread}")
     for title, costs in (
         ("own time of functions", sampler.own),
-        ("functions of luab_data with what they call", sampler.under),
+        ("functions of ours with what they call", sampler.under),
     ):
         for thread, total in sorted(sampler.cpu_s.items(), key=lambda item: -item[1]):
             if total < 0.01 * wall_s:

@@ -19,6 +19,7 @@ RESULTS = FOLDER / "results" / "convert.jsonl"
 ANALYSIS_RESULTS = FOLDER / "results" / "analyse.jsonl"
 SUITE_RESULTS = FOLDER / "results" / "eval.jsonl"
 WSOL_RESULTS = FOLDER / "results" / "wsol.jsonl"
+TRAIN_RESULTS = FOLDER / "results" / "train.jsonl"
 _END = "<!-- end -->"
 
 Row = dict[str, Any]
@@ -346,7 +347,11 @@ def write_readme(readme: Path = README, results: Path = RESULTS) -> None:
     analysis = analysis_text(read_rows(ANALYSIS_RESULTS))
     page = with_results(page, analysis, part="analysis")
     evaluation = evaluation_text(read_rows(SUITE_RESULTS), read_rows(WSOL_RESULTS))
-    readme.write_text(with_results(page, evaluation, part="evaluation"), encoding="utf-8")
+    page = with_results(page, evaluation, part="evaluation")
+    from train_table import training_text  # here, since it is made of what this module has
+
+    training = training_text(read_rows(TRAIN_RESULTS))
+    readme.write_text(with_results(page, training, part="training"), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,203 @@
+"""[I/O] What points cost in training, and how our training compares with timm's; writes README.md.
+
+    .venv/bin/python benchmarks/train.py                            # all four, about 6 minutes
+    .venv/bin/python benchmarks/train.py --only loader --rounds 9
+    .venv/bin/python benchmarks/train.py --only step --pairs 40 --device auto
+
+    loader  images/s of our loader, of the same pipeline without points, of the notebook's way
+    step    seconds of an update with point head and loss, and of the same model without
+    memory  what either takes, a process each
+    loop    images/s of our training loop and of timm's
+
+All arms of a comparison run in one process (memory excepted) and in turns, A B A B; ratios are
+taken pair by pair: median (min-max). CPU times leave out waiting for a core that others use. Inputs
+are made once and kept in --work. `loader` also writes where its time goes, arm by arm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import measure
+import table
+import torch
+import train_loaders
+import train_loops
+import train_steps
+import train_table
+from train_inputs import Inputs, NoInput, make_inputs
+
+from luab_train.recipe import Data, Model, Optim
+from luab_train.training.device import versions
+
+PARTS = ("loader", "step", "memory", "loop")
+PROFILE = "train-loader-profile.txt"
+_SOURCES = {"photos": "500 x 375 px", "thumbs": "64 x 64 px"}
+# Network, side of its input, images: the first is bound by computing, the second by loading.
+_LOOPS = (("resnet18", 128, 128), ("test_resnet", 224, 512))
+_LOOP_BATCH = 32
+
+
+def loader_rows(inputs: Inputs, options: argparse.Namespace) -> list[dict[str, Any]]:
+    rows, profiles = [], []
+    recipe = train_loaders.recipe_of(batch_size=options.batch_size)
+    for name, size in _SOURCES.items():
+        for workers in options.workers:
+            setting = train_loaders.open_setting(
+                getattr(inputs, name), inputs.xml, inputs.dataset, recipe, workers
+            )
+            points = train_loaders.check_points(setting)
+            row = {
+                "part": "loader",
+                "source": size,
+                "workers": workers,
+                "batch_size": options.batch_size,
+                "points": points,
+                **train_loaders.measure_loaders(setting, options.rounds),
+            }
+            rows.append(_told(train_table.loader_line, row))
+        if not options.no_profile:
+            found = {arm: train_loaders.profile_loader(arm, setting) for arm in train_loaders.ARMS}
+            profiles += [f"# {size}\n\n{text}" for text, _ in found.values()]
+            rows[-1]["stages_ms"] = {arm: stages for arm, (_, stages) in found.items()}
+    if profiles:
+        head = json.dumps({**_facts(), "part": "loader profile"}) + "\n\n"
+        (options.results.parent / PROFILE).write_text(head + "\n".join(profiles))
+    return rows
+
+
+def step_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for name in options.models.split(","):
+        case = train_steps.CASES[name]
+        # A small update is measured more often: it costs nothing.
+        pairs = options.pairs * (5 if name == "test_resnet" else 1)
+        row = {
+            "part": "step",
+            **case._asdict(),
+            **train_steps.measure_steps(case, pairs, options.device),
+        }
+        rows.append(_told(train_table.step_line, row))
+    return rows
+
+
+def memory_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for name in options.models.split(","):
+        case = train_steps.CASES[name]
+        row = {
+            "part": "memory",
+            **case._asdict(),
+            "mib": train_steps.measure_memory(case, options.device, options.memory_runs),
+        }
+        rows.append(_told(train_table.memory_line, row))
+    return rows
+
+
+def loop_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for model, size, images in _LOOPS:
+        inputs = make_inputs(options.shared, options.work, min(images, options.images))
+        recipe = train_loaders.recipe_of(
+            model=Model(name=model),
+            data=Data(image_size=size, eval_resize=size, missing_images="skip", num_workers=0),
+            optim=Optim(name="momentum", lr=0.01, weight_decay=1e-4, warmup_epochs=0.0),
+            batch_size=_LOOP_BATCH,
+        )
+        setting = train_loaders.open_setting(
+            inputs.photos, inputs.xml, inputs.dataset, recipe, options.loop_workers
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            precision = train_steps.precision(options.device)
+            found = train_loops.measure_loops(setting, options.rounds, precision, Path(scratch))
+        row = {
+            "part": "loop",
+            "model": model,
+            "image_size": size,
+            "batch_size": _LOOP_BATCH,
+            "workers": options.loop_workers,
+            **found,
+        }
+        rows.append(_told(train_table.loop_line, row))
+    return rows
+
+
+def _told(line: Callable[[dict[str, Any]], str], row: dict[str, Any]) -> dict[str, Any]:
+    """The row with where and when it was measured; its line is printed."""
+    row = {**row, **_facts()}
+    print(line(row), flush=True)
+    return row
+
+
+@functools.cache
+def _commit() -> str:
+    # Asked once, at the start: others may commit while this runs.
+    return measure.commit()
+
+
+def _facts() -> dict[str, Any]:
+    cuda = torch.cuda.is_available() and "ACCELERATE_USE_CPU" not in os.environ
+    return {
+        "date": measure.now(),
+        "commit": _commit(),
+        "machine": measure.machine(),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2),
+        "versions": versions(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What points cost in training; our loop, timm's.")
+    parser.add_argument("--only", default=",".join(PARTS), help="Some of the four, with commas.")
+    parser.add_argument("--rounds", type=int, default=5, help="Epochs of each loader and loop.")
+    parser.add_argument("--pairs", type=int, default=12, help="Updates of each arm.")
+    parser.add_argument("--memory-runs", type=int, default=1, help="Processes of each arm.")
+    parser.add_argument("--images", type=int, default=1000, help="Images an epoch of a loader.")
+    parser.add_argument("--batch-size", type=int, default=128, help="Of loaders.")
+    parser.add_argument("--workers", default="0,2", help="Loader processes, with commas.")
+    parser.add_argument("--loop-workers", type=int, default=2, help="Loader processes of loops.")
+    parser.add_argument("--models", default=",".join(train_steps.CASES), help="Of step, memory.")
+    parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="Of step, loop.")
+    parser.add_argument("--no-profile", action="store_true", help="Leave out the loader's profile.")
+    parser.add_argument("--shared", type=Path, default=measure.ROOT.parent / "shared")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "luab-bench")
+    parser.add_argument("--results", type=Path, default=table.TRAIN_RESULTS, help="Rows go here.")
+    options = parser.parse_args()
+    options.workers = [int(number) for number in options.workers.split(",")]
+    only = options.only.split(",")
+    if unknown := sorted(set(only) - set(PARTS)):
+        parser.error(f"--only {', '.join(unknown)}: expected some of {', '.join(PARTS)}")
+    if options.device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    makers = {
+        "loader": lambda: loader_rows(
+            make_inputs(options.shared, options.work, options.images), options
+        ),
+        "step": lambda: step_rows(options),
+        "memory": lambda: memory_rows(options),
+        "loop": lambda: loop_rows(options),
+    }
+    _commit()
+    for part in only:
+        try:
+            rows = makers[part]()
+        except (NoInput, train_loaders.Disagreement) as error:
+            raise SystemExit(str(error)) from error
+        with options.results.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    if options.results.resolve() == table.TRAIN_RESULTS.resolve():
+        table.write_readme()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""README.md's part about training, from the rows of `results/train.jsonl`.
+
+Wall times decide, so a row counts for a verdict only if the machine had nothing else to do; CPU
+times stand beside them, and `load` says how busy it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+
+from table import Row, _when, spread
+
+_OTHERS = {"plain": "the same without points", "notebook": "the notebook's way"}
+
+
+def verdict(found: float, *, limit: float, aim: float | None, larger: bool = True) -> str:
+    """`aim met`, `met`, or by how much of the limit it is missed."""
+    sign = 1 if larger else -1
+    if aim is not None and sign * found >= sign * aim:
+        return "aim met"
+    if sign * found >= sign * limit:
+        return "met"
+    return f"**missed by {abs(found / limit - 1):.1%}**"
+
+
+def pairs(row: Row, key: str, arms: tuple[str, str], kind: str = "") -> list[float]:
+    """First arm / second, pair by pair; `kind` is empty for wall time, or `_cpu`."""
+    values = row[key]
+    return [a / b for a, b in zip(values[arms[0] + kind], values[arms[1] + kind], strict=True)]
+
+
+def _rates(row: Row, other: str) -> list[str]:
+    """Ratios of ours to another arm by wall and CPU time, and their number."""
+    wall, cpu = (pairs(row, "images_per_s", ("ours", other), kind) for kind in ("", "_cpu"))
+    return [spread(wall, 3), spread(cpu, 3), str(len(wall))]
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def loader_line(row: Row) -> str:
+    """One loader against both others; a line each."""
+    lines = []
+    for other, limit, aim in (("plain", 0.95, 0.98), ("notebook", 1.3, None)):
+        found = median(pairs(row, "images_per_s", ("ours", other)))
+        target = f"{limit:.2f}, {aim:.2f}" if aim else f"{limit:.2f}"
+        cells = [f"{row['source']}, {row['workers']} workers", _OTHERS[other], *_rates(row, other)]
+        cells += [target, verdict(found, limit=limit, aim=aim), _when(row)]
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def stages_line(row: Row) -> str:
+    """Where the CPU time of an image goes, arm by arm."""
+    arms = row["stages_ms"]
+    names = list(next(iter(arms.values())))
+    return "\n".join(
+        _line([row["source"], arm, *(f"{found[name]:.2f}" for name in names)])
+        for arm, found in arms.items()
+    )
+
+
+def _percent(ratios: list[float]) -> str:
+    """`median (min-max)` of ratios as what they add, %."""
+    low, middle, high = (100 * (f(ratios) - 1) for f in (min, median, max))
+    return f"{middle:+.2f} % ({low:+.2f} to {high:+.2f})"
+
+
+def step_line(row: Row) -> str:
+    """One network: what head and point loss add to an update."""
+    wall, cpu = (pairs(row, "seconds", ("ours", "plain"), kind) for kind in ("", "_cpu"))
+    added = median(
+        1000 * (a - b) for a, b in zip(row["seconds"]["ours"], row["seconds"]["plain"], strict=True)
+    )
+    judged = row["model"] != "test_resnet"
+    found = verdict(median(wall), limit=1.02, aim=1.005, larger=False)
+    cells = [f"{row['model']}, {row['image_size']} px, batch {row['batch_size']}, {row['device']}"]
+    cells += [_percent(wall), _percent(cpu), f"{added:+.1f}", str(len(wall))]
+    cells += ["+2 %, +0.5 %" if judged else "none", found if judged else "", _when(row)]
+    return _line(cells)
+
+
+def memory_line(row: Row) -> str:
+    """One network: the most that either arm took."""
+    ours, plain = (row["mib"][arm] for arm in ("ours", "plain"))
+    added = [a - b for a, b in zip(ours, plain, strict=True)]
+    cells = [f"{row['model']}, {row['image_size']} px, batch {row['batch_size']}, {row['device']}"]
+    cells += [f"{median(ours):.0f}", f"{median(plain):.0f}", spread(added, 1), str(len(ours))]
+    return _line([*cells, _when(row)])
+
+
+def loop_line(row: Row) -> str:
+    """One network: our loop against timm's."""
+    cells = [f"{row['model']}, {row['image_size']} px, batch {row['batch_size']}, {row['device']}"]
+    cells += [f"{row['workers']} workers", *_rates(row, "timm")]
+    return _line([*cells, _when(row)])
+
+
+# Part -> (a row's line or lines, title, head). Stages are named by the rows.
+_TABLES: dict[str, tuple[Callable[[Row], str], str, str]] = {
+    "loader": (
+        loader_line,
+        "Loader: images/s of ours / of another",
+        "images | another | wall | CPU | n | at least, aim | verdict | when",
+    ),
+    "stages": (stages_line, "Where the loader's time goes: ms of CPU an image", ""),
+    "step": (
+        step_line,
+        "An update with point head and loss, against the same model without",
+        "update | wall | CPU | ms added | n | at most, aim | verdict | when",
+    ),
+    "memory": (
+        memory_line,
+        "Memory of an update: the most of a process of its own, Python and torch included",
+        "update | with head, MiB | without, MiB | added, MiB | n | when",
+    ),
+    "loop": (
+        loop_line,
+        "Our training loop / timm's: images/s",
+        "network | loading | wall | CPU | n | when",
+    ),
+}
+
+
+def _key(row: Row) -> tuple[object, ...]:
+    """Rows of the same key replace one another."""
+    names = ("part", "source", "workers", "model", "image_size", "batch_size", "device")
+    return tuple(row.get(name) for name in names)
+
+
+def training_text(rows: list[Row]) -> str:
+    """The tables of training: the last row of each kind, and what was missed."""
+    latest = list({_key(row): row for row in rows}.values())
+    if not latest:
+        return "Nothing was measured yet.\n"
+    text = []
+    for part, (line, title, head) in _TABLES.items():
+        if part == "stages":
+            shown = [row for row in latest if row.get("stages_ms")]
+            head = _stages_head(shown)
+        else:
+            shown = [row for row in latest if row["part"] == part]
+        if shown:
+            rule = "|".join("---" for _ in head.split("|"))
+            text += [f"### {title}\n", f"| {head} |", f"|{rule}|", *map(line, shown), ""]
+    text += ["### Misses of training\n", *(_misses(latest) or ["None of the targets above."])]
+    return "\n".join([*text, _PROFILE, "", *_origins(latest)]) + "\n"
+
+
+_PROFILE = (
+    "- Profile of the loaders: [`train-loader-profile.txt`](results/train-loader-profile.txt)"
+)
+
+
+def _stages_head(rows: list[Row]) -> str:
+    names = list(next(iter(rows[0]["stages_ms"].values()))) if rows else []
+    return " | ".join(["images", "arm", *names])
+
+
+def _misses(rows: list[Row]) -> list[str]:
+    """Every line of the tables whose verdict is a miss."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for row in rows
+        if row["part"] in ("loader", "step")
+        for line in _TABLES[row["part"]][0](row).splitlines()
+    ]
+    return [
+        f"- {cells[0]}, {cells[1]}: {cells[-2].strip('*')}"
+        for cells in lines
+        if "missed" in cells[-2]
+    ]
+
+
+def _origins(rows: list[Row]) -> list[str]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        packages = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
+        key = (f"{row['threads']} torch threads; {packages}", row["device"])
+        found.setdefault(key, []).append(f"{row['part']} {row['load']:.1f}")
+    return [
+        f"- {device}, {text}; load before: {', '.join(sorted(set(loads)))}"
+        for (text, device), loads in found.items()
+    ]
