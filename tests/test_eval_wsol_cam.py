@@ -81,9 +81,7 @@ def bright(*, trained: bool = False) -> Predictor:
     if not trained:
         return predictor_of(PlainClassifier(backbone, mean=(0.0,) * 3, std=(1.0,) * 3))
     torch.manual_seed(0)
-    model = LuabModel(
-        backbone, head=nn.Linear(3, 2), mean=(0.0,) * 3, std=(1.0,) * 3
-    )
+    model = LuabModel(backbone, head=nn.Linear(3, 2), mean=(0.0,) * 3, std=(1.0,) * 3)
     return predictor_of(model, point_trained=True)
 
 
