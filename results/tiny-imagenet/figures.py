@@ -56,7 +56,7 @@ def _figures(hits: Hits, model: str = "cnn") -> Iterator[tuple[str, bytes]]:
     clicked = f"arms-{model}-click"
     noise = [(0.0, clicked), *((n, f"noise-{model}-click-{n:g}") for n in NOISES)]
     if seeds_of(hits, noise[-1][1]):
-        label = "standard deviation of the noise, image sides"
+        label = "noise, deviation in image sides"
         yield "noise", draw_sweep(hits, noise, model, f"arms-{model}-random", label, log=False)
     if seeds_of(hits, f"fraction-{model}-none-0.5"):
         yield "fraction", draw_fraction(hits, model, clicked)
