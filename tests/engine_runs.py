@@ -66,9 +66,17 @@ def _text(value: Any) -> str:
 
 
 def launch(
-    args: list[str], log: Path, *, processes: int = 1, signal_at: Signal | None = None
+    args: list[str],
+    log: Path,
+    *,
+    processes: int = 1,
+    signal_at: Signal | None = None,
+    seconds: float = 300,
 ) -> Ended:
-    """Run a command line in one process, or in several over gloo; ends when all have."""
+    """Run a command line in one process, or in several over gloo; ends when all have.
+
+    Raises: TimeoutError if they have not within `seconds`.
+    """
     port = _free_port()
     logs = [log.with_name(f"{log.name}.{rank}.txt") for rank in range(processes)]
     ranks = [
@@ -78,19 +86,20 @@ def launch(
     for process in ranks:
         process.start()
     for process in ranks:
-        process.join(120)
+        process.join(seconds)
         # As torchrun: one that ended badly takes the others with it.
         if process.exitcode:
             for other in ranks:
                 other.join(10)
                 other.kill()
+    late = any(process.exitcode is None for process in ranks)
     for process in ranks:
         process.kill()
         process.join()
-    return Ended(
-        [int(process.exitcode or 0) for process in ranks],
-        "".join(path.read_text() for path in logs),
-    )
+    text = "".join(path.read_text() for path in logs)
+    if late:
+        raise TimeoutError(f"not ended within {seconds} s; it said: {text}")
+    return Ended([int(process.exitcode or 0) for process in ranks], text)
 
 
 def _free_port() -> int:

@@ -146,8 +146,8 @@ def test_a_loss_that_is_no_number_stops_both_processes_with_one_line_each(world,
 
 @pytest.mark.slow
 def test_a_signal_to_one_process_stops_both(tmp_path):
-    world = make_world(tmp_path / "world", per_class=24)
-    recipe = changed(small_recipe(batch_size=2, epochs=1), data={"num_workers": 1})
+    world = make_world(tmp_path / "world", per_class=44)  # 22 updates
+    recipe = changed(small_recipe(batch_size=4, epochs=1), data={"num_workers": 1})
     args = arguments(recipe, world, tmp_path / "run")
     at = Signal(3, signal.SIGTERM, rank=1, group=True)
     ended = launch(args, tmp_path / "log", processes=2, signal_at=at)
