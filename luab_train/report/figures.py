@@ -90,7 +90,8 @@ def _legend_points(labels: list[str], columns: int) -> float:
     size = STYLE["legend.fontsize"]
     length = math.ceil(len(labels) / columns)
     widest = [max(map(len, labels[i : i + length])) for i in range(0, len(labels), length)]
-    return sum(size * (0.52 * letters + 3.3) for letters in widest)
+    total: float = sum(size * (0.52 * letters + 3.3) for letters in widest)
+    return total
 
 
 def draw_curves(ax: Axes, runs: Sequence[Run], measure: Measure) -> Axes:
