@@ -492,8 +492,8 @@ def test_a_model_of_other_classes_or_without_an_order_is_refused(coco: Coco):
             class_pixels(replace(mapped(), classes=classes), *coco)
     with pytest.raises(OptionError, match="gives 7 scores"):
         run(model(lambda image: torch.zeros(len(image), 7)), coco)
-    with pytest.raises(OptionError, match="3 coordinates"):
-        run(model(points=torch.zeros(3)), coco)
+    with pytest.raises(OptionError, match="4 coordinates"):
+        run(model(points=torch.zeros(4)), coco)
     with pytest.raises(OptionError, match="not finite"):
         run(model(lambda image: constant(image) / 0), coco)
     with pytest.raises(OptionError, match="batch size 0"):
@@ -525,9 +525,12 @@ def test_weights_of_a_multi_label_model_are_loaded_with_their_points(
         weights(tmp_path / "w.safetensors", points=points), "test_resnet", device="cpu"
     )
     outputs = predictor(torch.zeros(2, 3, 160, 160, dtype=torch.uint8))
-    assert outputs.logits_BC.shape == (2, 80) and outputs.point_B2.shape == (2, points or 2)
+    assert outputs.logits_BC.shape == (2, 80) and outputs.point_BKD.flatten(1).shape == (
+        2,
+        points or 2,
+    )
     assert predictor.point_trained == bool(points)
-    assert bool(outputs.point_B2.isnan().all()) == (points is None)
+    assert bool(outputs.point_BKD.isnan().all()) == (points is None)
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path):
