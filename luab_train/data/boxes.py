@@ -89,7 +89,8 @@ def centre_distance(boxes: Boxes, points_px: np.ndarray, size_wh: np.ndarray) ->
     rows = boxes.rows
     offset = (boxes.centres - points_px[rows]) / size_wh[rows]
     distance = np.full(len(boxes.bounds) - 1, np.inf)
-    np.minimum.at(distance, rows, np.hypot(offset[:, 0], offset[:, 1]))
+    with np.errstate(invalid="ignore"):  # a point that is NaN is nowhere near: NaN
+        np.minimum.at(distance, rows, np.hypot(offset[:, 0], offset[:, 1]))
     return np.where(boxes.counts > 0, distance, np.nan)
 
 
