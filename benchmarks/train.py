@@ -1,17 +1,18 @@
 """[I/O] What points cost in training, and how our training compares with timm's; writes README.md.
 
-    .venv/bin/python benchmarks/train.py                            # all four, about 6 minutes
-    .venv/bin/python benchmarks/train.py --only loader --rounds 9
+    .venv/bin/python benchmarks/train.py --only loader,step,loop    # 6 minutes of a quiet machine
+    .venv/bin/python benchmarks/train.py --only memory,profile      # may be busy
     .venv/bin/python benchmarks/train.py --only step --pairs 40 --device auto
 
-    loader  images/s of our loader, of the same pipeline without points, of the notebook's way
-    step    seconds of an update with point head and loss, and of the same model without
-    memory  what either takes, a process each
-    loop    images/s of our training loop and of timm's
+    loader   images/s of our loader, of the same pipeline without points, of the notebook's way
+    step     seconds of an update with point head and loss, and of the same model without
+    loop     images/s of our training loop and of timm's
+    memory   what an update takes with the head and without, a process each
+    profile  where the CPU time of the loaders goes
 
 All arms of a comparison run in one process (memory excepted) and in turns, A B A B; ratios are
 taken pair by pair: median (min-max). CPU times leave out waiting for a core that others use. Inputs
-are made once and kept in --work. `loader` also writes where its time goes, arm by arm.
+are made once and kept in --work.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import functools
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,12 @@ import train_loaders
 import train_loops
 import train_steps
 import train_table
-from train_inputs import Inputs, NoInput, make_inputs
+from train_inputs import NoInput, make_inputs
 
 from luab_train.recipe import Data, Model, Optim
 from luab_train.training.device import versions
 
-PARTS = ("loader", "step", "memory", "loop")
+PARTS = ("loader", "step", "loop", "memory", "profile")
 PROFILE = "train-loader-profile.txt"
 _SOURCES = {"photos": "500 x 375 px", "thumbs": "64 x 64 px"}
 # Network, side of its input, images: the first is bound by computing, the second by loading.
@@ -45,31 +46,45 @@ _LOOPS = (("resnet18", 128, 128), ("test_resnet", 224, 512))
 _LOOP_BATCH = 32
 
 
-def loader_rows(inputs: Inputs, options: argparse.Namespace) -> list[dict[str, Any]]:
-    rows, profiles = [], []
+def _settings(options: argparse.Namespace) -> Iterator[tuple[str, train_loaders.Setting]]:
+    """Both sizes of images, with what the loaders of a comparison share."""
+    inputs = make_inputs(options.shared, options.work, options.images)
     recipe = train_loaders.recipe_of(batch_size=options.batch_size)
     for name, size in _SOURCES.items():
+        yield (
+            size,
+            train_loaders.open_setting(
+                getattr(inputs, name), inputs.xml, inputs.dataset, recipe, 0
+            ),
+        )
+
+
+def loader_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for size, setting in _settings(options):
+        points = train_loaders.check_points(setting)
         for workers in options.workers:
-            setting = train_loaders.open_setting(
-                getattr(inputs, name), inputs.xml, inputs.dataset, recipe, workers
-            )
-            points = train_loaders.check_points(setting)
             row = {
                 "part": "loader",
                 "source": size,
                 "workers": workers,
                 "batch_size": options.batch_size,
                 "points": points,
-                **train_loaders.measure_loaders(setting, options.rounds),
+                **train_loaders.measure_loaders(setting._replace(workers=workers), options.rounds),
             }
             rows.append(_told(train_table.loader_line, row))
-        if not options.no_profile:
-            found = {arm: train_loaders.profile_loader(arm, setting) for arm in train_loaders.ARMS}
-            profiles += [f"# {size}\n\n{text}" for text, _ in found.values()]
-            rows[-1]["stages_ms"] = {arm: stages for arm, (_, stages) in found.items()}
-    if profiles:
-        head = json.dumps({**_facts(), "part": "loader profile"}) + "\n\n"
-        (options.results.parent / PROFILE).write_text(head + "\n".join(profiles))
+    return rows
+
+
+def profile_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    rows, texts = [], [json.dumps(_facts())]
+    for size, setting in _settings(options):
+        found = {arm: train_loaders.profile_loader(arm, setting) for arm in train_loaders.ARMS}
+        texts += [f"# {size}\n\n{text}" for text, _ in found.values()]
+        stages = {arm: named for arm, (_, named) in found.items()}
+        row = {"part": "profile", "source": size, "stages_ms": stages}
+        rows.append(_told(train_table.stages_line, row))
+    (options.results.parent / PROFILE).write_text("\n\n".join(texts))
     return rows
 
 
@@ -116,7 +131,9 @@ def loop_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
         )
         with tempfile.TemporaryDirectory() as scratch:
             precision = train_steps.precision(options.device)
-            found = train_loops.measure_loops(setting, options.rounds, precision, Path(scratch))
+            found = train_loops.measure_loops(
+                setting, options.loop_rounds, precision, Path(scratch)
+            )
         row = {
             "part": "loop",
             "model": model,
@@ -157,17 +174,17 @@ def _facts() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What points cost in training; our loop, timm's.")
-    parser.add_argument("--only", default=",".join(PARTS), help="Some of the four, with commas.")
-    parser.add_argument("--rounds", type=int, default=5, help="Epochs of each loader and loop.")
-    parser.add_argument("--pairs", type=int, default=12, help="Updates of each arm.")
-    parser.add_argument("--memory-runs", type=int, default=1, help="Processes of each arm.")
+    parser.add_argument("--only", default=",".join(PARTS), help="Some of the five, with commas.")
+    parser.add_argument("--rounds", type=int, default=5, help="Epochs of each loader.")
+    parser.add_argument("--loop-rounds", type=int, default=4, help="Epochs of each loop.")
+    parser.add_argument("--pairs", type=int, default=10, help="Updates of each arm.")
+    parser.add_argument("--memory-runs", type=int, default=3, help="Processes of each arm.")
     parser.add_argument("--images", type=int, default=1000, help="Images an epoch of a loader.")
     parser.add_argument("--batch-size", type=int, default=128, help="Of loaders.")
     parser.add_argument("--workers", default="0,2", help="Loader processes, with commas.")
     parser.add_argument("--loop-workers", type=int, default=2, help="Loader processes of loops.")
     parser.add_argument("--models", default=",".join(train_steps.CASES), help="Of step, memory.")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="Of step, loop.")
-    parser.add_argument("--no-profile", action="store_true", help="Leave out the loader's profile.")
     parser.add_argument("--shared", type=Path, default=measure.ROOT.parent / "shared")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "luab-bench")
     parser.add_argument("--results", type=Path, default=table.TRAIN_RESULTS, help="Rows go here.")
@@ -180,17 +197,16 @@ def main() -> None:
         os.environ["ACCELERATE_USE_CPU"] = "true"
     options.results.parent.mkdir(parents=True, exist_ok=True)
     makers = {
-        "loader": lambda: loader_rows(
-            make_inputs(options.shared, options.work, options.images), options
-        ),
-        "step": lambda: step_rows(options),
-        "memory": lambda: memory_rows(options),
-        "loop": lambda: loop_rows(options),
+        "loader": loader_rows,
+        "step": step_rows,
+        "loop": loop_rows,
+        "memory": memory_rows,
+        "profile": profile_rows,
     }
     _commit()
     for part in only:
         try:
-            rows = makers[part]()
+            rows = makers[part](options)
         except (NoInput, train_loaders.Disagreement) as error:
             raise SystemExit(str(error)) from error
         with options.results.open("a", encoding="utf-8") as file:

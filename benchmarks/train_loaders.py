@@ -11,8 +11,9 @@ into numbers on the device; the notebook yields float32. No arm normalises here.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -189,6 +190,17 @@ def consume(batches: Iterable[Any]) -> int:
     return sum(len(batch[0]) for batch in batches)
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Of torch, for a while."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def tree_cpu_s() -> float:
     """CPU time of this process and of its living children."""
     process = psutil.Process()
@@ -198,6 +210,12 @@ def tree_cpu_s() -> float:
 
 def measure_loaders(setting: Setting, rounds: int) -> dict[str, Any]:
     """All arms in turns, an epoch each: images/s of every round, by wall and by CPU time."""
+    # As in a loader's processes; threads that wait for one another would cost the baselines most.
+    with one_thread():
+        return _measure_loaders(setting, rounds)
+
+
+def _measure_loaders(setting: Setting, rounds: int) -> dict[str, Any]:
     epochs = {arm: open_loader(arm, setting) for arm in ARMS}
     counts = {arm: consume(start()) for arm, start in epochs.items()}  # starts the workers, too
     if len(set(counts.values())) != 1:
@@ -238,7 +256,8 @@ def profile_loader(arm: str, setting: Setting) -> tuple[str, dict[str, float]]:
     sampler = Sampler()
     wall, cpu = time.perf_counter(), time.process_time()
     sampler.start()
-    count = consume(start())
+    with one_thread():
+        count = consume(start())
     sampler.stop()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     text = f"{arm}: {count} images\n" + report(sampler, wall_s=wall, cpu_s=cpu, children_s=0.0)

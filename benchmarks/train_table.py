@@ -105,7 +105,7 @@ _TABLES: dict[str, tuple[Callable[[Row], str], str, str]] = {
         "Loader: images/s of ours / of another",
         "images | another | wall | CPU | n | at least, aim | verdict | when",
     ),
-    "stages": (stages_line, "Where the loader's time goes: ms of CPU an image", ""),
+    "profile": (stages_line, "Where the loader's time goes: ms of CPU an image", ""),
     "step": (
         step_line,
         "An update with point head and loss, against the same model without",
@@ -137,12 +137,9 @@ def training_text(rows: list[Row]) -> str:
         return "Nothing was measured yet.\n"
     text = []
     for part, (line, title, head) in _TABLES.items():
-        if part == "stages":
-            shown = [row for row in latest if row.get("stages_ms")]
-            head = _stages_head(shown)
-        else:
-            shown = [row for row in latest if row["part"] == part]
+        shown = [row for row in latest if row["part"] == part]
         if shown:
+            head = head or _stages_head(shown)
             rule = "|".join("---" for _ in head.split("|"))
             text += [f"### {title}\n", f"| {head} |", f"|{rule}|", *map(line, shown), ""]
     text += ["### Misses of training\n", *(_misses(latest) or ["None of the targets above."])]
@@ -155,7 +152,7 @@ _PROFILE = (
 
 
 def _stages_head(rows: list[Row]) -> str:
-    names = list(next(iter(rows[0]["stages_ms"].values()))) if rows else []
+    names = next(iter(rows[0]["stages_ms"].values()))
     return " | ".join(["images", "arm", *names])
 
 
