@@ -84,7 +84,7 @@ def profile_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
         stages = {arm: named for arm, (_, named) in found.items()}
         row = {"part": "profile", "source": size, "stages_ms": stages}
         rows.append(_told(train_table.stages_line, row))
-    (options.results.parent / PROFILE).write_text("\n\n".join(texts))
+    (options.results.parent / PROFILE).write_text("\n".join(texts))
     return rows
 
 
