@@ -92,6 +92,10 @@ def by_hand(
         loss = label_B.mean() + recipe.loss.lambda_reg * point
         lr = recipe.optim.lr * (1 + math.cos(math.pi * update / len(batches))) / 2
         gradients = torch.autograd.grad(loss, list(model.parameters()))
+        if recipe.optim.clip_grad is not None:
+            norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+            assert norm > recipe.optim.clip_grad, "nothing to clip"
+            lr *= recipe.optim.clip_grad / norm.item()
         with torch.no_grad():
             for value, gradient in zip(model.parameters(), gradients, strict=True):
                 value -= lr * gradient
@@ -105,8 +109,9 @@ def assert_weights(run: Path, expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_updates_are_those_of_a_loop_written_by_hand(world, tmp_path):
-    recipe = plain_recipe(batch_size=16)
+@pytest.mark.parametrize("clip_grad", [None, 0.5])
+def test_updates_are_those_of_a_loop_written_by_hand(world, tmp_path, clip_grad):
+    recipe = changed(plain_recipe(batch_size=16), optim={"clip_grad": clip_grad})
     *_, (weights, _) = by_hand(recipe, world)
     assert_weights(run_here(recipe, world, tmp_path / "run", val=False), weights)
 
