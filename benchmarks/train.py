@@ -93,7 +93,7 @@ def step_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     for name in options.models.split(","):
         case = train_steps.CASES[name]
         # A small update is measured more often: it costs nothing.
-        pairs = options.pairs * (5 if name == "test_resnet" else 1)
+        pairs = options.pairs * (50 if name == "test_resnet" else 1)
         row = {
             "part": "step",
             **case._asdict(),

@@ -49,7 +49,7 @@ CASES = {
         Case("resnet50", 8, "momentum"),
         Case("vit_small_patch16_224", 8, "adamw"),
         # So small that what an update costs whatever the model is shows.
-        Case("test_resnet", 8, "momentum", 160),
+        Case("test_resnet", 8, "momentum", 32),
     )
 }
 

@@ -1,11 +1,13 @@
 """README.md's part about training, from the rows of `results/train.jsonl`.
 
-Wall times decide, so a row counts for a verdict only if the machine had nothing else to do; CPU
-times stand beside them, and `load` says how busy it was.
+The median by wall time decides, and the interval of that median says whether it can: if its ends
+would be judged differently, the verdict is `not resolved`, however good the median looks. `load`
+says how busy the machine was.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from statistics import median
 
@@ -14,14 +16,31 @@ from table import Row, _when, spread
 _OTHERS = {"plain": "the same without points", "notebook": "the notebook's way"}
 
 
-def verdict(found: float, *, limit: float, aim: float | None, larger: bool = True) -> str:
-    """`aim met`, `met`, or by how much of the limit it is missed."""
+def interval(values: list[float]) -> tuple[float, float]:
+    """Order statistics about the median that hold it with at least 90 % confidence, whatever the
+    distribution: the narrowest such pair, or the extremes if there are fewer than 5 values.
+    """
+    found, count = sorted(values), len(values)
+    skip, tail = 0, 0.5**count
+    while (tail := tail + math.comb(count, skip + 1) * 0.5**count) <= 0.05:
+        skip += 1
+    return found[skip], found[-1 - skip]
+
+
+def verdict(values: list[float], *, limit: float, aim: float | None, larger: bool = True) -> str:
+    """`aim met`, `met`, or by how much of the limit it is missed, by the median; `not resolved`
+    where the ends of the median's interval lie on both sides of the limit.
+    """
     sign = 1 if larger else -1
+    found = median(values)
+    met = sign * found >= sign * limit
+    text = "met" if met else f"**missed by {abs(found / limit - 1):.1%}**"
     if aim is not None and sign * found >= sign * aim:
-        return "aim met"
-    if sign * found >= sign * limit:
-        return "met"
-    return f"**missed by {abs(found / limit - 1):.1%}**"
+        text = "aim met"
+    low, high = interval(values)
+    if (sign * low >= sign * limit) != (sign * high >= sign * limit):
+        return f"not resolved (median: {text})"
+    return text
 
 
 def pairs(row: Row, key: str, arms: tuple[str, str], kind: str = "") -> list[float]:
@@ -44,7 +63,7 @@ def loader_line(row: Row) -> str:
     """One loader against both others; a line each."""
     lines = []
     for other, limit, aim in (("plain", 0.95, 0.98), ("notebook", 1.3, None)):
-        found = median(pairs(row, "images_per_s", ("ours", other)))
+        found = pairs(row, "images_per_s", ("ours", other))
         target = f"{limit:.2f}, {aim:.2f}" if aim else f"{limit:.2f}"
         cells = [f"{row['source']}, {row['workers']} workers", _OTHERS[other], *_rates(row, other)]
         cells += [target, verdict(found, limit=limit, aim=aim), _when(row)]
@@ -68,16 +87,22 @@ def _percent(ratios: list[float]) -> str:
     return f"{middle:+.2f} % ({low:+.2f} to {high:+.2f})"
 
 
+def _signed(values: list[float]) -> str:
+    """`median [interval of the median]`."""
+    low, high = interval(values)
+    return f"{median(values):+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
 def step_line(row: Row) -> str:
     """One network: what head and point loss add to an update."""
     wall, cpu = (pairs(row, "seconds", ("ours", "plain"), kind) for kind in ("", "_cpu"))
-    added = median(
+    added = [
         1000 * (a - b) for a, b in zip(row["seconds"]["ours"], row["seconds"]["plain"], strict=True)
-    )
+    ]
     judged = row["model"] != "test_resnet"
-    found = verdict(median(wall), limit=1.02, aim=1.005, larger=False)
+    found = verdict(wall, limit=1.02, aim=1.005, larger=False)
     cells = [f"{row['model']}, {row['image_size']} px, batch {row['batch_size']}, {row['device']}"]
-    cells += [_percent(wall), _percent(cpu), f"{added:+.1f}", str(len(wall))]
+    cells += [_percent(wall), _percent(cpu), _signed(added), str(len(wall))]
     cells += ["+2 %, +0.5 %" if judged else "none", found if judged else "", _when(row)]
     return _line(cells)
 
@@ -109,7 +134,7 @@ _TABLES: dict[str, tuple[Callable[[Row], str], str, str]] = {
     "step": (
         step_line,
         "An update with point head and loss, against the same model without",
-        "update | wall | CPU | ms added | n | at most, aim | verdict | when",
+        "update | wall | CPU | ms added [interval] | n | at most, aim | verdict | when",
     ),
     "memory": (
         memory_line,
@@ -142,7 +167,7 @@ def training_text(rows: list[Row]) -> str:
             head = head or _stages_head(shown)
             rule = "|".join("---" for _ in head.split("|"))
             text += [f"### {title}\n", f"| {head} |", f"|{rule}|", *map(line, shown), ""]
-    text += ["### Misses of training\n", *(_misses(latest) or ["None of the targets above."])]
+    text += ["### Missed or not resolved\n", *(_misses(latest) or ["None of the targets above."])]
     return "\n".join([*text, _PROFILE, "", *_origins(latest)]) + "\n"
 
 
@@ -157,7 +182,7 @@ def _stages_head(rows: list[Row]) -> str:
 
 
 def _misses(rows: list[Row]) -> list[str]:
-    """Every line of the tables whose verdict is a miss."""
+    """Every line of the tables whose verdict is a miss, or none."""
     lines = [
         [cell.strip() for cell in line.strip("|").split(" | ")]
         for row in rows
@@ -165,9 +190,9 @@ def _misses(rows: list[Row]) -> list[str]:
         for line in _TABLES[row["part"]][0](row).splitlines()
     ]
     return [
-        f"- {cells[0]}, {cells[1]}: {cells[-2].strip('*')}"
+        f"- {cells[0]}, {cells[1]}: {cells[-2].replace('**', '')}"
         for cells in lines
-        if "missed" in cells[-2]
+        if "missed" in cells[-2] or "not resolved" in cells[-2]
     ]
 
 
