@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,21 +67,22 @@ def _text(value: Any) -> str:
 
 
 def launch(
-    args: list[str],
+    work: list[str] | Callable[[], None],
     log: Path,
     *,
     processes: int = 1,
     signal_at: Signal | None = None,
     seconds: float = 300,
 ) -> Ended:
-    """Run a command line in one process, or in several over gloo; ends when all have.
+    """Run a command line, or a function that can be pickled, in one process or in several over
+    gloo; ends when all have.
 
     Raises: TimeoutError if they have not within `seconds`.
     """
     port = _free_port()
     logs = [log.with_name(f"{log.name}.{rank}.txt") for rank in range(processes)]
     ranks = [
-        CONTEXT.Process(target=_main, args=(args, rank, processes, port, logs[rank], signal_at))
+        CONTEXT.Process(target=_main, args=(work, rank, processes, port, logs[rank], signal_at))
         for rank in range(processes)
     ]
     for process in ranks:
@@ -109,7 +111,12 @@ def _free_port() -> int:
 
 
 def _main(
-    args: list[str], rank: int, processes: int, port: int, log: Path, signal_at: Signal | None
+    work: list[str] | Callable[[], None],
+    rank: int,
+    processes: int,
+    port: int,
+    log: Path,
+    signal_at: Signal | None,
 ) -> None:
     with open(log, "wb") as file:
         os.dup2(file.fileno(), 1)
@@ -130,9 +137,12 @@ def _main(
     torch.set_num_threads(1)
     if signal_at is not None and signal_at.rank == rank:
         _signal_itself(signal_at)
-    from luab_train.cli import main
+    if callable(work):
+        work()
+    else:
+        from luab_train.cli import main
 
-    main(args, prog_name="luab-train")
+        main(work, prog_name="luab-train")
 
 
 def _signal_itself(signal_at: Signal) -> None:

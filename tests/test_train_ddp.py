@@ -7,6 +7,7 @@ of full size out of gradients that are zero but for rounding, as that of a ViT's
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -31,9 +32,16 @@ from engine_runs import (
 )
 from train_world import World, make_world, metrics_lines, small_recipe
 
+from luab_data.errors import LuabError
+from luab_train.data.crops import TrainCrop
+from luab_train.data.loader import Samples, collate
+from luab_train.data.training_data import training_data
 from luab_train.evaluation.folder import evaluate
 from luab_train.recipe import Model, Recipe
 from luab_train.training.checkpoint import Position, last_position
+from luab_train.training.device import make_accelerator
+from luab_train.training.steps import ROW
+from luab_train.training.tally import Tally
 
 
 def exact_recipe(**groups) -> Recipe:
@@ -106,10 +114,10 @@ def test_what_is_validated_is_what_is_saved_also_where_processes_have_their_own_
 @pytest.mark.slow
 def test_killed_within_an_epoch_two_processes_go_on_as_if_nothing_had_happened(tmp_path):
     world = make_world(tmp_path / "world")
-    spoil(world)
-    recipe = changed(
-        small_recipe(), optim={"ema": 0.8}, data={"corrupt_images": "skip", "repeats": 3}
-    )
+    for number in (1, 3, 5, 7):  # some for each process
+        for path in world.images.glob(f"*/*_{number}.png"):
+            path.write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    recipe = changed(small_recipe(), optim={"ema": 0.8}, data={"corrupt_images": "skip"})
     recipe = changed(recipe, mix={"mixup": 0.8, "cutmix": 1.0}, engine={"checkpoint_every": 3})
     whole = launch(arguments(recipe, world, tmp_path / "whole"), tmp_path / "log", processes=2)
     args = arguments(recipe, world, tmp_path / "killed")
@@ -120,13 +128,8 @@ def test_killed_within_an_epoch_two_processes_go_on_as_if_nothing_had_happened(t
     assert again.codes == [0, 0], again.text
     same_run(tmp_path / "whole", tmp_path / "killed")
     # Of the epoch that was cut in two, all images are counted, and named by one process once.
-    said = [line for line in whole.text.splitlines() if "epoch 2: 1 images could not" in line]
+    said = [line for line in whole.text.splitlines() if "epoch 2: 8 images could not" in line]
     assert len(said) == 1 and said[0] in again.text.splitlines()
-
-
-def spoil(world: World) -> None:
-    """One image cannot be decoded."""
-    next(world.images.glob("*/*_3.png")).write_bytes(b"\x89PNG\r\n\x1a\nno more")
 
 
 @pytest.mark.slow
@@ -142,6 +145,35 @@ def test_a_loss_that_is_no_number_stops_both_processes_with_one_line_each(world,
     ]
     assert batches[0]["update"] == batches[1]["update"]
     assert not set(batches[0]["image_id"]) & set(batches[1]["image_id"])
+
+
+def poisoned(world: World, run: Path) -> None:
+    """Rows of three updates: fine, no number in the second process, no number in both."""
+    accelerator = make_accelerator("no")
+    rank = accelerator.process_index
+    recipe = small_recipe()
+    split = training_data(recipe, data=world.data, images=world.images).split
+    samples = Samples(split, TrainCrop(recipe.data))
+    tally = Tally(accelerator, samples, run)
+    tally.begin(1)
+    for update, bad in enumerate((False, rank == 1, True)):
+        batch = collate([samples[1, 4 * update + 2 * rank + i, 0] for i in range(2)])
+        tally.add(update, [torch.full((len(ROW),), torch.nan if bad else 1.0)], [batch])
+    with pytest.raises(LuabError) as error:
+        tally.look()
+    print(error.value)
+
+
+@pytest.mark.slow
+def test_the_process_that_had_the_bad_batch_keeps_it_and_the_others_stop_too(world, tmp_path):
+    work = functools.partial(poisoned, world, tmp_path)
+    ended = launch(work, tmp_path / "log", processes=2)
+    assert ended.codes == [0, 0], ended.text
+    first, second = ended.text.splitlines()
+    assert first.startswith("loss is not finite in another process at epoch 1, update 2.")
+    assert second.startswith("loss is nan at epoch 1, update 2; its batch is in ")
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["bad_batch_1.pt"]
+    assert torch.load(tmp_path / "bad_batch_1.pt", weights_only=True)["index_B"].tolist() == [6, 7]
 
 
 @pytest.mark.slow

@@ -187,7 +187,7 @@ def spoiled(tmp_path) -> World:
     return made
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 1])
 def test_an_image_that_cannot_be_decoded_stops_a_run_in_one_line(spoiled, tmp_path, num_workers):
     recipe = changed(small_recipe(epochs=1), data={"num_workers": num_workers})
     good = spoiled.images / "n00000001" / "n00000001_4.png"
@@ -297,8 +297,8 @@ def test_a_compiled_network_trains_goes_on_and_loads(world, tmp_path):
     assert ended.codes == [0], ended.text
     assert environment(tmp_path / "cut")["resumed_after"] == [[0, 2]]
     close_run(tmp_path / "plain", tmp_path / "cut", tolerance=1e-4)
-    again = evaluate(tmp_path / "cut", images=world.val, shown=False)
     last = without_seconds(tmp_path / "cut")[-1]
+    again = evaluate(tmp_path / "cut", images=world.val, shown=False)
     assert again["label_loss"] == pytest.approx(last["val_label_loss"], rel=1e-4)
 
 

@@ -56,7 +56,7 @@ def test_killed_within_an_epoch_a_run_goes_on_as_if_nothing_had_happened(whole, 
 
 def test_asked_to_stop_a_run_saves_itself_and_says_so_in_one_line(whole, world, tmp_path):
     """The signal goes to the loader's processes too, as a cluster sends it."""
-    recipe = changed(everything(), data={"num_workers": 2})
+    recipe = changed(everything(), data={"num_workers": 1})
     args = arguments(recipe, world, tmp_path / "run")
     at = Signal(3, signal.SIGTERM, group=True)
     ended = launch(args, tmp_path / "log", signal_at=at)
