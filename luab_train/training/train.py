@@ -179,6 +179,8 @@ def train(
         checkpoint.save_model(network if ema is None else ema.module, out)
     accelerator.wait_for_everyone()
     accelerator.end_training()
+    # Else loader processes wait seconds for their end, and the next run of this process for memory.
+    accelerator.free_memory()
     line = line or checkpoint.last_metrics(out)
     return TrainResult(out, {key: checkpoint.finite_or_none(value) for key, value in line.items()})
 
