@@ -227,6 +227,34 @@ def test_the_head_decides_which_term_it_is():
     assert by_map.item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("attention", [None, (1, 4, 5)])
+def test_no_term_makes_a_gpu_wait_for_what_its_numbers_are(attention):
+    # Tensors without content answer every question about shapes and none about numbers.
+    with torch.device("meta"):
+        targets = Targets(torch.zeros(1, dtype=torch.int64), torch.ones(1),
+                          torch.zeros(2, 1, 3, 2), torch.ones(2, 1, 3))  # fmt: skip
+        outputs = Outputs(torch.zeros(1, 4), torch.zeros(1, 3, 2),
+                          None if attention is None else torch.zeros(attention))  # fmt: skip
+        loss = Loss()
+        terms = [label_term(outputs.logits_BC, targets, loss)]
+        terms += [point_term(outputs, targets, loss, Model(name="x"))]
+        terms += [targets.weights(), per_image(targets.weight_TBK)]
+    assert all(term.is_meta for term in terms)
+
+
+def test_an_image_without_points_has_no_map_to_learn():
+    outputs = numbers((2, 4, 5)).float().flatten(1).log_softmax(1).view(2, 4, 5)
+    outputs[1] = torch.nan
+    outputs.requires_grad_()
+    point, weight = torch.full((1, 2, 1, 2), 0.3), torch.tensor([[[1.0], [0.0]]])
+    point[:, 1] = torch.nan
+    cost = map_term(outputs, point, weight, 0.2)
+    assert cost.item() == map_term(outputs[:1], point[:, :1], weight[:, :1], 0.2).item()
+    cost.backward()
+    assert (outputs.grad[1] == 0).all() and (outputs.grad[0] != 0).any()
+    assert torch.equal(cell_targets(point[0], weight[0], (4, 5), 0.2)[1], torch.zeros(4, 5))
+
+
 @given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=4))
 def test_the_ranks_shares_average_to_the_loss_of_one_process(visible_of_rank):
     torch.manual_seed(0)

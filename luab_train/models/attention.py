@@ -51,11 +51,13 @@ def attended(cells_BHWD: Tensor, attention_BHW: Tensor) -> Tensor:
 def cell_targets(
     point_BK2: Tensor, weight_BK: Tensor, grid_hw: tuple[int, int] | torch.Size, sigma: float
 ) -> Tensor:
-    """(B, H, W): Gaussians about the points, mixed by their weights; each image sums to 1.
+    """(B, H, W): Gaussians about the points, mixed by their weights.
+
+    Each image sums to 1, or is 0 throughout where all its weights are.
 
     Args:
         point_BK2: fractions of the crop; anything where the weight is 0.
-        weight_BK: at least one above 0 an image.
+        weight_BK: 0 where there is no point.
         grid_hw: rows and columns of cells.
         sigma: standard deviation, fractions of the crop. A Gaussian is read at the cells' centres
             and divided by its sum, so that one narrower than a cell falls on the nearest.
@@ -64,7 +66,8 @@ def cell_targets(
     point = torch.where((weight_BK > 0)[..., None], point_BK2.float(), 0.5)
     squared = (point[..., 0, None, None] - x) ** 2 + (point[..., 1, None, None] - y[:, None]) ** 2
     gaussian = (-squared / (2 * sigma**2)).flatten(2).softmax(dim=2)
-    share = weight_BK / weight_BK.sum(dim=1, keepdim=True)
+    total = weight_BK.sum(dim=1, keepdim=True)
+    share = torch.where(total > 0, weight_BK / total, 0)
     return (gaussian * share[..., None]).sum(dim=1).view(-1, *grid_hw)
 
 

@@ -78,17 +78,18 @@ def regression_term(
     Example (metrics.md, 5.2): an error of (.2, -.4) costs .05 with smooth-L1 and beta 1, .25 with
     beta .1, .10 squared and .30 absolute.
     """
-    known = weight_TBK > 0
-    # Index, never multiply by a mask: a NaN target times 0 is still NaN in the gradient.
-    found = point_BKD.expand_as(target_TBKD)[known].float()
-    wanted, weight = target_TBKD[known].float(), weight_TBK[known].float()
+    # Blank, never multiply by a mask: a NaN target times 0 is still NaN in the gradient. Nor index
+    # by one: a GPU would have to say how many there are before it may go on.
+    known = (weight_TBK > 0)[..., None]
+    found = torch.where(known, point_BKD.float(), 0)
+    wanted = torch.where(known, target_TBKD.float(), 0)
     if loss.regression == "smooth_l1":
         each = F.smooth_l1_loss(found, wanted, reduction="none", beta=loss.beta)
     elif loss.regression == "mse":
         each = F.mse_loss(found, wanted, reduction="none")
     else:
         each = F.l1_loss(found, wanted, reduction="none")
-    return (each.mean(dim=1) * weight).sum()
+    return (each.mean(dim=-1) * weight_TBK.float()).sum()
 
 
 def map_term(
@@ -103,10 +104,9 @@ def map_term(
     total = attention_BHW.new_zeros((), dtype=torch.float32)
     log_map = attention_BHW.float().flatten(1)
     for point, weight, image in zip(target_TBKD, weight_TBK, image_weight_TB, strict=True):
-        known = image > 0
-        target = cell_targets(point[known], weight[known], attention_BHW.shape[1:], sigma)
-        each = F.kl_div(log_map[known], target.flatten(1), reduction="none").sum(dim=1)
-        total = total + (each * image[known]).sum()
+        target = cell_targets(point, weight, attention_BHW.shape[1:], sigma)
+        each = F.kl_div(log_map, target.flatten(1), reduction="none").sum(dim=1)
+        total = total + torch.where(image > 0, each * image, 0).sum()
     return total
 
 
