@@ -17,6 +17,7 @@ from luab_data.errors import ImagesError, OptionError
 from luab_train.data.crops import Crop, EvalCrop, TrainCrop
 from luab_train.data.images import Split
 from luab_train.data.transforms import sample_seed
+from luab_train.data.workers import worker_setup
 
 _CACHE_LIMIT = 4 * 2**30
 
@@ -249,12 +250,8 @@ def make_loader(
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=pin_memory,
-        worker_init_fn=_one_thread if num_workers else None,
+        worker_init_fn=worker_setup() if num_workers else None,
         # Else each pass would draw its workers' seed from the generator that dropout draws from.
         generator=torch.Generator().manual_seed(seed),
     )
     return loader, order
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from luab_data.console import progress
 from luab_data.errors import ImagesError, OptionError
+from luab_train.data.workers import worker_setup
 from luab_train.evaluation.parts import Part, View
 from luab_train.evaluation.predictions import SCHEMA
 from luab_train.evaluation.predictor import Predictor
@@ -85,12 +86,8 @@ def part_loader(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=worker_setup() if workers else None,
     )
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)
 
 
 def default_workers() -> int:

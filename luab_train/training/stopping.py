@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from luab_data.errors import StoppedError
+from luab_train.training.checkpoint import Position
 
 # Processes of a run ask one another only now and then: it takes a message and waits for the device.
 _ASK_EVERY = 20
@@ -20,6 +22,12 @@ class Terminated(StoppedError):
     """The run was asked to stop, and saved itself."""
 
     exit_code = 128 + signal.SIGTERM
+
+    def __init__(self, run: Path, position: Position) -> None:
+        super().__init__(
+            f"{run}: asked to stop by SIGTERM; saved as checkpoint/{position.name}. The same"
+            " command goes on from there"
+        )
 
 
 class Stop:

@@ -26,10 +26,10 @@ from luab_train.data.images import Split
 from luab_train.data.loader import Batch, EpochOrder, Samples, make_loader
 from luab_train.data.training_data import TrainingData, training_data
 from luab_train.data.validation_data import validation_split
+from luab_train.data.workers import batches
 from luab_train.models.classifier import build_recipe_model
 from luab_train.recipe import Recipe, flatten
 from luab_train.training import checkpoint
-from luab_train.training.batches import batches, obey_the_run_alone
 from luab_train.training.checkpoint import Position
 from luab_train.training.device import describe, make_accelerator
 from luab_train.training.optim import make_optimizer, make_schedule
@@ -173,7 +173,7 @@ def train(
             accelerator.log({k: v for k, v in line.items() if k != "event"}, step=epoch)
             checkpoint.save_checkpoint(accelerator, out, position)
             if epoch < recipe.epochs and stop(0):
-                raise _terminated(out, position)
+                raise Terminated(out, position)
     if accelerator.is_main_process:
         network = accelerator.unwrap_model(model, keep_torch_compile=False)
         checkpoint.save_model(network if ema is None else ema.module, out)
@@ -231,18 +231,11 @@ def train_epoch(
                 position = Position(epoch - 1, done)
                 checkpoint.save_checkpoint(accelerator, tally.run, position)
                 if stopping:
-                    raise _terminated(tally.run, position)
+                    raise Terminated(tally.run, position)
     result = tally.result()
     trainer.check_weights()
     report_unreadable(f"epoch {epoch}", tally.unreadable)
     return {"lr": lr, **result}
-
-
-def _terminated(run: Path, position: Position) -> Terminated:
-    return Terminated(
-        f"{run}: asked to stop by SIGTERM; saved as checkpoint/{position.name}. The same command"
-        " goes on from there"
-    )
 
 
 def _alike(accelerator: Accelerator, ema: ModelEmaV3) -> nn.Module:
@@ -320,7 +313,7 @@ def _environment(
 def _loader(
     accelerator: Accelerator, recipe: Recipe, samples: Samples, batch_size: int, *, train: bool
 ) -> tuple[DataLoader[Batch], EpochOrder]:
-    loader, order = make_loader(
+    return make_loader(
         samples,
         batch_size=batch_size,
         seed=recipe.seed,
@@ -330,5 +323,3 @@ def _loader(
         repeats=recipe.data.repeats if train else 1,
         update=recipe.batch_size,
     )
-    obey_the_run_alone(loader)
-    return loader, order

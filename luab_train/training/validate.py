@@ -17,8 +17,8 @@ from luab_data.console import progress
 from luab_train.data.crops import EvalCrop
 from luab_train.data.images import Split
 from luab_train.data.loader import Batch
+from luab_train.data.workers import batches
 from luab_train.models.classifier import Outputs
-from luab_train.training.batches import batches
 from luab_train.training.metrics import Predictions, score
 from luab_train.training.multi_label import Scores, score_labels
 

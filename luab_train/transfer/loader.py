@@ -16,6 +16,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from luab_data.errors import ImagesError
 from luab_train.data.loader import EpochOrder
 from luab_train.data.transforms import sample_seed
+from luab_train.data.workers import worker_setup
 from luab_train.transfer.objects import Objects
 
 
@@ -114,6 +115,7 @@ def make_scene_loader(
         num_workers=num_workers,
         persistent_workers=num_workers > 0 and samples.train,
         pin_memory=pin_memory,
+        worker_init_fn=worker_setup() if num_workers else None,
         # Else each pass would draw its workers' seed from the generator that training draws from.
         generator=torch.Generator().manual_seed(seed),
     )

@@ -18,6 +18,7 @@ from luab_data.console import progress
 from luab_data.errors import OptionError
 from luab_data.raw.instances import contains_many
 from luab_data.schema import COCO_CLASSES
+from luab_train.data.workers import worker_setup
 from luab_train.evaluation.coco.erasing import Eraser
 from luab_train.evaluation.coco.scenes import Gallery, Scene, Seen, Status
 from luab_train.evaluation.coco.storage import (
@@ -68,7 +69,7 @@ def predict(
         batch_size=_IMAGES_AT_ONCE,
         collate_fn=list,
         num_workers=num_workers,
-        worker_init_fn=_one_thread if num_workers else None,
+        worker_init_fn=worker_setup() if num_workers else None,
     )
     paths = [None if out is None else out / f"{name}.parquet" for name in ("scores", "objects")]
     with (
@@ -112,10 +113,6 @@ def check_predictor(predictor: Predictor) -> None:
             f"{predictor.name}: its class {wrong} is {predictor.classes[wrong]}; expected"
             f" {COCO_CLASSES[wrong]}, for COCO's classes are in the order of their ids"
         )
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)
 
 
 def _squares(batch: Sequence[Seen]) -> Iterator[np.ndarray]:

@@ -8,14 +8,17 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
+import torch
 from torch.utils.data import DataLoader
 
 from luab_data.errors import ImagesError
-from luab_train.data.loader import Batch
+
+_B = TypeVar("_B")
 
 
-def batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
+def batches(loader: DataLoader[_B]) -> Iterator[_B]:
     """The batches of a loader. An ImagesError says what it said where it was raised: torch puts the
     traceback of the loader process before it.
     """
@@ -26,20 +29,20 @@ def batches(loader: DataLoader[Batch]) -> Iterator[Batch]:
         raise ImagesError(said) from error
 
 
-def obey_the_run_alone(loader: DataLoader[Batch]) -> None:
-    """Make the loader's processes leave at a SIGTERM of the run alone. Clusters send it to all
-    processes of a job, and the run could not finish its update if its loader left first.
+def worker_setup() -> Callable[[int], None]:
+    """The `worker_init_fn` of a loader of this process: one thread each, for there are as many of
+    them as there are cores; and they leave at a SIGTERM of this process alone. Clusters send it to
+    all processes of a job, and a run could not finish its update if its loader left first.
     """
+    return functools.partial(_set_up, os.getpid())
+
+
+def _set_up(run: int, worker: int) -> None:
+    torch.set_num_threads(1)
     # Elsewhere (macOS) a process cannot tell who sent a signal.
-    if loader.num_workers and hasattr(signal, "sigwaitinfo"):
-        loader.worker_init_fn = functools.partial(_obey_alone, os.getpid(), loader.worker_init_fn)
-
-
-def _obey_alone(run: int, then: Callable[[int], None] | None, worker: int) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_leave_when_asked_by, args=(run,), daemon=True).start()
-    if then is not None:
-        then(worker)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_leave_when_asked_by, args=(run,), daemon=True).start()
 
 
 def _leave_when_asked_by(run: int) -> None:
