@@ -376,7 +376,10 @@ _RANGES: tuple[tuple[str, float, float | None], ...] = (
 
 # Changing these between a run and its continuation changes no number.
 _RESULT_NEUTRAL = frozenset(
-    {"data.num_workers", "data.cache", "engine.checkpoint_every", "engine.tracker"}
+    {
+        *("data.num_workers", "data.cache", "engine.checkpoint_every", "engine.tracker"),
+        "checkpoint_every",  # of a transfer
+    }
 )
 
 
@@ -510,7 +513,11 @@ def _build(cls: type, content: Any, *, where: str, prefix: str) -> Any:
             f"{where}: {prefix or 'top level'} is {type(content).__name__}, expected an object"
         )
     if unknown := sorted(set(content) - set(hints)):
-        raise OptionError(f"{where}: unknown keys {', '.join(prefix + k for k in unknown)}")
+        raise OptionError(
+            f"{where}: unknown keys {', '.join(prefix + k for k in unknown)}; expected the recipe"
+            " of `luab-train run`, or of `luab-train transfer`, whichever you ask about, by this"
+            " version or an older one"
+        )
     values = {
         name: _build(hints[name], value, where=where, prefix=f"{prefix}{name}.")
         if dataclasses.is_dataclass(hints[name])

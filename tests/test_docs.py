@@ -192,7 +192,8 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
         "luab-train recipes": ["diff", "name"],
         "luab-train report": ["allow_different", "out", "reference", "root", "runs"],
         "luab-train transfer": [
-            *("annotations", "images", "out", "settings", "source", "val", "val_annotations"),
+            *("annotations", "images", "out", "resume", "settings", "source", "val"),
+            "val_annotations",
         ],
         "luab-train run": [
             *("batch_size", "calibrated", "data", "epochs", "images", "lr", "out", "recipe"),

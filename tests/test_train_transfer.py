@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,12 +25,15 @@ from transfer_world import Scenery, make_run, make_scenery, small_transfer
 from luab_data.errors import ImagesError, LuabError, OptionError, OutputError
 from luab_train.cli import main
 from luab_train.recipe import flatten, parse_json
+from luab_train.training import checkpoint
+from luab_train.training.stopping import Stop, Terminated
 from luab_train.transfer import train as train_module
 from luab_train.transfer.loader import SceneSamples, make_scene_loader
 from luab_train.transfer.model import build_mask_rcnn, read_backbone
 from luab_train.transfer.objects import read_objects
 from luab_train.transfer.recipe import DetectionData, DetectionModel, Transfer
-from luab_train.transfer.train import TERMS, make_sgd, train_epoch, transfer
+from luab_train.transfer.steps import TERMS, Sums
+from luab_train.transfer.train import make_sgd, train_epoch, transfer
 
 COCO = SHARED / "data" / "coco"
 PRECISIONS = {
@@ -135,8 +139,9 @@ class Interrupted(Exception):
 
 
 def interrupted(monkeypatch, function: str, at: int) -> None:
-    """Raise in the `at`-th call of a function of luab_train.transfer.train."""
-    real = getattr(train_module, function)
+    """Raise in the `at`-th call of a function that luab_train.transfer.train calls."""
+    owner = checkpoint if hasattr(checkpoint, function) else train_module
+    real = getattr(owner, function)
     calls = iter(range(1, 100))
 
     def broken(*args, **options):
@@ -144,22 +149,23 @@ def interrupted(monkeypatch, function: str, at: int) -> None:
             raise Interrupted
         return real(*args, **options)
 
-    monkeypatch.setattr(train_module, function, broken)
+    monkeypatch.setattr(owner, function, broken)
 
 
-@pytest.mark.parametrize(("function", "at", "epochs_done"), [
-    ("save_checkpoint", 2, 1),  # the line of epoch 2 is there already
-    pytest.param("rate", 4, 1, marks=pytest.mark.slow),  # within epoch 2
-    pytest.param("train_epoch", 1, 0, marks=pytest.mark.slow),
-    pytest.param("save_model", 1, 2, marks=pytest.mark.slow),
+@pytest.mark.parametrize(("function", "at", "every", "resumed_after"), [
+    ("save_checkpoint", 4, 1, [1, 1]),  # the line of epoch 2 is there already
+    pytest.param("rate", 4, None, [1, 0], marks=pytest.mark.slow),  # within epoch 2
+    pytest.param("rate", 2, 1, [0, 1], marks=pytest.mark.slow),
+    pytest.param("train_epoch", 1, None, None, marks=pytest.mark.slow),
+    pytest.param("save_weights", 1, None, [2, 0], marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_an_interrupted_transfer_goes_on_as_if_nothing_had_happened(
-    finished, scenery, source, tmp_path, monkeypatch, function, at, epochs_done
+    finished, scenery, source, tmp_path, monkeypatch, function, at, every, resumed_after
 ):
     out = tmp_path / "out"
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         interrupted(patch, function, at)
-        run(small_transfer(), scenery, source, out)
+        run(small_transfer(checkpoint_every=every), scenery, source, out)
     assert not (out / "model.safetensors").exists()
     with open(out / "metrics.jsonl", "a") as file:
         file.write('{"event": "epoch", "epo')  # and a line that was cut off
@@ -170,8 +176,31 @@ def test_an_interrupted_transfer_goes_on_as_if_nothing_had_happened(
     assert without_seconds(out) == without_seconds(finished)
     ours, theirs = load_file(out / "model.safetensors"), load_file(finished / "model.safetensors")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs | ours)
-    resumed = json.loads((out / "environment.json").read_text())["resumed_after_epochs"]
-    assert resumed == ([epochs_done] if epochs_done else [])
+    resumed = json.loads((out / "environment.json").read_text())["resumed_after"]
+    assert resumed == ([resumed_after] if resumed_after else [])
+    shutil.rmtree(out)
+
+
+def test_sigterm_saves_within_an_epoch_and_the_rest_is_as_if_it_had_not_come(
+    finished, scenery, source, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    real = train_module.train_part
+
+    def signalled(*args, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **options)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(Terminated, match="epoch-0-update-1"),
+    ):
+        patch.setattr(train_module, "train_part", signalled)
+        run(small_transfer(), scenery, source, out)
+    run(small_transfer(), scenery, source, out)
+    assert without_seconds(out) == without_seconds(finished)
+    ours, theirs = load_file(out / "model.safetensors"), load_file(finished / "model.safetensors")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs | ours)
     shutil.rmtree(out)
 
 
@@ -183,13 +212,13 @@ def test_with_another_backbone_an_unfinished_transfer_does_not_go_on(
     weights["conv1.weight"] = weights["conv1.weight"] + 1
     torch.save(weights, other)
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        interrupted(patch, "train_epoch", 1)
+        interrupted(patch, "train_epoch", 2)
         run(small_transfer(), scenery, source, out)
-    with pytest.raises(OptionError, match="begun with another backbone"):
+    with pytest.raises(OptionError, match="saw another backbone"):
         run(small_transfer(), scenery, other, out)
 
 
-def test_an_image_is_learned_by_heart(scenery, source):
+def test_an_image_is_learned_by_heart(scenery, source, tmp_path):
     optim = replace(small_transfer().optim, lr=0.003, warmup_updates=0, steps=(50, 50))
     model = replace(small_transfer().model, sampled_boxes=8)
     recipe = small_transfer(model=model, optim=optim)
@@ -203,12 +232,13 @@ def test_an_image_is_learned_by_heart(scenery, source):
     model = build_mask_rcnn(read_backbone(source, recipe), recipe, num_classes=2)
     optimizer = make_sgd(model, recipe)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    losses = []
+    losses, sums = [], Sums()
     for epoch in range(1, 8):
-        order.epoch = epoch
+        sums.begin()
         line = train_epoch(
-            accelerator, model, loader, optimizer, epoch=epoch, recipe=recipe, shown=False
-        )
+            accelerator, model, loader, order, optimizer, sums, out=tmp_path, epoch=epoch,
+            updates=1, recipe=recipe, stop=Stop(accelerator), shown=False,
+        )  # fmt: skip
         losses.append(line["train_loss"])
     assert losses[-1] < 0.6 * losses[0], losses
 
@@ -217,9 +247,9 @@ def test_a_loss_that_is_no_number_stops_before_a_weight_moves(scenery, tmp_path,
     weights = load_file(source / "model.safetensors")
     weights["layer4.1.bn2.bias"][0] = float("nan")
     torch.save(weights, tmp_path / "nan.pth")
-    with pytest.raises(LuabError, match=r"loss_\w+ is nan at epoch 1, update 1; nothing is kept"):
+    with pytest.raises(LuabError, match=r"loss_\w+ is nan at epoch 1, update 1; the last"):
         run(small_transfer(), scenery, tmp_path / "nan.pth", tmp_path / "out")
-    assert not (tmp_path / "out" / "checkpoint.pt").exists()
+    assert not (tmp_path / "out" / "checkpoint").exists()
 
 
 def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(scenery, source, tmp_path):
@@ -239,7 +269,7 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(scenery, sour
             annotations=scenery.annotations, val=scenery.images, val_annotations=renamed, out=out,
         )  # fmt: skip
     assert not out.exists()
-    with pytest.raises(OutputError, match="not empty and no transfer"):
+    with pytest.raises(OutputError, match="not empty and no run of ours"):
         run(small_transfer(), scenery, source, scenery.images)
 
 

@@ -7,7 +7,8 @@
                             the next; the last one is kept
     RUN/model.safetensors   weights after the last epoch; written last: the run is complete
 
-Every file appears under its name in one rename: a reader never sees half of one.
+Every file appears under its name in one rename: a reader never sees half of one. A transfer to
+Mask R-CNN has the same folder, with a recipe of its own kind and without the last checkpoint.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from accelerate import Accelerator
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from luab_data.errors import OptionError, OutputError
 from luab_train.models.classifier import (
@@ -33,7 +35,7 @@ from luab_train.models.classifier import (
     read_weights,
     state_dict_for_file,
 )
-from luab_train.recipe import Recipe, differences, from_json, to_json
+from luab_train.recipe import Recipe, differences, from_json, parse_json, to_json
 
 _NAME = re.compile(r"epoch-(\d+)(?:-update-(\d+))?")
 
@@ -52,8 +54,8 @@ class Position(NamedTuple):
         return f"epoch-{self.epoch}" + (f"-update-{self.update}" if self.update else "")
 
 
-def check_run(run: Path, recipe: Recipe) -> bool:
-    """Whether `run` is an unfinished run of `recipe`; False if it is yet to be made.
+def check_run(run: Path, recipe: object) -> bool:
+    """Whether `run` is an unfinished run of `recipe`, of any kind; False if it is yet to be made.
 
     Raises: OptionError if it is a complete run, or an unfinished one of another recipe;
         OutputError if it is something else.
@@ -68,7 +70,8 @@ def check_run(run: Path, recipe: Recipe) -> bool:
         except (NotADirectoryError, PermissionError) as error:
             raise OutputError(f"{run}: cannot be a run's folder ({error.strerror})") from error
         return False
-    changed = differences(read_recipe(run), recipe)
+    where = run / "recipe.json"
+    changed = differences(parse_json(type(recipe), _read(where), where=str(where)), recipe)
     listed = ", ".join(f"{k}: {old} there, {new} asked" for k, (old, new) in changed.items())
     if (run / "model.safetensors").exists():
         raise OptionError(
@@ -86,7 +89,7 @@ def _is_partial(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".partial")
 
 
-def open_run(run: Path, recipe: Recipe, *, resume: bool) -> Position:
+def open_run(run: Path, recipe: object, *, resume: bool) -> Position:
     """Make `run` ready for `recipe`; how far it is already.
 
     Raises: as `check_run`, and OutputError if the folder cannot be made.
@@ -126,12 +129,18 @@ def read_environment(run: Path) -> dict[str, Any]:
     return content
 
 
-def record_environment(run: Path, content: Mapping[str, Any], *, position: Position) -> None:
-    """Write environment.json. After `position`, the data must be what the run began with."""
+def record_environment(
+    run: Path,
+    content: Mapping[str, Any],
+    *,
+    position: Position,
+    same: Sequence[str] = ("dataset", "val", "classes"),
+) -> None:
+    """Write environment.json. After `position`, what `same` lists must be as the run began with."""
     resumed: list[list[int]] = []
     if position > Position():
         before = read_environment(run)
-        for key in ("dataset", "val", "classes"):
+        for key in same:
             if before.get(key) != content[key]:
                 raise OptionError(
                     f"{run}: it is at {position.name} and saw another {key}: {before.get(key)}, now"
@@ -227,10 +236,13 @@ def load_checkpoint(accelerator: Accelerator, run: Path, position: Position) -> 
 
 def save_model(model: LuabModel, run: Path) -> None:
     """Write model.safetensors: the run is complete from here on."""
-    write_atomically(
-        run / "model.safetensors",
-        save_tensors(state_dict_for_file(model), metadata={"format": "pt"}),
-    )
+    save_weights(state_dict_for_file(model), run)
+
+
+def save_weights(weights: Mapping[str, Tensor], run: Path) -> None:
+    """`save_model` of any network, from its state dict."""
+    content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    write_atomically(run / "model.safetensors", save_tensors(content, metadata={"format": "pt"}))
 
 
 def load_model(run: Path) -> LuabModel:

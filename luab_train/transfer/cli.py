@@ -25,6 +25,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results."
 )
 @click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Go on with an unfinished one."
+)
+@click.option(
     "--set",
     "settings",
     metavar="KEY=VALUE",
@@ -38,12 +41,13 @@ def transfer_command(
     val: Path,
     val_annotations: Path,
     out: Path,
+    resume: bool,
     settings: tuple[str, ...],
 ) -> None:
     """Train Mask R-CNN (FPN, 1x) on COCO from a trained ResNet; print its average precision.
 
     RUN_OR_WEIGHTS is a complete RUN, or a .safetensors or .pth file of ResNet weights. Interrupted,
-    the same command goes on after the last finished epoch. On several GPUs:
+    the same command goes on where it stopped. On several GPUs:
     torchrun --nproc-per-node 8 -m luab_train transfer ...
     """
     recipe = override(Transfer(), read_settings(settings))
@@ -58,6 +62,7 @@ def transfer_command(
         val=val,
         val_annotations=val_annotations,
         out=out,
+        resume=resume,
     )
     if os.environ.get("RANK", "0") != "0":
         return

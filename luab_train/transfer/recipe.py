@@ -87,6 +87,8 @@ class Transfer:
     """Decides the new layers' weights, data order, flips and sampled boxes."""
     evaluate_every: int = 1
     """Epochs between two evaluations; after the last epoch there always is one."""
+    checkpoint_every: int | None = None
+    """Updates between two checkpoints within an epoch; None saves after each epoch alone."""
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)
@@ -119,6 +121,7 @@ _RANGES: tuple[tuple[str, float, float | None], ...] = (
     ("batch_size", 1, None),
     ("seed", 0, 2**31 - 1),
     ("evaluate_every", 1, None),
+    ("checkpoint_every", 1, None),
     ("data.min_size", 32, None),
     ("data.flip", 0, 1),
     ("data.num_workers", 0, None),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import json
+import itertools
 import math
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,36 +14,25 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
-from torch import Tensor, nn
+from accelerate.utils import set_seed
+from torch import nn
 from torch.utils.data import DataLoader
 
 from luab_data.console import progress
-from luab_data.errors import ImagesError, LuabError, OptionError
+from luab_data.errors import ImagesError, OptionError
+from luab_train.data.loader import EpochOrder
 from luab_train.data.transforms import update_seed
-from luab_train.training.checkpoint import append_metrics
+from luab_train.data.workers import batches
+from luab_train.training import checkpoint
+from luab_train.training.checkpoint import Position
 from luab_train.training.device import describe, make_accelerator
-from luab_train.transfer.average_precision import average_precision, detections, read_truth
-from luab_train.transfer.folder import (
-    check_out,
-    load_checkpoint,
-    open_out,
-    save_checkpoint,
-    save_model,
-)
+from luab_train.training.stopping import Stop, Terminated
+from luab_train.transfer.average_precision import average_precision, read_truth
 from luab_train.transfer.loader import Scenes, SceneSamples, make_scene_loader
 from luab_train.transfer.model import build_mask_rcnn, read_backbone
 from luab_train.transfer.objects import Objects, read_objects
 from luab_train.transfer.recipe import Transfer, rate
-
-TERMS = (
-    "loss_classifier",
-    "loss_box_reg",
-    "loss_mask",
-    "loss_objectness",
-    "loss_rpn_box_reg",
-)
-"""torchvision's; their sum is what is minimised."""
+from luab_train.transfer.steps import Sums, detect, train_part
 
 
 @dataclass(frozen=True)
@@ -65,10 +54,11 @@ def transfer(
     val: Path,
     val_annotations: Path,
     out: Path,
+    resume: bool = True,
     shown: bool | None = None,
 ) -> TransferResult:
     """Train Mask R-CNN from a trained ResNet. Called again with the same arguments, an interrupted
-    transfer goes on after the last finished epoch, as if nothing had happened.
+    transfer goes on as if nothing had happened.
 
     Args:
         recipe: what to train.
@@ -78,9 +68,14 @@ def transfer(
         val: images to evaluate on, all of them.
         val_annotations: their COCO instances.
         out: folder of the results: new, empty, or unfinished with the same recipe.
+        resume: go on from the last checkpoint; False starts an unfinished transfer again.
         shown: progress bars; None shows them on a terminal.
+
+    Raises:
+        LuabError: a loss is no number.
+        StoppedError: SIGTERM came; the transfer saved itself.
     """
-    check_out(out, recipe)  # before anything slow
+    checkpoint.check_run(out, recipe)  # before anything slow
     backbone = read_backbone(source, recipe)
     seen, held_out = read_objects(annotations, images), read_objects(val_annotations, val)
     _check_classes(seen, held_out, annotations, val_annotations)
@@ -92,16 +87,18 @@ def transfer(
     val_samples = SceneSamples(held_out, np.arange(len(held_out)), train=False)
     # Masks of the size of the image, 100 an image: no more than a few images at a time.
     val_loader, _ = _loader(accelerator, recipe, val_samples, min(per_pass, 2))
-    set_seed(recipe.seed)  # alike in every process
-    model: nn.Module = build_mask_rcnn(backbone, recipe, num_classes=len(seen.classes))
-    optimizer: torch.optim.Optimizer = make_sgd(model, recipe)
-    model, optimizer, loader, val_loader = accelerator.prepare(model, optimizer, loader, val_loader)
-    updates = len(loader) // recipe.optim.accumulate
+    updates = len(samples) // recipe.batch_size
     if recipe.optim.warmup_updates >= recipe.epochs * updates and recipe.optim.warmup_updates > 0:
         raise OptionError(
             f"optim.warmup_updates is {recipe.optim.warmup_updates} of {recipe.epochs * updates}"
             " updates; the full rate would never be reached. Lower it: --set optim.warmup_updates=0"
         )
+    set_seed(recipe.seed)  # alike in every process
+    model: nn.Module = build_mask_rcnn(backbone, recipe, num_classes=len(seen.classes))
+    optimizer: torch.optim.Optimizer = make_sgd(model, recipe)
+    model, optimizer, loader, val_loader = accelerator.prepare(model, optimizer, loader, val_loader)
+    sums = Sums()
+    accelerator.register_for_checkpointing(sums)
     environment = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         **describe(accelerator),
@@ -112,32 +109,53 @@ def transfer(
     }
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            open_out(out, recipe, environment)
-    done = load_checkpoint(accelerator, out, model, optimizer)
+            position = checkpoint.open_run(out, recipe, resume=resume)
+            same = ("backbone", "train", "val", "classes")
+            checkpoint.record_environment(out, environment, position=position, same=same)
+    position = checkpoint.last_position(out)
+    if position > Position():
+        checkpoint.load_checkpoint(accelerator, out, position)
 
     truth = read_truth(val_annotations) if accelerator.is_main_process else None
-    for epoch in range(done + 1, recipe.epochs + 1):
-        started = time.perf_counter()
-        order.epoch = epoch
-        set_seed(update_seed(recipe.seed, epoch, 0, accelerator.process_index))
-        line: dict[str, Any] = {"event": "epoch", "epoch": epoch}
-        line |= train_epoch(
-            accelerator, model, loader, optimizer, epoch=epoch, recipe=recipe, shown=shown
-        )
-        if epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs:
-            found = detect(accelerator, model, val_loader, held_out, shown=shown)
-            if truth is not None:
-                precision = average_precision(truth, found)
-                line |= {f"val_{key}": value for key, value in precision.items()}
-        line["seconds"] = round(time.perf_counter() - started, 3)
-        if accelerator.is_main_process:
-            append_metrics(out, line)
-        save_checkpoint(accelerator, out, epoch, model, optimizer)
+    with Stop(accelerator) as stop:
+        for epoch in range(position.epoch + 1, recipe.epochs + 1):
+            started = time.perf_counter()
+            if not position.update:
+                sums.begin()
+            line: dict[str, Any] = {"event": "epoch", "epoch": epoch}
+            line |= train_epoch(
+                accelerator,
+                model,
+                loader,
+                order,
+                optimizer,
+                sums,
+                out=out,
+                epoch=epoch,
+                updates=updates,
+                first=position.update,
+                recipe=recipe,
+                stop=stop,
+                shown=shown,
+            )
+            position = Position(epoch)
+            if epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs:
+                found = detect(accelerator, model, val_loader, held_out, shown=shown)
+                if truth is not None:
+                    precision = average_precision(truth, found)
+                    line |= {f"val_{key}": value for key, value in precision.items()}
+            line["seconds"] = round(time.perf_counter() - started, 3)
+            if accelerator.is_main_process:
+                checkpoint.append_metrics(out, line)
+            checkpoint.save_checkpoint(accelerator, out, position)
+            if epoch < recipe.epochs and stop(0):
+                raise Terminated(out, position)
     if accelerator.is_main_process:
-        save_model(out, accelerator.unwrap_model(model))
+        checkpoint.save_weights(accelerator.unwrap_model(model).state_dict(), out)
+        shutil.rmtree(out / "checkpoint")  # with the momentum of all weights, large
     accelerator.wait_for_everyone()
-    last = (out / "metrics.jsonl").read_text().splitlines()[-1]
-    return TransferResult(out, json.loads(last))
+    accelerator.free_memory()
+    return TransferResult(out, checkpoint.last_metrics(out))
 
 
 def make_sgd(model: nn.Module, recipe: Transfer) -> torch.optim.SGD:
@@ -154,106 +172,59 @@ def train_epoch(
     accelerator: Accelerator,
     model: nn.Module,
     loader: DataLoader[Scenes],
+    order: EpochOrder,
     optimizer: torch.optim.Optimizer,
+    sums: Sums,
     *,
+    out: Path,
     epoch: int,
+    updates: int,
+    first: int = 0,
     recipe: Transfer,
+    stop: Stop,
     shown: bool | None = None,
 ) -> dict[str, float]:
-    """One pass over the training images.
+    """One pass over the training images, or the rest of one from update `first` on.
 
     Returns: lr of the last update; train_images seen; train_loss and train_<term> for each of
-        TERMS, means over batches and processes.
+        steps.TERMS, means over batches and processes.
     """
     model.train()
-    accumulate = recipe.optim.accumulate
-    updates = len(loader) // accumulate
-    sums = np.zeros(len(TERMS))
-    num_images, lr = 0, math.nan
+    accumulate, lr = recipe.optim.accumulate, math.nan
+    order.epoch, order.start = epoch, first * recipe.batch_size
     bar = progress(
-        loader,
         what=f"epoch {epoch}/{recipe.epochs}",
-        total=len(loader),
+        total=updates - first,
         unit="batch",
         shown=shown if accelerator.is_main_process else False,
     )
-    for step, batch in enumerate(bar):
-        if step >= updates * accumulate:
-            continue  # too few batches are left for an update
-        is_last = step % accumulate == accumulate - 1
-        alone = contextlib.nullcontext() if is_last else accelerator.no_sync(model)
-        with alone:
-            terms = model(scaled(batch.images), batch.targets)
-            values = torch.stack([terms[name] for name in TERMS])
-            sums += _finite(accelerator, values.detach(), epoch, step // accumulate + 1)
-            accelerator.backward(values.sum() / accumulate)
-        num_images += len(batch.images) * accelerator.num_processes
-        if is_last:
-            lr = rate(
-                (epoch - 1) * updates + step // accumulate, updates=updates, optim=recipe.optim
-            )
+    parts = batches(loader)
+    with bar:
+        for update in range(first, updates):
+            # Boxes are sampled at random: no update depends on how many came before it.
+            set_seed(update_seed(recipe.seed, epoch, update, accelerator.process_index))
+            lr = rate((epoch - 1) * updates + update, updates=updates, optim=recipe.optim)
             for group in optimizer.param_groups:
                 group["lr"] = lr
+            for part, batch in enumerate(itertools.islice(parts, accumulate), 1):
+                where = f"epoch {epoch}, update {update + 1}"
+                sums.add(
+                    train_part(
+                        accelerator, model, batch, of=accumulate, last=part == accumulate, at=where
+                    ),
+                    num_images=len(batch.images) * accelerator.num_processes,
+                )
             optimizer.step()
             optimizer.zero_grad()
-    means = dict(zip(TERMS, (sums / (updates * accumulate)).tolist(), strict=True))
-    return {
-        "lr": lr,
-        "train_images": num_images,
-        "train_loss": sum(means.values()),
-        **{f"train_{name}": value for name, value in means.items()},
-    }
-
-
-def scaled(images: list[Tensor]) -> list[Tensor]:
-    """uint8 -> [0, 1], as torchvision's detectors take them; a quarter of the bytes until here."""
-    return [image.float() / 255 for image in images]
-
-
-def _finite(accelerator: Accelerator, terms: Tensor, epoch: int, update: int) -> np.ndarray:
-    """The terms, means over processes; each process learns of a bad one before any weight moves."""
-    if accelerator.num_processes > 1:
-        terms = accelerator.reduce(terms, reduction="mean")
-    values = terms.double().cpu().numpy()
-    if not np.isfinite(values).all():
-        bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        kept = f"the checkpoint of epoch {epoch - 1} is kept" if epoch > 1 else "nothing is kept"
-        raise LuabError(
-            f"{TERMS[bad]} is {values[bad]} at epoch {epoch}, update {update}; {kept}. Lower"
-            " optim.lr, raise optim.warmup_updates, or use optim.precision=no"
-        )
-    return values
-
-
-@torch.no_grad()
-def detect(
-    accelerator: Accelerator,
-    model: nn.Module,
-    loader: DataLoader[Scenes],
-    objects: Objects,
-    *,
-    shown: bool | None = None,
-) -> list[dict[str, Any]]:
-    """What the model finds in all images, in COCO's format of results; alike in every process."""
-    model.eval()
-    # By image: the last batches of several processes are filled up with images seen before.
-    found: dict[int, list[dict[str, Any]]] = {}
-    bar = progress(
-        loader,
-        what="validation",
-        total=len(loader),
-        unit="batch",
-        shown=shown if accelerator.is_main_process else False,
-    )
-    for batch in bar:
-        outputs = model(scaled(batch.images))
-        for index, output in zip(batch.index_B.tolist(), outputs, strict=True):
-            found[index] = detections(
-                output, image_id=int(objects.image_id[index]), category_id=objects.category_id
-            )
-    if accelerator.num_processes > 1:
-        found = dict(gather_object(list(found.items())))
-    return [one for _, ones in sorted(found.items()) for one in ones]
+            bar.update()
+            done, stopping = update + 1, stop(update + 1)
+            every = recipe.checkpoint_every
+            if done < updates and (stopping or (every is not None and done % every == 0)):
+                position = Position(epoch - 1, done)
+                checkpoint.save_checkpoint(accelerator, out, position)
+                if stopping:
+                    raise Terminated(out, position)
+    return {"lr": lr, **sums.result()}
 
 
 def _images_per_pass(recipe: Transfer, num_images: int, num_processes: int) -> int:
