@@ -11,7 +11,16 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "results" / "tiny-imagenet"
 sys.path.insert(0, str(FOLDER))
 
-from experiments import ARMS, DECAYS, MODELS, NOISES, RATES, in_order, tuned_recipe  # noqa: E402
+from experiments import (  # noqa: E402
+    ARM_SEEDS,
+    ARMS,
+    DECAYS,
+    MODELS,
+    NOISES,
+    RATES,
+    in_order,
+    tuned_recipe,
+)
 from hits import BITS, POINTED, gather, read_hits  # noqa: E402
 from measures import BY_NAME, difference, level, seeds_of  # noqa: E402
 from paired import estimate  # noqa: E402
@@ -68,9 +77,10 @@ def test_keys_are_unique_and_runs_of_one_key_differ_from_the_arm_in_what_they_sa
 
 def test_the_most_important_runs_come_first():
     keys = [e.key for e in in_order(all_rows(lambda e: 0.5)) if e.group != "tune"]
-    assert [key[-2:] for key in keys[:21]] == ["s0"] * 7 + ["s1"] * 7 + ["s2"] * 7
-    assert all(key.startswith("arms-cnn") for key in keys[:21])
-    assert sum(key.startswith("arms-vit") for key in keys) == 21
+    seeds = [f"s{seed}" for seed in ARM_SEEDS for _ in ARMS]
+    assert [key[-2:] for key in keys[:35]] == seeds
+    assert all(key.startswith("arms-cnn") for key in keys[:35])
+    assert sum(key.startswith("arms-vit") for key in keys) == 35
 
 
 def test_halves_are_disjoint_equal_and_depend_on_no_order():
