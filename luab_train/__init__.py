@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luab_train.evaluation.folder import evaluate as evaluate
-    from luab_train.models.classifier import split_state_dict as split_state_dict
+    from luab_train.models.weights import split_state_dict as split_state_dict
     from luab_train.recipe import Data as Data
     from luab_train.recipe import Loss as Loss
     from luab_train.recipe import Model as Model
@@ -33,7 +33,7 @@ _HOME = {
     "find_recipe": "recipe",
     "load_model": "training.checkpoint",
     "override": "recipe",
-    "split_state_dict": "models.classifier",
+    "split_state_dict": "models.weights",
     "train": "training.train",
 }
 

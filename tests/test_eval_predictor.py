@@ -15,9 +15,9 @@ from luab_train.evaluation.predictor import (
     PlainClassifier,
     imagenet_classes,
     load_predictor,
-    weights_digest,
 )
-from luab_train.models.classifier import build_model, state_dict_for_file
+from luab_train.models.classifier import build_model
+from luab_train.models.weights import state_dict_for_file, weights_digest
 from luab_train.recipe import Data, Model
 from luab_train.training.checkpoint import load_model
 

@@ -13,12 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from luab_data.errors import OptionError
 from luab_train.models.attention import AttentionMap, attended, cell_targets, mean_position
-from luab_train.models.classifier import (
-    build_model,
-    load_state_from_file,
-    split_state_dict,
-    state_dict_for_file,
-)
+from luab_train.models.classifier import build_model
+from luab_train.models.weights import load_state_from_file, split_state_dict, state_dict_for_file
 from luab_train.recipe import Data, Model
 
 DATA = Data(image_size=64, eval_resize=64)

@@ -22,7 +22,8 @@ from train_world import SIZE, WNIDS, World, make_world, metrics_lines, small_rec
 
 from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError, OutputError
 from luab_train.evaluation.folder import evaluate
-from luab_train.models.classifier import build_model, split_state_dict
+from luab_train.models.classifier import build_model
+from luab_train.models.weights import split_state_dict, weights_digest
 from luab_train.recipe import Data, Loss, Model, Optim, Recipe, from_json
 from luab_train.training import checkpoint, steps
 from luab_train.training import train as train_module
@@ -107,6 +108,9 @@ def test_the_environment_tells_the_story_and_no_secrets(finished, world):
         or content["versions"]["torch"]
     )
     assert content["machine"]["torch_threads"] == torch.get_num_threads()
+    torch.manual_seed(small_recipe().seed)
+    drawn = timm.create_model(small_recipe().model.name, num_classes=2, img_size=SIZE)
+    assert content["initial_backbone"] == weights_digest(drawn.state_dict())
     assert content["resumed_after"] == []
     # Neither where the user keeps things nor who the user is.
     for private in (str(world.data.parent), os.path.expanduser("~"), os.uname().nodename):

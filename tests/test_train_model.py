@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
 
 from luab_data.errors import OptionError
-from luab_train.models.classifier import (
-    build_model,
+from luab_train.models.classifier import build_model, foreign_normalisation
+from luab_train.models.weights import (
     load_state_from_file,
     read_weights,
     split_state_dict,
     state_dict_for_file,
 )
-from luab_train.recipe import Data, Model
+from luab_train.recipe import Data, Model, find_recipe, override
 
 DATA = Data(image_size=64, eval_resize=64)
 IMAGES = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
@@ -201,3 +203,18 @@ def test_pretrained_weights_that_cannot_be_fetched(monkeypatch):
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(OptionError, match=r"pretrained=True: cannot reach the hub"):
         build("test_resnet", pretrained=True)
+
+
+def test_images_unlike_those_of_pretrained_weights_are_told_of():
+    half = (0.5, 0.5, 0.5)
+    trained_on_half = Model(name="vit_tiny_patch16_224.augreg_in21k_ft_in1k", pretrained=True)
+    assert foreign_normalisation(trained_on_half, Data(mean=half, std=half)) is None
+    note = foreign_normalisation(trained_on_half, Data())
+    assert note.endswith("--set data.mean=0.5,0.5,0.5 --set data.std=0.5,0.5,0.5")
+    given = [text.split("=", 1) for text in note.split("--set ")[1:]]
+    followed = override(find_recipe("debug:tiny"), {key: value.strip() for key, value in given})
+    assert (followed.data.mean, followed.data.std) == (half, half)
+    assert foreign_normalisation(replace(trained_on_half, pretrained=False), Data()) is None
+    assert (
+        foreign_normalisation(Model(name="deit_tiny_patch16_224", pretrained=True), Data()) is None
+    )

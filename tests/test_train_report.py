@@ -65,6 +65,7 @@ def write_run(
     digest: str = "sha256:ab",
     epochs: int = 2,
     unreadable: int = 0,
+    begun: str | None = None,
     **changes: Any,
 ) -> Path:
     """A finished run's folder, written by hand as the format says, not by our code."""
@@ -73,8 +74,9 @@ def write_run(
     fixed = {"optim.lr": 0.25, "loss.lambda_reg": 10.0}
     recipe = override(find_recipe("debug:tiny"), {**keys, **fixed, **changes})
     (path / "recipe.json").write_text(to_json(recipe))
-    dataset = {"dataset": {"digest": digest, "num_train": 64}}
-    (path / "environment.json").write_text(json.dumps(dataset))
+    environment: dict[str, Any] = {"dataset": {"digest": digest, "num_train": 64}}
+    environment |= {} if begun is None else {"initial_backbone": begun}
+    (path / "environment.json").write_text(json.dumps(environment))
     lines = [epoch_line(epoch, validation) for epoch in range(1, epochs + 1)]
     if unreadable:
         lines[0]["train_unreadable"] = unreadable
@@ -507,6 +509,15 @@ def test_runs_of_two_datasets_are_refused_by_name(tmp_path: Path, allow: bool):
         compare(runs, allow_different=allow)
     for part in (f"{tmp_path / 'a'} on imagenet-ab", f"{tmp_path / 'b'} on coco-ab"):
         assert part in str(error.value)
+
+
+def test_runs_of_one_seed_that_began_with_other_weights_are_refused(tmp_path: Path):
+    first = [run_of(tmp_path / f"a{s}", 0.5, seed=s, begun=f"of seed {s}") for s in (0, 1)]
+    alike = run_of(tmp_path / "b", 0.5, target="none", begun="of seed 0")
+    assert compare([*first, alike]).different == {}
+    other = run_of(tmp_path / "c", 0.5, target="none", begun="of another file")
+    with pytest.raises(OptionError, match="weights of seed 0: of seed 0 / of another file"):
+        compare([*first, other])
 
 
 def test_another_number_of_classes_is_another_test_set(tmp_path: Path):

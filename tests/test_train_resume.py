@@ -69,6 +69,9 @@ def test_asked_to_stop_a_run_saves_itself_and_says_so_in_one_line(whole, world, 
     assert again.codes == [0], again.text
     same_run(whole, tmp_path / "run")
     assert environment(tmp_path / "run")["resumed_after"] == [[0, 3]]
+    assert (
+        environment(tmp_path / "run")["initial_backbone"] == environment(whole)["initial_backbone"]
+    )
 
 
 @pytest.mark.slow

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib.resources
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -18,14 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from luab_data.errors import OptionError
-from luab_train.models.classifier import (
-    LuabModel,
-    Outputs,
-    build_model,
+from luab_train.models.classifier import LuabModel, Outputs, build_model
+from luab_train.models.weights import (
     load_backbone,
     load_state_from_file,
     read_weights,
     split_state_dict,
+    weights_digest,
 )
 from luab_train.recipe import Data, Model
 from luab_train.training.checkpoint import load_model, read_environment, read_recipe
@@ -271,15 +268,3 @@ def imagenet_classes() -> tuple[str, ...]:
     """The 1,000 wnids of ImageNet-1k in label order, from timm's own file."""
     file = importlib.resources.files("timm.data") / "_info" / "imagenet_synsets.txt"
     return tuple(file.read_text().split())
-
-
-def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """sha256 of names, types, shapes and values; the same for a run and a file of its weights."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
-        # A wrapper's prefix is no part of the weights.
-        label = name.removeprefix("backbone.")
-        digest.update(f"{label} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

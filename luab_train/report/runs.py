@@ -2,7 +2,7 @@
 
 RUN/recipe.json        the resolved recipe
 RUN/metrics.jsonl      a line an epoch, a line an evaluation
-RUN/environment.json   machine, versions and the digest of the dataset
+RUN/environment.json   machine, versions, digests of the dataset and of the initial weights
 RUN/model.safetensors  written last: a run that has it is finished
 """
 
@@ -126,7 +126,8 @@ def arm_names(runs: Sequence[Run]) -> list[str]:
 def check_comparable(runs: Sequence[Run], *, allow_different: bool = False) -> dict[str, list[str]]:
     """What differs between runs beyond the arm and the seed: key -> the values found, as text.
 
-    Checked: every recipe key that can change a result, the dataset, and the sizes of the test sets.
+    Checked: every recipe key that can change a result, the dataset, the weights that runs of one
+    seed began with (sha256 without the point head), and the sizes of the test sets.
 
     Raises: OptionError for runs of two datasets, for two runs of one arm with one seed, and, unless
         `allow_different`, for any difference.
@@ -177,6 +178,10 @@ def _different(runs: Sequence[Run]) -> dict[str, list[str]]:
         compare(key, [flatten(run.recipe)[key] for run in runs])
     for key in _DATASET:
         compare(f"dataset {key}", [run.dataset.get(key) for run in runs])
+    for seed in sorted({run.recipe.seed for run in runs}):
+        of_seed = [run for run in runs if run.recipe.seed == seed]
+        begun = [run.environment.get("initial_backbone") for run in of_seed]
+        compare(f"initial weights of seed {seed}", begun)
     for name in dict.fromkeys(name for run in runs for name in run.results):
         for size in counts_of(runs[0].recipe.data.dataset):
             present = [run.results[name].get(size) for run in runs if name in run.results]

@@ -28,15 +28,15 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from luab_data.errors import OptionError, OutputError
-from luab_train.models.classifier import (
-    LuabModel,
-    build_recipe_model,
+from luab_train.models.classifier import LuabModel, build_recipe_model
+from luab_train.models.weights import (
     load_state_from_file,
     read_weights,
     state_dict_for_file,
 )
 from luab_train.recipe import Recipe, differences, from_json, parse_json, to_json
 
+_OF_THE_START = {"initial_backbone"}
 _NAME = re.compile(r"epoch-(\d+)(?:-update-(\d+))?")
 
 
@@ -155,6 +155,8 @@ def record_environment(
                     " precision, or start again with --no-resume"
                 )
         resumed = [*before.get("resumed_after", []), list(position)]
+        # What a run begins with is drawn or read once; another version may draw otherwise.
+        content = {**content, **{key: before[key] for key in _OF_THE_START & set(before)}}
     text = json.dumps({**content, "resumed_after": resumed}, indent=2)
     write_atomically(run / "environment.json", (text + "\n").encode())
 

@@ -10,7 +10,8 @@ import timm
 from safetensors.torch import save
 
 from luab_data.errors import OutputError
-from luab_train.models.classifier import model_options, split_state_dict, state_dict_for_file
+from luab_train.models.classifier import model_options
+from luab_train.models.weights import split_state_dict, state_dict_for_file
 from luab_train.training.checkpoint import (
     load_model,
     read_environment,

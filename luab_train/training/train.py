@@ -27,7 +27,8 @@ from luab_train.data.loader import Batch, EpochOrder, Samples, make_loader
 from luab_train.data.training_data import TrainingData, training_data
 from luab_train.data.validation_data import validation_split
 from luab_train.data.workers import batches
-from luab_train.models.classifier import build_recipe_model
+from luab_train.models.classifier import build_recipe_model, foreign_normalisation
+from luab_train.models.weights import weights_digest
 from luab_train.recipe import Recipe, flatten
 from luab_train.training import checkpoint
 from luab_train.training.checkpoint import Position
@@ -95,6 +96,9 @@ def train(
             f" are left out, e.g. {', '.join(found.missing)}",
             err=True,
         )
+    note = foreign_normalisation(recipe.model, recipe.data)
+    if note is not None and accelerator.is_main_process:
+        click.echo(note, err=True)
     part = _batch_per_process(recipe, len(found.split), accelerator.num_processes)
     samples = Samples(
         found.split,
@@ -111,7 +115,9 @@ def train(
     updates = len(samples) // recipe.batch_size
     # Alike in every process and every arm.
     set_seed(recipe.seed)
-    model: nn.Module = build_recipe_model(recipe, num_classes=len(found.classes))
+    built = build_recipe_model(recipe, num_classes=len(found.classes))
+    initial = weights_digest(built.backbone.state_dict())
+    model: nn.Module = built
     if recipe.engine.channels_last:
         model = model.to(memory_format=torch.channels_last)
     ema = None if recipe.optim.ema is None else ModelEmaV3(model, decay=recipe.optim.ema)
@@ -136,7 +142,7 @@ def train(
         )
         val_loader, _ = _loader(accelerator, recipe, val_samples, part, train=False)
         validation = Validation(val_split, accelerator.prepare(val_loader), crop)
-    environment = _environment(accelerator, found, val, val_split)
+    environment = _environment(accelerator, found, val, val_split) | {"initial_backbone": initial}
     # Only now, when all that can be refused was: a folder is left behind by real runs alone.
     position = _open(accelerator, out, recipe, environment, resume=resume)
     if position > Position():

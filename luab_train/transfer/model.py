@@ -7,7 +7,6 @@ in full, so that nothing is left at its random start without a word.
 from __future__ import annotations
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from luab_data.errors import OptionError
-from luab_train.models.classifier import read_weights, split_state_dict
+from luab_train.models.weights import read_weights, split_state_dict, weights_digest
 from luab_train.training.checkpoint import load_model, read_recipe
 from luab_train.transfer.recipe import Transfer
 
@@ -45,11 +44,7 @@ class Backbone(NamedTuple):
 
     def sha256(self) -> str:
         """Of all weights: which model a transfer began with, wherever its file lay."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.weights.items()):
-            digest.update(name.encode())
-            digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return weights_digest(self.weights)
 
 
 def read_backbone(source: Path, recipe: Transfer) -> Backbone:

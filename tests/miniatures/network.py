@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from luab_train.evaluation.predictor import Predictor, weights_digest
+from luab_train.evaluation.predictor import Predictor
 from luab_train.models.classifier import Outputs
+from luab_train.models.weights import weights_digest
 from luab_train.recipe import Data
 from miniatures.palette import CLASSES, COLOUR, NINE, SIZE
 

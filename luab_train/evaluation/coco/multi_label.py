@@ -10,12 +10,13 @@ from torch import nn
 
 from luab_data.errors import OptionError
 from luab_data.schema import COCO_CLASSES
-from luab_train.evaluation.predictor import PlainClassifier, Predictor, timm_data, weights_digest
-from luab_train.models.classifier import (
-    build_model,
+from luab_train.evaluation.predictor import PlainClassifier, Predictor, timm_data
+from luab_train.models.classifier import build_model
+from luab_train.models.weights import (
     load_state_from_file,
     read_weights,
     split_state_dict,
+    weights_digest,
 )
 from luab_train.recipe import Data, Model
 
