@@ -8,13 +8,14 @@ writes the figures and what stands between the two marks of its README.md. Nothi
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import figures
-from experiments import ARMS, FRACTIONS, LAMBDAS, MODELS, NOISES, tuned_recipe
+from experiments import ARMS, FRACTIONS, LAMBDAS, LONGER_EPOCHS, MODELS, NOISES, tuned_recipe
 from hits import HITS, IMAGES, Hits, read_hits
 from measures import BY_NAME, MEASURES, Measure, difference, level, seeds_of
 from paired import Estimate
@@ -49,12 +50,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
-def arms_section(hits: Hits, model: str) -> Iterator[str]:
+def arms_section(hits: Hits, model: str, group: str, title: str) -> Iterator[str]:
     """Every arm's level, then click less every other arm."""
-    names = {arm: f"arms-{model}-{arm}" for arm in ARMS if seeds_of(hits, f"arms-{model}-{arm}")}
+    names = {
+        arm: f"{group}-{model}-{arm}" for arm in ARMS if seeds_of(hits, f"{group}-{model}-{arm}")
+    }
     if not names:
         return
-    yield f"### {TITLES[model]}: the arms"
+    yield f"### {TITLES[model]}: {title}"
     yield ""
     yield "Percent, mean over seeds."
     yield ""
@@ -68,7 +71,7 @@ def arms_section(hits: Hits, model: str) -> Iterator[str]:
     yield "Click less the other arm, points [95 % interval over seeds and images]."
     yield ""
     others = [(arm, name) for arm, name in names.items() if arm != "click"]
-    yield from differences(hits, [(f"− {arm}", f"arms-{model}-click", n) for arm, n in others])
+    yield from differences(hits, [(f"− {arm}", f"{group}-{model}-click", n) for arm, n in others])
 
 
 def _level(hits: Hits, name: str, measure: Measure) -> str:
@@ -153,15 +156,25 @@ def section(hits: Hits, title: str, pairs: Sequence[tuple[str, str, str]]) -> It
 
 
 def tuning_section(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What tuning decided."""
+    """What was tried, and what tuning decided."""
+    yield "### Tuning"
+    yield ""
+    yield "Accuracy on `val`, percent: mean of two seeds that nothing else uses, no points."
+    yield ""
+    tried: defaultdict[tuple[str, float, float], list[float]] = defaultdict(list)
+    for row in rows:
+        if row["group"] == "tune":
+            rate, decay = row["recipe"]["optim.lr"], row["recipe"]["optim.weight_decay"]
+            tried[row["model"], rate, decay].append(row["val_accuracy"])
+    lines = []
     for model in MODELS:
         recipe = tuned_recipe(model, rows)
-        if recipe is not None:
-            yield (
-                f"{TITLES[model]}: learning rate {recipe.optim.lr:g}, weight decay"
-                f" {recipe.optim.weight_decay:g}, {recipe.epochs} epochs."
-            )
-            yield ""
+        chosen = recipe and (recipe.optim.lr, recipe.optim.weight_decay)
+        for (_, *setting), found in sorted((k, v) for k, v in tried.items() if k[0] == model):
+            mark = "chosen" if chosen == tuple(setting) else ""
+            cells = [f"{value:g}" for value in setting]
+            lines.append([TITLES[model], *cells, f"{100 * sum(found) / len(found):.1f}", mark])
+    yield from table(["network", "learning rate", "weight decay", "accuracy", ""], lines)
 
 
 def sections(hits: Hits, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -169,7 +182,9 @@ def sections(hits: Hits, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield ""
     yield from tuning_section(rows)
     for model in MODELS:
-        yield from arms_section(hits, model)
+        yield from arms_section(hits, model, "arms", "the arms")
+    for model in MODELS:
+        yield from arms_section(hits, model, "longer", f"{LONGER_EPOCHS} epochs instead of 8")
     for model in MODELS:
         yield from sweep_section(hits, model)
     for model in MODELS:
