@@ -32,6 +32,7 @@ from luab_train.data.loader import Samples, make_loader
 from luab_train.models.classifier import build_recipe_model
 from luab_train.training.device import make_accelerator
 from luab_train.training.optim import make_optimizer, make_schedule
+from luab_train.training.setup import Setup
 from luab_train.training.steps import Trainer
 from luab_train.training.stopping import Stop
 from luab_train.training.tally import Tally
@@ -67,6 +68,7 @@ def open_ours(setting: Setting, precision: str, scratch: Path) -> Callable[[], i
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     trainer = Trainer(accelerator, model, optimizer, recipe, len(found.classes))
     tally = Tally(accelerator, samples, scratch)
+    setup = Setup(trainer, loader, order, schedule, tally, updates, None, {})
     done = 0
 
     def epoch() -> int:
@@ -74,17 +76,7 @@ def open_ours(setting: Setting, precision: str, scratch: Path) -> Callable[[], i
         done += 1
         tally.begin(done)
         with Stop(accelerator) as stop:
-            line = train_epoch(
-                trainer,
-                loader,
-                order,
-                schedule,
-                tally,
-                epoch=done,
-                updates=updates,
-                stop=stop,
-                shown=False,
-            )
+            line = train_epoch(setup, epoch=done, stop=stop, shown=False)
         return int(line["train_images"])
 
     return epoch

@@ -25,7 +25,7 @@ from luab_train.evaluation.folder import evaluate
 from luab_train.models.classifier import build_model
 from luab_train.models.weights import split_state_dict, weights_digest
 from luab_train.recipe import Data, Loss, Model, Optim, Recipe, from_json
-from luab_train.training import checkpoint, steps
+from luab_train.training import checkpoint, setup, steps
 from luab_train.training import train as train_module
 from luab_train.training.checkpoint import load_model
 from luab_train.training.optim import make_optimizer, make_schedule
@@ -380,7 +380,7 @@ def test_a_loaded_model_sees_what_the_run_saw(finished, world):
 def first_steps(monkeypatch, world, out, target: str) -> dict[str, list[torch.Tensor]]:
     """Initial weights and the pictures and labels of an arm's first epoch."""
     seen: dict[str, list[torch.Tensor]] = {"weights": [], "images": [], "labels": [], "points": []}
-    real_build, real_term = train_module.build_recipe_model, steps.label_term
+    real_build, real_term = setup.build_recipe_model, steps.label_term
 
     def build(*args, **options):
         model = real_build(*args, **options)
@@ -398,7 +398,7 @@ def first_steps(monkeypatch, world, out, target: str) -> dict[str, list[torch.Te
         return real_term(logits, targets, loss)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "build_recipe_model", build)
+        patch.setattr(setup, "build_recipe_model", build)
         patch.setattr(steps, "label_term", term)
         run(small_recipe(epochs=1, target=target), world, out)
     return seen
