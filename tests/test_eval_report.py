@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -526,6 +527,22 @@ def test_bars_have_the_values_and_missing_is_written():
     assert [t.get_text() for t in ax.texts] == ["missing"]
     ends = [s[:, 1].tolist() for c in ax.collections for s in c.get_segments()]
     assert ends == [[69.0, 72.0]] * 2
+
+
+def test_words_on_bars_never_run_into_one_another():
+    for arms in (2, 4, 7, 12):
+        columns = ROBUSTNESS.columns
+        names = [f"arm {k}" for k in range(arms)]
+        cells = {name: [Cell(status="missing")] * len(columns) for name in names}
+        looks = looks_of([type("Arm", (), {"name": n, "target": None})() for n in names])
+        ax = axes()
+        ax.figure.set_size_inches(6.9, 2.7)
+        draw_bars(ax, columns, cells, looks)
+        ax.figure.draw_without_rendering()
+        boxes = sorted((t.get_window_extent() for t in ax.texts), key=lambda box: box.x0)
+        assert len(boxes) == arms * len(columns)
+        overlaps = [a.x1 - b.x0 for a, b in itertools.pairwise(boxes)]
+        assert max(overlaps) < 1, arms  # px
 
 
 def test_differences_are_turned_where_lower_is_better_and_full_where_0_is_left_out():

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _FEW_COLUMNS = 6
 """So many heads stand side by side; more are turned."""
+_THIN_PT = 6.0
+"""A word on a bar of less runs into the next bar's."""
 _LINES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 
 
@@ -73,12 +75,15 @@ def draw_bars(
     cells: Mapping[str, Sequence[Cell]],
     looks: Mapping[str, Look],
 ) -> Axes:
-    """One group a column, one bar an arm, with its interval; what is missing is written.
+    """One group a column, one bar an arm, with its interval; what is missing is written, or is a
+    cross where bars are too thin for words.
 
     Args:
         cells: arm -> one cell a column.
     """
     width = 0.84 / max(len(cells), 1)
+    bar_pt = 72 * ax.figure.get_figwidth() * ax.get_position().width * width / len(columns)
+    missing = "missing" if bar_pt > _THIN_PT else "×"
     for k, (name, of_arm) in enumerate(cells.items()):
         at = np.arange(len(columns)) + (k - (len(cells) - 1) / 2) * width
         value, low, high = (
@@ -90,10 +95,10 @@ def draw_bars(
         ax.vlines(at[known], low[known], high[known], color=BLACK, linewidth=0.7, zorder=4)
         for x, cell in zip(at, of_arm, strict=True):
             if cell.status in ("missing", "none"):
-                text = "missing" if cell.status == "missing" else "–"
                 ax.annotate(
-                    text, (x, 0), xytext=(0, 2), textcoords="offset points", rotation=90,
-                    ha="center", va="bottom", fontsize=min(SMALL, 72 * width), color=GREY,
+                    missing if cell.status == "missing" else "–", (x, 0), xytext=(0, 2),
+                    textcoords="offset points", rotation=90, ha="center", va="bottom",
+                    fontsize=min(SMALL, 0.8 * bar_pt), color=GREY,
                 )  # fmt: skip
     if len(columns) > _FEW_COLUMNS:
         ax.set_xticks(range(len(columns)), [c.head for c in columns], rotation=35, ha="right")

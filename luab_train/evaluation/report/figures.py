@@ -76,7 +76,7 @@ def _results(
             key=f"{table.layout.key}-bars",
             title=table.layout.title,
             caption="Bars are means over an arm's runs, lines 95 % intervals: over seeds from three"
-            " on, over images for one run, none for two.",
+            " on, over images for one run, none for two. A cross is a result that is missing.",
             draw=partial(
                 _bars_figure, columns, {a.name: [arm_cell(a, c) for c in columns] for a in arms},
                 looks,
