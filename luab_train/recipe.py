@@ -514,9 +514,8 @@ def _build(cls: type, content: Any, *, where: str, prefix: str) -> Any:
         )
     if unknown := sorted(set(content) - set(hints)):
         raise OptionError(
-            f"{where}: unknown keys {', '.join(prefix + k for k in unknown)}; expected the recipe"
-            " of `luab-train run`, or of `luab-train transfer`, whichever you ask about, by this"
-            " version or an older one"
+            f"{where}: unknown keys {', '.join(prefix + k for k in unknown)}; written by another"
+            " command (`run` and `transfer` have recipes of their own) or by a newer version"
         )
     values = {
         name: _build(hints[name], value, where=where, prefix=f"{prefix}{name}.")
