@@ -18,7 +18,7 @@ from luab_data.console import progress
 from luab_data.errors import OptionError
 from luab_data.raw.instances import contains_many
 from luab_data.schema import COCO_CLASSES
-from luab_train.data.workers import worker_setup
+from luab_train.data.workers import batches, worker_setup
 from luab_train.evaluation.coco.erasing import Eraser
 from luab_train.evaluation.coco.scenes import Gallery, Scene, Seen, Status
 from luab_train.evaluation.coco.storage import (
@@ -77,7 +77,7 @@ def predict(
         RowWriter(paths[1], OBJECTS, facts) as objects,
         progress(total=len(scenes), what="COCO", unit="image", shown=shown) as bar,
     ):
-        for batch in loader:
+        for batch in batches(loader):
             shown_scenes = [scenes[seen.row] for seen in batch]
             logits_BC, point_BK2 = _run(predictor, _squares(batch), batch_size)
             whole = np.cumsum([0, *(1 + len(seen.erased) for seen in batch[:-1])])

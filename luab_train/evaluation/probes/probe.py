@@ -14,6 +14,7 @@ from luab_data.console import progress
 from luab_train.data.boxes import contains, meets
 from luab_train.data.crops import EvalCrop
 from luab_train.data.images import Split
+from luab_train.data.workers import batches, worker_setup
 from luab_train.evaluation.probes.probed import Probed
 from luab_train.evaluation.probes.views import VARIANTS, Sizes, Views
 from luab_train.recipe import Recipe
@@ -42,15 +43,20 @@ def probe(
     """
     crop = EvalCrop(recipe.data)
 
-    def batches(images: Dataset, what: str) -> Iterable[Any]:  # type: ignore[type-arg]
-        loader = DataLoader(images, batch_size=batch_size, num_workers=num_workers)
-        return progress(loader, what=what, total=len(loader), unit="batch", shown=shown)
+    def loaded(images: Dataset, what: str) -> Iterable[Any]:  # type: ignore[type-arg]
+        loader = DataLoader(
+            images,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            worker_init_fn=worker_setup() if num_workers else None,
+        )
+        return progress(batches(loader), what=what, total=len(loader), unit="batch", shown=shown)
 
-    size_wh = torch.cat(list(batches(Sizes(split), "image sizes"))).numpy()
+    size_wh = torch.cat(list(loaded(Sizes(split), "image sizes"))).numpy()
     views = Views(split, crop, size_wh, seed=seed)
     was_training = model.training
     model.eval()
-    answers = [_answer(model, picture, there) for picture, there in batches(views, "probes")]
+    answers = [_answer(model, picture, there) for picture, there in loaded(views, "probes")]
     model.train(was_training)
     probability, point, there = (torch.cat(a).numpy() for a in zip(*answers, strict=True))
     seen_px = crop.regions(size_wh)
