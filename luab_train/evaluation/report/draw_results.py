@@ -82,7 +82,7 @@ def draw_bars(
         cells: arm -> one cell a column.
     """
     width = 0.84 / max(len(cells), 1)
-    bar_pt = 72 * ax.figure.get_figwidth() * ax.get_position().width * width / len(columns)
+    bar_pt = 72 * ax.bbox.width / ax.figure.dpi * width / len(columns)
     missing = "missing" if bar_pt > _THIN_PT else "×"
     for k, (name, of_arm) in enumerate(cells.items()):
         at = np.arange(len(columns)) + (k - (len(cells) - 1) / 2) * width
