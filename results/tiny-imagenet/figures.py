@@ -59,7 +59,7 @@ def _figures(hits: Hits, model: str = "cnn") -> Iterator[tuple[str, bytes]]:
         label = "noise, deviation in image sides"
         yield "noise", draw_sweep(hits, noise, model, f"arms-{model}-random", label, log=False)
     if seeds_of(hits, f"fraction-{model}-none-0.5"):
-        yield "fraction", draw_fraction(hits, model, clicked)
+        yield "fraction", draw_fraction(hits, model)
 
 
 def draw_arms(hits: Hits) -> bytes:
@@ -144,22 +144,34 @@ def draw_sweep(
     return png(figure)
 
 
-def draw_fraction(hits: Hits, model: str, clicked: str) -> bytes:
-    """Levels of click and none against the share of the training images."""
-    figure, axes = new_figure(1, len(SWEEP_PANELS), height=2.4, width=6.9)
-    for ax, name in zip(axes[0], SWEEP_PANELS, strict=True):
-        measure = BY_NAME[name]
-        for arm, shares in FRACTIONS.items():
-            if arm == "none" and measure.points:
-                continue
-            points = [(1.0, clicked if arm == "click" else f"arms-{model}-none")]
-            points += [(share, f"fraction-{model}-{arm}-{share:g}") for share in shares]
-            found = [level(hits, run, measure) for _, run in sorted(points)]
-            colour, line = (BLUE, "-") if arm == "click" else ("#000000", "--")
-            x = np.array([share for share, _ in sorted(points)])
-            y = np.array([100 * e.mean for e in found])
-            ax.plot(x, y, line, color=colour, marker="o", markersize=3, linewidth=1, label=arm)
-        ax.set_title(f"{measure.title}, %")
+def draw_fraction(hits: Hits, model: str) -> bytes:
+    """Against the share of the training images: accuracy of both arms, their difference on as many
+    images, and where the click arm points.
+    """
+    accuracy, pointed = BY_NAME["accuracy"], BY_NAME["off_centre"]
+    runs = {
+        arm: {1.0: f"arms-{model}-{arm}"}
+        | {share: f"fraction-{model}-{arm}-{share:g}" for share in shares}
+        for arm, shares in FRACTIONS.items()
+    }
+    shares = np.array(sorted(runs["click"]))
+    figure, axes = new_figure(1, 3, height=2.4, width=6.9)
+    levels, gain, place = axes[0]
+    for arm, (colour, line) in {"click": (BLUE, "-"), "none": ("#000000", "--")}.items():
+        found = [100 * level(hits, runs[arm][share], accuracy).mean for share in shares]
+        levels.plot(
+            shares, found, line, color=colour, marker="o", markersize=3, linewidth=1, label=arm
+        )
+    levels.set_title("accuracy, %")
+    less = [difference(hits, runs["click"][s], runs["none"][s], accuracy) for s in shares]
+    _whiskers(gain, shares, less, model)
+    gain.axhline(0, **BASELINE)
+    gain.set_title("accuracy *")
+    gain.set_ylabel("* points, click less none")
+    _whiskers(place, shares, [level(hits, runs["click"][s], pointed) for s in shares], model)
+    place.set_title(f"click: {pointed.title}, %")
+    for ax in axes[0]:
         ax.set_xlabel("share of the training images")
-    legend_below(figure, axes[0, 0])
+        ax.set_xticks(shares)
+    legend_below(figure, levels)
     return png(figure)

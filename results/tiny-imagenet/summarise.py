@@ -110,6 +110,7 @@ def pooling_section(hits: Hits, model: str) -> Iterator[str]:
         ("attentive − map, both click", f"{made}-click-attentive", f"{made}-click-map"),
         ("attentive: click − none", f"{made}-click-attentive", f"{made}-none-attentive"),
         ("none: attentive − plain", f"{made}-none-attentive", f"{arms}-none"),
+        ("attentive, click − plain, none", f"{made}-click-attentive", f"{arms}-none"),
     ]
     yield from differences(hits, pairs)
 
