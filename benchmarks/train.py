@@ -1,8 +1,8 @@
 """[I/O] What points cost in training, and how our training compares with timm's; writes README.md.
 
-    .venv/bin/python benchmarks/train.py --only loader,step,loop    # 6 minutes of a quiet machine
+    .venv/bin/python benchmarks/train.py --only loader,step,loop    # 20 minutes of a quiet machine
     .venv/bin/python benchmarks/train.py --only memory,profile      # may be busy
-    .venv/bin/python benchmarks/train.py --only step --pairs 40 --device auto
+    .venv/bin/python benchmarks/train.py --only step,loop --device auto     # on a GPU
 
     loader   images/s of our loader, of the same pipeline without points, of the notebook's way
     step     seconds of an update with point head and loss, and of the same model without
@@ -10,9 +10,9 @@
     memory   what an update takes with the head and without, a process each
     profile  where the CPU time of the loaders goes
 
-All arms of a comparison run in one process (memory excepted) and in turns, A B A B; ratios are
-taken pair by pair: median (min-max). CPU times leave out waiting for a core that others use. Inputs
-are made once and kept in --work.
+All arms of a comparison run in one process (memory excepted) and in turns; ratios are taken pair by
+pair: their median, and the interval that holds it. CPU times leave out waiting for a core that
+others use. Inputs are made once and kept in --work.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def step_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     for name in options.models.split(","):
         case = train_steps.CASES[name]
         # A small update is measured more often: it costs nothing.
-        pairs = options.pairs * (50 if name == "test_resnet" else 1)
+        pairs = options.pairs * (3 if name == "test_resnet" else 1)
         row = {
             "part": "step",
             **case._asdict(),
@@ -175,9 +175,9 @@ def _facts() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What points cost in training; our loop, timm's.")
     parser.add_argument("--only", default=",".join(PARTS), help="Some of the five, with commas.")
-    parser.add_argument("--rounds", type=int, default=5, help="Epochs of each loader.")
-    parser.add_argument("--loop-rounds", type=int, default=4, help="Epochs of each loop.")
-    parser.add_argument("--pairs", type=int, default=10, help="Updates of each arm.")
+    parser.add_argument("--rounds", type=int, default=15, help="Epochs of each loader.")
+    parser.add_argument("--loop-rounds", type=int, default=6, help="Epochs of each loop.")
+    parser.add_argument("--pairs", type=int, default=200, help="Updates of each arm.")
     parser.add_argument("--memory-runs", type=int, default=3, help="Processes of each arm.")
     parser.add_argument("--images", type=int, default=1000, help="Images an epoch of a loader.")
     parser.add_argument("--batch-size", type=int, default=128, help="Of loaders.")

@@ -12,6 +12,7 @@ into numbers on the device; the notebook yields float32. No arm normalises here.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -210,25 +211,43 @@ def tree_cpu_s() -> float:
 
 
 def measure_loaders(setting: Setting, rounds: int) -> dict[str, Any]:
-    """All arms in turns, an epoch each: images/s of every round, by wall and by CPU time."""
+    """All arms in turns: images/s of every turn, by wall and by CPU time.
+
+    Without loader processes a turn is one batch, so that the turns of a pair are less than a second
+    apart; with them it is an epoch, for they would work ahead in the others' turns.
+    """
     # As in a loader's processes; threads that wait for one another would cost the baselines most.
     with one_thread():
-        return _measure_loaders(setting, rounds)
+        epochs = {arm: open_loader(arm, setting) for arm in ARMS}
+        counts = {arm: consume(start()) for arm, start in epochs.items()}  # starts the workers, too
+        if len(set(counts.values())) != 1:
+            raise Disagreement(f"images an epoch: {counts}; expected as many in all arms")
+        turns = _epochs if setting.workers else _batches
+        rates: dict[str, list[float]] = {f"{a}{kind}": [] for a in ARMS for kind in ("", "_cpu")}
+        for round_ in range(rounds):
+            # Each arm comes first in turn: a machine that slows down slows all alike.
+            order = [ARMS[(k + round_) % len(ARMS)] for k in range(len(ARMS))]
+            for turn in turns({arm: epochs[arm]() for arm in order}):
+                for arm, batches in turn.items():
+                    wall, cpu = time.perf_counter(), tree_cpu_s()
+                    count = consume(batches)
+                    rates[arm].append(count / (time.perf_counter() - wall))
+                    rates[f"{arm}_cpu"].append(count / (tree_cpu_s() - cpu))
+    return {"images": counts["ours"], "turn": turns.__name__[1:], "images_per_s": rates}
 
 
-def _measure_loaders(setting: Setting, rounds: int) -> dict[str, Any]:
-    epochs = {arm: open_loader(arm, setting) for arm in ARMS}
-    counts = {arm: consume(start()) for arm, start in epochs.items()}  # starts the workers, too
-    if len(set(counts.values())) != 1:
-        raise Disagreement(f"images an epoch: {counts}; expected as many in all arms")
-    rates: dict[str, list[float]] = {f"{arm}{kind}": [] for arm in ARMS for kind in ("", "_cpu")}
-    for _ in range(rounds):
-        for arm, start in epochs.items():
-            wall, cpu = time.perf_counter(), tree_cpu_s()
-            count = consume(start())
-            rates[arm].append(count / (time.perf_counter() - wall))
-            rates[f"{arm}_cpu"].append(count / (tree_cpu_s() - cpu))
-    return {"images": counts["ours"], "images_per_s": rates}
+Batches = Iterable[Any]
+
+
+def _epochs(loaders: dict[str, Batches]) -> Iterator[dict[str, Batches]]:
+    yield loaders
+
+
+def _batches(loaders: dict[str, Batches]) -> Iterator[dict[str, Batches]]:
+    """As many turns as there are batches; each loads its one when it is consumed."""
+    started = {arm: iter(loader) for arm, loader in loaders.items()}
+    for _ in range(min(len(loader) for loader in loaders.values())):  # type: ignore[arg-type]
+        yield {arm: itertools.islice(batches, 1) for arm, batches in started.items()}
 
 
 # Stage -> functions whose own time it is, by the end of `file:function`. What is left is `rest`.

@@ -52,7 +52,13 @@ def pairs(row: Row, key: str, arms: tuple[str, str], kind: str = "") -> list[flo
 def _rates(row: Row, other: str) -> list[str]:
     """Ratios of ours to another arm by wall and CPU time, and their number."""
     wall, cpu = (pairs(row, "images_per_s", ("ours", other), kind) for kind in ("", "_cpu"))
-    return [spread(wall, 3), spread(cpu, 3), str(len(wall))]
+    return [_within(wall), _within(cpu), str(len(wall))]
+
+
+def _within(ratios: list[float]) -> str:
+    """`median [interval of the median]`."""
+    low, high = interval(ratios)
+    return f"{median(ratios):.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _line(cells: list[str]) -> str:
@@ -82,9 +88,9 @@ def stages_line(row: Row) -> str:
 
 
 def _percent(ratios: list[float]) -> str:
-    """`median (min-max)` of ratios as what they add, %."""
-    low, middle, high = (100 * (f(ratios) - 1) for f in (min, median, max))
-    return f"{middle:+.2f} % ({low:+.2f} to {high:+.2f})"
+    """`median [interval of the median]` of ratios as what they add, %."""
+    low, high, middle = (100 * (ratio - 1) for ratio in (*interval(ratios), median(ratios)))
+    return f"{middle:+.2f} % [{low:+.2f}, {high:+.2f}]"
 
 
 def _signed(values: list[float]) -> str:
@@ -128,13 +134,13 @@ _TABLES: dict[str, tuple[Callable[[Row], str], str, str]] = {
     "loader": (
         loader_line,
         "Loader: images/s of ours / of another",
-        "images | another | wall | CPU | n | at least, aim | verdict | when",
+        "images | another | wall [interval] | CPU | n | at least, aim | verdict | when",
     ),
     "profile": (stages_line, "Where the loader's time goes: ms of CPU an image", ""),
     "step": (
         step_line,
         "An update with point head and loss, against the same model without",
-        "update | wall | CPU | ms added [interval] | n | at most, aim | verdict | when",
+        "update | wall [interval] | CPU | ms added | n | at most, aim | verdict | when",
     ),
     "memory": (
         memory_line,
@@ -144,14 +150,14 @@ _TABLES: dict[str, tuple[Callable[[Row], str], str, str]] = {
     "loop": (
         loop_line,
         "Our training loop / timm's: images/s",
-        "network | loading | wall | CPU | n | when",
+        "network | loading | wall [interval] | CPU | n | when",
     ),
 }
 
 
 def _key(row: Row) -> tuple[object, ...]:
     """Rows of the same key replace one another."""
-    names = ("part", "source", "workers", "model", "image_size", "batch_size", "device")
+    names = ("part", "source", "workers", "model", "image_size", "device")
     return tuple(row.get(name) for name in names)
 
 

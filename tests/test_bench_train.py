@@ -129,9 +129,12 @@ def test_loaders_take_turns_over_as_many_images(inputs: train_inputs.Inputs):
     setting = setting_of(inputs)
     assert train_loaders.check_points(setting) == 18
     found = train_loaders.measure_loaders(setting, rounds=2)
-    assert found["images"] == 24
-    assert {len(rates) for rates in found["images_per_s"].values()} == {2}
+    assert (found["images"], found["turn"]) == (24, "batches")
+    assert {len(rates) for rates in found["images_per_s"].values()} == {2 * 24 // 8}
     assert min(min(rates) for rates in found["images_per_s"].values()) > 0
+    found = train_loaders.measure_loaders(setting._replace(workers=1), rounds=2)
+    assert (found["images"], found["turn"]) == (24, "epochs")
+    assert {len(rates) for rates in found["images_per_s"].values()} == {2}
 
 
 def test_xml_files_without_the_points_of_our_columns_stop_a_comparison(
@@ -244,8 +247,8 @@ def test_the_interval_of_a_median_is_made_of_order_statistics():
 
 def test_ratios_of_loaders_are_taken_pair_by_pair_and_misses_are_named():
     text = train_table.training_text([loader_row([9, 10, 8], [10, 10, 10], [5, 5, 5])])
-    assert "| the same without points | 0.900 (0.800-1.000) | 0.900 (0.800-1.000) | 3 |" in text
-    assert "1.800 (1.600-2.000)" in text
+    assert "| the same without points | 0.900 [0.800, 1.000] | 0.900 [0.800, 1.000] | 3 |" in text
+    assert "1.800 [1.600, 2.000]" in text
     misses = text.split("### Missed or not resolved")[1]
     assert (
         "64 x 64 px, 0 workers, the same without points: not resolved (median: missed by 5.3%)"
@@ -258,7 +261,7 @@ def test_what_a_head_adds_is_told_in_percent_and_small_networks_have_no_target()
     text = train_table.training_text(
         [step_row([1.01, 1.01], [1.0, 1.0]), step_row([3, 3], [1, 1], "test_resnet")]
     )
-    assert "| +1.00 % (+1.00 to +1.00) |" in text and "| +2 %, +0.5 % | met |" in text
+    assert "| +1.00 % [+1.00, +1.00] |" in text and "| +2 %, +0.5 % | met |" in text
     assert "None of the targets above." in text
     assert "| none |  |" in text
 
