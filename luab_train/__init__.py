@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from luab_train.recipe import Optim as Optim
     from luab_train.recipe import Recipe as Recipe
     from luab_train.recipe import find_recipe as find_recipe
-    from luab_train.recipe import override as override
+    from luab_train.settings import override as override
     from luab_train.training.checkpoint import load_model as load_model
     from luab_train.training.train import train as train
 
@@ -32,7 +32,7 @@ _HOME = {
     "evaluate": "evaluation.folder",
     "find_recipe": "recipe",
     "load_model": "training.checkpoint",
-    "override": "recipe",
+    "override": "settings",
     "split_state_dict": "models.weights",
     "train": "training.train",
 }

@@ -26,7 +26,8 @@ from safetensors.torch import load_file
 from train_world import World, metrics_lines
 
 from luab_train.data.loader import EpochOrder
-from luab_train.recipe import Recipe, flatten
+from luab_train.recipe import Recipe
+from luab_train.settings import flatten
 from luab_train.training.train import train
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

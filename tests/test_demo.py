@@ -20,9 +20,9 @@ from luab_data.errors import LuabError, OptionError, OutputError
 from luab_train.demo import arms, scenes, steps, story
 from luab_train.demo.cli import demo_command
 from luab_train.demo.recipe import ARMS, FAST, FULL, TEST_SETS, Plan, arm_recipe
-from luab_train.recipe import differences, to_json
 from luab_train.report.compare import Estimate, t_interval
 from luab_train.report.runs import Run
+from luab_train.settings import differences, to_json
 
 pytest.importorskip("sklearn", reason='the demo needs: pip install ".[demo]"')
 pytest.importorskip("skimage", reason='the demo needs: pip install ".[demo]"')

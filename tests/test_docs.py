@@ -19,7 +19,8 @@ from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES
 from luab_data.columns.registry import derivation_table
 from luab_data.publish.card import column_table
 from luab_data.schema import DATASETS
-from luab_train.recipe import find_recipe, flatten
+from luab_train.recipe import find_recipe
+from luab_train.settings import flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

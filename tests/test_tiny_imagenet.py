@@ -28,7 +28,7 @@ from prepare import halves  # noqa: E402
 
 from luab_train.evaluation.probes.probed import Probed  # noqa: E402
 from luab_train.evaluation.probes.views import VARIANTS  # noqa: E402
-from luab_train.recipe import differences  # noqa: E402
+from luab_train.settings import differences  # noqa: E402
 
 
 def all_rows(accuracy) -> list[dict[str, object]]:

@@ -16,7 +16,8 @@ from luab_train.data.annotations import read_annotations
 from luab_train.data.byproducts import byproduct
 from luab_train.data.targets import share_of_each_class, training_points
 from luab_train.data.training_data import training_data
-from luab_train.recipe import Recipe, override
+from luab_train.recipe import Recipe
+from luab_train.settings import override
 
 NAN = float("nan")
 

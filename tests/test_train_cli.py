@@ -141,8 +141,8 @@ def test_the_public_names_are_few_and_all_there():
 
 
 _FLOW = [
-    "fields", "recipe", "data", "models", "training", "report", "evaluation", "transfer", "demo",
-    "recipes", "cli",
+    "fields", "settings", "recipe", "data", "models", "training", "report", "evaluation",
+    "transfer", "demo", "recipes", "cli",
 ]  # fmt: skip
 
 

@@ -17,14 +17,11 @@ from luab_train.recipe import (
     Model,
     Optim,
     Recipe,
-    differences,
     find_recipe,
-    flatten,
     from_json,
-    override,
     recipe_functions,
-    to_json,
 )
+from luab_train.settings import differences, flatten, override, to_json
 
 TINY = find_recipe("debug:tiny")
 

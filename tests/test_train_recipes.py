@@ -20,19 +20,11 @@ from click.testing import CliRunner
 from luab_train.cli import main
 from luab_train.data.loader import Batch
 from luab_train.models.classifier import build_recipe_model
-from luab_train.recipe import (
-    Recipe,
-    differences,
-    find_recipe,
-    flatten,
-    from_json,
-    override,
-    recipe_functions,
-    to_json,
-)
+from luab_train.recipe import Recipe, find_recipe, from_json, recipe_functions
 from luab_train.recipes import listing, paper
 from luab_train.recipes.paper import COCO, DEIT, ON, PRIMITIVE, RESNET, builds_on, statements_of
 from luab_train.recipes.variants import arm, variant
+from luab_train.settings import differences, flatten, override, to_json
 from luab_train.training.device import make_accelerator
 from luab_train.training.optim import make_optimizer
 from luab_train.training.steps import ROW, Trainer

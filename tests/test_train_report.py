@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from train_world import make_world
 
 from luab_data.errors import LuabError, OptionError, OutputError
-from luab_train.recipe import TARGETS, find_recipe, override, to_json
+from luab_train.recipe import TARGETS, find_recipe
 from luab_train.report.compare import Estimate, compare, t_interval
 from luab_train.report.measures import ARM_WORDS, learns_place
 from luab_train.report.report import (
@@ -27,6 +27,7 @@ from luab_train.report.report import (
 )
 from luab_train.report.report import to_json as report_json
 from luab_train.report.runs import LAST_EPOCH, Run, read_run
+from luab_train.settings import override, to_json
 
 # 97.5 % quantiles of Student's t, from a printed table: degrees of freedom -> value.
 T_TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262}

@@ -24,7 +24,7 @@ from transfer_world import Scenery, make_run, make_scenery, small_transfer
 
 from luab_data.errors import ImagesError, LuabError, OptionError, OutputError
 from luab_train.cli import main
-from luab_train.recipe import flatten, parse_json
+from luab_train.settings import flatten, parse_json
 from luab_train.training import checkpoint
 from luab_train.training.stopping import Stop, Terminated
 from luab_train.transfer import train as train_module

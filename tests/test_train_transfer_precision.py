@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from transfer_world import HEIGHT, WIDTH, annotation, crowd, document
 
 from luab_data.errors import OptionError
-from luab_train.recipe import override, parse_json, to_json
+from luab_train.settings import override, parse_json, to_json
 from luab_train.transfer.average_precision import average_precision, detections, read_truth
 from luab_train.transfer.recipe import Transfer, rate
 

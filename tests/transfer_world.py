@@ -13,7 +13,8 @@ from PIL import Image
 from train_world import SIZE, WNIDS, small_recipe
 
 from luab_train.models.classifier import build_model
-from luab_train.recipe import Model, Recipe, to_json
+from luab_train.recipe import Model, Recipe
+from luab_train.settings import to_json
 from luab_train.training.checkpoint import save_model
 from luab_train.transfer.recipe import DetectionData, DetectionModel, DetectionOptim, Transfer
 

@@ -15,8 +15,9 @@ import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from luab_train.recipe import Recipe, override
+from luab_train.recipe import Recipe
 from luab_train.recipes.paper import NONE, Said, builds_on, statements_of
+from luab_train.settings import override
 
 _ALONE = "labels alone"
 _ARMS = {"click": "labels and clicks", "random": "labels and random points"}

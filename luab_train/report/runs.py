@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from luab_data.errors import OptionError
-from luab_train.recipe import Recipe, differences, flatten, from_json
+from luab_train.recipe import Recipe, from_json
 from luab_train.report.measures import counts_of, is_of_place, learns_place
+from luab_train.settings import differences, flatten
 
 LAST_EPOCH = "last epoch"
 """Name of the result that training itself validated; `luab-train eval` adds others."""

@@ -34,7 +34,8 @@ from luab_train.models.weights import (
     read_weights,
     state_dict_for_file,
 )
-from luab_train.recipe import Recipe, differences, from_json, parse_json, to_json
+from luab_train.recipe import Recipe, from_json
+from luab_train.settings import differences, parse_json, to_json
 
 _OF_THE_START = {"initial_backbone"}
 _NAME = re.compile(r"epoch-(\d+)(?:-update-(\d+))?")

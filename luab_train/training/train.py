@@ -14,7 +14,8 @@ from torch import nn
 
 from luab_data.console import progress
 from luab_train.data.workers import batches
-from luab_train.recipe import Recipe, flatten
+from luab_train.recipe import Recipe
+from luab_train.settings import flatten
 from luab_train.training import checkpoint
 from luab_train.training.checkpoint import Position
 from luab_train.training.setup import Setup, set_up

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from luab_data.errors import OptionError
-from luab_train.recipe import check_fields
+from luab_train.settings import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,8 @@ class Transfer:
     """Epochs between two evaluations; after the last epoch there always is one."""
     checkpoint_every: int | None = None
     """Updates between two checkpoints within an epoch; None saves after each epoch alone."""
+
+    RESULT_NEUTRAL = frozenset({"data.num_workers", "checkpoint_every"})
 
     def __post_init__(self) -> None:
         check_fields(self, _RANGES)

@@ -27,8 +27,8 @@ import torch
 from experiments import Experiment, in_order
 from prepare import CALIBRATED
 
-from luab_train.recipe import flatten, override
 from luab_train.report.runs import read_run
+from luab_train.settings import flatten, override
 from luab_train.training.device import versions
 from luab_train.training.train import train
 
