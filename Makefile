@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing but Python 3.10+: each makes .venv when it is missing or
+# `make demo` and `make test` need nothing but Python 3.11+: each makes .venv when it is missing or
 # when pyproject.toml changed, and a second call installs nothing.
 PYTHON ?= python3
 BIN := .venv/bin

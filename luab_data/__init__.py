@@ -1,17 +1,82 @@
-"""Annotation byproducts as datasets: raw logs of ImageNet-AB and COCO-AB in, typed Parquet out."""
+"""Annotation byproducts as datasets: raw logs of ImageNet-AB and COCO-AB in, typed Parquet out.
 
-from luab_data import calibrate as calibrate
-from luab_data import splits as splits
-from luab_data.boxes import LabelledImage as LabelledImage
-from luab_data.boxes import read_boxes as read_boxes
-from luab_data.boxes import read_labelled_images as read_labelled_images
-from luab_data.convert import convert_coco as convert_coco
-from luab_data.convert import convert_imagenet as convert_imagenet
-from luab_data.errors import LuabError as LuabError
-from luab_data.join.joined import join_images as join_images
-from luab_data.publish.load import find_dataset as find_dataset
-from luab_data.publish.load import load_dataset as load_dataset
-from luab_data.publish.load import read_table as read_table
-from luab_data.simulate.coco import simulate_coco as simulate_coco
-from luab_data.simulate.imagenet import simulate_imagenet as simulate_imagenet
-from luab_data.stats import stats as stats
+Every verb of the command line is a function here, with the same words and defaults; each is
+imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as _installed
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luab_data import splits as splits
+    from luab_data.acceptance.dataset import accept as accept
+    from luab_data.boxes import LabelledImage as LabelledImage
+    from luab_data.boxes import read_boxes as read_boxes
+    from luab_data.boxes import read_labelled_images as read_labelled_images
+    from luab_data.checks.check import check as check
+    from luab_data.convert import convert_coco as convert_coco
+    from luab_data.convert import convert_imagenet as convert_imagenet
+    from luab_data.derivation.run import derive as derive
+    from luab_data.errors import LuabError as LuabError
+    from luab_data.exports.run import export as export
+    from luab_data.hub.upload import publish as publish
+    from luab_data.join.joined import join_images as join_images
+    from luab_data.provenance.record import trace as trace
+    from luab_data.reports.run import report as report
+    from luab_data.simulate.coco import simulate_coco as simulate_coco
+    from luab_data.simulate.imagenet import simulate_imagenet as simulate_imagenet
+    from luab_data.statistics.dataset import stats as stats
+    from luab_data.store.load import find_dataset as find_dataset
+    from luab_data.store.load import load_dataset as load_dataset
+    from luab_data.store.load import read_table as read_table
+    from luab_data.workers.dataset import annotators as annotators
+
+_PUBLIC = {
+    "LabelledImage": "boxes",
+    "LuabError": "errors",
+    "accept": "acceptance.dataset",
+    "annotators": "workers.dataset",
+    "check": "checks.check",
+    "convert_coco": "convert",
+    "convert_imagenet": "convert",
+    "derive": "derivation.run",
+    "export": "exports.run",
+    "find_dataset": "store.load",
+    "join_images": "join.joined",
+    "load_dataset": "store.load",
+    "publish": "hub.upload",
+    "read_boxes": "boxes",
+    "read_labelled_images": "boxes",
+    "read_table": "store.load",
+    "report": "reports.run",
+    "simulate_coco": "simulate.coco",
+    "simulate_imagenet": "simulate.imagenet",
+    "stats": "statistics.dataset",
+    "trace": "provenance.record",
+}
+"""Public name -> the module it is defined in."""
+
+__all__ = [*_PUBLIC, "splits"]
+
+try:
+    __version__ = _installed("luab")
+except PackageNotFoundError:  # a checkout that nobody installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "splits":
+        return import_module("luab_data.splits")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'luab_data' has no attribute {name!r}")
+    found = getattr(import_module(f"luab_data.{_PUBLIC[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

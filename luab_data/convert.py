@@ -17,13 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.annotators import (
-    click_facts,
-    coco_annotators,
-    icon_facts,
-    imagenet_annotators,
-    round_facts,
-)
 from luab_data.columns import coco as coco_columns
 from luab_data.columns import imagenet as imagenet_columns
 from luab_data.columns.rounds import order_rounds
@@ -32,8 +25,6 @@ from luab_data.errors import ArchiveError, ImagesError
 from luab_data.forks import Forks, can_fork
 from luab_data.job import Built, Converted, Here, Job, file_bar
 from luab_data.pipeline import Batch, duplicate_error, in_order, num_threads
-from luab_data.publish import store
-from luab_data.publish.waiting import WaitingRows
 from luab_data.raw import imagenet_fast
 from luab_data.raw.archive import MAX_MEMBER_BYTES, RUN_BYTES, Run, runs
 from luab_data.raw.coco_batches import CocoBatch
@@ -49,6 +40,15 @@ from luab_data.schema import (
     IMAGENET_IMAGES,
     IMAGENET_ROUNDS,
     Table,
+)
+from luab_data.store import folder as store
+from luab_data.store.waiting import WaitingRows
+from luab_data.workers.published import (
+    click_facts,
+    coco_annotators,
+    icon_facts,
+    imagenet_annotators,
+    round_facts,
 )
 
 

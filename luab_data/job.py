@@ -12,15 +12,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from luab_data.console import progress
+from luab_data.hub.complete import complete
 from luab_data.pipeline import Build
-from luab_data.publish import store
-from luab_data.publish.complete import complete
-from luab_data.publish.journal import Journal
-from luab_data.publish.waiting import WaitingRows
 from luab_data.raw.policy import BadRecords, OnBad
 from luab_data.raw.source import Source, begins_with
 from luab_data.raw.workers import WorkerHash
 from luab_data.schema import DATASETS
+from luab_data.store import folder as store
+from luab_data.store.journal import Journal
+from luab_data.store.waiting import WaitingRows
 
 SKIPPED = "skipped.jsonl"
 

@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from luab_data.errors import RecordError
-from luab_data.publish.journal import Journal
-from luab_data.publish.store import IMAGES_PER_SHARD, Shard, ShardWriter
-from luab_data.publish.waiting import WaitingRows
 from luab_data.ragged import Bools, Ints
 from luab_data.raw.policy import BadRecords, SeenIds
 from luab_data.raw.source import Source
 from luab_data.raw.workers import WorkerHash
+from luab_data.store.folder import IMAGES_PER_SHARD, Shard, ShardWriter
+from luab_data.store.journal import Journal
+from luab_data.store.waiting import WaitingRows
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -26,11 +26,11 @@
 # %matplotlib inline
 import pandas
 
-from luab_data import stats
-from luab_data.analysis.coco.icon_places import size_outliers
-from luab_data.analysis.paper import compare, in_words
 from luab_data.figures import FIGURES
-from luab_data.stats import measured, measures_of, sequences
+from luab_data.statistics import dataset as stats
+from luab_data.statistics.coco.icon_places import size_outliers
+from luab_data.statistics.dataset import measured, measures_of, sequences
+from luab_data.statistics.paper import compare, in_words
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "coco-ab"

@@ -25,11 +25,11 @@
 # %matplotlib inline
 import pandas
 
-from luab_data.analysis.paper import compare
-from luab_data.annotators import annotators
 from luab_data.figures import FIGURES
-from luab_data.report.workers import overview
-from luab_data.stats import measured, measures_of
+from luab_data.reports.workers import overview
+from luab_data.statistics.dataset import measured, measures_of
+from luab_data.statistics.paper import compare
+from luab_data.workers.dataset import annotators
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"

@@ -24,12 +24,12 @@
 # %matplotlib inline
 import pandas
 
-from luab_data import calibrate
-from luab_data.analysis.calibration.held_out import ARMS, OUTCOMES
-from luab_data.analysis.paper import compare
+from luab_data.calibration import dataset as calibrate
+from luab_data.calibration.held_out import ARMS, OUTCOMES
 from luab_data.figures import drawing, new_figure
 from luab_data.figures.curves import draw_curve
-from luab_data.stats import measured, measures_of
+from luab_data.statistics.dataset import measured, measures_of
+from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"

@@ -28,10 +28,10 @@ import pandas
 
 import luab_data
 from luab_data import splits
-from luab_data.analysis.paper import compare
 from luab_data.figures import drawing, new_figure
 from luab_data.figures.pictures import draw_image
-from luab_data.stats import measured, measures_of
+from luab_data.statistics.dataset import measured, measures_of
+from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"

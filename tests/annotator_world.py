@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.workers.behaviour import IMAGENET_TRAITS, imagenet_counts, pages_of
-from luab_data.analysis.workers.sheets import Collector, Sheet
-from luab_data.analysis.workers.suspects import IMAGENET_SUSPICIONS
-from luab_data.annotators import Annotators, judge
+from luab_data.workers.dataset import Annotators, judge
+from luab_data.workers.imagenet import IMAGENET_TRAITS, imagenet_counts, pages_of
+from luab_data.workers.sheets import Collector, Sheet
+from luab_data.workers.suspects import IMAGENET_SUSPICIONS
 
 PER_HIT = 60
 

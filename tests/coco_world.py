@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.coco.browsing import BrowsingBatch
-from luab_data.analysis.coco.icons import IconBatch
 from luab_data.ragged import list_array
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES
+from luab_data.statistics.coco.browsing import BrowsingBatch
+from luab_data.statistics.coco.icons import IconBatch
 
 
 def icon(

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from logs import KEY, action, archive, block, coco_log, coco_record, xml
 
 import luab_data
-from luab_data.publish import store
 from luab_data.schema import COCO_CLASSES, Table
+from luab_data.store import folder as store
 
 IMAGES_PER_SHARD = 16
 

@@ -17,8 +17,8 @@ from filelock import FileLock
 from logs import KEY, action, block, coco_log, coco_record, tar, xml
 
 import luab_data
-from luab_data.publish.store import MANIFEST, read_manifest
 from luab_data.schema import COCO_CATEGORIES, DATASETS, Table
+from luab_data.store.folder import MANIFEST, read_manifest
 
 # --- datasets ------------------------------------------------------------------------------------
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.imagenet.clicks import ImageBatch
 from luab_data.ragged import Bools, Floats, Ints
 from luab_data.schema import IMAGENET_IMAGES, LAST_N, QUANTILES
+from luab_data.statistics.imagenet.clicks import ImageBatch
 
 WIDTH, HEIGHT = 400.0, 200.0
 
@@ -125,7 +125,7 @@ def world(
 
 def codes(images: ImageBatch) -> Ints:
     """Codes of the workers."""
-    from luab_data.analysis.estimate import Workers
+    from luab_data.statistics.estimate import Workers
 
     return Workers().codes(images.worker_id)
 

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luab_data.analysis.acceptance.assignments import (
+from luab_data.acceptance.assignments import (
     COCO_FACTS,
     COLUMNS,
     IMAGENET_FACTS,
     coco_assignments,
     imagenet_assignments,
 )
-from luab_data.analysis.acceptance.cost import REWARD_USD, cost, hits_needed, hourly_wage
-from luab_data.analysis.acceptance.decisions import decide, num_not_in_log
+from luab_data.acceptance.cost import REWARD_USD, cost, hits_needed, hourly_wage
+from luab_data.acceptance.decisions import decide, num_not_in_log
 from luab_data.errors import OptionError
 from luab_data.raw.codes import CODES
 from luab_data.schema import COCO_IMAGES, IMAGENET_ROUNDS

@@ -11,7 +11,7 @@ from coco_world import icon, image, image_table
 from logs import KEY, action, archive, block, coco_log, coco_record, xml
 
 import luab_data
-from luab_data.analysis.statistics import coco_statistics
+from luab_data.statistics.counts import coco_statistics
 
 
 def test_medians_counts_and_offsets_of_two_workers(tmp_path: Path):

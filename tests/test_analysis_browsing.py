@@ -11,9 +11,9 @@ import pytest
 from coco_world import action_table, page
 from hypothesis import given, settings
 
-from luab_data.analysis.coco.measures import COCO_MEASURES, coco_sources
-from luab_data.analysis.estimate import Estimate
-from luab_data.analysis.measure import take
+from luab_data.statistics.coco.measures import COCO_MEASURES, coco_sources
+from luab_data.statistics.estimate import Estimate
+from luab_data.statistics.measure import take
 
 NAMES = ("superclass_revisit_share", "keyboard_share", "forward_step_share",
          "superclass_time_share", "superclass_visits")  # fmt: skip

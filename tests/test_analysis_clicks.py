@@ -8,14 +8,14 @@ from planted import batch, boxed, codes, world
 from shapely import box as rectangle
 from shapely import union_all
 
-from luab_data.analysis.estimate import Estimate, Parts, estimate, ratio, share
-from luab_data.analysis.imagenet import clicks
-from luab_data.analysis.imagenet.areas import centred_share, disjoint
-from luab_data.analysis.imagenet.clicks import SIDES, ImageBatch
-from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES
-from luab_data.analysis.maps import mode_offset
 from luab_data.ragged import Ragged
 from luab_data.schema import QUANTILES
+from luab_data.statistics.estimate import Estimate, Parts, estimate, ratio, share
+from luab_data.statistics.imagenet import clicks
+from luab_data.statistics.imagenet.areas import centred_share, disjoint
+from luab_data.statistics.imagenet.clicks import SIDES, ImageBatch
+from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES
+from luab_data.statistics.maps import mode_offset
 
 A, B, C, D = (0.2, 0.2, 0.8, 0.8), (0, 0, 0.4, 0.4), (0.6, 0.6, 1, 1), (0.4, 0, 1, 1)
 

@@ -18,20 +18,20 @@ from coco_world import action_table as actions_of
 from hypothesis import given, settings
 from logs import KEY, SHARED
 
-from luab_data.analysis.coco.browsing import BrowsingBatch
-from luab_data.analysis.coco.icon_places import (
+from luab_data.convert import convert_coco
+from luab_data.schema import COCO_ACTIONS, COCO_CLASSES, COCO_IMAGES
+from luab_data.statistics.coco.browsing import BrowsingBatch
+from luab_data.statistics.coco.icon_places import (
     MIN_OCCURRENCES,
     size_bin,
     size_correlation,
     size_outliers,
 )
-from luab_data.analysis.coco.icons import IconBatch, follows_grammar, sequence_shares
-from luab_data.analysis.coco.measures import COCO_MEASURES, coco_sources
-from luab_data.analysis.estimate import Estimate
-from luab_data.analysis.measure import take
-from luab_data.analysis.statistics import coco_statistics
-from luab_data.convert import convert_coco
-from luab_data.schema import COCO_ACTIONS, COCO_CLASSES, COCO_IMAGES
+from luab_data.statistics.coco.icons import IconBatch, follows_grammar, sequence_shares
+from luab_data.statistics.coco.measures import COCO_MEASURES, coco_sources
+from luab_data.statistics.counts import coco_statistics
+from luab_data.statistics.estimate import Estimate
+from luab_data.statistics.measure import take
 
 CLASS = {name: label for label, name in enumerate(COCO_CLASSES)}
 A, B, C = 0, 1, 2

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 from planted import batch
 
-from luab_data.analysis.estimate import Parts
-from luab_data.analysis.imagenet import pages, rounds
-from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES, imagenet_sources
-from luab_data.analysis.imagenet.pages import Pages, grid_columns, page_facts, serpentine_place
-from luab_data.analysis.imagenet.rounds import RoundBatch
-from luab_data.analysis.measure import take
 from luab_data.schema import IMAGENET_ROUNDS
+from luab_data.statistics.estimate import Parts
+from luab_data.statistics.imagenet import pages, rounds
+from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES, imagenet_sources
+from luab_data.statistics.imagenet.pages import Pages, grid_columns, page_facts, serpentine_place
+from luab_data.statistics.imagenet.rounds import RoundBatch
+from luab_data.statistics.measure import take
 
 
 def shown(

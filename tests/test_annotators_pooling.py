@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luab_data.analysis.workers.pooling import MAX_Z, between, pool, robust_z, weighted_median
+from luab_data.workers.pooling import MAX_Z, between, pool, robust_z, weighted_median
 
 _NUMBERS = st.lists(st.tuples(st.floats(-5, 5), st.floats(0.01, 4)), min_size=2, max_size=12).map(
     lambda pairs: (np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs]))

@@ -13,8 +13,13 @@ from logs import KEY
 from test_simulate_coco import some_instances
 
 import luab_data
-from luab_data.analysis.workers.pooling import Pooled
-from luab_data.analysis.workers.suspects import (
+from luab_data.boxes import LabelledImage
+from luab_data.raw.workers import WorkerHash
+from luab_data.simulate.coco import simulate_coco
+from luab_data.simulate.imagenet import simulate_imagenet
+from luab_data.workers.dataset import Annotators, annotators
+from luab_data.workers.pooling import Pooled
+from luab_data.workers.suspects import (
     COCO_SUSPICIONS,
     IMAGENET_SUSPICIONS,
     THRESHOLD,
@@ -23,11 +28,6 @@ from luab_data.analysis.workers.suspects import (
     score_flags,
     together,
 )
-from luab_data.annotators import Annotators, annotators
-from luab_data.boxes import LabelledImage
-from luab_data.raw.workers import WorkerHash
-from luab_data.simulate.coco import simulate_coco
-from luab_data.simulate.imagenet import simulate_imagenet
 
 STYLE = {"careless": "careless", "centre_clicking": "centre_clicker", "hasty": "hasty"}
 

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 from planted import boxed
 
-from luab_data.analysis.workers.behaviour import ROUND_COLUMNS, image_row, pages_of, round_row
-from luab_data.analysis.workers.icon_behaviour import COCO_TRAITS, coco_counts, coco_sheets
-from luab_data.analysis.workers.sheets import Collector, Sheet
-from luab_data.analysis.workers.traits import (
+from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_ROUNDS
+from luab_data.workers.coco import COCO_TRAITS, coco_counts, coco_sheets
+from luab_data.workers.imagenet import ROUND_COLUMNS, image_row, pages_of, round_row
+from luab_data.workers.sheets import Collector, Sheet
+from luab_data.workers.traits import (
     Rows,
     components,
     few_rows,
@@ -22,7 +23,6 @@ from luab_data.analysis.workers.traits import (
     slope_of,
     squared_spread,
 )
-from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_ROUNDS
 
 A, B, C, D = (0.2, 0.2, 0.8, 0.8), (0, 0, 0.4, 0.4), (0.6, 0.6, 1, 1), (0.4, 0, 1, 1)
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 from calibration_world import biased, rows
 
-from luab_data import calibrate
+from luab_data.calibration import dataset as calibrate
 from luab_data.errors import DatasetError, OutputError
 
 MADE = ("calibrated_click_x", "calibrated_click_y", "click_reliability")

@@ -9,9 +9,9 @@ from calibration_world import biased, clicked, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luab_data import calibrate
-from luab_data.analysis.calibration.click_bias import boxed_clicks, fit_bias, moved
-from luab_data.analysis.estimate import NOBODY
+from luab_data.calibration import dataset as calibrate
+from luab_data.calibration.click_bias import boxed_clicks, fit_bias, moved
+from luab_data.statistics.estimate import NOBODY
 
 BOX = np.array([[0.2, 0.2, 0.6, 0.6]])  # centre (.4, .4)
 

@@ -16,10 +16,11 @@ from calibration_world import biased, centres, clicked
 from logs import KEY, SHARED
 from planted import draw_boxes
 
-from luab_data import calibrate, convert_imagenet
-from luab_data.analysis.calibration.click_bias import boxed_clicks
-from luab_data.analysis.calibration.held_out import ARMS, CONTRASTS, Points, cross_fit, ranking
-from luab_data.analysis.calibration.reliability import BEHAVIOURS
+from luab_data import convert_imagenet
+from luab_data.calibration import dataset as calibrate
+from luab_data.calibration.click_bias import boxed_clicks
+from luab_data.calibration.held_out import ARMS, CONTRASTS, Points, cross_fit, ranking
+from luab_data.calibration.reliability import BEHAVIOURS
 from luab_data.errors import DatasetError, OptionError
 from luab_data.ragged import Floats, Ints
 

@@ -6,14 +6,14 @@ from calibration_world import rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luab_data.analysis.calibration.reliability import (
+from luab_data.calibration.reliability import (
     BEHAVIOURS,
     ErrorModel,
     behaviours,
     fit_errors,
 )
-from luab_data.analysis.estimate import NOBODY
 from luab_data.ragged import Floats
+from luab_data.statistics.estimate import NOBODY
 
 FLAT = np.zeros((0, len(BEHAVIOURS)))
 

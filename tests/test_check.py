@@ -24,7 +24,7 @@ from luab_data.checks.check import check
 from luab_data.checks.report import CHECKS, MAX_PROBLEMS, Report
 from luab_data.cli.check import check as command
 from luab_data.errors import DatasetError, OptionError
-from luab_data.publish import store
+from luab_data.store import folder as store
 
 IMAGES, ROUNDS = "data/train-00000-of-00002.parquet", "rounds/train-00000-of-00002.parquet"
 
@@ -449,7 +449,7 @@ def test_an_extra_column_is_fine_when_manifest_and_card_have_it(folder: Path):
 
 @pytest.mark.parametrize("name", ["imagenet-ab", "coco-ab"])
 def test_optional_columns_are_checked_like_the_others(whole: Path, tmp_path: Path, name: str):
-    from luab_data.derive import derive
+    from luab_data.derivation import derive
 
     folder = tmp_path / name
     shutil.copytree(whole / name, folder)

@@ -11,12 +11,12 @@ from hypothesis import given
 from logs import action, coco_record
 from pycocotools import mask
 
-from luab_data.analysis.statistics import coco_statistics
 from luab_data.columns.coco import image_table
 from luab_data.errors import ImagesError
 from luab_data.raw.coco import ACTIONS, parse, to_table
 from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES, COCO_IMAGES, COCO_SUPERCLASSES
+from luab_data.statistics.counts import coco_statistics
 
 
 def rows(

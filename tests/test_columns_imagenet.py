@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from logs import SHARED, block, xml
 
-from luab_data.analysis.statistics import imagenet_statistics
 from luab_data.columns.imagenet import image_table, with_labels
 from luab_data.columns.regions import click_offset, in_any_box
 from luab_data.columns.rounds import order_rounds
@@ -21,6 +20,7 @@ from luab_data.raw.archive import members
 from luab_data.raw.imagenet import parse, to_batch
 from luab_data.raw.source import Source
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS, LAST_N, QUANTILES
+from luab_data.statistics.counts import imagenet_statistics
 
 TINY = SHARED / "data" / "raw" / "imagenet_ab_tiny.tar.gz"
 

@@ -19,9 +19,9 @@ import luab_data
 from luab_data.cli import main
 from luab_data.errors import ArchiveError, DatasetError, ImagesError, OutputError, RecordError
 from luab_data.job import Converted
-from luab_data.publish import store
 from luab_data.raw.policy import SeenIds
 from luab_data.raw.workers import WorkerHash
+from luab_data.store import folder as store
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 RAW = SHARED / "data/raw"

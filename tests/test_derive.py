@@ -28,13 +28,13 @@ from derive_world import (
 
 from luab_data.cli.derive import derive as command
 from luab_data.columns.registry import COCO, IMAGENET
-from luab_data.derive import derive
+from luab_data.derivation import derive
 from luab_data.errors import DatasetError, ImagesError, OptionError, OutputError
-from luab_data.publish import store
-from luab_data.publish.complete import complete
-from luab_data.publish.digest import shard_digest
-from luab_data.publish.store import Shard
+from luab_data.hub.complete import complete
 from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES, tables_of
+from luab_data.store import folder as store
+from luab_data.store.digest import shard_digest
+from luab_data.store.folder import Shard
 
 POINT = ["notebook_point_x", "notebook_point_y"]
 DERIVED = [n for n in IMAGENET.names(optional=False) if not IMAGENET_IMAGES[n].raw]
@@ -274,7 +274,7 @@ def test_an_instances_file_of_other_images_is_noticed(made: Path, tmp_path: Path
 
 _KILLED = """
 import os, signal, sys
-from luab_data.derive import run
+from luab_data.derivation import run
 def kill(*given, **named):
     os.kill(os.getpid(), signal.SIGKILL)
 moment = sys.argv[2]
@@ -421,7 +421,7 @@ def test_a_dataset_goes_to_any_filesystem_and_back(made: Path, tmp_path: Path):
 def test_the_manifest_comes_last(made: Path, monkeypatch: pytest.MonkeyPatch):
     import fsspec
 
-    from luab_data.derive.places import Place
+    from luab_data.derivation.places import Place
 
     memory = fsspec.filesystem("memory")
     names = []

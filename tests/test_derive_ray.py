@@ -20,10 +20,10 @@ from derive_world import (
 
 from luab_data.cli.derive import derive as command
 from luab_data.columns.registry import IMAGENET
-from luab_data.derive import derive
+from luab_data.derivation import derive
 from luab_data.errors import DatasetError, OptionError
-from luab_data.publish import store
 from luab_data.schema import IMAGENET_IMAGES
+from luab_data.store import folder as store
 
 POINT = ["notebook_point_x", "notebook_point_y"]
 

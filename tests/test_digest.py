@@ -14,9 +14,9 @@ from logs import KEY
 from test_convert import small
 
 import luab_data
-from luab_data.publish import store
-from luab_data.publish.digest import content_digest, shard_digest
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
+from luab_data.store import folder as store
+from luab_data.store.digest import content_digest, shard_digest
 
 SCHEMA = pa.schema(
     {

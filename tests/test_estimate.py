@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luab_data.analysis.estimate import (
+from luab_data.statistics.estimate import (
     NOBODY,
     Parts,
     Tally,

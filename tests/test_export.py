@@ -23,10 +23,10 @@ import luab_data
 from luab_data.cli.export import export as command
 from luab_data.console import LuabGroup
 from luab_data.errors import ImagesError, OptionError, OutputError
-from luab_data.export.coco_keypoints import coco_annotations, imagenet_annotations
-from luab_data.export.run import FORMATS, export
-from luab_data.export.target import new_target
-from luab_data.export.webdataset import survey
+from luab_data.exports.coco_keypoints import coco_annotations, imagenet_annotations
+from luab_data.exports.run import FORMATS, export
+from luab_data.exports.target import new_target
+from luab_data.exports.webdataset import survey
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 FOLDERS = ("imagefolder", "webdataset")
@@ -205,7 +205,7 @@ def members(path: Path) -> list[tuple[str, bytes]]:
 def test_a_shard_holds_pictures_and_rows_as_they_are(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("luab_data.export.webdataset.SAMPLES_PER_SHARD", 25)
+    monkeypatch.setattr("luab_data.exports.webdataset.SAMPLES_PER_SHARD", 25)
     export(world / "imagenet-ab", world / "pictures", tmp_path / "a", format="webdataset")
     export(world / "imagenet-ab", world / "pictures", tmp_path / "b", format="webdataset")
     assert files(tmp_path / "a") == files(tmp_path / "b")
@@ -389,7 +389,7 @@ def test_pycocotools_opens_the_icons(coco: Path, tmp_path: Path, monkeypatch: py
     kites = found.loadAnns(found.getAnnIds(catIds=[38]))
     assert {tuple(a["keypoints"]) for a in kites} == {(1.01 * 20, 5.0, 1)}
     whole = out.read_bytes()
-    monkeypatch.setattr("luab_data.export.coco_keypoints.SPOOL_BYTES", 10)
+    monkeypatch.setattr("luab_data.exports.coco_keypoints.SPOOL_BYTES", 10)
     export(coco / "coco-ab", coco / "pictures", tmp_path / "b.json", format="coco-keypoints")
     assert (tmp_path / "b.json").read_bytes() == whole
 
@@ -511,7 +511,7 @@ def test_a_picture_that_cannot_be_read_leaves_nothing_behind(
         return False
 
     # After the walk, before the files are opened.
-    monkeypatch.setattr("luab_data.export.select._check_classes", vanish)
+    monkeypatch.setattr("luab_data.exports.select._check_classes", vanish)
     with pytest.raises(ImagesError, match=r"n00000001_57.JPEG: (cannot be read|not a readable)"):
         export(
             *(world / "imagenet-ab", tmp_path / "pictures", tmp_path / "a/out"),
@@ -547,7 +547,8 @@ def test_a_killed_export_is_not_there_and_the_next_one_is_whole(
     module, _, name = target.partition(".")
     code = f"""
 import os, signal
-from luab_data.export import run, {module}
+from luab_data.exports import {module}
+from luab_data.exports import run
 real, count = {module}.{name}, 0
 def killed(*arguments):
     global count

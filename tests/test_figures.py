@@ -19,10 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from luab_data.analysis.coco.measures import COCO_MEASURES
-from luab_data.analysis.estimate import Estimate
-from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES
-from luab_data.analysis.replay import Picture, imagenet_replay
 from luab_data.figures import (
     FIGURES,
     coco_image_figure,
@@ -43,6 +39,10 @@ from luab_data.figures.maps import draw_accuracy_map, draw_density, draw_offset,
 from luab_data.figures.page import draw_page, empty_slots, mouse_path
 from luab_data.figures.pictures import draw_coco_image, draw_image
 from luab_data.figures.style import SMALL, STYLE, VERMILION, YELLOW, count, counts
+from luab_data.reports.replay import Picture, imagenet_replay
+from luab_data.statistics.coco.measures import COCO_MEASURES
+from luab_data.statistics.estimate import Estimate
+from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES
 
 MEASURES = {
     "imagenet-ab": {m.name: m for m in IMAGENET_MEASURES},

@@ -18,10 +18,10 @@ import luab_data
 from luab_data import convert, forks
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.job import Converted
-from luab_data.publish import store
-from luab_data.publish.journal import JOURNAL
 from luab_data.raw import archive as raw_archive
 from luab_data.raw.source import Source
+from luab_data.store import folder as store
+from luab_data.store.journal import JOURNAL
 
 pytestmark = pytest.mark.skipif(not forks.can_fork(), reason="needs fork")
 

@@ -13,10 +13,10 @@ import pytest
 from logs import KEY, action, archive, block, coco_record, xml
 
 import luab_data
-from luab_data.accept import accept
-from luab_data.annotators import annotators
+from luab_data.acceptance.dataset import accept
 from luab_data.checks.check import check
-from luab_data.stats import measured
+from luab_data.statistics.dataset import measured
+from luab_data.workers.dataset import annotators
 
 BOMB = (
     b'<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa">'

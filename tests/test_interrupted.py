@@ -19,9 +19,9 @@ from test_convert import files
 
 import luab_data
 from luab_data.errors import ArchiveError, RecordError
-from luab_data.publish import store
-from luab_data.publish.journal import JOURNAL, Journal
 from luab_data.raw.source import Source, begins_with
+from luab_data.store import folder as store
+from luab_data.store.journal import JOURNAL, Journal
 
 # The converter as a process, with shards of 100 images so that there is something to go on from.
 CHILD = (
@@ -30,7 +30,7 @@ CHILD = (
 import sys
 from pathlib import Path
 import luab_data
-from luab_data.publish import store
+from luab_data.store import folder as store
 from luab_data.raw import archive
 store.IMAGES_PER_SHARD.update({"imagenet-ab": 100, "coco-ab": 100})
 store.ROWS_PER_GROUP = 64

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from loading_world import configs_of, make_datasets, script_of, true_rows
 
 import luab_data
-from luab_data.publish.legacy import legacy_script
-from luab_data.publish.store import read_manifest, sha256_of
+from luab_data.hub.legacy import legacy_script
 from luab_data.schema import COCO_CLASSES, DATASETS, tables_of
+from luab_data.store.folder import read_manifest, sha256_of
 
 WNIDS = [f"n{i:08d}" for i in range(1000)]
 

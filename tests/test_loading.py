@@ -21,9 +21,9 @@ from loading_world import RELEASES, configs_of, environment, make_datasets, true
 import luab_data
 from luab_data.cli.where import where
 from luab_data.errors import DatasetError, OptionError
-from luab_data.publish.load import find_dataset, load_dataset, read_table
-from luab_data.publish.store import MANIFEST, read_manifest
 from luab_data.schema import COCO_CLASSES, DATASETS
+from luab_data.store.folder import MANIFEST, read_manifest
+from luab_data.store.load import find_dataset, load_dataset, read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -171,7 +171,7 @@ def test_read_table_is_the_parquet(world: Path, name: str, config: str):
 
 def test_read_table_needs_pyarrow_only(world: Path):
     code = (
-        "import sys, luab_data.publish.load as load\n"
+        "import sys, luab_data.store.load as load\n"
         f"table = load.read_table({str(world / 'imagenet-ab')!r}, columns=['label'])\n"
         "print(table.num_rows, sorted({'datasets', 'pandas', 'torch'} & set(sys.modules)))"
     )

@@ -24,15 +24,15 @@ from logs import KEY, action, archive, block, coco_log, coco_record, xml
 import luab_data
 from luab_data.cli import main
 from luab_data.errors import DatasetError, LuabError, OptionError, OutputError
-from luab_data.publish.about import ABOUT
-from luab_data.publish.card import dataset_card, size_category, statistics_table
-from luab_data.publish.citation import bibtex
-from luab_data.publish.store import read_manifest, seal, sha256_of
-from luab_data.publish.upload import Published, publish
-from luab_data.publish.vetting import vet
+from luab_data.hub.about import ABOUT
+from luab_data.hub.card import dataset_card, size_category, statistics_table
+from luab_data.hub.citation import bibtex
+from luab_data.hub.upload import Published, publish
+from luab_data.hub.vetting import vet
 from luab_data.raw.workers import WorkerHash
 from luab_data.schema import DATASETS, tables_of
-from luab_data.stats import stats
+from luab_data.statistics.dataset import stats
+from luab_data.store.folder import read_manifest, seal, sha256_of
 
 DAY = "2026-11-22"
 REPO = "someone/byproducts"

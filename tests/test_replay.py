@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luab_data.analysis.replay import ORDER, Event, coco_replay, imagenet_replay
 from luab_data.errors import OptionError
-from luab_data.report.drawn import drawn, marks, paths, script_json, visits
-from luab_data.report.pages import asked, choose, coco_pages, imagenet_pages
+from luab_data.reports.drawn import drawn, marks, paths, script_json, visits
+from luab_data.reports.pages import asked, choose, coco_pages, imagenet_pages
+from luab_data.reports.replay import ORDER, Event, coco_replay, imagenet_replay
 from luab_data.schema import COCO_ACTIONS, IMAGENET_ROUNDS
 
 START = 1_640_000_000_000

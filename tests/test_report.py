@@ -24,20 +24,20 @@ from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
 from PIL import Image
 
 import luab_data
-from luab_data.analysis.estimate import Estimate
-from luab_data.analysis.measure import Measure
-from luab_data.analysis.replay import Event, Picture, Replay
 from luab_data.cli.report import report as command
 from luab_data.console import LuabGroup
 from luab_data.errors import DatasetError, ImagesError, OutputError
-from luab_data.publish.load import read_table
-from luab_data.report.drawn import drawn
-from luab_data.report.figures import pictures
-from luab_data.report.html import Header, page_html
-from luab_data.report.run import report
-from luab_data.report.tables import MISSING, count, interval, number, rows_of
-from luab_data.report.thumbnails import small_jpeg
-from luab_data.stats import measured, measures_of, sequences
+from luab_data.reports.drawn import drawn
+from luab_data.reports.figures import pictures
+from luab_data.reports.html import Header, page_html
+from luab_data.reports.replay import Event, Picture, Replay
+from luab_data.reports.run import report
+from luab_data.reports.tables import MISSING, count, interval, number, rows_of
+from luab_data.reports.thumbnails import small_jpeg
+from luab_data.statistics.dataset import measured, measures_of, sequences
+from luab_data.statistics.estimate import Estimate
+from luab_data.statistics.measure import Measure
+from luab_data.store.load import read_table
 
 BIN = Path(sys.executable).parent
 START = 1_640_000_000_000

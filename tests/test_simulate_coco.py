@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from luab_data.cli.simulate import simulate
 from luab_data.errors import ImagesError, OptionError, OutputError
 from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
 from luab_data.simulate import coco as coco_module
 from luab_data.simulate.board import Board, shown_width
-from luab_data.simulate.cli import simulate
 from luab_data.simulate.coco import CocoSimulation, simulate_coco
 from luab_data.simulate.habits import COCO_HABITS
 from luab_data.simulate.masks import _run_lengths, read_instances

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luab_data.boxes import LabelledImage
+from luab_data.cli.simulate import simulate
 from luab_data.errors import ImagesError, OptionError, OutputError
-from luab_data.simulate.cli import simulate
 from luab_data.simulate.habits import IMAGENET_HABITS
 from luab_data.simulate.imagenet import ImagenetSimulation, simulate_imagenet
 from luab_data.simulate.imagenet_xml import Block, Hit, annotation

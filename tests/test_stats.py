@@ -12,10 +12,10 @@ import pytest
 import simulated
 
 from luab_data import LabelledImage, convert_imagenet, simulate_imagenet
-from luab_data.analysis.imagenet.measures import IMAGENET_MEASURES
-from luab_data.analysis.paper import PRINTED, compare, in_words
 from luab_data.errors import DatasetError
-from luab_data.stats import measured, measures_of, sequences, stats
+from luab_data.statistics.dataset import measured, measures_of, sequences, stats
+from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES
+from luab_data.statistics.paper import PRINTED, compare, in_words
 
 
 @pytest.fixture(scope="module")

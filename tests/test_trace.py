@@ -23,10 +23,10 @@ from luab_data.cli.trace import trace as command
 from luab_data.columns.traces import approach
 from luab_data.errors import DatasetError
 from luab_data.provenance.find import find_rows, read_image_id
-from luab_data.provenance.record import trace_record
+from luab_data.provenance.record import trace
 from luab_data.provenance.text import as_text
-from luab_data.publish import store
 from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS
+from luab_data.store import folder as store
 
 T0 = 1_640_000_000_000
 LONG = [(T0 + 5000 + 17 * i, i / 64, 0.5) for i in range(60)]
@@ -123,7 +123,7 @@ def test_only_one_row_group_is_read_in_full(imagenet: Path, monkeypatch: Any):
 
 
 def test_a_record_says_which_round_decided_and_which_visit_was_used(imagenet: Path):
-    record = trace_record(imagenet, SEVERAL)
+    record = trace(imagenet, SEVERAL)
     assert [row["assignment_id"] for row in record.records] == ["first", "second", "third"]
     assert record.decision == {
         "round": 2,
@@ -155,12 +155,12 @@ def test_a_record_says_which_round_decided_and_which_visit_was_used(imagenet: Pa
 
 
 def test_why_the_other_cases_decided_as_they_did(imagenet: Path):
-    assert trace_record(imagenet, "n1_0").decision == {"round": 1, "of": 1, "why": "the only one"}
-    never = trace_record(imagenet, "n2_1")
+    assert trace(imagenet, "n1_0").decision == {"round": 1, "of": 1, "why": "the only one"}
+    never = trace(imagenet, "n2_1")
     assert never.decision == {"round": None, "why": "no round: the image was never shown"}
     assert never.visit is None and never.records == []
     assert "not-shown" in {rule.id for rule in never.odd}
-    neither = trace_record(imagenet, "n2_2")
+    neither = trace(imagenet, "n2_2")
     assert neither.decision is not None and neither.decision["round"] == 2
     assert neither.decision["why"] == (
         "no round ended with the image selected, so the last one by hit_submit_time; rounds with"
@@ -204,7 +204,7 @@ def test_the_visit_named_is_the_one_that_quantiles_are_taken_of(
 
 
 def test_icons_say_which_action_each_point_comes_from(coco: Path):
-    record = trace_record(coco, "7")
+    record = trace(coco, "7")
     assert record.icons == [
         {"icon": "dog", "actions": [0, 2, 4, 5], "last_add": 4, "final": 5},
         {"icon": "cat", "actions": [1, 3], "last_add": 1, "final": None},
@@ -218,7 +218,7 @@ def test_icons_say_which_action_each_point_comes_from(coco: Path):
             assert record.image[name][place] == x
     assert record.decision is None and record.visit is None
     assert "double-add" in {rule.id for rule in record.odd}
-    assert trace_record(coco, "42").icons == []
+    assert trace(coco, "42").icons == []
 
 
 @pytest.mark.parametrize(
@@ -240,27 +240,27 @@ def test_file_names_stand_for_ids(text: str, dataset: str, expected: Any):
 @pytest.mark.parametrize("text", ["dog", "", "9" * 40, "-9", "1.5e3.4"])
 def test_what_is_no_coco_id_is_refused(coco: Path, text: str):
     with pytest.raises(DatasetError, match="is no image id of COCO-AB; expected a number"):
-        trace_record(coco, text)
+        trace(coco, text)
 
 
 def test_an_image_that_is_not_there_is_answered_with_near_ones(imagenet: Path, coco: Path):
     with pytest.raises(DatasetError, match=r"no image 'n1_47' among 50; near it n1_\d+, n1"):
-        trace_record(imagenet, "n1_47")
+        trace(imagenet, "n1_47")
     with pytest.raises(DatasetError, match="near it n2_300"):
-        trace_record(imagenet, "n3_300")
+        trace(imagenet, "n3_300")
     with pytest.raises(DatasetError, match="near it n2_300"):
-        trace_record(imagenet, "2_300")
+        trace(imagenet, "2_300")
     with pytest.raises(DatasetError, match="no image 41 among 2; near it 42, 7"):
-        trace_record(coco, "41")
+        trace(coco, "41")
     with pytest.raises(DatasetError) as none:
-        trace_record(imagenet, "zebra")
+        trace(imagenet, "zebra")
     assert "near it" not in str(none.value)
     assert "see skipped.jsonl" in str(none.value)
 
 
 def test_a_record_that_was_left_out_is_explained(imagenet: Path):
     with pytest.raises(DatasetError, match=r"left it out as a bad record: .*\[xml-syntax\]"):
-        trace_record(imagenet, "n2_9")
+        trace(imagenet, "n2_9")
 
 
 def test_a_damaged_shard_is_named(imagenet: Path, tmp_path: Path):
@@ -268,9 +268,9 @@ def test_a_damaged_shard_is_named(imagenet: Path, tmp_path: Path):
     path = sorted((folder / "data").iterdir())[0]
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DatasetError, match=rf"{path.name}: damaged .*luab-data check"):
-        trace_record(folder, "n1_0")
+        trace(folder, "n1_0")
     with pytest.raises(DatasetError, match="no dataset"):
-        trace_record(tmp_path / "nothing", "n1_0")
+        trace(tmp_path / "nothing", "n1_0")
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def run(*arguments: str | Path) -> Any:
 def test_the_text_holds_every_value_and_where_it_came_from(imagenet: Path):
     found = run(imagenet, SEVERAL)
     assert found.exit_code == 0, found.output
-    record = trace_record(imagenet, SEVERAL)
+    record = trace(imagenet, SEVERAL)
     assert found.output == as_text(record) + "\n"
     for name in (*record.image, *record.records[0]):
         cuts = (name[:k] in found.output and name[k + 1 :] in found.output for k in range(4, 99))
@@ -336,7 +336,7 @@ def test_the_text_of_a_coco_record_shows_icons_and_actions(coco: Path):
 def test_an_archive_of_one_image_can_be_traced(tmp_path: Path):
     log = archive(tmp_path / "raw.tar.gz", {"n1_1": xml("n1_1", [block(trace=[])])})
     out = luab_data.convert_imagenet(log, tmp_path / "ab", worker_key=KEY).out
-    record = trace_record(out, "n1_1")
+    record = trace(out, "n1_1")
     assert record.visit is not None and record.visit["enter_ms"] is None
     text = as_text(record)
     assert "no enter before the final click, so from the start of the trace" in text
@@ -351,7 +351,7 @@ def test_rows_that_break_a_promise_are_not_explained(imagenet: Path, tmp_path: P
     longer = pa.array([[0.5, 0.5]] * len(table), pa.list_(pa.float64()))
     pq.write_table(table.set_column(place, "selected_record_x", longer), path)
     with pytest.raises(DatasetError, match="rounds of this image is damaged: selected_record_x"):
-        trace_record(folder, "n1_0")
+        trace(folder, "n1_0")
     pq.write_table(table.drop_columns(["image_id"]), path)
     with pytest.raises(DatasetError, match=f"{path.name}: damaged"):
-        trace_record(folder, "n1_0")
+        trace(folder, "n1_0")

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from luab_data.checks.report import Report
 from luab_data.errors import LuabError
-from luab_data.publish.digest import ShardDigest
 from luab_data.schema import Table
+from luab_data.store.digest import ShardDigest
 
 _UNREADABLE = (OSError, pa.ArrowException, ValueError)
 """What pyarrow raises on damaged Parquet; ArrowMemoryError of an absurd page size included."""

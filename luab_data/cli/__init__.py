@@ -19,11 +19,11 @@ from luab_data.cli.export import export
 from luab_data.cli.process import suit_conversion
 from luab_data.cli.publish import publish
 from luab_data.cli.report import report
+from luab_data.cli.simulate import simulate
 from luab_data.cli.stats import stats
 from luab_data.cli.trace import trace
 from luab_data.cli.where import where
 from luab_data.console import LuabGroup
-from luab_data.simulate.cli import simulate
 
 
 @click.group(cls=LuabGroup, context_settings={"help_option_names": ["-h", "--help"]})

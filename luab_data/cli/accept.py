@@ -62,8 +62,8 @@ def accept(
     temporary folder ($TMPDIR) first. An assignment is one worker's answer to one HIT. It is
     undecided if no rule rejects it but the log cannot tell.
     """
-    from luab_data import accept as library
-    from luab_data.export.table_file import check_table_file, write_table_file
+    from luab_data.acceptance import dataset as library
+    from luab_data.exports.table_file import check_table_file, write_table_file
 
     if out is not None:
         check_table_file(out)

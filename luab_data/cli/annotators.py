@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from luab_data.annotators import Annotators
+    from luab_data.workers.dataset import Annotators
 
 _SHOWN = {
     "imagenet-ab": ("picture_time_ms", "centre_distance", "click_accuracy"),
@@ -61,8 +61,8 @@ def annotators(
     all the crowd's. A flag is a reason to look at a worker, not proof: it says that they are far
     from the ordinary ones.
     """
-    from luab_data import annotators as library
-    from luab_data.export.table_file import check_table_file, write_table_file
+    from luab_data.exports.table_file import check_table_file, write_table_file
+    from luab_data.workers import dataset as library
 
     if out is not None:
         check_table_file(out)
@@ -81,7 +81,7 @@ def annotators(
 
 
 def _lines(found: Annotators, order: list[int]) -> Iterator[str]:
-    from luab_data.analysis.workers.suspects import THRESHOLD, flagged
+    from luab_data.workers.suspects import THRESHOLD, flagged
 
     shown = _SHOWN[found.dataset]
     num = len(found.worker_id)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from luab_data.analysis.calibration.held_out_report import HeldOut
-    from luab_data.analysis.estimate import Estimate
+    from luab_data.calibration.held_out_report import HeldOut
+    from luab_data.statistics.estimate import Estimate
 
 _WIDTH = 80
 
@@ -40,8 +40,8 @@ def calibrate(dataset: str, split: Any, as_json: bool, out: Path | None) -> None
     are dealt into five folds, fewer if there are fewer workers; each is calibrated by the others.
     Intervals are 95 %, from a bootstrap over workers.
     """
-    from luab_data import calibrate as library
-    from luab_data.export.table_file import check_table_file, write_table_file
+    from luab_data.calibration import dataset as library
+    from luab_data.exports.table_file import check_table_file, write_table_file
 
     if out is not None:
         check_table_file(out, [".parquet"])
@@ -53,7 +53,7 @@ def calibrate(dataset: str, split: Any, as_json: bool, out: Path | None) -> None
 
 
 def _lines(report: HeldOut) -> Iterator[str]:
-    from luab_data.analysis.calibration.held_out import ARMS, OUTCOMES
+    from luab_data.calibration.held_out import ARMS, OUTCOMES
 
     yield (
         f"{report.num_clicks:,} clicks of {report.num_workers:,} workers on images with boxes,"

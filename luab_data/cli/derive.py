@@ -38,7 +38,7 @@ def derive(
     DIR is a dataset folder, a name under $LUAB_DATA_HOME, or a URL of any filesystem that pyarrow
     or fsspec knows. The result is a whole dataset; its version changes only if its content does.
     """
-    from luab_data.derive import derive as compute
+    from luab_data.derivation import derive as compute
 
     names = (
         None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]

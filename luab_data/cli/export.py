@@ -52,7 +52,7 @@ def export(
     limit: int | None,
 ) -> None:
     """Write images of DATASET, a folder or a name under $LUAB_DATA_HOME, with their byproducts."""
-    from luab_data.export import run
+    from luab_data.exports import run
 
     done = run.export(
         dataset, images, out, format=format, classes=classes, fraction=fraction, limit=limit

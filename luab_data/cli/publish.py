@@ -15,9 +15,9 @@ def publish(dataset: str, repo_id: str, private: bool, dry_run: bool) -> None:
 
     Refused unless the folder is whole and its worker ids are hashed with a key.
     """
-    from luab_data.publish.load import find_dataset
-    from luab_data.publish.upload import publish as upload
-    from luab_data.stats import stats
+    from luab_data.hub.upload import publish as upload
+    from luab_data.statistics.dataset import stats
+    from luab_data.store.load import find_dataset
 
     done = upload(
         find_dataset(dataset), repo_id, statistics=stats, private=private, dry_run=dry_run

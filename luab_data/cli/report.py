@@ -39,7 +39,7 @@ def report(
     DATASET is a folder or a name under $LUAB_DATA_HOME. The page needs nothing else and loads
     nothing: open it in any browser, mail it, print it.
     """
-    from luab_data.report import run
+    from luab_data.reports import run
 
     done = run.report(dataset, out, images=images, page=page, pages=pages)
     click.echo(f"{done.page}: {done.num_bytes / 1e6:.1f} MB, {_pages(done.num_replays)} to replay")

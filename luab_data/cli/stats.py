@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from luab_data.analysis.estimate import Estimate
-    from luab_data.analysis.measure import Measure
+    from luab_data.statistics.estimate import Estimate
+    from luab_data.statistics.measure import Measure
 
 _LONGEST = 21  # longer curves and maps are for --json and `luab-data report`
 
@@ -25,8 +25,8 @@ def stats(dataset: str, as_json: bool, seed: int) -> None:
     DATASET is a folder or a name under $LUAB_DATA_HOME. Intervals are 95 %, from a bootstrap over
     workers; a null is what the number would be without the effect. --json also has the maps.
     """
-    from luab_data.stats import measured, measures_of
-    from luab_data.stats import stats as count
+    from luab_data.statistics.dataset import measured, measures_of
+    from luab_data.statistics.dataset import stats as count
 
     counts = count(dataset)
     measures, found = measures_of(dataset), measured(dataset, seed=seed)

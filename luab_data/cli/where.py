@@ -12,6 +12,6 @@ def where(dataset: str) -> None:
 
     Exits with 1 and says where it looked if there is none, or what is missing of it.
     """
-    from luab_data.publish.load import find_dataset
+    from luab_data.store.load import find_dataset
 
     click.echo(find_dataset(dataset).absolute())

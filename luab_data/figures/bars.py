@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luab_data.analysis.estimate import Estimate
 from luab_data.figures.style import BASELINE, BLACK, BLUE
+from luab_data.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luab_data.analysis.coco.icon_places import SMALLEST
-from luab_data.analysis.estimate import Estimate
 from luab_data.figures.style import BASELINE, BLACK, BLUE, GREEN, GREY, SMALL, VERMILION, count
 from luab_data.ragged import Floats
+from luab_data.statistics.coco.icon_places import SMALLEST
+from luab_data.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.coco.icon_places import MIN_OCCURRENCES
-from luab_data.analysis.estimate import Estimate
 from luab_data.columns.regions import floats
 from luab_data.figures.bars import draw_bars
 from luab_data.figures.labels import label_points
 from luab_data.figures.style import BLACK, BLUE, GREEN, GREY, SKY, VERMILION, count
 from luab_data.ragged import Floats, Ints
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
+from luab_data.statistics.coco.icon_places import MIN_OCCURRENCES
+from luab_data.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

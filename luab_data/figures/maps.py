@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luab_data.analysis.estimate import Estimate
 from luab_data.figures.style import (
     BLACK,
     DENSITY,
@@ -24,6 +23,7 @@ from luab_data.figures.style import (
     outlined,
 )
 from luab_data.ragged import Floats
+from luab_data.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luab_data.analysis.replay import Event, Picture, Replay
 from luab_data.figures.pictures import draw_trace
 from luab_data.figures.style import (
     BLACK,
@@ -22,6 +21,7 @@ from luab_data.figures.style import (
     outlined,
 )
 from luab_data.ragged import Floats, Ints
+from luab_data.reports.replay import Event, Picture, Replay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

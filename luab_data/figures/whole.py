@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 
-from luab_data.analysis.estimate import Estimate
 from luab_data.columns.clicks import is_true
 from luab_data.figures import annotators, bars, curves, icons, maps
 from luab_data.figures.style import BLUE, VERMILION, counts, drawing, legend_below, new_figure
+from luab_data.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

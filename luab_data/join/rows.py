@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.errors import DatasetError
-from luab_data.publish.load import find_dataset
-from luab_data.publish.store import read_columns, read_manifest
 from luab_data.schema import COCO_CLASSES, DATASETS, Table, tables_of
+from luab_data.store.folder import read_columns, read_manifest
+from luab_data.store.load import find_dataset
 
 Batches = Callable[[Sequence[str] | None], Iterator[pa.Table]]
 

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from luab_data.errors import DatasetError
-from luab_data.publish.store import parquet_files, read_columns
 from luab_data.schema import Table
+from luab_data.store.folder import parquet_files, read_columns
 
 _SUFFIX = re.compile(r"\.(jpe?g|png|xml)$", re.IGNORECASE)
 _COCO_NAME = re.compile(r"(?:.*[/_])?([0-9]{1,18})(?:\.[A-Za-z]+)?").fullmatch

@@ -18,9 +18,9 @@ from luab_data.checks.rules import rules_of
 from luab_data.columns.rounds import order_rounds
 from luab_data.errors import DatasetError
 from luab_data.provenance.find import Place, find_rows, not_there, read_image_id
-from luab_data.publish.load import find_dataset
-from luab_data.publish.store import read_manifest
 from luab_data.schema import DATASETS, tables_of
+from luab_data.store.folder import read_manifest
+from luab_data.store.load import find_dataset
 
 Values = dict[str, Any]
 
@@ -72,7 +72,7 @@ class Record:
         }
 
 
-def trace_record(dataset: str | os.PathLike[str], image_id: str) -> Record:
+def trace(dataset: str | os.PathLike[str], image_id: str) -> Record:
     """Find one image and say how its derived values follow from the log.
 
     Args:

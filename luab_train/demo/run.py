@@ -135,7 +135,7 @@ def tell(out: Path, plan: Plan, outcome: Outcome, *, num_seeds: int, say: Say) -
     _write(out / "demo.png", demo_png(training, test, runs, centre_error))
     content = {
         "note": story.BANNER,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "environment": runs[0].environment,
         "plan": asdict(plan),
         "recipe": asdict(recipe(plan)),

@@ -1,7 +1,7 @@
 """How sure a benchmark's number is: images are drawn anew, models and seeds are not.
 
 Proportions get Wilson intervals, their difference Newcombe's, everything else a bootstrap over
-images with the project's one percentile rule (`luab_data.analysis.estimate.interval`). Two models
+images with the project's one percentile rule (`luab_data.statistics.estimate.interval`). Two models
 on the same images are compared image by image. All values percent.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from luab_data.analysis.estimate import interval
+from luab_data.statistics.estimate import interval
 from luab_train.evaluation.scores import Count, ranked, ranking_quality
 
 RESAMPLES = 1000

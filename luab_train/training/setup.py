@@ -191,7 +191,7 @@ def _environment(
             "num_with_boxes": int((val_split.boxes.counts > 0).sum()),
         }
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **describe(accelerator),
         "dataset": found.facts,
         "val": validation,

@@ -100,7 +100,7 @@ def transfer(
     sums = Sums()
     accelerator.register_for_checkpointing(sums)
     environment = {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **describe(accelerator),
         "backbone": {"name": backbone.name, "sha256": backbone.sha256()},
         "train": {**_facts(seen), "num_images_used": len(usable)},

@@ -27,8 +27,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from luab_data import calibrate, convert_imagenet, read_boxes
-from luab_data.export.table_file import write_table_file
+from luab_data import convert_imagenet, read_boxes
+from luab_data.calibration import dataset as calibrate
+from luab_data.exports.table_file import write_table_file
 from luab_train.data.targets import uniform
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

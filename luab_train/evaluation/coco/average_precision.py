@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luab_data.analysis.estimate import RESAMPLES, Estimate, draw_workers, interval
 from luab_data.errors import OptionError
+from luab_data.statistics.estimate import RESAMPLES, Estimate, draw_workers, interval
 from luab_train.training.ranking import average_precision, weighted_precision
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from luab_data.analysis.estimate import RESAMPLES
 from luab_data.errors import OptionError
+from luab_data.statistics.estimate import RESAMPLES
 from luab_train.evaluation.coco.rates import Rate, rates
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from luab_data.analysis.estimate import RESAMPLES
+from luab_data.statistics.estimate import RESAMPLES
 from luab_train.evaluation.coco.erasing import Eraser
 from luab_train.evaluation.coco.prediction import predict
 from luab_train.evaluation.coco.scenes import Scenes, find_scenes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from luab_data.analysis.estimate import LEVEL
+from luab_data.statistics.estimate import LEVEL
 from luab_train.evaluation.coco.context import Pairs
 
 SCHEMA = pa.schema(

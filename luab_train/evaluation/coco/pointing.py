@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luab_data.analysis.estimate import RESAMPLES
+from luab_data.statistics.estimate import RESAMPLES
 from luab_train.evaluation.coco.rates import Rate, rates
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luab_data.analysis.estimate import (
+from luab_data.statistics.estimate import (
     RESAMPLES,
     Estimate,
     Finish,

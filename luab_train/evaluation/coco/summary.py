@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.analysis.estimate import RESAMPLES, Estimate
 from luab_data.errors import OptionError
 from luab_data.schema import COCO_CLASSES
+from luab_data.statistics.estimate import RESAMPLES, Estimate
 from luab_train.evaluation.coco.average_precision import (
     MeanPrecision,
     map_difference,

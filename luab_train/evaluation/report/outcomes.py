@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from luab_data.analysis.estimate import Estimate
 from luab_data.errors import OptionError, OutputError
+from luab_data.statistics.estimate import Estimate
 from luab_train.evaluation.intervals import NOTHING, Interval, wilson
 from luab_train.evaluation.scores import count
 from luab_train.training.checkpoint import finite_or_none, write_atomically

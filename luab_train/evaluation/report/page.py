@@ -1,6 +1,6 @@
 """The report as one page that needs nothing else: tables, every number, figures.
 
-The style is that of the data's report, `luab_data.report`.
+The style is that of the data's report, `luab_data.reports`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from luab_data.report.figures import Picture
+from luab_data.reports.figures import Picture
 from luab_train.evaluation.report import words
 from luab_train.evaluation.report.evaluated import Arm
 from luab_train.evaluation.report.layout import Column
@@ -26,7 +26,7 @@ def page_html(arms: Sequence[Arm], tables: Sequence[Table], figures: Sequence[Pi
     from markupsafe import Markup
 
     here = files("luab_train.evaluation.report")
-    style = (files("luab_data.report") / "style.css").read_text(encoding="utf-8")
+    style = (files("luab_data.reports") / "style.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string((here / "page.html").read_text(encoding="utf-8"))
     return template.render(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from luab_data.analysis.estimate import interval
+from luab_data.statistics.estimate import interval
 from luab_train.evaluation.intervals import (
     RESAMPLES,
     Interval,

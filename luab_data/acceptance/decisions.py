@@ -1,0 +1,266 @@
+"""The paper's rules for accepting an assignment: facts -> decisions.
+
+An assignment is rejected if any rule fails, by a strict "<": 40 of 120 originals pass .333, 39 do
+not. It is undecided if none fails but one cannot be decided from what is known, and accepted else.
+
+What a released log cannot tell, and what is done about it:
+
+- Selections among all 480 pictures. The log has the 120 originals, so their selections are a lower
+  bound: enough of them pass, fewer leave the rule undecided unless a list gives the true number. In
+  a whole HIT this is rare: whoever passes recall has selected 40 originals.
+- How many originals were assigned. The paper's denominator is unknown when pages are missing. By
+  default it is the originals logged, selected or not, and for every missing page as many as on the
+  fullest logged one: 120 in a whole HIT, where that is 12, and fewer in a HIT that ends a class,
+  which a constant would take for a poor one. A constant can be given instead.
+- Pages without originals. The last HIT of all may have such, and is then rejected for its pages.
+- Survey codes. The release has none, and the tool's hash is masked (metrics 6.1-14). The rule is
+  applied to assignments of a list of codes only.
+- Whom the authors rejected themselves: a release may hold accepted assignments only.
+
+Source: metrics 4.13.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.acceptance.assignments import NUM_PAGES
+from luab_data.acceptance.rules import RULES, Rule
+from luab_data.columns.regions import floats
+from luab_data.errors import OptionError
+from luab_data.ragged import Bools, Floats, nullable
+from luab_data.raw.codes import CODES
+
+ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", "undecided"
+_PASSES, _FAILS, _UNKNOWN, _NOT_APPLIED = range(4)
+_Outcome = npt.NDArray[np.int8]
+
+NUM_PICTURES = 480
+
+
+class Applied(NamedTuple):
+    """A rule and what became of it.
+
+    Args:
+        rule: the rule.
+        num_failed: assignments it rejects.
+        num_unknown: assignments it cannot decide.
+        num_not_applied: assignments it was not applied to.
+    """
+
+    rule: Rule
+    num_failed: int
+    num_unknown: int
+    num_not_applied: int
+
+
+class Decisions(NamedTuple):
+    """Decisions, one row an assignment.
+
+    Args:
+        table: the facts and `decision`, `failed` and `undecided` (lists of rule names), `reason`
+            (for people; null if accepted), what was measured (null if not known), and the columns
+            of CODES; sorted by assignment_id.
+        rules: in the order of RULES.
+    """
+
+    table: pa.Table
+    rules: tuple[Applied, ...]
+
+    def count(self, decision: str) -> int:
+        """Assignments with that decision."""
+        return int(pc.sum(pc.equal(self.table["decision"], decision)).as_py() or 0)
+
+
+class _Measured(NamedTuple):
+    """What a rule is about: (num_assignments,) values, NaN unknown; inexact ones may be higher."""
+
+    value: Floats
+    is_exact: Bools | bool = True
+
+
+def decide(
+    facts: pa.Table, dataset: str, *, codes: pa.Table | None = None, assigned: int | None = None
+) -> Decisions:
+    """Apply the rules.
+
+    Args:
+        facts: of imagenet_assignments or coco_assignments.
+        dataset: `imagenet-ab` or `coco-ab`.
+        codes: CODES, one row an assignment; those that are neither in the log nor recorded are
+            decided by their code alone, those that should be in the log and are not are left out.
+        assigned: originals of every ImageNet HIT; None takes those logged, and for each missing
+            page as many as on the fullest logged one.
+
+    Raises:
+        OptionError: `assigned` or a num_selections contradicts the log.
+    """
+    table = _with_codes(facts, codes)
+    in_log = table["num_pages"].is_valid().to_numpy()
+    if dataset == "imagenet-ab":
+        num_assigned = _num_assigned(table, assigned)
+        measured = _imagenet_measures(table, num_assigned)
+        table = table.append_column("num_assigned", _whole(num_assigned))
+    else:
+        measured = _coco_measures(table)
+    rules = RULES[dataset]
+    outcomes = []
+    for rule in rules:
+        if rule.minimum is None:
+            outcomes.append(_code_outcome(table))
+            continue
+        outcome = _outcome(rule.minimum, measured[rule.name])
+        outcomes.append(np.where(in_log, outcome, np.int8(_NOT_APPLIED)))
+    grid: _Outcome = np.array(outcomes, np.int8).reshape(len(rules), len(table))
+    for name, column in _columns(rules, grid, measured).items():
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        table = table.append_column(name, column)
+    applied = tuple(
+        Applied(rule, *(int((row == o).sum()) for o in (_FAILS, _UNKNOWN, _NOT_APPLIED)))
+        for rule, row in zip(rules, grid, strict=True)
+    )
+    leading = ["assignment_id", "decision", "failed", "undecided", "reason"]
+    rest = [name for name in table.column_names if name not in leading]
+    return Decisions(table.select([*leading, *rest]).sort_by("assignment_id"), applied)
+
+
+def _with_codes(facts: pa.Table, codes: pa.Table | None) -> pa.Table:
+    """The facts with the columns of CODES, and a row of nulls for what was never recorded."""
+    codes = CODES.empty_table() if codes is None else codes.cast(CODES)
+    ids = facts["assignment_id"]
+    at = pc.index_in(ids, value_set=codes["assignment_id"].combine_chunks())
+    for name in CODES.names[1:]:
+        facts = facts.append_column(name, codes[name].combine_chunks().take(at))
+    is_known = pc.is_in(codes["assignment_id"], value_set=ids.combine_chunks())
+    unrecorded = pc.and_(pc.invert(is_known), pc.equal(codes["is_recorded"], False))
+    rows = codes.filter(pc.fill_null(unrecorded, False))
+    missing = {
+        f.name: rows[f.name] if f.name in rows.column_names else pa.nulls(len(rows), f.type)
+        for f in facts.schema
+    }
+    return pa.concat_tables([facts, pa.table(missing, facts.schema)]).combine_chunks()
+
+
+def num_not_in_log(facts: pa.Table, codes: pa.Table) -> int:
+    """Assignments of a list that the log lacks though they are not said to be unrecorded."""
+    is_known = pc.is_in(codes["assignment_id"], value_set=facts["assignment_id"].combine_chunks())
+    is_expected = pc.fill_null(codes["is_recorded"], True)
+    return int(pc.sum(pc.and_(pc.invert(is_known), is_expected)).as_py() or 0)
+
+
+def _num_assigned(table: pa.Table, assigned: int | None) -> Floats:
+    """(num_assignments,) originals assigned; NaN where pages are missing that may be there."""
+    shown, pages = floats(table["num_shown"]), floats(table["num_pages"])
+    if assigned is not None:
+        above = shown > assigned
+        if above.any():
+            example = table["assignment_id"][int(np.argmax(above))]
+            raise OptionError(
+                f"assigned is {assigned}, but {int(above.sum())} assignments have more originals in"
+                f" the log, e.g. {example} has {shown[above][0]:.0f}; expected the originals of a"
+                " whole HIT, e.g. 120, or none for those logged"
+            )
+        return np.where(np.isnan(shown), np.nan, float(assigned))
+    missing = NUM_PAGES["imagenet-ab"] - pages
+    is_open = (missing > 0) & (floats(table["num_without_page"]) > 0)
+    return np.where(is_open, np.nan, shown + floats(table["max_on_page"]) * missing)
+
+
+def _imagenet_measures(table: pa.Table, num_assigned: Floats) -> dict[str, _Measured]:
+    selected, pages = floats(table["num_selected"]), floats(table["num_pages"])
+    given = floats(table["num_selections"])
+    wrong = (given < selected) | (given > NUM_PICTURES)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise OptionError(
+            f"num_selections of {int(wrong.sum())} assignments contradict the log, e.g."
+            f" {table['assignment_id'][row]} has {given[row]:.0f} and {selected[row]:.0f} selected"
+            f" originals; expected no fewer than those and at most {NUM_PICTURES}"
+        )
+    return {
+        "recall": _Measured(selected / num_assigned),
+        "selections": _Measured(np.where(np.isnan(given), selected, given), ~np.isnan(given)),
+        "pages": _Measured(pages, ~(floats(table["num_without_page"]) > 0)),
+    }
+
+
+def _coco_measures(table: pa.Table) -> dict[str, _Measured]:
+    judged = floats(table["num_judged"])
+    accuracy = floats(table["num_on_object"]) / np.where(judged > 0, judged, np.nan)
+    return {
+        "recall": _Measured(floats(table["recall"])),
+        "icon_accuracy": _Measured(accuracy),
+        "pages": _Measured(floats(table["num_pages"])),
+    }
+
+
+def _outcome(minimum: float, measured: _Measured) -> _Outcome:
+    """Strictly less than the minimum fails; a lower bound that is less decides nothing."""
+    below = measured.value < minimum
+    cases = [np.isnan(measured.value), below & np.logical_not(measured.is_exact), below]
+    return np.select(cases, [_UNKNOWN, _UNKNOWN, _FAILS], _PASSES).astype(np.int8)
+
+
+def _code_outcome(table: pa.Table) -> _Outcome:
+    """Fails if not recorded and wrong; a null decides nothing unless the other one passes."""
+    recorded, right = table["is_recorded"], table["is_code_right"]
+    passes = pc.or_kleene(recorded, right)
+    silent = pc.and_(recorded.is_null(), right.is_null()).to_numpy()
+    ways = [silent, passes.is_null().to_numpy(), ~pc.fill_null(passes, True).to_numpy()]
+    return np.select(ways, [_NOT_APPLIED, _UNKNOWN, _FAILS], _PASSES).astype(np.int8)
+
+
+def _columns(
+    rules: tuple[Rule, ...], grid: _Outcome, measured: dict[str, _Measured]
+) -> dict[str, pa.Array]:
+    fails, unknown = grid == _FAILS, grid == _UNKNOWN
+    decision = np.where(fails.any(0), REJECTED, np.where(unknown.any(0), UNDECIDED, ACCEPTED))
+    names = np.array([rule.name for rule in rules])
+    values: dict[str, pa.Array] = {}
+    for name, (value, is_exact) in measured.items():
+        if name == "selections":
+            values["num_selections"] = _whole(np.where(is_exact, value, np.nan))
+        elif name != "pages":
+            values[name] = nullable(value, ~np.isnan(value), pa.float64())
+    told = np.where(fails.any(axis=0), fails, unknown)  # a rejection needs no more reasons
+    reason = [
+        "; ".join(_reason(rules[k], grid[k, i], measured, i) for k in np.flatnonzero(told[:, i]))
+        for i in range(grid.shape[1])
+    ]
+    return {
+        "decision": pa.array(decision.astype(object), pa.string()),
+        "failed": _lists(fails, names),
+        "undecided": _lists(unknown, names),
+        "reason": pa.array(reason, pa.string(), mask=~told.any(axis=0)),
+        **values,
+    }
+
+
+def _reason(rule: Rule, outcome: int, measured: dict[str, _Measured], row: int) -> str:
+    if rule.minimum is None:
+        return rule.title if outcome == _FAILS else f"{rule.name}: {rule.unknown}"
+    value = measured[rule.name].value[row]
+    if outcome == _FAILS:
+        return f"{rule.name} {value:.6g} < {rule.minimum:g}"
+    bound = "" if np.isnan(value) else f" (at least {value:g}, needed {rule.minimum:g})"
+    return f"{rule.name}: {rule.unknown}{bound}"
+
+
+def _lists(flags: Bools, names: np.ndarray) -> pa.ListArray:
+    """(num_rules, num_assignments) -> (num_assignments,) lists of the rules that are flagged."""
+    _, rule = np.nonzero(flags.T)
+    offsets = np.concatenate([[0], np.cumsum(flags.sum(axis=0))])
+    values = pa.array(names[rule].astype(object), pa.string())
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+
+
+def _whole(values: Floats) -> pa.Array:
+    """Whole numbers, null where NaN."""
+    there = ~np.isnan(values)
+    return nullable(np.where(there, values, 0).astype(np.int64), there, pa.int64())

@@ -1,0 +1,1 @@
+"""What a dataset shows the outside: card, citation, Croissant, loading script, upload."""

@@ -1,0 +1,259 @@
+"""The README.md of a dataset folder: what load_dataset needs to know as YAML, the rest in words.
+
+Three traps of `datasets` are settled here (docs/decisions.md, 2): keys keep their order, `version`
+stands under each config, and every split has its counts. Pure: everything it says comes from the
+manifest, the schema, `about` and the numbers it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from luab_data.hub.about import ABOUT, PAPER, PRIVACY, About
+from luab_data.hub.citation import bibtex
+from luab_data.raw.workers import RELEASE_IDS
+from luab_data.schema import COCO_CLASSES, Column, Table, tables_of
+
+_DTYPES = {"double": "float64", "float": "float32"}
+_MARK = "---\n"  # around the YAML block
+_SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
+Feature = dict[str, Any]
+
+
+def feature(column: Column, wnids: Sequence[str]) -> Feature:
+    """One column as an entry of `dataset_info: features:`."""
+    return {"name": column.name, **_dtype(column.type, class_names(column, wnids))}
+
+
+def class_names(column: Column, wnids: Sequence[str]) -> Sequence[str]:
+    """Names of the labels of a column, by label; empty if its integers are no labels."""
+    if column.classes is None:
+        return ()
+    return wnids if column.classes == "wnid" else COCO_CLASSES
+
+
+def _dtype(type: pa.DataType, names: Sequence[str]) -> Feature:
+    """`{dtype: X}` of a scalar, `{list: X}` of a list; the first key is what the reader goes by."""
+    if pa.types.is_list(type):
+        inner = _dtype(type.value_type, names)
+        return {"list": inner["dtype"] if "dtype" in inner else inner}
+    if names:
+        return {"dtype": {"class_label": {"names": {str(i): n for i, n in enumerate(names)}}}}
+    return {"dtype": _DTYPES.get(str(type), str(type))}
+
+
+def size_category(num_rows: int) -> str:
+    """The Hub's word for a number of rows, e.g. `1M<n<10M`."""
+    decades = max(len(str(num_rows)) - 3, 0)
+    return _SIZES[min(decades, len(_SIZES) - 1)]
+
+
+def front_matter(
+    tables: Sequence[Table],
+    about: About,
+    *,
+    version: str,
+    wnids: Sequence[str],
+    num_rows: Mapping[str, int],
+    num_bytes: Mapping[str, int],
+) -> str:
+    """The YAML block of the card.
+
+    Args:
+        tables: the configs, the default one first.
+        about: the release.
+        version: bumped with every change of content: readers cache by it.
+        wnids: class names of `label`.
+        num_rows, num_bytes: of each config.
+    """
+    configs: list[dict[str, Any]] = []
+    infos: list[dict[str, Any]] = []
+    for table in tables:
+        config: dict[str, Any] = {"config_name": table.config}
+        if table.config == "default":
+            config["default"] = True
+        config["version"] = version
+        config["data_files"] = [{"split": "train", "path": f"{table.folder}/train-*.parquet"}]
+        configs.append(config)
+        split = {
+            "name": "train",
+            "num_bytes": num_bytes[table.config],
+            "num_examples": num_rows[table.config],
+        }
+        infos.append(
+            {
+                "config_name": table.config,
+                "features": [feature(column, wnids) for column in table.columns],
+                "splits": [split],
+            }
+        )
+    matter = {
+        "pretty_name": about.title,
+        "license": "apache-2.0",
+        "annotations_creators": ["crowdsourced"],
+        "source_datasets": list(about.source_datasets),
+        "size_categories": [size_category(num_rows["default"])],
+        "task_categories": ["image-classification"],
+        "task_ids": list(about.task_ids),
+        "tags": list(about.keywords),
+        "configs": configs,
+        "dataset_info": infos,
+    }
+    return str(yaml.safe_dump(matter, sort_keys=False, allow_unicode=True, width=100))
+
+
+def column_table(table: Table) -> str:
+    """A Markdown table of a config's columns."""
+    lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
+    for column in table.columns:
+        kind = str(column.type).replace("element: ", "").replace("item: ", "")
+        kind = kind.replace("double", "float64")
+        # As code: <...> would be taken for HTML and vanish.
+        lines.append(f"| `{column.name}` | `{kind}` | {column.unit} | {column.doc} |")
+    return "\n".join(lines)
+
+
+def statistics_table(about: About, statistics: Mapping[str, Any]) -> str:
+    """A Markdown table of `luab-data stats`: counts whole, shares to 4 digits, no value as `-`."""
+    lines = ["| number | value | meaning |", "|---|---|---|"]
+    for name, value in statistics.items():
+        meaning = about.statistics.get(name, "")
+        if isinstance(value, Mapping):
+            some = [f"{key} {_shown(count)}" for key, count in list(value.items())[:8]]
+            some += [f"{len(value) - 8} more"] if len(value) > 8 else []
+            lines.append(f"| `{name}` | {', '.join(some) or '-'} | {meaning} |")
+        else:
+            lines.append(f"| `{name}` | {_shown(value)} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def dataset_card(
+    manifest: Mapping[str, Any],
+    *,
+    name: str,
+    num_bytes: Mapping[str, int],
+    statistics: Mapping[str, Any] | None = None,
+    published: bool = False,
+) -> str:
+    """The whole README.md.
+
+    Args:
+        manifest: of the dataset, as the converter writes it: `dataset`, `version`, `schemas`,
+            `num_rows`, `classes`, `source`, `skipped`, `versions`, `worker_ids`, for COCO
+            `instances`.
+        name: what load_dataset is called with: the folder's name, or `owner/name` on the Hub.
+        num_bytes: config -> bytes of its rows in memory.
+        statistics: the numbers of `luab-data stats`; None leaves the section out.
+        published: whether `name` is on the Hub, else it is a folder.
+    """
+    about = ABOUT[manifest["dataset"]]
+    tables = tables_of(manifest)
+    num_rows = manifest["num_rows"]
+    matter = front_matter(
+        tables,
+        about,
+        version=manifest["version"],
+        wnids=manifest["classes"],
+        num_rows=num_rows,
+        num_bytes=num_bytes,
+    )
+    parts = [
+        f"{_MARK}{matter}{_MARK}",
+        f"# {about.title} {manifest['version']}\n",
+        f"{about.summary} The images themselves are not included.\n",
+        _links(about),
+        _loading(tables, name, num_rows, manifest["version"], published),
+        "## How it was collected\n\n" + "\n\n".join(about.collection) + "\n",
+        _conversion(manifest),
+    ]
+    if statistics is not None:
+        intro = "Computed from this folder by `luab-data stats`; a share of an empty group is `-`."
+        parts.append(f"## Statistics\n\n{intro}\n\n{statistics_table(about, statistics)}\n")
+    parts += [
+        f"## Known biases\n\n{_bullets(about.biases)}\n",
+        f"## Known limits of the logs\n\n{_bullets(about.limits)}\n",
+        f"## Privacy and consent\n\n{privacy(manifest)}\n",
+        f"## Licence\n\n{about.licence}\n",
+        f"## Citation\n\n```bibtex\n{bibtex()}\n```\n",
+        "## Columns\n\nPoints are (x, y) fractions of the picture, origin top left, raw values kept"
+        " even outside [0, 1]. Boxes are xyxy pixels; a point is in a box when it is inside or on"
+        " the border. Null means not there, never 0.\n",
+    ]
+    for table in tables:
+        rows = num_rows[table.config]
+        parts.append(f"### `{table.config}`: {rows:,} rows, one per {table.row}\n")
+        parts.append(column_table(table) + "\n")
+    return "\n".join(parts)
+
+
+def _links(about: About) -> str:
+    return f"[Paper]({PAPER}) · [Release]({about.release}) · [Annotation tool]({about.tool})\n"
+
+
+def _bullets(items: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{name}.** {text}" for name, text in items)
+
+
+def _loading(
+    tables: Sequence[Table], name: str, num_rows: Mapping[str, int], version: str, published: bool
+) -> str:
+    pinned = f' Pin this version with `revision="{version}"`.' if published else ""
+    where = "" if published else "In the parent folder:\n\n"
+    code = f'from datasets import load_dataset\n\nimages = load_dataset("{name}", split="train")'
+    for table in tables[1:]:
+        code += f'\n{table.config} = load_dataset("{name}", "{table.config}", split="train")'
+    configs = "\n".join(f"| `{t.config}` | {num_rows[t.config]:,} | {t.row} |" for t in tables)
+    return (
+        f"## Loading\n\n{where}```python\n{code}\n```\n\n"
+        f"| config | rows | a row is one |\n|---|---|---|\n{configs}\n\n"
+        "There is one split, `train`. `SHA256SUMS` and `manifest.json` cover every file:"
+        f" `sha256sum -c SHA256SUMS`.{pinned}\n"
+    )
+
+
+def _conversion(manifest: Mapping[str, Any]) -> str:
+    """Where this folder comes from and what was left out."""
+    source, versions = manifest["source"], manifest["versions"]
+    text = (
+        f"Converted by luab {versions['luab']} (pyarrow {versions['pyarrow']}, shapely"
+        f" {versions['shapely']}) from `{source['name']}`, sha256 `{source['sha256']}`."
+    )
+    if instances := manifest.get("instances"):
+        text += (
+            f" Ground truth: `{instances['name']}`, sha256 `{instances['sha256']}`;"
+            f" {instances['num_images_missing']:,} images are not in it."
+        )
+    text += " Raw columns are the log's values; derived columns name their rule below.\n\n"
+    skipped = manifest["skipped"]
+    if skipped:
+        tally = "\n".join(f"| `{rule}` | {count:,} |" for rule, count in skipped.items())
+        text += (
+            f"{sum(skipped.values()):,} bad records were left out, each listed in `skipped.jsonl`:"
+            f"\n\n| rule | records |\n|---|---|\n{tally}\n"
+        )
+    else:
+        text += "No record was left out.\n"
+    return f"## How it was converted\n\n{text}"
+
+
+def privacy(manifest: Mapping[str, Any]) -> str:
+    """What is hashed, what stays linkable, what is known of consent; Markdown."""
+    ids = manifest["worker_ids"]
+    if ids["source"] == RELEASE_IDS:
+        source = (
+            "The ids in the log had the form of the release's, which its authors made anonymous"
+            " before; since the release is public, anyone can match its rows with these."
+        )
+    else:
+        source = "The ids in the log were not of the release's anonymous form."
+    return PRIVACY.format(source=source, key=ids["key"])

@@ -1,0 +1,219 @@
+"""croissant.json: the dataset in MLCommons' Croissant 1.1, with its Responsible AI properties.
+
+Plain JSON-LD from the schema and the manifest, so nothing has to be installed to write it;
+`mlcroissant validate --jsonld croissant.json` (extra `croissant`) accepts it. The record sets read
+the Parquet files beside it; each file stands in it with size and sha256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from luab_data.hub.about import ABOUT, PAPER, About
+from luab_data.hub.card import class_names, privacy
+from luab_data.hub.citation import AUTHORS, bibtex
+from luab_data.schema import Column, Table, tables_of
+
+PARQUET = "application/x-parquet"
+LICENCE = "https://spdx.org/licenses/Apache-2.0.html"
+
+_CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    **{
+        key: f"cr:{key}"
+        for key in (
+            *("arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract"),
+            *("field", "fileProperty", "fileObject", "fileSet", "format", "includes", "isArray"),
+            *("isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet"),
+            *("references", "regex", "repeated", "replace", "samplingRate", "separator", "source"),
+            *("subField", "transform"),
+        )
+    },
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "description": {"@container": "@language"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "name": {"@container": "@language"},
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+}
+"""The standard @context of Croissant 1.1."""
+
+_TYPES = {
+    "string": "sc:Text",
+    "bool": "sc:Boolean",
+    "int16": "cr:Int16",
+    "int32": "cr:Int32",
+    "int64": "cr:Int64",
+    "float": "cr:Float32",
+    "double": "cr:Float64",
+}
+_KEYS = {"rounds": ("image_id", "round")}  # of the others the first column is the key
+
+
+def croissant(
+    manifest: Mapping[str, Any], *, sizes: Mapping[str, int], url: str, date: str
+) -> dict[str, Any]:
+    """The JSON-LD of a dataset folder.
+
+    Args:
+        manifest: of the dataset; `files` gives the checksums.
+        sizes: path in the folder -> bytes, at least of the Parquet files.
+        url: where the dataset is published.
+        date: day of publication, YYYY-MM-DD.
+    """
+    about = ABOUT[manifest["dataset"]]
+    tables = tables_of(manifest)
+    files = {
+        name: digest for name, digest in manifest["files"].items() if name.endswith(".parquet")
+    }
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": [
+            "http://mlcommons.org/croissant/1.1",
+            "http://mlcommons.org/croissant/RAI/1.0",
+        ],
+        "name": about.title,
+        "description": f"{about.summary} The images themselves are not included.",
+        "license": LICENCE,
+        "url": url,
+        "sameAs": [about.release],
+        "version": manifest["version"],
+        "datePublished": date,
+        "citeAs": bibtex(),
+        "creator": [
+            {"@type": "sc:Person", "name": f"{given} {family}"} for given, family in AUTHORS
+        ],
+        "keywords": list(about.keywords),
+        "isLiveDataset": False,
+        **_responsible(about, manifest),
+        "distribution": [
+            *(_file_object(name, files[name], sizes[name]) for name in sorted(files)),
+            *(_file_set(table) for table in tables),
+        ],
+        "recordSet": [
+            *(_record_set(table) for table in tables),
+            *_enumerations(tables, manifest["classes"]),
+        ],
+    }
+
+
+def _responsible(about: About, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The RAI vocabulary: how it was collected, what is wrong with it, whom it concerns."""
+    source = manifest["source"]
+    return {
+        "rai:dataCollection": " ".join(about.collection),
+        "rai:dataCollectionType": ["Crowdsourcing", "User behaviour logging"],
+        "rai:dataCollectionRawData": f"{source['name']}, sha256 {source['sha256']}",
+        "rai:dataAnnotationPlatform": ["Amazon Mechanical Turk", about.tool],
+        "rai:dataPreprocessingProtocol": [
+            f"Converted by luab {manifest['versions']['luab']};"
+            f" {sum(manifest['skipped'].values())} bad records left out"
+        ],
+        "rai:dataBiases": [f"{name}. {text}" for name, text in about.biases],
+        "rai:dataLimitations": [f"{name}. {text}" for name, text in about.limits],
+        "rai:personalSensitiveInformation": [privacy(manifest).replace("**", "")],
+        "rai:dataUseCases": [
+            "Auxiliary supervision of image classifiers and localisation; study of annotators'"
+            f" behaviour ({PAPER}). Not for identifying or rating people."
+        ],
+    }
+
+
+def _file_object(name: str, digest: str, size: int) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "contentUrl": name,
+        "contentSize": f"{size} B",
+        "encodingFormat": PARQUET,
+        "sha256": digest,
+    }
+
+
+def _file_set(table: Table) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileSet",
+        "@id": f"{table.config}-files",
+        "name": f"{table.config}-files",
+        "description": f"Parquet files of the config {table.config}.",
+        "encodingFormat": PARQUET,
+        "includes": f"{table.folder}/train-*.parquet",
+    }
+
+
+def _record_set(table: Table) -> dict[str, Any]:
+    keys = _KEYS.get(table.config, (table.columns[0].name,))
+    return {
+        "@type": "cr:RecordSet",
+        "@id": table.config,
+        "name": table.config,
+        "description": f"One record per {table.row}.",
+        "key": [{"@id": f"{table.config}/{key}"} for key in keys],
+        "field": [_field(table, column) for column in table.columns],
+    }
+
+
+def _field(table: Table, column: Column) -> dict[str, Any]:
+    item, depth = column.type, 0
+    while pa.types.is_list(item):
+        item, depth = item.value_type, depth + 1
+    unit = f" [{column.unit}]" if column.unit else ""
+    names = f" Named in {table.config}-{column.name}-names." if column.classes else ""
+    field: dict[str, Any] = {
+        "@type": "cr:Field",
+        "@id": f"{table.config}/{column.name}",
+        "name": column.name,
+        "description": f"{column.doc}{unit}.{names}",
+        "dataType": _TYPES[str(item)],
+        "source": {
+            "fileSet": {"@id": f"{table.config}-files"},
+            "extract": {"column": column.name},
+        },
+    }
+    if depth:
+        field |= {"isArray": True, "arrayShape": ",".join(["-1"] * depth)}
+    return field
+
+
+def _enumerations(tables: tuple[Table, ...], wnids: list[str]) -> list[dict[str, Any]]:
+    """A record set of label and name for every column whose integers are labels."""
+    found = []
+    for table in tables:
+        for column in table.columns:
+            if not (names := class_names(column, wnids)):
+                continue
+            own = f"{table.config}-{column.name}-names"
+            found.append(
+                {
+                    "@type": "cr:RecordSet",
+                    "@id": own,
+                    "name": own,
+                    "description": f"Names of the labels in {table.config}/{column.name}.",
+                    "dataType": "sc:Enumeration",
+                    "key": {"@id": f"{own}/label"},
+                    "field": [
+                        {
+                            "@type": "cr:Field",
+                            "@id": f"{own}/{part}",
+                            "name": part,
+                            "dataType": kind,
+                        }
+                        for part, kind in (("label", "cr:Int64"), ("name", "sc:Text"))
+                    ],
+                    "data": [
+                        {f"{own}/label": label, f"{own}/name": name}
+                        for label, name in enumerate(names)
+                    ],
+                }
+            )
+    return found

@@ -1,0 +1,95 @@
+"""What each kind of log has at each stage: the only module that tells kinds of logs apart.
+
+A *browsing* log (ImageNet-AB) shows pages of pictures and asks which are of a class; a *tagging*
+log (COCO-AB) shows one picture and asks to drag an icon onto each object. Everything else asks a
+Kind for its reader, columns, measures, rules, figures. To add a kind, write one class here and one
+module for each stage it takes part in; those modules never import this one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from luab_data.errors import DatasetError
+from luab_data.schema import (
+    COCO_ACTIONS,
+    COCO_ANNOTATORS,
+    COCO_IMAGES,
+    IMAGENET_ANNOTATORS,
+    IMAGENET_IMAGES,
+    IMAGENET_ROUNDS,
+    Table,
+)
+
+
+class Kind(ABC):
+    """One kind of log; the attributes say what is the same at every stage.
+
+    Attributes:
+        dataset: name of the released dataset, and in the manifest of a folder of this kind.
+        title: that name as people write it.
+        images: the table of one row an image, `default`.
+        events: the table of raw fields: `rounds` or `actions`.
+        annotators: the table of one row a worker.
+        images_per_shard: of `default`; the shard of `events` of one number holds the same images.
+    """
+
+    dataset: ClassVar[str]
+    title: ClassVar[str]
+    images: ClassVar[Table]
+    events: ClassVar[Table]
+    annotators: ClassVar[Table]
+    images_per_shard: ClassVar[int]
+
+    @property
+    def tables(self) -> tuple[Table, Table, Table]:
+        """The configs, the default one first."""
+        return self.images, self.events, self.annotators
+
+
+class Browsing(Kind):
+    """Pages of pictures: which are of a class? Logged as XML by imagenet-annotation-tool."""
+
+    dataset = "imagenet-ab"
+    title = "ImageNet-AB"
+    images = IMAGENET_IMAGES
+    events = IMAGENET_ROUNDS
+    annotators = IMAGENET_ANNOTATORS
+    images_per_shard = 32_768
+
+
+class Tagging(Kind):
+    """One picture, icons to drag onto its objects. Logged as JSON by coco-annotation-tool."""
+
+    dataset = "coco-ab"
+    title = "COCO-AB"
+    images = COCO_IMAGES
+    events = COCO_ACTIONS
+    annotators = COCO_ANNOTATORS
+    images_per_shard = 8_192
+
+
+BROWSING, TAGGING = Browsing(), Tagging()
+
+KINDS: Mapping[str, Kind] = {kind.dataset: kind for kind in (BROWSING, TAGGING)}
+"""By the name of the dataset."""
+
+
+def kind_of(manifest: Mapping[str, Any]) -> Kind:
+    """The kind of a dataset folder.
+
+    Args:
+        manifest: of store.folder.read_manifest.
+
+    Raises:
+        DatasetError: a kind that this luab does not know.
+    """
+    name = manifest["dataset"]
+    if name not in KINDS:
+        raise DatasetError(
+            f"holds {name!r}, which this luab does not know; expected one of {', '.join(KINDS)}."
+            " A newer luab may have written it: upgrade"
+        )
+    return KINDS[name]
