@@ -212,7 +212,19 @@ def test_every_folder_is_in_the_tree_of_the_readme():
 
 
 # The flow: a module imports only from its own stage and the stages before it.
-_STAGES = ["errors", "schema", "kinds", "ragged", "splits", "console", "boxes", "raw", "columns"]
+_STAGES = [
+    "errors",
+    "schema",
+    "kinds",
+    "ragged",
+    "words",
+    "results",
+    "splits",
+    "console",
+    "boxes",
+    "raw",
+    "columns",
+]
 _STAGES += ["store", "workers", "statistics", "hub", "join", "exports", "pipeline", "forks", "job"]
 _STAGES += ["convert", "acceptance", "calibration", "checks", "provenance", "derivation"]
 _STAGES += ["simulate", "reports", "figures", "cli"]

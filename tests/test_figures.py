@@ -38,11 +38,12 @@ from luab_data.figures.labels import label_points
 from luab_data.figures.maps import draw_accuracy_map, draw_density, draw_offset, mode_cell
 from luab_data.figures.page import draw_page, empty_slots, mouse_path
 from luab_data.figures.pictures import draw_coco_image, draw_image
-from luab_data.figures.style import SMALL, STYLE, VERMILION, YELLOW, count, counts
+from luab_data.figures.style import SMALL, STYLE, VERMILION, YELLOW, counts
 from luab_data.reports.replay import Picture, imagenet_replay
 from luab_data.statistics.coco.measures import COCO_MEASURES
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES
+from luab_data.words import short_count
 
 MEASURES = {
     "imagenet-ab": {m.name: m for m in IMAGENET_MEASURES},
@@ -201,14 +202,14 @@ def test_both_packages_share_one_style():
 
 @given(st.floats(0, 9e8))
 def test_a_count_is_short_and_right_to_one_part_in_twenty(number: float):
-    text = count(number)
+    text = short_count(number)
     assert len(text) <= 5
     value = float(text.rstrip("kM")) * {"k": 1e3, "M": 1e6}.get(text[-1], 1)
     assert value == pytest.approx(number, rel=0.05, abs=0.5)
 
 
 def test_counts_in_words():
-    assert [count(n) for n in (0, 950, 999.7, 1240, 12_400, 999_600, 1_281_167)] == [
+    assert [short_count(n) for n in (0, 950, 999.7, 1240, 12_400, 999_600, 1_281_167)] == [
         *("0", "950", "1.0k", "1.2k", "12k", "1.0M", "1.3M"),
     ]
     assert counts(np.array([7.0, np.nan, 7.0])) == "n = 7"

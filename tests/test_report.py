@@ -32,12 +32,13 @@ from luab_data.reports.figures import pictures
 from luab_data.reports.html import Header, page_html
 from luab_data.reports.replay import Event, Picture, Replay
 from luab_data.reports.run import report
-from luab_data.reports.tables import MISSING, count, interval, number, rows_of
+from luab_data.reports.tables import rows_of
 from luab_data.reports.thumbnails import small_jpeg
 from luab_data.statistics.dataset import measured, measures_of, sequences
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
 from luab_data.store.load import read_table
+from luab_data.words import MISSING, count, interval, number
 
 BIN = Path(sys.executable).parent
 START = 1_640_000_000_000

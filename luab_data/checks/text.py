@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from luab_data.checks.report import CHECKS, Finding, Report
+from luab_data.words import aligned
 
 
 def as_text(report: Report) -> str:
@@ -76,23 +77,3 @@ def _examples(finding: Finding) -> str:
         number = f" round {example['round']}" if "round" in example else ""
         names.append(f"{example['image_id']}{number}")
     return ", ".join(names)
-
-
-def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
-    """Rows of cells as lines with columns side by side; the last column is not padded.
-
-    Args:
-        rows: as many cells in each.
-        right: columns to align on the right.
-    """
-    if not rows:
-        return []
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
-        ]
-        lines.append("  ".join([*cells, row[-1]]).rstrip())
-    return lines

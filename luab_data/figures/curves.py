@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luab_data.figures.style import BASELINE, BLACK, BLUE, GREEN, GREY, SMALL, VERMILION, count
+from luab_data.figures.style import BASELINE, BLACK, BLUE, GREEN, GREY, SMALL, VERMILION
 from luab_data.ragged import Floats
 from luab_data.statistics.coco.icon_places import SMALLEST
 from luab_data.statistics.estimate import Estimate
+from luab_data.words import short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +66,8 @@ def draw_counts(ax: Axes, x: Sequence[float] | Floats, n: Floats) -> Axes:
     across = ax.get_xaxis_transform()
     for at, number in zip(x, n, strict=True):
         ax.text(
-            float(at), 0.02, count(float(number)), transform=across, fontsize=SMALL, color=GREY,
+            float(at), 0.02, short_count(float(number)),
+            transform=across, fontsize=SMALL, color=GREY,
             ha="center", va="bottom",
         )  # fmt: skip
     ax.text(

@@ -14,11 +14,12 @@ import pyarrow as pa
 from luab_data.columns.regions import floats
 from luab_data.figures.bars import draw_bars
 from luab_data.figures.labels import label_points
-from luab_data.figures.style import BLACK, BLUE, GREEN, GREY, SKY, VERMILION, count
+from luab_data.figures.style import BLACK, BLUE, GREEN, GREY, SKY, VERMILION
 from luab_data.ragged import Floats, Ints
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
 from luab_data.statistics.coco.icon_places import MIN_OCCURRENCES
 from luab_data.statistics.estimate import Estimate
+from luab_data.words import short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ def draw_sequences(ax: Axes, sequences: pa.Table, *, top: int = 8) -> Axes:
         ax.hlines(np.arange(shown), np.maximum(low, _LEAST), high, color=BLACK, linewidth=1.0)
     for place, (value, end) in enumerate(zip(number, ends, strict=True)):
         ax.annotate(
-            f"{count(value)} ({100 * value / total:.2g} %)", (end, place), xytext=(3, 0),
+            f"{short_count(value)} ({100 * value / total:.2g} %)", (end, place), xytext=(3, 0),
             textcoords="offset points", va="center", fontsize=7,
         )  # fmt: skip
     ax.set_yticks(np.arange(len(names)), names)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from luab_data.words import short_count
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -119,21 +121,12 @@ def outlined(width: float = 2.0, colour: str = "white") -> list[Any]:
     return [Stroke(linewidth=width, foreground=colour), Normal()]
 
 
-def count(number: float) -> str:
-    """A count in at most five characters: 950, 7.2k, 12k, 1.3M."""
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if number >= size * 0.9995:
-            scaled = number / size
-            return f"{scaled:.1f}{letter}" if scaled < 9.95 else f"{scaled:.0f}{letter}"
-    return f"{number:.0f}"
-
-
 def counts(n: npt.NDArray[np.float64]) -> str:
     """`n = 7.2k`, or `n = 950 to 1.2k` where it varies."""
     seen = n[np.isfinite(n)]
     if not seen.size:
         return "n = 0"
-    low, high = count(float(seen.min())), count(float(seen.max()))
+    low, high = short_count(float(seen.min())), short_count(float(seen.max()))
     return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 

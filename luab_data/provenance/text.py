@@ -7,9 +7,9 @@ from itertools import takewhile
 from typing import Any
 
 from luab_data.checks.invariants import PARALLEL
-from luab_data.checks.text import aligned
 from luab_data.provenance.record import Record, Values
 from luab_data.schema import Table, tables_of
+from luab_data.words import aligned
 
 _SHOWN = 24
 """Records of a list that are printed; of a longer one the middle is left out."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from luab_data.reports.drawn import Drawn
 from luab_data.reports.figures import Picture
-from luab_data.reports.tables import MISSING, Group, count
+from luab_data.reports.tables import Group
 from luab_data.reports.workers import WorkerTable
+from luab_data.words import MISSING, count
 
 GENERATOR = "luab-data report"
 """Start of the page's generator, by which a report is known as ours."""

@@ -15,8 +15,8 @@ import numpy as np
 from luab_data.ragged import Floats
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
+from luab_data.words import MISSING, bare_number, count, interval, number
 
-MISSING = "–"
 MOST_PARTS = 4
 """Curves of up to so many places are rows of the table; longer ones are small pictures."""
 
@@ -230,40 +230,6 @@ def _points(x: Floats, y: Floats) -> str:
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
 
 
-# --- numbers as text -----------------------------------------------------------------------------
-
-
-def number(value: float, unit: str) -> str:
-    """A value with its unit; "–" if it is missing."""
-    if not math.isfinite(value):
-        return MISSING
-    bare = _bare(value, unit)
-    return f"{bare}{_suffix(value, unit)}"
-
-
-def bare_number(value: float, unit: str) -> str:
-    """A value beside one that names the unit; "–" if it is missing."""
-    return f"{_bare(value, unit)}{_short_suffix(value, unit)}" if math.isfinite(value) else MISSING
-
-
-def interval(low: float, high: float, unit: str) -> str:
-    """Both ends, beside a value that names the unit; "–" if one is missing."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return MISSING
-    if unit == "ms":  # one unit for both
-        unit, low, high = (
-            ("s", low / 1000, high / 1000) if high >= 1000 else ("whole ms", low, high)
-        )
-    return f"{_bare(low, unit)} to {_bare(high, unit)}{_short_suffix(high, unit)}"
-
-
-def count(value: float) -> str:
-    """A sample size; "–" if it is missing."""
-    if not math.isfinite(value):
-        return MISSING
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
-
-
 def _span(values: Any, unit: str) -> str:
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
@@ -273,35 +239,3 @@ def _span(values: Any, unit: str) -> str:
     if unit == "count":
         return count(low) if low == high else f"{count(low)} to {count(high)}"
     return number(low, unit) if low == high else interval(low, high, unit)
-
-
-def _bare(value: float, unit: str) -> str:
-    if unit == "share":
-        return f"{100 * value:.1f}"
-    if unit == "difference of shares":
-        return _signed(f"{100 * value:+.1f}")
-    if unit == "ms":
-        return _bare(value / 1000, "s") if abs(value) >= 1000 else f"{value:.0f}"
-    if unit == "s":
-        return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
-    if unit == "whole ms":
-        return f"{value:.0f}"
-    if float(value).is_integer() and abs(value) >= 1:
-        return _signed(f"{value:,.0f}")
-    return _signed(f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}")
-
-
-def _signed(text: str) -> str:
-    zero = text.strip("+-0.,") == ""
-    return text.lstrip("+-") if zero else text.replace("-", "−")
-
-
-def _suffix(value: float, unit: str) -> str:
-    if unit == "ms":
-        return " s" if abs(value) >= 1000 else " ms"
-    names = {"share": " %", "difference of shares": " points", "s": " s", "whole ms": " ms"}
-    return names.get(unit, "" if unit in ("", "correlation") else f" {unit}")
-
-
-def _short_suffix(value: float, unit: str) -> str:
-    return _suffix(value, unit) if unit in ("share", "ms", "s", "whole ms") else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from luab_data.reports.tables import MISSING, count, interval, number
+from luab_data.words import MISSING, count, interval, number
 from luab_data.workers.suspects import CLEAR, THRESHOLD, flagged
 
 if TYPE_CHECKING:

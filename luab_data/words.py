@@ -1,0 +1,114 @@
+"""Numbers, names and tables as text: the one place for terminal, HTML and figures."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+
+MISSING = "–"
+
+
+def number(value: float, unit: str) -> str:
+    """A value with its unit; "–" if it is missing."""
+    if not math.isfinite(value):
+        return MISSING
+    bare = _bare(value, unit)
+    return f"{bare}{_suffix(value, unit)}"
+
+
+def bare_number(value: float, unit: str) -> str:
+    """A value beside one that names the unit; "–" if it is missing."""
+    return f"{_bare(value, unit)}{_short_suffix(value, unit)}" if math.isfinite(value) else MISSING
+
+
+def interval(low: float, high: float, unit: str) -> str:
+    """Both ends, beside a value that names the unit; "–" if one is missing."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return MISSING
+    if unit == "ms":  # one unit for both
+        unit, low, high = (
+            ("s", low / 1000, high / 1000) if high >= 1000 else ("whole ms", low, high)
+        )
+    return f"{_bare(low, unit)} to {_bare(high, unit)}{_short_suffix(high, unit)}"
+
+
+def count(value: float) -> str:
+    """A sample size; "–" if it is missing."""
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def _bare(value: float, unit: str) -> str:
+    if unit == "share":
+        return f"{100 * value:.1f}"
+    if unit == "difference of shares":
+        return _signed(f"{100 * value:+.1f}")
+    if unit == "ms":
+        return _bare(value / 1000, "s") if abs(value) >= 1000 else f"{value:.0f}"
+    if unit == "s":
+        return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
+    if unit == "whole ms":
+        return f"{value:.0f}"
+    if float(value).is_integer() and abs(value) >= 1:
+        return _signed(f"{value:,.0f}")
+    return _signed(f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}")
+
+
+def _signed(text: str) -> str:
+    zero = text.strip("+-0.,") == ""
+    return text.lstrip("+-") if zero else text.replace("-", "−")
+
+
+def _suffix(value: float, unit: str) -> str:
+    if unit == "ms":
+        return " s" if abs(value) >= 1000 else " ms"
+    names = {"share": " %", "difference of shares": " points", "s": " s", "whole ms": " ms"}
+    return names.get(unit, "" if unit in ("", "correlation") else f" {unit}")
+
+
+def _short_suffix(value: float, unit: str) -> str:
+    return _suffix(value, unit) if unit in ("share", "ms", "s", "whole ms") else ""
+
+
+def short_count(number: float) -> str:
+    """A count in at most five characters: 950, 7.2k, 12k, 1.3M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if number >= size * 0.9995:
+            scaled = number / size
+            return f"{scaled:.1f}{letter}" if scaled < 9.95 else f"{scaled:.0f}{letter}"
+    return f"{number:.0f}"
+
+
+def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+    """Rows of cells as lines with columns side by side; the last column is not padded.
+
+    Args:
+        rows: as many cells in each.
+        right: columns to align on the right.
+    """
+    if not rows:
+        return []
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
+        ]
+        lines.append("  ".join([*cells, row[-1]]).rstrip())
+    return lines
+
+
+def near(name: object, known: Iterable[object], *, most: int = 3) -> list[str]:
+    """The known names most like one that is not known, for "did you mean"; [] where none is."""
+    return difflib.get_close_matches(str(name), [str(k) for k in known], n=most, cutoff=0.5)
+
+
+def did_you_mean(name: object, known: Iterable[object]) -> str:
+    """`; did you mean 'a' or 'b'?`, or the known names where none is like it."""
+    names = [str(k) for k in known]
+    if found := near(name, names):
+        return f"; did you mean {' or '.join(map(repr, found))}?"
+    return f"; expected one of {', '.join(names)}" if names else ""
