@@ -5,6 +5,7 @@ One file a verb; heavy imports wait inside the functions, so that --help answers
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -52,6 +53,7 @@ for _command in (
 
 def run() -> None:
     """The entry point of the process: what is main, and a process that suits it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # tidy up and leave
     if sys.argv[1:2] == ["convert"]:
         suit_conversion()
     main()

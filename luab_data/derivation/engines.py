@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from luab_data.columns.icons import Truth
-from luab_data.console import progress
+from luab_data.console import install_command, progress
 from luab_data.derivation.shard import Job, Written, derive_shard
 from luab_data.errors import LuabError, OptionError
 from luab_data.pipeline import in_order, num_threads
@@ -80,7 +80,7 @@ def _ray(job: Job, truth: Truth | None) -> Iterator[Written]:
     except ImportError as error:
         raise OptionError(
             f"--engine ray needs Ray, which is not installed ({error}):"
-            ' pip install "luab[ray]", or leave --engine out'
+            f" {install_command('ray')}, or leave --engine out"
         ) from None
     with _cluster(ray):
         shared = None if truth is None else ray.put(truth)

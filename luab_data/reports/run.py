@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.console import install_command
 from luab_data.errors import DatasetError, LuabError, OutputError
 from luab_data.exports.target import new_target
 from luab_data.reports.drawn import Drawn, drawn
@@ -112,7 +113,7 @@ def _check_installed() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         lacks = ", ".join(f"{name.replace('PIL', 'pillow')} ({_NEEDED[name]})" for name in missing)
-        raise LuabError(f'a report needs {lacks}, not installed here: pip install "luab[report]"')
+        raise LuabError(f"a report needs {lacks}, not installed here: {install_command('report')}")
 
 
 # --- where it goes -------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from luab_data.console import install_command
 from luab_data.errors import OptionError
 
 
@@ -14,6 +15,6 @@ def opencv() -> ModuleType:
     except ImportError as error:
         raise OptionError(
             f"cv2 cannot be imported ({error}); expected OpenCV, which resizes score maps and finds"
-            ' their contours. Install it: pip install "luab[eval]"'
+            f" their contours. Install it: {install_command('eval')}"
         ) from error
     return cv2
