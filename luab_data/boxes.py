@@ -1,8 +1,9 @@
 """Published boxes of images, and the list of labelled images, from the usual files.     [I/O]
 
 One small reader per format; every one yields `image id -> (K, 4) boxes` with the numbers as they
-stand in the file: xyxy, pixels, Pascal VOC or Tiny ImageNet convention, never clipped, swapped or
-shifted. A point is in a box when `xmin <= x * width <= xmax` and the same for y, borders included.
+stand in the file: xyxy, pixels, Pascal VOC or Tiny ImageNet convention, never clipped, shifted or
+sorted (columns.regions.sort_corners does that). A point is in a box when
+`xmin <= x * width <= xmax` and the same for y, borders included.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""List columns as flat values and bounds: the only file that knows Arrow's offsets.
+"""Columns as numpy; list columns as flat values and bounds: the one file that knows offsets.
 
 `.values` and `.offsets` of a list array ignore slices and keep what is hidden under nulls;
 `flatten()` and `list_value_length` do not, so everything starts from those.
@@ -53,6 +53,18 @@ def kept_bounds(bounds: Ints, mask: Bools) -> Ints:
     """Bounds (num_rows + 1,) of the rows once only values where mask (num_values,) stay."""
     kept: Ints = np.concatenate([[0], np.cumsum(mask)])[bounds].astype(np.int64)
     return kept
+
+
+def floats(column: ArrowColumn) -> Floats:
+    """A numeric column as float64 with NaN for null; integers past 2^53 become the nearest."""
+    values: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.array(values, dtype=np.float64)
+
+
+def is_true(flags: ArrowColumn) -> Bools:
+    """(num_rows,) a boolean column as numpy; null is False."""
+    values: Bools = pc.fill_null(flags, False).to_numpy(zero_copy_only=False)
+    return values
 
 
 def one_array(column: ArrowColumn) -> pa.Array:

@@ -26,7 +26,8 @@ class Tabular(ABC):
 
     def to_frame(self) -> pandas.DataFrame:
         """The result as a pandas DataFrame; needs pandas."""
-        return self.to_table().to_pandas()
+        frame: pandas.DataFrame = self.to_table().to_pandas()
+        return frame
 
     def _repr_html_(self) -> str:
         """For notebooks: one line of words, then the first rows."""

@@ -13,7 +13,7 @@ from hypothesis import given
 from logs import SHARED, block, xml
 
 from luab_data.columns.imagenet import image_table, with_labels
-from luab_data.columns.regions import click_offset, in_any_box
+from luab_data.columns.regions import boxes_of, click_in_box, click_offset, clicked_box, in_any_box
 from luab_data.columns.rounds import order_rounds
 from luab_data.ragged import Ragged
 from luab_data.raw.archive import members
@@ -209,6 +209,30 @@ def test_metrics_4_8_the_offset_is_taken_from_the_box_that_holds_the_click():
     )
     x, y = click_offset(tables({"n1_1": outside})[0])
     assert (x[0], y[0]) == (pytest.approx(-1.0), pytest.approx(0.0))
+
+
+@pytest.mark.parametrize(
+    "box", [(10, 20, 50, 80), (50, 20, 10, 80), (10, 80, 50, 20), (50, 80, 10, 20)]
+)
+def test_a_box_published_with_its_corners_swapped_is_the_same_box(box: tuple[int, ...]):
+    far = [90.0, 90.0, 99.0, 99.0]
+    table = pa.table(
+        {
+            "final_click_x": [0.2, 0.6, None],
+            "final_click_y": [0.3, 0.3, None],
+            "width": pa.array([100, 100, 100], pa.int32()),
+            "height": pa.array([100, 100, 100], pa.int32()),
+            "boxes": [[[float(v) for v in box], far]] * 3,
+        }
+    )
+    columns = (table[name] for name in table.column_names)
+    assert click_in_box(*columns).to_pylist() == [True, False, None]
+    assert clicked_box(table)[:2].tolist() == [[10.0, 20.0, 50.0, 80.0]] * 2
+    assert np.allclose(
+        click_offset(table), [[-0.25, 0.75, np.nan], [-1 / 3] * 2 + [np.nan]], equal_nan=True
+    )
+    boxes, _ = boxes_of(table["boxes"])
+    assert np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).tolist() == [2400.0, 81.0] * 3
 
 
 def test_a_click_on_a_box_without_area_has_no_offset_on_either_axis():

@@ -11,15 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, bounds_of, nullable, ragged
-
-
-def is_true(flags: ArrowColumn) -> Bools:
-    """(num_rows,) a boolean column as numpy; null is False."""
-    values: Bools = pc.fill_null(flags, False).to_numpy(zero_copy_only=False)
-    return values
+from luab_data.ragged import is_true as is_true
 
 
 def final_click(

@@ -85,7 +85,8 @@ def _corners(x: Floats, y: Floats) -> tuple[Bools, Bools, Bools]:
     close = _close(least_back, most_on) | _close(most_back, least_on)
     upper = first & ((least_back > most_on) | (most_back == -np.inf))
     lower = between & (most_back < least_on)
-    return upper, lower, (between & close).any(axis=0)
+    unsure: Bools = np.any(between & close, axis=0)
+    return upper, lower, unsure
 
 
 def _close(a: Floats, b: Floats) -> Bools:

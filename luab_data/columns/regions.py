@@ -18,13 +18,24 @@ from luab_data.ragged import (
     nullable,
     one_array,
 )
+from luab_data.ragged import floats as floats
+
+
+def sort_corners(boxes: Floats) -> Floats:
+    """Boxes (num_boxes, 4) as published -> xyxy with xmin <= xmax and ymin <= ymax; NaN stays NaN.
+
+    ILSVRC publishes a few boxes with their corners swapped. Tables keep the numbers as they are;
+    whatever is computed of a box goes through here.
+    """
+    low = np.minimum(boxes[:, :2], boxes[:, 2:])
+    return np.concatenate([low, np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
 
 
 def boxes_of(column: ArrowColumn) -> tuple[Floats, Ragged]:
-    """A `boxes` column as (num_boxes, 4) px and a Ragged of box numbers per row."""
+    """A `boxes` column as (num_boxes, 4) xyxy px, corners sorted, and a Ragged of box numbers."""
     bounds = bounds_of(column)
     boxes = one_array(column).flatten().flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
-    return boxes, Ragged(np.arange(len(boxes)), bounds)
+    return sort_corners(boxes), Ragged(np.arange(len(boxes)), bounds)
 
 
 def in_any_box(
@@ -35,7 +46,7 @@ def in_any_box(
     Args:
         x, y: (num_rows,) fractions of the picture; NaN lies nowhere.
         width, height: (num_rows,) px of the picture the boxes are drawn on.
-        boxes: (num_boxes, 4) xyxy px; rows: which of them belong to which row.
+        boxes: (num_boxes, 4) xyxy px, of sort_corners; rows: which of them belong to which row.
     Returns: (num_rows,) bool, False without boxes. Source: decisions.md, metrics 4.3.
     """
     row = rows.rows
@@ -105,12 +116,6 @@ def click_in_box(
 
 
 _CLICK_AND_SIZE = ("final_click_x", "final_click_y", "width", "height")
-
-
-def floats(column: ArrowColumn) -> Floats:
-    """A numeric column as float64 with NaN for null; integers past 2^53 become the nearest."""
-    values: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return np.array(values, dtype=np.float64)
 
 
 def hulls(points: LastN) -> tuple[pa.ListArray, pa.ListArray, pa.Array]:

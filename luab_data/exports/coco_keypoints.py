@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+import numpy as np
 
 from luab_data.boxes import image_size
+from luab_data.columns.regions import sort_corners
 from luab_data.exports.select import Subset
 from luab_data.join.joined import IMAGE_PATH
 from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
@@ -109,8 +111,9 @@ def imagenet_annotations(row: Mapping[str, Any], size: tuple[int, int]) -> Itera
     frame = (row["width"] or size[0], row["height"] or size[1])
     click = (row["final_click_x"], row["final_click_y"])
     clicked = None not in click
-    holder = _smallest_holder(row["boxes"] or [], click, frame) if clicked else None
-    for index, (x0, y0, x1, y1) in enumerate(row["boxes"] or []):
+    boxes = sort_corners(np.reshape(row["boxes"] or [], (-1, 4))).tolist()
+    holder = _smallest_holder(boxes, click, frame) if clicked else None
+    for index, (x0, y0, x1, y1) in enumerate(boxes):
         x0, x1 = (x * size[0] / frame[0] for x in (x0, x1))
         y0, y1 = (y * size[1] / frame[1] for y in (y0, y1))
         box = [x0, y0, x1 - x0, y1 - y0]

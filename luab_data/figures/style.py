@@ -94,7 +94,8 @@ def new_figure(
     with drawing():
         figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
         grid: AxesGrid = figure.subplots(rows, columns, squeeze=False, **axes)
-        for ax in grid.flat:
+        ax: Axes
+        for ax in grid.flat:  # type: ignore[assignment]  # NumPy knows no type of its objects
             # Ticks are made when first drawn, which is after STYLE is gone.
             ax.tick_params(labelsize=STYLE["xtick.labelsize"], width=0.6, length=2.5)
     return figure, grid

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.columns.regions import sort_corners
 from luab_data.console import install_command
 from luab_data.errors import DatasetError, LuabError, OutputError
 from luab_data.exports.target import new_target
@@ -239,7 +241,7 @@ def _boxes(
     return {
         row["image_id"]: tuple(
             (x0 / row["width"], y0 / row["height"], x1 / row["width"], y1 / row["height"])
-            for x0, y0, x1, y1 in row["boxes"] or ()
+            for x0, y0, x1, y1 in sort_corners(np.reshape(row["boxes"] or (), (-1, 4))).tolist()
         )
         for row in images.to_pylist()
         if row["width"] and row["height"]

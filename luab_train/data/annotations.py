@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError
 from luab_train.data.boxes import Boxes
 from luab_train.data.byproducts import BYPRODUCTS, byproduct, read_calibrated
@@ -156,7 +157,7 @@ def _read_boxes_column(column: pa.ChunkedArray, folder: Path) -> Boxes:
     )
     counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Boxes(np.asarray(values, float).reshape(-1, 4), bounds)
+    return Boxes(sort_corners(np.asarray(values, float).reshape(-1, 4)), bounds)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from luab_data.columns.regions import in_any_box
+from luab_data.columns.regions import in_any_box, sort_corners
 from luab_data.ragged import Ragged
 
 
@@ -20,7 +20,7 @@ class Boxes(NamedTuple):
     """Image i has the boxes values[bounds[i]:bounds[i + 1]]; it may have none."""
 
     values: np.ndarray
-    """(M, 4) float64, xmin, ymin, xmax, ymax in px."""
+    """(M, 4) float64, xmin, ymin, xmax, ymax in px, of sort_corners."""
     bounds: np.ndarray
     """(N + 1,) int64, ascending from 0 to M."""
 
@@ -31,7 +31,8 @@ class Boxes(NamedTuple):
             np.zeros((0, 4)) if b is None else np.asarray(b, float).reshape(-1, 4) for b in boxes
         ]
         bounds = np.concatenate([[0], np.cumsum([len(a) for a in arrays], dtype=np.int64)])
-        return cls(np.concatenate([np.zeros((0, 4)), *arrays]), bounds.astype(np.int64))
+        values = sort_corners(np.concatenate([np.zeros((0, 4)), *arrays]))
+        return cls(values, bounds.astype(np.int64))
 
     @property
     def counts(self) -> np.ndarray:

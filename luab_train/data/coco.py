@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.columns.icons import group_icons
+from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError, ImagesError
 from luab_data.ragged import Ragged, bounds_of, one_array, ragged
 from luab_data.raw.coco import ACTIONS
@@ -305,7 +306,7 @@ def _boxes_by_class(table: pa.Table, folder: Path) -> Boxes:
     order = np.argsort(key, kind="stable")
     bounds = np.searchsorted(key[order], np.arange(len(table) * NUM_CLASSES + 1))
     values = np.asarray(ragged(inner).values, np.float64).reshape(-1, 4)
-    return Boxes(values[order], bounds.astype(np.int64))
+    return Boxes(sort_corners(values)[order], bounds.astype(np.int64))
 
 
 def _first_adds(folder: Path, image_id: np.ndarray) -> np.ndarray:
