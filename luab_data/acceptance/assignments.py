@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.columns.events import EVENT_TIMES, event_span
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Floats, Ints, ragged
+from luab_data.statistics.coco.icons import retrieved_classes
 from luab_data.statistics.estimate import Workers
-from luab_data.statistics.imagenet.rounds import EVENT_TIMES, event_span
-from luab_data.workers.published import retrieved_classes
 
 NUM_PAGES = {"imagenet-ab": 10, "coco-ab": 20}
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from luab_data.columns.regions import boxes_of, floats, in_any_box
 from luab_data.ragged import ragged
-from luab_data.workers.published import retrieved_classes
+from luab_data.statistics.coco.icons import retrieved_classes
 
 Statistics = dict[str, Any]
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from luab_data.columns.clicks import is_true
 from luab_data.columns.regions import floats
 from luab_data.ragged import Floats, Ints, bounds_of, one_array, ragged
-from luab_data.workers.published import retrieved_classes
+from luab_data.statistics.coco.icons import retrieved_classes
 from luab_data.workers.sheets import Collector, Columns, Sheet, Trait
 from luab_data.workers.traits import Raw, log_median, mean_of, share_of, slope_of
 

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.columns.clicks import is_true
+from luab_data.columns.events import event_span
 from luab_data.columns.regions import click_offset, floats
 from luab_data.ragged import Floats, Ints, Ragged, one_array, ragged
 from luab_data.schema import LAST_N
 from luab_data.statistics.imagenet.clicks import ImageBatch
-from luab_data.statistics.imagenet.rounds import RoundBatch, estimate_time_ms, event_span
+from luab_data.statistics.imagenet.rounds import RoundBatch, estimate_time_ms
 from luab_data.workers.sheets import Collector, Sheet, Trait
 from luab_data.workers.traits import (
     Raw,

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.columns.regions import click_offset, floats
-from luab_data.ragged import Floats, Ints, Ragged, bounds_of, nullable, ragged
+from luab_data.ragged import Floats, Ints, bounds_of, nullable, ragged
 from luab_data.schema import COCO_ANNOTATORS, IMAGENET_ANNOTATORS
+from luab_data.statistics.coco.icons import retrieved_classes
 
 
 def round_facts(rounds: pa.Table) -> pa.Table:
@@ -61,33 +62,6 @@ def icon_facts(images: pa.Table) -> pa.Table:
             "num_present": pa.array(present),
         }
     )
-
-
-def retrieved_classes(images: pa.Table) -> tuple[Ints, Ints]:
-    """Of each COCO image, how many classes of the ground truth got an icon, and how many there are.
-
-    Args:
-        images: labels, icon_label, is_present_at_end.
-    Returns: two (num_images,) int64; 0 and 0 without ground truth. Source: metrics 4.10.
-    """
-    labels, found = occurrences(images)
-    return labels._replace(values=found).reduce(np.add, 0), labels.lengths
-
-
-def occurrences(images: pa.Table) -> tuple[Ragged, Ints]:
-    """Classes of the ground truth of each COCO image, and 1 for those that got an icon, else 0.
-
-    Args:
-        images: labels, icon_label, is_present_at_end.
-    Returns: the classes by image, none without ground truth, and (num_occurrences,) int64.
-    """
-    icons = ragged(images["icon_label"])
-    here = ragged(images["is_present_at_end"], null=False).values.astype(bool)
-    labels = ragged(images["labels"])
-    span = 1 + max(icons.values.max(initial=0), labels.values.max(initial=0))
-    placed_keys = (icons.rows * span + icons.values)[here]
-    found = np.isin(labels.rows * span + labels.values, placed_keys)
-    return labels, found.astype(np.int64)
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, Ints]:

@@ -10,9 +10,8 @@ import pyarrow as pa
 
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Floats, Ints, one_array
-from luab_data.statistics.coco.icons import IconBatch
+from luab_data.statistics.coco.icons import IconBatch, retrieved_classes
 from luab_data.statistics.estimate import Parts, grid_parts, ratio
-from luab_data.workers.published import retrieved_classes
 
 
 def hit_facts(images: IconBatch) -> pa.Table:

@@ -18,7 +18,6 @@ from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, one_array
 from luab_data.schema import COCO_CLASSES
 from luab_data.statistics.estimate import RESAMPLES, Parts, Workers, estimate, share
 from luab_data.statistics.measure import TableBatch
-from luab_data.workers.published import occurrences, retrieved_classes
 
 NUM_CLASSES = len(COCO_CLASSES)
 
@@ -73,6 +72,33 @@ class IconBatch(TableBatch):
     def boxes(self) -> tuple[Floats, Ragged]:
         """(num_boxes, 4) px of all instances but crowds, and the class of each, by image."""
         return boxes_of(self.table["boxes"])[0], ragged(self.table["box_label"])
+
+
+def retrieved_classes(images: pa.Table) -> tuple[Ints, Ints]:
+    """Of each COCO image, how many classes of the ground truth got an icon, and how many there are.
+
+    Args:
+        images: labels, icon_label, is_present_at_end.
+    Returns: two (num_images,) int64; 0 and 0 without ground truth. Source: metrics 4.10.
+    """
+    labels, found = occurrences(images)
+    return labels._replace(values=found).reduce(np.add, 0), labels.lengths
+
+
+def occurrences(images: pa.Table) -> tuple[Ragged, Ints]:
+    """Classes of the ground truth of each COCO image, and 1 for those that got an icon, else 0.
+
+    Args:
+        images: labels, icon_label, is_present_at_end.
+    Returns: the classes by image, none without ground truth, and (num_occurrences,) int64.
+    """
+    icons = ragged(images["icon_label"])
+    here = ragged(images["is_present_at_end"], null=False).values.astype(bool)
+    labels = ragged(images["labels"])
+    span = 1 + max(icons.values.max(initial=0), labels.values.max(initial=0))
+    placed_keys = (icons.rows * span + icons.values)[here]
+    found = np.isin(labels.rows * span + labels.values, placed_keys)
+    return labels, found.astype(np.int64)
 
 
 def keys(classes: Ragged) -> Ints:

@@ -11,18 +11,16 @@ from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from luab_data.columns.clicks import is_true
+from luab_data.columns.events import NEVER, event_span, first_enter
 from luab_data.columns.regions import floats
-from luab_data.ragged import ArrowColumn, Floats, Ints, Ragged, bounds_of, one_array, ragged
+from luab_data.ragged import ArrowColumn, Floats, Ints, one_array
 from luab_data.statistics.estimate import Parts
-from luab_data.statistics.imagenet.rounds import SLOTS, RoundBatch, event_span
+from luab_data.statistics.imagenet.rounds import SLOTS, RoundBatch
 
 COLUMNS = 3
 """Pictures in a row of the tool's page. Source: metrics 6.1-6."""
 
-_NEVER = np.iinfo(np.int64).max
 _MOST_COLUMNS, _UNEXPLAINED = 8, 0.1
 
 
@@ -30,7 +28,7 @@ def page_facts(rounds: RoundBatch) -> pa.Table:
     """What is kept of each picture shown: about 50 bytes."""
     table = rounds.table
     first, last = event_span(table)
-    entered = _first_enter(table)
+    entered = first_enter(table)
     return pa.table(
         {
             "worker_id": one_array(table["worker_id"]).dictionary_encode(),
@@ -43,17 +41,9 @@ def page_facts(rounds: RoundBatch) -> pa.Table:
             ),
             "first_ms": pa.array(first, mask=np.isnan(first)),
             "last_ms": pa.array(last, mask=np.isnan(last)),
-            "enter_ms": pa.array(entered, mask=entered == _NEVER),
+            "enter_ms": pa.array(entered, mask=entered == NEVER),
         }
     )
-
-
-def _first_enter(table: pa.Table) -> Ints:
-    """(num_rows,) when the cursor first came over the picture; _NEVER if it did not."""
-    action = one_array(table["hovered_record_action"]).flatten()
-    time = ragged(table["hovered_record_time_ms"])
-    entered = np.where(is_true(pc.equal(action, "enter")), time.values, _NEVER).astype(np.int64)
-    return Ragged(entered, bounds_of(table["hovered_record_time_ms"])).reduce(np.minimum, _NEVER)
 
 
 class Spans:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.columns.clicks import is_true
+from luab_data.columns.events import num_enters
 from luab_data.columns.regions import floats
-from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, bounds_of, one_array, ragged
+from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, bounds_of, one_array, ragged
 from luab_data.statistics.estimate import Parts, grid_parts, ratio
 from luab_data.statistics.imagenet.clicks import ImageBatch
 from luab_data.statistics.measure import TableBatch
@@ -22,26 +22,6 @@ SLOTS, PAGES = 48, 10
 """The tool shows 10 pages of 48 pictures. Source: metrics 4.13."""
 
 SIDES_OF_PICTURE = ("left", "right", "top", "bottom")
-
-
-EVENT_TIMES = (*("hovered_record_time_ms", "mouse_tracking_time_ms", "selected_record_time_ms"),)
-"""Columns of `rounds` with the times of its records."""
-
-_LATEST = np.iinfo(np.int64).max
-
-
-def event_span(rounds: pa.Table) -> tuple[Floats, Floats]:
-    """Time of the first and of the last record of each picture.
-
-    Args:
-        rounds: rows with EVENT_TIMES.
-    Returns: two (num_rows,), epoch ms; NaN for a picture without a record.
-    """
-    clocks = [ragged(rounds[name]) for name in EVENT_TIMES]
-    first = np.min([clock.reduce(np.minimum, _LATEST) for clock in clocks], axis=0)
-    last = np.max([clock.reduce(np.maximum, -_LATEST) for clock in clocks], axis=0)
-    seen = first <= last
-    return np.where(seen, first, np.nan), np.where(seen, last, np.nan)
 
 
 class RoundBatch(TableBatch):
@@ -62,9 +42,7 @@ class RoundBatch(TableBatch):
     @cached_property
     def enters(self) -> Ints:
         """(num_rows,) how often the cursor came over the picture."""
-        actions = self.table["hovered_record_action"]
-        entered = is_true(pc.equal(one_array(actions).flatten(), "enter"))
-        return Ragged(entered.astype(np.int64), bounds_of(actions)).reduce(np.add, 0)
+        return num_enters(self.table)
 
     @cached_property
     def trace(self) -> tuple[Floats, Floats, Ints]:
