@@ -543,14 +543,15 @@ def _contents(path: Path) -> dict[str, Any]:
 
 
 def trace(world: World, kind: str) -> Any:
-    """The first and the last image of the folder."""
+    """The first image of the folder, and the one with the most rounds (and selected) or actions."""
     world.dataset(kind)
-    ids = [
-        value
-        for path in sorted((world.folder / kind / "data").glob("*.parquet"))
-        for value in pq.read_table(path, columns=["image_id"])["image_id"].to_pylist()
-    ]
-    chosen = [str(ids[0]), str(ids[-1])]
+    data = sorted((world.folder / kind / "data").glob("*.parquet"))
+    rows = pa.concat_tables([pq.read_table(path) for path in data]).to_pylist()
+    if kind == "imagenet-ab":
+        most = max(rows, key=lambda row: (row["num_rounds"], bool(row["selected"])))
+    else:
+        most = max(rows, key=lambda row: sum(row["num_actions"] or []))
+    chosen = [str(row["image_id"]) for row in (rows[0], most)]
     commands = [["trace", kind, k, *json_] for k in chosen for json_ in ([], ["--json"])]
     answers = iter(world.luab_in_turn(*commands))
     return {
@@ -869,4 +870,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # `| head`
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(1)
