@@ -1,12 +1,21 @@
-"""What a verb returns is a small frozen object with a table in it: this gives it its faces."""
+"""What a verb returns is a small frozen object with a table in it: its faces, and its file."""
 
 from __future__ import annotations
 
+import json
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.errors import OptionError
+from luab_data.files import Target, new_file
 
 if TYPE_CHECKING:
     import pandas
@@ -45,3 +54,60 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     return escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+@contextmanager
+def new_table(
+    out: str | os.PathLike[str],
+    *,
+    verb: str,
+    first: str,
+    formats: Sequence[str] = (".csv", ".json", ".parquet"),
+    force: bool = False,
+) -> Iterator[Callable[[pa.Table], Target]]:
+    """A file for one table, CSV, JSON (a list of records) or Parquet by its name.
+
+    Refuses what cannot be written before the table is made; the file is there when the block ends.
+
+    Args:
+        out: the file; see files.new_file for what is replaced.
+        verb: who writes it, e.g. `luab-data annotators`.
+        first: the table's first column, by which an earlier CSV or JSON file is known as ours.
+        formats: suffixes that are allowed.
+        force: replace an earlier file of the verb.
+    Yields: what writes the table, whose lists of strings are joined by `; ` in CSV.
+
+    Raises:
+        OptionError: `out` ends in no such suffix. OutputError: as files.new_file.
+    """
+    suffix = Path(out).suffix
+    if suffix not in formats:
+        raise OptionError(f"{out}: ends in {suffix!r}; expected {' or '.join(formats)}")
+    mark = {".csv": f'"{first}",', ".json": f'[\n{{"{first}":', ".parquet": verb}[suffix].encode()
+    with new_file(out, mark=mark, force=force) as target:
+
+        def write(table: pa.Table) -> Target:
+            if suffix == ".parquet":
+                import pyarrow.parquet as pq
+
+                about = {**(table.schema.metadata or {}), "written_by": verb}
+                pq.write_table(table.replace_schema_metadata(about), target.path)
+            elif suffix == ".json":
+                lines = (json.dumps(row, allow_nan=False) for row in table.to_pylist())
+                text = "[\n" + ",\n".join(lines) + "\n]\n"
+                target.path.write_text(text, encoding="utf-8")
+            else:
+                from pyarrow import csv
+
+                csv.write_csv(_flat(table), target.path)
+            return target
+
+        yield write
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            joined = pc.binary_join(table[place].combine_chunks(), "; ")
+            table = table.set_column(place, field.name, joined)
+    return table

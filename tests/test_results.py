@@ -1,0 +1,77 @@
+"""The table of a result: in a notebook, as a frame, as a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from luab_data.errors import OptionError, OutputError
+from luab_data.results import Tabular, new_table
+
+TABLE = pa.table({"name": ["a", "b<"], "value": [0.5, None], "words": [["x", "y"], []]})
+
+
+@dataclass(frozen=True)
+class Found(Tabular):
+    rows: int = 1
+
+    def __repr__(self) -> str:
+        return "<Found: 2 things>"
+
+    def to_table(self) -> pa.Table:
+        return pa.concat_tables([TABLE] * self.rows)
+
+
+def write(out: Path, table: pa.Table = TABLE, *, force: bool = False) -> bool:
+    with new_table(out, verb="luab-data try", first="name", force=force) as put:
+        target = put(table)
+    return target.same
+
+
+def test_a_result_shows_its_words_and_first_rows():
+    html = Found()._repr_html_()
+    assert html.startswith("<p>&lt;Found: 2 things&gt;</p><table><tr><th>name</th>")
+    assert "b&lt;" in html and "0.5" in html and "more" not in html
+    assert "<p>and 2 rows more</p>" in Found(11)._repr_html_()
+    assert Found().to_frame()["name"].tolist() == ["a", "b<"]
+
+
+def test_a_table_is_the_same_in_every_format(tmp_path: Path):
+    for suffix in ("csv", "json", "parquet"):
+        assert not write(tmp_path / f"t.{suffix}")
+    assert pq.read_table(tmp_path / "t.parquet").to_pylist() == TABLE.to_pylist()
+    assert json.loads((tmp_path / "t.json").read_text()) == TABLE.to_pylist()
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert [*csv.reader(file)] == [
+            ["name", "value", "words"],
+            ["a", "0.5", "x; y"],
+            ["b<", "", ""],
+        ]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_a_table_of_ours_is_replaced_with_force_only(tmp_path: Path, suffix: str):
+    out = tmp_path / f"t.{suffix}"
+    write(out)
+    assert write(out), "the same again"
+    with pytest.raises(OutputError, match="--force"):
+        write(out, TABLE.slice(1))
+    write(out, TABLE.slice(1), force=True)
+    out.write_bytes(b"something else")
+    with pytest.raises(OutputError, match="did not write it"):
+        write(out, force=True)
+    assert out.read_bytes() == b"something else"
+
+
+def test_a_name_that_says_no_format_is_refused_before_the_work(tmp_path: Path):
+    with (
+        pytest.raises(OptionError, match=r"expected \.csv or \.json or \.parquet"),
+        new_table(tmp_path / "t.xlsx", verb="luab-data try", first="name"),
+    ):
+        pytest.fail("the work began")
