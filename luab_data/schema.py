@@ -13,57 +13,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from luab_data.tools import COCO_CATEGORIES as COCO_CATEGORIES
+from luab_data.tools import COCO_CLASSES as COCO_CLASSES
+from luab_data.tools import COCO_SUPERCLASSES as COCO_SUPERCLASSES
+
 QUANTILES = tuple(k / 10 for k in range(11))
 """Where `trace_quantile_*` and `time_quantile_*` are taken: 0, .1, ... 1."""
 
 LAST_N = 9
 """Length of `last_n_*`: the click (N = 0) and the 8 trace records before it."""
-
-COCO_SUPERCLASSES: dict[str, tuple[str, ...]] = {
-    "PersonAccessory": ("person", "backpack", "umbrella", "handbag", "tie", "suitcase"),
-    "Animal": (
-        *("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
-    ),
-    "Vehicle": (*("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),),
-    "OutdoorObj": ("traffic light", "fire hydrant", "stop sign", "parking meter", "bench"),
-    "Sports": (
-        *("frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat"),
-        *("baseball glove", "skateboard", "surfboard", "tennis racket"),
-    ),
-    "Kitchenware": ("bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl"),
-    "Food": (
-        *("banana", "apple", "sandwich", "orange", "broccoli", "carrot"),
-        *("hot dog", "pizza", "donut", "cake"),
-    ),
-    "Furniture": ("chair", "couch", "potted plant", "bed", "dining table", "toilet"),
-    "Appliance": ("microwave", "oven", "toaster", "sink", "refrigerator"),
-    "Electronics": ("tv", "laptop", "mouse", "remote", "keyboard", "cell phone"),
-    "IndoorObjects": (
-        *("book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush"),
-    ),
-}
-"""The 11 superclasses of the COCO annotation tool with their icons, in the order it shows them."""
-
-COCO_CATEGORIES: dict[int, str] = {
-    1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train",
-    8: "truck", 9: "boat", 10: "traffic light", 11: "fire hydrant", 13: "stop sign",
-    14: "parking meter", 15: "bench", 16: "bird", 17: "cat", 18: "dog", 19: "horse", 20: "sheep",
-    21: "cow", 22: "elephant", 23: "bear", 24: "zebra", 25: "giraffe", 27: "backpack",
-    28: "umbrella", 31: "handbag", 32: "tie", 33: "suitcase", 34: "frisbee", 35: "skis",
-    36: "snowboard", 37: "sports ball", 38: "kite", 39: "baseball bat", 40: "baseball glove",
-    41: "skateboard", 42: "surfboard", 43: "tennis racket", 44: "bottle", 46: "wine glass",
-    47: "cup", 48: "fork", 49: "knife", 50: "spoon", 51: "bowl", 52: "banana", 53: "apple",
-    54: "sandwich", 55: "orange", 56: "broccoli", 57: "carrot", 58: "hot dog", 59: "pizza",
-    60: "donut", 61: "cake", 62: "chair", 63: "couch", 64: "potted plant", 65: "bed",
-    67: "dining table", 70: "toilet", 72: "tv", 73: "laptop", 74: "mouse", 75: "remote",
-    76: "keyboard", 77: "cell phone", 78: "microwave", 79: "oven", 80: "toaster", 81: "sink",
-    82: "refrigerator", 84: "book", 85: "clock", 86: "vase", 87: "scissors", 88: "teddy bear",
-    89: "hair drier", 90: "toothbrush",
-}  # fmt: skip
-"""COCO's category ids, 1..90 with gaps, and names; a contiguous label is a position in here."""
-
-COCO_CLASSES = tuple(COCO_CATEGORIES.values())
-"""The 80 names by contiguous label 0..79."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from luab_data.tools import BOARD_HEIGHT
+
 ORDER = ("category", "enter", "move", "click", "add", "shift", "remove", "leave")
 """What comes first at one time: a trace ends in its click, a visit in its leave."""
-
-BOARD_HEIGHT = 450
-"""px that the tool gives a COCO picture (metrics 6.2-11)."""
 
 _MARGIN = 24
 """px shown around the pictures."""

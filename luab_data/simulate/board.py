@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from luab_data.schema import COCO_SUPERCLASSES
+from luab_data.tools import BOARD_HEIGHT, BORDER_PX, COCO_SUPERCLASSES
 
 SUPERCLASSES = tuple(COCO_SUPERCLASSES)
-HEIGHT = 450
 _MAX_WIDTH = 1100  # the board is no wider than its page
-BORDER = 2
 ICON_PX = 35  # a placed icon: 70 px scaled by one half
 
 
 def shown_width(width: int, height: int) -> int:
     """Width on the page, px, of an original of the given size; the height is always 450."""
-    return max(1, min(round(HEIGHT * width / height), _MAX_WIDTH))
+    return max(1, min(round(BOARD_HEIGHT * width / height), _MAX_WIDTH))
 
 
 class Board:
@@ -84,10 +82,12 @@ class Board:
     def _on_image(self, offset: tuple[int, int]) -> bool:
         """Offsets count from inside the border, which belongs to the image too."""
         x, y = offset
-        return -BORDER <= x < self.width + BORDER and -BORDER <= y < HEIGHT + BORDER
+        return (
+            -BORDER_PX <= x < self.width + BORDER_PX and -BORDER_PX <= y < BOARD_HEIGHT + BORDER_PX
+        )
 
     def _fraction(self, offset: tuple[int, int]) -> dict[str, float]:
-        return {"x": offset[0] / self.width, "y": offset[1] / HEIGHT}
+        return {"x": offset[0] / self.width, "y": offset[1] / BOARD_HEIGHT}
 
     def _log(
         self,

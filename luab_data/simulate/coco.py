@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from luab_data.errors import OptionError
-from luab_data.simulate.board import HEIGHT, Board, shown_width
+from luab_data.simulate.board import Board, shown_width
 from luab_data.simulate.drag import Placed, Scene, tag
 from luab_data.simulate.habits import COCO_HABITS, Worker, recruit
 from luab_data.simulate.masks import CocoImage, Instance, is_on_any, read_instances
 from luab_data.simulate.writer import check_targets, replacing, truth_file
+from luab_data.tools import BOARD_HEIGHT, TAGGING_PAGES
 
-PAGES = 20
 _SIZELESS = 0.01  # share of records whose original size was logged as 0
 
 
@@ -96,11 +96,11 @@ def simulate_coco(
     order = rng.permutation(len(images)).tolist()
     with replacing(out) as log, truth_file(truth) as add_truth:
         log.write(b"[")
-        for start in range(0, len(order), PAGES):
+        for start in range(0, len(order), TAGGING_PAGES):
             number = int(rng.integers(len(workers)))
             employed.add(number)
             hit_id = rng.bytes(16).hex()
-            for page_id, index in enumerate(order[start : start + PAGES]):
+            for page_id, index in enumerate(order[start : start + TAGGING_PAGES]):
                 record, row = _annotate(
                     rng, workers[number], images[index], names, category_ids, hit_id, page_id
                 )
@@ -113,7 +113,7 @@ def simulate_coco(
         log.write(b"]")
     return CocoSimulation(
         num_records=tally["records"],
-        num_hits=-(-len(order) // PAGES),
+        num_hits=-(-len(order) // TAGGING_PAGES),
         num_actions=tally["actions"],
         num_placed=tally["placed"],
         num_on_object=tally["on_object"],
@@ -145,8 +145,8 @@ def _annotate(
         "originalImageWidth": image.width if has_size else 0,
         "originalImageHeight": image.height if has_size else 0,
         "page_id": page_id,
-        "imageWidth": HEIGHT,  # the release writes the height twice
-        "imageHeight": HEIGHT,
+        "imageWidth": BOARD_HEIGHT,  # the release writes the height twice
+        "imageHeight": BOARD_HEIGHT,
         "hit_id": hit_id,
         "worker_id": worker.worker_id,
         "actionHistories": board.action_histories,
@@ -163,7 +163,7 @@ def _annotate(
         "worker_id": worker.worker_id,
         "style": worker.style,
         "rendered_width": board.width,
-        "rendered_height": HEIGHT,
+        "rendered_height": BOARD_HEIGHT,
         "present": sorted({annotation["category_id"] for annotation in image.annotations}),
         "icons": [
             {
@@ -196,7 +196,7 @@ def _truth_icon(
 
 
 def _fraction(offset: tuple[int, int], board: Board) -> list[float]:
-    return [offset[0] / board.width, offset[1] / HEIGHT]
+    return [offset[0] / board.width, offset[1] / BOARD_HEIGHT]
 
 
 def _is_on_object(

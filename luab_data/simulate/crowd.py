@@ -19,9 +19,8 @@ from luab_data.simulate.browse import Shown, browse
 from luab_data.simulate.habits import Worker
 from luab_data.simulate.hand import open_browser
 from luab_data.simulate.imagenet_xml import Block, Hit
-from luab_data.simulate.page import SLOTS
+from luab_data.tools import BROWSING_PAGES, SLOTS
 
-PAGES = 10
 MEMBERS_PER_PAGE = 12  # 120 of the 480 pictures of a HIT are of the class (metrics.md, 4.13)
 _EPOCH_MS = 1_640_905_000_000  # the release's HITs are of the days around 2021-12-31
 _ALPHABET = np.array(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
@@ -68,7 +67,7 @@ class Crowd:
         browser = open_browser(rng)
         t = max(self.free_at[number], not_before) + 1000.0 * float(rng.exponential(60.0))
         rounds: list[tuple[Shown, int]] = []
-        bounds = np.linspace(0, len(shown), PAGES + 1).round().astype(int).tolist()
+        bounds = np.linspace(0, len(shown), BROWSING_PAGES + 1).round().astype(int).tolist()
         for page_idx, (start, stop) in enumerate(pairwise(bounds)):
             members = shown[start:stop]
             sizes = self._fill_page(wnid, members)
@@ -127,7 +126,7 @@ def annotate_class(
     not_before = 0.0
     for round_number in (1, 2):
         order = crowd.rng.permutation(todo).tolist()
-        per_hit = PAGES * MEMBERS_PER_PAGE
+        per_hit = BROWSING_PAGES * MEMBERS_PER_PAGE
         for start in range(0, len(order), per_hit):
             indices = order[start : start + per_hit]
             shown = [

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from luab_data.schema import COCO_SUPERCLASSES
-from luab_data.simulate.board import BORDER, HEIGHT, ICON_PX, SUPERCLASSES, Board
+from luab_data.simulate.board import ICON_PX, SUPERCLASSES, Board
 from luab_data.simulate.habits import IconHabit
 from luab_data.simulate.masks import Instance
 from luab_data.simulate.pointer import move, stroke_ms
+from luab_data.tools import BOARD_HEIGHT, BORDER_PX
 
-_TRAY_Y = HEIGHT + 90  # the row of icons below the image
+_TRAY_Y = BOARD_HEIGHT + 90  # the row of icons below the image
 _HAND_PX = 2.0  # standard deviation of a drop
 _CANDIDATES = 8
 _WANDERS = 0.12  # per superclass
@@ -120,7 +121,7 @@ class _Tagger:
     def wander(self) -> None:
         """Go over the image, looking, and back to the icons."""
         x, y = self.rng.normal(0.5, 0.2, 2).clip(0.02, 0.98).tolist()
-        self._go((x * self.board.width, y * HEIGHT))
+        self._go((x * self.board.width, y * BOARD_HEIGHT))
         self.t += self.pace * 400.0
         self._go_to_tray()
 
@@ -192,8 +193,8 @@ class _Tagger:
             x, y = (rng.random(2) * (self.scene.width, self.scene.height)).tolist()
         shaky = rng.normal(0.0, _HAND_PX, 2).tolist()
         px = math.floor(x * board.width / self.scene.width + shaky[0])
-        py = math.floor(y * HEIGHT / self.scene.height + shaky[1])
-        low, right, bottom = -BORDER, board.width + BORDER - 1, HEIGHT + BORDER - 1
+        py = math.floor(y * BOARD_HEIGHT / self.scene.height + shaky[1])
+        low, right, bottom = -BORDER_PX, board.width + BORDER_PX - 1, BOARD_HEIGHT + BORDER_PX - 1
         return annotation_id, (min(max(px, low), right), min(max(py, low), bottom))
 
     def _go(self, xy: tuple[float, float]) -> None:
@@ -202,7 +203,7 @@ class _Tagger:
         self.xy, self.t = xy, path.t_end
 
     def _go_to_tray(self) -> None:
-        if self.xy[1] < HEIGHT:
+        if self.xy[1] < BOARD_HEIGHT:
             self._go((self.board.width * float(self.rng.uniform(0.3, 0.7)), float(_TRAY_Y)))
 
 

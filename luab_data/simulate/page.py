@@ -10,19 +10,18 @@ import math
 
 import numpy as np
 
-SLOTS = 48
-COLUMNS = 3
-MAX_WIDTH, MAX_HEIGHT = 324, 340  # a 340 px column less margin and border; heights are capped
+from luab_data.tools import CELL_HEIGHT, CELL_WIDTH, GRID_COLUMNS
+
 _FRAME = 8  # margin 4 + border 4, on each side
 _GAP = 4
 _PITCH_X = 340 + _GAP
-GRID_WIDTH = COLUMNS * 340 + (COLUMNS - 1) * _GAP
+GRID_WIDTH = GRID_COLUMNS * 340 + (GRID_COLUMNS - 1) * _GAP
 THROTTLE_MS = 16  # the tool asks for 1000/60, of which setTimeout takes the whole milliseconds
 
 
 def rendered_sizes(sizes: np.ndarray) -> np.ndarray:
     """Natural (S, 2) width, height -> (S, 2) int64 px on the page; small ones are not upscaled."""
-    scale = np.minimum(1.0, np.minimum(MAX_WIDTH / sizes[:, 0], MAX_HEIGHT / sizes[:, 1]))
+    scale = np.minimum(1.0, np.minimum(CELL_WIDTH / sizes[:, 0], CELL_HEIGHT / sizes[:, 1]))
     return np.maximum(np.floor(sizes * scale[:, None] + 0.5).astype(np.int64), 1)
 
 
@@ -39,16 +38,18 @@ def positions(rendered: np.ndarray, loaded: np.ndarray, left: int, top: int) -> 
         centred in their cell.
     """
     slots = len(rendered)
-    rows = math.ceil(slots / COLUMNS)
-    heights = np.zeros((len(loaded), rows * COLUMNS), dtype=np.int64)
+    rows = math.ceil(slots / GRID_COLUMNS)
+    heights = np.zeros((len(loaded), rows * GRID_COLUMNS), dtype=np.int64)
     heights[:, :slots] = loaded * rendered[:, 1]
-    row_heights = heights.reshape(-1, rows, COLUMNS).max(axis=2)
+    row_heights = heights.reshape(-1, rows, GRID_COLUMNS).max(axis=2)
     pitch = row_heights + 2 * _FRAME + _GAP
     row_tops = np.cumsum(pitch, axis=1) - pitch
     slot = np.arange(slots)
-    row = slot // COLUMNS
+    row = slot // GRID_COLUMNS
     xy = np.empty((len(loaded), slots, 2), dtype=np.int64)
-    xy[:, :, 0] = left + (slot % COLUMNS) * _PITCH_X + _FRAME + (MAX_WIDTH - rendered[:, 0]) // 2
+    xy[:, :, 0] = (
+        left + (slot % GRID_COLUMNS) * _PITCH_X + _FRAME + (CELL_WIDTH - rendered[:, 0]) // 2
+    )
     slack = np.maximum(row_heights[:, row] - rendered[:, 1], 0)
     xy[:, :, 1] = top + row_tops[:, row] + _FRAME + slack // 2
     return xy
@@ -57,8 +58,8 @@ def positions(rendered: np.ndarray, loaded: np.ndarray, left: int, top: int) -> 
 def serpentine(slots: int) -> list[int]:
     """Slots row by row, every second row from right to left."""
     order: list[int] = []
-    for row, first in enumerate(range(0, slots, COLUMNS)):
-        cells = range(first, min(first + COLUMNS, slots))
+    for row, first in enumerate(range(0, slots, GRID_COLUMNS)):
+        cells = range(first, min(first + GRID_COLUMNS, slots))
         order.extend(reversed(cells) if row % 2 else cells)
     return order
 

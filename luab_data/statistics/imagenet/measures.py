@@ -16,17 +16,18 @@ from luab_data.statistics.imagenet.clicks import ImageBatch
 from luab_data.statistics.imagenet.rounds import RoundBatch
 from luab_data.statistics.maps import MAP_CELLS, OFFSETS, PICTURE, XY
 from luab_data.statistics.measure import Batch, Measure
+from luab_data.tools import BROWSING_PAGES, SLOTS
 
 _DEALT = "the same points dealt to the images at random"
 _QUANTILES: dict[str, Any] = {"shape": (len(QUANTILES),), "axes": (("quantile", QUANTILES),)}
 _ROUNDS: dict[str, Any] = {"shape": (2,), "axes": (("round", (1, 2)),)}
 _SLOTS: dict[str, Any] = {
-    "shape": (rounds.SLOTS,),
-    "axes": (("slot", tuple(range(rounds.SLOTS))),),
+    "shape": (SLOTS,),
+    "axes": (("slot", tuple(range(SLOTS))),),
 }
 _PAGES: dict[str, Any] = {
-    "shape": (rounds.PAGES,),
-    "axes": (("page", tuple(range(rounds.PAGES))),),
+    "shape": (BROWSING_PAGES,),
+    "axes": (("page", tuple(range(BROWSING_PAGES))),),
 }
 _SIDES: dict[str, Any] = {"shape": (4,), "axes": (("side", rounds.SIDES_OF_PICTURE),)}
 

@@ -16,10 +16,8 @@ from luab_data.columns.events import NEVER, event_span, first_enter
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Floats, Ints, one_array
 from luab_data.statistics.estimate import Parts
-from luab_data.statistics.imagenet.rounds import SLOTS, RoundBatch
-
-COLUMNS = 3
-"""Pictures in a row of the tool's page. Source: metrics 6.1-6."""
+from luab_data.statistics.imagenet.rounds import RoundBatch
+from luab_data.tools import GRID_COLUMNS, SLOTS
 
 _MOST_COLUMNS, _UNEXPLAINED = 8, 0.1
 
@@ -74,7 +72,7 @@ class Steps:
     """
 
     def __init__(
-        self, worker_id: ArrowColumn, start: Ints, end: Ints, num_columns: int = COLUMNS
+        self, worker_id: ArrowColumn, start: Ints, end: Ints, num_columns: int = GRID_COLUMNS
     ) -> None:
         self.worker_id = worker_id
         self.start = start
@@ -155,7 +153,7 @@ def grid_columns(hit: Ints, slot: Floats, middle_x: Floats) -> int:
     for number in range(2, _MOST_COLUMNS + 1) if total > 0 else ():
         if _variance(group * number + place % number, x) <= _UNEXPLAINED * total:
             return number
-    return COLUMNS
+    return GRID_COLUMNS
 
 
 def _variance(group: Ints, x: Floats) -> float:
@@ -168,7 +166,7 @@ def _variance(group: Ints, x: Floats) -> float:
     return float(((x - mean[group]) ** 2).sum() / free) if free else 0.0
 
 
-def serpentine_place(slot: Ints, num_columns: int = COLUMNS) -> Ints:
+def serpentine_place(slot: Ints, num_columns: int = GRID_COLUMNS) -> Ints:
     """Place of each slot when every second row is read from right to left."""
     row, column = slot // num_columns, slot % num_columns
     return row * num_columns + np.where(row % 2 == 1, num_columns - 1 - column, column)

@@ -17,9 +17,7 @@ from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, bounds_of, one_ar
 from luab_data.statistics.estimate import Parts, grid_parts, ratio
 from luab_data.statistics.imagenet.clicks import ImageBatch
 from luab_data.statistics.measure import TableBatch
-
-SLOTS, PAGES = 48, 10
-"""The tool shows 10 pages of 48 pictures. Source: metrics 4.13."""
+from luab_data.tools import BROWSING_PAGES, SLOTS
 
 SIDES_OF_PICTURE = ("left", "right", "top", "bottom")
 
@@ -161,7 +159,7 @@ def selected_by_slot(rounds: RoundBatch) -> Parts:
 
 def selected_by_page(rounds: RoundBatch) -> Parts:
     """Pictures by the page of the HIT, selected over shown."""
-    return _by(rounds.table["page_idx"], PAGES, rounds.selected.astype(np.float64))
+    return _by(rounds.table["page_idx"], BROWSING_PAGES, rounds.selected.astype(np.float64))
 
 
 def accuracy_by_slot(images: ImageBatch) -> Parts:
@@ -171,7 +169,7 @@ def accuracy_by_slot(images: ImageBatch) -> Parts:
 
 def accuracy_by_page(images: ImageBatch) -> Parts:
     """Click accuracy over S by page of the HIT."""
-    return _by(images.table["page_idx"], PAGES, images.right)
+    return _by(images.table["page_idx"], BROWSING_PAGES, images.right)
 
 
 def _by(place: ArrowColumn, num: int, part: Floats) -> Parts:

@@ -1,0 +1,68 @@
+"""What the two annotation tools show: the numbers of their pages, and the classes of COCO.
+
+Whatever simulates, draws, counts or judges a page takes them from here.
+"""
+
+from __future__ import annotations
+
+SLOTS, GRID_COLUMNS = 48, 3
+"""Pictures on a page of the browsing tool, and how many of them stand in a row."""
+
+CELL_WIDTH, CELL_HEIGHT = 324, 340
+"""The largest picture on that page, px: a column of 340 px less margin and border; heights are
+capped."""
+
+BROWSING_PAGES, TAGGING_PAGES = 10, 20
+"""Pages of a HIT, 48 pictures or one picture each."""
+
+BOARD_HEIGHT = 450
+"""Height of every picture on the page of the tagging tool, px."""
+
+BORDER_PX = 2
+"""Border of that picture: inside the area that hears the mouse, outside of the fractions."""
+
+COCO_SUPERCLASSES: dict[str, tuple[str, ...]] = {
+    "PersonAccessory": ("person", "backpack", "umbrella", "handbag", "tie", "suitcase"),
+    "Animal": (
+        *("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+    ),
+    "Vehicle": (*("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),),
+    "OutdoorObj": ("traffic light", "fire hydrant", "stop sign", "parking meter", "bench"),
+    "Sports": (
+        *("frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat"),
+        *("baseball glove", "skateboard", "surfboard", "tennis racket"),
+    ),
+    "Kitchenware": ("bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl"),
+    "Food": (
+        *("banana", "apple", "sandwich", "orange", "broccoli", "carrot"),
+        *("hot dog", "pizza", "donut", "cake"),
+    ),
+    "Furniture": ("chair", "couch", "potted plant", "bed", "dining table", "toilet"),
+    "Appliance": ("microwave", "oven", "toaster", "sink", "refrigerator"),
+    "Electronics": ("tv", "laptop", "mouse", "remote", "keyboard", "cell phone"),
+    "IndoorObjects": (
+        *("book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush"),
+    ),
+}
+"""The 11 superclasses of the COCO annotation tool with their icons, in the order it shows them."""
+
+COCO_CATEGORIES: dict[int, str] = {
+    1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train",
+    8: "truck", 9: "boat", 10: "traffic light", 11: "fire hydrant", 13: "stop sign",
+    14: "parking meter", 15: "bench", 16: "bird", 17: "cat", 18: "dog", 19: "horse", 20: "sheep",
+    21: "cow", 22: "elephant", 23: "bear", 24: "zebra", 25: "giraffe", 27: "backpack",
+    28: "umbrella", 31: "handbag", 32: "tie", 33: "suitcase", 34: "frisbee", 35: "skis",
+    36: "snowboard", 37: "sports ball", 38: "kite", 39: "baseball bat", 40: "baseball glove",
+    41: "skateboard", 42: "surfboard", 43: "tennis racket", 44: "bottle", 46: "wine glass",
+    47: "cup", 48: "fork", 49: "knife", 50: "spoon", 51: "bowl", 52: "banana", 53: "apple",
+    54: "sandwich", 55: "orange", 56: "broccoli", 57: "carrot", 58: "hot dog", 59: "pizza",
+    60: "donut", 61: "cake", 62: "chair", 63: "couch", 64: "potted plant", 65: "bed",
+    67: "dining table", 70: "toilet", 72: "tv", 73: "laptop", 74: "mouse", 75: "remote",
+    76: "keyboard", 77: "cell phone", 78: "microwave", 79: "oven", 80: "toaster", 81: "sink",
+    82: "refrigerator", 84: "book", 85: "clock", 86: "vase", 87: "scissors", 88: "teddy bear",
+    89: "hair drier", 90: "toothbrush",
+}  # fmt: skip
+"""COCO's category ids, 1..90 with gaps, and names; a contiguous label is a position in here."""
+
+COCO_CLASSES = tuple(COCO_CATEGORIES.values())
+"""The 80 names by contiguous label 0..79."""
