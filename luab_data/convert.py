@@ -2,15 +2,17 @@
 
 One pass over the log, a batch of records at a time. Rounds (or actions) go straight to Parquet;
 ImageNet's image rows wait in the staging folder, since `label` needs every class to be known.
-Killed at any moment, the same command goes on after the last whole shard: see pipeline.
+Killed at any moment, the old folder is whole; the next conversion begins anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +25,26 @@ from luab_data.columns.rounds import order_rounds
 from luab_data.console import progress
 from luab_data.errors import ArchiveError, ImagesError
 from luab_data.forks import Forks, can_fork
-from luab_data.job import Built, Converted, Here, Job, file_bar
-from luab_data.pipeline import Batch, duplicate_error, in_order, num_threads
-from luab_data.raw import imagenet_fast
-from luab_data.raw.archive import MAX_MEMBER_BYTES, RUN_BYTES, Run, runs
+from luab_data.hub.complete import complete, versions
+from luab_data.kinds import BROWSING, TAGGING, Kind
+from luab_data.pipeline import (
+    Batch,
+    Unlabelled,
+    Written,
+    duplicate_error,
+    in_order,
+    num_threads,
+    write_shards,
+)
+from luab_data.raw import archive, imagenet_fast
 from luab_data.raw.coco_batches import CocoBatch
 from luab_data.raw.coco_batches import batches as coco_batches
 from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.raw.policy import BadRecords, OnBad
+from luab_data.raw.source import Source
 from luab_data.raw.workers import WorkerHash, read_key
-from luab_data.schema import (
-    COCO_ACTIONS,
-    COCO_ANNOTATORS,
-    COCO_IMAGES,
-    IMAGENET_ANNOTATORS,
-    IMAGENET_IMAGES,
-    IMAGENET_ROUNDS,
-    Table,
-)
+from luab_data.schema import Table
 from luab_data.store import folder as store
-from luab_data.store.waiting import WaitingRows
 from luab_data.workers.published import (
     click_facts,
     coco_annotators,
@@ -51,14 +53,43 @@ from luab_data.workers.published import (
     round_facts,
 )
 
+AnyPath = str | PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What a conversion wrote.
+
+    Args:
+        out: the dataset folder.
+        version: 1.0.N, where N changes with the content.
+        num_rows: config -> rows.
+        skipped: rule -> records left out; each is listed in `skipped.jsonl`.
+        unknown: element or key that the schema does not know -> occurrences, all left out.
+        num_without_truth: COCO images that the instances file lacks; 0 if none was given.
+        content_digest: equal for equal content.
+    """
+
+    out: Path
+    version: str
+    num_rows: dict[str, int]
+    skipped: dict[str, int]
+    unknown: dict[str, int]
+    content_digest: str
+    num_without_truth: int = 0
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{config} {count:,}" for config, count in self.num_rows.items())
+        return f"<Converted {self.out}: version {self.version}, {rows}>"
+
 
 def convert_imagenet(
-    source: Path,
-    out: Path,
+    source: AnyPath,
+    out: AnyPath,
     *,
     on_bad: OnBad = "raise",
     worker_key: bytes | None = None,
-    max_member_bytes: int = MAX_MEMBER_BYTES,
+    max_member_bytes: int = archive.MAX_MEMBER_BYTES,
     fork: bool = False,
     shown: bool | None = None,
 ) -> Converted:
@@ -77,52 +108,44 @@ def convert_imagenet(
     Raises:
         RecordError, ArchiveError, OutputError, OptionError: nothing was changed then.
     """
+    source, out = Path(source), Path(out)
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
-    work = partial(_imagenet_batch, hash_worker=hash_worker)
-
-    def build(here: Here) -> Built:
-        waiting = WaitingRows(here.folder)
-        rounds_out = store.ShardWriter(here.folder, IMAGENET_ROUNDS)
-        shards = here.build(waiting, rounds_out)
-        found = _new_runs(runs(here.log, max_member_bytes=max_member_bytes), shards.next_place)
-        batches = in_order(work, found, num_threads()) if forks is None else forks.in_order(found)
-        with closing(waiting), shards:
-            for batch in batches:
-                shards.take(batch)
-            shards.end()
-        if forks is not None:
-            forks.close()  # their memory is of no more use
-        _check_some(source, shards.num_images, here.bad)
-        rounds_out.close()
-        wnids, images, clicks = _labelled(here.folder, waiting, shown)
-        facts = _round_facts(here.folder)
-        annotators = _write_annotators(
-            here.folder, IMAGENET_ANNOTATORS, imagenet_annotators(facts, clicks)
-        )
-        return Built(shards, (images, rounds_out.shards, annotators), wnids)
-
-    options = {"max_member_bytes": max_member_bytes, "run_bytes": RUN_BYTES}
-    job = Job("imagenet-ab", source, out, on_bad, hash_worker, options, shown)
+    parse = partial(_imagenet_batch, hash_worker=hash_worker)
     with ExitStack() as stack:
-        # Before the job opens anything: a child would hold its locks a moment longer than we do.
-        forks = stack.enter_context(_forks(work, hash_worker)) if fork and can_fork() else None
-        return job.run(build)
-
-
-def _forks(work: Callable[[tuple[int, Run]], Batch], hash_worker: WorkerHash) -> Forks:
-    """Processes that parse; what they learn of worker ids comes home."""
-
-    def learn(only_release_ids: bool) -> None:
-        hash_worker.only_release_ids &= only_release_ids
-
-    return Forks(work, num_threads(), state=lambda: hash_worker.only_release_ids, on_state=learn)
+        forks = None
+        if fork and can_fork():
+            # Before anything is open: a child would hold our locks a moment longer than we do.
+            forks = stack.enter_context(Forks(parse, num_threads(), hash_worker))
+        folder = stack.enter_context(store.staging(out))
+        bad = BadRecords(on_bad, folder / store.SKIPPED)
+        unlabelled = Unlabelled(folder / "unlabelled")
+        rounds = store.ShardWriter(folder, BROWSING.events)
+        with _opened(source, shown) as log:
+            runs = archive.runs(log, max_member_bytes=max_member_bytes)
+            batches = forks.in_order(runs) if forks else in_order(parse, runs, num_threads())
+            written = write_shards(BROWSING, batches, unlabelled, rounds, bad)
+        if forks:
+            forks.close()  # their memory is of no more use
+        _check_some(written, source, bad)
+        rounds.close()
+        images, clicks = _label(unlabelled, folder, shown)
+        facts = [round_facts(t) for t in store.read_columns(folder, BROWSING.events, _ROUND_FACTS)]
+        annotators = imagenet_annotators(pa.concat_tables(facts), clicks)
+        return _seal(
+            BROWSING,
+            folder,
+            out,
+            shards=(images, rounds.shards, _write_whole(folder, BROWSING.annotators, annotators)),
+            about=_about(BROWSING, log, hash_worker, bad, written),
+            wnids=sorted(unlabelled.wnids),
+        )
 
 
 def convert_coco(
-    source: Path,
-    out: Path,
+    source: AnyPath,
+    out: AnyPath,
     *,
-    instances: Path | None = None,
+    instances: AnyPath | None = None,
     on_bad: OnBad = "raise",
     worker_key: bytes | None = None,
     shown: bool | None = None,
@@ -136,67 +159,44 @@ def convert_coco(
             judged by masks are null and sizes are as logged. ImagesError if it has none of the
             images.
     """
+    source, out = Path(source), Path(out)
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
     truth = _read_truth(instances, shown)
-    given = _about_truth(instances)
-    without_truth = 0
-
-    def build(here: Here) -> Built:
-        nonlocal without_truth
-        images_out = store.ShardWriter(here.folder, COCO_IMAGES)
-        actions_out = store.ShardWriter(here.folder, COCO_ACTIONS)
-        shards = here.build(images_out, actions_out)
-        found = coco_batches(here.log, hash_worker, skip=shards.next_place)
-        with shards:
-            for batch in in_order(partial(_coco_batch, truth=truth), found, num_threads()):
-                shards.take(batch)
-            shards.end()
-        _check_some(source, shards.num_images, here.bad)
-        images_out.close()
-        actions_out.close()
-        facts = [
-            icon_facts(t) for t in store.read_columns(here.folder, COCO_IMAGES, list(_ICON_FACTS))
-        ]
-        if instances:
-            without_truth = sum(
-                t["labels"].null_count
-                for t in store.read_columns(here.folder, COCO_IMAGES, ["labels"])
+    derive = partial(_coco_batch, truth=truth)
+    with store.staging(out) as folder:
+        bad = BadRecords(on_bad, folder / store.SKIPPED)
+        images = store.ShardWriter(folder, TAGGING.images)
+        actions = store.ShardWriter(folder, TAGGING.events)
+        with _opened(source, shown) as log:
+            batches = in_order(derive, coco_batches(log, hash_worker), num_threads())
+            written = write_shards(TAGGING, batches, images, actions, bad)
+        _check_some(written, source, bad)
+        images.close()
+        actions.close()
+        facts = [icon_facts(t) for t in store.read_columns(folder, TAGGING.images, _ICON_FACTS)]
+        annotators = coco_annotators(pa.concat_tables(facts))
+        about = _about(TAGGING, log, hash_worker, bad, written)
+        if instances is not None:
+            about["instances"] = _about_instances(
+                Path(instances), source, folder, written.num_images
             )
-            _check_truth(instances, source, without_truth, shards.num_images)
-        annotators = _write_annotators(
-            here.folder, COCO_ANNOTATORS, coco_annotators(pa.concat_tables(facts))
+        return _seal(
+            TAGGING,
+            folder,
+            out,
+            shards=(
+                *(images.shards, actions.shards),
+                _write_whole(folder, TAGGING.annotators, annotators),
+            ),
+            about=about,
         )
-        about = (
-            {"instances": {**given["instances"], "num_images_missing": without_truth}}
-            if instances
-            else {}
-        )
-        return Built(shards, (images_out.shards, actions_out.shards, annotators), [], about)
-
-    job = Job("coco-ab", source, out, on_bad, hash_worker, given, shown)
-    return replace(job.run(build), num_without_truth=without_truth)
 
 
-_ICON_FACTS = (
-    *("worker_id", "hit_id", "time_spent_ms", "labels"),
-    *("icon_label", "is_present_at_end", "is_on_object"),
-)
+# --- parse and derive ----------------------------------------------------------------------------
 
 
-def _new_runs(found: Iterable[Run], next_place: int) -> Iterator[tuple[int, Run]]:
-    """Runs with the place of their first member, without what an earlier process did."""
-    first = 0
-    for run in found:
-        after = first + len(run.names)
-        if after > next_place:
-            done = max(0, next_place - first)
-            yield first + done, run.only(np.arange(done, len(run.names)))
-        first = after
-
-
-def _imagenet_batch(numbered: tuple[int, Run], *, hash_worker: WorkerHash) -> Batch:
+def _imagenet_batch(run: archive.Run, *, hash_worker: WorkerHash) -> Batch:
     """Parse a run and derive its columns."""
-    first, run = numbered
     read = imagenet_fast.read_run(run, hash_worker)
     errors, unknown = list(read.errors), read.unknown
     ids, places = read.batch.images["image_id"].to_pylist(), read.places
@@ -213,91 +213,163 @@ def _imagenet_batch(numbered: tuple[int, Run], *, hash_worker: WorkerHash) -> Ba
     rounds = order_rounds(images["image_id"], blocks)
     return Batch(
         images=imagenet_columns.image_table(images, rounds),
-        rows=rounds.table,
+        events=rounds.table,
         bounds=rounds.bounds,
-        places=places + first,
+        places=places,
         names=[run.names[i] for i in places.tolist()],
-        errors=[(first + i, error) for i, error in errors],
-        unknown=[(first + i, path) for i, path in unknown],
+        errors=errors,
+        unknown=[path for _, path in unknown],
     )
-
-
-def _labelled(
-    folder: Path, waiting: WaitingRows, shown: bool | None
-) -> tuple[list[str], list[store.Shard], pa.Table]:
-    """Write the shards of `default` once all classes are known: wnids, shards, click_facts."""
-    numbers = range(waiting.num_shards)
-    tables = (table for k in numbers for table in waiting.read(k, ["wnid"]))
-    wnids = sorted({wnid for table in tables for wnid in table["wnid"].unique().to_pylist()})
-
-    def label(number: int) -> tuple[store.Shard, pa.Table]:
-        writer = store.ShardWriter(folder, IMAGENET_IMAGES, first=number)
-        facts = []
-        for table in waiting.read(number):
-            writer.write(imagenet_columns.with_labels(table, wnids))
-            facts.append(click_facts(table))
-        writer.end_shard()
-        return writer.shards[0], pa.concat_tables(facts)
-
-    done = list(in_order(label, progress(numbers, what="label", shown=shown), num_threads()))
-    store.name_shards(folder / IMAGENET_IMAGES.folder)
-    return wnids, [shard for shard, _ in done], pa.concat_tables([facts for _, facts in done])
-
-
-_ROUND_FACTS = (
-    *("worker_id", "assignment_id", "selected", "estimate_time_ms", "mouse_tracking_time_ms"),
-)
-
-
-def _round_facts(folder: Path) -> pa.Table:
-    tables = store.read_columns(folder, IMAGENET_ROUNDS, list(_ROUND_FACTS))
-    return pa.concat_tables([round_facts(table) for table in tables])
-
-
-def _write_annotators(folder: Path, table: Table, rows: pa.Table) -> list[store.Shard]:
-    writer = store.ShardWriter(folder, table)
-    writer.write(rows)
-    writer.close()
-    return writer.shards
 
 
 def _coco_batch(found: CocoBatch, *, truth: dict[int, TrueImage] | None) -> Batch:
     """Derive the columns of some records."""
     return Batch(
         images=coco_columns.image_table(found.table, truth),
-        rows=found.table,
+        events=found.table,
         bounds=np.arange(len(found.table) + 1),
         places=found.places,
         names=[f"record {place}" for place in found.places.tolist()],
         errors=found.errors,
-        unknown=found.unknown,
+        unknown=[key for _, key in found.unknown],
     )
 
 
-def _read_truth(instances: Path | None, shown: bool | None) -> dict[int, TrueImage] | None:
+def _label(
+    unlabelled: Unlabelled, folder: Path, shown: bool | None
+) -> tuple[list[store.Shard], pa.Table]:
+    """Write the shards of `default` now that all classes are known; also click_facts of all."""
+    wnids = sorted(unlabelled.wnids)
+
+    def label(number: int) -> tuple[store.Shard, pa.Table]:
+        writer = store.ShardWriter(folder, BROWSING.images, first=number)
+        facts = []
+        for table in unlabelled.read(number):
+            writer.write(imagenet_columns.with_labels(table, wnids))
+            facts.append(click_facts(table))
+        writer.end_shard()
+        return writer.shards[0], pa.concat_tables(facts)
+
+    numbers = progress(range(unlabelled.num_shards), what="label", shown=shown)
+    done = list(in_order(label, numbers, num_threads()))
+    unlabelled.remove()
+    store.name_shards(folder / BROWSING.images.folder)
+    return [shard for shard, _ in done], pa.concat_tables([facts for _, facts in done])
+
+
+_ROUND_FACTS = [
+    *("worker_id", "assignment_id", "selected", "estimate_time_ms", "mouse_tracking_time_ms"),
+]
+_ICON_FACTS = [
+    *("worker_id", "hit_id", "time_spent_ms", "labels"),
+    *("icon_label", "is_present_at_end", "is_on_object"),
+]
+
+
+# --- open, write, seal ---------------------------------------------------------------------------
+
+
+def _file_bar(path: Path, what: str, shown: bool | None) -> Any:
+    """Progress over the bytes of a file that is read."""
+    total = path.stat().st_size if path.is_file() else None
+    return progress(what=what, total=total, unit="B", unit_scale=True, shown=shown)
+
+
+@contextmanager
+def _opened(source: Path, shown: bool | None) -> Iterator[Source]:
+    with _file_bar(source, "convert", shown) as bar, Source(source, bar.update) as log:
+        yield log
+
+
+def _read_truth(instances: AnyPath | None, shown: bool | None) -> dict[int, TrueImage] | None:
     if instances is None:
         return None
-    with progress(**file_bar(instances, "instances"), shown=shown) as bar:
-        return read_instances(instances, bar.update)
+    with _file_bar(Path(instances), "instances", shown) as bar:
+        return read_instances(Path(instances), bar.update)
 
 
-def _about_truth(instances: Path | None) -> dict[str, Any]:
-    if instances is None:
-        return {}
-    return {"instances": {"name": instances.name, "sha256": store.sha256_of(instances)}}
+def _check_some(written: Written, source: Path, bad: BadRecords) -> None:
+    if not written.num_images:
+        raise ArchiveError(
+            f"{source}: no usable record among {bad.total} ({dict(bad.tally)}); expected a log of"
+            f" the release. The first: {bad.first or 'none'}"
+        )
 
 
-def _check_truth(instances: Path, source: Path, num_missing: int, num_images: int) -> None:
+def _write_whole(folder: Path, table: Table, rows: pa.Table) -> list[store.Shard]:
+    """A small table as one shard."""
+    writer = store.ShardWriter(folder, table)
+    writer.write(rows)
+    writer.close()
+    return writer.shards
+
+
+def _about_instances(
+    instances: Path, source: Path, folder: Path, num_images: int
+) -> dict[str, Any]:
+    """What the manifest says of the instances file."""
+    labels = store.read_columns(folder, TAGGING.images, ["labels"])
+    num_missing = sum(table["labels"].null_count for table in labels)
     if num_missing == num_images:
         raise ImagesError(
             f"{instances}: has none of the {num_images} images of {source}; expected the instances"
             " file of these images, e.g. instances_train2014.json"
         )
+    return {
+        "name": instances.name,
+        "sha256": store.sha256_of(instances),
+        "num_images_missing": num_missing,
+    }
 
 
-def _check_some(source: Path, num_images: int, bad: BadRecords) -> None:
-    if not num_images:
-        raise ArchiveError(
-            f"{source}: no usable record among {bad.total} ({dict(bad.tally)}); expected a log of"
-            f" the release. The first: {bad.first or 'none'}"
-        )
+def _about(
+    kind: Kind, log: Source, hash_worker: WorkerHash, bad: BadRecords, written: Written
+) -> dict[str, Any]:
+    """What the manifest says of the input. No dates and no paths: equal input, equal bytes."""
+    return {
+        "dataset": kind.dataset,
+        "source": {"name": log.path.name, "sha256": log.sha256},
+        "worker_ids": hash_worker.describe(),
+        "skipped": dict(sorted(bad.tally.items())),
+        "unknown": _most_common(written.unknown),
+        "versions": versions(),
+    }
+
+
+def _most_common(unknown: Counter[str]) -> dict[str, int]:
+    """The counts, sorted by name; names that are made up record by record as one."""
+    kept = unknown.most_common(_MAX_UNKNOWN)
+    others = unknown.total() - sum(count for _, count in kept)
+    return {**dict(sorted(kept)), **({"others": others} if others else {})}
+
+
+_MAX_UNKNOWN = 100
+
+
+def _seal(
+    kind: Kind,
+    folder: Path,
+    out: Path,
+    *,
+    shards: Sequence[list[store.Shard]],
+    about: Mapping[str, Any],
+    wnids: Sequence[str] = (),
+) -> Converted:
+    """Write card, checksums and manifest; the folder is a dataset then."""
+    manifest = complete(
+        folder,
+        out,
+        about=about,
+        shards={table.config: some for table, some in zip(kind.tables, shards, strict=True)},
+        schemas={table.config: table.schema() for table in kind.tables},
+        wnids=wnids,
+    )
+    return Converted(
+        out=out,
+        version=manifest["version"],
+        num_rows=manifest["num_rows"],
+        skipped=manifest["skipped"],
+        unknown=manifest["unknown"],
+        content_digest=manifest["content_digest"],
+        num_without_truth=manifest.get("instances", {}).get("num_images_missing", 0),
+    )

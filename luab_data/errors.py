@@ -7,7 +7,7 @@ LuabError                      catch this one to catch them all
 ├── ImagesError   (ValueError) an image folder, a box file or one image is not what was expected
 ├── OptionError   (ValueError) an option, a recipe or a combination of them makes no sense
 └── OutputError   (OSError)    a target cannot be written: exists, read-only, disk full
-    └── StoppedError           something outside stopped the work; what was committed stays
+    └── StoppedError           something outside stopped the work
 
 A message says where, what was found, what was expected and what to do. It never holds a worker id.
 """
@@ -59,4 +59,7 @@ class OutputError(LuabError, OSError):
 
 
 class StoppedError(OutputError):
-    """Something outside stopped the work; the same command goes on from what was committed."""
+    """Something outside stopped the work, a signal or a process that was killed.
+
+    The same command begins anew, or goes on where what it does is saved on the way.
+    """

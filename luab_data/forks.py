@@ -29,9 +29,7 @@ import pyarrow as pa
 from luab_data.errors import StoppedError
 from luab_data.pipeline import Batch
 from luab_data.raw.archive import RUN_BYTES, SPARE_BYTES, Run
-
-Numbered = tuple[int, Run]
-"""A run and the place of its first member in the log."""
+from luab_data.raw.workers import WorkerHash
 
 _HEAD_BYTES = 2**20  # names and places of a run's members
 _RESULT_BYTES = RUN_BYTES  # columns take about a third of the text they are from
@@ -52,22 +50,14 @@ class Forks:
     """Processes that do one piece of work on runs; a context, entered before anything is open.
 
     Args:
-        work: a run -> its batch; what it learns stays in its process but for `state`.
+        work: a run -> its batch, worker ids hashed by hash_worker.
         count: processes.
-        state: what to bring home after each run, e.g. a flag; given to `on_state` here.
+        hash_worker: what it learns of ids in another process comes home.
     """
 
-    def __init__(
-        self,
-        work: Callable[[Numbered], Batch],
-        count: int,
-        *,
-        state: Callable[[], Any],
-        on_state: Callable[[Any], None],
-    ) -> None:
+    def __init__(self, work: Callable[[Run], Batch], count: int, hash_worker: WorkerHash) -> None:
         self._work = work
-        self._state = state
-        self._on_state = on_state
+        self._hash_worker = hash_worker
         self._workers: list[_Worker] = []
         context = multiprocessing.get_context("fork")
         for _ in range(count):
@@ -76,7 +66,7 @@ class Forks:
             # A child has no use for the other ends of pipes; with them it would outlive us.
             ends = [*(worker.pipe for worker in self._workers), here]
             process = context.Process(
-                target=_serve, args=(there, ends, memory, work, state), daemon=True
+                target=_serve, args=(there, ends, memory, work, hash_worker), daemon=True
             )
             process.start()
             there.close()
@@ -99,7 +89,7 @@ class Forks:
                 worker.process.join()
         self._workers = []
 
-    def in_order(self, items: Iterable[Numbered]) -> Iterator[Batch]:
+    def in_order(self, items: Iterable[Run]) -> Iterator[Batch]:
         """The batches of the runs, in their order; as pipeline.in_order."""
         waiting: deque[Batch | _Worker] = deque()  # done, or still with a worker
         source, free = iter(items), list(self._workers)
@@ -112,8 +102,8 @@ class Forks:
             except Exception as error:  # what was read before it comes first
                 failure = error
                 break
-            head = pickle.dumps((item[0], *item[1][1:]))
-            if len(head) > _HEAD_BYTES or len(item[1].data) > RUN_BYTES + SPARE_BYTES:
+            head = pickle.dumps(item[1:])
+            if len(head) > _HEAD_BYTES or len(item.data) > RUN_BYTES + SPARE_BYTES:
                 waiting.append(self._work(item))  # a run with a very large member
                 while len(waiting) > 2 * len(self._workers):
                     found = waiting.popleft()
@@ -131,7 +121,7 @@ class Forks:
                 else:
                     done.append(found)
             worker = free.pop()
-            _send(worker, head, item[1].data)  # before its last result is used: it works meanwhile
+            _send(worker, head, item.data)  # before its last result is used: it works meanwhile
             waiting.append(worker)
             yield from done
         for found in waiting:
@@ -149,11 +139,11 @@ class Forks:
             worker.process.join(timeout=5)
             code = worker.process.exitcode
             raise StoppedError(
-                f"a parsing process ended with exit code {code}: out of memory, or killed. The same"
-                " command goes on after the last whole shard"
+                f"a parsing process ended with exit code {code}: out of memory, or killed. Nothing"
+                " was changed; run the same command again"
             ) from error
-        batch, state = _unpacked(data)
-        self._on_state(state)
+        batch, only_release_ids = _unpacked(data)
+        self._hash_worker.only_release_ids &= only_release_ids
         return batch
 
 
@@ -172,8 +162,8 @@ def _serve(
     pipe: Connection,
     ends: list[Connection],
     memory: mmap.mmap,
-    work: Callable[[Numbered], Batch],
-    state: Callable[[], Any],
+    work: Callable[[Run], Batch],
+    hash_worker: WorkerHash,
 ) -> None:
     """Work on runs until the pipe is closed, or until the other process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes
@@ -181,21 +171,21 @@ def _serve(
         end.close()
     with suppress(EOFError, OSError):  # the other process has ended the work, or is gone
         while True:
-            _serve_one(pipe, memory, work, state)
+            _serve_one(pipe, memory, work, hash_worker)
 
 
 def _serve_one(
     pipe: Connection,
     memory: mmap.mmap,
-    work: Callable[[Numbered], Batch],
-    state: Callable[[], Any],
+    work: Callable[[Run], Batch],
+    hash_worker: WorkerHash,
 ) -> None:
     head_size, data_size = pipe.recv()
     shared = np.frombuffer(memory, np.uint8)
     try:
-        first, *members = pickle.loads(shared[:head_size].tobytes())
+        members = pickle.loads(shared[:head_size].tobytes())
         run = Run(shared[_HEAD_BYTES : _HEAD_BYTES + data_size], *members)
-        data = _packed(work((first, run)), state())
+        data = _packed(work(run), hash_worker.only_release_ids)
     except Exception:
         pipe.send((0, traceback.format_exc()))
         return
@@ -207,7 +197,7 @@ def _serve_one(
         pipe.send_bytes(data)
 
 
-def _packed(batch: Batch, state: Any) -> bytes:
+def _packed(batch: Batch, state: bool) -> bytes:
     """A batch as bytes: Arrow's own format for tables, pickle for the rest."""
     rest = pickle.dumps((*batch[2:], state))
     sink = pa.BufferOutputStream()
@@ -218,7 +208,7 @@ def _packed(batch: Batch, state: Any) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _unpacked(data: bytes) -> tuple[Batch, Any]:
+def _unpacked(data: bytes) -> tuple[Batch, bool]:
     size = int.from_bytes(data[:8], "little")
     *rest, state = pickle.loads(data[8 : 8 + size])
     source = pa.BufferReader(pa.py_buffer(data))

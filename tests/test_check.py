@@ -24,6 +24,7 @@ from luab_data.checks.check import check
 from luab_data.checks.report import CHECKS, MAX_PROBLEMS, Report
 from luab_data.cli.check import check as command
 from luab_data.errors import DatasetError, OptionError
+from luab_data.kinds import Browsing
 from luab_data.store import folder as store
 
 IMAGES, ROUNDS = "data/train-00000-of-00002.parquet", "rounds/train-00000-of-00002.parquet"
@@ -55,7 +56,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "ROWS_PER_GROUP", 7)
-        patch.setitem(store.IMAGES_PER_SHARD, "imagenet-ab", 20)
+        patch.setattr(Browsing, "images_per_shard", 20)
         imagenet(base)
         coco(base)
     assert (base / "imagenet-ab" / IMAGES).is_file()

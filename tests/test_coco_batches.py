@@ -268,7 +268,7 @@ def test_the_real_records(name: str, tmp_path: Path):
     assert len(found.places) >= 2
 
 
-# --- batches, interruptions ----------------------------------------------------------------------
+# --- batches -------------------------------------------------------------------------------------
 
 
 def with_bad_ones() -> list[Any]:
@@ -281,7 +281,7 @@ def with_bad_ones() -> list[Any]:
 @pytest.mark.parametrize("chars", [300, 2000, 2**17])
 @pytest.mark.parametrize("size", [1, 7, 47, 100])
 @pytest.mark.parametrize("container", [json.dumps, lines])
-def test_any_part_of_the_log_can_be_had_without_what_is_before(
+def test_batches_of_any_size_hold_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     chars: int,
@@ -290,33 +290,17 @@ def test_any_part_of_the_log_can_be_had_without_what_is_before(
 ):
     monkeypatch.setattr(json_runs, "RUN_CHARS", chars)
     path = write(tmp_path / "log.json", container(with_bad_ones()))
-    whole = outcome(path, slow)
-    for skip in (0, 1, 13, 20, 46, 47, 60):
-        found = outcome(path, lambda log, skip=skip: batches(log, hashed, size=size, skip=skip))
-        assert found.places == [place for place in whole.places if place >= skip]
-        assert found.rows == whole.rows[len(whole.rows) - len(found.rows) :]
-        assert found.errors == [error for error in whole.errors if error[0] >= skip]
-        assert found.fatal == whole.fatal == ""
+    assert outcome(path, lambda log: batches(log, hashed, size=size)) == outcome(path, slow)
 
 
 def test_batches_end_at_multiples_of_their_size(tmp_path: Path):
     path = write(tmp_path / "log.json", json.dumps(with_bad_ones()))
     with Source(path) as log:
         ends = []
-        for batch in batches(log, hashed, size=10, skip=13):
+        for batch in batches(log, hashed, size=10):
             ends.append(max([*batch.places.tolist(), *(place for place, _ in batch.errors)]))
             assert len(batch.table) == len(batch.places)
-    assert ends == [19, 29, 39, 46]
-
-
-def test_skipping_does_not_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = write(tmp_path / "log.json", json.dumps(RELEASE))
-    plain = count_plain(monkeypatch)
-    with Source(path) as log:
-        (batch,) = batches(log, hashed, skip=39)
-    assert batch.table["image_id"].to_pylist() == [39] and plain == [39]
-    with Source(path) as log:
-        assert list(batches(log, hashed, skip=40)) == []
+    assert ends == [9, 19, 29, 39, 46]
 
 
 def test_records_before_a_broken_spot_come_before_the_error(tmp_path: Path):

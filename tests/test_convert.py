@@ -3,10 +3,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,9 @@ from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, tar
 
 import luab_data
 from luab_data.cli import main
+from luab_data.convert import Converted
 from luab_data.errors import ArchiveError, DatasetError, ImagesError, OutputError, RecordError
-from luab_data.job import Converted
+from luab_data.kinds import Browsing
 from luab_data.raw.policy import SeenIds
 from luab_data.raw.workers import WorkerHash
 from luab_data.store import folder as store
@@ -148,7 +147,7 @@ def test_batches_and_shards_do_not_show_in_the_rows(tmp_path: Path, monkeypatch:
     whole = convert(raw, tmp_path / "whole").out
     monkeypatch.setattr("luab_data.raw.archive.RUN_BYTES", 7 * 4096)
     monkeypatch.setattr(store, "ROWS_PER_GROUP", 5)
-    monkeypatch.setitem(store.IMAGES_PER_SHARD, "imagenet-ab", 10)
+    monkeypatch.setattr(Browsing, "images_per_shard", 10)
     parts = convert(raw, tmp_path / "parts").out
     names = sorted(p.name for p in (parts / "data").iterdir())
     assert names == [f"train-{i:05d}-of-00004.parquet" for i in range(4)]
@@ -385,30 +384,6 @@ def test_a_kill_between_the_two_renames_is_mended_by_the_next_run(tmp_path: Path
         convert(dirty(tmp_path / "bad.tar.gz"), out)
     assert luab_data.stats(out)["num_images"] == 6
     assert not (tmp_path / ".ab.old").exists()
-
-
-def test_killed_anywhere_the_rerun_finishes_the_job(tmp_path: Path):
-    raw = small(tmp_path / "raw.tar.gz", count=1500)
-    whole = files(convert(raw, tmp_path / "whole" / "ab").out)
-    key = tmp_path / "key"
-    key.write_bytes(KEY)
-    out = tmp_path / "killed" / "ab"
-    command = [sys.executable, "-m", "luab_data", "convert", "imagenet-ab", str(raw)]
-    command += ["--out", str(out), "--worker-key-file", str(key)]
-    for delay in (0.0, 0.3, 0.6):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while process.poll() is None and not (out.parent / ".ab.partial").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not out.exists() or files(out) == whole
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert files(out) == whole
-    assert [p.name for p in out.parent.iterdir()] == ["ab"]
 
 
 def test_a_read_only_parent_is_one_clear_error(tmp_path: Path):

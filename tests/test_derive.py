@@ -31,6 +31,7 @@ from luab_data.columns.registry import COCO, IMAGENET
 from luab_data.derivation import derive
 from luab_data.errors import DatasetError, ImagesError, OptionError, OutputError
 from luab_data.hub.complete import complete
+from luab_data.kinds import KINDS
 from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES, tables_of
 from luab_data.store import folder as store
 from luab_data.store.digest import shard_digest
@@ -46,8 +47,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """imagenet-ab, coco-ab, coco-true (with instances) and instances.json; not to be changed."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        for name in store.IMAGES_PER_SHARD:
-            patch.setitem(store.IMAGES_PER_SHARD, name, IMAGES_PER_SHARD)
+        for kind in KINDS.values():
+            patch.setattr(type(kind), "images_per_shard", IMAGES_PER_SHARD)
         imagenet_dataset(folder)
         truth = instances_file(folder / "instances.json")
         coco_dataset(folder, None)

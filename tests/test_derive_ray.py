@@ -22,8 +22,8 @@ from luab_data.cli.derive import derive as command
 from luab_data.columns.registry import IMAGENET
 from luab_data.derivation import derive
 from luab_data.errors import DatasetError, OptionError
+from luab_data.kinds import KINDS
 from luab_data.schema import IMAGENET_IMAGES
-from luab_data.store import folder as store
 
 POINT = ["notebook_point_x", "notebook_point_y"]
 
@@ -52,8 +52,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")  # else it writes a token to the user's home
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
-        for name in store.IMAGES_PER_SHARD:
-            patch.setitem(store.IMAGES_PER_SHARD, name, IMAGES_PER_SHARD)
+        for kind in KINDS.values():
+            patch.setattr(type(kind), "images_per_shard", IMAGES_PER_SHARD)
         imagenet_dataset(folder)
         coco_dataset(folder, None)
         truth = instances_file(folder / "instances.json")

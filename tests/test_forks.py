@@ -16,12 +16,12 @@ from test_interrupted import imagenet_log
 
 import luab_data
 from luab_data import convert, forks
+from luab_data.convert import Converted
 from luab_data.errors import ArchiveError, RecordError
-from luab_data.job import Converted
+from luab_data.kinds import Browsing
 from luab_data.raw import archive as raw_archive
 from luab_data.raw.source import Source
 from luab_data.store import folder as store
-from luab_data.store.journal import JOURNAL
 
 pytestmark = pytest.mark.skipif(not forks.can_fork(), reason="needs fork")
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not forks.can_fork(), reason="needs fork")
 @pytest.fixture(autouse=True)
 def small_runs(monkeypatch: Any) -> None:
     monkeypatch.setattr(raw_archive, "RUN_BYTES", 2**16)
-    monkeypatch.setitem(store.IMAGES_PER_SHARD, "imagenet-ab", 100)
+    monkeypatch.setattr(Browsing, "images_per_shard", 100)
 
 
 def converted(log: Path, out: Path, **options: Any) -> Converted:
@@ -89,17 +89,16 @@ def test_a_process_that_dies_is_one_clear_error(tmp_path: Path, monkeypatch: Any
     real = convert._imagenet_batch
     me = os.getpid()
 
-    def die(numbered: Any, **options: Any) -> Any:
-        if numbered[0] > 250 and os.getpid() != me:
+    def die(run: Any, **options: Any) -> Any:
+        if any(name.endswith("_250.xml") for name in run.names) and os.getpid() != me:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(numbered, **options)
+        return real(run, **options)
 
     monkeypatch.setattr(convert, "_imagenet_batch", die)
     with pytest.raises(luab_data.LuabError, match="parsing process ended with exit code -9"):
         converted(log, tmp_path / "ab", fork=True, on_bad="skip")
-    monkeypatch.setattr(convert, "_imagenet_batch", real)
-    done = converted(log, tmp_path / "ab", fork=True, on_bad="skip")
-    assert done.num_resumed >= 100
+    assert not psutil.Process().children()
+    assert [p.name for p in tmp_path.iterdir()] == ["log.tar.gz"]
     monkeypatch.setattr(convert, "_imagenet_batch", lambda *_, **__: 1 / 0)
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         converted(log, tmp_path / "ab", fork=True, on_bad="skip")
@@ -110,7 +109,7 @@ def test_processes_end_when_the_one_that_writes_is_killed(tmp_path: Path):
     reader, writer = os.pipe()
     child = os.fork()
     if not child:  # a process with workers, killed without a word
-        found = forks.Forks(lambda item: None, 2, state=dict, on_state=print)  # type: ignore
+        found = forks.Forks(lambda run: None, 2, convert.WorkerHash(KEY))  # type: ignore
         os.write(writer, " ".join(str(w.process.pid) for w in found._workers).encode())
         time.sleep(60)
         os._exit(0)
@@ -149,14 +148,15 @@ def test_runs_that_are_too_large_for_a_process_do_not_pile_up(tmp_path: Path, mo
     def found():
         nonlocal read
         source = Source(log)
-        for numbered in convert._new_runs(raw_archive.runs(source), 0):
+        for run in raw_archive.runs(source):
             read += 1
             ahead.append(read - taken)
-            yield numbered
+            yield run
         source.close()
 
-    work = convert.partial(convert._imagenet_batch, hash_worker=convert.WorkerHash(KEY))
-    with forks.Forks(work, 2, state=dict, on_state=lambda _: None) as several:
+    hash_worker = convert.WorkerHash(KEY)
+    work = convert.partial(convert._imagenet_batch, hash_worker=hash_worker)
+    with forks.Forks(work, 2, hash_worker) as several:
         for _ in several.in_order(found()):
             taken += 1
     assert read == taken > 12 and max(ahead) <= 6
@@ -178,7 +178,7 @@ def test_a_stop_from_outside_makes_no_noise(tmp_path: Path, what: signal.Signals
     command = [sys.executable, "-c", code, "convert", "imagenet-ab", str(log), "--out", str(out)]
     command += ["--on-bad", "skip", "--worker-key-file", str(key)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while process.poll() is None and not (tmp_path / ".ab.partial" / JOURNAL).exists():
+    while process.poll() is None and not (tmp_path / ".ab.partial").exists():
         time.sleep(0.005)
     time.sleep(0.2)
     assert process.poll() is None, "it was quicker than the signal"

@@ -219,7 +219,7 @@ def read(path: Path, data: bytes) -> dict[int, TrueImage] | str:
 
 def read_slowly(path: Path, data: bytes) -> dict[int, TrueImage] | str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_runs.Runs, "_run", lambda self, decode, convert: None)
+        patch.setattr(json_runs.Runs, "_run", lambda self, decode: None)
         return read(path, data)
 
 

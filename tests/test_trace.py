@@ -22,6 +22,7 @@ import luab_data
 from luab_data.cli.trace import trace as command
 from luab_data.columns.traces import approach
 from luab_data.errors import DatasetError
+from luab_data.kinds import Browsing
 from luab_data.provenance.find import find_rows, read_image_id
 from luab_data.provenance.record import trace
 from luab_data.provenance.text import as_text
@@ -68,7 +69,7 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log = tar(base / "raw.tar.gz", records)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "ROWS_PER_GROUP", 7)
-        patch.setitem(store.IMAGES_PER_SHARD, "imagenet-ab", 20)
+        patch.setattr(Browsing, "images_per_shard", 20)
         out = base / "imagenet-ab"
         return luab_data.convert_imagenet(log, out, worker_key=KEY, on_bad="skip").out
 

@@ -74,8 +74,6 @@ def convert_coco(
 def _summary(done: Any) -> None:
     rows = ", ".join(f"{config} {count:,}" for config, count in done.num_rows.items())
     click.echo(f"{done.out}: version {done.version}, rows: {rows}")
-    if done.num_resumed:
-        click.echo(f"{done.num_resumed:,} images were taken over from an interrupted conversion")
     if done.skipped:
         tally = ", ".join(f"{rule} {count}" for rule, count in done.skipped.items())
         total = sum(done.skipped.values())

@@ -9,12 +9,10 @@ written last, so a folder without one is not a dataset.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +25,12 @@ from luab_data.derivation.engines import Engine, run
 from luab_data.derivation.places import Place, place
 from luab_data.derivation.shard import Job
 from luab_data.errors import DatasetError, ImagesError, OutputError
-from luab_data.hub.complete import complete
-from luab_data.job import SKIPPED
+from luab_data.hub.complete import complete, versions
 from luab_data.raw.instances import read_instances
 from luab_data.schema import tables_of
 from luab_data.store import folder as store
 from luab_data.store.digest import content_digest
-from luab_data.store.folder import MANIFEST, Shard
+from luab_data.store.folder import MANIFEST, SKIPPED, Shard
 from luab_data.store.load import find_dataset
 
 _OF_COMPLETE = (
@@ -241,7 +238,7 @@ class _Task:
             about["instances"] = self._about_instances(job, self.instances)
         digests = {config: [s.digest for s in some] for config, some in shards.items()}
         if content_digest(digests) != self.manifest["content_digest"]:
-            about["derived"] = {"columns": list(self.names), "versions": _versions()}
+            about["derived"] = {"columns": list(self.names), "versions": versions()}
         return complete(
             folder,
             out,
@@ -288,8 +285,3 @@ def _link(source: Place, name: str, folder: Path) -> None:
 
 def _copy(source: Place, name: str, folder: Path) -> None:
     source.copy_to(name, place(folder))
-
-
-def _versions() -> dict[str, str]:
-    names = ("luab", "numpy", "pyarrow", "shapely")
-    return {"python": platform.python_version(), **{name: installed(name) for name in names}}

@@ -29,7 +29,7 @@ from luab_data.columns.regions import sort_corners
 from luab_data.exports.select import Subset
 from luab_data.join.joined import IMAGE_PATH
 from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
-from luab_data.store.journal import flush
+from luab_data.store.folder import flush
 
 SPOOL_BYTES = 64 * 2**20
 

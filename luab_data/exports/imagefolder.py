@@ -29,7 +29,7 @@ from luab_data.errors import DatasetError, ImagesError, OutputError
 from luab_data.exports.readme import readme
 from luab_data.exports.select import Subset
 from luab_data.join.joined import IMAGE_PATH
-from luab_data.store.journal import flush
+from luab_data.store.folder import flush
 
 METADATA = "metadata.parquet"
 

@@ -32,8 +32,7 @@ from luab_data.exports.select import Subset
 from luab_data.hub.card import feature
 from luab_data.join.joined import IMAGE_PATH
 from luab_data.ragged import Bools, bounds_of
-from luab_data.store.folder import version_of
-from luab_data.store.journal import flush
+from luab_data.store.folder import flush, version_of
 
 SAMPLES_PER_SHARD = 4096
 NUM_LEADING = 5  # NUM_EXAMPLES_FOR_FEATURES_INFERENCE of datasets' WebDataset builder

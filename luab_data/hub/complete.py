@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version as installed
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -61,3 +63,9 @@ def complete(
     (folder / name).write_text(script, encoding="utf-8")
     store.seal(folder, manifest, elsewhere)
     return manifest
+
+
+def versions() -> dict[str, str]:
+    """What a dataset's bytes depend on besides its input: the manifest's `versions`."""
+    names = ("luab", "numpy", "pyarrow", "shapely")
+    return {"python": platform.python_version(), **{name: installed(name) for name in names}}

@@ -13,7 +13,7 @@ from luab_data.errors import ArchiveError, RecordError
 from luab_data.ragged import Ints, list_array
 from luab_data.raw.coco import parse
 from luab_data.raw.coco_typed import LISTS, SCALARS, Leaf, Part, Record, from_typed, from_values
-from luab_data.raw.json_runs import Passed, Plain, Runs
+from luab_data.raw.json_runs import Plain, Runs
 from luab_data.raw.json_stream import JsonStream
 from luab_data.raw.source import Source
 from luab_data.schema import COCO_ACTIONS
@@ -41,7 +41,7 @@ class CocoBatch(NamedTuple):
 
 
 def batches(
-    log: Source, hash_worker: Callable[[str], str], *, size: int = BATCH, skip: int = 0
+    log: Source, hash_worker: Callable[[str], str], *, size: int = BATCH
 ) -> Iterator[CocoBatch]:
     """The log as tables, in file order; the k-th ends with record `size` k - 1 of the file.
 
@@ -49,15 +49,14 @@ def batches(
         log: a JSON array or JSON Lines, plain or gzip.
         hash_worker: worker id -> published id; raw ids are kept nowhere.
         size: records of a batch, bad ones included.
-        skip: records to pass over first; of those only the JSON is checked.
 
     Raises:
         ArchiveError: not JSON, or cut, after the batches of all records before: what follows a
             broken spot in an array cannot be trusted.
     """
-    rows = _Rows(skip)
+    rows = _Rows(0)
     try:
-        for found in _parts(JsonStream(log), skip):
+        for found in _parts(JsonStream(log)):
             left: Part | Plain | None = found
             while left is not None:
                 left = rows.add(left, size - rows.next_place % size)
@@ -72,15 +71,13 @@ def batches(
         yield rows.batch(hash_worker)
 
 
-def _parts(stream: JsonStream, skip: int) -> Iterator[Part | Plain]:
-    """The records behind the first `skip` ones, in runs or one by one."""
-    runs = Runs(stream, Record, from_typed, skip=skip)
+def _parts(stream: JsonStream) -> Iterator[Part | Plain]:
+    """The records, in runs or one by one."""
+    runs = Runs(stream, Record, from_typed)
     first = stream.peek()
     if not first:
         stream.fail("the file is empty; expected a JSON array or JSON Lines")
-    for found in runs.array() if first == "[" else runs.lines():
-        if not isinstance(found, Passed):
-            yield found
+    yield from runs.array() if first == "[" else runs.lines()
     stream.end()
 
 

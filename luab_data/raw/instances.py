@@ -20,7 +20,7 @@ import numpy as np
 from luab_data.errors import ImagesError
 from luab_data.ragged import Bools, Floats, Ints
 from luab_data.raw import masks
-from luab_data.raw.json_runs import Passed, Plain, Runs
+from luab_data.raw.json_runs import Plain, Runs
 from luab_data.raw.json_stream import JsonStream
 from luab_data.raw.source import Source
 from luab_data.schema import COCO_CATEGORIES
@@ -160,7 +160,7 @@ def _elements(stream: JsonStream, type: Any) -> Iterator[Any]:
     for run in Runs(stream, type, iter).array():
         if isinstance(run, Plain):
             yield run.value
-        elif not isinstance(run, Passed):
+        else:
             yield from run
 
 

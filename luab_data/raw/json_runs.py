@@ -19,7 +19,6 @@ import msgspec
 from luab_data.raw.json_stream import JsonStream
 
 T = TypeVar("T")
-R = TypeVar("R")
 _Decode = Callable[[str], list[Any]]
 
 RUN_CHARS = 2**17
@@ -42,12 +41,6 @@ class Plain(NamedTuple):
     value: Any
 
 
-class Passed(NamedTuple):
-    """A number of values that were passed over."""
-
-    num_values: int
-
-
 class Runs(Generic[T]):
     """Runs of values of one type, each as what `convert` makes of it.
 
@@ -55,7 +48,6 @@ class Runs(Generic[T]):
         stream: stands before an array or before the first of the lines.
         type: what msgspec decodes a value to.
         convert: called with the values of each run; raises Differs if they must be read one by one.
-        skip: number of values to pass over before the first run; they are only checked to be JSON.
     """
 
     def __init__(
@@ -63,57 +55,41 @@ class Runs(Generic[T]):
         stream: JsonStream,
         type: Any,
         convert: Callable[[list[Any]], T],
-        *,
-        skip: int = 0,
     ) -> None:
         self._stream = stream
         self._type = type
         self._convert = convert
-        self._left_to_skip = skip
         self._opening = ""
         self._seam = ""
         self._chars = RUN_CHARS
         self._wait = 0
         self._next_wait = 0
 
-    def array(self) -> Iterator[T | Plain | Passed]:
+    def array(self) -> Iterator[T | Plain]:
         """The elements of the array that starts here; ArchiveError as from JsonStream.elements."""
         self._opening = rf"\s*,{_OPENING}"
-        typed, raw = _array_decoder(self._type), _array_decoder(msgspec.Raw)
+        decode = _array_decoder(self._type)
         self._stream.take("[")
         if self._stream.peek() == "]":
             self._stream.take("]")
             return
         while True:
-            yield self._some(typed, raw)
+            yield self._some(decode)
             if self._stream.peek() == "]":
                 self._stream.take("]")
                 return
             self._stream.take(",")
 
-    def lines(self) -> Iterator[T | Plain | Passed]:
+    def lines(self) -> Iterator[T | Plain]:
         """The values up to the end of the file, parted by white space or by nothing."""
         self._opening = _OPENING
-        typed = msgspec.json.Decoder(self._type).decode_lines
-        raw = msgspec.json.Decoder(msgspec.Raw).decode_lines
+        decode = msgspec.json.Decoder(self._type).decode_lines
         while self._stream.peek():
-            yield self._some(typed, raw)
+            yield self._some(decode)
 
-    def _some(self, typed: _Decode, raw: _Decode) -> T | Plain | Passed:
-        if not self._left_to_skip:
-            found = self._run(typed, self._convert)
-            return Plain(self._value()) if found is None else found
-        passed = self._run(raw, self._pass)
-        if passed is None:
-            self._value()
-            passed = Passed(1)
-        self._left_to_skip -= passed.num_values
-        return passed
-
-    def _pass(self, values: list[Any]) -> Passed:
-        if len(values) > self._left_to_skip:
-            raise Differs
-        return Passed(len(values))
+    def _some(self, decode: _Decode) -> T | Plain:
+        found = self._run(decode)
+        return Plain(self._value()) if found is None else found
 
     def _value(self) -> Any:
         """The next value without types; what follows it may be the seam to look for."""
@@ -123,7 +99,7 @@ class Runs(Generic[T]):
             self._seam = "}" + opening[0]
         return value
 
-    def _run(self, decode: _Decode, convert: Callable[[list[Any]], R]) -> R | None:
+    def _run(self, decode: _Decode) -> T | None:
         """The values up to the last seam in reach; None if the next one must be read by itself."""
         if self._wait or not self._seam:
             self._wait = max(0, self._wait - 1)
@@ -134,7 +110,7 @@ class Runs(Generic[T]):
             self._chars = min(2 * self._chars, RUN_CHARS)
             return None
         try:
-            found = convert(decode(text[:end]))
+            found = self._convert(decode(text[:end]))
         except (msgspec.MsgspecError, Differs, RecursionError):
             # Shorter runs leave a single odd value behind soon; a file of odd values is soon read
             # without trying.

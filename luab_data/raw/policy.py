@@ -27,10 +27,6 @@ class BadRecords:
         self.tally: Counter[str] = Counter()
         self.first: RecordError | None = None
 
-    def resume(self, tally: dict[str, int]) -> None:
-        """Go on after the records that an earlier process listed in the report."""
-        self.tally = Counter(tally)
-
     def __call__(self, error: RecordError) -> None:
         """Apply the policy to one bad record."""
         if self.on_bad == "raise":

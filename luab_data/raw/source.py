@@ -70,13 +70,3 @@ class Source(io.RawIOBase):
         if file := getattr(self, "_file", None):
             file.close()
         super().close()
-
-
-def begins_with(path: Path, num_bytes: int, sha256: str) -> bool:
-    """Whether the first bytes of a file, as it lies on disk, have a digest."""
-    digest, left = hashlib.sha256(), num_bytes
-    with path.open("rb") as file:
-        while left and (block := file.read(min(2**20, left))):
-            digest.update(block)
-            left -= len(block)
-    return not left and digest.hexdigest() == sha256

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +23,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from luab_data.errors import DatasetError, LuabError, OutputError, StoppedError
+from luab_data.errors import DatasetError, LuabError, OutputError
 from luab_data.schema import Table
 from luab_data.store.digest import ShardDigest
-from luab_data.store.journal import HIDDEN, flush
 
 MANIFEST = "manifest.json"
 CHECKSUMS = "SHA256SUMS"
+SKIPPED = "skipped.jsonl"
+"""The records that a conversion left out, if any: where, rule, reason."""
+
 ROWS_PER_GROUP = 16_384
-IMAGES_PER_SHARD = {"imagenet-ab": 32_768, "coco-ab": 8_192}
-"""Images of a shard of `default`; the shard of the same number of `rounds` (or `actions`) holds the
-same ones. Some ten to forty files for a release: enough for parallel readers."""
 
 
 def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
@@ -92,10 +91,6 @@ class ShardWriter:
         self._digest = ShardDigest()
         self.shards: list[Shard] = []
 
-    def resume(self, shards: Sequence[Shard]) -> None:
-        """Go on after shards that an earlier process wrote."""
-        self.shards = list(shards)
-
     def write(self, table: pa.Table) -> None:
         """Append rows to the shard; the schema must be the config's own."""
         if not table.schema.equals(self._schema):
@@ -121,10 +116,6 @@ class ShardWriter:
 
     def _path(self) -> Path:
         return self._folder / f"part-{self._first + len(self.shards):05d}.parquet"
-
-    def paths(self) -> list[Path]:
-        """The files of all ended shards, before they get their final names."""
-        return sorted(self._folder.glob("part-*.parquet"))[: len(self.shards)]
 
     def end_shard(self) -> Path:
         """Write what is left and close the file; the next rows begin another one."""
@@ -167,7 +158,7 @@ def name_shards(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Shard:
-    """What the manifest and the journal say of a shard."""
+    """What the manifest says of a shard."""
 
     num_rows: int
     num_bytes: int
@@ -175,13 +166,10 @@ class Shard:
 
 
 @contextmanager
-def staging(out: Path, *, resumable: bool = False) -> Iterator[Path]:
+def staging(out: Path) -> Iterator[Path]:
     """A folder to write a dataset in; becomes `out` when the block ends well, vanishes otherwise.
 
-    Args:
-        out: the dataset folder.
-        resumable: give what a killed process left, for a Journal to sort out, and leave it on
-            Ctrl-C and StoppedError. Otherwise the folder is empty at the start.
+    It is empty at the start, whatever a killed process left there.
 
     Raises:
         OutputError: `out` is not a dataset of ours or holds files of somebody else, another process
@@ -194,29 +182,24 @@ def staging(out: Path, *, resumable: bool = False) -> Iterator[Path]:
     with _writing(out), _parents(out), locked(out):
         _finish_swap(out, old)
         _check_replaceable(out)
-        if not resumable:
-            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-        folder.mkdir(exist_ok=True)
-        _undo_final_names(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+        folder.mkdir()
         try:
             yield folder
             for path in sorted(folder.rglob("*")):
                 if path.is_file():
                     flush(path)
-            for path in folder.glob(f"{HIDDEN}*"):
-                path.unlink()
             _swap(folder, out, old)
-        except BaseException as error:
-            stopped = isinstance(error, StoppedError) or not isinstance(error, Exception)
-            if not (resumable and stopped):
-                shutil.rmtree(folder, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
             raise
 
 
-def _undo_final_names(folder: Path) -> None:
-    """Shards of a process that was killed after it had named them: parts again."""
-    for path in folder.glob("*/train-*-of-*.parquet"):
-        path.rename(path.with_name(f"part-{path.name.split('-')[1]}.parquet"))
+def flush(path: Path) -> None:
+    """Have a file on disk, not only in memory."""
+    # Windows flushes only what is open for writing; elsewhere a file may be read-only.
+    with path.open("r+b" if os.name == "nt" else "rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -347,7 +330,7 @@ def seal(
         elsewhere: path -> sha256 of files of the dataset that are not in this folder, since it is
             put together on a filesystem without renames.
     """
-    for name in (MANIFEST, CHECKSUMS):  # of a process that was killed after it had sealed
+    for name in (MANIFEST, CHECKSUMS):  # of a folder that is sealed anew
         (folder / name).unlink(missing_ok=True)
     files = dict(sorted({**elsewhere, **file_digests(folder)}.items()))
     sums = "".join(f"{digest}  {name}\n" for name, digest in files.items())
@@ -357,12 +340,8 @@ def seal(
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """Sha256 of every file by its POSIX path in the folder, sorted by path.
-
-    Not of the hidden files of a build: they are gone when the folder is in its place.
-    """
-    found = (p for p in folder.rglob("*") if p.is_file())
-    paths = sorted(p for p in found if not (p.parent == folder and p.name.startswith(HIDDEN)))
+    """Sha256 of every file by its POSIX path in the folder, sorted by path."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
     return {p.relative_to(folder).as_posix(): sha256_of(p) for p in paths}
 
 
