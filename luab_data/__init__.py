@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from luab_data.boxes import LabelledImage as LabelledImage
     from luab_data.boxes import read_boxes as read_boxes
     from luab_data.boxes import read_labelled_images as read_labelled_images
+    from luab_data.calibration.calibrate import calibrate as calibrate
     from luab_data.checks.check import check as check
     from luab_data.convert import convert_coco as convert_coco
     from luab_data.convert import convert_imagenet as convert_imagenet
@@ -40,6 +41,7 @@ _PUBLIC = {
     "LuabError": "errors",
     "accept": "acceptance.dataset",
     "annotators": "workers.dataset",
+    "calibrate": "calibration.calibrate",
     "check": "checks.check",
     "convert_coco": "convert",
     "convert_imagenet": "convert",

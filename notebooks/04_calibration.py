@@ -24,8 +24,8 @@
 # %matplotlib inline
 import pandas
 
-from luab_data.calibration import dataset as calibrate
-from luab_data.calibration.held_out import ARMS, OUTCOMES
+from luab_data import calibration
+from luab_data.calibration import ARMS, CRITERIA
 from luab_data.figures import drawing, new_figure
 from luab_data.figures.curves import draw_curve
 from luab_data.statistics.dataset import measured, measures_of
@@ -35,9 +35,9 @@ pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"
 
 # %%
-images = calibrate.read_images(DATASET)
-by_worker = calibrate.evaluate(images, split_by="worker")
-by_image = calibrate.evaluate(images, split_by="image")
+images = calibration.read_images(DATASET)
+by_worker = calibration.evaluate(images, split_by="worker")
+by_image = calibration.evaluate(images, split_by="image")
 
 # %% [markdown]
 # ## Held out
@@ -53,17 +53,17 @@ pandas.DataFrame(
         "unit": o.unit,
         **dict(zip(ARMS, by_worker.values[o.name].value, strict=True)),
     }
-    for o in OUTCOMES
+    for o in CRITERIA
 )
 
 # %% [markdown]
 # In words, chosen by the numbers. First for held-out workers, then for held-out images.
 
 # %%
-print(*by_worker.words, sep="\n")
+print(*by_worker.sentences, sep="\n")
 
 # %%
-print(*by_image.words, sep="\n")
+print(*by_image.sentences, sep="\n")
 
 # %% [markdown]
 # ## Reliability
@@ -87,7 +87,7 @@ figure
 # result is what the numbers above are for.
 
 # %%
-calibrated = calibrate.apply(calibrate.fit(images), images)
+calibrated = calibration.apply(calibration.fit(images), images)
 calibrated.select(
     [
         *("image_id", "final_click_x", "calibrated_click_x", "final_click_y"),

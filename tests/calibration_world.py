@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from planted import draw_boxes
 
-from luab_data.calibration.dataset import COLUMNS
+from luab_data.calibration.calibrate import COLUMNS
 from luab_data.ragged import Floats, Ints
 from luab_data.schema import IMAGENET_IMAGES
 

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from calibration_world import biased, rows
 
-from luab_data.calibration import dataset as calibrate
-from luab_data.errors import DatasetError, OutputError
+from luab_data.calibration import calibrate
+from luab_data.errors import DatasetError
 
 MADE = ("calibrated_click_x", "calibrated_click_y", "click_reliability")
 
@@ -96,42 +93,3 @@ def test_a_missing_column_is_named(calibration: calibrate.Calibration):
         calibrate.apply(calibration, images.drop_columns(["hull_area"]))
     with pytest.raises(DatasetError, match="no column 'boxes'"):
         calibrate.fit(images.drop_columns(["boxes"]))
-
-
-def test_a_saved_calibration_does_the_same(calibration: calibrate.Calibration, tmp_path: Path):
-    images, _ = biased(4, num_images=30)
-    calibrate.save(calibration, tmp_path / "c.json")
-    loaded = calibrate.load(tmp_path / "c.json")
-    assert calibrate.apply(loaded, images).equals(calibrate.apply(calibration, images))
-    assert loaded.as_dict() == calibration.as_dict()
-    assert loaded.bias.num_clicks.dtype == calibration.bias.num_clicks.dtype
-    with pytest.raises(OutputError, match="is there"):
-        calibrate.save(calibration, tmp_path / "c.json")
-
-
-def test_a_calibration_of_one_worker_can_be_saved(tmp_path: Path):
-    images, _ = biased(5, num_workers=1, num_images=20)
-    calibrate.save(calibrate.fit(images), tmp_path / "c.json")
-    assert np.isnan(calibrate.load(tmp_path / "c.json").bias.crowd_low).all()
-
-
-def test_files_that_are_no_calibration_are_refused(
-    calibration: calibrate.Calibration, tmp_path: Path
-):
-    with pytest.raises(DatasetError, match="cannot be read"):
-        calibrate.load(tmp_path / "not there.json")
-    whole = calibration.as_dict()
-    broken = [
-        ("{", "Expecting"),
-        ("[1]", "no calibration"),
-        (json.dumps({**whole, "format": "luab calibration 9"}), "no calibration"),
-        (json.dumps({**whole, "behaviours": ["mood"]}), "behaviours"),
-        (json.dumps({**whole, "bias": {}}), "bias: expected the keys"),
-        (json.dumps({**whole, "worker_id": ["w001"]}), r"shape \(1,"),
-        (json.dumps({**whole, "worker_id": 7}), "worker_id"),
-        (json.dumps({**whole, "errors": {**whole["errors"], "worker": "x"}}), "errors.worker"),
-    ]
-    for text, reason in broken:
-        (tmp_path / "c.json").write_text(text)
-        with pytest.raises(DatasetError, match=reason):
-            calibrate.load(tmp_path / "c.json")

@@ -16,13 +16,16 @@ from calibration_world import biased, centres, clicked
 from logs import KEY, SHARED
 from planted import draw_boxes
 
+import luab_data
 from luab_data import convert_imagenet
-from luab_data.calibration import dataset as calibrate
-from luab_data.calibration.click_bias import boxed_clicks
-from luab_data.calibration.held_out import ARMS, CONTRASTS, Points, cross_fit, ranking
+from luab_data.calibration import calibrate
+from luab_data.calibration.bias import Points, boxed_clicks
+from luab_data.calibration.calibrate import cross_fit
+from luab_data.calibration.held_out import ARMS, CONTRASTS, rank_reliability
 from luab_data.calibration.reliability import BEHAVIOURS
 from luab_data.errors import DatasetError, OptionError
 from luab_data.ragged import Floats, Ints
+from luab_data.statistics.estimate import draw_workers
 
 SPLITS = ("worker", "image")
 
@@ -38,7 +41,7 @@ def test_a_planted_bias_is_gone_on_held_out_clicks(split_by: calibrate.SplitBy):
     assert accuracy.low[0] > 0.1
     assert found.changes["distance"].high[0] < 0
     assert found.changes["distance_box_sizes"].high[0] < 0
-    assert found.words[0].startswith("Calibration helps here")
+    assert found.sentences[0].startswith("Calibration helps here")
 
 
 @pytest.mark.parametrize("split_by", SPLITS)
@@ -46,7 +49,7 @@ def test_nothing_changes_where_no_bias_is_planted(split_by: calibrate.SplitBy):
     found = calibrate.evaluate(biased(1)[0], split_by=split_by)
     for name in ("bias", "click_accuracy", "off_centre_accuracy", "distance"):
         assert found.changes[name].low[0] <= 0 <= found.changes[name].high[0], name
-    assert found.words[0].startswith("Calibration makes no difference")
+    assert found.sentences[0].startswith("Calibration makes no difference")
 
 
 def test_known_workers_are_calibrated_better_than_by_one_shift():
@@ -86,7 +89,7 @@ def test_words_follow_from_numbers_where_calibration_does_harm():
     found = calibrate.evaluate(clicked(click, boxes, rng.integers(0, 30, 3000)))
     assert found.changes["bias"].high[0] < 0
     assert found.changes["click_accuracy"].high[0] < 0
-    assert found.words[0].startswith("Calibration does not help here")
+    assert found.sentences[0].startswith("Calibration does not help here")
 
 
 def test_fewer_points_off_the_centre_are_harm_whatever_the_others_do():
@@ -98,9 +101,9 @@ def test_fewer_points_off_the_centre_are_harm_whatever_the_others_do():
         name: replace(change, low=np.full(5, -0.1), high=np.full(5, 0.1))
         for name, change in found.changes.items()
     }
-    assert replace(found, changes=unsure).words[0].startswith("Calibration makes no difference")
+    assert replace(found, changes=unsure).sentences[0].startswith("Calibration makes no difference")
     harm = replace(found, changes={**unsure, "off_centre_accuracy": worse})
-    assert harm.words[0] == "Calibration does harm here. Keep the clicks."
+    assert harm.sentences[0] == "Calibration does harm here. Keep the clicks."
 
 
 def test_each_fold_is_moved_by_what_the_others_taught():
@@ -192,7 +195,7 @@ def test_one_worker_has_no_intervals_and_the_words_do_not_claim_any():
     images, _ = biased(9, bias=(0.1, 0.1), num_images=50, num_workers=1)
     found = calibrate.evaluate(images, split_by="image")
     assert np.isnan(found.changes["bias"].low).all()
-    assert found.words[0].startswith("Calibration makes no difference here that can be told")
+    assert found.sentences[0].startswith("Calibration makes no difference here that can be told")
     json.dumps(found.as_dict(), allow_nan=False)
 
 
@@ -222,7 +225,7 @@ def test_nothing_but_behaviour_is_known_of_new_workers():
     for name in ("rank_correlation", "top_less_bottom"):
         found = nothing.ranking[name]
         assert found.low <= found.null <= found.high
-    assert nothing.words[-1].startswith("Reliability does not tell good clicks from bad ones")
+    assert nothing.sentences[-1].startswith("Reliability does not tell good clicks from bad ones")
 
 
 def test_clicks_dealt_to_other_workers_tell_nothing_of_reliability():
@@ -239,7 +242,7 @@ def test_the_rank_correlation_is_that_of_spearman():
     from scipy.stats import spearmanr
 
     points, hit = some_points(0, folds=1)
-    found = ranking(points, hit)
+    found = rank_reliability(points, hit, draw_workers(5))
     squares = (points.clicks.offset**2).sum(1)
     assert found["rank_correlation"].value == pytest.approx(
         spearmanr(points.expected, squares).statistic
@@ -261,11 +264,11 @@ def test_ranks_are_taken_within_folds():
         np.concatenate([(rankdata(v[k]) - 0.5) / k.sum() for k in own])
         for v in (points.expected, squares)
     ]
-    found = ranking(points, hit)
+    found = rank_reliability(points, hit, draw_workers(5))
     assert found["rank_correlation"].value == pytest.approx(np.corrcoef(*ranks)[0, 1])
     # Expected errors that only tell the folds apart tell nothing.
     flat = replace(points, expected=1.0 * points.fold, reliability=1 / (1.0 + points.fold))
-    found = ranking(flat, hit)
+    found = rank_reliability(flat, hit, draw_workers(5))
     assert np.isnan(found["rank_correlation"].value)
     assert found["weighting_gain"].value == pytest.approx(0)
 
@@ -274,7 +277,7 @@ def test_quarters_go_by_reliability():
     points, _ = some_points(2, folds=1)
     reliability = np.random.default_rng(0).permutation(80) / 80
     points = replace(points, reliability=reliability)
-    found = ranking(points, (reliability >= 0.75).astype(np.float64))
+    found = rank_reliability(points, (reliability >= 0.75).astype(np.float64), draw_workers(5))
     assert found["quarter_accuracy"].value.tolist() == [0, 0, 0, 1]
     assert found["top_less_bottom"].value == 1
 
@@ -313,7 +316,7 @@ def test_the_command_prints_the_held_out_table_and_writes_the_points(folder: Pat
     report = calibrate.evaluate(images, split_by="image")
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert " ".join(done.stdout.split()).endswith(" ".join(report.words))
+    assert " ".join(done.stdout.split()).endswith(" ".join(report.sentences))
     (row,) = [line for line in lines if line.startswith("in any box")]
     assert row.split()[-len(ARMS) :] == [f"{v:.4f}" for v in report.values["click_accuracy"].value]
     (row,) = [line for line in lines if line.startswith("clicks in any box")]
@@ -328,8 +331,8 @@ def test_the_command_prints_the_held_out_table_and_writes_the_points(folder: Pat
     assert written["calibrated_click_x"].null_count == images["final_click_x"].null_count
     assert [path.name for path in out.parent.iterdir()] == ["points.parquet"]
     again = command(folder, "--out", out)
-    assert again.returncode == 1
-    assert "is there" in again.stderr
+    assert again.returncode == 0, "the same points"
+    assert luab_data.calibrate(folder, split="image").sentences == report.sentences
 
 
 def test_the_command_prints_json(folder: Path):
@@ -340,6 +343,18 @@ def test_the_command_prints_json(folder: Path):
     assert len(found["outcomes"]["click_accuracy"]["values"]["value"]) == len(ARMS)
     assert found == json.loads(json.dumps(calibrate.evaluate(
         calibrate.read_images(folder)).as_dict()))  # fmt: skip
+
+
+def test_the_result_is_one_line_or_a_table(folder: Path):
+    found = luab_data.calibrate(folder, shown=False)
+    assert repr(found).startswith(f"HeldOut({found.num_clicks:,} clicks by worker: Calibration")
+    frame = found.to_frame().set_index(["criterion", "arm"])
+    value = found.values["distance"].value
+    assert frame.loc[("distance", "calibrated"), "value"] == value[1]
+    assert frame.loc[("distance", "calibrated - click"), "value"] == pytest.approx(
+        value[1] - value[0]
+    )
+    assert "<table>" in found._repr_html_()
 
 
 def test_the_command_refuses_what_it_cannot_do(folder: Path, tmp_path: Path):

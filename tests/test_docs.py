@@ -169,7 +169,7 @@ def test_the_options_of_each_command_do_not_grow_by_themselves():
             "source",
         ],
         "luab-data annotators": ["as_json", "dataset", "limit", "out", "sort"],
-        "luab-data calibrate": ["as_json", "dataset", "out", "split"],
+        "luab-data calibrate": ["as_json", "dataset", "force", "out", "split"],
         "luab-data check": ["as_json", "dataset", "examples", "rules"],
         "luab-data convert coco-ab": ["instances", "on_bad", "out", "source", "worker_key_file"],
         "luab-data convert imagenet-ab": ["on_bad", "out", "source", "worker_key_file"],

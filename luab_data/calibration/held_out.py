@@ -1,27 +1,26 @@
-"""What calibration does to clicks it was not fitted on, beside two baselines.
+"""What calibration does to clicks it was not fitted on, beside two baselines; and what that means.
 
-Clicks on images with boxes are dealt into folds, by worker or by image; each fold is moved by what
-the others taught. All arms move the same clicks and are judged by the same boxes, so their
-differences are paired. Intervals resample workers; that the fits would differ too is not in them.
+All arms move the same clicks and are judged by the same boxes, so their differences are paired.
+Intervals resample workers; that the fits would differ too is not in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
-from luab_data.calibration.click_bias import Clicks, fit_bias, moved
-from luab_data.calibration.reliability import fit_errors
+from luab_data.calibration.bias import Points
 from luab_data.ragged import Bools, Floats, Ints
+from luab_data.results import Tabular
 from luab_data.statistics.estimate import (
-    RESAMPLES,
     Estimate,
     Finish,
     Parts,
     Tally,
-    draw_workers,
     grid_parts,
     ratio,
 )
@@ -32,14 +31,14 @@ ARMS = ("click", "calibrated", "global_shift", "pull_to_centre")
 CONTRASTS = ((1, 0), (2, 0), (3, 0), (1, 2), (1, 3))
 """Pairs of ARMS of which differences are taken: each against the click, and ours against both."""
 
+_OURS, _PULL = 0, 2  # of CONTRASTS
 QUARTERS = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One measure of points against boxes.
+class Criterion(NamedTuple):
+    """What points are judged by, against boxes.
 
-    Attributes:
+    Args:
         name, title: key in JSON, and a few words.
         unit: of the value.
         better: 1 if more is better, -1 if less is, 0 if it only describes.
@@ -51,91 +50,178 @@ class Outcome:
     better: int
 
 
-OUTCOMES = (
-    Outcome(name="click_accuracy", title="in any box", unit="share", better=1),
-    Outcome(name="on_centre_accuracy", title="  of images whose boxes hold the centre",
-            unit="share", better=1),
-    Outcome(name="off_centre_accuracy", title="  of images whose boxes miss the centre",
-            unit="share", better=1),
-    Outcome(name="bias", title="length of the mean offset", unit="fraction", better=-1),
-    Outcome(name="bias_x", title="  mean offset, x", unit="fraction", better=0),
-    Outcome(name="bias_y", title="  mean offset, y (down)", unit="fraction", better=0),
-    Outcome(name="distance", title="RMS distance to the centre", unit="fraction", better=-1),
-    Outcome(name="bias_box_sizes", title="length of the mean offset", unit="box sizes", better=-1),
-    Outcome(name="distance_box_sizes", title="RMS distance to the centre", unit="box sizes",
-            better=-1),
-)  # fmt: skip
+CRITERIA = (
+    Criterion("click_accuracy", "in any box", "share", 1),
+    Criterion("on_centre_accuracy", "  of images whose boxes hold the centre", "share", 1),
+    Criterion("off_centre_accuracy", "  of images whose boxes miss the centre", "share", 1),
+    Criterion("bias", "length of the mean offset", "fraction", -1),
+    Criterion("bias_x", "  mean offset, x", "fraction", 0),
+    Criterion("bias_y", "  mean offset, y (down)", "fraction", 0),
+    Criterion("distance", "RMS distance to the centre", "fraction", -1),
+    Criterion("bias_box_sizes", "length of the mean offset", "box sizes", -1),
+    Criterion("distance_box_sizes", "RMS distance to the centre", "box sizes", -1),
+)
 """Offsets and distances are from the centre of the box that the click itself is judged by."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Points:
-    """Held-out clicks, where each arm puts them, and what is expected of them.
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class HeldOut(Tabular):
+    """How calibrated points compare with the clicks and two baselines, on clicks not fitted on.
 
     Attributes:
-        clicks: the clicks of all folds.
-        arms: (num_arms, num_clicks, 2) fractions.
-        fold: (num_clicks,) the fold each was held out with.
-        expected: (num_clicks,) squared error expected of the click, squared fractions.
-        reliability: (num_clicks,) weight that follows from it.
+        split_by: `worker` or `image`: what no fold shares with another.
+        folds, seed: their number, and the seed of folds and bootstrap.
+        num_clicks, num_workers: clicks on images with boxes, each held out once, and whose.
+        values: criterion -> estimate of shape (num_arms,), in the order of ARMS.
+        changes: criterion -> estimate of shape (num_contrasts,), of CONTRASTS, paired.
+        ranking: what the reliability is worth; see rank_reliability.
     """
 
-    clicks: Clicks
-    arms: Floats
-    fold: Ints
-    expected: Floats
-    reliability: Floats
+    split_by: str
+    folds: int
+    seed: int
+    num_clicks: int
+    num_workers: int
+    values: dict[str, Estimate]
+    changes: dict[str, Estimate]
+    ranking: dict[str, Estimate]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Sentences chosen by the numbers, the verdict first."""
+        return (_verdict(self), *_sentences(self), _about_reliability(self))
+
+    def __repr__(self) -> str:
+        return f"HeldOut({self.num_clicks:,} clicks by {self.split_by}: {self.sentences[0]})"
+
+    def to_table(self) -> pa.Table:
+        """One row a criterion and arm, then a criterion and pair of arms (`calibrated - click`)."""
+        pairs = [f"{ARMS[first]} - {ARMS[second]}" for first, second in CONTRASTS]
+        rows = [
+            {
+                **{"criterion": criterion.name, "unit": criterion.unit, "arm": arm},
+                **{k: float(getattr(found, k)[place]) for k in ("value", "low", "high", "n")},
+            }
+            for arms, estimates in ((ARMS, self.values), (pairs, self.changes))
+            for criterion in CRITERIA
+            for found in [estimates[criterion.name]]
+            for place, arm in enumerate(arms)
+        ]
+        return pa.Table.from_pylist(rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        names = ("split_by", "folds", "seed", "num_clicks", "num_workers")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "arms": list(ARMS),
+            "contrasts": [[ARMS[first], ARMS[second]] for first, second in CONTRASTS],
+            "outcomes": {
+                criterion.name: {
+                    "unit": criterion.unit,
+                    "values": self.values[criterion.name].as_dict(),
+                    "changes": self.changes[criterion.name].as_dict(),
+                }
+                for criterion in CRITERIA
+            },
+            "reliability": {name: found.as_dict() for name, found in self.ranking.items()},
+            "words": list(self.sentences),
+        }
 
 
-def cross_fit(clicks: Clicks, behaviour: Floats, fold: Ints, num_workers: int) -> Points:
-    """Move the clicks of each fold by what the other folds taught.
-
-    Args:
-        clicks: on images with boxes.
-        behaviour: (num_clicks, num_behaviours) of reliability.behaviours.
-        fold: (num_clicks,) from 0.
-    """
-    arms = np.tile(clicks.point, (len(ARMS), 1, 1))
-    expected, reliability = np.full((2, len(clicks)), np.nan)
-    for held in range(int(fold.max(initial=-1)) + 1):
-        test = fold == held
-        if not test.any():
-            continue
-        taught, seen = clicks.where(~test), clicks.where(test)
-        bias = fit_bias(taught.offset, taught.worker, num_workers)
-        arms[1, test] = moved(seen.point, -bias.of(seen.worker))
-        arms[2, test] = moved(seen.point, -taught.offset.mean(axis=0))
-        arms[3, test] = _pulled(seen.point, _pull(taught))
-        model = fit_errors(behaviour[~test], taught.offset, taught.worker, num_workers)
-        expected[test] = model.error(behaviour[test], seen.worker)
-        reliability[test] = model.reliability(expected[test])
-    return Points(clicks=clicks, arms=arms, fold=fold, expected=expected, reliability=reliability)
+def _sign(found: Estimate, place: int | tuple[()] = ()) -> int:
+    """1 or -1 if the whole interval is on that side of 0, else 0."""
+    if found.low[place] > 0:
+        return 1
+    return -1 if found.high[place] < 0 else 0
 
 
-def _pull(clicks: Clicks) -> float:
-    """The k of centre = c + k (click - c), c the picture's centre, by least squares."""
-    click, centre = clicks.point - 0.5, clicks.centre - 0.5
-    squares = float((click**2).sum())
-    return float((click * centre).sum()) / squares if squares else 1.0
+def _better(report: HeldOut, name: str, contrast: int = _OURS) -> int:
+    """1 if a criterion gets better beyond its interval, -1 if worse, 0 if that cannot be told."""
+    (better,) = (criterion.better for criterion in CRITERIA if criterion.name == name)
+    return better * _sign(report.changes[name], contrast)
 
 
-def _pulled(point: Floats, k: float) -> Floats:
-    return moved(point, (k - 1) * (point - 0.5))
+def _verdict(report: HeldOut) -> str:
+    hits = [_better(report, name) for name in ("click_accuracy", "off_centre_accuracy")]
+    closer = max(_better(report, name) for name in ("bias", "distance"))
+    if min(hits) < 0:
+        if closer > 0:
+            return (
+                "Calibration does not help here: points are less biased or closer to box centres on"
+                " average, and fewer are on the object. Keep the clicks."
+            )
+        return "Calibration does harm here. Keep the clicks."
+    if max(hits) > 0:
+        return "Calibration helps here: more points are on the object."
+    if closer > 0:
+        return (
+            "Calibration helps a little here: points are less biased or closer to box centres, and"
+            " no more of them are on the object than before, as far as can be told."
+        )
+    return "Calibration makes no difference here that can be told from chance."
 
 
-def outcomes(
-    points: Points,
-    holds: Callable[[Floats], Floats],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+_SUBJECTS = {  # criterion -> how a sentence calls it
+    "click_accuracy": "points in a box",
+    "off_centre_accuracy": "points in a box, where boxes miss the picture's centre",
+    "bias": "length of the mean offset, fractions of the picture",
+    "distance": "RMS distance to the box centre, fractions of the picture",
+    "distance_box_sizes": "RMS distance to the box centre, box sizes",
+}
+
+
+def _sentences(report: HeldOut) -> list[str]:
+    on, off = (_change(report, f"{side}_centre_accuracy", _PULL) for side in ("on", "off"))
+    return [
+        *(f"Calibrated, {what}: {_change(report, k, _OURS)}" for k, what in _SUBJECTS.items()),
+        f"Pulled to the centre, points in a box where boxes hold the centre: {on}; where they miss"
+        f" it: {off}",
+    ]
+
+
+def _change(report: HeldOut, name: str, contrast: int) -> str:
+    change = report.changes[name]
+    first, second = CONTRASTS[contrast]
+    value = report.values[name].value
+    told = {1: "better", -1: "worse", 0: "no difference that can be told"}
+    return (
+        f"{value[second]:.4f} -> {value[first]:.4f}, {change.value[contrast]:+.4f}"
+        f" [{change.low[contrast]:+.4f}, {change.high[contrast]:+.4f}],"
+        f" {told[_better(report, name, contrast)]}"
+    )
+
+
+def _about_reliability(report: HeldOut) -> str:
+    rank, top = report.ranking["rank_correlation"], report.ranking["top_less_bottom"]
+    between = (
+        f"rank correlation {rank.value:.3f} [{rank.low:.3f}, {rank.high:.3f}], accuracy of the most"
+        f" less the least reliable quarter {top.value:+.3f} [{top.low:+.3f}, {top.high:+.3f}]"
+    )
+    ranks, hits = _sign(rank), _sign(top)
+    if ranks < 0 or (hits < 0 and not ranks):
+        what = "misleads here, do not weight by it"
+    elif ranks > 0:
+        what = (
+            "tells good clicks from bad ones"
+            if hits > 0
+            else ("ranks clicks by distance, not by being in a box")
+        )
+    else:
+        what = "does not tell good clicks from bad ones here"
+    return f"Reliability {what}: {between}."
+
+
+def compare(
+    points: Points, holds: Callable[[Floats], Floats], weights: Floats
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """Every outcome of every arm, and how the arms differ.
+    """Every criterion of every arm, and how the arms differ.
 
     Args:
         points: held-out clicks.
         holds: (num_clicks, 2) points -> (num_clicks,) 1 where in a box of their image, else 0.
-    Returns: name -> estimate of shape (num_arms,), and of shape (num_contrasts,).
+        weights: (num_resamples, num_workers) of draw_workers.
+    Returns: name -> estimates, (num_arms,) and (num_contrasts,).
     """
     clicks = points.clicks
     hit = np.stack([holds(arm) for arm in points.arms], axis=1)
@@ -152,18 +238,17 @@ def outcomes(
         "bias": (offset.reshape(len(clicks), -1), everything, _length),
         "bias_x": (offset[..., 0], everything, ratio),
         "bias_y": (offset[..., 1], everything, ratio),
-        "distance": (squares, everything, _root),
+        "distance": (squares, everything, _rms),
         "bias_box_sizes": (in_boxes.reshape(len(clicks), -1), sized, _length),
-        "distance_box_sizes": (squares_in_boxes, sized, _root),
+        "distance_box_sizes": (squares_in_boxes, sized, _rms),
     }
-    weights = _weights(clicks.worker, resamples, seed)
     values, changes = {}, {}
     for name, (part, there, finish) in sums.items():
         tally = _tally(part, there, clicks.worker)
         n = np.array(float(there.sum()))
         values[name] = tally.estimate(weights, shape=(len(ARMS),), finish=finish, n=n)
         changes[name] = tally.estimate(
-            weights, shape=(len(CONTRASTS),), finish=_contrasts(finish), n=n
+            weights, shape=(len(CONTRASTS),), finish=_contrasts(finish, CONTRASTS), n=n
         )
     return values, changes
 
@@ -171,16 +256,11 @@ def outcomes(
 def _tally(part: Floats, there: Bools, worker: Ints) -> Tally:
     """Sums of the columns of part over the rows that are there."""
     tally = Tally(part.shape[1])
-    own = part[there]
-    tally.add(grid_parts(own, np.ones_like(own)), worker[there])
+    tally.add(grid_parts(part[there], np.ones_like(part[there])), worker[there])
     return tally
 
 
-def _weights(worker: Ints, resamples: int, seed: int) -> Floats:
-    return draw_workers(int(worker.max(initial=-1)) + 1, resamples=resamples, seed=seed)
-
-
-def _root(part: Floats, whole: Floats) -> Floats:
+def _rms(part: Floats, whole: Floats) -> Floats:
     return np.sqrt(ratio(part, whole))
 
 
@@ -190,19 +270,19 @@ def _length(part: Floats, whole: Floats) -> Floats:
     return np.hypot(mean[..., 0::2], mean[..., 1::2])
 
 
-def _contrasts(finish: Finish) -> Finish:
-    first, second = np.array(CONTRASTS).T
+def _contrasts(finish: Finish, pairs: Sequence[tuple[int, int]]) -> Finish:
+    """First less second cell of each pair."""
+    first, second = np.array(pairs).T
 
     def differences(part: Floats, whole: Floats) -> Floats:
         value = finish(part, whole)
-        found: Floats = value[..., first] - value[..., second]
-        return found
+        return np.asarray(value[..., first] - value[..., second])
 
     return differences
 
 
-def ranking(
-    points: Points, hit: Floats, *, resamples: int = RESAMPLES, seed: int = 0
+def rank_reliability(
+    points: Points, hit: Floats, weights: Floats, *, seed: int = 0
 ) -> dict[str, Estimate]:
     """Whether the expected errors tell good clicks from bad ones of the same fold.
 
@@ -212,6 +292,7 @@ def ranking(
     Args:
         points: held-out clicks.
         hit: (num_clicks,) 1 where the click is in a box, else 0.
+        weights: as compare. seed: of the order of ties.
 
     Returns: `rank_correlation` of expected and found squared errors (Spearman's);
     `quarter_accuracy` (4,) of the clicks by reliability, the least reliable first, ties in a random
@@ -219,13 +300,10 @@ def ranking(
     its reliability, less the plain one.
     """
     worker, fold = points.clicks.worker, points.fold
-    weights = _weights(worker, resamples, seed)
     squares = (points.clicks.offset**2).sum(axis=1)
     n = np.array(float(len(worker)))
     a, b = _ranks(points.expected, fold), _ranks(squares, fold)
-    moments = _tally(
-        np.stack([a, b, a * a, b * b, a * b], axis=1), np.ones(len(worker), bool), worker
-    )
+    moments = _tally(np.stack([a, b, a * a, b * b, a * b], axis=1), np.isfinite(a), worker)
     chance = np.random.default_rng(seed).permutation(len(worker))
     order = _places(np.lexsort((chance, points.reliability, fold)), fold)
     quarter = (order * QUARTERS).astype(np.int64)
@@ -236,11 +314,12 @@ def ranking(
     mean = np.bincount(fold, points.reliability) / np.maximum(np.bincount(fold), 1)
     weight = np.stack([points.reliability / mean[fold], np.ones(len(row))], axis=1)
     weighted.add(grid_parts(weight * hit[:, None], weight), worker)
+    last_less_first, first_less_last = (_contrasts(ratio, [p]) for p in ((-1, 0), (0, -1)))
     return {
         "rank_correlation": moments.estimate(weights, finish=_correlation, n=n, null=0.0),
         "quarter_accuracy": quarters.estimate(weights, shape=(QUARTERS,)),
-        "top_less_bottom": quarters.estimate(weights, finish=_last_less_first, n=n, null=0.0),
-        "weighting_gain": weighted.estimate(weights, finish=_first_less_second, n=n, null=0.0),
+        "top_less_bottom": quarters.estimate(weights, finish=last_less_first, n=n, null=0.0),
+        "weighting_gain": weighted.estimate(weights, finish=first_less_last, n=n, null=0.0),
     }
 
 
@@ -269,16 +348,4 @@ def _correlation(part: Floats, whole: Floats) -> Floats:
     spread = (aa - a * a) * (bb - b * b)
     # Ranks that are all equal have a spread of nothing but rounding.
     found: Floats = (ab - a * b) / np.sqrt(np.where(spread > 1e-12, spread, np.nan))
-    return found
-
-
-def _last_less_first(part: Floats, whole: Floats) -> Floats:
-    mean = ratio(part, whole)
-    found: Floats = mean[..., -1] - mean[..., 0]
-    return found
-
-
-def _first_less_second(part: Floats, whole: Floats) -> Floats:
-    mean = ratio(part, whole)
-    found: Floats = mean[..., 0] - mean[..., 1]
     return found

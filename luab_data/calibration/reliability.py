@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from luab_data.calibration.click_bias import means
+from luab_data.calibration.bias import means
 from luab_data.columns.regions import floats
 from luab_data.ragged import ArrowColumn, Floats, Ints, bounds_of, ragged
 from luab_data.statistics.estimate import NOBODY

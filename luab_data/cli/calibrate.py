@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from luab_data.calibration.held_out_report import HeldOut
-    from luab_data.statistics.estimate import Estimate
+    from luab_data.calibration.held_out import HeldOut
 
 _WIDTH = 80
 
@@ -31,48 +30,43 @@ _WIDTH = 80
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write image_id, calibrated_click_x, calibrated_click_y and click_reliability of all"
-    " images, learned from all clicks, to this .parquet; must not be there.",
+    " images, learned from all clicks, to this .parquet.",
 )
-def calibrate(dataset: str, split: Any, as_json: bool, out: Path | None) -> None:
+@click.option("--force", is_flag=True, help="Replace an earlier --out with other content.")
+def calibrate(dataset: str, split: Any, as_json: bool, out: Path | None, force: bool) -> None:
     """Compare calibrated clicks of DATASET with the clicks and two baselines, held out.
 
     DATASET is a folder of ImageNet-AB or a name under $LUAB_DATA_HOME. Clicks on images with boxes
     are dealt into five folds, fewer if there are fewer workers; each is calibrated by the others.
     Intervals are 95 %, from a bootstrap over workers.
     """
-    from luab_data.calibration import dataset as library
-    from luab_data.exports.table_file import check_table_file, write_table_file
+    import luab_data
 
-    if out is not None:
-        check_table_file(out, [".parquet"])
-    images = library.read_images(dataset)
-    report = library.evaluate(images, split_by=split)
-    if out is not None:
-        write_table_file(library.points_of(library.apply(library.fit(images), images)), out)
-    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(_lines(report)))
+    found = luab_data.calibrate(dataset, split=split, out=out, force=force)
+    click.echo(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(_lines(found)))
 
 
-def _lines(report: HeldOut) -> Iterator[str]:
-    from luab_data.calibration.held_out import ARMS, OUTCOMES
+def _lines(found: HeldOut) -> Iterator[str]:
+    from luab_data.calibration import ARMS, CRITERIA
 
     yield (
-        f"{report.num_clicks:,} clicks of {report.num_workers:,} workers on images with boxes,"
-        f" {report.folds} folds by {report.split_by}"
+        f"{found.num_clicks:,} clicks of {found.num_workers:,} workers on images with boxes,"
+        f" {found.folds} folds by {found.split_by}"
     )
     heads = [arm.rpartition("_") for arm in ARMS]  # two lines: global_shift, pull_to_centre
     yield _row("", [first.replace("_", " ") for first, _, _ in heads])
     yield _row("held out", [last for _, _, last in heads])
     unit = ""
-    for outcome in OUTCOMES:
-        if outcome.unit != unit:
-            unit = outcome.unit
+    for criterion in CRITERIA:
+        if criterion.unit != unit:
+            unit = criterion.unit
             yield {"fraction": "(fractions of the picture)"}.get(unit, f"({unit})")
-        yield _row(outcome.title, _numbers(report.values[outcome.name]))
+        yield _row(criterion.title, _numbers(found.values[criterion.name].value))
     yield ""
     yield _row("quarter of reliability", ["least", "second", "third", "most"])
-    yield _row("clicks in any box (share)", _numbers(report.ranking["quarter_accuracy"]))
+    yield _row("clicks in any box (share)", _numbers(found.ranking["quarter_accuracy"].value))
     yield ""
-    for sentence in report.words:
+    for sentence in found.sentences:
         yield textwrap.fill(sentence, _WIDTH, subsequent_indent="  ")
 
 
@@ -82,5 +76,5 @@ def _row(title: str, cells: list[str]) -> str:
     return (f"{title:<39}" + "".join(cells)).rstrip()
 
 
-def _numbers(found: Estimate) -> list[str]:
-    return [f"{value:.4f}" for value in found.value]
+def _numbers(values: Any) -> list[str]:
+    return [f"{value:.4f}" for value in values]

@@ -27,9 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from luab_data import convert_imagenet, read_boxes
-from luab_data.calibration import dataset as calibrate
-from luab_data.exports.table_file import write_table_file
+from luab_data import calibrate, convert_imagenet, read_boxes
 from luab_train.data.targets import uniform
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -138,9 +136,7 @@ def main(work: Path, data: Path, per_class: int | None) -> None:
     count = keep_records(data / "raw" / "imagenet_ab_tiny.tar.gz", kept, archive)
     click.echo(f"{len(kept)} training images, {count} records")
     convert_imagenet(archive, released, worker_key=KEY)
-    images = calibrate.read_images(str(released))
-    points = calibrate.apply(calibrate.fit(images), images)
-    write_table_file(calibrate.points_of(points), calibrated)
+    calibrate(released, out=calibrated)
     box_every_image(released, work / "train", boxed)
 
 

@@ -12,18 +12,18 @@ objects and takes points off the objects that are elsewhere (docs/decisions.md).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
 
 from luab_data.columns.regions import clicked_box, floats
 from luab_data.ragged import Bools, Floats, Ints
-from luab_data.statistics.estimate import LEVEL, NOBODY
+from luab_data.statistics.estimate import NOBODY
 from luab_data.workers.pooling import pool
 
 COLUMNS = ("worker_id", "final_click_x", "final_click_y", "width", "height", "boxes")
-"""What boxed_clicks reads."""
+"""What boxed_clicks reads, beside the worker."""
 
 _PRIOR_CLICKS = 10.0
 """How many clicks the crowd's spread of clicks counts for beside those of the worker."""
@@ -57,13 +57,26 @@ class Clicks:
 
     def where(self, mask: Bools) -> Clicks:
         """Those of the clicks where mask (num_clicks,) is true."""
-        return Clicks(
-            row=self.row[mask],
-            worker=self.worker[mask],
-            point=self.point[mask],
-            centre=self.centre[mask],
-            size=self.size[mask],
-        )
+        return Clicks(**{field.name: getattr(self, field.name)[mask] for field in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Points:
+    """Held-out clicks, where each arm puts them, and what is expected of them.
+
+    Attributes:
+        clicks: the clicks of all folds.
+        arms: (num_arms, num_clicks, 2) fractions.
+        fold: (num_clicks,) the fold each was held out with.
+        expected: (num_clicks,) squared error expected of the click, squared fractions.
+        reliability: (num_clicks,) weight that follows from it.
+    """
+
+    clicks: Clicks
+    arms: Floats
+    fold: Ints
+    expected: Floats
+    reliability: Floats
 
 
 def points(images: pa.Table) -> Floats:
@@ -93,23 +106,13 @@ class Bias:
     """Mean of click - box centre, x and y (down), in fractions of the picture.
 
     Attributes:
-        num_clicks: (num_workers,) clicks it is taken from.
-        raw: (num_workers, 2) mean of the worker's own clicks; NaN without any.
-        value: (num_workers, 2) partially pooled; the crowd's without clicks.
-        low, high: (num_workers, 2) ends of the 95 % interval of the worker's true bias.
+        value: (num_workers, 2) of each worker, partially pooled; the crowd's without clicks.
         crowd: (2,) mean over workers, the more certain ones weighing more.
-        crowd_low, crowd_high: (2,) ends of its 95 % interval; NaN with fewer than two workers.
         spread: (2,) standard deviation of workers' true biases.
     """
 
-    num_clicks: Ints
-    raw: Floats
     value: Floats
-    low: Floats
-    high: Floats
     crowd: Floats
-    crowd_low: Floats
-    crowd_high: Floats
     spread: Floats
 
     def of(self, worker: Ints) -> Floats:
@@ -129,32 +132,11 @@ def fit_bias(offset: Floats, worker: Ints, num_workers: int) -> Bias:
         worker: (num_clicks,) codes below num_workers; clicks of NOBODY are left out.
     """
     known = worker != NOBODY
-    axes = [_fit_axis(offset[known, axis], worker[known], num_workers) for axis in (0, 1)]
-    found = {name: np.stack([of[name] for of in axes], axis=-1) for name in axes[0]}
-    if not known.any():  # nobody to pool
-        found["crowd"] = offset.mean(axis=0)
-    return Bias(num_clicks=np.bincount(worker[known], minlength=num_workers), **found)
-
-
-def _fit_axis(offset: Floats, worker: Ints, num_workers: int) -> dict[str, Floats]:
-    mean, variance = means(offset, worker, num_workers)
-    pooled = pool(mean, variance)
-    value, low, high = (
-        np.where(np.isnan(found), pooled.crowd, found)
-        for found in (pooled.value, pooled.low, pooled.high)
-    )
-    there = np.isfinite(variance)
-    reach = _reach(pooled.spread**2 + variance[there])
-    return {
-        "raw": mean,
-        "value": value,
-        "low": low,
-        "high": high,
-        "crowd": np.array(pooled.crowd),
-        "crowd_low": np.array(pooled.crowd - reach),
-        "crowd_high": np.array(pooled.crowd + reach),
-        "spread": np.array(pooled.spread),
-    }
+    pooled = [pool(*means(offset[known, axis], worker[known], num_workers)) for axis in (0, 1)]
+    # With nobody to pool, the crowd is whoever clicked.
+    crowd = np.array([p.crowd for p in pooled]) if known.any() else offset.mean(axis=0)
+    value = np.stack([np.where(np.isnan(p.value), p.crowd, p.value) for p in pooled], axis=-1)
+    return Bias(value=value, crowd=crowd, spread=np.array([p.spread for p in pooled]))
 
 
 def means(values: Floats, worker: Ints, num_workers: int) -> tuple[Floats, Floats]:
@@ -176,17 +158,6 @@ def means(values: Floats, worker: Ints, num_workers: int) -> tuple[Floats, Float
         return mean, np.where(num > 0, everybody, np.nan)
     own = (_PRIOR_CLICKS * everybody + squares) / (_PRIOR_CLICKS + np.maximum(num - 1, 0))
     return mean, own / some
-
-
-def _reach(variance: Floats) -> float:
-    """Half the 95 % interval of a mean weighted by 1 / variance: Student's t, as few are drawn."""
-    from scipy.special import stdtrit
-
-    if len(variance) < 2:
-        return math.nan
-    with np.errstate(divide="ignore"):
-        error = 1 / math.sqrt((1 / variance).sum())
-    return float(stdtrit(len(variance) - 1, (1 + LEVEL) / 2)) * error
 
 
 def moved(point: Floats, by: Floats) -> Floats:
