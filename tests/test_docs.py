@@ -56,12 +56,16 @@ def columns_page() -> str:
     return "\n".join(parts)
 
 
+def linked(source: str) -> str:
+    """Citations `docs/page.md#anchor` as links from another page of docs/."""
+    return re.sub(r"docs/(\w+\.md)#([\w-]+)", r"[\2](\1#\2)", source)
+
+
 def statistics_page() -> str:
     parts = [
         "# Statistics of `luab-data stats`\n",
-        "Written from the measures in `luab_data/analysis`. *Source* names sections of our design"
-        " sheet `metrics` (not in this repository) or the log's field; the whole definition is in"
-        " the docstring of the function.\n",
+        "Written from the measures in `luab_data/statistics`. *Source* leads to the definition, an"
+        " example and where it comes from; the rest is in the docstring of the function.\n",
         "Value and sample size `n`; a 95 % interval from a bootstrap over workers; and, where there"
         " is one, the *null*: what the value would be without the effect.\n",
     ]
@@ -70,7 +74,7 @@ def statistics_page() -> str:
         parts.append("|---|---|---|---|---|---|---|")
         for m in measures:
             axes = " x ".join(name for name, _ in m.axes)
-            cells = [f"`{m.name}`", m.doc, m.over, m.unit, axes, m.null_doc, m.source]
+            cells = [f"`{m.name}`", m.doc, m.over, m.unit, axes, m.null_doc, linked(m.source)]
             parts.append(f"| {' | '.join(cells)} |")
         parts.append("")
     return "\n".join(parts)
@@ -110,6 +114,39 @@ def recipe_page() -> str:
             parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         parts.append("")
     return "\n".join(parts)
+
+
+def anchors(page: str) -> set[str]:
+    """Anchors of the headings of a Markdown page, as GitHub and MyST make them."""
+    prose = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#{1,4} (.+)$", prose, re.MULTILINE)
+    found = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    assert len(found) == len(set(found)), f"two headings of one name: {sorted(found)}"
+    return set(found)
+
+
+def cited_files() -> list[Path]:
+    """Everything a reader meets: code, pages, notebooks, results."""
+    folders = ("luab_data", "luab_train", "docs", "notebooks", "results", "benchmarks")
+    kinds = {".py", ".md", ".ipynb", ".html", ".js"}
+    inside = (p for folder in folders for p in (ROOT / folder).rglob("*") if p.suffix in kinds)
+    return [path for path in inside if "_build" not in path.parts] + [*ROOT.glob("*.md")]
+
+
+def test_every_citation_of_a_page_leads_to_an_anchor():
+    """`docs/page.md#anchor` anywhere; `(page.md#anchor)` and `(#anchor)` in pages."""
+    have = {page.name: anchors(page.read_text()) for page in (ROOT / "docs").glob("*.md")}
+    broken = []
+    for path in cited_files():
+        text = path.read_text()
+        cited = re.findall(r"docs/(\w+\.md)(?:#([\w-]+))?", text)
+        if path.parent.name == "docs":
+            links = re.findall(r"\]\(([\w-]+\.md)?(?:#([\w-]+))?\)", text)
+            cited += [(page or path.name, name) for page, name in links]
+        for page, name in cited:
+            if page not in have or (name and name not in have[page]):
+                broken.append(f"{path.relative_to(ROOT)}: {page}#{name}")
+    assert not broken, "\n".join(broken)
 
 
 def test_the_page_of_keys_follows_from_the_recipe():
