@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One line of performance.md.
+    """One target of speed or memory that was set before it was measured.
 
     Args:
         comparison: the row it is read from; a prefix that ends in `/` takes any of the dataset's.

@@ -43,8 +43,9 @@ class Disagreement(Exception):
 
 
 class NotebookImages(ImageFolder):
-    """As the cell that loads ImageNet-AB in `imagenet_dataloader.ipynb` does it (metrics.md 6.3):
-    the mean over blocks of the first selectedRecord, target (-1, -1) and weight 0 without one.
+    """As the cell that loads ImageNet-AB in `imagenet_dataloader.ipynb` does it
+    (docs/definitions.md#imagenet-notebook): the mean over blocks of the first selectedRecord,
+    target (-1, -1) and weight 0 without one.
     """
 
     def __init__(self, images: Path, xml: Path, data: Data) -> None:

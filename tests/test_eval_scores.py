@@ -1,4 +1,5 @@
-"""The arithmetic of the benchmarks: worked examples of metrics.md 1, slow references, sklearn."""
+"""The arithmetic of the benchmarks: worked examples of docs/definitions.md#imagenet-benchmarks,
+slow references, sklearn."""
 
 from __future__ import annotations
 

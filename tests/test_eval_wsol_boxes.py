@@ -62,7 +62,7 @@ def random_truth(rng: np.random.Generator, wh: tuple[int, int], count: int) -> l
     return np.floor(corners.reshape(count, 4)).tolist()
 
 
-# Worked examples of metrics.md 2.6.
+# Worked examples of docs/definitions.md#localisation-examples.
 
 
 def test_a_perfect_map_overlaps_by_half_for_its_far_corner_is_one_pixel_too_far():

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from luab_train.data.boxes import Boxes, centre_distance, contains, meets, nearest_centre
 
-# metrics.md, example 4.3, on images of 10 x 10 px.
+# docs/definitions.md#click-accuracy, on images of 10 x 10 px.
 EXAMPLE = Boxes.of([[[2, 2, 8, 8]], [[0, 0, 4, 4]], [[6, 6, 10, 10]], [[4, 0, 10, 10]]])
 CLICKS = np.array([[5, 5], [3, 3], [5, 9], [2, 5]], float)
 

@@ -250,7 +250,7 @@ def test_another_dataset_is_refused_by_name(folder, tmp_path):
         read_coco(tmp_path, target="first_click")
 
 
-# --- metrics.md, 5.3 and 6.4a --------------------------------------------------------------------
+# --- docs/definitions.md#masking and docs/definitions.md#coco-notebook ----------
 
 
 def test_the_notebook_drops_a_label_whose_icon_the_crop_loses():

@@ -190,7 +190,7 @@ def test_what_validation_needs_is_said_before_anything_is_written(world, tmp_pat
 
 
 def test_map_of_the_worked_example():
-    # metrics.md, 3.1: a class without positives is no part of the mean
+    # docs/definitions.md#mean-average-precision: a class without positives is no part of the mean
     logits = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]], np.float32)
     labels = np.array([[1, 0], [0, 0], [1, 0], [0, 0]], np.float32)
     found = score_labels(Scores(logits, np.ones(4)), label_NC=labels)

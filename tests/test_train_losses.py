@@ -35,7 +35,7 @@ def labelled(label, weight=None) -> Targets:
 
 
 def test_a_constant_centre_against_uniform_points_costs_a_twentyfourth():
-    # metrics.md 5.1: 0.5 / 12 a coordinate, the plateau of the random arm.
+    # docs/definitions.md#objective: 0.5 / 12 a coordinate, the plateau of the random arm.
     grid = (torch.arange(200) + 0.5) / 200
     target = torch.cartesian_prod(grid, grid)
     loss = point_loss(torch.full_like(target, 0.5), target, torch.ones(len(target)))
@@ -48,7 +48,7 @@ def test_a_constant_centre_against_uniform_points_costs_a_twentyfourth():
      ({"regression": "l1"}, 0.30), ({"beta": 0.0}, 0.30)],
 )  # fmt: skip
 def test_the_losses_of_the_worked_example(changes, expected):
-    # metrics.md 5.2: d = (.2, -.4).
+    # docs/definitions.md#beta: d = (.2, -.4).
     loss = point_loss(torch.tensor([[0.7, 0.1]]), torch.tensor([[0.5, 0.5]]), [1], **changes)
     assert loss.item() == pytest.approx(expected)
 
@@ -87,7 +87,7 @@ def test_a_weight_counts_a_point_as_often_as_it_says():
 
 
 def test_less_than_one_image_in_all_is_not_blown_up():
-    # metrics.md, U4: sum / max(1, number).
+    # docs/definitions.md#unknowns: sum / max(1, number).
     whole = point_loss(torch.tensor([[0.7, 0.1]]), torch.tensor([[0.5, 0.5]]), [1.0])
     half = point_loss(torch.tensor([[0.7, 0.1]]), torch.tensor([[0.5, 0.5]]), [0.5])
     assert half.item() == pytest.approx(whole.item() / 2)

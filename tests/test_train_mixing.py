@@ -146,7 +146,8 @@ def test_an_empty_box_holds_nothing_and_a_full_one_all():
 
 
 def test_the_worked_example_of_mixup_on_one_predicted_point():
-    # metrics.md 5.4 (b): lam w_i l(z_i) + (1 - lam) w_j l(z_j), with d of 5.2: l = .05 at beta 1.
+    # docs/definitions.md#augmentation: lam w_i l(z_i) + (1 - lam) w_j l(z_j), with the
+    # d of docs/definitions.md#beta: l = .05 at beta 1.
     point = torch.tensor([[[0.3, 0.9]], [[0.5, 0.5]]])
     weight = torch.tensor([[1.0], [0.5]])
     targets, weights = mix_points(point, weight, Draw(0.7), size_wh=(4, 4))

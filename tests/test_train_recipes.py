@@ -31,7 +31,7 @@ from luab_train.training.steps import ROW, Trainer
 
 MODULES = ("coco_ab", "debug", "imagenet_ab")
 
-# What metrics.md counts as a run of the paper, and what the brief of issue 5 adds.
+# What docs/definitions.md#published-recipes counts as a run of the paper, and ours beside them.
 IMAGENET = [
     *("resnet18", "resnet18_click", "resnet50", "resnet50_click", "resnet50_random"),
     *("resnet101", "resnet101_click", "resnet152", "resnet152_click"),
@@ -173,7 +173,8 @@ def test_a_row_of_a_table_differs_from_its_base_in_what_it_says(name, base, chan
     assert {key: ours for key, (_, ours) in found.items() if key != "name"} == changes
 
 
-# Copied by hand from metrics.md 5.1, 5.5 and 5.6: the keys it marks as stated, and nothing else.
+# Copied by hand from docs/definitions.md#objective; docs/definitions.md#published-recipes;
+# docs/definitions.md#coco-recipe: the keys it marks as stated, and nothing else.
 STATED_ON_ALL = {"loss.regression": "smooth_l1", "model.point_head": "regression"}
 STATED = {
     "imagenet_ab:resnet50": STATED_ON_ALL

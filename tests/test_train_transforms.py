@@ -24,7 +24,7 @@ from luab_train.recipe import Data
 
 
 def crop_of_example(flip: bool) -> np.ndarray:
-    # metrics.md 5.3: W = 400, H = 200; i = 40, j = 100, h = 100, w = 200.
+    # docs/definitions.md#masking: W = 400, H = 200; i = 40, j = 100, h = 100, w = 200.
     matrix = crop_resize((100, 40, 300, 140), (224, 224))
     return compose(matrix, hflip(224)) if flip else matrix
 

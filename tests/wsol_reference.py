@@ -1,4 +1,5 @@
-"""Two slow ways to the boxes of a score map, written from metrics.md 2.2, not from our code.
+"""Two slow ways to the boxes of a score map, written from docs/definitions.md#boxes-from-maps, not
+from our code.
 
 `reference_*` does what clovaai/wsolevaluation does, a threshold at a time with OpenCV's contours.
 `flooded_contours` floods pixels in plain Python and knows no OpenCV.

@@ -1,8 +1,8 @@
 """timm's RandAugment, with the points of the image: the pictures are timm's own, bit for bit.
 
 Rotations, shears and shifts are drawn inside timm and move the image without saying so, so points
-go stale (metrics.md 5.4). Here each operation of timm is called as it is, and what it was called
-with says which matrix it applied.
+go stale (docs/definitions.md#augmentation). Here each operation of timm is called as it is, and
+what it was called with says which matrix it applied.
 
 timm draws from the generators of `random` and `numpy.random` that a whole process shares; `seeded`
 lends them a seed, so that what is drawn follows from a sample's own seed.

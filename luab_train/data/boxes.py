@@ -1,8 +1,8 @@
 """The boxes of many images in two arrays, and the questions asked of them. Pure NumPy.
 
 `N` images, `M` boxes in all. Boxes are xyxy in pixels of the original image; the image spans
-[0, width] x [0, height]. Borders count as inside, and any box of the image will do (metrics.md, 3.3
-and 4.3).
+[0, width] x [0, height]. Borders count as inside, and any box of the image will do
+(docs/definitions.md#points-and-boxes).
 """
 
 from __future__ import annotations

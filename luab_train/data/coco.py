@@ -55,7 +55,8 @@ class CocoAnnotations:
     pair_label: np.ndarray
     """(P,) int64."""
     click_P2: np.ndarray
-    """float64 fractions of the image, the last add (metrics.md, 6.4d); may lie just outside."""
+    """float64 fractions of the image, the last add (docs/definitions.md#coco-notebook); may lie
+    just outside."""
     first_P2: np.ndarray | None
     """The first add, NaN where it has no place; None if it was not read."""
     pair_boxes: Boxes
@@ -151,7 +152,7 @@ def notebook_labels(label_C: np.ndarray, point_C2: np.ndarray, inside_C: np.ndar
     """(C,) labels as the notebook released with COCO-AB trains on: 0 where the crop loses the icon.
 
     So a class with two instances goes with its icon even if the other one is in full sight, and a
-    class without icon stays whatever the crop shows (metrics.md, 6.4a).
+    class without icon stays whatever the crop shows (docs/definitions.md#coco-notebook).
 
     Args:
         label_C: of the ground truth.
@@ -195,7 +196,8 @@ def read_instances(file: Path) -> Truth:
     `luab_data.raw.instances` reads those too, which takes 16 s for 40,000 images and 292,000
     annotations; this takes 0.6 s, and the file's size in memory.
 
-    Source: metrics.md, 3.1: images without annotation are kept, as negatives of every class.
+    Source: docs/definitions.md#mean-average-precision: images without annotation are kept, as
+    negatives of every class.
     """
     try:
         content = msgspec.json.decode(file.read_bytes(), type=_Instances)

@@ -2,7 +2,7 @@
 
 Images and labels are timm's (`RandomErasing`, `Mixup` in batch mode: an image's partner is the one
 at its place in the batch turned round, one lambda a batch, corrected for a box that reaches
-outside). Points follow metrics.md 5.4:
+outside). Points follow docs/definitions.md#augmentation:
 
 - Random Erasing: kept, also under the noise.
 - Mixup: the one predicted point answers for both targets, weighed lambda and 1 - lambda.

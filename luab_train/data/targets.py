@@ -7,7 +7,8 @@ rerun and every resumed run regresses the same points, and a paired comparison c
 
     none         no point at all; the head is built and its term is 0 (decay still shrinks it, and
                  with attentive pooling it learns from the labels)
-    random       one fixed uniform point for exactly the images that have a click (metrics.md, U14)
+    random       one fixed uniform point for exactly the images that have a click
+                 (docs/definitions.md#unknowns)
     centre       (.5, .5) for exactly the images that have a click
     shuffled     the clicks, dealt out again among the images of the same class that have one
     click        the final click of the images selected in the end

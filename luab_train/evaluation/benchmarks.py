@@ -1,7 +1,8 @@
 """The columns of the paper's Table 1, one entry each: images, labels, metrics, source.
 
 An entry is data and two functions: `parts` lists the images, `score` turns their predictions into
-numbers. Protocols follow metrics.md, section 1; what is open there is logged in both ways.
+numbers. Protocols follow docs/definitions.md#imagenet-benchmarks; what is open there is logged in
+both ways.
 """
 
 from __future__ import annotations

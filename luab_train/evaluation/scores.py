@@ -1,4 +1,5 @@
-"""The arithmetic of every metric of metrics.md, section 1: counts first, the division last.
+"""The arithmetic of every metric of docs/definitions.md#imagenet-benchmarks: counts first, the
+division last.
 
 Pure functions of NumPy arrays, without a model and without files. Values are percent. `N` images.
 """

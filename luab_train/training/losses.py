@@ -75,8 +75,8 @@ def regression_term(
 ) -> Tensor:
     """Smooth-L1, squared or absolute error, mean over the D numbers of a point, weighted.
 
-    Example (metrics.md, 5.2): an error of (.2, -.4) costs .05 with smooth-L1 and beta 1, .25 with
-    beta .1, .10 squared and .30 absolute.
+    Example (docs/definitions.md#beta): an error of (.2, -.4) costs .05 with smooth-L1 and beta 1,
+    .25 with beta .1, .10 squared and .30 absolute.
     """
     # Blank, never multiply by a mask: a NaN target times 0 is still NaN in the gradient. Nor index
     # by one: a GPU would have to say how many there are before it may go on.
@@ -116,6 +116,7 @@ def global_mean(local_sum: Tensor, *, global_weight: Tensor, world_size: int) ->
 
     DDP divides the summed gradients by the world size, so each rank multiplies it back in; the
     ranks' results average to sum of sums / sum of weights. A mean of per-rank means would weigh a
-    point more on a rank with few. A weight of less than one image divides by 1 (metrics.md, U4).
+    point more on a rank with few. A weight of less than one image divides by 1
+    (docs/definitions.md#unknowns).
     """
     return local_sum * world_size / global_weight.clamp(min=1)

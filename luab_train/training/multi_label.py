@@ -34,7 +34,7 @@ def score_labels(scores: Scores, *, label_NC: np.ndarray) -> dict[str, float]:
         num_images and label_loss over all images, those without labels too; map, the mean of the
         average precisions (fractions) of the classes that some image has, and num_classes, how many
         these are. NaN where a score is no number, since a ranking needs an order.
-    Source: metrics.md, 3.1, with the squares that `EvalCrop` shows.
+    Source: docs/definitions.md#mean-average-precision, with the squares that `EvalCrop` shows.
     """
     precision_C = average_precision(scores.logits_NC, label_NC > 0)
     present_C = np.isfinite(precision_C)

@@ -17,7 +17,8 @@ def average_precision(
         scores_NC: higher is likelier; logits or probabilities, for only their order counts.
         labels_NC: bool; images without any label are negatives of every class.
         envelope: take for the precision at a recall the best at that recall or a higher one.
-    Source: metrics 3.1; sklearn.metrics.average_precision_score, and Pascal VOC's development kit.
+    Source: docs/definitions.md#mean-average-precision; sklearn.metrics.average_precision_score, and
+    Pascal VOC's development kit.
     """
     return np.array(
         [

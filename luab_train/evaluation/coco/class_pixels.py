@@ -80,7 +80,9 @@ def class_pixels(
     num_threads: int = 4,
     shown: bool | None = None,
 ) -> ClassPixels:
-    """The mPxAP of a multi-label model whose maps wsol.cam can make. Source: metrics 2.3 and 2.5.
+    """The mPxAP of a multi-label model whose maps wsol.cam can make.
+
+    Source: docs/definitions.md#localisation-metrics; docs/definitions.md#localisation-protocol.
 
     Args:
         predictor: of 80 classes by ascending category id.

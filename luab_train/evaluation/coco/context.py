@@ -4,8 +4,9 @@ Erase every instance of class c, and call its score then a. Erase another class 
 the score of c then b_o. A classifier that looks at c, not at its context, has a < b_o for all o; a
 pair with a >= b_o is a violation, and equal scores are one, for the classifier saw no difference.
 
-The paper does not define its two context metrics; these follow metrics 3.2 and are ours.
-`E` erasures, `C` classes, `K` ordered pairs (c, o) in one image, `T` cases (image, c).
+The paper does not define its two context metrics; these follow
+docs/definitions.md#reliance-on-context and are ours. `E` erasures, `C` classes, `K` ordered pairs
+(c, o) in one image, `T` cases (image, c).
 """
 
 from __future__ import annotations
@@ -123,7 +124,10 @@ def pairs_of(erasures: Erasures) -> Pairs:
 
 
 def cases_of(pairs: Pairs) -> Cases:
-    """V_rand, V_worst and D of each image and class. Source: metrics 3.2."""
+    """V_rand, V_worst and D of each image and class.
+
+    Source: docs/definitions.md#reliance-on-context.
+    """
     start_T = pairs.start_T
     others_T = np.diff(np.append(start_T, len(pairs.image_K)))
     violated_K = pairs.violated_K.astype(np.float64)

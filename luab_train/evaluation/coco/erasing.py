@@ -26,7 +26,8 @@ FILLS: tuple[str, ...] = typing.get_args(Fill)
 
 @dataclass(frozen=True, kw_only=True)
 class Eraser:
-    """How objects are erased, and which. Source: metrics 3.2; all of it is open in the paper.
+    """How objects are erased, and which. Source: docs/definitions.md#reliance-on-context; all of it
+    is open in the paper.
 
     Args:
         fill: `mean`, one colour; `black`; `blur`, what surrounds the object, running out of focus

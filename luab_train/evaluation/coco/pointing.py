@@ -41,7 +41,9 @@ def pointing(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Pointing:
-    """Shares of points on masks, over (image, class). Source: metrics 3.3.
+    """Shares of points on masks, over (image, class).
+
+    Source: docs/definitions.md#pointing-accuracy.
 
     Args:
         image_T, label_T: int64, the cases; those outside the view are the caller's to leave out.

@@ -1,7 +1,7 @@
 """What the network sees of an image: the centre square, or all of it squashed into a square. Pure.
 
 A centre crop loses objects at the border, a squash distorts; the paper does not say which it used
-(metrics 3.1).
+(docs/definitions.md#mean-average-precision).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the paper prints, for rows marked as quoted and nothing else: never a value of ours.
 
-Source: Han et al., "Neglected Free Lunch", ICCV 2023, arXiv 2303.17595, through metrics.md. The
-paper gives no seeds and no intervals. Numbers that are not in metrics.md are left out, and their
-cells stay empty.
+Source: Han et al., "Neglected Free Lunch", ICCV 2023, arXiv 2303.17595, through
+docs/definitions.md. The paper gives no seeds and no intervals. Numbers that are not in that page
+are left out, and their cells stay empty.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Quoted(NamedTuple):
         model: network, as the paper names it.
         arm: `none`, `random` or `click`, as our targets are called.
         numbers: column -> as printed, with what it says of its precision.
-        where: section of metrics.md.
+        where: anchor of docs/definitions.md.
     """
 
     table: str
@@ -70,7 +70,13 @@ def _coco(model: str, maps: str, rand: str = "", worst: str = "") -> tuple[Quote
         for numbers, value in zip(found, texts.split(), strict=False):
             numbers[key] = value
     return tuple(
-        Quoted("coco", model, arm, numbers, "3.1, 3.2")
+        Quoted(
+            "coco",
+            model,
+            arm,
+            numbers,
+            "reliance-on-context" if worst else "mean-average-precision",
+        )
         for arm, numbers in zip(_ARMS, found, strict=True)
     )
 
@@ -78,20 +84,22 @@ def _coco(model: str, maps: str, rand: str = "", worst: str = "") -> tuple[Quote
 QUOTED: Sequence[Quoted] = (
     Quoted(
         "robustness", "R50", "none",
-        _table_1("77.4 65.2 83.5 5.5 43.8 56.7 25.4 37.8 53.7 27.8 53.9 31.9 40.1 6.3 26.7"), "1",
+        _table_1("77.4 65.2 83.5 5.5 43.8 56.7 25.4 37.8 53.7 27.8 53.9 31.9 40.1 6.3 26.7"),
+        "imagenet-benchmarks",
     ),
-    Quoted("robustness", "R50", "random", _RANDOM, "5.5"),
+    Quoted("robustness", "R50", "random", _RANDOM, "published-recipes"),
     Quoted(
         "robustness", "R50", "click",
-        _table_1("77.5 65.2 83.8 5.1 44.7 57.0 25.7 38.2 55.1 28.5 55.6 33.5 40.9 5.6 27.4"), "1",
+        _table_1("77.5 65.2 83.8 5.1 44.7 57.0 25.7 38.2 55.1 28.5 55.6 33.5 40.9 5.6 27.4"),
+        "imagenet-benchmarks",
     ),
     Quoted(
         "wsol", "R50", "none",
-        {("wsol", "top1_loc"): "46.8", ("coco", "mpxap"): "20.8"}, "2.4",
+        {("wsol", "top1_loc"): "46.8", ("coco", "mpxap"): "20.8"}, "published-localisation",
     ),
     Quoted(
         "wsol", "R50", "click",
-        {("wsol", "top1_loc"): "48.4", ("coco", "mpxap"): "21.5"}, "2.4",
+        {("wsol", "top1_loc"): "48.4", ("coco", "mpxap"): "21.5"}, "published-localisation",
     ),
     *_coco("R18", "67.9 67.8 68.0"),
     *_coco("R50", "73.0 73.6 74.2", "25.0 24.9 24.5", "47.6 47.3 47.0"),
@@ -101,4 +109,5 @@ QUOTED: Sequence[Quoted] = (
     *_coco("ViT-B", "76.4 74.5 77.5"),
 )  # fmt: skip
 """All rows that are quoted. That the paper's IN-C is C15, IN-O is AUROC and its localisation is
-top-1 at its best threshold is inferred, see metrics.md 1.7, 1.8 and 2.4; the paper does not say."""
+top-1 at its best threshold is inferred, see
+docs/definitions.md#in-c, docs/definitions.md#in-o, docs/definitions.md#published-localisation."""

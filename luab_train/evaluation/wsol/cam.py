@@ -3,11 +3,12 @@
 `B` images, `C` classes, `K` features, `h` x `w` places of the last feature map, `T` tokens, `P`
 pairs of an image and a class.
 
-The map of class y is sum_k w_yk F_k, without the bias and without a ReLU (metrics.md 2.1). Its mean
-over places plus the bias is the logit, so it is defined for heads that average and then are linear;
-that identity is checked on every batch. A LayerNorm between the two (ConvNeXt, ViTs with average
-pooling) is affine once its deviation is known: with gain g, the map of the weights w g, less their
-mean over features, is the image's logit up to scale and shift, which normalising removes.
+The map of class y is sum_k w_yk F_k, without the bias and without a ReLU
+(docs/definitions.md#class-activation-maps). Its mean over places plus the bias is the logit, so it
+is defined for heads that average and then are linear; that identity is checked on every batch. A
+LayerNorm between the two (ConvNeXt, ViTs with average pooling) is affine once its deviation is
+known: with gain g, the map of the weights w g, less their mean over features, is the image's logit
+up to scale and shift, which normalising removes.
 
 The paper has no maps of vision transformers. Ours are marked so: `MapMethod.in_paper` is False, and
 that travels with every result.
@@ -41,7 +42,7 @@ class MapMethod(NamedTuple):
 
     def provenance(self, map_size: str, input_size: int) -> dict[str, float | str | bool]:
         """What must travel with a number made from maps: a mark if the paper has no such maps, and
-        the resolution, which moves the numbers (metrics.md 2.1).
+        the resolution, which moves the numbers (docs/definitions.md#class-activation-maps).
         """
         return {
             "map_method": self.label,

@@ -1,7 +1,8 @@
 """Box metrics of score maps: MaxBoxAcc, MaxBoxAccV2, GT-known and top-1 localisation.
 
 Counts first, division last: sums of batches, processes and splits add up. `N` images, `T`
-thresholds, `D` overlaps that count as correct. Definitions and names: metrics.md 2.3.
+thresholds, `D` overlaps that count as correct. Definitions and names:
+docs/definitions.md#localisation-metrics.
 """
 
 from __future__ import annotations

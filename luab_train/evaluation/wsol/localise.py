@@ -118,7 +118,7 @@ def localise(
     """Evaluate the maps and points of a predictor.
 
     Maps are of the true class. Top-1 localisation asks for the predicted class's, but counts only
-    images whose predicted class is the true one (metrics.md 2.3).
+    images whose predicted class is the true one (docs/definitions.md#localisation-metrics).
 
     Args:
         predictor: see `evaluation.predictor`; the points count only if its head was trained.

@@ -1,11 +1,12 @@
 """How well predicted boxes cover true ones, under one of two conventions.
 
-`wsolevaluation` reproduces clovaai/wsolevaluation (metrics.md 2.2, steps 5 to 9): a box is its
-inclusive corner pixels, so every width and height is x1 - x0 + 1; but the far corner of a predicted
-box is one pixel too far, except at the map's border, and true boxes are truncated to whole pixels.
-Where no pixel is above the threshold, the box is [0, 0, 0, 0]: one pixel.
-`continuous` is the geometry of the rest of luab: pixel i spans [i, i + 1], nothing is truncated,
-width = x1 - x0; no pixel, no box, an overlap of 0.
+`wsolevaluation` reproduces clovaai/wsolevaluation (docs/definitions.md#boxes-from-maps, steps 5 to
+9): a box is its inclusive corner pixels, so every width and height is x1 - x0 + 1; but the far
+corner of a predicted box is one pixel too far, except at the map's border, and true boxes are
+truncated to whole pixels. Where no pixel is above the threshold, the box is [0, 0, 0, 0]: one
+pixel.
+`continuous` is the geometry of the rest of luab: pixel i spans [i, i + 1], nothing is
+truncated, width = x1 - x0; no pixel, no box, an overlap of 0.
 """
 
 from __future__ import annotations

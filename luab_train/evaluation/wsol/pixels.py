@@ -123,7 +123,7 @@ def px_ap(sums: PixelSums) -> np.ndarray:
     """(C,) area under the pooled precision-recall curve; NaN for a class without foreground.
 
     Each recall step counts with the precision at its lower threshold, nothing is interpolated
-    (metrics.md 2.3).
+    (docs/definitions.md#localisation-metrics).
     """
     hits = sums.foreground[:, ::-1].cumsum(axis=1)
     taken = hits + sums.background[:, ::-1].cumsum(axis=1)

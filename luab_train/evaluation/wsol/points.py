@@ -2,7 +2,8 @@
 
 `N` images. Points are xy fractions of the whole image; boxes are px of the original. The image is
 resized to the network's input without a crop, so fractions of the input are fractions of the image.
-A point on a border is inside, and any box of the image will do (metrics.md 3.3).
+A point on a border is inside, and any box of the image will do
+(docs/definitions.md#pointing-accuracy).
 """
 
 from __future__ import annotations

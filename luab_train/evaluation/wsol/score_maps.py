@@ -12,7 +12,8 @@ from luab_data.errors import OptionError
 from luab_train.evaluation.wsol.opencv import opencv
 
 SIZE = 224
-"""px a side at which maps, boxes and masks are compared (metrics.md 2.1)."""
+"""px a side at which maps, boxes and masks are compared
+(docs/definitions.md#class-activation-maps)."""
 
 
 def score_map(activation_hw: np.ndarray, *, size: int = SIZE) -> np.ndarray:
@@ -69,7 +70,9 @@ def quantise(scores: np.ndarray) -> np.ndarray:
 
 
 def thresholds(interval: float = 0.001) -> np.ndarray:
-    """(T,) float64: 0, interval, ... below 1; clovaai's code trains with 0.001 (metrics.md 2.2)."""
+    """(T,) float64: 0, interval, ... below 1; clovaai's code trains with 0.001
+    (docs/definitions.md#boxes-from-maps).
+    """
     if not 0 < interval < 1:
         raise OptionError(f"threshold interval {interval}; expected a number between 0 and 1")
     taus = np.arange(0, 1, interval)

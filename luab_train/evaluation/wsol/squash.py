@@ -1,6 +1,7 @@
 """Images resized to a square without a crop, in batches that are read ahead.     [I/O]
 
-Anisotropic: fractions of the square are fractions of the image (metrics.md 2.1).
+Anisotropic: fractions of the square are fractions of the image
+(docs/definitions.md#class-activation-maps).
 """
 
 from __future__ import annotations
