@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -36,13 +36,13 @@ from luab_data.pipeline import (
     num_threads,
     write_shards,
 )
-from luab_data.raw import archive, imagenet_fast
+from luab_data.raw import imagenet_fast, tar
+from luab_data.raw.bad_records import BadRecords, OnBad
 from luab_data.raw.coco_batches import CocoBatch
 from luab_data.raw.coco_batches import batches as coco_batches
 from luab_data.raw.instances import TrueImage, read_instances
-from luab_data.raw.policy import BadRecords, OnBad
 from luab_data.raw.source import Source
-from luab_data.raw.workers import WorkerHash, read_key
+from luab_data.raw.worker_ids import WorkerHash, read_key
 from luab_data.schema import Table
 from luab_data.store import folder as store
 from luab_data.workers.published import (
@@ -68,6 +68,7 @@ class Converted:
         unknown: element or key that the schema does not know -> occurrences, all left out.
         num_without_truth: COCO images that the instances file lacks; 0 if none was given.
         content_digest: equal for equal content.
+        left_aside: operating system -> its own files in the log (`._NAME`, Thumbs.db), no records.
     """
 
     out: Path
@@ -77,6 +78,7 @@ class Converted:
     unknown: dict[str, int]
     content_digest: str
     num_without_truth: int = 0
+    left_aside: dict[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{config} {count:,}" for config, count in self.num_rows.items())
@@ -89,14 +91,15 @@ def convert_imagenet(
     *,
     on_bad: OnBad = "raise",
     worker_key: bytes | None = None,
-    max_member_bytes: int = archive.MAX_MEMBER_BYTES,
+    max_member_bytes: int = tar.MAX_MEMBER_BYTES,
     fork: bool = False,
     shown: bool | None = None,
 ) -> Converted:
-    """Convert the tar or tar.gz of ImageNet-AB's XML files to a dataset folder.
+    """Convert the XML files of ImageNet-AB to a dataset folder.
 
     Args:
-        source: the archive; read once, nothing in it is written to disk under its own name.
+        source: their tar or tar.gz, read once, nothing in it written to disk under its own name; or
+            a folder of them, read in the order of its paths; or a single one.
         out: the dataset folder; replaced as a whole if luab wrote it.
         on_bad: `raise` at the first bad member, or `skip` and list them in `skipped.jsonl`.
         worker_key: secret that worker ids are hashed with; None takes read_key().
@@ -121,7 +124,7 @@ def convert_imagenet(
         unlabelled = Unlabelled(folder / "unlabelled")
         rounds = store.ShardWriter(folder, BROWSING.events)
         with _opened(source, shown) as log:
-            runs = archive.runs(log, max_member_bytes=max_member_bytes)
+            runs = tar.runs(log, max_member_bytes=max_member_bytes)
             batches = forks.in_order(runs) if forks else in_order(parse, runs, num_threads())
             written = write_shards(BROWSING, batches, unlabelled, rounds, bad)
         if forks:
@@ -131,7 +134,7 @@ def convert_imagenet(
         images, clicks = _label(unlabelled, folder, shown)
         facts = [round_facts(t) for t in store.read_columns(folder, BROWSING.events, _ROUND_FACTS)]
         annotators = imagenet_annotators(pa.concat_tables(facts), clicks)
-        return _seal(
+        done = _seal(
             BROWSING,
             folder,
             out,
@@ -139,6 +142,7 @@ def convert_imagenet(
             about=_about(BROWSING, log, hash_worker, bad, written),
             wnids=sorted(unlabelled.wnids),
         )
+        return replace(done, left_aside=dict(log.left_aside))
 
 
 def convert_coco(
@@ -195,7 +199,7 @@ def convert_coco(
 # --- parse and derive ----------------------------------------------------------------------------
 
 
-def _imagenet_batch(run: archive.Run, *, hash_worker: WorkerHash) -> Batch:
+def _imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
     """Parse a run and derive its columns."""
     read = imagenet_fast.read_run(run, hash_worker)
     errors, unknown = list(read.errors), read.unknown

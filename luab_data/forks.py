@@ -28,8 +28,8 @@ import pyarrow as pa
 
 from luab_data.errors import StoppedError
 from luab_data.pipeline import Batch
-from luab_data.raw.archive import RUN_BYTES, SPARE_BYTES, Run
-from luab_data.raw.workers import WorkerHash
+from luab_data.raw.tar import RUN_BYTES, SPARE_BYTES, Run
+from luab_data.raw.worker_ids import WorkerHash
 
 _HEAD_BYTES = 2**20  # names and places of a run's members
 _RESULT_BYTES = RUN_BYTES  # columns take about a third of the text they are from

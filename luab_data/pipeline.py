@@ -21,7 +21,7 @@ import pyarrow as pa
 from luab_data.errors import RecordError
 from luab_data.kinds import Kind
 from luab_data.ragged import Bools, Ints
-from luab_data.raw.policy import BadRecords, SeenIds
+from luab_data.raw.bad_records import BadRecords, SeenIds
 from luab_data.store.folder import ShardWriter
 
 T = TypeVar("T")

@@ -22,17 +22,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fuzz_mutations import WORKER
 
-from luab_data.errors import ArchiveError, LuabError, RecordError
+from luab_data.errors import ArchiveError, RecordError
 from luab_data.raw import (
-    archive,
     coco,
     coco_batches,
     imagenet,
     imagenet_fast,
     json_runs,
     json_stream,
+    tar,
 )
-from luab_data.raw.source import Source
+from luab_data.raw.source import Source, system_of
 from luab_data.schema import COCO_ACTIONS, IMAGENET_IMAGES, IMAGENET_ROUNDS
 
 MARK = WORKER[:6]
@@ -161,8 +161,8 @@ def _body(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 
 def imagenet_log(path: Path) -> None:
     """A tar whose members, intact or not, are records of ImageNet-AB."""
-    with tarfile.open(path) as tar:
-        bodies = [(info.name, _body(tar, info)) for info in tar]
+    with tarfile.open(path) as log:
+        bodies = [(info.name, _body(log, info)) for info in log]
     records, refused, unknown = [], [], []
     for index, (name, body) in enumerate(bodies):
         try:
@@ -180,7 +180,7 @@ def imagenet_log(path: Path) -> None:
     source = Source(path)
     reads, first = [], []
     total = 0
-    for run in archive.runs(source, run_bytes=_RUN_BYTES):
+    for run in tar.runs(source, run_bytes=_RUN_BYTES):
         reads.append(imagenet_fast.read_run(run, hashed))
         first.append(total)
         total += len(run.names)
@@ -330,7 +330,7 @@ def _members(path: Path, run_bytes: int) -> tuple[list[tuple[str, bytes, str]], 
     found: list[tuple[str, bytes, str]] = []
     source = Source(path)
     try:
-        for run in archive.runs(source, max_member_bytes=_LIMIT, run_bytes=run_bytes):
+        for run in tar.runs(source, max_member_bytes=_LIMIT, run_bytes=run_bytes):
             for index, name in enumerate(run.names):
                 problem = run.problems.get(index)
                 must(not problem or not run.body(index), "the bytes of a bad member")
@@ -349,11 +349,11 @@ def _by_tarfile(path: Path) -> list[tuple[str, bytes | None]]:
         data = path.read_bytes()
         if data[:2] == GZIP:
             data = gzip.decompress(data)
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:", errors="surrogateescape") as tar:
-            for info in tar:
-                if not info.isdir():
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:", errors="surrogateescape") as log:
+            for info in log:
+                if not info.isdir() and not system_of(info.name):
                     plain = info.isreg() and not info.issparse() and info.size <= _LIMIT
-                    file = tar.extractfile(info) if plain else None
+                    file = log.extractfile(info) if plain else None
                     found.append((info.name, file.read() if file else None))
     except Exception:  # tarfile raises nearly anything on odd headers; what it read before counts
         pass
@@ -377,8 +377,6 @@ def archive_file(path: Path) -> None:
         must_equal((small[:size], bool(small_end)), (found[:size], True), "in small runs")
     else:
         must_equal((small, small_end), (found, end), "in small runs")
-    members = [(m.name, m.body, m.problem.rule if m.problem else "") for m in _all_members(path)]
-    must_equal(members, found, "one by one")
     known = _by_tarfile(path)
     # tarfile also stops at odd values of fields that nobody needs, like the time or the owner.
     must(bool(end) or len(known) <= len(found), f"{len(found)} members, tarfile: {len(known)}")
@@ -390,16 +388,3 @@ def archive_file(path: Path) -> None:
             must_equal(body, their_body, f"body of {name}")
         if their_name.isascii() and "\\" not in their_name:
             must_equal(name, their_name, "name")
-
-
-def _all_members(path: Path) -> list[archive.Member]:
-    found: list[archive.Member] = []
-    source = Source(path)
-    try:
-        for member in archive.members(source, max_member_bytes=_LIMIT):
-            found.append(member)
-    except LuabError:
-        pass
-    finally:
-        source.close()
-    return found

@@ -5,8 +5,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from luab_data.errors import RecordError
+from luab_data.raw.source import Source
+from luab_data.raw.tar import runs
 
 KEY = b"a secret for tests only"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -136,3 +141,18 @@ def coco_record(image_id: int, actions: list[dict[str, Any]], **other: Any) -> d
 def coco_log(path: Path, records: list[Any]) -> Path:
     path.write_text(json.dumps(records), encoding="utf-8")
     return path
+
+
+class Member(NamedTuple):
+    """One file of an archive: its bytes, or what is wrong with it."""
+
+    name: str
+    body: bytes
+    problem: RecordError | None
+
+
+def members(source: Source, **options: int) -> Iterator[Member]:
+    """The members of all runs one by one."""
+    for run in runs(source, **options):
+        for index, name in enumerate(run.names):
+            yield Member(name, run.body(index), run.problems.get(index))

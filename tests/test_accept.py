@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
 
 import luab_data
+from luab_data.acceptance.codes import read_codes
 from luab_data.acceptance.dataset import accept, kind_of_log
 from luab_data.cli import main
 from luab_data.errors import ArchiveError, DatasetError, OptionError
-from luab_data.raw.codes import read_codes
 
 WORKER = "5EC2E71D00"
 

@@ -20,10 +20,10 @@ from luab_data.acceptance.assignments import (
     coco_assignments,
     imagenet_assignments,
 )
+from luab_data.acceptance.codes import CODES
 from luab_data.acceptance.cost import REWARD_USD, cost, hits_needed, hourly_wage
 from luab_data.acceptance.decisions import decide, num_not_in_log
 from luab_data.errors import OptionError
-from luab_data.raw.codes import CODES
 from luab_data.schema import COCO_IMAGES, IMAGENET_ROUNDS
 
 

@@ -14,7 +14,7 @@ from test_simulate_coco import some_instances
 
 import luab_data
 from luab_data.boxes import LabelledImage
-from luab_data.raw.workers import WorkerHash
+from luab_data.raw.worker_ids import WorkerHash
 from luab_data.simulate.coco import simulate_coco
 from luab_data.simulate.imagenet import simulate_imagenet
 from luab_data.workers.dataset import Annotators, annotators

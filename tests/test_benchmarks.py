@@ -141,7 +141,8 @@ def test_a_log_is_made_once_and_never_half(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_head_of_a_log_is_a_log(tmp_path: Path, simulated: Path):
     inputs.head("imagenet-ab", simulated, 7, tmp_path / "h.tar.gz")
-    from luab_data.raw.archive import members
+    from logs import members
+
     from luab_data.raw.source import Source
 
     names = [m.name for path in (tmp_path / "h.tar.gz", simulated) for m in members(Source(path))]

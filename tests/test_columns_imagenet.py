@@ -10,13 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
-from logs import SHARED, block, xml
+from logs import SHARED, block, members, xml
 
 from luab_data.columns.imagenet import image_table, with_labels
 from luab_data.columns.regions import boxes_of, click_in_box, click_offset, clicked_box, in_any_box
 from luab_data.columns.rounds import order_rounds
 from luab_data.ragged import Ragged
-from luab_data.raw.archive import members
 from luab_data.raw.imagenet import parse, to_batch
 from luab_data.raw.source import Source
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS, LAST_N, QUANTILES

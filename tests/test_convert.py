@@ -18,8 +18,8 @@ from luab_data.cli import main
 from luab_data.convert import Converted
 from luab_data.errors import ArchiveError, DatasetError, ImagesError, OutputError, RecordError
 from luab_data.kinds import Browsing
-from luab_data.raw.policy import SeenIds
-from luab_data.raw.workers import WorkerHash
+from luab_data.raw.bad_records import SeenIds
+from luab_data.raw.worker_ids import WorkerHash
 from luab_data.store import folder as store
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -145,7 +145,7 @@ def test_equal_input_gives_equal_bytes_and_checksums_hold(tmp_path: Path):
 def test_batches_and_shards_do_not_show_in_the_rows(tmp_path: Path, monkeypatch: Any):
     raw = small(tmp_path / "raw.tar.gz", count=40)
     whole = convert(raw, tmp_path / "whole").out
-    monkeypatch.setattr("luab_data.raw.archive.RUN_BYTES", 7 * 4096)
+    monkeypatch.setattr("luab_data.raw.tar.RUN_BYTES", 7 * 4096)
     monkeypatch.setattr(store, "ROWS_PER_GROUP", 5)
     monkeypatch.setattr(Browsing, "images_per_shard", 10)
     parts = convert(raw, tmp_path / "parts").out

@@ -19,7 +19,7 @@ from luab_data import convert, forks
 from luab_data.convert import Converted
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.kinds import Browsing
-from luab_data.raw import archive as raw_archive
+from luab_data.raw import tar as raw_tar
 from luab_data.raw.source import Source
 from luab_data.store import folder as store
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not forks.can_fork(), reason="needs fork")
 
 @pytest.fixture(autouse=True)
 def small_runs(monkeypatch: Any) -> None:
-    monkeypatch.setattr(raw_archive, "RUN_BYTES", 2**16)
+    monkeypatch.setattr(raw_tar, "RUN_BYTES", 2**16)
     monkeypatch.setattr(Browsing, "images_per_shard", 100)
 
 
@@ -148,7 +148,7 @@ def test_runs_that_are_too_large_for_a_process_do_not_pile_up(tmp_path: Path, mo
     def found():
         nonlocal read
         source = Source(log)
-        for run in raw_archive.runs(source):
+        for run in raw_tar.runs(source):
             read += 1
             ahead.append(read - taken)
             yield run
@@ -172,8 +172,7 @@ def test_a_stop_from_outside_makes_no_noise(tmp_path: Path, what: signal.Signals
     key.write_bytes(KEY)
     out = tmp_path / "ab"
     code = (
-        "from luab_data.raw import archive; archive.RUN_BYTES = 2**16\n"
-        "from luab_data.cli import run; run()"
+        "from luab_data.raw import tar; tar.RUN_BYTES = 2**16\nfrom luab_data.cli import run; run()"
     )
     command = [sys.executable, "-c", code, "convert", "imagenet-ab", str(log), "--out", str(out)]
     command += ["--on-bad", "skip", "--worker-key-file", str(key)]

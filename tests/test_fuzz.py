@@ -20,9 +20,9 @@ from fuzz_parsers import TARGETS, Target, fuzz
 from fuzz_properties import Broken
 
 from luab_data.errors import RecordError
-from luab_data.raw import archive, coco_batches, imagenet, imagenet_fast
+from luab_data.raw import coco_batches, imagenet, imagenet_fast, tar
 from luab_data.raw.source import Source
-from luab_data.raw.workers import WorkerHash
+from luab_data.raw.worker_ids import WorkerHash
 
 NAME = f"train_xml/n00000001/{mutations.IMAGE_ID}.xml"
 
@@ -51,7 +51,7 @@ def test_the_readers_hold_for_a_moment(tmp_path: Path, name: str):
 
 def test_the_corpus_is_of_the_layout_that_the_fast_reader_knows(records: Path):
     source = Source(records)
-    (run,) = archive.runs(source)
+    (run,) = tar.runs(source)
     source.close()
     read = imagenet_fast.read_run(run, WorkerHash(b"0" * 16))
     assert (read.num_slow, len(read.errors)) == (0, 0)
@@ -211,8 +211,8 @@ def test_a_broken_array_that_is_read_as_whole_is_noticed(
 
 def test_a_body_that_is_not_the_members_is_noticed(tmp_path: Path, monkeypatch: Any):
     path = written(tmp_path / "log", mutations.ARCHIVES[0])
-    real = archive.Run.body
-    monkeypatch.setattr(archive.Run, "body", lambda run, index: real(run, index)[1:])
+    real = tar.Run.body
+    monkeypatch.setattr(tar.Run, "body", lambda run, index: real(run, index)[1:])
     with pytest.raises(Broken, match="body of"):
         properties.archive_file(path)
 
@@ -220,9 +220,9 @@ def test_a_body_that_is_not_the_members_is_noticed(tmp_path: Path, monkeypatch: 
 def test_the_damage_to_headers_keeps_them_readable():
     """Else every changed header would only test the checksum."""
     data = mutations.header(mutations.ARCHIVES[0], 1, 0)
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        assert len(tar.getnames()) == 4
-        assert "a/../x.xml" in tar.getnames()
+    with tarfile.open(fileobj=io.BytesIO(data)) as log:
+        assert len(log.getnames()) == 4
+        assert "a/../x.xml" in log.getnames()
 
 
 def test_a_process_that_dies_leaves_its_log(

@@ -15,8 +15,8 @@ from logs import SHARED, block, xml
 import luab_data
 from luab_data.errors import RecordError
 from luab_data.raw import imagenet, imagenet_fast, imagenet_templates
-from luab_data.raw.archive import SPARE_BYTES, Run, runs
 from luab_data.raw.source import Source
+from luab_data.raw.tar import SPARE_BYTES, Run, runs
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 from luab_data.store.digest import shard_digest
 

@@ -27,10 +27,10 @@ import sys
 import luab_data
 from luab_data.kinds import Browsing, Tagging
 from luab_data.store import folder as store
-from luab_data.raw import archive
+from luab_data.raw import tar
 Browsing.images_per_shard = Tagging.images_per_shard = 100
 store.ROWS_PER_GROUP = 64
-archive.RUN_BYTES = 2**16
+tar.RUN_BYTES = 2**16
 convert = getattr(luab_data, sys.argv[1])
 convert(sys.argv[2], sys.argv[3], worker_key=KEY, on_bad="skip")
 """
@@ -120,7 +120,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, monkeypatch: Any):
 
 def test_a_cut_log_says_where_and_keeps_nothing(tmp_path: Path, monkeypatch: Any):
     monkeypatch.setattr(Browsing, "images_per_shard", 100)
-    monkeypatch.setattr("luab_data.raw.archive.RUN_BYTES", 2**16)
+    monkeypatch.setattr("luab_data.raw.tar.RUN_BYTES", 2**16)
     log = imagenet_log(tmp_path / "log.tar.gz", 600)
     out = luab_data.convert_imagenet(log, tmp_path / "ab", worker_key=KEY, on_bad="skip").out
     before = files(out)

@@ -29,7 +29,7 @@ from luab_data.hub.card import dataset_card, size_category, statistics_table
 from luab_data.hub.citation import bibtex
 from luab_data.hub.upload import Published, publish
 from luab_data.hub.vetting import vet
-from luab_data.raw.workers import WorkerHash
+from luab_data.raw.worker_ids import WorkerHash
 from luab_data.schema import DATASETS, tables_of
 from luab_data.statistics.dataset import stats
 from luab_data.store.folder import read_manifest, seal, sha256_of

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luab_data.errors import OptionError
-from luab_data.raw import workers
-from luab_data.raw.workers import OTHER_IDS, RELEASE_IDS, WorkerHash, read_key
+from luab_data.raw import worker_ids
+from luab_data.raw.worker_ids import OTHER_IDS, RELEASE_IDS, WorkerHash, read_key
 
 KEY = b"a secret of tests, long enough"
 
@@ -40,7 +40,7 @@ def test_half_a_character_is_an_id_like_any_other():
 
 
 def test_a_log_with_a_worker_for_every_record_fits_in_memory(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(workers, "_MAX_KNOWN", 10)
+    monkeypatch.setattr(worker_ids, "_MAX_KNOWN", 10)
     hashed, whole = WorkerHash(KEY), WorkerHash(KEY)
     ids = [f"{number % 37:010X}" for number in range(500)]
     assert [hashed(i) for i in ids] == [hmac_by_hand(KEY, i.encode())[:16] for i in ids]

@@ -20,6 +20,7 @@ from luab_data.acceptance.assignments import (
     coco_assignments,
     imagenet_assignments,
 )
+from luab_data.acceptance.codes import read_codes
 from luab_data.acceptance.cost import FEE, REWARD_USD, Cost, check_money, cost
 from luab_data.acceptance.decisions import (
     ACCEPTED,
@@ -33,8 +34,7 @@ from luab_data.acceptance.decisions import (
 from luab_data.columns.regions import floats
 from luab_data.convert import convert_coco, convert_imagenet
 from luab_data.errors import ArchiveError, DatasetError, OptionError
-from luab_data.raw.codes import read_codes
-from luab_data.raw.policy import OnBad
+from luab_data.raw.bad_records import OnBad
 from luab_data.raw.source import DAMAGE, Source
 from luab_data.schema import DATASETS
 from luab_data.store.folder import read_columns, read_manifest

@@ -30,11 +30,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.acceptance.assignments import NUM_PAGES
+from luab_data.acceptance.codes import CODES
 from luab_data.acceptance.rules import RULES, Rule
 from luab_data.columns.regions import floats
 from luab_data.errors import OptionError
 from luab_data.ragged import Bools, Floats, nullable
-from luab_data.raw.codes import CODES
 
 ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", "undecided"
 _PASSES, _FAILS, _UNKNOWN, _NOT_APPLIED = range(4)

@@ -14,7 +14,7 @@ import yaml
 from luab_data.checks.report import Report
 from luab_data.console import progress
 from luab_data.errors import DatasetError
-from luab_data.raw.workers import METHOD
+from luab_data.raw.worker_ids import METHOD
 from luab_data.schema import COCO_CLASSES, DATASETS, Table
 from luab_data.store.folder import CHECKSUMS, MANIFEST, read_manifest, sha256_of
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from luab_data.columns.clicks import is_true
 from luab_data.ragged import Bools, bounds_of, one_array
-from luab_data.raw.workers import PUBLISHED_ID
+from luab_data.raw.worker_ids import PUBLISHED_ID
 from luab_data.schema import COCO_CLASSES, LAST_N, QUANTILES
 
 _BOXES = ("boxes", "box_name", "box_pose", "box_truncated", "box_difficult")

@@ -40,12 +40,12 @@ def _common(command: Any) -> Any:
 
 
 @convert.command("imagenet-ab")
-@click.argument("source", type=_FILE)
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
 @_common
 def convert_imagenet(source: Path, out: Path, on_bad: Any, worker_key_file: Path | None) -> None:
-    """Convert SOURCE, the tar.gz of XML files of ImageNet-AB."""
+    """Convert SOURCE, the tar.gz (or a folder) of XML files of ImageNet-AB."""
     from luab_data import convert as converter
-    from luab_data.raw.workers import read_key
+    from luab_data.raw.worker_ids import read_key
 
     key = read_key(worker_key_file)
     done = converter.convert_imagenet(source, out, on_bad=on_bad, worker_key=key, fork=True)
@@ -63,7 +63,7 @@ def convert_coco(
 ) -> None:
     """Convert SOURCE, the JSON array (or JSON Lines) of COCO-AB, plain or gzip."""
     from luab_data import convert as converter
-    from luab_data.raw.workers import read_key
+    from luab_data.raw.worker_ids import read_key
 
     key = read_key(worker_key_file)
     _summary(
@@ -78,6 +78,8 @@ def _summary(done: Any) -> None:
         tally = ", ".join(f"{rule} {count}" for rule, count in done.skipped.items())
         total = sum(done.skipped.values())
         click.echo(f"{total} bad records left out ({tally}): {done.out / 'skipped.jsonl'}")
+    for system, count in done.left_aside.items():
+        click.echo(f"{count:,} files of {system} left aside")
     if done.num_without_truth:
         click.echo(f"{done.num_without_truth} images are not in the instances file")
     if done.unknown:

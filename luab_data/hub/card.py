@@ -15,7 +15,7 @@ import yaml
 
 from luab_data.hub.about import ABOUT, PAPER, PRIVACY, About
 from luab_data.hub.citation import bibtex
-from luab_data.raw.workers import RELEASE_IDS
+from luab_data.raw.worker_ids import RELEASE_IDS
 from luab_data.schema import COCO_CLASSES, Column, Table, tables_of
 
 _DTYPES = {"double": "float64", "float": "float32"}

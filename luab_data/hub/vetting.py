@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from luab_data.console import progress
 from luab_data.errors import DatasetError
-from luab_data.raw.workers import METHOD, OTHER_IDS, PUBLISHED_ID, RELEASE_IDS
+from luab_data.raw.worker_ids import METHOD, OTHER_IDS, PUBLISHED_ID, RELEASE_IDS
 from luab_data.schema import DATASETS, Table, tables_of
 from luab_data.store.folder import (
     CHECKSUMS,

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from luab_data.errors import RecordError
+from luab_data.raw.bad_records import without_ids
 from luab_data.raw.json_stream import JsonStream
-from luab_data.raw.policy import without_ids
 from luab_data.raw.source import Source
 from luab_data.schema import COCO_ACTIONS, COCO_CLASSES
 

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import pyarrow as pa
 
 from luab_data.errors import RecordError
-from luab_data.raw.policy import without_ids
+from luab_data.raw.bad_records import without_ids
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 
 Values = dict[str, Any]

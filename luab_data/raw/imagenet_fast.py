@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from luab_data.errors import RecordError
 from luab_data.ragged import Bools, Ints, list_array
 from luab_data.raw import imagenet
-from luab_data.raw.archive import Run
 from luab_data.raw.imagenet import (
     IMAGE_SCHEMA,
     IMAGE_SUFFIX,
@@ -38,8 +37,14 @@ from luab_data.raw.imagenet_templates import (
     SIZE,
     TRACKING,
     Part,
+    Spans,
+    Text,
+    integers,
+    names,
+    numbers,
+    word,
 )
-from luab_data.raw.layout import Spans, Text, integers, names, numbers, word
+from luab_data.raw.tar import Run
 
 _FIRST, _LAST = b"<annotation>\n", b"</annotation>"
 _NONE = "    <{0}>None</{0}>\n"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from luab_data.errors import ArchiveError, RecordError
-from luab_data.raw.source import DAMAGE, Source
+from luab_data.raw.source import DAMAGE, Source, system_of
 from luab_data.raw.tar_headers import BLOCK, Header, NotYet, odd_header, plain_files, printable
 
 MAX_MEMBER_BYTES = 16 * 2**20
@@ -29,6 +29,8 @@ SPARE_BYTES = 64
 """Zero bytes after the last one of a run: reads of a fixed length may start anywhere in it."""
 
 _READ_BYTES = 2**17  # so much before a cut in a gzip is lost at most
+_START = "its start"
+_NO_MEMBER = "what follows is neither a member nor the end; archives must not be joined"
 
 
 class Run(NamedTuple):
@@ -56,12 +58,32 @@ class Run(NamedTuple):
         return self.data[self.starts[index] : self.ends[index]].tobytes()
 
 
-class Member(NamedTuple):
-    """One file of the archive: its bytes, or what is wrong with it."""
+def runs(
+    source: Source, *, max_member_bytes: int = MAX_MEMBER_BYTES, run_bytes: int | None = None
+) -> Iterator[Run]:
+    """Every record of the archive in its order, in runs of about `run_bytes`.
 
-    name: str
-    body: bytes
-    problem: RecordError | None
+    Folders, and what an operating system left for itself (source.system_of), are no members; the
+    latter are counted in `source.left_aside`. A member that must not be used (a path that climbs, a
+    link, a device, more than `max_member_bytes`) comes with its `problem` and without its bytes.
+
+    Raises:
+        ArchiveError: not a tar, or cut or damaged somewhere: says after which member. All members
+            before that one were given out; of a damaged gzip the last 128 KiB are lost.
+    """
+    buffer = _Buffer(source.content(), RUN_BYTES if run_bytes is None else run_bytes)
+    at, last, wrong, is_end = 0, _START, "", False
+    while not wrong and not is_end:
+        buffer.forward(at)
+        walk = _Walk(buffer, max_member_bytes, last, source)
+        at, last, wrong, is_end = walk.at, walk.last, walk.wrong, walk.is_end
+        if walk.names:
+            yield walk.run()
+    wrong = wrong or _wrong_end(buffer, at)
+    if not wrong and last == _START:
+        wrong = "it holds no file at all"
+    if wrong:
+        raise _cut(source, last, wrong, buffer.damage)
 
 
 class _Buffer:
@@ -115,9 +137,10 @@ class _Buffer:
 class _Walk:
     """The members of one window: names and places, and why the walk stopped."""
 
-    def __init__(self, buffer: _Buffer, max_member_bytes: int, last: str) -> None:
+    def __init__(self, buffer: _Buffer, max_member_bytes: int, last: str, source: Source) -> None:
         self._buffer = buffer
         self._limit = max_member_bytes
+        self._left_aside = source.left_aside
         self.last = last
         self.at = 0
         self.is_end = False
@@ -130,23 +153,28 @@ class _Walk:
             if not self._odd_member():
                 break
 
-    def _add_files(self, names: list[str], places: npt.NDArray[np.int64]) -> None:
+    def _add_files(self, names: list[str], places: npt.NDArray[np.int64], after: int) -> None:
+        self.at = after
         if not names:
             return
-        large = places[:, 1] - places[:, 0] > self._limit
-        for i, name in enumerate(names):
-            if not _IS_TAME(name) or large[i]:
-                header = Header(
-                    printable(name), 0, int(places[i, 1] - places[i, 0]), 0, False, True
-                )
-                names[i] = header.name
-                if problem := _problem(header, self._limit):
-                    self.problems[len(self.names) + i] = problem
-                    places[i, :2] = 0
-        self.names += names
-        self.places.append(places[:, :2])
         self.last = f"member {names[-1]}"
-        self.at = int(places[-1, 2])
+        odd = {i for i, name in enumerate(names) if not _IS_TAME(name)}
+        odd.update(np.flatnonzero(places[:, 1] - places[:, 0] > self._limit).tolist())
+        aside: list[int] = []
+        for i in sorted(odd):
+            if system := system_of(names[i]):
+                self._left_aside[system] += 1
+                aside.append(i)
+                continue
+            names[i] = printable(names[i])
+            header = Header(names[i], 0, int(places[i, 1] - places[i, 0]), 0, False, True)
+            if problem := _problem(header, self._limit):
+                self.problems[len(self.names) + i - len(aside)] = problem
+                places[i] = 0
+        self.names += (
+            [name for i, name in enumerate(names) if i not in set(aside)] if aside else names
+        )
+        self.places.append(np.delete(places, aside, axis=0))
 
     def _odd_member(self) -> bool:
         """Take one member of any kind; False if there is none, or not yet."""
@@ -163,21 +191,22 @@ class _Walk:
         except tarfile.TarError:
             self.wrong = _NO_MEMBER
             return False
-        problem = None if header.is_folder else _problem(header, self._limit)
-        if header.after > buffer.filled and (buffer.ended or not problem):
+        system = system_of(header.name)
+        is_aside = header.is_folder or bool(system)
+        problem = None if is_aside else _problem(header, self._limit)
+        if header.after > buffer.filled and (buffer.ended or not (is_aside or problem)):
             return self._more(f"the file ends within {header.name}")
-        self._add(header, problem)
-        return header.after <= buffer.filled
-
-    def _add(self, header: Header, problem: RecordError | None) -> None:
-        if not header.is_folder:
-            if problem:
-                self.problems[len(self.names)] = problem
-            end = header.body + header.size
+        if problem:
+            self.problems[len(self.names)] = problem
+        if not is_aside:
             self.names.append(header.name)
+            end = header.body + header.size
             self.places.append(np.array([(0, 0) if problem else (header.body, end)], np.int64))
+        elif not header.is_folder:
+            self._left_aside[system] += 1
         self.last = f"member {header.name}"
         self.at = header.after
+        return header.after <= buffer.filled
 
     def _more(self, missing: str) -> bool:
         if self._buffer.ended:
@@ -188,34 +217,6 @@ class _Walk:
         """What was found in this window."""
         places = np.concatenate(self.places)
         return Run(self._buffer.data, self.names, places[:, 0], places[:, 1], self.problems)
-
-
-_NO_MEMBER = "what follows is neither a member nor the end; archives must not be joined"
-
-
-def runs(
-    source: Source, *, max_member_bytes: int = MAX_MEMBER_BYTES, run_bytes: int | None = None
-) -> Iterator[Run]:
-    """Every file of the archive in its order, in runs of about `run_bytes`, without folders.
-
-    A member that must not be used (a path that climbs, a link, a device, more than
-    `max_member_bytes`) comes with its `problem` and without its bytes.
-
-    Raises:
-        ArchiveError: not a tar, or cut or damaged somewhere: says after which member. All members
-            before that one were given out; of a damaged gzip the last 128 KiB are lost.
-    """
-    buffer = _Buffer(source.content(), RUN_BYTES if run_bytes is None else run_bytes)
-    at, last, wrong, is_end = 0, _START, "", False
-    while not wrong and not is_end:
-        buffer.forward(at)
-        walk = _Walk(buffer, max_member_bytes, last)
-        at, last, wrong, is_end = walk.at, walk.last, walk.wrong, walk.is_end
-        if walk.names:
-            yield walk.run()
-    wrong = wrong or _wrong_end(buffer, at)
-    if wrong:
-        raise _cut(source, last, wrong, buffer.damage)
 
 
 def _wrong_end(buffer: _Buffer, at: int) -> str:
@@ -232,22 +233,15 @@ def _wrong_end(buffer: _Buffer, at: int) -> str:
     return "" if size >= BLOCK else "no end-of-archive mark"
 
 
-def members(source: Source, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
-    """The members of `runs` one by one, with their bytes."""
-    for run in runs(source, max_member_bytes=max_member_bytes):
-        for index, name in enumerate(run.names):
-            yield Member(name, run.body(index), run.problems.get(index))
-
-
-_START = "its start"
-
-
 def _cut(source: Source, last: str, why: str, damage: Exception | None) -> ArchiveError:
     if isinstance(damage, OSError) and not isinstance(damage, DAMAGE):
         return ArchiveError(f"{source.path}: cannot be read after {last} ({why})")
     if last == _START and not damage:
+        if source.head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
+            why = "it looks like JSON; `luab-data convert coco-ab` reads COCO-AB's log"
         return ArchiveError(
-            f"{source.path}: not a tar archive ({why}); expected the release's .tar.gz"
+            f"{source.path}: not a tar archive with records ({why}); expected the release's"
+            " .tar.gz, a folder of its XML files, or one of them"
         )
     return ArchiveError(
         f"{source.path}: cut or damaged after {last} ({why}). Nothing was written; get the file"
@@ -255,7 +249,7 @@ def _cut(source: Source, last: str, why: str, damage: Exception | None) -> Archi
     )
 
 
-_IS_TAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_/-]*\.xml").fullmatch
+_IS_TAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_-]*/)*[A-Za-z0-9][A-Za-z0-9_-]*\.xml").fullmatch
 
 
 def _problem(header: Header, max_member_bytes: int) -> RecordError | None:
