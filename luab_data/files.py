@@ -194,7 +194,8 @@ def new_folder(
             if by != "dataset":
                 _mark_folder(target.path, by, settings)
             for name in files_in(target.path):
-                _flush(target.path / name)
+                if not _is_link(target.path / name):
+                    _flush(target.path / name)
             if earlier:
                 target.same = _is_same(target.path, place)
                 if not target.same and not force:
@@ -338,7 +339,8 @@ def _other(place: Path, *, can_force: bool = True) -> str:
 
 
 def _mark_folder(folder: Path, by: str, settings: Any) -> None:
-    files = {name: sha256_of(folder / name) for name in files_in(folder)}
+    paths = {name: folder / name for name in files_in(folder)}
+    files = {name: "" if _is_link(path) else sha256_of(path) for name, path in paths.items()}
     text = json.dumps({"written_by": by, "settings": settings, "files": files}, indent=1)
     (folder / MARKER).write_text(text + "\n", encoding="utf-8")
 
@@ -355,8 +357,18 @@ def _is_same(new: Path, old: Path) -> bool:
     """Whether two folders hold the same files; noise does not count."""
     names = files_in(new)
     return names == files_in(old) and all(
-        (old / name).is_file() and sha256_of(new / name) == sha256_of(old / name) for name in names
+        (old / name).is_file()
+        and (
+            os.path.samefile(new / name, old / name)
+            or sha256_of(new / name) == sha256_of(old / name)
+        )
+        for name in names
     )
+
+
+def _is_link(path: Path) -> bool:
+    """A hard link is somebody else's file too, e.g. a picture: on disk already, often large."""
+    return path.stat().st_nlink > 1
 
 
 # --- renames --------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ module for each stage it takes part in; those modules never import this one.
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from luab_data.errors import DatasetError
 from luab_data.schema import (
@@ -22,6 +22,9 @@ from luab_data.schema import (
     IMAGENET_ROUNDS,
     Table,
 )
+
+if TYPE_CHECKING:
+    from luab_data.exports.points import PointFormat
 
 
 class Kind(ABC):
@@ -44,6 +47,11 @@ class Kind(ABC):
     images_per_shard: ClassVar[int]
 
     @property
+    @abstractmethod
+    def points(self) -> PointFormat:
+        """What of an image other tools draw, for exports."""
+
+    @property
     def tables(self) -> tuple[Table, Table, Table]:
         """The configs, the default one first."""
         return self.images, self.events, self.annotators
@@ -59,6 +67,13 @@ class Browsing(Kind):
     annotators = IMAGENET_ANNOTATORS
     images_per_shard = 32_768
 
+    @property
+    def points(self) -> PointFormat:
+        """Final clicks in their boxes, and the way there."""
+        from luab_data.exports import points
+
+        return points.BROWSING
+
 
 class Tagging(Kind):
     """One picture, icons to drag onto its objects. Logged as JSON by coco-annotation-tool."""
@@ -69,6 +84,13 @@ class Tagging(Kind):
     events = COCO_ACTIONS
     annotators = COCO_ANNOTATORS
     images_per_shard = 8_192
+
+    @property
+    def points(self) -> PointFormat:
+        """Icons at the end, and how they were moved."""
+        from luab_data.exports import points
+
+        return points.TAGGING
 
 
 BROWSING, TAGGING = Browsing(), Tagging()

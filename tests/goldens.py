@@ -520,7 +520,8 @@ def export(world: World, kind: str) -> Any:
 
 def _contents(path: Path) -> dict[str, Any]:
     """Path in a folder (or the one file) -> digest; of tables and archives, of what is inside."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    found_files = (p for p in path.rglob("*") if p.is_file() and p.name != ".luab.json")
+    files = sorted(found_files) if path.is_dir() else [path]
     found: dict[str, Any] = {}
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name

@@ -23,9 +23,9 @@ import luab_data
 from luab_data.cli.export import export as command
 from luab_data.console import LuabGroup
 from luab_data.errors import ImagesError, OptionError, OutputError
-from luab_data.exports.coco_keypoints import coco_annotations, imagenet_annotations
+from luab_data.exports import points
+from luab_data.exports.coco_keypoints import annotation
 from luab_data.exports.run import FORMATS, export
-from luab_data.exports.target import new_target
 from luab_data.exports.webdataset import survey
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -306,7 +306,9 @@ def annotate(click: tuple[Any, Any], boxes: Any, size: tuple[int, int] = (200, 1
         **{"label": 4, "width": 200, "height": 100, "boxes": boxes},
         **{"final_click_x": click[0], "final_click_y": click[1]},
     }
-    return list(imagenet_annotations(row, size))
+    ways = dict.fromkeys(("trace_quantile_x", "trace_quantile_y", "hull_x", "hull_y"))
+    marks = points.clicks({**row, **ways}, size)
+    return [{"label": m.label, **annotation(m, size)} for m in marks]
 
 
 def test_a_click_belongs_to_the_smallest_box_that_holds_it():
@@ -316,7 +318,7 @@ def test_a_click_belongs_to_the_smallest_box_that_holds_it():
     assert [a["num_keypoints"] for a in found] == [0, 1, 0]
     assert [a["bbox"] for a in found] == [[0, 0, 200, 100], [80, 40, 40, 20], [150, 0, 50, 20]]
     assert [a["area"] for a in found] == [20_000, 800, 1_000]
-    assert {a["category_id"] for a in found} == {5}
+    assert {a["label"] for a in found} == {4}
 
 
 def test_a_click_on_a_border_is_inside_and_one_in_no_box_stands_alone():
@@ -342,8 +344,11 @@ def test_points_and_boxes_follow_a_picture_of_another_size():
 
 def test_icons_keep_the_category_ids_of_coco():
     row = {"icon_label": [16, 33, 79], "final_x": [0.5, None, 0.25], "final_y": [0.5, None, 1.0]}
-    found = list(coco_annotations(row, (20, 10)))
-    assert [a["category_id"] for a in found] == [18, 90]  # dog, toothbrush: never 17 and 80
+    marks = [*points.icons(row, (20, 10))]
+    categories = points.TAGGING.categories(())
+    # Dog, toothbrush: never 17 and 80.
+    assert [categories[m.label]["id"] for m in marks] == [18, 90]
+    found = [annotation(m, (20, 10)) for m in marks]
     assert [a["keypoints"] for a in found] == [[10.0, 5.0, 2], [5.0, 10.0, 2]]
 
 
@@ -392,6 +397,42 @@ def test_pycocotools_opens_the_icons(coco: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("luab_data.exports.coco_keypoints.SPOOL_BYTES", 10)
     export(coco / "coco-ab", coco / "pictures", tmp_path / "b.json", format="coco-keypoints")
     assert (tmp_path / "b.json").read_bytes() == whole
+
+
+# --- fiftyone ------------------------------------------------------------------------------------
+
+
+def test_fiftyone_has_points_boxes_and_ways_as_fractions(world: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    export(world / "imagenet-ab", world / "pictures", out, format="fiftyone")
+    samples = json.loads((out / "samples.json").read_text())["samples"]
+    rows = {row["image_id"]: row for row in rows_of(world / "imagenet-ab")}
+    assert len(samples) == 59
+    for sample in samples:
+        row = rows[sample["image_id"]]
+        assert number_of(Image.open(out / sample["filepath"])) == int(row["image_id"][10:])
+        boxes = [d["bounding_box"] for d in sample["detections"]["detections"]]
+        assert boxes == ([[0.1, 0.1, 0.7, 0.8], [0, 0, 1, 1]] if row["boxes"] else [])
+        places = [k["points"] for k in sample["keypoints"]["keypoints"]]
+        lines = {line["name"]: line for line in sample["polylines"]["polylines"]}
+        if row["final_click_x"] is None:
+            assert places == [] and lines == {}
+            continue
+        assert places == [[[row["final_click_x"], row["final_click_y"]]]]
+        (way,) = lines["trace_quantile"]["points"]
+        assert [x for x, _ in way] == row["trace_quantile_x"]
+        assert lines["trace_quantile"]["closed"] is False
+        assert lines.get("hull", {"closed": True})["closed"]
+    assert "version" not in json.loads((out / "metadata.json").read_text())  # FiftyOne's own word
+
+
+def test_fiftyone_shows_where_icons_were_moved():
+    row = {
+        "icon_label": [16, 33, 79],
+        **{"last_add_x": [0.5, 0.1, None], "last_add_y": [0.5, 0.1, None]},
+        **{"final_x": [0.5, 0.2, 0.3], "final_y": [0.5, 0.1, 0.3]},
+    }
+    assert [*points.moves(row)] == [points.Line(33, "moved", ((0.1, 0.1), (0.2, 0.1)))]
 
 
 # --- which rows ----------------------------------------------------------------------------------
@@ -456,14 +497,15 @@ def test_row_groups_of_any_size_give_the_same_export(
     monkeypatch.setattr(rows, "read_columns", small)
     pieces = export_all(tmp_path / "pieces")
     assert whole.keys() == pieces.keys()
-    assert [name for name in whole if whole[name] != pieces[name]] == []
+    differ = [name for name in whole if whole[name] != pieces[name]]
+    assert {Path(name).name for name in differ} <= {".luab.json"}  # the hash of metadata.parquet
 
 
 def test_what_cannot_be_chosen_says_why(world: Path, tmp_path: Path):
     source = (world / "imagenet-ab", world / "pictures", tmp_path / "deep/out")
-    with pytest.raises(OptionError, match="did you mean n00000001 or"):
+    with pytest.raises(OptionError, match="did you mean 'n00000001' or"):
         export(*source, format="imagefolder", classes=["n00000011"])
-    with pytest.raises(OptionError, match="expected one of imagefolder, webdataset, coco-keyp"):
+    with pytest.raises(OptionError, match="expected one of imagefolder, webdataset, coco-k"):
         export(*source, format="zip")
     with pytest.raises(OptionError, match="limit 0"):
         export(*source, format="imagefolder", limit=0)
@@ -478,24 +520,26 @@ def test_what_cannot_be_chosen_says_why(world: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_nothing_is_replaced(world: Path, tmp_path: Path, format: str):
+def test_only_an_export_of_ours_is_replaced_and_only_with_force(
+    world: Path, tmp_path: Path, format: str
+):
     source = (world / "imagenet-ab", world / "pictures")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").write_text("x")
     (tmp_path / "file").write_text("x")
-    (tmp_path / "link").symlink_to(tmp_path / "gone")
-    for name in ("full", "file", "link"):
-        with pytest.raises(OutputError, match="an export replaces nothing"):
-            export(*source, tmp_path / name, format=format)
     before = files(world / "imagenet-ab")
-    with pytest.raises(OutputError, match="an export replaces nothing"):
-        export(*source, world / "imagenet-ab", format=format)
+    for place in (tmp_path / "full", tmp_path / "file", world / "imagenet-ab"):
+        with pytest.raises(OutputError):
+            export(*source, place, format=format, force=True)
     assert files(world / "imagenet-ab") == before
     assert files(tmp_path) == {"full/mine.txt": b"x", "file": b"x"}
-    (tmp_path / "empty").mkdir()
-    export(*source, tmp_path / "empty", format=format, limit=2)
-    left = {"full", "file", "link", "empty"}
-    assert {path.name for path in tmp_path.iterdir()} == left
+    out = tmp_path / "out"
+    first = export(*source, out, format=format, limit=2)
+    again = export(*source, out, format=format, limit=2)
+    assert (first.same, again.same) == (False, True)
+    with pytest.raises(OutputError, match="--force"):
+        export(*source, out, format=format, limit=3)
+    assert export(*source, out, format=format, limit=3, force=True).num_images == 3
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -570,18 +614,6 @@ run.export({source[0]!r}, {source[1]!r}, {source[2]!r}, format={format!r})
     assert files(clean) == files(tmp_path / "out")
 
 
-def test_two_exports_to_one_place_do_not_mix(tmp_path: Path):
-    with new_target(tmp_path / "out") as partial:
-        partial.mkdir()
-        with (
-            pytest.raises(OutputError, match="another process is writing it"),
-            new_target(tmp_path / "out"),
-        ):
-            raise AssertionError("both are in")
-        assert partial.is_dir()
-    assert (tmp_path / "out").is_dir()
-
-
 # --- what must not get out -----------------------------------------------------------------------
 
 
@@ -619,8 +651,7 @@ def test_the_command_exports_and_reports(world: Path, tmp_path: Path):
     found = run(*source, "--format", "coco-keypoints", "--out", tmp_path / "a")
     assert found.exit_code == 1
     assert found.output == (
-        f"Error: {tmp_path / 'a'}: is there and not empty; an export replaces nothing. Remove it or"
-        " choose another --out\n"
+        f"Error: {tmp_path / 'a'}: is a folder; expected the name of a file to write\n"
     )
     assert run(*source, "--format", "imagefolder").exit_code == 2
     wrong = ("--out", tmp_path / "c", "--fraction", 0)
@@ -634,8 +665,7 @@ def test_the_command_runs_as_a_process(coco: Path, tmp_path: Path):
     found = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
     assert (found.returncode, found.stdout) == (0, f"{out}: 12 images\n"), found.stderr
     again = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 1 and "Traceback" not in again.stderr
-    assert again.stderr.startswith(f"Error: {out}: is there; an export replaces nothing")
+    assert again.returncode == 0 and "nothing was written" in again.stdout
 
 
 def test_help_imports_nothing_heavy():

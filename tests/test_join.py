@@ -234,7 +234,7 @@ def test_columns_can_be_few(ab: Path, tree: Path):
     assert joined.table.column_names == ["image_id", "label", "boxes", "image_path"]
     assert joined.table.to_pylist()[0].keys() == {"image_id", "label", "boxes", "image_path"}
     assert joined.to_dataset().column_names == ["image_id", "label", "boxes", "image"]
-    with pytest.raises(DatasetError, match="no column 'lable'; found image_id, wnid, label"):
+    with pytest.raises(DatasetError, match="no column 'lable'; did you mean 'label'"):
         join_images(ab, tree, columns=["lable"])
 
 

@@ -11,9 +11,10 @@ import click
 @click.argument("dataset", type=str)
 @click.option(
     "--format",
-    type=click.Choice(["imagefolder", "webdataset", "coco-keypoints"]),
+    type=click.Choice(["imagefolder", "webdataset", "coco-keypoints", "fiftyone"]),
     required=True,
-    help="What to write: class folders and metadata.parquet, tar shards, or one COCO JSON file.",
+    help="What to write: class folders and metadata.parquet, tar shards, one COCO JSON file, or a"
+    " FiftyOne dataset.",
 )
 @click.option(
     "--images",
@@ -25,7 +26,7 @@ import click
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder to make (coco-keypoints: JSON file); must not be there.",
+    help="Folder to make (coco-keypoints: JSON file).",
 )
 @click.option(
     "--class",
@@ -42,6 +43,7 @@ import click
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Only the first so many images of what is left."
 )
+@click.option("--force", is_flag=True, help="Replace an earlier export with other content.")
 def export(
     dataset: str,
     format: str,
@@ -50,13 +52,24 @@ def export(
     classes: tuple[str, ...],
     fraction: float | None,
     limit: int | None,
+    force: bool,
 ) -> None:
     """Write images of DATASET, a folder or a name under $LUAB_DATA_HOME, with their byproducts."""
-    from luab_data.exports import run
+    from luab_data.exports.run import export
+    from luab_data.files import ALREADY
 
-    done = run.export(
-        dataset, images, out, format=format, classes=classes, fraction=fraction, limit=limit
+    done = export(
+        dataset,
+        images,
+        out,
+        format=format,
+        classes=classes,
+        fraction=fraction,
+        limit=limit,
+        force=force,
     )
     click.echo(f"{done.out}: {done.num_images:,} images")
+    if done.same:
+        click.echo(f"{done.out} {ALREADY}")
     if done.rows_without_image.count:
         click.echo(f"rows without image, left out: {done.rows_without_image}")

@@ -3,9 +3,10 @@
 Enters: a dataset folder and a folder of images. Leaves: one new folder or file.
 
 select           which rows, and their images: `Subset`
+points           what of an image is drawn, for each kind of log
 imagefolder      one file a format: a Subset in, files out
 webdataset
 coco_keypoints
-target           a new folder or file that is either whole or not there
+fiftyone
 run              export: select, write, put in place
 """

@@ -29,7 +29,6 @@ from luab_data.errors import DatasetError, ImagesError, OutputError
 from luab_data.exports.readme import readme
 from luab_data.exports.select import Subset
 from luab_data.join.joined import IMAGE_PATH
-from luab_data.store.folder import flush
 
 METADATA = "metadata.parquet"
 
@@ -40,7 +39,6 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
     Files are hard links where the file system allows, else copies: what is linked is the image
     itself, so whoever changes one in place changes the original.
     """
-    out.mkdir()
     file_name = pa.field("file_name", pa.string())
     fields = [file_name, *subset.table.schema()]
     features = {
@@ -53,11 +51,10 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
     ) as writer:
         for batch in subset.batches():
             names = file_names(subset, batch)
-            _place(out, batch[IMAGE_PATH.name].to_pylist(), names.to_pylist())
+            place(out, batch[IMAGE_PATH.name].to_pylist(), names.to_pylist())
             columns = [names, *batch.drop_columns([IMAGE_PATH.name]).columns]
             writer.write_table(pa.table(columns, schema))
             advance(len(batch))
-    flush(out / METADATA)
     text = readme(subset, "imagefolder", {"tags": ["annotation-byproducts"]})
     (out / "README.md").write_text(text, encoding="utf-8")
 
@@ -70,7 +67,9 @@ def file_names(subset: Subset, batch: pa.Table) -> pa.ChunkedArray:
         return name
     bad = pc.match_substring_regex(batch["wnid"], r"[/\\\x00]|^\.{0,2}$")
     if pc.any(pc.fill_null(bad, True)).as_py():
-        raise DatasetError(f"{subset.dataset}: a wnid is no name for a folder; check the dataset")
+        raise DatasetError(
+            f"{subset.kind.dataset}: a wnid is no name for a folder; check the dataset"
+        )
     return pc.binary_join_element_wise(batch["wnid"], name, "/")
 
 
@@ -82,7 +81,8 @@ def sample_names(batch: pa.Table) -> pa.ChunkedArray:
     return ids
 
 
-def _place(out: Path, sources: list[str], names: list[str]) -> None:
+def place(out: Path, sources: list[str], names: list[str]) -> None:
+    """Put each source at its name below a folder."""
     folders = {os.path.dirname(name) for name in names}
     for folder in sorted(folders):
         (out / folder).mkdir(exist_ok=True)
@@ -113,8 +113,6 @@ def _copy(image: Any, target: Path) -> None:
     try:
         with target.open("xb") as file:
             shutil.copyfileobj(image, file, 2**20)
-            file.flush()
-            os.fsync(file.fileno())
     except OSError as error:
         raise OutputError(f"{target}: cannot be copied ({error.strerror or error})") from error
 

@@ -39,7 +39,7 @@ def readme(subset: Subset, format: str, front_matter: Mapping[str, Any]) -> str:
     return f"""---
 {matter}---
 
-# {subset.num_rows:,} images of {subset.dataset} {subset.version}
+# {subset.num_rows:,} images of {subset.kind.dataset} {subset.version}
 
 Exported by `luab-data export --format {format}` from the dataset with content digest
 `{subset.digest}`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,13 @@ import pyarrow.compute as pc
 from luab_data.errors import ImagesError, OptionError
 from luab_data.join.images import Images, find_images
 from luab_data.join.joined import Matched, Unmatched, joined_batches, left_over, match
-from luab_data.join.rows import Rows, dataset_rows, images_of
+from luab_data.join.rows import Rows, dataset_rows
+from luab_data.kinds import Kind, kind_of
 from luab_data.ragged import Bools, Ints, Ragged, bounds_of
-from luab_data.schema import COCO_CLASSES, Table
+from luab_data.schema import COCO_CLASSES, Table, tables_of
 from luab_data.splits import stratified_fraction
 from luab_data.store.folder import read_manifest
+from luab_data.words import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Subset:
     """The rows to export, with their images.
 
     Args:
-        dataset: `imagenet-ab` or `coco-ab`.
+        kind: of log.
         version, digest: of the dataset's content.
         table: schema of `default`.
         classes: column of labels -> class names by number, those of the whole dataset.
@@ -34,7 +35,7 @@ class Subset:
         rows_without_image: rows that were asked for and have no image, by image id.
     """
 
-    dataset: str
+    kind: Kind
     version: str
     digest: str
     table: Table
@@ -49,6 +50,11 @@ class Subset:
     def num_rows(self) -> int:
         """Rows of the subset."""
         return len(self.numbers)
+
+    @property
+    def folder_columns(self) -> tuple[str, ...]:
+        """Columns that the files' folders are named by."""
+        return tuple(name for name in ("wnid",) if name in self.table.schema().names)
 
     @property
     def root(self) -> Path:
@@ -96,7 +102,8 @@ def select(
     """
     if limit is not None and limit < 1:
         raise OptionError(f"limit {limit}: expected at least 1")
-    manifest, table = read_manifest(folder), images_of(folder)
+    manifest = read_manifest(folder)
+    table = tables_of(manifest)[0]
     rows = dataset_rows(folder)
     found = find_images(images, rows.ids.type)
     if found.root is None:
@@ -115,7 +122,7 @@ def select(
     image = np.full(len(wanted), -1)
     image[matched.has_image] = matched.image
     return Subset(
-        dataset=manifest["dataset"],
+        kind=kind_of(manifest),
         version=manifest["version"],
         digest=manifest["content_digest"],
         table=table,
@@ -149,10 +156,9 @@ def _wanted(rows: Rows, table: Table, classes: Sequence[str], fraction: float | 
 def _check_classes(classes: Sequence[str], known: Sequence[str]) -> None:
     for name in classes:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3) or list(known[:3])
             raise OptionError(
-                f"class {name!r}: not one of the {len(known)} of the dataset; did you mean"
-                f" {' or '.join(near)}?"
+                f"class {name!r}: not one of the {len(known)} of the dataset"
+                f"{did_you_mean(name, known)}"
             )
 
 

@@ -32,7 +32,7 @@ from luab_data.exports.select import Subset
 from luab_data.hub.card import feature
 from luab_data.join.joined import IMAGE_PATH
 from luab_data.ragged import Bools, bounds_of
-from luab_data.store.folder import flush, version_of
+from luab_data.store.folder import version_of
 
 SAMPLES_PER_SHARD = 4096
 NUM_LEADING = 5  # NUM_EXAMPLES_FOR_FEATURES_INFERENCE of datasets' WebDataset builder
@@ -40,7 +40,6 @@ NUM_LEADING = 5  # NUM_EXAMPLES_FOR_FEATURES_INFERENCE of datasets' WebDataset b
 
 def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
     """Write the folder."""
-    out.mkdir()
     leading, suffixes = survey(subset.batches())
     paths: list[Path] = []
     lengths: list[int] = []
@@ -191,7 +190,6 @@ def _write_shard(path: Path, samples: list[Sample], digest: Any) -> None:
             _add(tar, f"{sample.key}.{sample.suffix}", image)
             _add(tar, f"{sample.key}.json", sample.json)
             digest.update(hashlib.sha256(image).digest() + sample.json)
-    flush(path)
 
 
 def _read(path: str) -> bytes:

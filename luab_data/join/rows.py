@@ -13,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.errors import DatasetError
-from luab_data.schema import COCO_CLASSES, DATASETS, Table, tables_of
+from luab_data.kinds import KINDS
+from luab_data.schema import COCO_CLASSES, tables_of
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
+from luab_data.words import did_you_mean
 
 Batches = Callable[[Sequence[str] | None], Iterator[pa.Table]]
 
@@ -63,42 +65,26 @@ def find_rows(ab: Any) -> Rows:
 
 def dataset_rows(folder: Path) -> Rows:
     """The rows of a dataset folder, read a row group at a time."""
-    name, table = os.fspath(folder), images_of(folder)
-    has_wnids = any(column.classes == "wnid" for column in table.columns)
-    keys = ["image_id", *(["label", "wnid"] if has_wnids else [])]
-    chunks: list[pa.Array] = []
-    wnids: dict[int, str] = {}
-    for batch in read_columns(folder, table, keys):
-        chunks += batch["image_id"].chunks
-        if has_wnids:
-            wnids |= _wnid_of_label(batch)
-    ids = pa.chunked_array(chunks, table["image_id"].type)
+    name, manifest = os.fspath(folder), read_manifest(folder)
+    table = tables_of(manifest)[0]
+    columns = [column.name for column in table.columns]
+    ids = pa.chunked_array(
+        [
+            c
+            for batch in read_columns(folder, table, ["image_id"])
+            for c in batch["image_id"].chunks
+        ],
+        table["image_id"].type,
+    )
     _check_not_null(name, ids)
     if not len(ids):
         raise DatasetError(f"{name}: holds no rows; expected an image each")
-    columns = [column.name for column in table.columns]
 
     def batches(wanted: Sequence[str] | None) -> Iterator[pa.Table]:
         return read_columns(folder, table, _known(name, columns, wanted))
 
-    classes = _classes_of(columns, wnids)
-    if has_wnids and "label" not in classes:
-        raise DatasetError(
-            f"{name}: labels are {sorted(wnids)[:5]}...; expected 0, 1, ... without a gap. Convert"
-            " the raw log again"
-        )
+    classes = _classes_of(columns, dict(enumerate(manifest["classes"])))
     return Rows(name=name, ids=ids, classes=classes, batches=batches)
-
-
-def images_of(folder: Path) -> Table:
-    """The schema of a dataset's `default`, with the optional columns that are there."""
-    manifest = read_manifest(folder)
-    if manifest["dataset"] not in DATASETS:
-        raise DatasetError(
-            f"{folder}: holds {manifest['dataset']!r}; expected one of {', '.join(DATASETS)}. A"
-            " newer luab may have written it: upgrade"
-        )
-    return tables_of(manifest)[0]
 
 
 def _table_rows(name: str, table: pa.Table, classes: dict[str, tuple[str, ...]]) -> Rows:
@@ -124,9 +110,7 @@ def _known(name: str, found: Sequence[str], wanted: Sequence[str] | None) -> lis
     if wanted is None:
         return list(found)
     if unknown := [column for column in wanted if column not in found]:
-        raise DatasetError(
-            f"{name}: no column {', '.join(map(repr, unknown))}; found {', '.join(found)}"
-        )
+        raise DatasetError(f"{name}: no column {unknown[0]!r}{did_you_mean(unknown[0], found)}")
     return list(wanted)
 
 
@@ -152,7 +136,8 @@ def _classes_of(columns: Sequence[str], wnids: dict[int, str]) -> dict[str, tupl
         wnids: label -> wnid of its rows. Without every number from 0 on, as in a table that was
             filtered, the names are not all known and `label` gets none.
     """
-    coco = {c.name for c in DATASETS["coco-ab"][0].columns if c.classes == "coco"}
+    known = (column for kind in KINDS.values() for column in kind.images.columns)
+    coco = {column.name for column in known if column.classes == "coco"}
     classes = {name: COCO_CLASSES for name in columns if name in coco}
     if wnids and sorted(wnids) == list(range(len(wnids))):
         classes["label"] = tuple(wnids[label] for label in range(len(wnids)))

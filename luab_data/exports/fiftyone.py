@@ -1,0 +1,103 @@
+"""[I/O] `fiftyone`: points, boxes and ways as labels of a FiftyOne dataset.
+
+    OUT/data/...       the pictures, hard links where the file system allows
+    OUT/samples.json   one sample an image: keypoints, detections (boxes), polylines, ids
+    OUT/metadata.json  where it came from
+
+    fiftyone.Dataset.from_dir(OUT, dataset_type=fiftyone.types.FiftyOneDataset)
+
+This is the plain layout of `LegacyFiftyOneDataset`, which every release reads and whose files do
+not depend on one release's database (read with the importers of FiftyOne 1.22.1). All places are
+fractions of the picture. Polylines: ImageNet-AB's way to the final click (`trace_quantile`) and
+`hull`, closed; COCO-AB's icons that were `moved`, from the last add to where they were left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from luab_data.boxes import image_size
+from luab_data.exports.imagefolder import file_names, place
+from luab_data.exports.select import Subset
+from luab_data.join.joined import IMAGE_PATH
+
+
+def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
+    """Write the folder."""
+    points = subset.kind.points
+    names = [c["name"] for c in points.categories(subset.classes.get("label", ()))]
+    columns = list(dict.fromkeys([*points.columns, *subset.folder_columns, "worker_id"]))
+    (out / "data").mkdir()
+    separator = ""
+    with (out / "samples.json").open("x", encoding="utf-8") as file:
+        file.write('{"samples": [')
+        for batch in subset.batches(columns):
+            files = file_names(subset, batch).to_pylist()
+            place(out / "data", batch[IMAGE_PATH.name].to_pylist(), files)
+            for row, name in zip(batch.to_pylist(), files, strict=True):
+                size = image_size(out / "data" / name)
+                sample = {
+                    "filepath": f"data/{name}",
+                    "tags": [],
+                    "image_id": str(row["image_id"]),
+                    "worker_id": row["worker_id"],
+                    **labels(subset, row, size, names),
+                }
+                file.write(f"{separator}\n{json.dumps(sample)}")
+                separator = ","
+            advance(len(batch))
+        file.write("\n]}\n")
+    about = {"version": subset.version, "content_digest": subset.digest}
+    info = {"dataset": subset.kind.dataset, "written_by": "luab-data export", **about}
+    (out / "metadata.json").write_text(json.dumps({"info": info}, indent=1) + "\n", "utf-8")
+
+
+def labels(
+    subset: Subset, row: Mapping[str, Any], size: tuple[int, int], names: list[str]
+) -> dict[str, Any]:
+    """FiftyOne's labels of one image, each field under the name of its class.
+
+    Args:
+        subset: whose kind says what is drawn.
+        row: of `default`.
+        size: (width, height) px of the file.
+        names: of the classes by label.
+    """
+    points = subset.kind.points
+    marks = [*points.marks(row, size)]
+    found: dict[str, list[dict[str, Any]]] = {
+        "keypoints": [
+            {"label": names[m.label], "name": points.point, "points": [m.point]}
+            for m in marks
+            if m.point is not None
+        ],
+        "detections": [
+            {"label": names[m.label], "bounding_box": [*_relative(m.box, size)]}
+            for m in marks
+            if m.box is not None
+        ],
+        "polylines": [
+            {
+                **{"label": names[line.label], "name": line.name, "points": [line.points]},
+                **{"closed": line.closed, "filled": False},
+            }
+            for line in points.lines(row)
+            if len(line.points) > 1
+        ],
+    }
+    return {
+        field: {
+            "_cls": field.capitalize(),
+            field: [{"_cls": field.capitalize().removesuffix("s"), **label} for label in some],
+        }
+        for field, some in found.items()
+    }
+
+
+def _relative(box: tuple[float, float, float, float], size: tuple[int, int]) -> Iterator[float]:
+    """[x, y, width, height] as fractions."""
+    x0, y0, x1, y1 = box
+    yield from (x0 / size[0], y0 / size[1], (x1 - x0) / size[0], (y1 - y0) / size[1])
