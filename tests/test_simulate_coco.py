@@ -21,8 +21,8 @@ from luab_data.cli.simulate import simulate
 from luab_data.errors import ImagesError, OptionError, OutputError
 from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
 from luab_data.simulate import coco as coco_module
-from luab_data.simulate.board import Board, shown_width
 from luab_data.simulate.coco import CocoSimulation, simulate_coco
+from luab_data.simulate.drag import Board, shown_width
 from luab_data.simulate.habits import COCO_HABITS
 from luab_data.simulate.masks import _run_lengths, read_instances
 
@@ -599,7 +599,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ImagesError, match="cannot be read"):
         simulate_coco(tmp_path / "none.json", out, truth=truth)
     with pytest.raises(OutputError, match="cannot be written"):
-        simulate_coco(instances, tmp_path / "none/o.json", truth=truth)
+        simulate_coco(instances, instances / "o.json", truth=truth)
     assert list(tmp_path.iterdir()) == [instances]
 
 

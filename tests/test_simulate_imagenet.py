@@ -22,10 +22,11 @@ from luab_data.boxes import LabelledImage
 from luab_data.cli.simulate import simulate
 from luab_data.errors import ImagesError, OptionError, OutputError
 from luab_data.simulate.habits import IMAGENET_HABITS
+from luab_data.simulate.hand import move
 from luab_data.simulate.imagenet import ImagenetSimulation, simulate_imagenet
 from luab_data.simulate.imagenet_xml import Block, Hit, annotation
 from luab_data.simulate.page import Picture, positions, rendered_sizes, serpentine
-from luab_data.simulate.pointer import move
+from luab_data.simulate.writer import is_simulated
 
 EXCERPTS = Path(__file__).parents[1].parent / "shared/data/release-excerpts"
 KEYS = (
@@ -688,15 +689,34 @@ def test_lists_that_are_no_images(tmp_path: Path) -> None:
         simulate_imagenet(some_images(1), targets["out"], truth=targets["out"])
 
 
+def test_a_simulation_is_known_and_replaced_with_force_only(tmp_path: Path) -> None:
+    out = tmp_path / "raw.tar.gz"
+    assert not simulate_imagenet(some_images(3), out).same
+    first = out.read_bytes()
+    assert is_simulated(out)
+    assert simulate_imagenet(some_images(3), out).same
+    with pytest.raises(OutputError, match="already, with other content"):
+        simulate_imagenet(some_images(3), out, seed=1)
+    assert out.read_bytes() == first and is_simulated(out)
+    simulate_imagenet(some_images(3), out, seed=1, force=True)
+    assert out.read_bytes() != first and is_simulated(out)
+    out.write_bytes(first)  # a log that is not the one the truth was written with
+    assert not is_simulated(out)
+    with pytest.raises(OutputError):
+        simulate_imagenet(some_images(3), out, seed=1, force=True)
+    assert out.read_bytes() == first
+
+
 def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
     for out, truth in (
-        (tmp_path / "none/a.tar.gz", tmp_path / "t.jsonl"),
-        (tmp_path / "a.tar.gz", tmp_path / "none/t.jsonl"),
+        (tmp_path / "file/a.tar.gz", tmp_path / "t.jsonl"),
+        (tmp_path / "a.tar.gz", tmp_path / "file/t.jsonl"),
         (tmp_path, tmp_path / "t.jsonl"),
     ):
         with pytest.raises(OutputError):
             simulate_imagenet(some_images(3), out, truth=truth)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_nothing_half_written_stays_and_the_old_file_survives(tmp_path: Path) -> None:

@@ -9,11 +9,25 @@ import numpy as np
 
 from luab_data.boxes import read_labelled_images
 from luab_data.console import LuabGroup, progress
+from luab_data.files import ALREADY
 from luab_data.simulate.coco import simulate_coco
 from luab_data.simulate.imagenet import simulate_imagenet
+from luab_data.simulate.writer import truth_beside
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+
+_TRUTH = click.option(
+    "--truth", type=_FILE, help="Truth to write, JSON Lines. Default: OUT.truth.jsonl.gz."
+)
+_SEED = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Same seed, same bytes.",
+)
+_FORCE = click.option("--force", is_flag=True, help="Replace an earlier simulation.")
 
 
 @click.group(cls=LuabGroup)
@@ -29,16 +43,8 @@ def simulate() -> None:
     help="Published boxes: a folder of XML or _boxes.txt, or one CSV. Default: inside IMAGES.",
 )
 @click.option("--out", type=_FILE, required=True, help="Log to write, a .tar.gz.")
-@click.option(
-    "--truth", type=_FILE, help="Truth to write, JSON Lines. Default: OUT.truth.jsonl.gz."
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Same seed, same bytes.",
-)
+@_TRUTH
+@_SEED
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -56,6 +62,7 @@ def simulate() -> None:
 @click.option(
     "--limit", type=click.IntRange(min=1), help="At most this many images, evenly from all classes."
 )
+@_FORCE
 def imagenet_ab(
     images: Path,
     boxes: Path | None,
@@ -65,6 +72,7 @@ def imagenet_ab(
     workers: int,
     boxed_fraction: float,
     limit: int | None,
+    force: bool,
 ) -> None:
     """Simulate ImageNet-AB on the images IMAGES/<wnid>/*."""
     labelled = read_labelled_images(images, boxes)
@@ -72,7 +80,7 @@ def imagenet_ab(
         # Sorted by class, so equal steps take the same share of every class.
         steps = np.linspace(0, len(labelled), limit, endpoint=False).astype(int)
         labelled = [labelled[step] for step in steps.tolist()]
-    truth = truth or _beside(out)
+    truth = truth or truth_beside(out)
     with progress(what="simulate", total=len(labelled), unit="image") as bar:
         counts = simulate_imagenet(
             labelled,
@@ -81,6 +89,7 @@ def imagenet_ab(
             seed=seed,
             boxed_fraction=boxed_fraction,
             num_workers=workers,
+            force=force,
             on_progress=bar.update,
         )
     click.echo(
@@ -88,21 +97,15 @@ def imagenet_ab(
         f"{counts.num_selected} selected, {counts.num_hits} HITs of {counts.num_workers} workers, "
         f"{counts.num_trace_points} trace points -> {out}, {truth}"
     )
+    if counts.same:
+        click.echo(f"{out} {ALREADY}")
 
 
 @simulate.command("coco-ab")
 @click.argument("instances", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=_FILE, required=True, help="Log to write, a .json.")
-@click.option(
-    "--truth", type=_FILE, help="Truth to write, JSON Lines. Default: OUT.truth.jsonl.gz."
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Same seed, same bytes.",
-)
+@_TRUTH
+@_SEED
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -110,12 +113,21 @@ def imagenet_ab(
     show_default=True,
     help="People who share the HITs.",
 )
-def coco_ab(instances: Path, out: Path, truth: Path | None, seed: int, workers: int) -> None:
+@_FORCE
+def coco_ab(
+    instances: Path, out: Path, truth: Path | None, seed: int, workers: int, force: bool
+) -> None:
     """Simulate COCO-AB on the images of a COCO instances file."""
-    truth = truth or _beside(out)
+    truth = truth or truth_beside(out)
     with progress(what="simulate", unit="image") as bar:
         counts = simulate_coco(
-            instances, out, truth=truth, seed=seed, num_workers=workers, on_progress=bar.update
+            instances,
+            out,
+            truth=truth,
+            seed=seed,
+            num_workers=workers,
+            force=force,
+            on_progress=bar.update,
         )
     click.echo(
         f"{counts.num_records} images, {counts.num_placed} icons ({counts.num_on_object} on their "
@@ -123,8 +135,5 @@ def coco_ab(instances: Path, out: Path, truth: Path | None, seed: int, workers: 
         f"{counts.num_hits} HITs of {counts.num_workers} workers, "
         f"{counts.num_trace_points} trace points -> {out}, {truth}"
     )
-
-
-def _beside(out: Path) -> Path:
-    """`raw.tar.gz` -> `raw.tar.gz.truth.jsonl.gz`: no two logs of a folder share a truth."""
-    return out.with_name(f"{out.name}.truth.jsonl.gz")
+    if counts.same:
+        click.echo(f"{out} {ALREADY}")

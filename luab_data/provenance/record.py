@@ -151,7 +151,7 @@ def _visit(records: Sequence[Values], decision: Values | None) -> Values | None:
     Returns: `enter_ms` (None if the log has no enter before the click, then the visit starts with
         the trace), `visit` of `num_visits`, `click_ms`, `first_record` and `last_record` (from 0
         among the round's trace records, None without any) and `num_records`; None without a final
-        click. Source: metrics 4.7.
+        click. Source: docs/definitions.md#trace-curves
     """
     if decision is None or decision["round"] is None:
         return None

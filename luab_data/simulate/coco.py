@@ -6,6 +6,7 @@ A HIT is 20 pages of one image each, answered by one worker; every image is show
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from luab_data.errors import OptionError
-from luab_data.simulate.board import Board, shown_width
-from luab_data.simulate.drag import Placed, Scene, tag
+from luab_data.simulate.drag import Board, Placed, Scene, shown_width, tag
 from luab_data.simulate.habits import COCO_HABITS, Worker, recruit
 from luab_data.simulate.masks import CocoImage, Instance, is_on_any, read_instances
-from luab_data.simulate.writer import check_targets, replacing, truth_file
+from luab_data.simulate.writer import new_simulation, truth_beside
 from luab_data.tools import BOARD_HEIGHT, TAGGING_PAGES
 
 _SIZELESS = 0.01  # share of records whose original size was logged as 0
@@ -40,6 +40,7 @@ class CocoSimulation:
         num_trace_points: mouseTracking records.
         num_workers: workers who answered at least one HIT.
         workers_by_style: number of workers of each style, whether or not they got a HIT.
+        same: the same log was there already; nothing was written.
     """
 
     num_records: int
@@ -52,16 +53,18 @@ class CocoSimulation:
     num_trace_points: int
     num_workers: int
     workers_by_style: dict[str, int]
+    same: bool = False
 
 
 def simulate_coco(
-    instances: Path,
-    out: Path,
+    instances: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
-    truth: Path,
+    truth: str | os.PathLike[str] | None = None,
     seed: int = 0,
     num_workers: int = 12,
     styles: Mapping[str, float] | None = None,
+    force: bool = False,
     on_progress: Callable[[int], object] | None = None,
 ) -> CocoSimulation:
     """Write a raw log in the byte format of `coco_ab_v1_0.json`, and what really happened.
@@ -69,32 +72,36 @@ def simulate_coco(
     Args:
         instances: COCO `instances_*.json`; polygons or run lengths, crowds included.
         out: the `.json` to write: one array, default separators.
-        truth: JSON Lines to write, one object an image, gzip if it ends in `.gz`: worker and
+        truth: JSON Lines to write, one object an image, gzip if it ends in `.gz`, by default
+            `OUT.truth.jsonl.gz`; a log with that beside it is known as simulated. Worker and
             style, the classes present, and for each icon the object meant, its action sequence,
-            last add and final place, and whether that is on a mask of its class (metrics.md, 4.9).
+            last add and final place, and whether that is on a mask of its class
+            (docs/definitions.md#icon-precision).
         seed: same seed and instances, same bytes.
         num_workers: people who share the HITs.
         styles: weight of each style of `COCO_HABITS`; by default their `share`.
+        force: replace an earlier simulation.
         on_progress: called with the number of records written since the last call.
 
     Raises:
         OptionError: a number or a style that makes no sense.
         ImagesError: `instances` is not such a file, or one of its masks is broken.
-        OutputError: a file cannot be written; neither is left behind half-written.
+        OutputError: a file is not ours to replace, or cannot be written; nothing was changed.
     """
-    check_targets(out, truth)
+    out = Path(out)
     if seed < 0:
         raise OptionError(f"seed is {seed}; expected 0 or more")
     rng = np.random.default_rng(seed)
     shares = {name: habit.share for name, habit in COCO_HABITS.items()}
     paces = {name: habit.pace for name, habit in COCO_HABITS.items()}
     workers = recruit(rng, num_workers, shares if styles is None else styles, paces)
-    images, names = read_instances(instances)
+    images, names = read_instances(Path(instances))
     category_ids = {name: category_id for category_id, name in names.items()}
     tally: Counter[str] = Counter()
     employed: set[int] = set()
     order = rng.permutation(len(images)).tolist()
-    with replacing(out) as log, truth_file(truth) as add_truth:
+    targets = new_simulation(out, Path(truth or truth_beside(out)), force=force)
+    with targets as (log, add_truth, target):
         log.write(b"[")
         for start in range(0, len(order), TAGGING_PAGES):
             number = int(rng.integers(len(workers)))
@@ -122,6 +129,7 @@ def simulate_coco(
         num_trace_points=tally["points"],
         num_workers=len(employed),
         workers_by_style=dict(sorted(Counter(worker.style for worker in workers).items())),
+        same=target.same,
     )
 
 

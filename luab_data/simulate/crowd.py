@@ -21,7 +21,7 @@ from luab_data.simulate.hand import open_browser
 from luab_data.simulate.imagenet_xml import Block, Hit
 from luab_data.tools import BROWSING_PAGES, SLOTS
 
-MEMBERS_PER_PAGE = 12  # 120 of the 480 pictures of a HIT are of the class (metrics.md, 4.13)
+MEMBERS_PER_PAGE = 12  # 120 of the 480 pictures of a HIT: docs/definitions.md#acceptance
 _EPOCH_MS = 1_640_905_000_000  # the release's HITs are of the days around 2021-12-31
 _ALPHABET = np.array(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
 

@@ -1,6 +1,7 @@
 """What kinds of workers there are, one line each. The numbers are ours unless a source is named.
 
-Sizes of the published behaviour that the mixtures aim at (metrics.md, section 4): 71.8 % selected
+Sizes of the published behaviour that the mixtures aim at
+(docs/definitions.md#byproduct-statistics): 71.8 % selected
 in round 1 and 52.8 % of those shown again, clicks in a box 82.9 %, a bias to the top right
 (4.8); COCO: class recall 61.9 %, icon precision 92.3 %, sequences add 94 %, add-move 3 %.
 """

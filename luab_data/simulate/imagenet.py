@@ -5,6 +5,7 @@ One class is in memory at a time; its records are written as soon as both rounds
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from luab_data.errors import ImagesError, OptionError
 from luab_data.simulate.crowd import Crowd, Round, annotate_class
 from luab_data.simulate.habits import IMAGENET_HABITS, recruit
 from luab_data.simulate.imagenet_xml import annotation
-from luab_data.simulate.writer import check_targets, tar_gz, truth_file
+from luab_data.simulate.writer import new_simulation, tar_gz, truth_beside
 
 _MEMBER_NAME = re.compile(r"[^./\\\x00-\x1f\x7f\ud800-\udfff][^/\\\x00-\x1f\x7f\ud800-\udfff]*")
 
@@ -39,6 +40,7 @@ class ImagenetSimulation:
         num_trace_points: mouseTracking records.
         num_workers: workers who answered at least one HIT.
         workers_by_style: number of workers of each style, whether or not they got a HIT.
+        same: the same log was there already; nothing was written.
     """
 
     num_images: int
@@ -51,18 +53,20 @@ class ImagenetSimulation:
     num_trace_points: int
     num_workers: int
     workers_by_style: dict[str, int]
+    same: bool = False
 
 
 def simulate_imagenet(
     images: Sequence[LabelledImage],
-    out: Path,
+    out: str | os.PathLike[str],
     *,
-    truth: Path,
+    truth: str | os.PathLike[str] | None = None,
     seed: int = 0,
     boxed_fraction: float = 0.42,
     num_workers: int = 24,
     styles: Mapping[str, float] | None = None,
     skipped_fraction: float = 0.007,
+    force: bool = False,
     on_progress: Callable[[int], object] | None = None,
 ) -> ImagenetSimulation:
     """Write a raw log in the byte format of `imagenet_ab_v1_0.tar.gz`, and what really happened.
@@ -70,7 +74,8 @@ def simulate_imagenet(
     Args:
         images: image ids must be unique. Boxes steer the clicks even where they are not logged.
         out: the `.tar.gz` to write.
-        truth: JSON Lines to write, one object an image, gzip if it ends in `.gz`: boxes; the
+        truth: JSON Lines to write, one object an image, gzip if it ends in `.gz`, by default
+            `OUT.truth.jsonl.gz`; a log with that beside it is known as simulated. Boxes; the
             rounds with worker, style, box meant, every click (deselecting ones too); the final
             click of the deciding round.
         seed: same seed and images, same bytes.
@@ -79,14 +84,15 @@ def simulate_imagenet(
         styles: weight of each style of `IMAGENET_HABITS`; by default their `share`.
         skipped_fraction: share of the images without any interaction: half of them have no
             metadata at all, the others were shown and overlooked.
+        force: replace an earlier simulation.
         on_progress: called with the number of images written since the last call.
 
     Raises:
         OptionError: a fraction, a number or a style that makes no sense.
         ImagesError: no images, or an image id twice.
-        OutputError: a file cannot be written; neither is left behind half-written.
+        OutputError: a file is not ours to replace, or cannot be written; nothing was changed.
     """
-    check_targets(out, truth)
+    out = Path(out)
     _check_images(images)
     for name, value in (("boxed_fraction", boxed_fraction), ("skipped_fraction", skipped_fraction)):
         if not 0 <= value <= 1:
@@ -100,7 +106,8 @@ def simulate_imagenet(
     crowd = Crowd(rng, images, workers)
     boxed, unshown, overlooked = _draw_roles(rng, images, boxed_fraction, skipped_fraction)
     tally: Counter[str] = Counter()
-    with tar_gz(out) as add_member, truth_file(truth) as add_truth:
+    targets = new_simulation(out, Path(truth or truth_beside(out)), force=force)
+    with targets as (log, add_truth, target), tar_gz(log) as add_member:
         for wnid in rng.permutation(sorted(crowd.members)).tolist():
             history = annotate_class(crowd, wnid, unshown, overlooked)
             for index in rng.permutation(crowd.members[wnid]).tolist():
@@ -126,6 +133,7 @@ def simulate_imagenet(
         num_trace_points=tally["points"],
         num_workers=len(crowd.employed),
         workers_by_style=dict(sorted(Counter(worker.style for worker in workers).items())),
+        same=target.same,
     )
 
 

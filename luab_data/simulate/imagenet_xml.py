@@ -2,7 +2,7 @@
 
 2-space indent, no XML declaration; keys sorted inside `metadata`; a list is repeated siblings and
 an empty one is one element with the text None. With boxes `folder` comes before `filename`,
-without them after it (raw-formats.md, release excerpts).
+without them after it (docs/formats.md#imagenet-ab-log).
 """
 
 from __future__ import annotations

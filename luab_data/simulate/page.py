@@ -1,7 +1,8 @@
 """The ImageNet tool: where pictures are on the page, and what it logs of the mouse.
 
 Source: naver-ai/imagenet-annotation-tool: AnnotatorPage.style.ts and AnnotationComponent.style.ts
-(layout), AnnotationComponent.handler.ts (log). Quirks kept: metrics.md, section 6.1.
+(layout), AnnotationComponent.handler.ts (log). Its quirks are kept:
+docs/formats.md#imagenet-ab-tool.
 """
 
 from __future__ import annotations
