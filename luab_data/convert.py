@@ -36,10 +36,8 @@ from luab_data.pipeline import (
     num_threads,
     write_shards,
 )
-from luab_data.raw import imagenet_fast, tar
+from luab_data.raw import coco_fast, imagenet_fast, tar
 from luab_data.raw.bad_records import BadRecords, OnBad
-from luab_data.raw.coco_batches import CocoBatch
-from luab_data.raw.coco_batches import batches as coco_batches
 from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
@@ -66,6 +64,8 @@ class Converted:
         num_rows: config -> rows.
         skipped: rule -> records left out; each is listed in `skipped.jsonl`.
         unknown: element or key that the schema does not know -> occurrences, all left out.
+        mended: lint rule -> values that were read as they were meant, e.g. `trace-gap`, points of
+            a trace that lacked a coordinate and were left out.
         num_without_truth: COCO images that the instances file lacks; 0 if none was given.
         content_digest: equal for equal content.
         left_aside: operating system -> its own files in the log (`._NAME`, Thumbs.db), no records.
@@ -78,6 +78,7 @@ class Converted:
     unknown: dict[str, int]
     content_digest: str
     num_without_truth: int = 0
+    mended: dict[str, int] = field(default_factory=dict)
     left_aside: dict[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -172,7 +173,7 @@ def convert_coco(
         images = store.ShardWriter(folder, TAGGING.images)
         actions = store.ShardWriter(folder, TAGGING.events)
         with _opened(source, shown) as log:
-            batches = in_order(derive, coco_batches(log, hash_worker), num_threads())
+            batches = in_order(derive, coco_fast.batches(log, hash_worker), num_threads())
             written = write_shards(TAGGING, batches, images, actions, bad)
         _check_some(written, source, bad)
         images.close()
@@ -223,10 +224,11 @@ def _imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
         names=[run.names[i] for i in places.tolist()],
         errors=errors,
         unknown=[path for _, path in unknown],
+        mended={},
     )
 
 
-def _coco_batch(found: CocoBatch, *, truth: dict[int, TrueImage] | None) -> Batch:
+def _coco_batch(found: coco_fast.CocoBatch, *, truth: dict[int, TrueImage] | None) -> Batch:
     """Derive the columns of some records."""
     return Batch(
         images=coco_columns.image_table(found.table, truth),
@@ -236,6 +238,7 @@ def _coco_batch(found: CocoBatch, *, truth: dict[int, TrueImage] | None) -> Batc
         names=[f"record {place}" for place in found.places.tolist()],
         errors=found.errors,
         unknown=[key for _, key in found.unknown],
+        mended={"trace-gap": found.num_dropped} if found.num_dropped else {},
     )
 
 
@@ -336,6 +339,7 @@ def _about(
         "worker_ids": hash_worker.describe(),
         "skipped": dict(sorted(bad.tally.items())),
         "unknown": _most_common(written.unknown),
+        **({"mended": dict(sorted(written.mended.items()))} if written.mended else {}),
         "versions": versions(),
     }
 
@@ -376,4 +380,5 @@ def _seal(
         unknown=manifest["unknown"],
         content_digest=manifest["content_digest"],
         num_without_truth=manifest.get("instances", {}).get("num_images_missing", 0),
+        mended=manifest.get("mended", {}),
     )

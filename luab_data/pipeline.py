@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -79,6 +79,7 @@ class Batch(NamedTuple):
     names: list[str]  # (num_images,) what errors call each record
     errors: list[tuple[int, RecordError]]  # by place, ascending
     unknown: list[str]  # elements or keys that the schema does not know
+    mended: Mapping[str, int]  # lint rule -> values read as they were meant
 
     def slice(self, first: int, count: int) -> tuple[pa.Table, pa.Table]:
         """Some of the images, with their events."""
@@ -163,6 +164,7 @@ class Written(NamedTuple):
 
     num_images: int
     unknown: Counter[str]  # what the schema does not know -> occurrences
+    mended: Counter[str]  # lint rule -> values that were read as they were meant
 
 
 def write_shards(
@@ -183,7 +185,8 @@ def write_shards(
         images, events: writers of the two configs.
         bad: the policy, applied in the order of the log.
     """
-    seen, unknown, num_images = SeenIds(), Counter[str](), 0
+    seen, num_images = SeenIds(), 0
+    unknown, mended = Counter[str](), Counter[str]()
     writes: deque[Future[None]] = deque()
 
     def write(some_images: pa.Table, some_events: pa.Table, is_last: bool) -> None:
@@ -201,6 +204,7 @@ def write_shards(
                 for _, error in batch.errors:
                     bad(error)
                 unknown.update(batch.unknown)
+                mended.update(batch.mended)
                 first = 0
                 while first < len(batch.images):
                     room = kind.images_per_shard - num_images % kind.images_per_shard
@@ -217,4 +221,4 @@ def write_shards(
     if num_images % kind.images_per_shard:
         images.end_shard()
         events.end_shard()
-    return Written(num_images, unknown)
+    return Written(num_images, unknown, mended)

@@ -25,11 +25,10 @@ from fuzz_mutations import WORKER
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.raw import (
     coco,
-    coco_batches,
+    coco_fast,
     imagenet,
     imagenet_fast,
-    json_runs,
-    json_stream,
+    json_values,
     tar,
 )
 from luab_data.raw.source import Source, system_of
@@ -252,7 +251,7 @@ def _fast_coco(path: Path, size: int) -> Coco:
     found, end = [], ""
     source = Source(path)
     try:
-        for batch in coco_batches.batches(source, hashed, size=size):
+        for batch in coco_fast.batches(source, hashed, size=size):
             found.append(batch)
     except ArchiveError as error:
         end = str(error)
@@ -273,7 +272,7 @@ def _strict_json(path: Path) -> list[Any] | str | None:
         data = path.read_bytes()
         data = gzip.decompress(data) if data[:2] == GZIP else data
         text = data.decode("utf-8-sig")
-        found = json.loads(text, parse_constant=json_stream._refuse_constant)
+        found = json.loads(text, parse_constant=json_values._refuse_constant)
     except (OSError, EOFError, ValueError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
         return str(error) or "damaged"
     except RecursionError:
@@ -304,8 +303,8 @@ def coco_log(path: Path) -> None:
         must(bool(end), f"read a broken array as whole; json.loads: {expected}")
 
     # Tiny chunks and runs, so that every seam and every end of a chunk occurs in small files.
-    tiny = mock.patch.multiple(json_runs, RUN_CHARS=1500, _LEAST_CHARS=100)
-    chunks = mock.patch.object(json_stream, "_CHUNK", 97)
+    tiny = mock.patch.multiple(json_values, RUN_CHARS=1500, _LEAST_CHARS=100)
+    chunks = mock.patch.object(json_values, "_CHUNK", 97)
     slow = _slow_coco(path)
     must_be_silent(slow.texts(), data, _JSON_FIELD)
     _same_coco(_fast_coco(path, size=3), slow)

@@ -20,7 +20,7 @@ from fuzz_parsers import TARGETS, Target, fuzz
 from fuzz_properties import Broken
 
 from luab_data.errors import RecordError
-from luab_data.raw import coco_batches, imagenet, imagenet_fast, tar
+from luab_data.raw import coco_fast, imagenet, imagenet_fast, tar
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash
 
@@ -62,7 +62,7 @@ def test_the_corpus_is_of_the_layout_that_the_fast_reader_knows(records: Path):
 def test_the_documents_of_the_corpus_are_whole(tmp_path: Path, number: int):
     path = written(tmp_path / "log", mutations.DOCUMENTS[number])
     source = Source(path)
-    batches = list(coco_batches.batches(source, WorkerHash(b"0" * 16)))
+    batches = list(coco_fast.batches(source, WorkerHash(b"0" * 16)))
     source.close()
     assert sum(len(batch.table) for batch in batches) >= 2
     assert not any(batch.errors for batch in batches)
@@ -190,11 +190,11 @@ def test_a_value_that_changes_when_it_is_written_is_noticed(
         (lambda batch: batch._replace(errors=[(0, RecordError("r", "x", "y"))]), "refused"),
     ],
 )
-def test_coco_batches_that_say_something_else_are_noticed(
+def test_batches_of_coco_that_say_something_else_are_noticed(
     document: Path, monkeypatch: pytest.MonkeyPatch, change: Any, match: str
 ):
-    real = coco_batches.batches
-    monkeypatch.setattr(coco_batches, "batches", lambda *a, **k: map(change, real(*a, **k)))
+    real = coco_fast.batches
+    monkeypatch.setattr(coco_fast, "batches", lambda *a, **k: map(change, real(*a, **k)))
     with pytest.raises(Broken, match=match):
         properties.coco_log(document)
 

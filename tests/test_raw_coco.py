@@ -11,10 +11,10 @@ from hypothesis import given
 from logs import SHARED, action, coco_record
 
 from luab_data.errors import ArchiveError, ImagesError, RecordError
-from luab_data.raw import json_stream
+from luab_data.raw import json_values
 from luab_data.raw.coco import parse, raw_records, to_table
 from luab_data.raw.instances import read_instances
-from luab_data.raw.json_stream import JsonStream
+from luab_data.raw.json_values import JsonStream
 from luab_data.raw.source import Source
 
 RECORDS = [coco_record(i, [action("add", "dog", (0.25, 0.5), at=i)]) for i in range(5)]
@@ -80,7 +80,7 @@ def test_bytes_that_are_not_utf8_and_a_cut_gzip(tmp_path: Path):
 def test_what_lies_before_a_damaged_spot_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ):
-    monkeypatch.setattr(json_stream, "_CHUNK", chunk)
+    monkeypatch.setattr(json_values, "_CHUNK", chunk)
     path = tmp_path / "log.json"
     path.write_bytes('[{"a": "é"}, {"b": "é'.encode() + b'\xff"}]')
     with Source(path) as source:
@@ -120,15 +120,15 @@ def test_broken_json_is_refused_where_it_breaks_not_at_the_limit(tmp_path: Path)
 
 
 def test_a_value_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(json_stream, "MAX_VALUE_CHARS", 1000)
-    monkeypatch.setattr(json_stream, "_CHUNK", 100)
+    monkeypatch.setattr(json_values, "MAX_VALUE_CHARS", 1000)
+    monkeypatch.setattr(json_values, "_CHUNK", 100)
     path = tmp_path / "log.json"
     path.write_text(json.dumps(["x" * 5000]))
     with pytest.raises(ArchiveError, match="more than 1000 characters"):
         read(path)
 
 
-json_values = st.recursive(
+any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8")),
     lambda inner: st.lists(inner, max_size=3)
@@ -137,12 +137,12 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-@given(st.lists(json_values, max_size=6), st.integers(1, 7), st.sampled_from([None, 1]))
+@given(st.lists(any_json, max_size=6), st.integers(1, 7), st.sampled_from([None, 1]))
 def test_chunks_may_end_anywhere(tmp_path_factory: Any, values: list[Any], chunk: int, indent: Any):
     path = tmp_path_factory.mktemp("json") / "log.json"
     path.write_text(json.dumps(values, ensure_ascii=False, indent=indent), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_stream, "_CHUNK", chunk)
+        patch.setattr(json_values, "_CHUNK", chunk)
         source = Source(path)
         stream = JsonStream(source)
         assert list(stream.elements()) == values
@@ -178,6 +178,41 @@ def test_both_spellings_and_absent_keys_of_the_sources():
         assert parse(0, {**record, **both}).values["hit_id"] == "b"
 
 
+def test_the_words_of_the_front_end_are_the_releases():
+    sent = edit(timeSpend=7, imageURL="https://host/train2014/COCO_train2014_000000000042.jpg?v=3")
+    del sent["timeSpent"], sent["image_id"]
+    found = parse(0, sent)
+    assert (found.values["image_id"], found.values["time_spent_ms"]) == (42, 7)
+    assert found.unknown == []
+    both = parse(0, {**sent, "image_id": "43"})
+    assert both.values["image_id"] == 43 and both.unknown == ["imageURL"]
+    with pytest.raises(RecordError, match="has no image_id"):
+        parse(0, {**sent, "imageURL": "https://host/a.jpg"})
+
+
+def test_what_a_person_would_read_is_read():
+    values = parse(0, edit(image_id=" 42 ", page_id=3.0, hit_id=7, worker_id=" W1 ")).values
+    assert [values[n] for n in ("image_id", "page_id", "hit_id", "worker_id")] == [42, 3, "7", "W1"]
+    shown = {"categoryIndex": 1, "categoryName": "a", "timeAt": 7, "usingKeyboard": "true"}
+    assert parse(0, edit(categoryHistories=[shown])).values[
+        "category_histories_using_keyboard"
+    ] == [True]
+
+
+def test_a_point_of_the_trace_without_a_coordinate_is_left_out_and_counted():
+    points = [{"timeAt": 1, "x": 0.5, "y": None}, {"timeAt": 2, "x": 0.5, "y": 1}, {"timeAt": 3}]
+    found = parse(0, edit(mouseTracking=points))
+    assert found.values["mouse_tracking_time_at_ms"] == [2] and found.num_dropped == 2
+
+
+@pytest.mark.parametrize("text", ['{"7": %s, "8": %s}', '{ "a": {"zoom": 1, "image_id": 3}}'])
+def test_an_object_of_records_is_told_how_to_become_an_array(tmp_path: Path, text: str):
+    path = tmp_path / "log.json"
+    path.write_text(text.replace("%s", json.dumps(coco_record(7, []))))
+    with pytest.raises(ArchiveError, match=r"one object with the records as its values.*jq"):
+        read(path)
+
+
 def test_unknown_keys_are_reported_not_fatal():
     assert parse(0, coco_record(1, [], zoom=2)).unknown == ["zoom"]
     assert parse(0, coco_record(1, [], **{"\ud800": 1})).unknown == ["\\ud800"]
@@ -193,7 +228,11 @@ def edit(**values: Any) -> dict[str, Any]:
         (7, "not-an-object"),
         (None, "not-an-object"),
         (edit(image_id=None), "missing"),
-        (edit(image_id="7"), "not-an-integer"),
+        (edit(image_id="7"), None),
+        (edit(image_id="7x"), "not-an-integer"),
+        (edit(image_id="9" * 19), "out-of-range"),
+        (edit(worker_id="  "), "missing"),
+        (edit(timeSpent="7"), "not-an-integer"),
         (edit(image_id=True), "not-an-integer"),
         (edit(image_id=1.5), "not-an-integer"),
         (edit(image_id=2**70), "out-of-range"),
@@ -226,7 +265,7 @@ def test_what_is_wrong_is_told_by_rule(record: Any, rule: str | None):
     assert "00AA3B5E80" not in str(caught.value)
 
 
-@given(json_values)
+@given(any_json)
 def test_no_value_makes_anything_but_a_record_or_a_record_error(value: Any):
     for candidate in (value, edit(actionHistories=value), edit(mouseTracking=[value])):
         try:

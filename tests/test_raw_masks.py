@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from pycocotools import mask as coco_mask
 
+from luab_data import masks
 from luab_data.errors import ArchiveError, ImagesError
-from luab_data.raw import json_runs, json_stream, masks
+from luab_data.raw import json_values
 from luab_data.raw.instances import TrueImage, contains_many, read_instances
 
 
@@ -219,7 +220,7 @@ def read(path: Path, data: bytes) -> dict[int, TrueImage] | str:
 
 def read_slowly(path: Path, data: bytes) -> dict[int, TrueImage] | str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_runs.Runs, "_run", lambda self, decode: None)
+        patch.setattr(json_values.Runs, "_run", lambda self, decode: None)
         return read(path, data)
 
 
@@ -264,9 +265,9 @@ def test_what_covers_a_class_without_its_crowd_is_kept_in_any_order(
 
 def test_the_usual_file_is_read_in_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     plain: list[Any] = []
-    value = json_stream.JsonStream.value
+    value = json_values.JsonStream.value
     monkeypatch.setattr(
-        json_stream.JsonStream, "value", lambda self: plain.append(0) or value(self)
+        json_values.JsonStream, "value", lambda self: plain.append(0) or value(self)
     )
     found = read(tmp_path / "i.json", json.dumps(document(200)).encode())
     assert isinstance(found, dict) and len(found) == 200
@@ -322,7 +323,7 @@ def test_any_file_gives_the_same_images_or_the_same_refusal_however_it_is_read(
 ):
     path = tmp_path_factory.mktemp("instances") / "i.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_runs, "RUN_CHARS", chars)
-        patch.setattr(json_runs, "_LEAST_CHARS", min(chars, 50))
-        patch.setattr(json_stream, "_CHUNK", chunk)
+        patch.setattr(json_values, "RUN_CHARS", chars)
+        patch.setattr(json_values, "_LEAST_CHARS", min(chars, 50))
+        patch.setattr(json_values, "_CHUNK", chunk)
         assert read(path, data) == read_slowly(path, data)

@@ -1,43 +1,54 @@
 """One object of the COCO-AB log -> plain values, checked. It decides what a good record is.
 
-coco_batches reads whole logs; it comes here with every record that its typed path does not know.
+coco_fast reads whole logs; it comes here with every record that its typed path does not know.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from luab_data.errors import RecordError
 from luab_data.raw.bad_records import without_ids
-from luab_data.raw.json_stream import JsonStream
+from luab_data.raw.json_values import JsonStream
 from luab_data.raw.source import Source
 from luab_data.schema import COCO_ACTIONS, COCO_CLASSES
 
 Values = dict[str, Any]
 
 ACTIONS = ("add", "move", "remove")
-ALIASES = {"page_idx": "page_id", "assignment_id": "hit_id"}
-"""The paper's spelling of a key -> the release's."""
+ALIASES = {"page_idx": "page_id", "assignment_id": "hit_id", "timeSpend": "timeSpent"}
+"""The spelling of a key in the paper, or in the tool's source -> in the release."""
+TRACE = "mouseTracking"
+"""The list of points that are nothing but points: one without a coordinate is left out."""
 REQUIRED = ("image_id", "worker_id")
 NAMES = {"actionHistories/actionType": ACTIONS, "actionHistories/iconType": COCO_CLASSES}
 """Strings of a closed set."""
 POINTS = ("pointFrom", "pointTo")
 NULLABLE = frozenset({*POINTS, "x", "y"})
 """What may be null or absent in an entry of a list: points that are not there, and coordinates, of
-which a division by zero became null on its way through JSON (metrics 6.2-3)."""
+which a division by zero became null on its way through JSON."""
 POINT_TO = ("add", "move")
 """Actions that need a pointTo."""
 
 
 class CocoRecord(NamedTuple):
-    """One image: its values by column name, and the keys the schema does not know."""
+    """One image.
+
+    Args:
+        values: by column name.
+        unknown: keys that the schema does not know.
+        num_dropped: points of the trace that were left out, since a coordinate is null.
+    """
 
     values: Values
     unknown: list[str]
+    num_dropped: int = 0
 
 
 class _Bad(Exception):
@@ -54,14 +65,37 @@ def raw_records(source: Source) -> Iterator[Any]:
             be trusted, so that is never skipped.
     """
     stream = JsonStream(source)
-    if stream.peek() == "[":
+    if is_array(stream):
         yield from stream.elements()
         stream.end()
         return
-    if not stream.peek():
-        stream.fail("the file is empty; expected a JSON array or JSON Lines")
     while stream.peek():
         yield stream.value()
+
+
+def is_array(stream: JsonStream) -> bool:
+    """Whether the file is an array; else it is JSON Lines.
+
+    Raises:
+        ArchiveError: it is neither: empty, or one object of records.
+    """
+    first = stream.peek()
+    if not first:
+        stream.fail("the file is empty; expected a JSON array or JSON Lines")
+    if first == "{" and _IS_MAPPING(stream.ahead(_HEAD_CHARS)):
+        stream.fail(
+            "one object with the records as its values; expected an array of records, or one record"
+            " a line. `jq '[.[]]' FILE` gives the array"
+        )
+    return first == "["
+
+
+_HEAD_CHARS = 2**12
+_KEY = r'\s*"[^"\\]*"\s*:'
+_RECORD_KEYS = "image_id|actionHistories|mouseTracking|worker_id|originalImageWidth"
+_IS_MAPPING = re.compile(
+    rf'\{{{_KEY}\s*\{{(?:{_KEY}[^\[\]{{}}]*?,)?\s*"(?:{_RECORD_KEYS})"\s*:', re.DOTALL
+).match
 
 
 def parse(index: int, record: Any) -> CocoRecord:
@@ -96,6 +130,16 @@ def _integer(value: Any, key: str, bits: int) -> int | None:
     return value
 
 
+def _identifier(value: Any, key: str, bits: int) -> int | None:
+    """A number that names something, which some logs have as text."""
+    if isinstance(value, str) and _DIGITS(value):
+        value = int(value)
+    return _integer(value, key, bits)
+
+
+_DIGITS = re.compile(r"\s*-?[0-9]{1,20}\s*", re.ASCII).fullmatch
+
+
 def _number(value: Any, key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _Bad("not-a-number", f"{key} is {value!r:.40}; expected a number")
@@ -119,7 +163,19 @@ def _string(value: Any, key: str) -> str:
     return value
 
 
+def _worker_id(value: Any, key: str) -> str | None:
+    """Without spaces around it; of nothing but spaces it is none."""
+    return _string(value, key).strip() or None
+
+
+def _hit_id(value: Any, key: str) -> str:
+    """Also as a number."""
+    return str(value) if type(value) is int else _string(value, key)
+
+
 def _boolean(value: Any, key: str) -> bool:
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
     if not isinstance(value, bool):
         raise _Bad("not-a-boolean", f"{key} is {value!r:.40}; expected true or false")
     return value
@@ -137,19 +193,23 @@ def _choice(names: Iterable[str], rule: str) -> Callable[[Any, str], str]:
 
 
 Convert = Callable[[Any, str], Any]
-_CHOICES: dict[str, Convert] = {
+_OF_KEY: dict[str, Convert] = {
     "actionHistories/actionType": _choice(ACTIONS, "unknown-action"),
     "actionHistories/iconType": _choice(COCO_CLASSES, "unknown-icon"),
+    "image_id": partial(_identifier, bits=64),
+    "page_id": partial(_identifier, bits=16),
+    "worker_id": _worker_id,
+    "hit_id": _hit_id,
 }
 
 
 def _converter(raw: str, type: pa.DataType) -> Convert:
-    if raw in _CHOICES:
-        return _CHOICES[raw]
+    if raw in _OF_KEY:
+        return _OF_KEY[raw]
     if pa.types.is_list(type):
         type = type.value_type
     if pa.types.is_integer(type):
-        return lambda value, key: _integer(value, key, type.bit_width)
+        return partial(_integer, bits=type.bit_width)
     if pa.types.is_floating(type):
         return _number
     return _boolean if pa.types.is_boolean(type) else _string
@@ -170,13 +230,19 @@ for _column in COCO_ACTIONS.columns:
 def _record(record: dict[str, Any]) -> CocoRecord:
     values: Values = {}
     unknown: list[str] = []
+    num_dropped = 0
     for key, fields in _LISTS.items():
         values.update({column: [] for column, _ in fields.values()})
         entries = record.get(key) or []
         if not isinstance(entries, list):
             raise _Bad("not-a-list", f"{key} is {entries!r:.40}; expected a list")
         for index, entry in enumerate(entries):
-            _append_entry(values, entry, fields, f"{key}[{index}]")
+            of_entry = _values_of(entry, fields, f"{key}[{index}]")
+            if key == TRACE and None in of_entry:
+                num_dropped += 1
+                continue
+            for (column, _), value in zip(fields.values(), of_entry, strict=True):
+                values[column].append(value)
     for key, value in record.items():
         name = ALIASES.get(key, key)
         if name in _SCALARS:
@@ -185,22 +251,46 @@ def _record(record: dict[str, Any]) -> CocoRecord:
             if found is not None and values.get(column, found) not in (None, found):
                 raise _Bad("repeated", f"{key} and its other spelling differ")
             values[column] = values.get(column) if found is None else found
-        elif key not in _LISTS:
+        elif key not in (*_LISTS, _URL):
             unknown.append(key.encode("ascii", "backslashreplace").decode())
+    if record.get(_URL) is not None and not _takes_url(values, record[_URL]):
+        unknown.append(_URL)
     for column in REQUIRED:
         if values.get(column) is None:
             raise _Bad("missing", f"the record has no {column}")
-    return CocoRecord(values, unknown)
+    return CocoRecord(values, unknown, num_dropped)
 
 
-def _append_entry(
-    values: Values, entry: Any, fields: dict[tuple[str, ...], tuple[str, Convert]], where: str
-) -> None:
+_URL = "imageURL"
+"""What the front end sends in place of image_id: the picture's address, `.../000000000042.jpg`."""
+
+
+def _takes_url(values: Values, url: Any) -> bool:
+    """Have image_id from an address, if it has none yet; whether they agree."""
+    match = _NUMBER_OF_URL(url) if isinstance(url, str) else None
+    if match is None:
+        return False
+    number = int(match[1])
+    if values.get("image_id") is None:
+        values["image_id"] = number
+    return bool(values["image_id"] == number)
+
+
+_NUMBER_OF_URL = re.compile(
+    r".*?([0-9]{1,18})(?:\.\w+)?(?:[?#].*)?", re.ASCII | re.DOTALL
+).fullmatch
+
+
+def _values_of(
+    entry: Any, fields: dict[tuple[str, ...], tuple[str, Convert]], where: str
+) -> list[Any]:
+    """The values of an entry of a list, in the order of the fields."""
     if not isinstance(entry, dict):
         raise _Bad("not-an-object", f"{where} is {entry!r:.40}; expected an object")
     if "actionType" in entry:
         _check_point(entry, where)
-    for path, (column, convert) in fields.items():
+    values = []
+    for path, (_, convert) in fields.items():
         found: Any = entry
         for key in path:
             if not isinstance(found, dict):
@@ -210,7 +300,8 @@ def _append_entry(
                 break
         if found is None and path[0] not in NULLABLE:
             raise _Bad("missing", f"{where} has no {'/'.join(path)}")
-        values[column].append(None if found is None else convert(found, f"{where}/{path[-1]}"))
+        values.append(None if found is None else convert(found, f"{where}/{path[-1]}"))
+    return values
 
 
 def _check_point(entry: dict[str, Any], where: str) -> None:
@@ -225,7 +316,7 @@ SCHEMA = COCO_ACTIONS.schema()
 
 
 def to_table(records: Iterable[CocoRecord], hash_worker: Callable[[str], str]) -> pa.Table:
-    """Records as COCO_ACTIONS, row by row: the plain way, which tests hold against coco_batches.
+    """Records as COCO_ACTIONS, row by row: the plain way, which tests hold against coco_fast.
 
     Worker ids are hashed here and nowhere kept.
     """

@@ -17,11 +17,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from luab_data import masks
 from luab_data.errors import ImagesError
 from luab_data.ragged import Bools, Floats, Ints
-from luab_data.raw import masks
-from luab_data.raw.json_runs import Plain, Runs
-from luab_data.raw.json_stream import JsonStream
+from luab_data.raw.json_values import JsonStream, Plain, Runs
 from luab_data.raw.source import Source
 from luab_data.schema import COCO_CATEGORIES
 
@@ -37,7 +36,7 @@ class TrueImage:
 
     Args:
         width, height: px.
-        masks: contiguous label, 0..79 -> what the class covers, crowds included (see raw.masks).
+        masks: contiguous label, 0..79 -> what the class covers, crowds included (luab_data.masks).
         box_xyxy: xmin, ymin, xmax, ymax of the first instance, of the second, ..., continuous px;
             crowds are left out.
         box_label: (num_boxes,) contiguous label of each.

@@ -141,7 +141,7 @@ def load_rgb(scene: Scene) -> np.ndarray:
 
 
 def decode(mask: bytes, truth: TrueImage) -> np.ndarray:
-    """(H, W) bool: a mask of this image, see luab_data.raw.masks."""
+    """(H, W) bool: a mask of this image, see luab_data.masks."""
     packed = {"size": [truth.height, truth.width], "counts": mask}
     pixels: np.ndarray = np.ascontiguousarray(coco_mask.decode(packed).view(bool))
     return pixels

@@ -1,4 +1,4 @@
-"""COCO-AB records decoded by msgspec -> columns, for runs of records at once.
+"""[I/O] The COCO-AB log -> Arrow tables, a batch at a time and at the speed of msgspec.
 
 The types say what this path answers for; they follow from the schema. A record that differs in any
 way (other keys, a missing point, half a surrogate pair, ...) is left to `coco.parse`, which gives
@@ -7,7 +7,7 @@ the same values or words the refusal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,10 +16,141 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from luab_data.ragged import Floats, Ints
-from luab_data.raw.coco import ALIASES, NAMES, NULLABLE, POINT_TO, REQUIRED, Values
-from luab_data.raw.json_runs import Differs
+from luab_data.errors import ArchiveError, RecordError
+from luab_data.ragged import Floats, Ints, list_array
+from luab_data.raw.coco import (
+    ALIASES,
+    NAMES,
+    NULLABLE,
+    POINT_TO,
+    REQUIRED,
+    TRACE,
+    CocoRecord,
+    is_array,
+    parse,
+)
+from luab_data.raw.json_values import Differs, JsonStream, Plain, Runs
+from luab_data.raw.source import Source
 from luab_data.schema import COCO_ACTIONS, Column
+
+BATCH = 2048
+"""Records of a batch: about 4 MB of table."""
+
+_SCHEMA = COCO_ACTIONS.schema()
+
+
+class CocoBatch(NamedTuple):
+    """Consecutive records of the log. A place is a record's index in the file, from 0.
+
+    Args:
+        table: (num_rows,) COCO_ACTIONS, a row for each good record, worker ids hashed.
+        places: (num_rows,) int64, ascending.
+        errors: (place, what is wrong) of the other records, ascending.
+        unknown: (place, key) of keys of good records that the schema does not know.
+        num_dropped: points of traces that were left out, since a coordinate is null.
+    """
+
+    table: pa.Table
+    places: Ints
+    errors: list[tuple[int, RecordError]]
+    unknown: list[tuple[int, str]]
+    num_dropped: int
+
+
+def batches(
+    log: Source, hash_worker: Callable[[str], str], *, size: int = BATCH
+) -> Iterator[CocoBatch]:
+    """The log as tables, in file order.
+
+    Args:
+        log: a JSON array or JSON Lines, plain or gzip.
+        hash_worker: worker id -> published id; raw ids are kept nowhere.
+        size: least number of records of a batch but the last, bad ones included.
+
+    Raises:
+        ArchiveError: not JSON, or cut, after the batches of all records before: what follows a
+            broken spot in an array cannot be trusted.
+    """
+    growing = _Growing(0)
+    try:
+        for found in _records(JsonStream(log)):
+            growing.add(found)
+            if len(growing) >= size:
+                yield growing.batch(hash_worker)
+                growing = _Growing(growing.end)
+    except ArchiveError:
+        if growing:
+            yield growing.batch(hash_worker)
+        raise
+    if growing:
+        yield growing.batch(hash_worker)
+
+
+def _records(stream: JsonStream) -> Iterator[Part | Plain]:
+    """The records, in runs or one by one."""
+    runs = Runs(stream, Record, from_typed)
+    yield from runs.array() if is_array(stream) else runs.lines()
+    stream.end()
+
+
+class _Growing:
+    """A batch in the making: the records from place `start` on, up to `end`."""
+
+    def __init__(self, start: int) -> None:
+        self.start = self.end = start
+        self._parts: list[Part] = []
+        self._errors: list[tuple[int, RecordError]] = []
+        self._unknown: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def add(self, found: Part | Plain) -> None:
+        """Append records."""
+        if isinstance(found, Part):
+            self._parts.append(found)
+            self.end += found.num_rows
+            return
+        try:
+            record = parse(self.end, found.value)
+        except RecordError as error:
+            self._errors.append((self.end, error))
+        else:
+            self._unknown += [(self.end, key) for key in record.unknown]
+            self._parts.append(from_record(record))
+        self.end += 1
+
+    def batch(self, hash_worker: Callable[[str], str]) -> CocoBatch:
+        """What was added."""
+        columns: dict[str, pa.Array] = {}
+        for number, (key, column) in enumerate(SCALARS.items()):
+            values: Iterable[Any] = chain.from_iterable(p.scalars[number] for p in self._parts)
+            hashed = map(hash_worker, values) if key == "worker_id" else values
+            columns[column.name] = pa.array(list(hashed), column.type)
+        for number, leaves in enumerate(LISTS.values()):
+            lengths = list(chain.from_iterable(part.lengths[number] for part in self._parts))
+            bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+            for place, leaf in enumerate(leaves):
+                flat = _joined([part.leaves[number][place] for part in self._parts], leaf)
+                columns[leaf.column.name] = list_array(flat, bounds)
+        table = pa.table([columns[name] for name in _SCHEMA.names], _SCHEMA)
+        is_good = np.ones(len(self), bool)
+        is_good[[place - self.start for place, _ in self._errors]] = False
+        places = self.start + np.flatnonzero(is_good)
+        num_dropped = sum(part.num_dropped for part in self._parts)
+        return CocoBatch(table, places, self._errors, self._unknown, num_dropped)
+
+
+def _joined(parts: list[Any], leaf: Leaf) -> pa.Array:
+    type_ = leaf.column.type.value_type
+    if leaf.dtype is None:
+        return pa.array(list(chain.from_iterable(parts)), type_)
+    values = np.concatenate(parts) if parts else np.empty(0, leaf.dtype)
+    missing = np.isnan(values) if leaf.dtype == np.float64 else np.zeros(0, bool)
+    return pa.array(values, type_, mask=missing if missing.any() else None)
+
+
+# --- the types ------------------------------------------------------------------------------------
 
 
 class Leaf(NamedTuple):
@@ -95,6 +226,8 @@ def _check(records: list[Any]) -> None:
         for alias, key in _ALIASED:
             if alias(record) is not None and key(record) is not None:
                 raise Differs
+        if not record.worker_id or record.worker_id != record.worker_id.strip():
+            raise Differs
         for action in record.actionHistories or ():
             if action.pointTo is None and action.actionType in POINT_TO:
                 raise Differs
@@ -111,31 +244,14 @@ class Part(NamedTuple):
         scalars: values of each of SCALARS.
         lengths: of each of LISTS, the number of entries of each record.
         leaves: of each of LISTS, the values of each column: strings, or an array, NaN for null.
+        num_dropped: points of traces that were left out.
     """
 
     num_rows: int
     scalars: list[list[Any]]
     lengths: list[list[int]]
     leaves: list[list[Any]]
-
-    def split(self, at: int) -> tuple[Part, Part]:
-        """The first records and the others."""
-        ends = [sum(lengths[:at]) for lengths in self.lengths]
-        leaves = list(zip(self.leaves, ends, strict=True))
-        return (
-            Part(
-                at,
-                [values[:at] for values in self.scalars],
-                [lengths[:at] for lengths in self.lengths],
-                [[flat[:end] for flat in columns] for columns, end in leaves],
-            ),
-            Part(
-                self.num_rows - at,
-                [values[at:] for values in self.scalars],
-                [lengths[at:] for lengths in self.lengths],
-                [[flat[end:] for flat in columns] for columns, end in leaves],
-            ),
-        )
+    num_dropped: int
 
 
 class _Nowhere:
@@ -154,18 +270,32 @@ def from_typed(records: list[Any]) -> Part:
             others = map(_ALIAS_OF[key], records)
             values = [o if v is None else v for v, o in zip(values, others, strict=True)]
         scalars.append(values)
-    all_lengths, all_leaves = [], []
+    all_lengths, all_leaves, num_dropped = [], [], 0
     for key, leaves in LISTS.items():
         lists = [entries or () for entries in map(attrgetter(key), records)]
-        entries = list(chain.from_iterable(lists))
-        columns = _fixed_width if key in _NUMBERS else _one_by_one
-        all_lengths.append(list(map(len, lists)))
-        all_leaves.append(columns(entries, leaves))
-    return Part(len(records), scalars, all_lengths, all_leaves)
+        entries, lengths = list(chain.from_iterable(lists)), list(map(len, lists))
+        flat = (_fixed_width if key in _NUMBERS else _one_by_one)(entries, leaves)
+        if key == TRACE:
+            flat, lengths = _without_gaps(flat, lengths)
+            num_dropped = len(entries) - sum(lengths)
+        all_lengths.append(lengths)
+        all_leaves.append(flat)
+    return Part(len(records), scalars, all_lengths, all_leaves, num_dropped)
 
 
-def from_values(values: Values) -> Part:
+def _without_gaps(flat: list[Any], lengths: list[int]) -> tuple[list[Any], list[int]]:
+    """Entries that lack a number left out: their columns, and how many each record has."""
+    gaps = np.any([np.isnan(values) for values in flat], axis=0)
+    if not gaps.any():
+        return flat, lengths
+    owner = np.repeat(np.arange(len(lengths)), lengths)[~gaps]
+    kept: list[int] = np.bincount(owner, minlength=len(lengths)).tolist()
+    return [values[~gaps] for values in flat], kept
+
+
+def from_record(record: CocoRecord) -> Part:
     """The columns of the record that parse() gave."""
+    values = record.values
     return Part(
         1,
         [[values.get(column.name)] for column in SCALARS.values()],
@@ -174,6 +304,7 @@ def from_values(values: Values) -> Part:
             [_flat(values[leaf.column.name], leaf.dtype) for leaf in leaves]
             for leaves in LISTS.values()
         ],
+        record.num_dropped,
     )
 
 
