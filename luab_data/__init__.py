@@ -7,8 +7,6 @@ imported when it is first used.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as _installed
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,13 +62,15 @@ _PUBLIC = {
 
 __all__ = [*_PUBLIC, "splits"]
 
-try:
-    __version__ = _installed("luab")
-except PackageNotFoundError:  # a checkout that nobody installed
-    __version__ = "0+unknown"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("luab")
+        except PackageNotFoundError:  # a checkout that nobody installed
+            return "0+unknown"
     if name == "splits":
         return import_module("luab_data.splits")
     if name not in _PUBLIC:

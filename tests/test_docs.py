@@ -282,6 +282,9 @@ def test_public_names_are_documented_and_load_lazily():
     assert dir(luab_data) == sorted([*luab_data.__all__, "__version__"])
     for name in luab_data.__all__:
         assert getattr(luab_data, name).__doc__, name
+        # A module of that name would take the place of the function once it is imported.
+        module = ROOT / "luab_data" / name
+        assert name == "splits" or not (module.is_dir() or module.with_suffix(".py").is_file())
     with pytest.raises(AttributeError, match="nonsense"):
         luab_data.nonsense  # noqa: B018
 

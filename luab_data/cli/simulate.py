@@ -5,14 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 
-from luab_data.boxes import read_labelled_images
 from luab_data.console import LuabGroup, progress
-from luab_data.files import ALREADY
-from luab_data.simulate.coco import simulate_coco
-from luab_data.simulate.imagenet import simulate_imagenet
-from luab_data.simulate.writer import truth_beside
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -75,6 +69,13 @@ def imagenet_ab(
     force: bool,
 ) -> None:
     """Simulate ImageNet-AB on the images IMAGES/<wnid>/*."""
+    import numpy as np
+
+    from luab_data.boxes import read_labelled_images
+    from luab_data.files import ALREADY
+    from luab_data.simulate.imagenet import simulate_imagenet
+    from luab_data.simulate.writer import truth_beside
+
     labelled = read_labelled_images(images, boxes)
     if limit is not None and limit < len(labelled):
         # Sorted by class, so equal steps take the same share of every class.
@@ -118,6 +119,10 @@ def coco_ab(
     instances: Path, out: Path, truth: Path | None, seed: int, workers: int, force: bool
 ) -> None:
     """Simulate COCO-AB on the images of a COCO instances file."""
+    from luab_data.files import ALREADY
+    from luab_data.simulate.coco import simulate_coco
+    from luab_data.simulate.writer import truth_beside
+
     truth = truth or truth_beside(out)
     with progress(what="simulate", unit="image") as bar:
         counts = simulate_coco(
