@@ -40,6 +40,7 @@ class Estimate:
         n: what it was taken over: clicks, images, pages, ...
         null: what it would be without the effect; NaN where there is no such model.
         num_workers: workers who contributed.
+        labels: of a Measure by labels: the label of each place; else empty.
     """
 
     value: Floats
@@ -48,6 +49,7 @@ class Estimate:
     n: Floats
     null: Floats
     num_workers: int
+    labels: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: numbers or nested lists, None for NaN."""
@@ -84,13 +86,47 @@ class Parts(NamedTuple):
     null: Floats | None = None
 
 
-def grid_parts(part: Floats, whole: Floats, null: Floats | None = None) -> Parts:
-    """Parts of rows that have one entry for each cell: (num_rows, num_cells) each."""
+def mean_of(values: Any, *, where: Any = True, row: Ints | None = None, cell: Any = None) -> Parts:
+    """Parts of a mean of the values that are known.
+
+    Args:
+        values: (n,) numbers or booleans; NaN is no trial.
+        where: (n,) which of them count.
+        row: (n,) the row of each; by default there is one a row.
+        cell: (n,) the cell of each; by default all go to one.
+    """
+    values = np.asarray(values, np.float64)
+    there = np.flatnonzero(~np.isnan(values) & where)
+    return Parts(
+        row=there if row is None else row[there],
+        part=values[there],
+        whole=np.ones(len(there)),
+        cell=None if cell is None else np.asarray(cell)[there].astype(np.int64),
+    )
+
+
+def by_place(values: Any, place: Floats, num: int) -> Parts:
+    """mean_of by place; a place that is not 0 .. num - 1 is none."""
+    with np.errstate(invalid="ignore"):
+        there = (place >= 0) & (place < num)
+    return mean_of(values, where=there, cell=np.where(there, place, 0))
+
+
+def grid_parts(
+    part: Any, whole: Floats | None = None, null: Floats | None = None, row: Ints | None = None
+) -> Parts:
+    """Parts of rows that have one entry for each cell: (num_rows, num_cells) each.
+
+    Args:
+        part, whole, null: as of Parts; whole is 1 by default.
+        row: (num_rows,) the row of each; by default they are all of the batch.
+    """
+    part = np.asarray(part, np.float64)
     num_rows, num_cells = part.shape
     return Parts(
-        row=np.repeat(np.arange(num_rows), num_cells),
+        row=np.repeat(np.arange(num_rows) if row is None else row, num_cells),
         part=part.ravel(),
-        whole=whole.ravel(),
+        whole=np.ones(part.size) if whole is None else whole.ravel(),
         cell=np.tile(np.arange(num_cells), num_rows),
         null=None if null is None else null.ravel(),
     )
@@ -107,8 +143,18 @@ def share(part: Floats, whole: Floats) -> Floats:
     return ratio(part, whole.sum(axis=-1, keepdims=True))
 
 
+def less(one: int, other: int) -> Finish:
+    """Mean of one cell less that of another."""
+
+    def difference(part: Floats, whole: Floats) -> Floats:
+        mean = ratio(part, whole)
+        return np.asarray(mean[..., one] - mean[..., other])
+
+    return difference
+
+
 class Workers:
-    """Numbers workers in the order they are met."""
+    """Numbers workers, or other names, in the order they are met."""
 
     def __init__(self) -> None:
         self._code: dict[str, int] = {}
@@ -179,6 +225,7 @@ class Tally:
         finish: Finish = ratio,
         null: Floats | float | None = None,
         n: Floats | None = None,
+        labels: tuple[str, ...] = (),
     ) -> Estimate:
         """The statistic, its interval and its null.
 
@@ -188,6 +235,7 @@ class Tally:
             finish: the statistic from sums; by default the mean in each cell.
             null: the null where it is known beforehand; by default from the parts.
             n: what to call the sample size; by default the sum of the wholes.
+            labels: of the places of the shape, where the data name them.
         """
         part, whole, expected = self._sums
         total, trials = part.sum(axis=0), whole.sum(axis=0)
@@ -206,6 +254,7 @@ class Tally:
             n=_filled(n, shape),
             null=_filled(np.nan if null is None else null, shape),
             num_workers=num_workers,
+            labels=labels,
         )
 
 
@@ -228,9 +277,9 @@ def interval(replicates: Floats, num_workers: int) -> tuple[Floats, Floats]:
     Args:
         replicates: (num_resamples, ...) the statistic in each resample; NaN ones are left out.
         num_workers: how many clusters were resampled.
-    Returns: low and high, (...); NaN with fewer than two workers.
+    Returns: low and high, (...); NaN with fewer than two workers, or without resamples.
     """
-    if num_workers < 2:
+    if num_workers < 2 or not len(replicates):
         nothing = np.full(replicates.shape[1:], np.nan)
         return nothing, nothing
     tail = _tail(num_workers)
@@ -251,30 +300,6 @@ def _tail(num_workers: int) -> float:
     return float(ndtr(-t * math.sqrt(num_workers / (num_workers - 1))))
 
 
-def estimate(
-    parts: Parts,
-    worker: Ints,
-    *,
-    num_cells: int = 1,
-    shape: Sequence[int] = (),
-    finish: Finish = ratio,
-    null: Floats | float | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
-    """A statistic of one table that is whole in memory; see Tally for batches.
-
-    Args:
-        parts, shape, finish, null: as there.
-        worker: (num_rows,) code of each row's worker, from 0.
-        seed: same seed, same interval.
-    """
-    tally = Tally(num_cells)
-    tally.add(parts, worker)
-    weights = draw_workers(int(worker.max(initial=-1)) + 1, resamples=resamples, seed=seed)
-    return tally.estimate(weights, shape=shape, finish=finish, null=null)
-
-
 def median_estimate(values: Floats, worker: Ints, weights: Floats) -> Estimate:
     """Median of some values, with the interval that resampled workers give.
 
@@ -287,21 +312,22 @@ def median_estimate(values: Floats, worker: Ints, weights: Floats) -> Estimate:
     """
     there = ~np.isnan(values)
     values, worker = values[there], worker[there]
-    n = np.array(float(len(values)))
     nothing = np.array(np.nan)
-    if not len(values):
-        return Estimate(value=nothing, low=nothing, high=nothing, n=n, null=nothing, num_workers=0)
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, 2001), method="inverted_cdf"))
-    place = np.searchsorted(edges, values)
-    counts = np.zeros((weights.shape[1] + 1, len(edges)))
-    np.add.at(counts, (worker + 1, place), 1.0)
-    drawn = counts[0] + weights @ counts[1:]
-    below = np.cumsum(drawn, axis=1)
-    half = below[:, -1:] / 2
-    lower = np.argmax(below >= half, axis=1)
-    upper = np.argmax(below > half, axis=1)
-    replicates = np.where(below[:, -1] > 0, (edges[lower] + edges[upper]) / 2, np.nan)
-    num_workers = int((counts[1:].sum(axis=1) > 0).sum())
-    low, high = interval(replicates, num_workers)
-    value = np.array(float(np.median(values)))
+    value = low = high = nothing
+    num_workers = len(np.unique(worker[worker >= 0]))
+    if len(values):
+        value = np.array(float(np.median(values)))
+        low, high = interval(_medians(values, worker, weights), num_workers)
+    n = np.array(float(len(values)))
     return Estimate(value=value, low=low, high=high, n=n, null=nothing, num_workers=num_workers)
+
+
+def _medians(values: Floats, worker: Ints, weights: Floats) -> Floats:
+    """(num_resamples,) the median in each resample."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, 2001), method="inverted_cdf"))
+    counts = np.zeros((weights.shape[1] + 1, len(edges)))
+    np.add.at(counts, (worker + 1, np.searchsorted(edges, values)), 1.0)
+    below = np.cumsum(counts[0] + weights @ counts[1:], axis=1)
+    half = below[:, -1:] / 2
+    lower, upper = np.argmax(below >= half, axis=1), np.argmax(below > half, axis=1)
+    return np.where(below[:, -1] > 0, (edges[lower] + edges[upper]) / 2, np.nan)

@@ -1,20 +1,23 @@
 """What a statistic is, and how many of them are taken in one pass over batches of rows.
 
-A Measure names a pure function from a batch to Parts (or to values, of which the median is taken).
-Batches are small objects over Arrow tables, so memory does not grow with the dataset.
+A Measure names a pure function from a batch to Parts, or to values of which the median is taken, or
+to labels that are counted. Batches are small objects over Arrow tables, so memory does not grow
+with the dataset; where rows of one thing are spread over the log, a Source keeps slim rows of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from luab_data.ragged import ArrowColumn, Floats, Ints
+from luab_data.columns.regions import boxes_of
+from luab_data.ragged import ArrowColumn, Floats, Ints, Ragged, floats, one_array
 from luab_data.statistics.estimate import (
     RESAMPLES,
     Estimate,
@@ -25,11 +28,12 @@ from luab_data.statistics.estimate import (
     draw_workers,
     median_estimate,
     ratio,
+    share,
 )
 
 
 class Batch(Protocol):
-    """Some rows of a source."""
+    """Rows whose workers are known."""
 
     @property
     def worker_id(self) -> ArrowColumn:
@@ -56,8 +60,52 @@ class TableBatch:
         """(num_rows,) the worker of each; null if there is none."""
         return self.table["worker_id"]
 
+    def floats(self, name: str) -> Floats:
+        """(num_rows,) a column, NaN for null."""
+        return numbers(self.table[name])
 
-@dataclass(frozen=True, kw_only=True)
+    def elements(self, name: str) -> Floats:
+        """(num_elements,) the elements of a column of lists, NaN for null."""
+        return numbers(one_array(self.table[name]).flatten())
+
+
+def numbers(column: ArrowColumn) -> Floats:
+    """A column of numbers or booleans as floats, NaN for null."""
+    return floats(column.cast("int8") if pa.types.is_boolean(column.type) else column)
+
+
+class BoxedBatch(TableBatch):
+    """Rows of pictures that have boxes, in the columns `width`, `height`, `boxes`."""
+
+    @cached_property
+    def size(self) -> tuple[Floats, Floats]:
+        """Width and height, px."""
+        return self.floats("width"), self.floats("height")
+
+    @cached_property
+    def boxes(self) -> tuple[Floats, Ragged]:
+        """(num_boxes, 4) xyxy px and their numbers by row."""
+        return boxes_of(self.table["boxes"])
+
+    @cached_property
+    def fractions(self) -> Floats:
+        """(num_boxes, 4) the boxes in fractions of the picture; NaN without its size."""
+        boxes, rows = self.boxes
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(boxes / np.stack(self.size * 2, axis=1)[rows.rows])
+
+    @cached_property
+    def offsets(self) -> tuple[Ints, Floats]:
+        """Row of each point that annotators gave, and its offset from its box's centre.
+
+        The offset is (num_points, 2) in box widths and heights, y down: at most .5 on both axes is
+        inside. Its box is the one that holds it, else the one with the nearest centre; of several
+        that hold it the one with the nearest centre. Points without a box are left out.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
 class Measure:
     """One statistic.
 
@@ -65,14 +113,14 @@ class Measure:
         name: key in JSON, snake_case.
         title: a few words, for tables.
         doc: one sentence: what over what.
-        source: where the definition comes from.
+        source: where the definition is.
+        parts: batch -> Parts. Of `parts`, `values` and `labels` exactly one is given.
         over: the source of rows it reads: `images`, `rounds`, `pages`, ...
         unit: `share` (in [0, 1]), `ms`, `box sizes`, `correlation`, ... of the value.
         null_doc: what the null is; empty where there is none.
-        shape: () for one number; else of the curve or map.
-        axes: for each axis of the shape its name and the labels of its places.
-        parts: batch -> Parts. Of `parts` and `values` exactly one is given.
+        axes: of a curve or map: for each axis its name and the labels of its places.
         values: batch -> (num_rows,) values whose median is the statistic.
+        labels: batch -> (row, label) of what is counted; the share of each label is the statistic.
         num_cells: cells of the sums; by default as many as the shape has.
         finish: sums -> statistic; by default sum(part) / sum(whole).
         null: the null where it is known beforehand; None takes it from the parts.
@@ -82,48 +130,90 @@ class Measure:
     title: str
     doc: str
     source: str
-    over: str
-    unit: str = "share"
-    null_doc: str = ""
-    shape: tuple[int, ...] = ()
-    axes: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     parts: Callable[[Any], Parts] | None = None
-    values: Callable[[Any], Floats] | None = None
-    num_cells: int | None = None
-    finish: Finish = ratio
-    null: float | None = None
-
-    def __post_init__(self) -> None:
-        assert (self.parts is None) != (self.values is None), self.name
-        assert self.shape == tuple(len(labels) for _, labels in self.axes), self.name
+    over: str = field(kw_only=True)
+    unit: str = field(default="share", kw_only=True)
+    null_doc: str = field(default="", kw_only=True)
+    axes: tuple[tuple[str, tuple[Any, ...]], ...] = field(default=(), kw_only=True)
+    values: Callable[[Any], Floats] | None = field(default=None, kw_only=True)
+    labels: Callable[[Any], tuple[Ints, pa.Array]] | None = field(default=None, kw_only=True)
+    num_cells: int | None = field(default=None, kw_only=True)
+    finish: Finish = field(default=ratio, kw_only=True)
+    null: float | None = field(default=None, kw_only=True)
 
     @property
-    def cells(self) -> int:
-        """Cells of the sums."""
-        return math.prod(self.shape) if self.num_cells is None else self.num_cells
+    def shape(self) -> tuple[int, ...]:
+        """() for one number; else of the curve or map."""
+        return tuple(len(labels) for _, labels in self.axes)
 
 
-class _Values:
-    """Values and their workers, kept for a median."""
+@dataclass(frozen=True)
+class Source:
+    """Rows that measures are over.
 
-    def __init__(self) -> None:
-        self._values: list[Floats] = []
-        self._worker: list[Ints] = []
+    Attributes:
+        name: as in Measure.over.
+        config: of the dataset, that is streamed.
+        batch: makes a batch of some rows of it.
+        counted: columns that the counts need; the others are read for intervals only.
+        slim: what is kept of each batch until all were read.
+        whole: name of another source -> what makes it of all that was kept.
+    """
 
-    def add(self, values: Floats, worker: Ints) -> None:
-        there = ~np.isnan(values)
-        self._values.append(values[there].astype(np.float32))
-        self._worker.append(worker[there].astype(np.int32))
+    name: str
+    config: str
+    batch: type[TableBatch]
+    counted: tuple[str, ...]
+    slim: Callable[[Any], pa.Table] | None = None
+    whole: Mapping[str, Callable[[pa.Table], Batch]] = field(default_factory=dict)
+
+
+Read = Callable[[str, Sequence[str]], Iterable[pa.Table]]
+"""(config, columns) -> its rows in batches."""
+
+
+class _Sums:
+    """What is kept of one measure while batches pass."""
+
+    def __init__(self, measure: Measure) -> None:
+        self.measure = measure
+        self.tally = Tally(math.prod(measure.shape) if measure.num_cells is None
+                           else measure.num_cells)  # fmt: skip
+        self.worker, self.values = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
+        self.labels = Workers()
+
+    def add(self, batch: Batch, worker: Ints) -> None:
+        m = self.measure
+        if m.parts:
+            self.tally.add(m.parts(batch), worker)
+            return
+        if m.values:
+            values = m.values(batch)
+            row = np.flatnonzero(~np.isnan(values))
+            self.values.append(values[row].astype(np.float32))
+        elif m.labels:
+            row, names = m.labels(batch)
+            self.values.append(self.labels.codes(names).astype(np.float32))
+        self.worker.append(worker[row].astype(np.int32))
 
     def estimate(self, weights: Floats) -> Estimate:
-        values = np.concatenate([*self._values, np.zeros(0, np.float32)]).astype(np.float64)
-        worker = np.concatenate([*self._worker, np.zeros(0, np.int32)]).astype(np.int64)
-        return median_estimate(values, worker, weights)
+        m = self.measure
+        if m.parts:
+            return self.tally.estimate(weights, shape=m.shape, finish=m.finish, null=m.null)
+        values = np.concatenate(self.values).astype(np.float64)
+        worker = np.concatenate(self.worker).astype(np.int64)
+        if m.values:
+            return median_estimate(values, worker, weights)
+        tally, ones = Tally(len(self.labels)), np.ones(len(values))
+        tally.add(Parts(np.arange(len(values)), ones, ones, values.astype(np.int64)), worker)
+        names = tuple(self.labels.names)
+        return tally.estimate(weights, shape=(len(names),), finish=share, labels=names)
 
 
 def take(
     measures: Sequence[Measure],
-    sources: Mapping[str, Iterable[Batch]],
+    sources: Sequence[Source],
+    read: Read,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -132,26 +222,36 @@ def take(
 
     Args:
         measures: what to take; names must differ.
-        sources: name -> its batches; those that no measure is over are not read.
-        resamples, seed: of the bootstrap; all measures are taken on the same resamples.
+        sources: where their rows come from; those that no measure is over are not read.
+        read: of the dataset.
+        resamples, seed: of the bootstrap; all measures are taken on the same resamples. With 0
+            resamples there are no intervals, and only the columns that counts need are read.
     Returns: name of the measure -> its estimate, in the order of `measures`.
     """
     workers = Workers()
-    tallies = {m.name: Tally(m.cells) for m in measures if m.parts}
-    kept = {m.name: _Values() for m in measures if m.values}
-    for source, batches in sources.items():
-        wanted = [m for m in measures if m.over == source]
-        for batch in batches if wanted else ():
-            code = workers.codes(batch.worker_id)
-            for m in wanted:
-                if m.parts:
-                    tallies[m.name].add(m.parts(batch), code)
-                elif m.values:
-                    kept[m.name].add(m.values(batch), code)
+    sums = [_Sums(m) for m in measures]
+
+    def add(over: str, batch: Batch) -> None:
+        wanted = [s for s in sums if s.measure.over == over]
+        code = workers.codes(batch.worker_id) if wanted else None
+        for each in wanted:
+            if code is not None:
+                each.add(batch, code)
+
+    asked = {m.over for m in measures}
+    for source in sources:
+        kept: list[pa.Table] = []
+        if asked.isdisjoint({source.name, *source.whole}):
+            continue
+        for table in read(source.config, source.batch.columns if resamples else source.counted):
+            batch = source.batch(table)
+            add(source.name, batch)
+            if source.slim and not asked.isdisjoint(source.whole):
+                kept.append(source.slim(batch))
+        if kept:
+            rows = pa.concat_tables(kept).unify_dictionaries()
+            for name in source.whole:
+                if name in asked:
+                    add(name, source.whole[name](rows))
     weights = draw_workers(len(workers), resamples=resamples, seed=seed)
-    return {
-        m.name: tallies[m.name].estimate(weights, shape=m.shape, finish=m.finish, null=m.null)
-        if m.parts
-        else kept[m.name].estimate(weights)
-        for m in measures
-    }
+    return {each.measure.name: each.estimate(weights) for each in sums}

@@ -2,7 +2,8 @@
 
 The tool shows superclass 0 first and logs only what is shown after it, so each page here begins
 with a visit to 0 at time 0. Pages without any record are left out: none can be submitted before the
-last superclass was seen, so their log is lost. Source: metrics 6.2-5.
+last superclass was seen, so their log is lost.
+Source: docs/formats.md#superclass-steps
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ from functools import cached_property
 
 import numpy as np
 
-from luab_data.columns.regions import floats
-from luab_data.ragged import Bools, Floats, Ints, Ragged, one_array, ragged
+from luab_data.ragged import Bools, Floats, Ints, Ragged, ragged
 from luab_data.schema import COCO_SUPERCLASSES
-from luab_data.statistics.estimate import Parts, grid_parts
+from luab_data.statistics.estimate import Parts, grid_parts, mean_of
 from luab_data.statistics.measure import TableBatch
 
 NUM_SUPERCLASSES = len(COCO_SUPERCLASSES)
 
 
 class BrowsingBatch(TableBatch):
-    """Rows of `actions` of COCO-AB: pages, and the superclasses shown on them.
+    """Rows of `actions` of a tagging log: pages, and the superclasses shown on them.
 
     A step is a record of another superclass than the one before it; its arrays are (num_steps,).
     """
@@ -55,14 +55,12 @@ class BrowsingBatch(TableBatch):
     @cached_property
     def time_ms(self) -> Floats:
         """When each step was taken, ms from the page's start."""
-        times = one_array(self.table["category_histories_time_at_ms"]).flatten()
-        return floats(times)[self._steps[2]]
+        return self.elements("category_histories_time_at_ms")[self._steps[2]]
 
     @cached_property
     def by_keyboard(self) -> Floats:
         """1 for steps taken by keyboard, 0 for others; NaN if not logged."""
-        flags = one_array(self.table["category_histories_using_keyboard"]).flatten()
-        return floats(flags.cast("int8"))[self._steps[2]]
+        return self.elements("category_histories_using_keyboard")[self._steps[2]]
 
     @cached_property
     def pages(self) -> Ints:
@@ -86,28 +84,14 @@ def revisited(pages: BrowsingBatch) -> Parts:
     is_first[np.unique(seen, return_index=True)[1]] = True
     again = ~is_first | (steps.values == 0)
     returns = steps._replace(values=again).reduce(np.logical_or, False)
-    part = returns[pages.pages].astype(np.float64)
-    return Parts(row=pages.pages, part=part, whole=np.ones(len(part)))
-
-
-def by_keyboard(pages: BrowsingBatch) -> Parts:
-    """Steps taken by keyboard, over all steps."""
-    there = ~np.isnan(pages.by_keyboard)
-    part = pages.by_keyboard[there]
-    return Parts(row=pages.steps.rows[there], part=part, whole=np.ones(len(part)))
-
-
-def forward(pages: BrowsingBatch) -> Parts:
-    """Steps to a later superclass, over all steps."""
-    part = (pages.steps.values > pages.origin).astype(np.float64)
-    return Parts(row=pages.steps.rows, part=part, whole=np.ones(len(part)))
+    return mean_of(returns[pages.pages], row=pages.pages)
 
 
 def visits(pages: BrowsingBatch) -> Parts:
     """Mean visits of a page to each superclass, the one to 0 at its start included."""
     counts = _grid(pages, pages.steps.rows, pages.steps.values, np.ones(len(pages.steps.values)))
     counts[:, 0] += 1
-    return _of_pages(counts, pages.pages)
+    return grid_parts(counts[pages.pages], row=pages.pages)
 
 
 def time_share(pages: BrowsingBatch) -> Parts:
@@ -117,7 +101,7 @@ def time_share(pages: BrowsingBatch) -> Parts:
     logged out of order or after the page's end are taken to be at the time of the step before, at
     the end. Every page counts alike: one left open for hours weighs no more than another.
     """
-    steps, total = pages.steps, floats(pages.table["time_spent_ms"])
+    steps, total = pages.steps, pages.floats("time_spent_ms")
     lost = steps._replace(values=np.isnan(pages.time_ms)).reduce(np.logical_or, False)
     with np.errstate(invalid="ignore"):
         there = (steps.lengths > 0) & ~lost & (total > 0)
@@ -131,7 +115,7 @@ def time_share(pages: BrowsingBatch) -> Parts:
     end[steps.bounds[1:][filled] - 1] = span[filled]
     shown = _grid(pages, steps.rows, steps.values, end - time)
     shown[filled, 0] += time[steps.bounds[:-1][filled]]
-    return _of_pages(shown / span[:, None], np.flatnonzero(there))
+    return grid_parts((shown / span[:, None])[there], row=np.flatnonzero(there))
 
 
 def _grid(pages: BrowsingBatch, row: Ints, superclass: Ints, values: Floats) -> Floats:
@@ -139,9 +123,3 @@ def _grid(pages: BrowsingBatch, row: Ints, superclass: Ints, values: Floats) -> 
     size = len(pages) * NUM_SUPERCLASSES
     total = np.bincount(row * NUM_SUPERCLASSES + superclass, values, size)
     return total.astype(np.float64).reshape(-1, NUM_SUPERCLASSES)
-
-
-def _of_pages(values: Floats, row: Ints) -> Parts:
-    """Parts of some rows of (num_rows, 11) values."""
-    part = values[row]
-    return grid_parts(part, np.ones_like(part))._replace(row=np.repeat(row, NUM_SUPERCLASSES))

@@ -1,4 +1,4 @@
-"""What COCO annotators put on images: precision and recall of icons, and what they did with them.
+"""What annotators put on images: icons, the classes that got one, and the actions on them.
 
 Images without ground truth count in no precision and no recall: there `labels` and `is_on_object`
 are null.
@@ -6,18 +6,16 @@ are null.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.columns.regions import boxes_of, floats
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, one_array, ragged
 from luab_data.schema import COCO_CLASSES
-from luab_data.statistics.estimate import RESAMPLES, Parts, Workers, estimate, share
-from luab_data.statistics.measure import TableBatch
+from luab_data.statistics.estimate import Estimate, Parts, mean_of
+from luab_data.statistics.measure import BoxedBatch
 
 NUM_CLASSES = len(COCO_CLASSES)
 
@@ -25,8 +23,11 @@ GRAMMAR = "^add(-move|-remove-add)*(-remove)?$"
 """Sequences the tool allows: after add or move come move or remove, after remove comes add."""
 
 
-class IconBatch(TableBatch):
-    """Rows of `default` of COCO-AB; what several statistics share is computed once."""
+class IconBatch(BoxedBatch):
+    """Rows of `default` of a tagging log; what several statistics share is computed once.
+
+    `boxes` are those of all instances but crowds.
+    """
 
     columns = (
         *("worker_id", "hit_id", "time_spent_ms", "width", "height"),
@@ -34,11 +35,6 @@ class IconBatch(TableBatch):
         *("is_present_at_end", "is_on_object", "is_last_add_on_object"),
         *("num_adds", "num_adds_on_object", "action_sequence"),
     )
-
-    def of_icons(self, name: str) -> Floats:
-        """(num_icons,) the elements of a column of lists, NaN for null."""
-        values = one_array(self.table[name]).flatten()
-        return floats(values.cast("int8") if pa.types.is_boolean(values.type) else values)
 
     @cached_property
     def icons(self) -> Ragged:
@@ -48,8 +44,12 @@ class IconBatch(TableBatch):
     @cached_property
     def is_present(self) -> Bools:
         """(num_icons,) whether the icon was on the image at the end."""
-        present: Bools = self.of_icons("is_present_at_end") == 1
-        return present
+        return self.elements("is_present_at_end") == 1
+
+    @cached_property
+    def num_placed(self) -> Floats:
+        """(num_rows,) icons on the image at the end."""
+        return np.bincount(self.icons.rows, self.is_present, len(self))
 
     @cached_property
     def occurrences(self) -> tuple[Ragged, Ints]:
@@ -60,33 +60,47 @@ class IconBatch(TableBatch):
     def recall(self) -> Floats:
         """(num_rows,) share of the image's classes with an icon; NaN without any class."""
         retrieved, present = retrieved_classes(self.table)
-        recall: Floats = retrieved / np.where(present > 0, present, np.nan)
-        return recall
+        return np.asarray(retrieved / np.where(present > 0, present, np.nan))
 
     @cached_property
-    def size(self) -> tuple[Floats, Floats]:
-        """Width and height, px."""
-        return floats(self.table["width"]), floats(self.table["height"])
+    def box_classes(self) -> Ragged:
+        """The class of each box, by image."""
+        return ragged(self.table["box_label"])
 
     @cached_property
-    def boxes(self) -> tuple[Floats, Ragged]:
-        """(num_boxes, 4) px of all instances but crowds, and the class of each, by image."""
-        return boxes_of(self.table["boxes"])[0], ragged(self.table["box_label"])
+    def offsets(self) -> tuple[Ints, Floats]:
+        """Row and offset of each icon at the end whose class has a box in the image."""
+        boxes, (width, height) = self.boxes[0], self.size
+        box, icon = matched(keys(self.box_classes), keys(self.icons))
+        row = self.icons.rows[icon]
+        with np.errstate(over="ignore", invalid="ignore"):
+            point = np.stack([self.elements("final_x")[icon] * width[row],
+                              self.elements("final_y")[icon] * height[row]], axis=1)  # fmt: skip
+        sides = boxes[box, 2:] - boxes[box, :2]
+        distance = point - (boxes[box, :2] + boxes[box, 2:]) / 2
+        known = np.isfinite(distance).all(axis=1) & (sides > 0).all(axis=1)
+        icon, sides, distance = icon[known], sides[known], distance[known]
+        holds = (2 * np.abs(distance) <= sides).all(axis=1)
+        order = np.lexsort((np.hypot(*distance.T), ~holds, icon))
+        found, first = np.unique(icon[order], return_index=True)
+        chosen = order[first]
+        return self.icons.rows[found], distance[chosen] / sides[chosen]
 
 
 def retrieved_classes(images: pa.Table) -> tuple[Ints, Ints]:
-    """Of each COCO image, how many classes of the ground truth got an icon, and how many there are.
+    """Of each image, how many classes of the ground truth got an icon, and how many there are.
 
     Args:
         images: labels, icon_label, is_present_at_end.
-    Returns: two (num_images,) int64; 0 and 0 without ground truth. Source: metrics 4.10.
+    Returns: two (num_images,) int64; 0 and 0 without ground truth.
+    Source: docs/definitions.md#recall
     """
     labels, found = occurrences(images)
     return labels._replace(values=found).reduce(np.add, 0), labels.lengths
 
 
 def occurrences(images: pa.Table) -> tuple[Ragged, Ints]:
-    """Classes of the ground truth of each COCO image, and 1 for those that got an icon, else 0.
+    """Classes of the ground truth of each image, and 1 for those that got an icon, else 0.
 
     Args:
         images: labels, icon_label, is_present_at_end.
@@ -96,71 +110,26 @@ def occurrences(images: pa.Table) -> tuple[Ragged, Ints]:
     here = ragged(images["is_present_at_end"], null=False).values.astype(bool)
     labels = ragged(images["labels"])
     span = 1 + max(icons.values.max(initial=0), labels.values.max(initial=0))
-    placed_keys = (icons.rows * span + icons.values)[here]
-    found = np.isin(labels.rows * span + labels.values, placed_keys)
-    return labels, found.astype(np.int64)
+    placed = (icons.rows * span + icons.values)[here]
+    return labels, np.isin(labels.rows * span + labels.values, placed).astype(np.int64)
 
 
 def keys(classes: Ragged) -> Ints:
     """(num_values,) one number for each pair of an image and a class; ascends if classes do."""
-    both: Ints = classes.rows * NUM_CLASSES + classes.values.astype(np.int64)
-    return both
+    return classes.rows * NUM_CLASSES + classes.values.astype(np.int64)
 
 
-def _share(row: Ints, part: Floats, cell: Ints | None = None) -> Parts:
-    """Parts of those whose part is known."""
-    there = ~np.isnan(part)
-    cell = None if cell is None else cell[there]
-    return Parts(row=row[there], part=part[there], whole=np.ones(int(there.sum())), cell=cell)
-
-
-def icon_precision(images: IconBatch) -> Parts:
-    """Icons present at the end whose point is on a mask of their class. Source: metrics 4.9."""
-    return _share(images.icons.rows, images.of_icons("is_on_object"))
-
-
-def icon_precision_last_add(images: IconBatch) -> Parts:
-    """Last adds on a mask, of all icons ever added, moved or removed later or not.
-
-    Source: metrics 4.9, the paper's training target; 6.4d.
-    """
-    return _share(images.icons.rows, images.of_icons("is_last_add_on_object"))
-
-
-def icon_precision_all_adds(images: IconBatch) -> Parts:
-    """Adds on a mask, over all adds. Source: metrics 4.9."""
-    right, adds = images.of_icons("num_adds_on_object"), images.of_icons("num_adds")
-    there = ~np.isnan(right)
-    return Parts(row=images.icons.rows[there], part=right[there], whole=adds[there])
-
-
-def recall(images: IconBatch) -> Parts:
-    """Classes of the ground truth with an icon at the end, over all of them. Source: 4.10."""
-    classes, found = images.occurrences
-    return _share(classes.rows, found.astype(np.float64))
-
-
-def recall_image_mean(images: IconBatch) -> Parts:
-    """Mean over images with any class of the share with an icon. Source: metrics 4.10."""
-    return _share(np.arange(len(images)), images.recall)
-
-
-def class_recall(images: IconBatch) -> Parts:
-    """Recall of each class over the images that have it. Source: metrics 4.12."""
-    classes, found = images.occurrences
-    return _share(classes.rows, found.astype(np.float64), classes.values.astype(np.int64))
-
-
-def time_page_ms(images: IconBatch) -> Floats:
-    """(num_rows,) time on each page; NaN if it is not logged."""
-    return floats(images.table["time_spent_ms"])
-
-
-# --- actions -------------------------------------------------------------------------------------
+def matched(wanted: Ints, known: Ints) -> tuple[Ints, Ints]:
+    """Places of those wanted that are among the known, which ascend; and where they are there."""
+    if not len(known):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    there = np.flatnonzero(known[place] == wanted)
+    return there, place[there]
 
 
 def sequences(images: IconBatch) -> tuple[Ints, pa.Array]:
-    """Row and action sequence of each icon present at the end. Source: metrics 4.11."""
+    """Row and action sequence of each icon present at the end."""
     names = one_array(images.table["action_sequence"]).flatten()
     there = np.flatnonzero(images.is_present)
     return images.icons.rows[there], names.take(pa.array(there))
@@ -170,60 +139,34 @@ def follows_grammar(names: ArrowColumn) -> Bools:
     """(num_names,) whether the tool allows each sequence, such as `add-move-remove`.
 
     A reload of the image loses icons without a record, so an add may follow an add.
-    Source: metrics 4.11, 6.2-10.
+    Source: docs/formats.md#image-reload
     """
     fits: Bools = pc.match_substring_regex(names, GRAMMAR).to_numpy(zero_copy_only=False)
-    return fits
+    return fits.astype(bool)
 
 
-def sequence_violation_share(images: IconBatch) -> Parts:
-    """Icons present at the end whose sequence the tool does not allow. Source: metrics 4.11."""
+def violations(images: IconBatch) -> Parts:
+    """Icons present at the end whose sequence the tool does not allow."""
     row, names = sequences(images)
-    return _share(row, (~follows_grammar(names).astype(bool)).astype(np.float64))
+    return mean_of(~follows_grammar(names), row=row)
 
 
-def sequence_shares(
-    images: Iterable[IconBatch], *, resamples: int = RESAMPLES, seed: int = 0
-) -> pa.Table:
-    """How often each action sequence of icons present at the end occurs. Fig. J.
+def sequence_table(found: Estimate) -> pa.Table:
+    """How often each action sequence of icons present at the end occurs.
 
     Args:
-        images: batches of the whole dataset.
-        resamples, seed: of the bootstrap over workers.
+        found: of the measure `action_sequences`.
     Returns: one row a sequence, the most frequent first: `sequence`, `count`, `share` of all icons
         present at the end, `low` and `high` of its interval (null with fewer than two workers) and
         `is_valid`, whether the tool allows it.
     """
-    workers = Workers()
-    code, found = [np.zeros(0, np.int64)], [pa.array([], pa.string())]
-    for batch in images:
-        row, names = sequences(batch)
-        code.append(workers.codes(batch.worker_id)[row])
-        found.append(names)
-    coded = pa.chunked_array(found).combine_chunks().dictionary_encode()
-    names, ones = coded.dictionary, np.ones(len(coded))
-    # A row of the bootstrap here is an icon.
-    parts = Parts(
-        row=np.arange(len(coded)),
-        part=ones,
-        whole=ones,
-        cell=coded.indices.to_numpy().astype(np.int64),
-    )
-    taken = estimate(
-        parts,
-        np.concatenate(code),
-        num_cells=len(names),
-        shape=(len(names),),
-        finish=share,
-        resamples=resamples,
-        seed=seed,
-    )
+    names = pa.array(found.labels, pa.string())
     columns = {
         "sequence": names,
-        "count": pa.array(taken.n.astype(np.int64)),
-        "share": pa.array(taken.value),
-        "low": pa.array(taken.low, from_pandas=True),
-        "high": pa.array(taken.high, from_pandas=True),
+        "count": pa.array(found.n.astype(np.int64)),
+        "share": pa.array(found.value),
+        "low": pa.array(found.low, from_pandas=True),
+        "high": pa.array(found.high, from_pandas=True),
         "is_valid": pa.array(follows_grammar(names)),
     }
     return pa.table(columns).sort_by([("count", "descending"), ("sequence", "ascending")])

@@ -1,199 +1,152 @@
-"""Every statistic of COCO-AB: name, meaning, definition. To add one, write its function and name it
-here.
+"""Every statistic and count of a tagging log: name, title, meaning, where it is defined, function.
+
+To add one, name it here; a function of more than a line stands in the other modules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
 
-import pyarrow as pa
+import numpy as np
 
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
-from luab_data.statistics.coco import browsing, hits, icon_places, icons
-from luab_data.statistics.coco.browsing import BrowsingBatch
-from luab_data.statistics.coco.hits import HitBatch
-from luab_data.statistics.coco.icons import IconBatch
-from luab_data.statistics.estimate import share
-from luab_data.statistics.maps import MAP_CELLS, OFFSETS, PICTURE, XY
-from luab_data.statistics.measure import Batch, Measure
+from luab_data.statistics import maps
+from luab_data.statistics.coco import browsing, hits, icons, sizes
+from luab_data.statistics.counts import Count, fraction, labelled, trials
+from luab_data.statistics.counts import hits as summed
+from luab_data.statistics.estimate import Parts, mean_of, share
+from luab_data.statistics.measure import Measure, Source
 
-_ALIKE = "every HIT alike: the spread that chance alone gives"
-_CLASSES: dict[str, Any] = {"shape": (len(COCO_CLASSES),), "axes": (("class", COCO_CLASSES),)}
-_SUPERCLASSES: dict[str, Any] = {
-    "shape": (len(COCO_SUPERCLASSES),),
-    "axes": (("superclass", tuple(COCO_SUPERCLASSES)),),
-}
-_SIZES: dict[str, Any] = {
-    "shape": (icon_places.NUM_SIZES,),
-    "axes": (("bin of area", tuple(range(icon_places.NUM_SIZES))),),
-}
-
-COCO_MEASURES: tuple[Measure, ...] = (
-    Measure(
-        name="icon_precision", title="icon precision", over="images",
-        doc="final points of icons on a mask of their class, over icons present at the end",
-        source="metrics 4.9", parts=icons.icon_precision,
+COCO_SOURCES = (
+    Source(
+        "images", "default", icons.IconBatch,
+        counted=("worker_id", "hit_id", "time_spent_ms", "labels", "icon_label",
+                 "is_present_at_end", "is_on_object", "action_sequence"),
+        slim=hits.slim_images, whole={"hits": hits.HitBatch},
     ),
-    Measure(
-        name="icon_precision_last_add", title="icon precision, last add", over="images",
-        doc="last adds on a mask, over icons ever added, moved or removed later or not",
-        source="metrics 4.9", parts=icons.icon_precision_last_add,
-    ),
-    Measure(
-        name="icon_precision_all_adds", title="icon precision, all adds", over="images",
-        doc="adds on a mask, over all adds",
-        source="metrics 4.9", parts=icons.icon_precision_all_adds,
-    ),
-    Measure(
-        name="precision_hit_mean", title="icon precision of a HIT", over="hits",
-        doc="mean over HITs of their icon precision",
-        source="metrics 4.9", parts=hits.precision_mean,
-    ),
-    Measure(
-        name="precision_hit_sd", title="its spread over HITs", over="hits",
-        doc="standard deviation over HITs of their icon precision",
-        source="metrics 4.9, 4.10", parts=hits.precision_moments, num_cells=2,
-        finish=hits.spread, null_doc=_ALIKE,
-    ),
-    Measure(
-        name="recall", title="class recall", over="images",
-        doc="classes of the ground truth with an icon at the end, over all (image, class)",
-        source="metrics 4.10", parts=icons.recall,
-    ),
-    Measure(
-        name="recall_image_mean", title="class recall of an image", over="images",
-        doc="mean over images with any class of the share of classes with an icon",
-        source="metrics 4.10", parts=icons.recall_image_mean,
-    ),
-    Measure(
-        name="recall_hit_mean", title="class recall of a HIT", over="hits",
-        doc="mean over HITs of the mean over their images",
-        source="metrics 4.10", parts=hits.recall_mean,
-    ),
-    Measure(
-        name="recall_hit_sd", title="its spread over HITs", over="hits",
-        doc="standard deviation over HITs of the mean recall of their images",
-        source="metrics 4.10", parts=hits.recall_moments, num_cells=2,
-        finish=hits.spread, null_doc=_ALIKE,
-    ),
-    Measure(
-        name="class_recall", title="recall by class", over="images", **_CLASSES,
-        doc="images with an icon of the class, over images that have the class",
-        source="metrics 4.12", parts=icons.class_recall,
-    ),
-    Measure(
-        name="class_size", title="size of a class", over="images", unit="bin", **_CLASSES,
-        doc="mean bin, 0 to 9, of the share of the image that a box covers; 1e-4 to 1 in log",
-        source="metrics 4.12, U12", parts=icon_places.class_size,
-    ),
-    Measure(
-        name="recall_by_size", title="recall by size", over="images", **_SIZES,
-        doc="recall of classes by the bin of their largest box in the image",
-        source="metrics 4.12", parts=icon_places.recall_by_size,
-    ),
-    Measure(
-        name="recall_size_correlation", title="recall against size", over="images",
-        doc=f"Pearson's r over classes that {icon_places.MIN_OCCURRENCES} images or more have",
-        source="metrics 4.12", unit="correlation", parts=icon_places.recall_and_size,
-        num_cells=1 + 2 * len(COCO_CLASSES), finish=icon_places.size_correlation,
-        null=0.0, null_doc="size does not matter",
-    ),
-    Measure(
-        name="icon_offset", title="icon from box centre", over="images", unit="box sizes", **XY,
-        doc="mean offset of the final point from the centre of its box, in box sizes, y down",
-        source="metrics 4.8", parts=icon_places.icon_offset,
-        null=0.0, null_doc="icons scatter evenly about the centre",
-    ),
-    Measure(
-        name="icon_offset_inside", title="same, of icons in the box", over="images", **XY,
-        doc="likewise of icons that lie in their box, which no far icon can move",
-        source="metrics 4.8", parts=icon_places.icon_offset_inside, unit="box sizes",
-        null=0.0, null_doc="icons scatter evenly about the centre",
-    ),
-    Measure(
-        name="icon_offset_density", title="icons about the box", over="images", **OFFSETS,
-        doc="icons by their offset from the box's centre, among those within 1.05 box sizes",
-        source="metrics 4.8", parts=icon_places.icon_offset_density, finish=share,
-    ),
-    Measure(
-        name="box_centre_density", title="where box centres are", over="images", **PICTURE,
-        doc="box instances by the cell of their centre, over all instances but crowds",
-        source="metrics 4.5", parts=icon_places.box_centre_density, finish=share,
-    ),
-    Measure(
-        name="central_cell_share", title="box centres in the central cell", over="images",
-        doc="box instances whose centre is in the central of 11 x 11 cells",
-        source="metrics 4.5", parts=icon_places.central_cell, null=1 / MAP_CELLS**2,
-        null_doc="centres spread evenly",
-    ),
-    Measure(
-        name="sequence_violation_share", title="impossible sequences", over="images",
-        doc="icons present at the end whose actions the tool does not allow, such as add-add",
-        source="metrics 4.11", parts=icons.sequence_violation_share,
-    ),
-    Measure(
-        name="time_page_ms", title="time on a page", over="images", unit="ms",
-        doc="median of the time on a page; the clock of a HIT's first page starts before its load",
-        source="metrics 6.2-4", values=icons.time_page_ms,
-    ),
-    Measure(
-        name="time_hit_ms", title="time for a HIT", over="hits", unit="ms",
-        doc="median of the sum of the times of a HIT's pages, as many as are there",
-        source="metrics 4.14", values=hits.time_ms,
-    ),
-    Measure(
-        name="superclass_revisit_share", title="pages that go back", over="actions",
-        doc="pages that return to an earlier superclass, over pages with any step",
-        source="issue 4; metrics 6.2-5", parts=browsing.revisited,
-    ),
-    Measure(
-        name="keyboard_share", title="steps by keyboard", over="actions",
-        doc="steps to another superclass by keyboard, over all steps",
-        source="issue 4", parts=browsing.by_keyboard,
-    ),
-    Measure(
-        name="forward_step_share", title="steps forward", over="actions",
-        doc="steps to a later superclass, over all steps",
-        source="issue 4", parts=browsing.forward,
-    ),
-    Measure(
-        name="superclass_time_share", title="time on a superclass", over="actions",
-        doc="mean over pages of the share of the page's time that the superclass was shown",
-        source="issue 4; metrics 6.2-5", parts=browsing.time_share, **_SUPERCLASSES,
-    ),
-    Measure(
-        name="superclass_visits", title="visits to a superclass", over="actions", unit="visits",
-        doc="mean visits of a page to the superclass, the first one's at the start included",
-        source="issue 4; metrics 6.2-5", parts=browsing.visits, **_SUPERCLASSES,
-    ),
+    Source("actions", "actions", browsing.BrowsingBatch, counted=()),
 )  # fmt: skip
 
+_DEFINED = "docs/definitions.md#"
+_CLASSES = (("class", COCO_CLASSES),)
+_SUPERCLASSES = (("superclass", tuple(COCO_SUPERCLASSES)),)
+_SIZES = (("bin of area", tuple(range(sizes.NUM_SIZES))),)
 
-def coco_sources(
-    images: Iterable[pa.Table], actions: Iterable[pa.Table]
-) -> Mapping[str, Iterable[Batch]]:
-    """What the measures are over, for `measure.take`, which reads them in this order.
+_images, _hits, _pages = (partial(Measure, over=over) for over in ("images", "hits", "actions"))
+_spread = partial(_hits, num_cells=2, finish=hits.spread,
+                  null_doc="every HIT alike: the spread that chance alone gives")  # fmt: skip
+_offset = partial(_images, unit="box sizes", axes=maps.XY, null=0.0,
+                  null_doc="icons scatter evenly about the centre")  # fmt: skip
 
-    Args:
-        images: batches of `default` with IconBatch.columns.
-        actions: batches of `actions` with BrowsingBatch.columns.
-    """
-    facts: list[pa.Table] = []
 
-    def icon_batches() -> Iterator[IconBatch]:
-        for table in images:
-            batch = IconBatch(table)
-            facts.append(hits.hit_facts(batch))
-            yield batch
+def _of_icons(images: icons.IconBatch, name: str, over: str = "") -> Parts:
+    """Sum of a column of lists over that of another, or over its elements that are known."""
+    part = mean_of(images.elements(name), row=images.icons.rows)
+    if not over:
+        return part
+    return part._replace(whole=images.elements(over)[~np.isnan(images.elements(name))])
 
-    found = icon_batches()
 
-    def whole_hits() -> Iterator[Batch]:
-        for _ in found:  # unread if no measure is over images
-            pass
-        if facts:
-            yield HitBatch(pa.concat_tables(facts))
-            facts.clear()
+COCO_MEASURES: tuple[Measure, ...] = (
+    _images("icon_precision", "icon precision",
+            "final points of icons on a mask of their class, over icons present at the end",
+            _DEFINED + "icon-precision", lambda b: _of_icons(b, "is_on_object")),
+    _images("icon_precision_last_add", "icon precision, last add",
+            "last adds on a mask, over icons ever added, moved or removed later or not",
+            _DEFINED + "icon-precision", lambda b: _of_icons(b, "is_last_add_on_object")),
+    _images("icon_precision_all_adds", "icon precision, all adds",
+            "adds on a mask, over all adds",
+            _DEFINED + "icon-precision", lambda b: _of_icons(b, "num_adds_on_object", "num_adds")),
+    _hits("precision_hit_mean", "icon precision of a HIT",
+          "mean over HITs of their icon precision",
+          _DEFINED + "icon-precision", lambda b: mean_of(b.precision)),
+    _spread("precision_hit_sd", "its spread over HITs",
+            "standard deviation over HITs of their icon precision",
+            _DEFINED + "icon-precision", lambda b: hits.moments(b.precision, b.chance_of_precision)),
+    _images("recall", "class recall",
+            "classes of the ground truth with an icon at the end, over all (image, class)",
+            _DEFINED + "recall", lambda b: mean_of(b.occurrences[1], row=b.occurrences[0].rows)),
+    _images("recall_image_mean", "class recall of an image",
+            "mean over images with any class of the share of classes with an icon",
+            _DEFINED + "recall", lambda b: mean_of(b.recall)),
+    _hits("recall_hit_mean", "class recall of a HIT",
+          "mean over HITs of the mean over their images",
+          _DEFINED + "recall", lambda b: mean_of(b.recall)),
+    _spread("recall_hit_sd", "its spread over HITs",
+            "standard deviation over HITs of the mean recall of their images",
+            _DEFINED + "recall", lambda b: hits.moments(b.recall, b.chance_of_recall)),
+    _images("class_recall", "recall by class",
+            "images with an icon of the class, over images that have the class",
+            _DEFINED + "recall-and-size", sizes.class_recall, axes=_CLASSES),
+    _images("class_size", "size of a class",
+            "mean bin, 0 to 9, of the share of the image that a box covers; 1e-4 to 1 in log",
+            _DEFINED + "recall-and-size; " + _DEFINED + "unknowns", sizes.class_size,
+            unit="bin", axes=_CLASSES),
+    _images("recall_by_size", "recall by size",
+            "recall of classes by the bin of their largest box in the image",
+            _DEFINED + "recall-and-size", sizes.recall_by_size, axes=_SIZES),
+    _images("recall_size_correlation", "recall against size",
+            f"Pearson's r over classes that {sizes.MIN_OCCURRENCES} images or more have",
+            _DEFINED + "recall-and-size", sizes.recall_and_size, unit="correlation",
+            num_cells=1 + 2 * len(COCO_CLASSES), finish=sizes.size_correlation, null=0.0,
+            null_doc="size does not matter"),
+    _offset("icon_offset", "icon from box centre",
+            "mean offset of the final point from the centre of its box, in box sizes, y down",
+            _DEFINED + "click-offset", maps.mean_offset),
+    _offset("icon_offset_inside", "same, of icons in the box",
+            "likewise of icons that lie in their box, which no far icon can move",
+            _DEFINED + "click-offset", maps.mean_offset_inside),
+    _images("icon_offset_density", "icons about the box",
+            "icons by their offset from the box's centre, among those within 1.05 box sizes",
+            _DEFINED + "click-offset", maps.offset_density, axes=maps.OFFSETS, finish=share),
+    _images("box_centre_density", "where box centres are",
+            "box instances by the cell of their centre, over all instances but crowds",
+            _DEFINED + "central-cell", maps.box_centre_density, axes=maps.PICTURE, finish=share),
+    _images("central_cell_share", "box centres in the central cell",
+            "box instances whose centre is in the central of 11 x 11 cells",
+            _DEFINED + "central-cell", maps.central_cell, null=1 / maps.MAP_CELLS**2,
+            null_doc="centres spread evenly"),
+    _images("sequence_violation_share", "impossible sequences",
+            "icons present at the end whose actions the tool does not allow, such as add-add",
+            _DEFINED + "action-sequences", icons.violations),
+    _images("time_page_ms", "time on a page",
+            "median of the time on a page; the clock of a HIT's first page starts before its load",
+            "docs/formats.md#page-clock", unit="ms", values=lambda b: b.floats("time_spent_ms")),
+    _hits("time_hit_ms", "time for a HIT",
+          "median of the sum of the times of a HIT's pages, as many as are there",
+          _DEFINED + "cost", unit="ms", values=lambda b: b.time_ms),
+    _pages("superclass_revisit_share", "pages that go back",
+           "pages that return to an earlier superclass, over pages with any step",
+           _DEFINED + "browsing-classes", browsing.revisited),
+    _pages("keyboard_share", "steps by keyboard",
+           "steps to another superclass by keyboard, over all steps",
+           _DEFINED + "browsing-classes", lambda b: mean_of(b.by_keyboard, row=b.steps.rows)),
+    _pages("forward_step_share", "steps forward",
+           "steps to a later superclass, over all steps", _DEFINED + "browsing-classes",
+           lambda b: mean_of(b.steps.values > b.origin, row=b.steps.rows)),
+    _pages("superclass_time_share", "time on a superclass",
+           "mean over pages of the share of the page's time that the superclass was shown",
+           _DEFINED + "browsing-classes", browsing.time_share, axes=_SUPERCLASSES),
+    _pages("superclass_visits", "visits to a superclass",
+           "mean visits of a page to the superclass, the first one's at the start included",
+           _DEFINED + "browsing-classes", browsing.visits, unit="visits", axes=_SUPERCLASSES),
+)  # fmt: skip
 
-    return {"images": found, "hits": whole_hits(), "actions": map(BrowsingBatch, actions)}
+_taken = {m.name: m for m in COCO_MEASURES}
+_placed = _images("icons_per_image", "icons on an image", "mean number of icons present at the end",
+                  _DEFINED + "icon-precision", lambda b: mean_of(b.num_placed),
+                  unit="icons")  # fmt: skip
+SEQUENCES = _images("action_sequences", "actions on an icon",
+                    "icons present at the end by the actions on them, over all of them",
+                    _DEFINED + "action-sequences", labels=icons.sequences)  # fmt: skip
+
+COCO_COUNTS: Mapping[str, Count] = {
+    "num_records": Count("images", _placed, trials),
+    "num_placed": Count("icons present at the end", _placed, summed),
+    "num_present": Count("classes present in images", _taken["recall"], trials),
+    "icon_precision": fraction(_taken["icon_precision"]),
+    "recall": fraction(_taken["recall"]),
+    "recall_hit_mean": fraction(_taken["recall_hit_mean"]),
+    "action_sequences": Count("actions on an icon", SEQUENCES, labelled),
+}
