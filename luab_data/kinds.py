@@ -25,6 +25,7 @@ from luab_data.schema import (
 
 if TYPE_CHECKING:
     from luab_data.exports.points import PointFormat
+    from luab_data.statistics.counts import Statistics
 
 
 class Kind(ABC):
@@ -56,6 +57,11 @@ class Kind(ABC):
         """The configs, the default one first."""
         return self.images, self.events, self.annotators
 
+    @property
+    @abstractmethod
+    def statistics(self) -> Statistics:
+        """Counts and measures, and the sources of their rows."""
+
 
 class Browsing(Kind):
     """Pages of pictures: which are of a class? Logged as XML by imagenet-annotation-tool."""
@@ -74,6 +80,13 @@ class Browsing(Kind):
 
         return points.BROWSING
 
+    @property
+    def statistics(self) -> Statistics:
+        """Of clicks, pictures shown, pages and HITs."""
+        from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
+
+        return IMAGENET_STATISTICS
+
 
 class Tagging(Kind):
     """One picture, icons to drag onto its objects. Logged as JSON by coco-annotation-tool."""
@@ -91,6 +104,13 @@ class Tagging(Kind):
         from luab_data.exports import points
 
         return points.TAGGING
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of icons, HITs and superclasses."""
+        from luab_data.statistics.coco.measures import COCO_STATISTICS
+
+        return COCO_STATISTICS
 
 
 BROWSING, TAGGING = Browsing(), Tagging()

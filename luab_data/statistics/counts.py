@@ -7,10 +7,12 @@ fraction of an empty group is None, never 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure, Read, Source, take
+from luab_data.statistics.paper import Printed
 
 
 class Count(NamedTuple):
@@ -58,10 +60,32 @@ def fraction(measure: Measure) -> Count:
     return Count(measure.title, measure, value)
 
 
-def count(
-    counts: Mapping[str, Count], sources: tuple[Source, ...], read: Read
-) -> dict[str, Any]:
+def count(counts: Mapping[str, Count], sources: tuple[Source, ...], read: Read) -> dict[str, Any]:
     """All the counts, in one quick pass: name -> count, fraction or None."""
     measures = {c.measure.name: c.measure for c in counts.values()}
     found = take([*measures.values()], sources, read, resamples=0)
     return {name: c.read(found[c.measure.name]) for name, c in counts.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """All numbers of one kind of log.
+
+    Attributes:
+        counts: by name.
+        measures: with intervals, in the order of tables.
+        sources: where their rows come from, in the order of reading.
+        printed: what the paper prints of them.
+        labelled: measures by labels, which have no places before they are taken.
+    """
+
+    counts: Mapping[str, Count]
+    measures: tuple[Measure, ...]
+    sources: tuple[Source, ...]
+    printed: Printed
+    labelled: tuple[Measure, ...] = ()
+
+    @property
+    def names(self) -> dict[str, None]:
+        """Of counts and measures, in order, each once."""
+        return dict.fromkeys([*self.counts, *(m.name for m in self.measures)])

@@ -2,110 +2,203 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from luab_data.errors import DatasetError
-from luab_data.schema import DATASETS
-from luab_data.statistics import counts as statistics
-from luab_data.statistics.coco.browsing import BrowsingBatch
-from luab_data.statistics.coco.icons import IconBatch, sequence_shares
-from luab_data.statistics.coco.measures import COCO_MEASURES, coco_sources
+from luab_data.console import progress
+from luab_data.errors import DatasetError, OptionError
+from luab_data.kinds import Kind, kind_of
+from luab_data.results import Tabular, new_table
+from luab_data.statistics.counts import count
 from luab_data.statistics.estimate import RESAMPLES, Estimate
-from luab_data.statistics.imagenet.clicks import ImageBatch
-from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES, imagenet_sources
-from luab_data.statistics.imagenet.rounds import RoundBatch
-from luab_data.statistics.measure import Batch, Measure, take
+from luab_data.statistics.measure import Measure, Read, take
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
+from luab_data.words import did_you_mean
+
+_T = TypeVar("_T")
+
+NUMBERS = ("value", "low", "high", "n", "null")
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("name", "title", "axis", "place", "axis_2", "place_2")]
+    + [(name, pa.float64()) for name in NUMBERS]
+    + [("unit", pa.string())]
+)
+"""Columns of Stats.to_table(). A number has one row; a curve or map has one for each place, `axis`
+and `axis_2` say of what. `low` to `high` is the 95 % interval, `n` what the value is taken over,
+`null` what it would be without the effect; each is null where there is none."""
 
 
-def stats(dataset: str | os.PathLike[str]) -> statistics.Statistics:
-    """The counts and fractions of a dataset, without intervals: quick.
+@dataclass(frozen=True, eq=False, repr=False)
+class Stats(Tabular, Mapping[str, Any]):
+    """The numbers of a dataset: read when they are first asked for, then kept.
+
+    `stats["click_accuracy"]` is the bare number (an array for a curve), whichever is quicker to
+    know; `counts` are quick, `estimates` take a pass over everything.
+
+    Attributes:
+        folder: of the dataset.
+        kind: of log.
+        only: names that were asked for; None for all.
+        seed, resamples: of the bootstrap over workers; equal ones give equal intervals.
+    """
+
+    folder: Path
+    kind: Kind
+    only: tuple[str, ...] | None = None
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The statistics: names, meanings, definitions, nulls."""
+        return tuple(m for m in self.kind.statistics.measures if self._asked(m.name))
+
+    @cached_property
+    def counts(self) -> dict[str, Any]:
+        """Name -> count, fraction in [0, 1], or None where a group is empty."""
+        counts = self.kind.statistics.counts
+        wanted = {name: c for name, c in counts.items() if self._asked(name)}
+        return self._read(lambda read: count(wanted, self.kind.statistics.sources, read))
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        """Name -> value, interval, sample size and null, in the order of `measures`.
+
+        Batches are streamed; only a slim row of each picture shown is held.
+        """
+        return self._take(self.measures)
+
+    @cached_property
+    def labelled(self) -> dict[str, Estimate]:
+        """The same of what has no places beforehand: the sequences of actions on icons."""
+        return self._take([m for m in self.kind.statistics.labelled if self._asked(m.name)])
+
+    def curve(self, name: str) -> pa.Table:
+        """A curve or map in long form: a column an axis, its places as they are; then NUMBERS."""
+        found = {**self.estimates, **self.labelled}
+        measures = {m.name: m for m in (*self.measures, *self.kind.statistics.labelled)}
+        if name not in found:
+            raise OptionError(f"no statistic {name!r}{did_you_mean(name, found)}")
+        estimate, axes = found[name], measures[name].axes
+        places = [*itertools.product(*(estimate.labels or labels for _, labels in axes))]
+        columns = {axis: [place[k] for place in places] for k, (axis, _) in enumerate(axes)}
+        numbers = {key: pa.array(getattr(estimate, key).ravel(), from_pandas=True)
+                   for key in NUMBERS}  # fmt: skip
+        return pa.table({**columns, **numbers})
+
+    def to_table(self) -> pa.Table:
+        """Counts, then estimates; see SCHEMA."""
+        rows: list[dict[str, Any]] = [
+            {"name": name, "title": self.kind.statistics.counts[name].title, "value": value,
+             "unit": "share" if isinstance(value, float) else "count"}
+            for name, value in self.counts.items()
+            if not isinstance(value, dict) and name not in self.estimates
+        ]  # fmt: skip
+        for m in (*self.measures, *(m for m in self.kind.statistics.labelled if m.name in self)):
+            about = {"name": m.name, "title": m.title, "unit": m.unit}
+            for number in self.curve(m.name).to_pylist():
+                for (axis, _), suffix in zip(m.axes, ("", "_2"), strict=False):
+                    about |= {f"axis{suffix}": axis, f"place{suffix}": str(number[axis])}
+                rows.append({**about, **{key: number[key] for key in NUMBERS}})
+        return pa.Table.from_pylist(rows, SCHEMA)
+
+    def __repr__(self) -> str:
+        """One line; measures nothing."""
+        return (
+            f"Stats({str(self.folder)!r}: {self.kind.title},"
+            f" {len([*filter(self._asked, self.kind.statistics.counts)])} counts,"
+            f" {len(self.measures)} statistics)"
+        )
+
+    def __getitem__(self, name: str) -> Any:
+        """A count, or the value of a statistic."""
+        if name not in self:
+            raise KeyError(f"{name!r}{did_you_mean(name, self)}")
+        if name in self.kind.statistics.counts:
+            return self.counts[name]
+        value = self.estimates[name].value
+        return value if value.ndim else float(value)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the counts, then of the other statistics."""
+        return filter(self._asked, self.kind.statistics.names)
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a count or statistic; measures nothing."""
+        return name in self.kind.statistics.names and self._asked(name)
+
+    def _asked(self, name: object) -> bool:
+        return self.only is None or name in self.only
+
+    def _take(self, measures: Sequence[Measure]) -> dict[str, Estimate]:
+        options = {"resamples": self.resamples, "seed": self.seed}
+        sources = self.kind.statistics.sources
+        return self._read(lambda read: take(measures, sources, read, **options))
+
+    def _read(self, work: Callable[[Read], _T]) -> _T:
+        manifest = read_manifest(self.folder)
+        rows = sum(n for config, n in manifest["num_rows"].items() if config != "annotators")
+        with progress(what="stats", total=rows, unit=" rows", unit_scale=True) as bar:
+
+            def read(config: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+                missing = [name for name in columns if name not in manifest["schemas"][config]]
+                if missing:
+                    raise DatasetError(
+                        f"{self.folder}: config {config!r} has no {', '.join(missing)}; an older"
+                        " luab wrote it: convert the raw log again, or run `luab-data derive`"
+                        " (COCO-AB: with --instances)"
+                    )
+                table = next(t for t in self.kind.tables if t.config == config)
+                for batch in read_columns(self.folder, table, list(columns)):
+                    yield batch
+                    bar.update(len(batch))
+
+            return work(read)
+
+
+def stats(
+    dataset: str | os.PathLike[str],
+    only: Sequence[str] | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Stats:
+    """The counts of a dataset, and every statistic with interval, sample size and null.
 
     Args:
         dataset: a folder, or a name under $LUAB_DATA_HOME.
-
-    Returns: name -> count, fraction in [0, 1] or None where a group is empty; names as decided in
-    docs/decisions.md, 3.
-    """
-    folder = find_dataset(dataset)
-    if _kind(folder) == "imagenet-ab":
-        wanted = statistics.IMAGENET_COLUMNS
-        batches = (_batches(folder, config, names) for config, names in wanted.items())
-        return statistics.imagenet_statistics(*batches)
-    columns = statistics.COCO_COLUMNS["default"]
-    return statistics.coco_statistics(_batches(folder, "default", columns))
-
-
-def measures_of(dataset: str | os.PathLike[str]) -> tuple[Measure, ...]:
-    """What `measured` takes of a dataset: names, meanings, definitions, nulls."""
-    return _measures(_kind(find_dataset(dataset)))
-
-
-def measured(
-    dataset: str | os.PathLike[str], *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Estimate]:
-    """Every statistic with its sample size, interval and null.
-
-    Args:
-        dataset: a folder, or a name under $LUAB_DATA_HOME.
-        resamples, seed: of the bootstrap over workers; equal ones give equal intervals.
-
-    Returns: name -> estimate, in the order of `measures_of`. Batches are streamed; only a slim row
-    of each picture shown is held.
-    """
-    folder = find_dataset(dataset)
-    kind = _kind(folder)
-    return take(_measures(kind), _sources(folder, kind), resamples=resamples, seed=seed)
-
-
-def _kind(folder: Path) -> str:
-    kind: str = read_manifest(folder)["dataset"]
-    return kind
-
-
-def sequences(
-    dataset: str | os.PathLike[str], *, resamples: int = RESAMPLES, seed: int = 0
-) -> pa.Table:
-    """How often each sequence of actions on an icon of COCO-AB occurs: see icons.sequence_shares.
+        only: names of counts and statistics; None is all.
+        out: where to write the table, a .csv, .json or .parquet; see Stats.to_table.
+        force: replace an earlier `out` with other content.
+        seed, resamples: of the bootstrap over workers; equal ones give equal intervals.
 
     Raises:
-        DatasetError: not a COCO-AB dataset.
+        DatasetError: no dataset. OptionError: no such name, or `out` ends otherwise. OutputError:
+            `out` is not ours to replace, or cannot be written.
     """
+    if only is not None and (isinstance(only, str) or not only):
+        raise OptionError(f"only={only!r}; expected a list of names, or None for all")
     folder = find_dataset(dataset)
-    if _kind(folder) != "coco-ab":
-        raise DatasetError(f"{folder}: holds {_kind(folder)}, which has no icons; expected coco-ab")
-    batches = map(IconBatch, _batches(folder, "default", list(IconBatch.columns)))
-    return sequence_shares(batches, resamples=resamples, seed=seed)
-
-
-def _measures(kind: str) -> tuple[Measure, ...]:
-    return IMAGENET_MEASURES if kind == "imagenet-ab" else COCO_MEASURES
-
-
-def _sources(folder: Path, kind: str) -> Mapping[str, Iterable[Batch]]:
-    if kind == "imagenet-ab":
-        return imagenet_sources(
-            _batches(folder, "default", list(ImageBatch.columns)),
-            _batches(folder, "rounds", list(RoundBatch.columns)),
-        )
-    return coco_sources(
-        _batches(folder, "default", list(IconBatch.columns)),
-        _batches(folder, "actions", list(BrowsingBatch.columns)),
-    )
-
-
-def _batches(folder: Path, config: str, columns: list[str]) -> Iterator[pa.Table]:
-    manifest = read_manifest(folder)
-    missing = [name for name in columns if name not in manifest["schemas"][config]]
-    if missing:
-        raise DatasetError(
-            f"{folder}: config {config!r} has no {', '.join(missing)}; an older luab wrote it:"
-            " convert the raw log again, or run `luab-data derive` (COCO-AB: with --instances)"
-        )
-    table = next(t for t in DATASETS[manifest["dataset"]] if t.config == config)
-    return read_columns(folder, table, columns)
+    kind = kind_of(read_manifest(folder))
+    for name in only or ():
+        if name not in kind.statistics.names:
+            raise OptionError(f"no statistic {name!r}{did_you_mean(name, kind.statistics.names)}")
+    found = Stats(folder, kind, None if only is None else tuple(only), seed, resamples)
+    if out is not None:
+        with new_table(out, verb="luab-data stats", first="name", force=force) as write:
+            write(found.to_table())
+    return found

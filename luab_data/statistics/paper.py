@@ -1,65 +1,51 @@
 """What the paper prints, for a column named "paper" and nothing else: never a value of ours.
 
-Source: Han et al., "Neglected Free Lunch", ICCV 2023, arXiv 2303.17595, through metrics.md. Numbers
-that the paper prints only inside a figure are unknown and not here.
+Source: Han et al., "Neglected Free Lunch", ICCV 2023, arXiv 2303.17595. Numbers that the paper
+prints only inside a figure are unknown and not here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
 
+if TYPE_CHECKING:
+    from luab_data.statistics.dataset import Stats
 
-class Printed(NamedTuple):
-    """One number of the paper.
+Printed = Mapping[tuple[str, object], str]
+"""(measure, place on its axis or None) -> as printed, with what it says of its precision."""
 
-    Args:
-        measure: name of the measure it is a value of.
-        label: which place of a curve, as in the measure's axis; None for one number.
-        text: as printed, with what it says of its precision.
-        where: section of metrics.md.
-    """
-
-    measure: str
-    label: object | None
-    text: str
-    where: str
-
-
-PRINTED: Mapping[str, tuple[Printed, ...]] = {
-    "imagenet-ab": (
-        Printed("coverage", None, "99.3 %", "4.2"),
-        Printed("selected_share", None, "86.7 %", "4.1"),
-        Printed("decided_by_round", 1, "71.8 %", "4.1"),
-        Printed("decided_by_round", 2, "14.9 %", "4.1"),
-        Printed("selected_share_by_round", 2, "52.8 %", "4.1"),
-        Printed("click_accuracy", None, "82.9 %", "4.3"),
-        Printed("centre_accuracy", None, "83.9 %", "4.3b"),
-        Printed("off_centre_share", None, "16.1 %", "4.3c"),
-        Printed("off_centre_click_accuracy", None, "56.5 %", "4.3c"),
-        Printed("random_click_curve", 0.0, "83.9 %", "4.4"),
-        Printed("random_click_curve", 1.0, "48.2 %", "4.4"),
-        Printed("central_cell_share", None, "> 30 %", "4.5"),
-        Printed("trace_quantile_accuracy", 0.0, "39.3 %", "4.7"),
-        Printed("trace_quantile_accuracy", 1.0, "82.9 %", "4.7"),
-        Printed("time_quantile_accuracy", 0.0, "39.3 %", "4.7"),
-        Printed("hit_time_ms", None, "9.0 min", "4.14"),
-    ),
-    "coco-ab": (
-        Printed("icon_precision", None, "92.3 %", "4.9"),
-        Printed("recall_hit_mean", None, "61.9 %", "4.10"),
-        Printed("precision_hit_sd", None, '"0.057 %p", read as 5.7 points', "4.9, 4.10"),
-        Printed("recall_hit_sd", None, '"0.118 %p", read as 11.8 points', "4.10"),
-        Printed("central_cell_share", None, "< 4 %", "4.5"),
-        Printed("time_hit_ms", None, "12.1 min", "4.14"),
-    ),
+IMAGENET_PRINTED: Printed = {
+    ("coverage", None): "99.3 %",
+    ("selected_share", None): "86.7 %",
+    ("decided_by_round", 1): "71.8 %",
+    ("decided_by_round", 2): "14.9 %",
+    ("selected_share_by_round", 2): "52.8 %",
+    ("click_accuracy", None): "82.9 %",
+    ("centre_accuracy", None): "83.9 %",
+    ("off_centre_share", None): "16.1 %",
+    ("off_centre_click_accuracy", None): "56.5 %",
+    ("random_click_curve", 0.0): "83.9 %",
+    ("random_click_curve", 1.0): "48.2 %",
+    ("central_cell_share", None): "> 30 %",
+    ("trace_quantile_accuracy", 0.0): "39.3 %",
+    ("trace_quantile_accuracy", 1.0): "82.9 %",
+    ("time_quantile_accuracy", 0.0): "39.3 %",
+    ("hit_time_ms", None): "9.0 min",
 }
-"""Dataset -> what the paper prints of it."""
+COCO_PRINTED: Printed = {
+    ("icon_precision", None): "92.3 %",
+    ("recall_hit_mean", None): "61.9 %",
+    ("precision_hit_sd", None): '"0.057 %p", read as 5.7 points',
+    ("recall_hit_sd", None): '"0.118 %p", read as 11.8 points',
+    ("central_cell_share", None): "< 4 %",
+    ("time_hit_ms", None): "12.1 min",
+}
 
 
 class Compared(NamedTuple):
@@ -71,33 +57,26 @@ class Compared(NamedTuple):
     how_computed: str
 
 
-def compare(
-    dataset: str,
-    measures: Sequence[Measure],
-    found: Mapping[str, Estimate],
-    names: Sequence[str] | None = None,
-) -> list[Compared]:
+def compare(found: Stats, names: Sequence[str] | None = None) -> list[Compared]:
     """What the paper prints beside what was measured here.
 
     Args:
-        dataset: `imagenet-ab` or `coco-ab`.
-        measures, found: of luab_data.statistics.dataset.
+        found: of luab_data.stats.
         names: only these measures; None is all that the paper has a number of.
     """
-    of_name = {measure.name: measure for measure in measures}
+    of_name = {measure.name: measure for measure in found.measures}
     rows = []
-    for printed in PRINTED[dataset]:
-        if names is not None and printed.measure not in names:
+    for (name, label), text in found.kind.statistics.printed.items():
+        if name not in (of_name if names is None else names):
             continue
-        measure = of_name[printed.measure]
+        measure = of_name[name]
         place: tuple[int, ...] = ()
         title = measure.title
-        if printed.label is not None:
+        if label is not None:
             ((axis, labels),) = measure.axes
-            place = (labels.index(printed.label),)
-            title += f", {axis} {printed.label}"
-        here = in_words(measure, found[measure.name], place)
-        rows.append(Compared(title, printed.text, here, f"{measure.doc} ({measure.source})"))
+            place, title = (labels.index(label),), f"{title}, {axis} {label}"
+        here = in_words(measure, found.estimates[name], place)
+        rows.append(Compared(title, text, here, f"{measure.doc} ({measure.source})"))
     return rows
 
 

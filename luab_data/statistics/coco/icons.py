@@ -44,12 +44,12 @@ class IconBatch(BoxedBatch):
     @cached_property
     def is_present(self) -> Bools:
         """(num_icons,) whether the icon was on the image at the end."""
-        return self.elements("is_present_at_end") == 1
+        return np.asarray(self.elements("is_present_at_end") == 1)
 
     @cached_property
     def num_placed(self) -> Floats:
         """(num_rows,) icons on the image at the end."""
-        return np.bincount(self.icons.rows, self.is_present, len(self))
+        return np.bincount(self.icons.rows, self.is_present, len(self)).astype(np.float64)
 
     @cached_property
     def occurrences(self) -> tuple[Ragged, Ints]:

@@ -13,12 +13,13 @@ import numpy as np
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
 from luab_data.statistics import maps
 from luab_data.statistics.coco import browsing, hits, icons, sizes
-from luab_data.statistics.counts import Count, fraction, labelled, trials
+from luab_data.statistics.counts import Count, Statistics, fraction, labelled, trials
 from luab_data.statistics.counts import hits as summed
 from luab_data.statistics.estimate import Parts, mean_of, share
 from luab_data.statistics.measure import Measure, Source
+from luab_data.statistics.paper import COCO_PRINTED
 
-COCO_SOURCES = (
+_SOURCES = (
     Source(
         "images", "default", icons.IconBatch,
         counted=("worker_id", "hit_id", "time_spent_ms", "labels", "icon_label",
@@ -48,7 +49,7 @@ def _of_icons(images: icons.IconBatch, name: str, over: str = "") -> Parts:
     return part._replace(whole=images.elements(over)[~np.isnan(images.elements(name))])
 
 
-COCO_MEASURES: tuple[Measure, ...] = (
+_MEASURES: tuple[Measure, ...] = (
     _images("icon_precision", "icon precision",
             "final points of icons on a mask of their class, over icons present at the end",
             _DEFINED + "icon-precision", lambda b: _of_icons(b, "is_on_object")),
@@ -63,7 +64,8 @@ COCO_MEASURES: tuple[Measure, ...] = (
           _DEFINED + "icon-precision", lambda b: mean_of(b.precision)),
     _spread("precision_hit_sd", "its spread over HITs",
             "standard deviation over HITs of their icon precision",
-            _DEFINED + "icon-precision", lambda b: hits.moments(b.precision, b.chance_of_precision)),
+            _DEFINED + "icon-precision",
+            lambda b: hits.moments(b.precision, b.chance_of_precision)),
     _images("recall", "class recall",
             "classes of the ground truth with an icon at the end, over all (image, class)",
             _DEFINED + "recall", lambda b: mean_of(b.occurrences[1], row=b.occurrences[0].rows)),
@@ -133,20 +135,26 @@ COCO_MEASURES: tuple[Measure, ...] = (
            _DEFINED + "browsing-classes", browsing.visits, unit="visits", axes=_SUPERCLASSES),
 )  # fmt: skip
 
-_taken = {m.name: m for m in COCO_MEASURES}
+_taken = {m.name: m for m in _MEASURES}
 _placed = _images("icons_per_image", "icons on an image", "mean number of icons present at the end",
                   _DEFINED + "icon-precision", lambda b: mean_of(b.num_placed),
                   unit="icons")  # fmt: skip
-SEQUENCES = _images("action_sequences", "actions on an icon",
+_SEQUENCES = _images("action_sequences", "actions on an icon",
                     "icons present at the end by the actions on them, over all of them",
-                    _DEFINED + "action-sequences", labels=icons.sequences)  # fmt: skip
+                    _DEFINED + "action-sequences", labels=icons.sequences,
+                    axes=(("actions", ()),))  # fmt: skip
 
-COCO_COUNTS: Mapping[str, Count] = {
+_COUNTS: Mapping[str, Count] = {
     "num_records": Count("images", _placed, trials),
     "num_placed": Count("icons present at the end", _placed, summed),
     "num_present": Count("classes present in images", _taken["recall"], trials),
     "icon_precision": fraction(_taken["icon_precision"]),
     "recall": fraction(_taken["recall"]),
     "recall_hit_mean": fraction(_taken["recall_hit_mean"]),
-    "action_sequences": Count("actions on an icon", SEQUENCES, labelled),
+    "action_sequences": Count("actions on an icon", _SEQUENCES, labelled),
 }
+
+COCO_STATISTICS = Statistics(
+    counts=_COUNTS, measures=_MEASURES, sources=_SOURCES, printed=COCO_PRINTED,
+    labelled=(_SEQUENCES,),
+)  # fmt: skip

@@ -28,7 +28,8 @@ def size_bin(area: Floats) -> Ints:
     """(n,) bin 0..9 of each area, a fraction of the image; NaN is in the last."""
     with np.errstate(divide="ignore", invalid="ignore"):
         place = np.floor(NUM_SIZES * (1 - np.log10(area) / np.log10(SMALLEST)) + 1e-9)
-    return np.clip(np.nan_to_num(place, nan=np.inf), 0, NUM_SIZES - 1).astype(np.int64)
+    bins: Ints = np.clip(np.nan_to_num(place, nan=np.inf), 0, NUM_SIZES - 1).astype(np.int64)
+    return bins
 
 
 def _areas(images: IconBatch) -> Floats:
@@ -69,9 +70,12 @@ def recall_and_size(images: IconBatch) -> Parts:
     """Sums for size_correlation: of all occurrences, then of class_recall, then of class_size."""
     recall, size = class_recall(images), class_size(images)
     assert recall.cell is not None and size.cell is not None
-    all_three = (recall._replace(cell=0 * recall.cell), recall._replace(cell=1 + recall.cell),
-                 size._replace(cell=1 + NUM_CLASSES + size.cell))  # fmt: skip
-    return Parts(*(np.concatenate(column) for column in list(zip(*all_three, strict=True))[:4]))
+    return Parts(
+        row=np.concatenate([recall.row, recall.row, size.row]),
+        part=np.concatenate([recall.part, recall.part, size.part]),
+        whole=np.concatenate([recall.whole, recall.whole, size.whole]),
+        cell=np.concatenate([0 * recall.cell, 1 + recall.cell, 1 + NUM_CLASSES + size.cell]),
+    )
 
 
 def size_correlation(part: Floats, whole: Floats) -> Floats:

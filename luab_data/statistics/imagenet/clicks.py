@@ -106,7 +106,9 @@ def accuracy(images: ImageBatch, x: Floats, y: Floats) -> Parts:
 
 def click_accuracy(images: ImageBatch, name: str = "final_click") -> Parts:
     """Accuracy of a click of each image."""
-    return accuracy(images, images.floats(f"{name}_x")[:, None], images.floats(f"{name}_y")[:, None])
+    return accuracy(
+        images, images.floats(f"{name}_x")[:, None], images.floats(f"{name}_y")[:, None]
+    )
 
 
 def click_and_centre(images: ImageBatch) -> Parts:

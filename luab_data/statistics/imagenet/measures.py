@@ -13,14 +13,15 @@ import numpy as np
 from luab_data.ragged import bounds_of
 from luab_data.schema import LAST_N, QUANTILES
 from luab_data.statistics import maps
-from luab_data.statistics.counts import Count, fraction, hits, trials, workers
+from luab_data.statistics.counts import Count, Statistics, fraction, hits, trials, workers
 from luab_data.statistics.estimate import by_place, grid_parts, less, mean_of, share
 from luab_data.statistics.imagenet import clicks, pages, rounds
 from luab_data.statistics.imagenet.rounds import SIDES_OF_PICTURE
 from luab_data.statistics.measure import Measure, Source
+from luab_data.statistics.paper import IMAGENET_PRINTED
 from luab_data.tools import BROWSING_PAGES, SLOTS
 
-IMAGENET_SOURCES = (
+_SOURCES = (
     Source(
         "images", "default", clicks.ImageBatch,
         counted=("worker_id", "has_interaction", "has_boxes", "selected", "width", "height",
@@ -51,7 +52,7 @@ _offset = partial(_images, unit="box sizes", axes=maps.XY, null=0.0,
 _time = partial(Measure, unit="ms")
 _side = partial(_rounds, axes=_SIDES, finish=share, null=0.25, null_doc="all sides alike")
 
-IMAGENET_MEASURES: tuple[Measure, ...] = (
+_MEASURES: tuple[Measure, ...] = (
     _images("coverage", "images with any interaction",
             "images with a hovered, tracking or selected record, over all images",
             _DEFINED + "coverage", lambda b: mean_of(b.floats("has_interaction"))),
@@ -198,15 +199,16 @@ IMAGENET_MEASURES: tuple[Measure, ...] = (
             lambda b: by_place(b.right, b.floats("page_idx"), BROWSING_PAGES), axes=_PAGES),
 )  # fmt: skip
 
-_taken = {m.name: m for m in IMAGENET_MEASURES}
+_taken = {m.name: m for m in _MEASURES}
 _boxed = _images("boxed_share", "images with boxes", "images with boxes, over all images",
                  _FORMATS + "boxes", lambda b: mean_of(b.floats("has_boxes")))  # fmt: skip
-_traced = _rounds("trace_length", "trace records", "mean number of trace records of a picture shown",
-                  _FORMATS + "throttle", unit="records",
+_traced = _rounds("trace_length", "trace records",
+                  "mean number of trace records of a picture shown", _FORMATS + "throttle",
+                  unit="records",
                   parts=lambda b: mean_of(np.diff(bounds_of(b.table["mouse_tracking_time_ms"]))),
                   )  # fmt: skip
 
-IMAGENET_COUNTS: Mapping[str, Count] = {
+_COUNTS: Mapping[str, Count] = {
     "num_images": Count("images", _taken["coverage"], trials),
     "num_rounds": Count("pictures shown", _traced, trials),
     "num_with_interaction": Count("images with any interaction", _taken["coverage"], hits),
@@ -222,3 +224,7 @@ IMAGENET_COUNTS: Mapping[str, Count] = {
     "num_workers": Count("workers", _traced, workers),
     "num_trace_points": Count("trace records", _traced, hits),
 }  # fmt: skip
+
+IMAGENET_STATISTICS = Statistics(
+    counts=_COUNTS, measures=_MEASURES, sources=_SOURCES, printed=IMAGENET_PRINTED
+)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.columns.events import NEVER, event_span, first_enter
-from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, floats, one_array
+from luab_data.ragged import ArrowColumn, Floats, Ints, floats, one_array
 from luab_data.statistics.estimate import Parts, mean_of
 from luab_data.statistics.imagenet.rounds import RoundBatch
 from luab_data.tools import GRID_COLUMNS, SLOTS
@@ -101,11 +101,6 @@ class Steps:
     end: Ints
     num_columns: int = GRID_COLUMNS
 
-    @property
-    def moved(self) -> Bools:
-        """(num_rows,) whether the two are different slots."""
-        return self.start != self.end
-
     def forward(self, start: Ints, end: Ints) -> Parts:
         """Steps from one place to a later one, over those from one place to another."""
         return mean_of(end > start, where=start != end)
@@ -172,5 +167,5 @@ def leftward_by_row(s: Steps) -> Parts:
     Rows count from 0. Reading gives the same share in both, going in serpentines differs by 1.
     """
     row = s.start // s.num_columns
-    within = (row == s.end // s.num_columns) & s.moved
+    within = (row == s.end // s.num_columns) & (s.start != s.end)
     return mean_of(s.end < s.start, where=within, cell=1 - row % 2)
