@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from luab_data.ragged import Bools, Floats, Ints
+from luab_data.ragged import Bools, Floats
 from luab_data.schema import IMAGENET_IMAGES, LAST_N, QUANTILES
+from luab_data.statistics.counts import Statistics, count
+from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.imagenet.clicks import ImageBatch
+from luab_data.statistics.measure import take
 
 WIDTH, HEIGHT = 400.0, 200.0
 
@@ -123,11 +127,18 @@ def world(
     )
 
 
-def codes(images: ImageBatch) -> Ints:
-    """Codes of the workers."""
-    from luab_data.statistics.estimate import Workers
+def taken(
+    numbers: Statistics, configs: Mapping[str, Iterable[pa.Table]], *names: str, **options: Any
+) -> dict[str, Estimate]:
+    """Measures of these names, or all, of tables by config."""
+    chosen = [m for m in numbers.measures if m.name in names or not names]
+    assert len(chosen) == len(names) or not names
+    return take(chosen, numbers.sources, lambda config, _: configs.get(config, ()), **options)
 
-    return Workers().codes(images.worker_id)
+
+def counted(numbers: Statistics, configs: Mapping[str, Iterable[pa.Table]]) -> dict[str, Any]:
+    """All counts of tables by config."""
+    return count(numbers.counts, numbers.sources, lambda config, _: configs.get(config, ()))
 
 
-__all__ = ["LAST_N", "QUANTILES", "batch", "boxed", "codes", "draw_boxes", "draw_points", "world"]
+__all__ = ["LAST_N", "QUANTILES", "batch", "boxed", "draw_boxes", "draw_points", "world"]

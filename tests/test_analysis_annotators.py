@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from coco_world import icon, image, image_table
 from logs import KEY, action, archive, block, coco_log, coco_record, xml
+from planted import counted
 
 import luab_data
-from luab_data.statistics.counts import coco_statistics
+from luab_data.statistics.coco.measures import COCO_STATISTICS
 
 
 def test_medians_counts_and_offsets_of_two_workers(tmp_path: Path):
@@ -65,7 +65,6 @@ def test_images_without_a_hit_are_in_no_mean_over_hits():
     table = image_table(
         [image([icon(0, True)], [0], hit="h"), image([], [0], hit=None), image([], [0], hit=None)]
     )
-    ids = pa.array(range(3), pa.int64())
-    found = coco_statistics([table.append_column("image_id", ids)])
+    found = counted(COCO_STATISTICS, {"default": [table]})
     assert (found["recall_hit_mean"], found["recall"]) == (1, pytest.approx(1 / 3))
     assert json.loads(json.dumps(found)) == found

@@ -10,18 +10,17 @@ import pyarrow as pa
 import pytest
 from coco_world import action_table, page
 from hypothesis import given, settings
+from planted import taken
 
-from luab_data.statistics.coco.measures import COCO_MEASURES, coco_sources
+from luab_data.statistics.coco.measures import COCO_STATISTICS
 from luab_data.statistics.estimate import Estimate
-from luab_data.statistics.measure import take
 
 NAMES = ("superclass_revisit_share", "keyboard_share", "forward_step_share",
          "superclass_time_share", "superclass_visits")  # fmt: skip
 
 
 def measure(tables: list[pa.Table], **options: Any) -> dict[str, Estimate]:
-    chosen = [m for m in COCO_MEASURES if m.name in NAMES]
-    return take(chosen, coco_sources([], tables), **options)
+    return taken(COCO_STATISTICS, {"actions": tables}, *NAMES, **options)
 
 
 def straight(times: list[int] | None = None, keyboard: bool = False) -> list[tuple[int, int, bool]]:

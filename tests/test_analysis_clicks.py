@@ -4,60 +4,44 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import batch, boxed, codes, world
+from planted import batch, boxed, taken, world
 from shapely import box as rectangle
 from shapely import union_all
 
 from luab_data.ragged import Ragged
 from luab_data.schema import QUANTILES
-from luab_data.statistics.estimate import Estimate, Parts, estimate, ratio, share
-from luab_data.statistics.imagenet import clicks
+from luab_data.statistics.estimate import Estimate, ratio, share
 from luab_data.statistics.imagenet.areas import centred_share, disjoint
-from luab_data.statistics.imagenet.clicks import SIDES, ImageBatch
-from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES
+from luab_data.statistics.imagenet.clicks import SIDES, ImageBatch, random_click_curve
+from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
 from luab_data.statistics.maps import mode_offset
 
 A, B, C, D = (0.2, 0.2, 0.8, 0.8), (0, 0, 0.4, 0.4), (0.6, 0.6, 1, 1), (0.4, 0, 1, 1)
 
 
-def value(parts: Parts) -> float:
-    return float(parts.part.sum() / parts.whole.sum())
-
-
 def measure(name: str, images: ImageBatch) -> Estimate:
-    m = next(m for m in IMAGENET_MEASURES if m.name == name)
-    assert m.parts
-    return estimate(
-        m.parts(images),
-        codes(images),
-        num_cells=m.cells,
-        shape=m.shape,
-        finish=m.finish,
-        null=m.null,
-    )
+    return taken(IMAGENET_STATISTICS, {"default": [images.table]}, name)[name]
 
 
 @pytest.fixture
 def example() -> ImageBatch:
-    """metrics.md, example 4.3."""
+    """The example of docs/definitions.md#click-accuracy"""
     return boxed([(0.5, 0.5), (0.3, 0.3), (0.5, 0.9), (0.2, 0.5)], [[A], [B], [C], [D]])
 
 
 def test_the_worked_example_of_click_accuracy(example: ImageBatch):
-    assert value(clicks.click_accuracy(example)) == 0.5
-    assert value(clicks.centre_accuracy(example)) == 0.5
-    assert value(clicks.off_centre_click_accuracy(example)) == 0.5
-    assert len(clicks.off_centre_click_accuracy(example).row) == 2  # B and C
-    assert value(clicks.on_centre_click_accuracy(example)) == 0.5
+    for name in ("click_accuracy", "centre_accuracy", "on_centre_click_accuracy"):
+        assert measure(name, example).value == 0.5
+    off = measure("off_centre_click_accuracy", example)
+    assert (off.value, off.n) == (0.5, 2)  # B and C
 
 
 def test_click_accuracy_is_the_mean_of_both_parts_weighted_by_their_size():
-    """The law of metrics 4.3: .829 = .161 x .565 + .839 x implied."""
+    """The law of the paper's numbers: .829 = .161 x .565 + .839 x implied."""
     images = world(3, num_images=500)
-    off, on = clicks.off_centre_click_accuracy(images), clicks.on_centre_click_accuracy(images)
-    whole = clicks.click_accuracy(images)
-    both = (off.part.sum() + on.part.sum()) / (len(off.row) + len(on.row))
-    assert both == pytest.approx(value(whole))
+    off, on = (measure(f"{side}_centre_click_accuracy", images) for side in ("off", "on"))
+    both = (off.value * off.n + on.value * on.n) / (off.n + on.n)
+    assert both == pytest.approx(float(measure("click_accuracy", images).value))
     assert (0.829 - 0.161 * 0.565) / 0.839 == pytest.approx(0.880, abs=5e-4)
 
 
@@ -75,9 +59,8 @@ def test_images_outside_s_do_not_count():
         final_click_x=[0.5, 0.5],
         final_click_y=[0.5, 0.5],
     )
-    assert clicks.click_accuracy(images).whole.sum() == 1
-    assert clicks.centre_accuracy(images).row.tolist() == [1]
-    assert clicks.click_density(images).row.tolist() == [0, 1]
+    assert [measure(name, images).n for name in ("click_accuracy", "centre_accuracy")] == [1, 1]
+    assert measure("click_density", images).n.sum() == 2
 
 
 def test_the_worked_examples_of_the_random_click_curve():
@@ -91,7 +74,7 @@ def test_the_worked_examples_of_the_random_click_curve():
 
 
 def test_the_random_click_curve_is_counted_for_the_workers_of_s():
-    parts = clicks.random_click_curve(boxed([(0.5, 0.5)] * 3, [[], [A], [B]]))
+    parts = random_click_curve(boxed([(0.5, 0.5)] * 3, [[], [A], [B]]))
     assert parts.row.tolist() == [1] * len(SIDES) + [2] * len(SIDES)
 
 
@@ -197,7 +180,7 @@ def test_rows_without_a_trace_are_left_out_of_the_curves():
 
 def test_all_measures_of_images_stand_an_empty_batch_and_a_sliced_one():
     images = world(0, num_images=40, num_workers=3)
-    for m in IMAGENET_MEASURES:
+    for m in IMAGENET_STATISTICS.measures:
         if m.over != "images" or not m.parts:
             continue
         empty = ImageBatch(images.table.slice(0, 0))

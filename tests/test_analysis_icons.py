@@ -17,6 +17,7 @@ from coco_world import SEQUENCES, icon, image, image_table, page, permuted_icons
 from coco_world import action_table as actions_of
 from hypothesis import given, settings
 from logs import KEY, SHARED
+from planted import counted, taken
 
 from luab_data.convert import convert_coco
 from luab_data.schema import COCO_ACTIONS, COCO_CLASSES, COCO_IMAGES
@@ -27,9 +28,8 @@ from luab_data.statistics.coco.icon_places import (
     size_correlation,
     size_outliers,
 )
-from luab_data.statistics.coco.icons import IconBatch, follows_grammar, sequence_shares
-from luab_data.statistics.coco.measures import COCO_MEASURES, coco_sources
-from luab_data.statistics.counts import coco_statistics
+from luab_data.statistics.coco.icons import IconBatch, follows_grammar, sequence_table
+from luab_data.statistics.coco.measures import COCO_STATISTICS
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import take
 
@@ -40,9 +40,12 @@ A, B, C = 0, 1, 2
 def measure(
     images: list[pa.Table], *names: str, actions: list[pa.Table] | None = None, **options: Any
 ) -> dict[str, Estimate]:
-    chosen = [m for m in COCO_MEASURES if m.name in names or (not names and not m.over == "none")]
-    assert len(chosen) == len(names) or not names
-    return take(chosen, coco_sources(images, actions or []), **options)
+    return taken(COCO_STATISTICS, {"default": images, "actions": actions or ()}, *names, **options)
+
+
+def sequence_shares(*images: pa.Table) -> pa.Table:
+    found = take(COCO_STATISTICS.labelled, COCO_STATISTICS.sources, lambda *_: images)
+    return sequence_table(found["action_sequences"])
 
 
 def value(images: list[pa.Table], name: str) -> Any:
@@ -61,7 +64,7 @@ def two_images() -> pa.Table:
     )
 
 
-def test_metrics_4_10_a_hit_of_two_images():
+def test_a_hit_of_two_images():
     table = two_images()
     assert value([table], "recall_hit_mean") == value([table], "recall_image_mean") == 0.75
     assert value([table], "recall") == pytest.approx(2 / 3)
@@ -69,7 +72,7 @@ def test_metrics_4_10_a_hit_of_two_images():
     assert value([table], "precision_hit_mean") == pytest.approx(2 / 3)
 
 
-def test_metrics_4_9_final_point_last_add_and_all_adds_differ():
+def test_final_point_last_add_and_all_adds_differ():
     table = image_table(
         [
             image([icon(A, True, sequence="add-move", last=False, adds=(1, 0))], [A]),
@@ -99,7 +102,7 @@ THE_LONGEST = "-".join(
 )
 
 
-def test_metrics_4_11_the_longest_sequence_of_the_paper_has_24_actions_and_is_valid():
+def test_the_longest_sequence_of_the_paper_has_24_actions_and_is_valid():
     assert len(THE_LONGEST.split("-")) == 24
     assert follows_grammar(pa.array([THE_LONGEST])).tolist() == [True]
 
@@ -132,7 +135,7 @@ def test_sequences_are_counted_for_icons_present_at_the_end():
     tables = [
         image_table([image([icon(k, sequence=n)], worker=f"w{k % 3}")]) for k, n in enumerate(names)
     ]
-    found = sequence_shares(map(IconBatch, tables))
+    found = sequence_shares(*tables)
     assert found["sequence"].to_pylist() == ["add", "add-add", "add-move", THE_LONGEST]
     assert found["count"].to_pylist() == [3, 1, 1, 1]
     assert found["share"].to_pylist() == pytest.approx([3 / 6, 1 / 6, 1 / 6, 1 / 6])
@@ -143,9 +146,9 @@ def test_sequences_are_counted_for_icons_present_at_the_end():
 
 
 def test_sequences_of_nothing_are_an_empty_table():
-    assert sequence_shares([]).num_rows == 0
-    assert sequence_shares([IconBatch(image_table([image()]))]).num_rows == 0
-    lone = sequence_shares([IconBatch(image_table([image([icon(A)], worker=None)]))])
+    assert sequence_shares().num_rows == 0
+    assert sequence_shares(image_table([image()])).num_rows == 0
+    lone = sequence_shares(image_table([image([icon(A)], worker=None)]))
     assert (lone["count"].to_pylist(), lone["low"].to_pylist()) == ([1], [None])
 
 
@@ -174,7 +177,7 @@ def test_recall_by_size_takes_the_largest_box_and_class_size_all():
     assert (by_size.value[0], by_size.value[9]) == (0, 0.5) and np.isnan(by_size.value[1:9]).all()
 
 
-def test_metrics_4_8_the_box_is_the_one_that_holds_the_icon_else_the_nearest_of_its_class():
+def test_the_box_is_the_one_that_holds_the_icon_else_the_nearest_of_its_class():
     big, small = (0, 0, 60, 40), (40, 10, 50, 20)  # of 100 x 50 px
     near, far = (70, 20, 80, 30), (0, 20, 10, 30)
 
@@ -416,7 +419,7 @@ def test_nothing_in_nothing_out():
     empty = image_table([])
     for images, actions in (([], []), ([empty], [actions_of([])])):
         found = measure(images, actions=actions, resamples=2)
-        assert [*found] == [m.name for m in COCO_MEASURES]
+        assert [*found] == [m.name for m in COCO_STATISTICS.measures]
         assert all(np.isnan(e.value).all() for e in found.values())
 
 
@@ -458,7 +461,7 @@ def test_planted_precision_recall_and_offset_are_in_their_intervals(planted: Any
 
 def test_planted_sequence_shares_are_in_their_intervals(planted: Any):
     made, found = planted
-    shares = sequence_shares([IconBatch(made.table)]).to_pylist()
+    shares = sequence_shares(made.table).to_pylist()
     assert [row["sequence"] for row in shares] == [*SEQUENCES]
     for row in shares:
         assert row["low"] <= SEQUENCES[row["sequence"]] <= row["high"], row
@@ -524,7 +527,7 @@ def test_batches_name_columns_of_the_schema_and_need_no_others():
         assert set(batch.columns) <= {column.name for column in table.columns}
     row = image([icon(A, True)], [A], [(A, (0, 0, 9, 9))])
     found = measure([image_table([row])], actions=[actions_of([page([(1, 5, True)])])])
-    assert [*found] == [m.name for m in COCO_MEASURES] and len(found) == len({*found})
+    assert [*found] == [m.name for m in COCO_STATISTICS.measures] and len(found) == len({*found})
     json.dumps({name: estimate.as_dict() for name, estimate in found.items()}, allow_nan=False)
 
 
@@ -537,11 +540,14 @@ def test_the_shared_log_gives_what_stats_gives(tmp_path: Path):
     )
     images = pq.read_table(tmp_path / "coco-ab/data")
     actions = pq.read_table(tmp_path / "coco-ab/actions")
-    found, expected = measure([images], actions=[actions]), coco_statistics([images])
+    found, expected = (
+        measure([images], actions=[actions]),
+        counted(COCO_STATISTICS, {"default": [images]}),
+    )
     for name in ("icon_precision", "recall", "recall_hit_mean"):
         assert found[name].value == pytest.approx(expected[name])
         assert found[name].low <= found[name].value <= found[name].high
-    shares = sequence_shares([IconBatch(images)])
+    shares = sequence_shares(images)
     counts = zip(shares["sequence"].to_pylist(), shares["count"].to_pylist(), strict=True)
     assert dict(counts) == expected["action_sequences"]
     assert found["superclass_time_share"].value.sum() == pytest.approx(1)

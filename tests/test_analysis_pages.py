@@ -6,15 +6,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from planted import batch
+from planted import batch, taken
 
 from luab_data.schema import IMAGENET_ROUNDS
-from luab_data.statistics.estimate import Parts
+from luab_data.statistics.estimate import Estimate, Parts
 from luab_data.statistics.imagenet import pages, rounds
-from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES, imagenet_sources
-from luab_data.statistics.imagenet.pages import Pages, grid_columns, page_facts, serpentine_place
+from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
+from luab_data.statistics.imagenet.pages import (
+    grid_columns,
+    hit_spans,
+    page_spans,
+    serpentine_place,
+    slim_rounds,
+)
 from luab_data.statistics.imagenet.rounds import RoundBatch
-from luab_data.statistics.measure import take
 
 
 def shown(
@@ -61,26 +66,35 @@ def mean(parts: Parts, num_cells: int = 1) -> list[float]:
     return (part / whole).tolist()
 
 
+def measured(found: RoundBatch, *names: str) -> dict[str, Estimate]:
+    return taken(IMAGENET_STATISTICS, {"rounds": [found.table]}, *names)
+
+
+def whole(*batches: RoundBatch) -> pa.Table:
+    return pa.concat_tables(map(slim_rounds, batches)).unify_dictionaries()
+
+
 def test_selection_is_counted_by_round_over_the_pictures_shown():
     found = rows(
         shown(selected=True), shown(), shown(round=2, selected=True), shown(round=3, selected=True)
     )
-    parts = rounds.selected_by_round(found)
-    assert mean(parts, 2) == [0.5, 1.0]  # a third showing is in neither
-    assert rounds.second_less_first(np.array([1.0, 1.0]), np.array([2.0, 1.0])) == 0.5
+    by_round = measured(found, "selected_share_by_round", "selected_second_less_first")
+    # A third showing is in neither.
+    assert by_round["selected_share_by_round"].value.tolist() == [0.5, 1.0]
+    assert by_round["selected_second_less_first"].value == 0.5
 
 
 def test_shares_of_all_images_by_deciding_round_add_up_to_the_selected():
-    """The law 71.8 + 14.9 = 86.7 of metrics.md."""
+    """As the paper's 71.8 + 14.9 = 86.7."""
     images = batch(
         selected=[True, True, False, True],
         selected_round=[1, 2, None, 1],
         has_interaction=[True, True, True, False],
     )
-    by_round = mean(rounds.decided_by_round(images), 2)
-    assert by_round == [0.5, 0.25]
-    assert sum(by_round) == mean(rounds.selected(images))[0]
-    assert mean(rounds.coverage(images)) == [0.75]
+    names = ("decided_by_round", "selected_share", "coverage")
+    found = taken(IMAGENET_STATISTICS, {"default": [images.table]}, *names)
+    assert found["decided_by_round"].value.tolist() == [0.5, 0.25]
+    assert found["selected_share"].value == found["coverage"].value == 0.75
 
 
 def test_revisits_and_passing_over_follow_from_enters():
@@ -89,8 +103,9 @@ def test_revisits_and_passing_over_follow_from_enters():
     )
     found = rows(twice, entered(1, 5), shown(2), shown(3, selected=True))
     assert found.enters.tolist() == [2, 1, 0, 0]
-    assert mean(rounds.revisited(found)) == [0.5]
-    assert mean(rounds.passed_over(found)) == [pytest.approx(2 / 3)]
+    shares = measured(found, "revisited_share", "passed_over_share")
+    assert shares["revisited_share"].value == 0.5
+    assert shares["passed_over_share"].value == pytest.approx(2 / 3)
 
 
 def test_times_are_of_pictures_the_cursor_was_on():
@@ -115,8 +130,9 @@ def test_sides_are_the_nearest_of_first_and_last_record():
 
 def test_slots_and_pages_beyond_the_tools_are_left_out():
     found = rows(shown(47, page=9, selected=True), shown(48, page=10))
-    assert rounds.selected_by_slot(found).cell.tolist() == [47]  # type: ignore[union-attr]
-    assert rounds.selected_by_page(found).cell.tolist() == [9]  # type: ignore[union-attr]
+    for name in ("selected_share_by_slot", "selected_share_by_page"):
+        n = measured(found, name)[name].n
+        assert (n[-1], n.sum()) == (1, 1)
 
 
 def test_serpentine_places_turn_around_in_every_second_row():
@@ -126,25 +142,25 @@ def test_serpentine_places_turn_around_in_every_second_row():
 def order(*slots: int) -> pages.Steps:
     """The steps of one page on which these slots are entered one after the other."""
     given = [entered(slot, 10 * place) for place, slot in enumerate(slots)]
-    return Pages([page_facts(rows(*given[1::2])), page_facts(rows(*given[::2]))]).steps()
+    return pages.steps(whole(rows(*given[1::2]), rows(*given[::2])))
 
 
 def test_a_serpentine_path_goes_forward_in_serpentines_and_left_in_odd_rows():
     steps = order(0, 1, 2, 5, 4, 3, 6, 7, 8)
     assert mean(pages.serpentine_forward(steps)) == [1.0]
-    assert mean(pages.reading_forward(steps)) == [0.75]  # 5 -> 4 -> 3 go back
+    assert mean(steps.forward(steps.start, steps.end)) == [0.75]  # 5 -> 4 -> 3 go back
     assert mean(pages.leftward_by_row(steps), 2) == [1.0, 0.0]
 
 
 def test_a_reading_path_goes_forward_in_reading_order_alone():
     steps = order(0, 1, 2, 3, 4, 5)
-    assert mean(pages.reading_forward(steps)) == [1.0]
+    assert mean(steps.forward(steps.start, steps.end)) == [1.0]
     assert mean(pages.serpentine_forward(steps)) == [0.6]
     assert mean(pages.leftward_by_row(steps), 2) == [0.0, 0.0]
 
 
 def test_steps_do_not_cross_pages_hits_or_pictures_never_entered():
-    facts = page_facts(
+    shown_once = whole(
         rows(
             entered(0, 10),
             entered(1, 20),
@@ -153,13 +169,13 @@ def test_steps_do_not_cross_pages_hits_or_pictures_never_entered():
             shown(4),
         )
     )
-    steps = Pages([facts]).steps()
+    steps = pages.steps(shown_once)
     assert (steps.start.tolist(), steps.end.tolist()) == ([0], [1])
 
 
 def test_steps_do_not_go_from_the_page_of_one_hit_to_the_same_page_of_another():
-    facts = page_facts(rows(entered(0, 10), entered(1, 20, hit="B"), entered(2, 30, hit="B")))
-    steps = Pages([facts]).steps()
+    shown_once = whole(rows(entered(0, 10), entered(1, 20, hit="B"), entered(2, 30, hit="B")))
+    steps = pages.steps(shown_once)
     assert (steps.start.tolist(), steps.end.tolist()) == ([1], [2])
 
 
@@ -168,17 +184,16 @@ def test_a_page_lasts_from_its_first_to_its_last_record_and_a_hit_to_its_submiss
         1, selected_record_time_ms=[61_500], hovered_record_action=["enter"],
         hovered_record_time_ms=[61_000],
     )  # fmt: skip
-    facts = page_facts(rows(entered(0, 60_000), clicked, entered(0, 90_000, page=1), shown(2)))
-    whole = Pages([facts])
-    np.testing.assert_array_equal(whole.pages().time_ms, [1500, np.nan])
-    np.testing.assert_array_equal(whole.hits().time_ms, [40_000])
-    assert whole.pages().worker_id.to_pylist() == ["w", "w"]
+    shown_once = whole(rows(entered(0, 60_000), clicked, entered(0, 90_000, page=1), shown(2)))
+    np.testing.assert_array_equal(page_spans(shown_once).time_ms, [1500, np.nan])
+    np.testing.assert_array_equal(hit_spans(shown_once).time_ms, [40_000])
+    assert page_spans(shown_once).worker_id.to_pylist() == ["w", "w"]
 
 
 def test_pictures_whose_page_is_not_logged_are_no_page_together():
-    whole = Pages([page_facts(rows(*(entered(0, 1000 * k, page=None) for k in (1, 2, 9))))])
-    assert len(whole.pages().time_ms) == 0
-    np.testing.assert_array_equal(whole.hits().time_ms, [99_000])
+    shown_once = whole(rows(*(entered(0, 1000 * k, page=None) for k in (1, 2, 9))))
+    assert len(page_spans(shown_once).time_ms) == 0
+    np.testing.assert_array_equal(hit_spans(shown_once).time_ms, [99_000])
 
 
 @pytest.mark.parametrize("number", [2, 3, 5, 8])
@@ -207,16 +222,15 @@ def test_steps_of_a_random_order_go_forward_half_of_the_time():
         for hit in range(200)
         for place, slot in enumerate(rng.permutation(48)[:12])
     ]
-    measures = [m for m in IMAGENET_MEASURES if m.over in ("steps", "rounds", "pages")]
-    found = take(measures, imagenet_sources([], [rows(*given).table]))
+    found = measured(rows(*given))
     for name in ("serpentine_forward", "reading_forward", "leftward_odd_less_even"):
         assert found[name].low <= found[name].null <= found[name].high, name
     assert found["page_time_ms"].value == 110
 
 
 def test_empty_rounds_give_nan_for_everything():
-    found = take(IMAGENET_MEASURES, imagenet_sources([], [rows().table]))
-    assert [*found] == [m.name for m in IMAGENET_MEASURES]
+    found = measured(rows())
+    assert [*found] == [m.name for m in IMAGENET_STATISTICS.measures]
     for name, estimate in found.items():
         assert np.isnan(estimate.value).all(), name
 
@@ -238,7 +252,7 @@ def test_pages_against_a_slow_reference(seed: int):
         seen.sort(key=lambda item: item[0])
         slow += [(a[1], b[1]) for a, b in pairwise(seen) if a[0] < b[0]]
         times.append(seen[-1][0] - seen[0][0] or np.nan)
-    whole = Pages([page_facts(rows(*given[:35])), page_facts(rows(*given[35:]))])
-    steps = whole.steps()
+    shown_once = whole(rows(*given[:35]), rows(*given[35:]))
+    steps = pages.steps(shown_once)
     assert sorted(zip(steps.start.tolist(), steps.end.tolist(), strict=True)) == sorted(slow)
-    np.testing.assert_array_equal(np.sort(whole.pages().time_ms), np.sort(times))
+    np.testing.assert_array_equal(np.sort(page_spans(shown_once).time_ms), np.sort(times))

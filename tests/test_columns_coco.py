@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from logs import action, coco_record
+from planted import counted
 from pycocotools import mask
 
 from luab_data.columns.coco import image_table
@@ -16,7 +17,7 @@ from luab_data.errors import ImagesError
 from luab_data.raw.coco import ACTIONS, parse, to_table
 from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES, COCO_IMAGES, COCO_SUPERCLASSES
-from luab_data.statistics.counts import coco_statistics
+from luab_data.statistics.coco.measures import COCO_STATISTICS
 
 
 def rows(
@@ -158,7 +159,7 @@ def test_metrics_4_10_recall_and_precision():
         ],
         lambda worker: worker,
     )  # fmt: skip
-    found = coco_statistics([image_table(actions, truth)])
+    found = counted(COCO_STATISTICS, {"default": [image_table(actions, truth)]})
     assert (found["num_records"], found["num_placed"], found["num_present"]) == (2, 3, 3)
     assert found["recall_hit_mean"] == 0.75
     assert found["recall"] == pytest.approx(2 / 3)
@@ -168,7 +169,7 @@ def test_metrics_4_10_recall_and_precision():
 
 def test_an_empty_group_is_null_not_zero():
     actions = to_table([parse(0, coco_record(1, []))], lambda worker: worker)
-    found = coco_statistics([image_table(actions, None)])
+    found = counted(COCO_STATISTICS, {"default": [image_table(actions, None)]})
     assert (found["icon_precision"], found["recall"], found["recall_hit_mean"]) == (None,) * 3
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from logs import SHARED, block, members, xml
+from planted import counted
 
 from luab_data.columns.imagenet import image_table, with_labels
 from luab_data.columns.regions import boxes_of, click_in_box, click_offset, clicked_box, in_any_box
@@ -19,7 +20,7 @@ from luab_data.ragged import Ragged
 from luab_data.raw.imagenet import parse, to_batch
 from luab_data.raw.source import Source
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS, LAST_N, QUANTILES
-from luab_data.statistics.counts import imagenet_statistics
+from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
 
 TINY = SHARED / "data" / "raw" / "imagenet_ab_tiny.tar.gz"
 
@@ -61,7 +62,7 @@ def test_metrics_4_3_click_centre_and_off_centre_accuracy():
     images["n1_9"] = xml("n1_9")  # no boxes: not in S
     table, rounds = tables(images)
     assert table["click_in_box"].to_pylist() == [True, True, False, False, None, None]
-    found = imagenet_statistics([table], [rounds])
+    found = counted(IMAGENET_STATISTICS, {"default": [table], "rounds": [rounds]})
     assert found["num_evaluated"] == 4
     assert found["click_accuracy"] == 0.5
     assert found["centre_accuracy"] == 0.5

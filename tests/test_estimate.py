@@ -1,20 +1,26 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from luab_data.ragged import Ints
 from luab_data.statistics.estimate import (
     NOBODY,
+    Estimate,
     Parts,
     Tally,
     Workers,
+    by_place,
     draw_workers,
-    estimate,
     grid_parts,
     interval,
+    less,
+    mean_of,
     median_estimate,
     share,
 )
@@ -23,6 +29,21 @@ from luab_data.statistics.estimate import (
 def hits(values: list[float]) -> Parts:
     part = np.array(values)
     return Parts(row=np.arange(len(part)), part=part, whole=np.ones(len(part)))
+
+
+def estimate(
+    parts: Parts,
+    worker: Ints,
+    *,
+    num_cells: int = 1,
+    resamples: int = 1000,
+    seed: int = 0,
+    **options: Any,
+) -> Estimate:
+    tally = Tally(num_cells)
+    tally.add(parts, worker)
+    weights = draw_workers(int(worker.max(initial=-1)) + 1, resamples=resamples, seed=seed)
+    return tally.estimate(weights, **options)
 
 
 def test_the_value_is_the_mean_and_n_the_number_of_trials():
@@ -107,6 +128,24 @@ def test_grid_parts_keep_rows_and_cells():
     assert parts.row.tolist() == [0, 0, 1, 1]
     assert parts.cell is not None
     assert parts.cell.tolist() == [0, 1, 0, 1]
+
+
+def test_values_that_are_not_known_or_have_no_place_are_no_trial():
+    parts = mean_of([1, np.nan, 0, 1], where=np.array([True, True, True, False]))
+    assert (parts.row.tolist(), parts.part.tolist()) == ([0, 2], [1, 0])
+    given = mean_of(np.array([True, False]), row=np.array([7, 7]), cell=np.array([2, 3]))
+    assert (given.row.tolist(), given.cell.tolist()) == ([7, 7], [2, 3])  # type: ignore[union-attr]
+    placed = by_place([1, 1, 1, 1], np.array([0, 2, -1, np.nan]), 2)
+    assert (placed.row.tolist(), placed.cell.tolist()) == ([0], [0])  # type: ignore[union-attr]
+
+
+def test_a_difference_is_of_two_means():
+    assert less(1, 0)(np.array([1.0, 1.0]), np.array([2.0, 1.0])) == 0.5
+
+
+def test_without_resamples_there_is_a_value_and_no_interval():
+    found = estimate(hits([1, 0]), np.array([0, 1]), resamples=0)
+    assert (found.value, np.isnan(found.low)) == (0.5, True)
 
 
 def test_one_worker_has_no_interval():

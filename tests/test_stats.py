@@ -12,10 +12,10 @@ import pytest
 import simulated
 
 from luab_data import LabelledImage, convert_imagenet, simulate_imagenet
-from luab_data.errors import DatasetError
-from luab_data.statistics.dataset import measured, measures_of, sequences, stats
-from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES
-from luab_data.statistics.paper import PRINTED, compare, in_words
+from luab_data.errors import DatasetError, OptionError, OutputError
+from luab_data.kinds import KINDS, Kind
+from luab_data.statistics.dataset import SCHEMA, stats
+from luab_data.statistics.paper import compare, in_words
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +56,10 @@ def printed(folder: Path) -> dict[str, Any]:
 def test_the_counts_stay_where_they_were_and_statistics_stand_beside_them(
     folder: Path, printed: dict[str, Any]
 ):
-    counts = stats(folder)
-    assert [*printed] == [*counts, "statistics"]
-    assert {name: printed[name] for name in counts} == counts
-    assert [*printed["statistics"]] == [m.name for m in measures_of(folder)]
-
-
-@pytest.mark.parametrize(
-    ("measure", "count"),
-    [
-        ("click_accuracy", "click_accuracy"),
-        ("centre_accuracy", "centre_accuracy"),
-        ("off_centre_share", "off_centre_fraction"),
-        ("off_centre_click_accuracy", "off_centre_click_accuracy"),
-    ],
-)
-def test_both_ways_of_counting_agree(printed: dict[str, Any], measure: str, count: str):
-    assert printed["statistics"][measure]["value"] == pytest.approx(printed[count])
+    found = stats(folder)
+    assert [*printed] == [*found.counts, "statistics"]
+    assert {name: printed[name] for name in found.counts} == found.counts
+    assert [*printed["statistics"]] == [m.name for m in found.measures]
 
 
 def test_the_laws_of_the_published_numbers_hold_here_too(printed: dict[str, Any]):
@@ -108,15 +95,80 @@ def test_the_table_shows_numbers_intervals_and_nulls(folder: Path):
     _, value, low, high, n, null = line.split()
     assert float(low.strip("[,")) <= float(value) <= float(high.strip("]"))
     assert float(null) < float(value)
-    assert int(n.replace(",", "")) == stats(folder)["num_evaluated"]
+    assert int(n.replace(",", "")) == stats(folder).counts["num_evaluated"]
     assert "click_density" not in text  # maps are for --json and the report
 
 
 def test_equal_seeds_give_equal_intervals_and_others_differ(folder: Path):
-    one, same, other = (measured(folder, seed=seed, resamples=100) for seed in (1, 1, 2))
-    assert one["click_accuracy"].low == same["click_accuracy"].low
-    assert one["click_accuracy"].low != other["click_accuracy"].low
-    assert one["click_accuracy"].value == other["click_accuracy"].value
+    one, same, other = (
+        stats(folder, ["click_accuracy"], seed=seed, resamples=100).estimates["click_accuracy"]
+        for seed in (1, 1, 2)
+    )
+    assert one.low == same.low != other.low
+    assert one.value == other.value
+
+
+def test_a_number_is_had_by_its_name_and_nothing_is_measured_for_a_count(folder: Path):
+    found = stats(folder)
+    assert isinstance(found["click_accuracy"], float)
+    assert found["num_images"] == 300
+    assert "estimates" not in vars(found)
+    assert repr(found) == f"Stats({str(folder)!r}: ImageNet-AB, 13 counts, 42 statistics)"
+    assert found["click_density"].shape == (11, 11)
+    assert {*found} == {*found.counts, *found.estimates} and len(found) == len({*found})
+    with pytest.raises(KeyError, match="did you mean 'click_accuracy'"):
+        found["clik_accuracy"]
+
+
+def test_only_the_names_asked_for_are_taken(folder: Path):
+    found = stats(folder, ["num_images", "click_accuracy", "entry_side"])
+    assert [*found.counts] == ["num_images", "click_accuracy"]
+    assert [*found.estimates] == ["click_accuracy", "entry_side"]
+    whole = stats(folder)
+    assert found.estimates["entry_side"].low.tolist() != []
+    assert found["click_accuracy"] == whole["click_accuracy"]
+    with pytest.raises(OptionError, match="no statistic 'click_acuracy'; did you mean"):
+        stats(folder, ["click_acuracy"])
+    with pytest.raises(OptionError, match="expected a list of names"):
+        stats(folder, "click_accuracy")
+
+
+def test_the_table_has_a_row_a_number_and_curves_in_long_form(folder: Path):
+    found = stats(folder)
+    table = found.to_table()
+    assert table.schema.equals(SCHEMA)
+    of_name: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        of_name.setdefault(row["name"], []).append(row)
+    (images,), (accuracy,) = of_name["num_images"], of_name["click_accuracy"]
+    assert (images["value"], images["low"], images["unit"]) == (300, None, "count")
+    assert accuracy["low"] < accuracy["value"] < accuracy["high"] and accuracy["null"] is not None
+    assert [row["place"] for row in of_name["entry_side"]] == ["left", "right", "top", "bottom"]
+    density = of_name["click_density"]
+    assert len(density) == 121 and density[12]["place"] == density[12]["place_2"] == "1"
+    assert sum(row["value"] for row in density) == pytest.approx(1)
+    curve = found.curve("random_click_curve")
+    assert curve.column_names[:2] == ["side t", "value"] and curve["side t"][20].as_py() == 1.0
+    assert len(found.to_frame()) == len(table)
+    assert "<table>" in found._repr_html_()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_the_table_is_written_and_another_one_replaced_with_force_alone(
+    folder: Path, tmp_path: Path, suffix: str
+):
+    out = tmp_path / f"numbers.{suffix}"
+    stats(folder, ["click_accuracy", "entry_side"], out=out)
+    before = out.read_bytes()
+    stats(folder, ["click_accuracy", "entry_side"], out=out)  # the same again is no change
+    with pytest.raises(OutputError):
+        stats(folder, ["coverage"], out=out)
+    assert out.read_bytes() == before
+    stats(folder, ["coverage"], out=out, force=True)
+    assert out.read_bytes() != before
+    out.write_text("somebody's")
+    with pytest.raises(OutputError):
+        stats(folder, ["coverage"], out=out, force=True)
 
 
 def test_no_worker_id_is_printed(folder: Path, printed: dict[str, Any]):
@@ -128,27 +180,23 @@ def test_no_worker_id_is_printed(folder: Path, printed: dict[str, Any]):
 
 
 def test_what_the_paper_prints_stands_beside_what_was_measured(folder: Path):
-    measures, found = measures_of(folder), measured(folder, resamples=100)
-    rows = compare("imagenet-ab", measures, found)
-    assert len(rows) == len(PRINTED["imagenet-ab"])
-    (row,) = compare("imagenet-ab", measures, found, ["click_accuracy"])
+    found = stats(folder, resamples=100)
+    assert len(compare(found)) == len(found.kind.statistics.printed)
+    (row,) = compare(found, ["click_accuracy"])
     assert row.paper == "82.9 %"
-    assert row.this_dataset.startswith(f"{100 * float(found['click_accuracy'].value):.1f} % [")
-    assert "metrics 4.3" in row.how_computed
+    assert row.this_dataset.startswith(f"{100 * found['click_accuracy']:.1f} % [")
+    assert "docs/definitions.md#click-accuracy" in row.how_computed
+    of_name = {m.name: m for m in found.measures}
+    for name, unit in (("hit_time_ms", " min ["), ("dwell_time_ms", " s [")):
+        assert unit in in_words(of_name[name], found.estimates[name])
 
 
-def test_every_printed_number_belongs_to_a_measure_and_a_place_on_its_axis():
-    of_name = {m.name: m for m in IMAGENET_MEASURES}
-    for entry in PRINTED["imagenet-ab"]:
-        axes = of_name[entry.measure].axes
-        assert entry.label is None if not axes else entry.label in axes[0][1], entry
-
-
-def test_times_are_told_in_the_papers_units(folder: Path):
-    found = measured(folder, resamples=100)
-    of_name = {m.name: m for m in measures_of(folder)}
-    assert " min [" in in_words(of_name["hit_time_ms"], found["hit_time_ms"])
-    assert " s [" in in_words(of_name["dwell_time_ms"], found["dwell_time_ms"])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=str)
+def test_every_printed_number_belongs_to_a_measure_and_a_place_on_its_axis(kind: Kind):
+    of_name = {m.name: m for m in kind.statistics.measures}
+    for name, label in kind.statistics.printed:
+        axes = of_name[name].axes
+        assert label is None if not axes else label in axes[0][1], name
 
 
 @pytest.fixture(scope="module")
@@ -157,20 +205,14 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_coco_statistics_agree_with_the_counts(coco: Path):
-    counts, found = stats(coco), measured(coco, resamples=100)
+    found = stats(coco, resamples=100)
     for name in ("icon_precision", "recall", "recall_hit_mean"):
-        assert float(found[name].value) == pytest.approx(counts[name])
-    assert int(found["icon_precision"].n) == counts["num_placed"]
-    table = sequences(coco, resamples=100)
-    pairs = zip(table["sequence"].to_pylist(), table["count"].to_pylist(), strict=True)
-    assert dict(pairs) == counts["action_sequences"]
-
-
-def test_the_papers_numbers_of_coco_stand_beside_ours(coco: Path):
-    rows = compare("coco-ab", measures_of(coco), measured(coco, resamples=100))
-    assert [row.paper for row in rows][:2] == ["92.3 %", "61.9 %"]
-    of_name = {m.name for m in measures_of(coco)}
-    assert {entry.measure for entry in PRINTED["coco-ab"]} <= of_name
+        assert float(found.estimates[name].value) == found.counts[name]
+    assert int(found.estimates["icon_precision"].n) == found.counts["num_placed"]
+    table = found.curve("action_sequences")
+    pairs = zip(table["actions"].to_pylist(), table["n"].to_pylist(), strict=True)
+    assert dict(pairs) == found.counts["action_sequences"]
+    assert [row.paper for row in compare(found)][:2] == ["92.3 %", "61.9 %"]
 
 
 def test_the_command_prints_coco_too(coco: Path):
@@ -186,9 +228,26 @@ def test_a_folder_of_an_older_luab_says_what_to_do(coco: Path, tmp_path: Path):
     del manifest["schemas"]["default"]["boxes"]
     (old / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DatasetError, match=r"has no boxes; .*convert the raw log again"):
-        measured(old)
+        stats(old)["class_size"]
 
 
-def test_sequences_are_of_coco_alone(folder: Path):
-    with pytest.raises(DatasetError, match="imagenet-ab, which has no icons"):
-        sequences(folder)
+@pytest.mark.parametrize(
+    ("width", "last"), [(70, "n"), (60, "interval"), (45, "value"), (160, "null")]
+)
+def test_the_table_is_as_wide_as_the_terminal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, width: int, last: str
+):
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = command("stats", str(folder), "--only", "coverage,click_accuracy").splitlines()
+    assert max(map(len, lines[2:-3])) <= width
+    assert lines[2].endswith(last)
+    assert lines[3].endswith("over all images") == (width == 160)
+
+
+def test_only_and_out_of_the_command_line(folder: Path, tmp_path: Path):
+    out = tmp_path / "numbers.csv"
+    text = command("stats", str(folder), "--only", "num_images, coverage", "--out", str(out))
+    assert "num_images  300" in text and "click_accuracy" not in text
+    assert [line.split(",")[0] for line in out.read_text().splitlines()] == [
+        '"name"', '"num_images"', '"coverage"',
+    ]  # fmt: skip

@@ -20,7 +20,11 @@ def publish(dataset: str, repo_id: str, private: bool, dry_run: bool) -> None:
     from luab_data.store.load import find_dataset
 
     done = upload(
-        find_dataset(dataset), repo_id, statistics=stats, private=private, dry_run=dry_run
+        find_dataset(dataset),
+        repo_id,
+        statistics=lambda folder: stats(folder).counts,
+        private=private,
+        dry_run=dry_run,
     )
     total = sum(item.size for item in done.items)
     size = f"{len(done.items)} files, {total:,} bytes"

@@ -12,7 +12,7 @@ import numpy as np
 
 from luab_data.figures.style import BASELINE, BLACK, BLUE, GREEN, GREY, SMALL, VERMILION
 from luab_data.ragged import Floats
-from luab_data.statistics.coco.sizes import SMALLEST
+from luab_data.statistics.coco.icon_places import SMALLEST
 from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
 

@@ -17,7 +17,7 @@ from luab_data.figures.labels import label_points
 from luab_data.figures.style import BLACK, BLUE, GREEN, GREY, SKY, VERMILION
 from luab_data.ragged import Floats, Ints
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
-from luab_data.statistics.coco.sizes import MIN_OCCURRENCES
+from luab_data.statistics.coco.icon_places import MIN_OCCURRENCES
 from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
 

@@ -34,7 +34,6 @@ from luab_data.reports.tables import groups
 from luab_data.reports.thumbnails import thumbnails
 from luab_data.reports.workers import flagged_workers, overview, worker_table
 from luab_data.schema import DATASETS, Table
-from luab_data.statistics.counts import Statistics
 from luab_data.statistics.dataset import measured, measures_of, sequences, stats
 from luab_data.statistics.estimate import Estimate
 from luab_data.store.folder import locked, read_columns, read_manifest
@@ -94,7 +93,7 @@ def report(
         shown = [*({c.key: c for c in named} | chosen).values()]
         # Pages and pictures before statistics: a wrong one is told in seconds.
         replays, without = _replays(folder, kind, shown, None if images is None else Path(images))
-        counts, estimates = stats(folder), measured(folder)
+        counts, estimates = stats(folder).counts, measured(folder)
         html = page_html(
             header=_header(manifest, counts),
             groups=groups(measures_of(folder), estimates),
@@ -158,7 +157,7 @@ def _is_report(out: Path) -> bool:
 # --- what is in it -------------------------------------------------------------------------------
 
 
-def _header(manifest: Mapping[str, Any], counts: Statistics) -> Header:
+def _header(manifest: Mapping[str, Any], counts: Mapping[str, Any]) -> Header:
     return Header(
         dataset=manifest["dataset"],
         version=manifest["version"],

@@ -202,3 +202,20 @@ def stats(
         with new_table(out, verb="luab-data stats", first="name", force=force) as write:
             write(found.to_table())
     return found
+
+
+def measured(dataset: str | os.PathLike[str], **options: Any) -> dict[str, Estimate]:
+    """Every statistic with its sample size, interval and null."""
+    return stats(dataset, **options).estimates
+
+
+def measures_of(dataset: str | os.PathLike[str]) -> tuple[Measure, ...]:
+    """What `measured` takes of a dataset."""
+    return stats(dataset).measures
+
+
+def sequences(dataset: str | os.PathLike[str], **options: Any) -> pa.Table:
+    """How often each sequence of actions on an icon occurs."""
+    from luab_data.statistics.coco.icons import sequence_table
+
+    return sequence_table(stats(dataset, **options).labelled["action_sequences"])

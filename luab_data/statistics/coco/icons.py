@@ -73,15 +73,16 @@ class IconBatch(BoxedBatch):
         boxes, (width, height) = self.boxes[0], self.size
         box, icon = matched(keys(self.box_classes), keys(self.icons))
         row = self.icons.rows[icon]
+        x, y = self.elements("final_x")[icon], self.elements("final_y")[icon]
         with np.errstate(over="ignore", invalid="ignore"):
-            point = np.stack([self.elements("final_x")[icon] * width[row],
-                              self.elements("final_y")[icon] * height[row]], axis=1)  # fmt: skip
+            point = np.stack([x * width[row], y * height[row]], axis=1)
         sides = boxes[box, 2:] - boxes[box, :2]
         distance = point - (boxes[box, :2] + boxes[box, 2:]) / 2
         known = np.isfinite(distance).all(axis=1) & (sides > 0).all(axis=1)
         icon, sides, distance = icon[known], sides[known], distance[known]
         holds = (2 * np.abs(distance) <= sides).all(axis=1)
-        order = np.lexsort((np.hypot(*distance.T), ~holds, icon))
+        with np.errstate(over="ignore"):
+            order = np.lexsort(((distance**2).sum(axis=1), ~holds, icon))
         found, first = np.unique(icon[order], return_index=True)
         chosen = order[first]
         return self.icons.rows[found], distance[chosen] / sides[chosen]

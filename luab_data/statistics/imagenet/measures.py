@@ -52,7 +52,7 @@ _offset = partial(_images, unit="box sizes", axes=maps.XY, null=0.0,
 _time = partial(Measure, unit="ms")
 _side = partial(_rounds, axes=_SIDES, finish=share, null=0.25, null_doc="all sides alike")
 
-_MEASURES: tuple[Measure, ...] = (
+IMAGENET_MEASURES: tuple[Measure, ...] = (
     _images("coverage", "images with any interaction",
             "images with a hovered, tracking or selected record, over all images",
             _DEFINED + "coverage", lambda b: mean_of(b.floats("has_interaction"))),
@@ -199,7 +199,7 @@ _MEASURES: tuple[Measure, ...] = (
             lambda b: by_place(b.right, b.floats("page_idx"), BROWSING_PAGES), axes=_PAGES),
 )  # fmt: skip
 
-_taken = {m.name: m for m in _MEASURES}
+_taken = {m.name: m for m in IMAGENET_MEASURES}
 _boxed = _images("boxed_share", "images with boxes", "images with boxes, over all images",
                  _FORMATS + "boxes", lambda b: mean_of(b.floats("has_boxes")))  # fmt: skip
 _traced = _rounds("trace_length", "trace records",
@@ -226,5 +226,5 @@ _COUNTS: Mapping[str, Count] = {
 }  # fmt: skip
 
 IMAGENET_STATISTICS = Statistics(
-    counts=_COUNTS, measures=_MEASURES, sources=_SOURCES, printed=IMAGENET_PRINTED
+    counts=_COUNTS, measures=IMAGENET_MEASURES, sources=_SOURCES, printed=IMAGENET_PRINTED
 )
