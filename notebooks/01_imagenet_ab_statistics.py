@@ -26,9 +26,8 @@
 # %matplotlib inline
 import pandas
 
+import luab_data
 from luab_data.figures import FIGURES
-from luab_data.statistics import dataset as stats
-from luab_data.statistics.dataset import measured, measures_of
 from luab_data.statistics.maps import mode_offset
 from luab_data.statistics.paper import compare, in_words
 
@@ -39,7 +38,8 @@ DATASET = "imagenet-ab"
 # ## Counts
 
 # %%
-pandas.Series(stats(DATASET), name="count").to_frame()
+stats = luab_data.stats(DATASET)
+pandas.Series(stats.counts, name="count").to_frame()
 
 # %% [markdown]
 # ## Statistics
@@ -49,7 +49,7 @@ pandas.Series(stats(DATASET), name="count").to_frame()
 # would be without the effect: for an accuracy, the same points dealt out to the images at random.
 
 # %%
-measures, found = measures_of(DATASET), measured(DATASET)
+measures, found = stats.measures, stats.estimates
 pandas.DataFrame(
     {
         "statistic": m.title,
@@ -134,4 +134,4 @@ FIGURES["sides"].draw(found, {})
 # not agree. Times are medians here.
 
 # %%
-pandas.DataFrame(compare(DATASET, measures, found))
+pandas.DataFrame(compare(stats))

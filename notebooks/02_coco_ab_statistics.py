@@ -26,10 +26,10 @@
 # %matplotlib inline
 import pandas
 
+import luab_data
 from luab_data.figures import FIGURES
-from luab_data.statistics import dataset as stats
 from luab_data.statistics.coco.icon_places import size_outliers
-from luab_data.statistics.dataset import measured, measures_of, sequences
+from luab_data.statistics.coco.icons import sequence_table
 from luab_data.statistics.paper import compare, in_words
 
 pandas.set_option("display.max_colwidth", None)
@@ -39,8 +39,8 @@ DATASET = "coco-ab"
 # ## Counts
 
 # %%
-counts = stats(DATASET)
-del counts["action_sequences"]  # below, with intervals
+stats = luab_data.stats(DATASET)
+counts = {name: value for name, value in stats.counts.items() if name != "action_sequences"}
 pandas.Series(counts, name="count").to_frame()
 
 # %% [markdown]
@@ -51,7 +51,7 @@ pandas.Series(counts, name="count").to_frame()
 # with replacement. *null* is what the value would be without the effect.
 
 # %%
-measures, found = measures_of(DATASET), measured(DATASET)
+measures, found = stats.measures, stats.estimates
 pandas.DataFrame(
     {
         "statistic": m.title,
@@ -88,7 +88,7 @@ FIGURES["icon_offset"].draw(found, {})
 # comes a move or a removal, after a removal an add. Others occur when a page reloads its image.
 
 # %%
-histogram = sequences(DATASET)
+histogram = sequence_table(stats.labelled["action_sequences"])
 histogram.slice(0, 10).to_pandas()
 
 # %%
@@ -125,4 +125,4 @@ FIGURES["superclasses"].draw(found, {})
 # not agree. Times are medians here.
 
 # %%
-pandas.DataFrame(compare(DATASET, measures, found))
+pandas.DataFrame(compare(stats))

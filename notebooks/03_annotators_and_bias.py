@@ -25,9 +25,9 @@
 # %matplotlib inline
 import pandas
 
+import luab_data
 from luab_data.figures import FIGURES
 from luab_data.reports.workers import overview
-from luab_data.statistics.dataset import measured, measures_of
 from luab_data.statistics.paper import compare
 from luab_data.workers.dataset import annotators
 
@@ -79,7 +79,8 @@ table.take(workers.order()[:10]).to_pandas()[
 # second line leaves out clicks outside their box, of which a few far ones move a mean.
 
 # %%
-measures, found = measures_of(DATASET), measured(DATASET)
+stats = luab_data.stats(DATASET)
+found = stats.estimates
 pandas.DataFrame(
     {
         "statistic": m.title,
@@ -88,7 +89,7 @@ pandas.DataFrame(
         "low": float(found[m.name].low[place]),
         "high": float(found[m.name].high[place]),
     }
-    for m in measures
+    for m in stats.measures
     if m.name in ("click_offset", "click_offset_inside")
     for place, axis in enumerate("xy")
 )
@@ -122,4 +123,4 @@ table.take(taggers.order()[:10]).to_pandas()[
 
 # %%
 names = ["click_accuracy", "centre_accuracy", "off_centre_click_accuracy", "hit_time_ms"]
-pandas.DataFrame(compare(DATASET, measures, found, names))
+pandas.DataFrame(compare(stats, names))

@@ -24,11 +24,11 @@
 # %matplotlib inline
 import pandas
 
+import luab_data
 from luab_data import calibration
 from luab_data.calibration import ARMS, CRITERIA
 from luab_data.figures import drawing, new_figure
 from luab_data.figures.curves import draw_curve
-from luab_data.statistics.dataset import measured, measures_of
 from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)
@@ -102,4 +102,4 @@ calibrated.select(
 
 # %%
 names = ["click_accuracy", "off_centre_click_accuracy"]
-pandas.DataFrame(compare(DATASET, measures_of(DATASET), measured(DATASET), names))
+pandas.DataFrame(compare(luab_data.stats(DATASET, names), names))

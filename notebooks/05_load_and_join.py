@@ -30,7 +30,6 @@ import luab_data
 from luab_data import splits
 from luab_data.figures import drawing, new_figure
 from luab_data.figures.pictures import draw_image
-from luab_data.statistics.dataset import measured, measures_of
 from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)
@@ -103,6 +102,4 @@ figure
 # ## The paper and this dataset
 
 # %%
-pandas.DataFrame(
-    compare(DATASET, measures_of(DATASET), measured(DATASET), ["coverage", "selected_share"])
-)
+pandas.DataFrame(compare(luab_data.stats(DATASET, ["coverage", "selected_share"])))

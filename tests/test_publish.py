@@ -31,7 +31,7 @@ from luab_data.hub.upload import Published, publish
 from luab_data.hub.vetting import vet
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.schema import DATASETS, tables_of
-from luab_data.statistics.dataset import stats
+from luab_data.statistics.dataset import stats as stats_of
 from luab_data.store.folder import read_manifest, seal, sha256_of
 
 DAY = "2026-11-22"
@@ -112,6 +112,10 @@ class FakeHub:
 
     def create_tag(self, repo_id: str, **options: Any) -> None:
         self._called("create_tag", {"repo_id": repo_id, **options})
+
+
+def stats(folder: Path) -> dict[str, Any]:
+    return stats_of(folder).counts
 
 
 def send(folder: Path, hub: Any = None, **options: Any) -> Published:
