@@ -9,13 +9,14 @@ import sys
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from logs import KEY, action, archive, block, coco_record, xml
 
 import luab_data
 from luab_data.acceptance.dataset import accept
 from luab_data.checks.check import check
-from luab_data.statistics.dataset import measured
+from luab_data.statistics.dataset import stats
 from luab_data.workers.dataset import annotators
 
 BOMB = (
@@ -135,11 +136,38 @@ def test_times_that_no_float_holds_are_counted_by_every_command(tmp_path: Path):
     folder = luab_data.convert_coco(tmp_path / "raw.json", tmp_path / "ab", worker_key=KEY).out
     log = archive(tmp_path / "raw.tar.gz", {"n1_1": xml("n1_1", [block(estimateTime=10**17 + 1)])})
     other = luab_data.convert_imagenet(log, tmp_path / "in", worker_key=KEY).out
-    assert measured(folder)["time_page_ms"].value == 2**62
-    assert measured(other)["hit_time_ms"].n == 1
+    assert stats(folder)["time_page_ms"] == 2**62
+    assert stats(other).estimates["hit_time_ms"].n == 1
     for dataset in (folder, other):
         assert len(accept(dataset).table) == len(annotators(dataset).worker_id) == 1
         assert check(dataset).whole
+
+
+@pytest.mark.parametrize("far", [1e308, -1e200, 1e7])
+def test_coordinates_that_overflow_are_no_place(tmp_path: Path, far: float):
+    """No number, warning or traceback comes of them; raw columns keep what was logged."""
+    clicks = [(0.5, 0.5), (far, 0.5), (0.5, far), (0.1, 0.1)]
+    files = {
+        f"n1_{k}": xml(
+            f"n1_{k}",
+            [block(clicks=[(30, x, y)], trace=[(1, 0.4, 0.5), (2, far, far), (28, 0.5, 0.5)])],
+            [(50, 25, 150, 75)],
+        )
+        for k, (x, y) in enumerate(clicks)
+    }
+    log = archive(tmp_path / "raw.tar.gz", files)
+    folder = luab_data.convert_imagenet(log, tmp_path / "in", worker_key=KEY).out
+    found = stats(folder)
+    assert found.counts["num_selected"] == 4 and found.counts["num_evaluated"] == 2
+    assert found["click_accuracy"] == 0.5
+    assert found.estimates["last_n_accuracy"].n[:3].tolist() == [2, 2, 2]  # the far record is none
+    assert check(folder).whole
+    shown = luab_data.read_table(folder, "rounds", columns=["selected_record_x"])
+    assert [far] in shown["selected_record_x"].to_pylist()
+    text = GOOD.replace(POINT, f'"pointTo": {{"x": {far}, "y": 0.5}}')
+    (tmp_path / "raw.json").write_text(f"[{text}]")
+    icons = luab_data.convert_coco(tmp_path / "raw.json", tmp_path / "ab", worker_key=KEY).out
+    assert stats(icons)["num_placed"] == 1 and np.isnan(stats(icons)["icon_offset"]).all()
 
 
 @pytest.mark.parametrize(

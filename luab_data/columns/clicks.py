@@ -12,8 +12,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, bounds_of, nullable, ragged
+from luab_data.ragged import ArrowColumn, Bools, Floats, bounds_of, nullable, ragged
 from luab_data.ragged import is_true as is_true
+
+FAR = 1e6
+"""A point further from the picture than this, in its sizes, is no place but a number that
+overflowed: it is null in derived columns and stays as logged in raw ones."""
 
 
 def final_click(
@@ -25,10 +29,10 @@ def final_click(
         selected_record_x, selected_record_y: (num_rows,) lists of fractions, in time order.
         selected: (num_rows,) bool.
     Returns: x and y, (num_rows,) float64, fractions of the picture, also outside [0, 1].
-    Null where the image was not selected at the end or no click was logged.
-    Source: metrics 4, "final click of selected images".
+    Null where the image was not selected at the end, no click was logged, or it is FAR away.
+    Source: docs/definitions.md#which-click
     """
-    return _click(selected_record_x, selected, -1), _click(selected_record_y, selected, -1)
+    return _click(selected_record_x, selected_record_y, selected, -1)
 
 
 def first_click(
@@ -38,24 +42,30 @@ def first_click(
 
     Args: as final_click.
     Returns: x and y, (num_rows,) float64, fractions of the picture, also outside [0, 1].
-    Null where final_click is.
-    Source: metrics 4, "which click": the published ImageNet notebook reads the first one.
+    Null where the image was not selected at the end, no click was logged, or it is FAR away.
+    Source: docs/definitions.md#which-click; the published ImageNet notebook reads the first one.
     """
-    return _click(selected_record_x, selected, 0), _click(selected_record_y, selected, 0)
+    return _click(selected_record_x, selected_record_y, selected, 0)
 
 
-def _click(coordinate: ArrowColumn, selected: ArrowColumn, which: int) -> pa.Array:
-    """(num_rows,) the first (0) or last (-1) value of each selected row."""
-    rows = ragged(coordinate)
-    present = is_true(selected) & (rows.lengths > 0)
-    index = rows.bounds[:-1] if which == 0 else rows.bounds[1:] - 1
-    return _element(rows, index, present)
+def is_place(x: Floats, y: Floats) -> Bools:
+    """Whether points, fractions, are not FAR away; NaN is no place."""
+    with np.errstate(invalid="ignore"):
+        found: Bools = (np.abs(x) <= FAR) & (np.abs(y) <= FAR)
+    return found
 
 
-def _element(rows: Ragged, index: Ints, present: Bools) -> pa.Array:
-    values = np.full(len(present), np.nan)
-    values[present] = rows.values[index[present]]
-    return nullable(values, present, pa.float64())
+def _click(
+    x: ArrowColumn, y: ArrowColumn, selected: ArrowColumn, which: int
+) -> tuple[pa.Array, pa.Array]:
+    """(num_rows,) the first (0) or last (-1) point of each selected row."""
+    rows = ragged(x)
+    clicked = is_true(selected) & (rows.lengths > 0)
+    index = (rows.bounds[:-1] if which == 0 else rows.bounds[1:] - 1)[clicked]
+    xy = np.full((2, len(clicked)), np.nan)
+    xy[:, clicked] = rows.values[index], ragged(y).values[index]
+    there = is_place(*xy)
+    return nullable(xy[0], there, pa.float64()), nullable(xy[1], there, pa.float64())
 
 
 def num_clicks(selected_record_time_ms: ArrowColumn, selected: ArrowColumn) -> pa.Array:

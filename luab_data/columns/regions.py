@@ -50,7 +50,8 @@ def in_any_box(
     Returns: (num_rows,) bool, False without boxes. Source: decisions.md, metrics 4.3.
     """
     row = rows.rows
-    x_px, y_px = (x * width)[row], (y * height)[row]
+    with np.errstate(over="ignore"):  # what overflows is outside
+        x_px, y_px = (x * width)[row], (y * height)[row]
     xmin, ymin, xmax, ymax = boxes[rows.values].T
     with np.errstate(invalid="ignore"):
         inside = (xmin <= x_px) & (x_px <= xmax) & (ymin <= y_px) & (y_px <= ymax)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from luab_data.columns.clicks import is_true
+from luab_data.columns.clicks import final_click, is_place
+from luab_data.columns.events import is_enter
 from luab_data.ragged import (
     ArrowColumn,
     Bools,
@@ -21,9 +21,9 @@ from luab_data.ragged import (
     Ints,
     Ragged,
     bounds_of,
+    floats,
     list_array,
     nullable,
-    one_array,
     ragged,
 )
 from luab_data.schema import LAST_N, QUANTILES
@@ -63,17 +63,14 @@ def approach(
         selected: (num_rows,) bool.
     Source: metrics 4.7, "segment".
     """
+    click_x, click_y = map(floats, final_click(selected_record_x, selected_record_y, selected))
+    has_click = ~np.isnan(click_x)
     clicks = ragged(selected_record_time_ms)
-    has_click = is_true(selected) & (clicks.lengths > 0)
-    last = clicks.bounds[1:][has_click] - 1
     click_ms = np.zeros(len(has_click), np.int64)
-    click_ms[has_click] = clicks.values[last]
-    click_x, click_y = np.full((2, len(has_click)), np.nan)
-    click_x[has_click] = ragged(selected_record_x).values[last]
-    click_y[has_click] = ragged(selected_record_y).values[last]
+    click_ms[has_click] = clicks.values[clicks.bounds[1:][has_click] - 1]
 
     hovered = ragged(hovered_record_time_ms)
-    enter = _is_enter(hovered_record_action)
+    enter = is_enter(hovered_record_action)
     entered = hovered.keep(enter & (hovered.values <= click_ms[hovered.rows]))
     # Without an enter (a log that lost it) the visit starts with the trace.
     start_ms = entered.reduce(np.maximum, _NEVER)
@@ -81,6 +78,7 @@ def approach(
     trace = ragged(mouse_tracking_time_ms)
     row = trace.rows
     mask = has_click[row] & (trace.values >= start_ms[row]) & (trace.values <= click_ms[row])
+    mask &= is_place(ragged(mouse_tracking_x).values, ragged(mouse_tracking_y).values)
     kept = trace.keep(mask)
     return Approach(
         x=ragged(mouse_tracking_x).values[mask],
@@ -222,7 +220,7 @@ def dwell_time_ms(
     Source: hoveredRecord, metrics 6.1-5.
     """
     hovered = ragged(hovered_record_time_ms)
-    enter = _is_enter(hovered_record_action)
+    enter = is_enter(hovered_record_action)
     row = hovered.rows
     seen = [ragged(mouse_tracking_time_ms), ragged(selected_record_time_ms)]
     last = np.max([clock.reduce(np.maximum, _NEVER) for clock in (hovered, *seen)], axis=0)
@@ -238,11 +236,6 @@ def dwell_time_ms(
     total = Ragged(spans, hovered.bounds).reduce(np.add, 0)
     entered = Ragged(enter, hovered.bounds).reduce(np.logical_or, False)
     return nullable(total, entered, pa.int64())
-
-
-def _is_enter(action: ArrowColumn) -> Bools:
-    """(num_records,) of a hovered_record_action column, without a Python string for each."""
-    return is_true(pc.equal(one_array(action).flatten(), "enter"))
 
 
 def _last_seen(clocks: list[Ragged], row: Ints, start_ms: Ints, stop_ms: Ints) -> Ints:
