@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-fast test test-slow fuzz bench lint format clean
+.PHONY: demo demo-fast test test-slow fuzz bench docs pictures notebooks lint format clean
 
 demo: $(READY)
 	$(BIN)/luab-train demo --out demo
@@ -24,6 +24,16 @@ fuzz: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/convert.py --records 60000 --coco-records 10000 --pairs 3
+
+docs: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
+pictures: $(READY)
+	$(BIN)/python docs/render.py
+
+notebooks: $(READY)
+	$(BIN)/python notebooks/write.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -24,9 +24,8 @@ from luab_data.columns import imagenet as imagenet_columns
 from luab_data.columns.rounds import order_rounds
 from luab_data.console import progress
 from luab_data.errors import ArchiveError, ImagesError
-from luab_data.files import new_folder, sha256_of
 from luab_data.forks import Forks, can_fork
-from luab_data.hub.card import complete, versions
+from luab_data.hub.complete import complete, versions
 from luab_data.kinds import BROWSING, TAGGING, Kind
 from luab_data.pipeline import (
     Batch,
@@ -43,8 +42,7 @@ from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
 from luab_data.schema import Table
-from luab_data.store.folder import SKIPPED, read_columns
-from luab_data.store.shards import Shard, ShardWriter, name_shards
+from luab_data.store import folder as store
 from luab_data.workers.published import (
     click_facts,
     coco_annotators,
@@ -71,7 +69,6 @@ class Converted:
         num_without_truth: COCO images that the instances file lacks; 0 if none was given.
         content_digest: equal for equal content.
         left_aside: operating system -> its own files in the log (`._NAME`, Thumbs.db), no records.
-        is_same: the same dataset was there already; nothing was written.
     """
 
     out: Path
@@ -83,7 +80,6 @@ class Converted:
     num_without_truth: int = 0
     mended: dict[str, int] = field(default_factory=dict)
     left_aside: dict[str, int] = field(default_factory=dict)
-    is_same: bool = False
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{config} {count:,}" for config, count in self.num_rows.items())
@@ -96,7 +92,6 @@ def convert_imagenet(
     *,
     on_bad: OnBad = "raise",
     worker_key: bytes | None = None,
-    force: bool = False,
     max_member_bytes: int = tar.MAX_MEMBER_BYTES,
     fork: bool = False,
     shown: bool | None = None,
@@ -106,10 +101,9 @@ def convert_imagenet(
     Args:
         source: their tar or tar.gz, read once, nothing in it written to disk under its own name; or
             a folder of them, read in the order of its paths; or a single one.
-        out: the dataset folder.
+        out: the dataset folder; replaced as a whole if luab wrote it.
         on_bad: `raise` at the first bad member, or `skip` and list them in `skipped.jsonl`.
         worker_key: secret that worker ids are hashed with; None takes read_key().
-        force: replace another dataset of luab at `out`; what luab did not write is never replaced.
         max_member_bytes: a larger member is bad.
         fork: parse in forked processes instead of threads: faster, but only for a process that
             runs nothing else, like the command line. Ignored where forking is not safe.
@@ -126,11 +120,10 @@ def convert_imagenet(
         if fork and can_fork():
             # Before anything is open: a child would hold our locks a moment longer than we do.
             forks = stack.enter_context(Forks(parse, num_threads(), hash_worker))
-        target = stack.enter_context(new_folder(out, by="dataset", force=force))
-        folder = target.path
-        bad = BadRecords(on_bad, folder / SKIPPED)
+        folder = stack.enter_context(store.staging(out))
+        bad = BadRecords(on_bad, folder / store.SKIPPED)
         unlabelled = Unlabelled(folder / "unlabelled")
-        rounds = ShardWriter(folder, BROWSING.events)
+        rounds = store.ShardWriter(folder, BROWSING.events)
         with _opened(source, shown) as log:
             runs = tar.runs(log, max_member_bytes=max_member_bytes)
             batches = forks.in_order(runs) if forks else in_order(parse, runs, num_threads())
@@ -140,7 +133,7 @@ def convert_imagenet(
         _check_some(written, source, bad)
         rounds.close()
         images, clicks = _label(unlabelled, folder, shown)
-        facts = [round_facts(t) for t in read_columns(folder, BROWSING.events, _ROUND_FACTS)]
+        facts = [round_facts(t) for t in store.read_columns(folder, BROWSING.events, _ROUND_FACTS)]
         annotators = imagenet_annotators(pa.concat_tables(facts), clicks)
         done = _seal(
             BROWSING,
@@ -150,7 +143,7 @@ def convert_imagenet(
             about=_about(BROWSING, log, hash_worker, bad, written),
             wnids=sorted(unlabelled.wnids),
         )
-    return replace(done, left_aside=dict(log.left_aside), is_same=target.same)
+        return replace(done, left_aside=dict(log.left_aside))
 
 
 def convert_coco(
@@ -160,14 +153,13 @@ def convert_coco(
     instances: AnyPath | None = None,
     on_bad: OnBad = "raise",
     worker_key: bytes | None = None,
-    force: bool = False,
     shown: bool | None = None,
 ) -> Converted:
     """Convert the JSON (array or lines, plain or gzip) of COCO-AB to a dataset folder.
 
     Args:
-        source, out, on_bad, worker_key, force, shown: as convert_imagenet. Broken JSON is never
-            skipped: what follows it cannot be told apart.
+        source, out, on_bad, worker_key, shown: as convert_imagenet. Broken JSON is never skipped:
+            what follows it cannot be told apart.
         instances: COCO's instances_*.json of the images; without it `labels`, boxes and what is
             judged by masks are null and sizes are as logged. ImagesError if it has none of the
             images.
@@ -176,25 +168,24 @@ def convert_coco(
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
     truth = _read_truth(instances, shown)
     derive = partial(_coco_batch, truth=truth)
-    with new_folder(out, by="dataset", force=force) as target:
-        folder = target.path
-        bad = BadRecords(on_bad, folder / SKIPPED)
-        images = ShardWriter(folder, TAGGING.images)
-        actions = ShardWriter(folder, TAGGING.events)
+    with store.staging(out) as folder:
+        bad = BadRecords(on_bad, folder / store.SKIPPED)
+        images = store.ShardWriter(folder, TAGGING.images)
+        actions = store.ShardWriter(folder, TAGGING.events)
         with _opened(source, shown) as log:
             batches = in_order(derive, coco_fast.batches(log, hash_worker), num_threads())
             written = write_shards(TAGGING, batches, images, actions, bad)
         _check_some(written, source, bad)
         images.close()
         actions.close()
-        facts = [icon_facts(t) for t in read_columns(folder, TAGGING.images, _ICON_FACTS)]
+        facts = [icon_facts(t) for t in store.read_columns(folder, TAGGING.images, _ICON_FACTS)]
         annotators = coco_annotators(pa.concat_tables(facts))
         about = _about(TAGGING, log, hash_worker, bad, written)
         if instances is not None:
             about["instances"] = _about_instances(
                 Path(instances), source, folder, written.num_images
             )
-        done = _seal(
+        return _seal(
             TAGGING,
             folder,
             out,
@@ -204,7 +195,6 @@ def convert_coco(
             ),
             about=about,
         )
-    return replace(done, is_same=target.same)
 
 
 # --- parse and derive ----------------------------------------------------------------------------
@@ -254,12 +244,12 @@ def _coco_batch(found: coco_fast.CocoBatch, *, truth: dict[int, TrueImage] | Non
 
 def _label(
     unlabelled: Unlabelled, folder: Path, shown: bool | None
-) -> tuple[list[Shard], pa.Table]:
+) -> tuple[list[store.Shard], pa.Table]:
     """Write the shards of `default` now that all classes are known; also click_facts of all."""
     wnids = sorted(unlabelled.wnids)
 
-    def label(number: int) -> tuple[Shard, pa.Table]:
-        writer = ShardWriter(folder, BROWSING.images, first=number)
+    def label(number: int) -> tuple[store.Shard, pa.Table]:
+        writer = store.ShardWriter(folder, BROWSING.images, first=number)
         facts = []
         for table in unlabelled.read(number):
             writer.write(imagenet_columns.with_labels(table, wnids))
@@ -270,7 +260,7 @@ def _label(
     numbers = progress(range(unlabelled.num_shards), what="label", shown=shown)
     done = list(in_order(label, numbers, num_threads()))
     unlabelled.remove()
-    name_shards(folder / BROWSING.images.folder)
+    store.name_shards(folder / BROWSING.images.folder)
     return [shard for shard, _ in done], pa.concat_tables([facts for _, facts in done])
 
 
@@ -313,9 +303,9 @@ def _check_some(written: Written, source: Path, bad: BadRecords) -> None:
         )
 
 
-def _write_whole(folder: Path, table: Table, rows: pa.Table) -> list[Shard]:
+def _write_whole(folder: Path, table: Table, rows: pa.Table) -> list[store.Shard]:
     """A small table as one shard."""
-    writer = ShardWriter(folder, table)
+    writer = store.ShardWriter(folder, table)
     writer.write(rows)
     writer.close()
     return writer.shards
@@ -325,7 +315,7 @@ def _about_instances(
     instances: Path, source: Path, folder: Path, num_images: int
 ) -> dict[str, Any]:
     """What the manifest says of the instances file."""
-    labels = read_columns(folder, TAGGING.images, ["labels"])
+    labels = store.read_columns(folder, TAGGING.images, ["labels"])
     num_missing = sum(table["labels"].null_count for table in labels)
     if num_missing == num_images:
         raise ImagesError(
@@ -334,7 +324,7 @@ def _about_instances(
         )
     return {
         "name": instances.name,
-        "sha256": sha256_of(instances),
+        "sha256": store.sha256_of(instances),
         "num_images_missing": num_missing,
     }
 
@@ -369,7 +359,7 @@ def _seal(
     folder: Path,
     out: Path,
     *,
-    shards: Sequence[list[Shard]],
+    shards: Sequence[list[store.Shard]],
     about: Mapping[str, Any],
     wnids: Sequence[str] = (),
 ) -> Converted:

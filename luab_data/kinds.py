@@ -25,7 +25,6 @@ from luab_data.schema import (
 
 if TYPE_CHECKING:
     from luab_data.exports.points import PointFormat
-    from luab_data.hub.about import About
     from luab_data.statistics.counts import Statistics
 
 
@@ -63,11 +62,6 @@ class Kind(ABC):
     def statistics(self) -> Statistics:
         """Counts and measures, and the sources of their rows."""
 
-    @property
-    @abstractmethod
-    def about(self) -> About:
-        """The release in words."""
-
 
 class Browsing(Kind):
     """Pages of pictures: which are of a class? Logged as XML by imagenet-annotation-tool."""
@@ -92,13 +86,6 @@ class Browsing(Kind):
         from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
 
         return IMAGENET_STATISTICS
-
-    @property
-    def about(self) -> About:
-        """The release in words."""
-        from luab_data.hub.about import IMAGENET
-
-        return IMAGENET
 
 
 class Tagging(Kind):
@@ -125,13 +112,6 @@ class Tagging(Kind):
 
         return COCO_STATISTICS
 
-    @property
-    def about(self) -> About:
-        """The release in words."""
-        from luab_data.hub.about import COCO
-
-        return COCO
-
 
 BROWSING, TAGGING = Browsing(), Tagging()
 
@@ -155,16 +135,3 @@ def kind_of(manifest: Mapping[str, Any]) -> Kind:
             " A newer luab may have written it: upgrade"
         )
     return KINDS[name]
-
-
-def tables_of(manifest: Mapping[str, Any]) -> tuple[Table, Table, Table]:
-    """The tables of a dataset folder, the default config first, with its optional columns.
-
-    Args:
-        manifest: its `dataset`, and `schemas` (config -> column -> type), which say what is there.
-    """
-    found = manifest.get("schemas", {})
-    images, events, annotators = (
-        table.having(list(found.get(table.config, ()))) for table in kind_of(manifest).tables
-    )
-    return images, events, annotators

@@ -48,16 +48,6 @@ class Column:
         """The Arrow field, unit and sentence in its metadata."""
         return pa.field(self.name, self.type, metadata={"unit": self.unit, "doc": self.doc})
 
-    def class_names(self, wnids: Sequence[str]) -> Sequence[str]:
-        """Names of the labels of a column, by label; empty if its integers are no labels.
-
-        Args:
-            wnids: those of the dataset, sorted.
-        """
-        if self.classes is None:
-            return ()
-        return wnids if self.classes == "wnid" else COCO_CLASSES
-
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -197,8 +187,7 @@ IMAGENET_IMAGES = Table(
         _c("hull_area", _F, "Area of that hull; 0 if degenerate; null if not selected",
            "fraction of the picture's area"),
         _c("click_in_box", _B, "Whether the final click lies in any box, borders included; null"
-           " without click, boxes or size, and where the browser turned the picture (the log's size"
-           " is that of the boxes, swapped)"),
+           " without click, boxes or size"),
         _c("worker_id", _S, "Keyed hash of the worker of the deciding round"),
         _c("assignment_id", _S, "Assignment of the deciding round"),
         _c("hit_id", _S, "HIT of the deciding round"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import graphlib
 import itertools
+import os
 import re
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from luab_data.columns.registry import derivation_table
 from luab_data.hub.card import column_table
@@ -29,17 +32,10 @@ COLUMNS = ROOT / "docs" / "columns.md"
 STATISTICS = ROOT / "docs" / "statistics.md"
 RECIPES = ROOT / "docs" / "recipes.md"
 
-_MARKED = re.compile(r"(<!-- columns (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def with_tables(text: str) -> str:
-    """The text with every marked column table written anew from the schema."""
-
-    def table(match: re.Match[str]) -> str:
-        found = next(t for t in DATASETS[match[2]] if t.config == match[3])
-        return f"{match[1]}{column_table(found)}\n{match[4]}"
-
-    return _MARKED.sub(table, text)
+GUIDES = [
+    ROOT / "docs" / f"{name}.md" for name in ("convert", "load", "analyse", "train", "evaluate")
+]
+"""In the order in which their commands are run."""
 
 
 def columns_page() -> str:
@@ -140,7 +136,7 @@ def test_every_citation_of_a_page_leads_to_an_anchor():
     for path in cited_files():
         text = path.read_text()
         cited = re.findall(r"docs/(\w+\.md)(?:#([\w-]+))?", text)
-        if path.parent.name == "docs":
+        if path.parent == ROOT / "docs":
             links = re.findall(r"\]\(([\w-]+\.md)?(?:#([\w-]+))?\)", text)
             cited += [(page or path.name, name) for page, name in links]
         for page, name in cited:
@@ -161,9 +157,6 @@ def test_the_page_of_statistics_follows_from_the_measures():
 
 
 def test_the_column_tables_follow_from_the_schema():
-    text = README.read_text()
-    assert len(_MARKED.findall(text)) == 2
-    assert with_tables(text) == text, "run `python tests/test_docs.py`"
     assert columns_page() == COLUMNS.read_text(), "run `python tests/test_docs.py`"
 
 
@@ -189,12 +182,15 @@ def all_commands() -> list[tuple[str, click.Command]]:
 
 
 @pytest.mark.parametrize(("path", "command"), all_commands())
-def test_every_command_has_help_and_is_in_the_readme(path: str, command: click.Command):
+def test_every_command_has_help_and_its_verb_is_explained(path: str, command: click.Command):
     assert command.help
     for option in command.params:
         if isinstance(option, click.Option):
             assert option.help, f"{path} {option.name}"
-    assert path in README.read_text() or path == "luab-train demo"
+    verb = " ".join(path.split()[:2])
+    assert verb in README.read_text() or verb == "luab-train demo"
+    which_when = (ROOT / "docs" / "troubleshooting.md").read_text()
+    assert verb in which_when or verb == "luab-train demo"
 
 
 def test_the_options_of_luab_train_do_not_grow_by_themselves():
@@ -295,34 +291,91 @@ def test_splits_come_with_the_package():
     assert found.stdout == "by_hit\n", found.stderr
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def test_the_ten_lines_of_python_work_as_pasted(tmp_path: Path):
-    code, *_ = blocks("python")
+def lines(page: Path) -> list[list[str]]:
+    """The commands of a page, word by word."""
+    found = [line for block in blocks(page, "bash") for line in block.strip().splitlines()]
+    return [shlex.split(line, comments=True) for line in found]
+
+
+def run_python(code: str, folder: Path) -> str:
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120
-    )
-    assert found.returncode == 0, found.stderr
-    assert "[[8.0, 8.0, 40.0, 40.0]]" in found.stdout
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True, text=True, cwd=folder, timeout=120,
+        env={**os.environ, "HF_HOME": str(folder / "hf")},
+    )  # fmt: skip
+    assert found.returncode == 0, f"{code}\n{found.stderr}"
+    return found.stdout
+
+
+def test_the_readme_is_short_and_shows_its_pictures():
+    text = README.read_text()
+    assert len(text.splitlines()) <= 150
+    pictures = re.findall(r"!\[[^\]]+\]\((\S+)\)", text)
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert 0 < (ROOT / picture).stat().st_size < 300_000, picture
+
+
+def test_the_python_of_the_readme_works_as_pasted(tmp_path: Path):
+    load, make = blocks(README, "python")
+    assert "[[8.0, 8.0, 40.0, 40.0]]" in run_python(make, tmp_path)
+    assert "n00000001_" in run_python(load, tmp_path)
+
+
+def test_what_the_guides_do_with_data_works_as_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In this process, so that it takes seconds: the lines of luab-data, then the Python."""
+    from luab_data.cli import main
+    from luab_train.demo.recipe import FAST
+    from luab_train.demo.steps import make_images
+
+    (tmp_path / "demo").mkdir()
+    make_images(tmp_path / "demo" / "images", FAST)
+    monkeypatch.chdir(tmp_path)
+    began = time.monotonic()
+    for page in GUIDES:
+        for program, *words in lines(page):
+            if program == "luab-data":
+                found = CliRunner().invoke(main, words)
+                assert found.exit_code == 0, f"{words}\n{found.output}{found.exception}"
+    for page in GUIDES:
+        for code in blocks(page, "python"):
+            run_python(code, tmp_path)
+    assert time.monotonic() - began < 120
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_works_as_pasted(tmp_path: Path):
+@pytest.mark.parametrize("pages", [[README], GUIDES], ids=["readme", "guides"])
+def test_every_command_works_as_pasted(pages: list[Path], tmp_path: Path):
     bin_folder = Path(sys.executable).parent
-    (text,) = blocks("bash")
-    lines = ["luab-train demo --fast --out demo", *text.strip().splitlines()]
-    for line in lines:
-        command = shlex.split(line)
-        command[0] = str(bin_folder / command[0])
-        found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
-        assert found.returncode == 0, f"{line}\n{found.stdout}\n{found.stderr}"
+    demo = ["luab-train", "demo", "--fast", "--out", "demo"]
+    for program, *words in [demo, *(line for page in pages for line in lines(page))]:
+        found = subprocess.run(
+            [str(bin_folder / program), *words],
+            capture_output=True, text=True, cwd=tmp_path, timeout=300,
+        )  # fmt: skip
+        assert found.returncode == 0, f"{program} {words}\n{found.stdout}\n{found.stderr}"
     assert (tmp_path / "report" / "report.md").is_file()
 
 
+def test_the_python_pages_name_every_public_name():
+    import luab_data
+    import luab_train
+
+    for package, page in ((luab_data, "python-data.md"), (luab_train, "python-train.md")):
+        text = (ROOT / "docs" / page).read_text()
+        for name in package.__all__:
+            assert re.search(rf"::? {package.__name__}\.{name}$", text, re.MULTILINE), (
+                f"{name}: {page}"
+            )
+
+
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
     COLUMNS.write_text(columns_page())
     RECIPES.write_text(recipe_page())
     STATISTICS.write_text(statistics_page())

@@ -17,8 +17,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pyarrow as pa
-
+from luab_data.hub.card import Feature, class_names, feature
 from luab_data.schema import Column, Table
 
 FOLDER = "legacy"
@@ -113,7 +112,7 @@ def legacy_script(
         str(column.classes): names
         for table in tables
         for column in table.columns
-        if (names := column.class_names(wnids))
+        if (names := class_names(column, wnids))
     }
     text = _SCRIPT.format(
         dataset=dataset,
@@ -128,20 +127,17 @@ def legacy_script(
     return path, text
 
 
-def dtype_name(type: pa.DataType) -> str:
-    """A scalar type as `datasets` calls it."""
-    return {"double": "float64", "float": "float32"}.get(str(type), str(type))
-
-
 def _entry(column: Column, wnids: Sequence[str]) -> str:
-    return f"{_literal(column.name)}: {json.dumps(_kind(column.type, column, wnids))}"
+    return f"{_literal(column.name)}: {json.dumps(_kind(feature(column, wnids), column))}"
 
 
-def _kind(type: pa.DataType, column: Column, wnids: Sequence[str]) -> Any:
-    """A type as the script writes it: a dtype, a key of NAMES, or a list of one kind."""
-    if pa.types.is_list(type):
-        return [_kind(type.value_type, column, wnids)]
-    return column.classes if column.class_names(wnids) else dtype_name(type)
+def _kind(node: Feature | str, column: Column) -> Any:
+    """A card's feature as the script writes it: a dtype, a key of NAMES, or a list of one kind."""
+    if isinstance(node, str):
+        return node
+    if "list" in node:
+        return [_kind(node["list"], column)]
+    return column.classes if "class_label" in node else _kind(node["dtype"], column)
 
 
 def _literal(text: str) -> str:

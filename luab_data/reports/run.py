@@ -18,7 +18,6 @@ from luab_data.columns.regions import sort_corners
 from luab_data.console import install_command
 from luab_data.errors import DatasetError, LuabError, OutputError
 from luab_data.exports.target import new_target
-from luab_data.files import locked
 from luab_data.reports.drawn import Drawn, drawn
 from luab_data.reports.figures import Picture, pictures
 from luab_data.reports.html import GENERATOR, Header, page_html
@@ -37,7 +36,7 @@ from luab_data.reports.workers import flagged_workers, overview, worker_table
 from luab_data.schema import DATASETS, Table
 from luab_data.statistics.dataset import measured, measures_of, sequences, stats
 from luab_data.statistics.estimate import Estimate
-from luab_data.store.folder import read_columns, read_manifest
+from luab_data.store.folder import locked, read_columns, read_manifest
 from luab_data.store.load import find_dataset
 from luab_data.workers.dataset import Annotators, annotators
 
