@@ -53,6 +53,8 @@ def check_agreement(run: Run) -> imagenet_fast.Read:
     assert read.places.tolist() == places
     unknown = [(i, u) for i, r in zip(places, records, strict=True) for u in r.unknown]
     assert read.unknown == unknown
+    repaired = [(i, r) for i, record in zip(places, records, strict=True) for r in record.repaired]
+    assert read.repaired == repaired
     assert shard_digest([read.batch.images]) == shard_digest([slow.images])
     # Blocks of one image keep their order; images come in any.
     order = pa.array(np.argsort(read.batch.rounds["image_id"].to_pylist(), kind="stable"))
@@ -61,6 +63,13 @@ def check_agreement(run: Run) -> imagenet_fast.Read:
     assert shard_digest([fast_rows]) == shard_digest([slow_rows])
     assert read.batch.rounds.schema.equals(slow.rounds.schema)
     return read
+
+
+def test_reversed_boxes_are_read_fast_and_as_published():
+    body = xml("n00000001_0", boxes=[(9, 1, 4, 5), (0, 8, 3, 2)])
+    read = check_agreement(run_of([body]))
+    assert read.num_slow == 0
+    assert read.batch.images["boxes"].to_pylist() == [[[9, 1, 4, 5], [0, 8, 3, 2]]]
 
 
 def drawn(image_id: str) -> bytes:
@@ -116,6 +125,7 @@ def test_one_odd_member_does_not_slow_the_others_down():
 
 
 VALUES = [
+    *("341.0", "341.", "341.5", "-7.00", "TRUE", "fALSE", "null", "%s", "AC..  "),
     *("", "None", "none", " 7 ", "7\t", "+5", "-0", "-0.0", "007", "0x10", "0X1f", "1_0", "1e3"),
     *("1E-3", "1.", ".5", "-.5", "1e999", "-1e999", "5e-324", "1e", "e1", "--1", "1 2", "nan"),
     *("NaN", "inf", "-Infinity", "infinity", "True", "False", "true", "enter", "leave", "٣", "７"),
@@ -287,9 +297,22 @@ def test_a_line_of_one_member_never_counts_for_another():
 
 
 def test_the_name_of_the_member_counts():
-    names = ["n00000001_0.xml", "a/b/n00000001_7.xml", "n00000001_2.XML"]
-    read = check_agreement(run_of([drawn(f"n00000001_{i}") for i in range(3)], names))
-    assert [i for i, _ in read.errors] == [1]
+    names = ["n00000001_0.xml", "a/n00000002/n00000001_7.xml", "n00000001_2.XML", "a/b.xml"]
+    read = check_agreement(run_of([drawn(f"n00000001_{i}") for i in range(4)], names))
+    assert [i for i, _ in read.errors] == [3]
+    assert read.repaired == [(1, "name-from-path")] * 2
+    assert read.batch.images["wnid"].to_pylist() == ["n00000001", "n00000002", "n00000001"]
+    assert read.batch.images["image_id"].to_pylist()[1] == "n00000001_7"
+
+
+@pytest.mark.parametrize("folder", ["n00000001", "%s", "cat"])
+@pytest.mark.parametrize("filename", ["n00000001_0", "%s", "n00000001_9"])
+@pytest.mark.parametrize("name", ["t/n00000001/n00000001_0.xml", "cat/n00000001_0.xml", "1.xml"])
+def test_names_in_the_record_and_in_the_path(folder: str, filename: str, name: str):
+    body = drawn("n00000001_0").replace(b"<folder>n00000001<", f"<folder>{folder}<".encode())
+    body = body.replace(b"<filename>n00000001_0<", f"<filename>{filename}<".encode())
+    read = check_agreement(run_of([body], [name]))
+    assert read.num_slow == (read.repaired != [] or read.errors != [])
 
 
 def test_an_id_that_ends_like_a_picture_is_no_id():

@@ -102,7 +102,6 @@ def test_odd_member_names_are_fine_as_long_as_the_stem_is_the_id(name: str):
          "repeated"),
         ("<hoveredRecord>None<", "<hoveredRecord>Some<", "not-a-record"),
         ("<page_idx>2<", "<page_idx><b>2</b><", "nested"),
-        ("<filename>n00000001_1<", "<filename>n00000001_2<", "name-mismatch"),
         ("<filename>n00000001_1</filename>", "", "missing"),
         ("<annotation>", "<!DOCTYPE a><annotation>", "dtd"),
         ("<annotation>", '<!DOCTYPE a [<!ENTITY b "c">]><annotation>', "dtd"),
@@ -133,9 +132,92 @@ def test_bytes_that_are_no_record(body: bytes, rule: str):
     assert rule_of(body) == rule
 
 
-@pytest.mark.parametrize("box", [(5, 1, 4, 9), (1, 9, 4, 5)])
-def test_a_box_with_its_edges_swapped_is_bad(box: tuple[int, ...]):
-    assert rule_of(xml(boxes=[box])) == "bad-box"
+@pytest.mark.parametrize(
+    ("old", "new", "column", "value"),
+    [
+        ("<page_idx>2<", "<page_idx>2.0<", "page_idx", 2),
+        ("<time>1000<", "<time>1000.00<", "selected_record_time_ms", [1000]),
+        ("<selected>True<", "<selected>true<", "selected", True),
+        ("<selected>True<", "<selected>FALSE<", "selected", False),
+        ("<hit_submit_time>1640000000</hit_submit_time>", "", "hit_submit_time", None),
+        ("<hit_submit_time>1640000000<", "<hit_submit_time>None<", "hit_submit_time", None),
+    ],
+)
+def test_what_a_person_would_read_is_read(old: str, new: str, column: str, value: Any):
+    text = xml().decode()
+    assert old in text
+    record = parse(NAME, text.replace(old, new).encode())
+    assert record.rounds[0].get(column) == value and record.repaired == []
+
+
+@pytest.mark.parametrize("value", ["NaN", "nan", "null", "None", ""])
+@pytest.mark.parametrize("key", ["x", "y", "time"])
+def test_a_trace_point_without_a_number_is_dropped(key: str, value: str):
+    trace = [(1, 0.1, 0.2), (2, 0.3, 0.4), (3, 0.5, 0.6)]
+    text = xml(blocks=[block(clicks=[], trace=trace)]).decode()
+    old = {"x": "<x>0.3<", "y": "<y>0.4<", "time": "<time>2<"}[key]
+    for new in (f"<{key}>{value}<", None):  # None: without the element
+        changed = text.replace(f"{old}/{key}>", "") if new is None else text.replace(old, new)
+        assert changed != text
+        record = parse(NAME, changed.encode())
+        assert record.repaired == ["trace-point-dropped"]
+        assert record.rounds[0]["mouse_tracking_time_ms"] == [1, 3]
+        assert record.rounds[0]["mouse_tracking_x"] == [0.1, 0.5]
+        assert record.rounds[0]["mouse_tracking_y"] == [0.2, 0.6]
+
+
+@pytest.mark.parametrize("value", ["inf", "0.3x", "1,5"])
+def test_a_trace_point_that_says_something_else_is_bad(value: str):
+    text = xml(blocks=[block(clicks=[], trace=[(2, 0.3, 0.4)])]).decode()
+    assert rule_of(text.replace("<x>0.3<", f"<x>{value}<").encode()) == "not-a-number"
+
+
+@pytest.mark.parametrize(
+    ("worker", "published", "repaired"),
+    [
+        ("AC..", "..CA", []),
+        ("AC.. ", "..CA", ["worker-id-padded"]),
+        ("\n AC..", "..CA", ["worker-id-padded"]),
+        ("", None, ["worker-id-empty"]),
+        ("  ", None, ["worker-id-empty"]),
+        ("None", None, ["worker-id-empty"]),
+    ],
+)
+def test_padded_and_empty_worker_ids(worker: str, published: str | None, repaired: list[str]):
+    record = parse(NAME, xml(blocks=[block(worker=worker)]))
+    assert record.repaired == repaired
+    rows = to_batch([record], lambda worker: worker[::-1]).rounds
+    assert rows["worker_id"].to_pylist() == [published]
+
+
+@pytest.mark.parametrize(
+    ("folder", "filename", "name", "found"),
+    [
+        ("%s", "n00000001_1", NAME, ("n00000001", "n00000001_1", 1)),
+        ("n00000001", "%s", NAME, ("n00000001", "n00000001_1", 1)),
+        ("%s", "%s", NAME, ("n00000001", "n00000001_1", 2)),
+        ("n00000002", "n00000001_2", NAME, ("n00000001", "n00000001_1", 2)),
+        ("%s", "%s", "cat/7.xml", ("cat", "7", 2)),
+        ("cat", "7.JPEG", "x/cat/7.JPEG.xml", ("cat", "7", 0)),
+        ("dog", "7", "cat/7.xml", ("dog", "7", 0)),
+        ("%s", "7", "7.xml", "missing"),
+        ("cat", "8", "cat/7.xml", "name-mismatch"),
+    ],
+)
+def test_class_and_id_are_those_of_the_path(folder: str, filename: str, name: str, found: Any):
+    text = xml(blocks=[block()]).decode().replace("<folder>n00000001<", f"<folder>{folder}<")
+    body = text.replace("<filename>n00000001_1<", f"<filename>{filename}<").encode()
+    if isinstance(found, str):
+        assert rule_of(body, name) == found
+        return
+    record = parse(name, body)
+    assert (record.image["wnid"], record.image["image_id"], len(record.repaired)) == found
+    assert record.rounds[0]["image_id"] == found[1] and record.rounds[0]["wnid"] == found[0]
+    assert set(record.repaired) <= {"name-from-path"}
+
+
+def test_a_box_with_its_edges_swapped_keeps_its_numbers():
+    assert parse(NAME, xml(boxes=[(5, 1, 4, 9)])).image["boxes"] == [[5, 1, 4, 9]]
 
 
 def test_a_worker_id_is_in_no_error():

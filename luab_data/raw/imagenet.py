@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -23,9 +22,14 @@ from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 
 Values = dict[str, Any]
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}").fullmatch
+_INTEGER = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?").fullmatch
 IMAGE_SUFFIX = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 _EMPTY = ("", "None")
+_NO_NUMBER = ("", "none", "null", "nan")
+PLACEHOLDER = "%s"
+"""What ILSVRC's own XML files have for some names."""
+WNID = re.compile(r"n[0-9]{8}")
+_IMAGE_ID = re.compile(r"n[0-9]{8}_[0-9]+")
 _WORKER_IDS = re.compile(rb"<worker_id>\s*([^<]*?)\s*</").findall
 MAX_ROUNDS = 2**15 - 1
 """Metadata blocks of one image: what `round` and `num_rounds` can count."""
@@ -37,6 +41,7 @@ class ImagenetRecord(NamedTuple):
     image: Values
     rounds: list[Values]
     unknown: list[str]  # paths of elements that the schema does not know
+    repaired: list[str]  # ids of repairs.REPAIRS, one for each value that was mended
 
 
 class _Bad(Exception):
@@ -50,23 +55,21 @@ class _Bad(Exception):
 def parse(name: str, body: bytes) -> ImagenetRecord:
     """One member of the archive as values.
 
+    What a person would understand is mended: see repairs.py. Class and id are those of the path
+    `.../<wnid>/<image id>.xml` where the record says something else.
+
     Args:
-        name: the member's name; its stem must be the record's filename.
+        name: the member's name; its stem is the record's filename, or else an id of ImageNet's.
         body: UTF-8 XML without DTD or entities.
 
     Raises:
         RecordError: what is wrong, with the member's name and a rule id.
     """
     try:
-        root = _root(body)
-        image, rounds, unknown = _annotation(root)
-        stem = PurePosixPath(name).stem
-        if image["image_id"] != stem:
-            raise _Bad("name-mismatch", f"filename is {image['image_id']!r}; expected {stem!r}")
+        return _annotation(_root(body), PurePosixPath(name))
     except _Bad as bad:
         ids = [found.decode("utf-8", "replace") for found in _WORKER_IDS(body)]
         raise RecordError(name, bad.rule, without_ids(str(bad), ids)) from None
-    return ImagenetRecord(image, rounds, unknown)
 
 
 def _root(body: bytes) -> ElementTree.Element:
@@ -99,9 +102,10 @@ def _string(text: str, tag: str) -> str:
 
 
 def _integer(text: str, tag: str) -> int:
-    if not _INTEGER(text):
+    found = _INTEGER(text)
+    if not found:
         raise _Bad("not-an-integer", f"<{tag}> is {text[:40]!r}; expected an integer")
-    return int(text)
+    return int(found[1])
 
 
 def _number(text: str, tag: str) -> float:
@@ -116,9 +120,9 @@ def _number(text: str, tag: str) -> float:
 
 
 def _boolean(text: str, tag: str) -> bool:
-    if text not in ("True", "False"):
+    if text.lower() not in ("true", "false"):
         raise _Bad("not-a-boolean", f"<{tag}> is {text[:40]!r}; expected True or False")
-    return text == "True"
+    return text.lower() == "true"
 
 
 def _action(text: str, tag: str) -> str:
@@ -171,7 +175,8 @@ def _fields() -> tuple[Fields, dict[str, Fields]]:
 _SCALARS, _NESTED = _fields()
 _POSITION = _NESTED.pop("imagePosition")
 _LISTS = tuple(column for fields in _NESTED.values() for column, _ in fields.values())
-_REQUIRED = ("assignment_id", "hit_submit_time", "selected", "worker_id")
+_REQUIRED = ("assignment_id", "selected")
+_TRACE, _WORKER = "mouseTracking", "worker_id"
 
 
 def _once(values: Values, column: str, value: Any, tag: str) -> None:
@@ -180,15 +185,27 @@ def _once(values: Values, column: str, value: Any, tag: str) -> None:
     values[column] = value
 
 
-def _block(block: ElementTree.Element, unknown: list[str]) -> Values:
+def _block(block: ElementTree.Element, unknown: list[str], repaired: list[str]) -> Values:
     values: Values = {column: [] for column in _LISTS}
     for element in block:
         tag = element.tag
         if tag in _NESTED:
-            _append_entry(values, element, _NESTED[tag], unknown)
+            try:
+                entry = _entry(element, _NESTED[tag], unknown)
+            except _Bad:
+                if tag != _TRACE or not _lacks_a_number(element):
+                    raise
+                repaired.append("trace-point-dropped")
+                continue
+            for column, value in entry.items():
+                values[column].append(value)
         elif tag in _SCALARS:
             column, convert = _SCALARS[tag]
             text = _text(element)
+            if tag == _WORKER and text in _EMPTY:
+                repaired.append("worker-id-empty")
+            elif tag == _WORKER and text != element.text:
+                repaired.append("worker-id-padded")
             _once(values, column, None if text in _EMPTY else convert(text, tag), tag)
         elif tag == "imagePosition":
             for column, value in _entry(element, _POSITION, unknown).items():
@@ -198,7 +215,15 @@ def _block(block: ElementTree.Element, unknown: list[str]) -> Values:
     for column in _REQUIRED:
         if values.get(column) is None:
             raise _Bad("missing", f"a metadata block has no <{column}>")
+    if _WORKER not in values:
+        raise _Bad("missing", f"a metadata block has no <{_WORKER}>")
     return values
+
+
+def _lacks_a_number(point: ElementTree.Element) -> bool:
+    """Whether a child of a trace point is not there, or says that it has no value."""
+    texts = {c.tag: "nested" if len(c) else (c.text or "").strip().lower() for c in point}
+    return any(texts.get(tag, "") in _NO_NUMBER for tag in _NESTED[_TRACE])
 
 
 def _entry(element: ElementTree.Element, fields: Fields, unknown: list[str]) -> Values:
@@ -220,13 +245,6 @@ def _entry(element: ElementTree.Element, fields: Fields, unknown: list[str]) -> 
     return values
 
 
-def _append_entry(
-    values: Values, element: ElementTree.Element, fields: Fields, unknown: list[str]
-) -> None:
-    for column, value in _entry(element, fields, unknown).items():
-        values[column].append(value)
-
-
 _IMAGE_SCALARS: Fields = {
     column.raw: (column.name, _converter(column.type))
     for column in IMAGENET_IMAGES.columns
@@ -240,13 +258,14 @@ _BOX_SCALARS: Fields = {
 _BOX_EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def _annotation(root: ElementTree.Element) -> tuple[Values, list[Values], list[str]]:
+def _annotation(root: ElementTree.Element, path: PurePosixPath) -> ImagenetRecord:
     unknown: list[str] = []
+    repaired: list[str] = []
     rounds: list[Values] = []
     image: Values = {"boxes": [], **{column: [] for column, _ in _BOX_SCALARS.values()}}
     for element in root:
         if element.tag == "metadata":
-            rounds.append(_block(element, unknown))
+            rounds.append(_block(element, unknown, repaired))
         elif element.tag == "object":
             _object(image, element, unknown)
         elif element.tag in ("source", "size"):
@@ -261,10 +280,28 @@ def _annotation(root: ElementTree.Element) -> tuple[Values, list[Values], list[s
         raise _Bad(
             "too-many-rounds", f"{len(rounds)} metadata blocks; expected {MAX_ROUNDS} at most"
         )
-    image["image_id"] = IMAGE_SUFFIX.sub("", image["image_id"])
+    _name(image, path, repaired)
     for values in rounds:
         values["image_id"], values["wnid"] = image["image_id"], image["wnid"]
-    return image, rounds, unknown
+    return ImagenetRecord(image, rounds, unknown, repaired)
+
+
+def _name(image: Values, path: PurePosixPath, repaired: list[str]) -> None:
+    """Class and id: those of the path where the record has a placeholder or contradicts it."""
+    image["image_id"] = IMAGE_SUFFIX.sub("", image["image_id"])
+    stem = IMAGE_SUFFIX.sub("", path.stem)
+    for column, known, is_proper in (
+        ("wnid", path.parent.name, WNID.fullmatch(path.parent.name)),
+        ("image_id", stem, _IMAGE_ID.fullmatch(stem)),
+    ):
+        found = image[column]
+        if found != known and (is_proper or (known and found == PLACEHOLDER)):
+            image[column] = known
+            repaired.append("name-from-path")
+        elif found == PLACEHOLDER:
+            raise _Bad("missing", f"the {column} is {found!r}, and the path tells none")
+    if image["image_id"] != stem:
+        raise _Bad("name-mismatch", f"filename is {image['image_id']!r}; expected {stem!r}")
 
 
 def _image_scalar(
@@ -286,8 +323,6 @@ def _object(image: Values, element: ElementTree.Element, unknown: list[str]) -> 
             if set(edges) != set(_BOX_EDGES) or len(child) != len(_BOX_EDGES):
                 raise _Bad("bad-box", f"<bndbox> holds {sorted(edges)}; expected {_BOX_EDGES}")
             box = [edges[edge] for edge in _BOX_EDGES]
-            if box[0] > box[2] or box[1] > box[3]:
-                raise _Bad("bad-box", f"<bndbox> is {box}; expected xmin <= xmax, ymin <= ymax")
             _once(values, "boxes", box, "bndbox")
         elif child.tag in _BOX_SCALARS:
             column, convert = _BOX_SCALARS[child.tag]
@@ -322,15 +357,10 @@ def to_batch(records: Iterable[ImagenetRecord], hash_worker: Callable[[str], str
     for record in records:
         images.append(record.image)
         for values in record.rounds:
-            values["worker_id"] = hash_worker(values["worker_id"])
-            rounds.append(values)
+            worker = values["worker_id"]
+            rounds.append({**values, "worker_id": worker and hash_worker(worker)})
     return ImagenetBatch(_columns(images, IMAGE_SCHEMA), _columns(rounds, ROUND_SCHEMA))
 
 
 def _columns(rows: list[Values], schema: pa.Schema) -> pa.Table:
     return pa.table([pa.array([row.get(f.name) for row in rows], f.type) for f in schema], schema)
-
-
-def count_unknown(records: Iterable[ImagenetRecord]) -> Counter[str]:
-    """How often each unknown element occurs; they are left out, so they are reported."""
-    return Counter(path for record in records for path in record.unknown)

@@ -21,7 +21,9 @@ from luab_data.raw.imagenet import (
     IMAGE_SCHEMA,
     IMAGE_SUFFIX,
     MAX_ROUNDS,
+    PLACEHOLDER,
     ROUND_SCHEMA,
+    WNID,
     ImagenetBatch,
 )
 from luab_data.raw.imagenet_templates import (
@@ -57,6 +59,7 @@ class Read(NamedTuple):
     places: Ints  # (num_images,) index in the run of each image
     errors: list[tuple[int, RecordError]]  # with the index in the run, ascending
     unknown: list[tuple[int, str]]  # paths of unknown elements, with the index in the run
+    repaired: list[tuple[int, str]]  # ids of repairs.REPAIRS, with the index in the run
     num_slow: int  # members that went through `imagenet.parse`
 
 
@@ -86,16 +89,19 @@ def read_run(run: Run, hash_worker: Callable[[str], str]) -> Read:
             places.append(index)
         except RecordError as error:
             errors.append((index, error))
-    unknown = [(i, path) for i, r in zip(places, records, strict=True) for path in r.unknown]
+    slow = list(zip(places, records, strict=True))
+    unknown = [(i, path) for i, record in slow for path in record.unknown]
+    repaired = [(i, repair) for i, record in slow for repair in record.repaired]
     batch, where = fast, np.flatnonzero(known)
     if records:
-        slow = imagenet.to_batch(records, hash_worker)
+        rest = imagenet.to_batch(records, hash_worker)
         where = np.concatenate([where, np.asarray(places, np.int64)])
         order = np.argsort(where)
-        images = pa.concat_tables([fast.images, slow.images]).take(pa.array(order))
-        batch = ImagenetBatch(images, pa.concat_tables([fast.rounds, slow.rounds]))
+        images = pa.concat_tables([fast.images, rest.images]).take(pa.array(order))
+        batch = ImagenetBatch(images, pa.concat_tables([fast.rounds, rest.rounds]))
         where = where[order]
-    return Read(batch, where, errors, unknown, len(records) + len(errors) - len(run.problems))
+    num_slow = len(records) + len(errors) - len(run.problems)
+    return Read(batch, where, errors, unknown, repaired, num_slow)
 
 
 class _Deviates(Exception):
@@ -183,10 +189,12 @@ def _read_known(run: Run, chosen: Ints, hash_worker: Callable[[str], str]) -> Im
         header = _header(members, blocks)
         found = _block_parts(members, blocks)
         members.check()
-        # Every name ends in .xml, else the member would have a problem.
-        paths = [run.names[i] for i in chosen.tolist()]
-        stems = pa.array([path[path.rfind("/") + 1 : -4] for path in paths], pa.string())
-        return _columns(members, header, found, blocks, stems, hash_worker)
+        images = _image_columns(members, header)
+        _check_names(members, images, [run.names[i] for i in chosen.tolist()])
+        return ImagenetBatch(
+            pa.table([images[f.name] for f in IMAGE_SCHEMA], IMAGE_SCHEMA),
+            _round_table(members, found, blocks, images, hash_worker),
+        )
     except _Deviates as others:
         raise _Deviates(chosen[others.members]) from None
 
@@ -320,25 +328,37 @@ def _values(members: _Members, column: str, spans: Spans, owner: Ints) -> pa.Arr
     return found
 
 
-def _columns(
+def _check_names(members: _Members, images: dict[str, pa.Array], paths: list[str]) -> None:
+    """Names that are not those of the path deviate: imagenet.parse says which of the two holds."""
+    ids, wnids = images["image_id"], images["wnid"]
+    # Every path ends in .xml, else the member would have a problem.
+    stems = pa.array([path[path.rfind("/") + 1 : -4] for path in paths], pa.string())
+    members.must(_flags(pc.equal(ids, stems)))
+    members.must(~_flags(pc.match_substring_regex(ids, IMAGE_SUFFIX.pattern, ignore_case=True)))
+    folders = pa.array([path.rpartition("/")[0].rpartition("/")[2] for path in paths], pa.string())
+    is_wnid = pc.match_substring_regex(folders, f"^{WNID.pattern}$")
+    members.must(_flags(pc.or_(pc.equal(wnids, folders), pc.invert(is_wnid))))
+    members.must(_flags(pc.and_(pc.not_equal(wnids, PLACEHOLDER), pc.not_equal(ids, PLACEHOLDER))))
+    members.check()
+
+
+def _flags(column: pa.Array) -> Bools:
+    return np.asarray(column.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _round_table(
     members: _Members,
-    header: Sequence[_Found],
     found: Sequence[_Found],
     blocks: _Blocks,
-    stems: pa.Array,
+    images: dict[str, pa.Array],
     hash_worker: Callable[[str], str],
-) -> ImagenetBatch:
-    """The spans as the two tables."""
+) -> pa.Table:
+    """The blocks' spans as columns."""
     rounds: dict[str, pa.Array] = {}
     for part, spans, owner, bounds in found:
         for column, span in zip(part.columns, spans, strict=True):
             values = _values(members, column, span, owner)
             rounds[column] = list_array(values, bounds) if len(bounds) else values
-    images = _image_columns(members, header)
-    same = pc.equal(images["image_id"], stems).to_numpy(zero_copy_only=False)
-    members.must(same)
-    suffixed = pc.match_substring_regex(images["image_id"], IMAGE_SUFFIX.pattern, ignore_case=True)
-    members.must(~suffixed.to_numpy(zero_copy_only=False))  # parse takes the suffix off
     members.check()
     of_member = pa.array(blocks.member)
     rounds["image_id"] = images["image_id"].take(of_member)
@@ -346,10 +366,7 @@ def _columns(
     workers = rounds["worker_id"].dictionary_encode()
     hashes = pa.array([hash_worker(w) for w in workers.dictionary.to_pylist()], pa.string())
     rounds["worker_id"] = hashes.take(workers.indices)
-    return ImagenetBatch(
-        pa.table([images[f.name] for f in IMAGE_SCHEMA], IMAGE_SCHEMA),
-        pa.table([rounds[f.name] for f in ROUND_SCHEMA], ROUND_SCHEMA),
-    )
+    return pa.table([rounds[f.name] for f in ROUND_SCHEMA], ROUND_SCHEMA)
 
 
 def _image_columns(members: _Members, header: Sequence[_Found]) -> dict[str, pa.Array]:
@@ -377,7 +394,6 @@ def _image_columns(members: _Members, header: Sequence[_Found]) -> dict[str, pa.
         for column, span in zip(objects.part.columns, objects.spans, strict=True)
     }
     edges = np.stack([values.pop(edge).to_numpy(zero_copy_only=False) for edge in BOX_EDGES], 1)
-    members.must((edges[:, 0] <= edges[:, 2]) & (edges[:, 1] <= edges[:, 3]), objects.owner)
     boxes = list_array(pa.array(edges.ravel()), np.arange(len(edges) + 1) * len(BOX_EDGES))
     images["boxes"] = list_array(boxes, bounds)
     for column, array in values.items():
