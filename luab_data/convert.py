@@ -34,10 +34,12 @@ from luab_data.pipeline import (
     duplicate_error,
     in_order,
     num_threads,
+    own_ids,
+    with_ids,
     write_shards,
 )
 from luab_data.raw import coco_fast, imagenet_fast, tar
-from luab_data.raw.bad_records import BadRecords, OnBad
+from luab_data.raw.bad_records import BadRecords, OnBad, SeenIds
 from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
@@ -64,7 +66,7 @@ class Converted:
         num_rows: config -> rows.
         skipped: rule -> records left out; each is listed in `skipped.jsonl`.
         unknown: element or key that the schema does not know -> occurrences, all left out.
-        mended: lint rule -> values that were read as they were meant, e.g. `trace-gap`, points of
+        repaired: id of raw.repairs -> values that were read as they were meant, e.g. points of
             a trace that lacked a coordinate and were left out.
         num_without_truth: COCO images that the instances file lacks; 0 if none was given.
         content_digest: equal for equal content.
@@ -78,7 +80,7 @@ class Converted:
     unknown: dict[str, int]
     content_digest: str
     num_without_truth: int = 0
-    mended: dict[str, int] = field(default_factory=dict)
+    repaired: dict[str, int] = field(default_factory=dict)
     left_aside: dict[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -204,17 +206,16 @@ def _imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
     """Parse a run and derive its columns."""
     read = imagenet_fast.read_run(run, hash_worker)
     errors, unknown = list(read.errors), read.unknown
-    ids, places = read.batch.images["image_id"].to_pylist(), read.places
-    if len(set(ids)) < len(ids):
+    ids, is_new = own_ids(read.batch.images, SeenIds())
+    places = read.places[is_new]
+    if not is_new.all():
         # Blocks of two members with one image would be taken for rounds of one record.
-        _, once = np.unique(ids, return_index=True)
-        for index in sorted(set(range(len(ids))) - set(once.tolist())):
-            place = int(places[index])
-            errors.append((place, duplicate_error(run.names[place], ids[index])))
-        places = places[np.sort(once)]
+        names = read.batch.images["image_id"].filter(pa.array(~is_new)).to_pylist()
+        for place, name in zip(read.places[~is_new].tolist(), names, strict=True):
+            errors.append((place, duplicate_error(run.names[place], name)))
         errors.sort(key=lambda entry: entry[0])
         read = imagenet_fast.read_run(run.only(places), hash_worker)
-    images, blocks = read.batch
+    images, blocks = with_ids(*read.batch, ids)
     rounds = order_rounds(images["image_id"], blocks)
     return Batch(
         images=imagenet_columns.image_table(images, rounds),
@@ -224,7 +225,7 @@ def _imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
         names=[run.names[i] for i in places.tolist()],
         errors=errors,
         unknown=[path for _, path in unknown],
-        mended={},
+        repaired=Counter(repair for _, repair in read.repaired),
     )
 
 
@@ -238,7 +239,7 @@ def _coco_batch(found: coco_fast.CocoBatch, *, truth: dict[int, TrueImage] | Non
         names=[f"record {place}" for place in found.places.tolist()],
         errors=found.errors,
         unknown=[key for _, key in found.unknown],
-        mended={"trace-gap": found.num_dropped} if found.num_dropped else {},
+        repaired={"trace-point-dropped": found.num_dropped} if found.num_dropped else {},
     )
 
 
@@ -339,7 +340,7 @@ def _about(
         "worker_ids": hash_worker.describe(),
         "skipped": dict(sorted(bad.tally.items())),
         "unknown": _most_common(written.unknown),
-        **({"mended": dict(sorted(written.mended.items()))} if written.mended else {}),
+        **({"repaired": dict(sorted(written.repaired.items()))} if written.repaired else {}),
         "versions": versions(),
     }
 
@@ -380,5 +381,5 @@ def _seal(
         unknown=manifest["unknown"],
         content_digest=manifest["content_digest"],
         num_without_truth=manifest.get("instances", {}).get("num_images_missing", 0),
-        mended=manifest.get("mended", {}),
+        repaired=manifest.get("repaired", {}),
     )

@@ -17,10 +17,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from luab_data.errors import RecordError
 from luab_data.kinds import Kind
-from luab_data.ragged import Bools, Ints
+from luab_data.ragged import Bools, Ints, one_array
 from luab_data.raw.bad_records import BadRecords, SeenIds
 from luab_data.store.folder import ShardWriter
 
@@ -79,12 +80,19 @@ class Batch(NamedTuple):
     names: list[str]  # (num_images,) what errors call each record
     errors: list[tuple[int, RecordError]]  # by place, ascending
     unknown: list[str]  # elements or keys that the schema does not know
-    mended: Mapping[str, int]  # lint rule -> values read as they were meant
+    repaired: Mapping[str, int]  # id of raw.repairs -> values read as they were meant
 
     def slice(self, first: int, count: int) -> tuple[pa.Table, pa.Table]:
         """Some of the images, with their events."""
         start, end = self.bounds[[first, min(first + count, len(self.images))]].tolist()
         return self.images.slice(first, count), self.events.slice(start, end - start)
+
+    def distinct(self, seen: SeenIds) -> Batch:
+        """Without images that were there before, and with an id of its own for every other one."""
+        own, is_new = own_ids(self.images, seen)
+        batch = self.without(~is_new)
+        images, events = with_ids(batch.images, batch.events, own)
+        return batch._replace(images=images, events=events)
 
     def without(self, duplicate: Bools) -> Batch:
         """Without the flagged images (num_images,), which become errors."""
@@ -104,6 +112,33 @@ class Batch(NamedTuple):
             names=[name for name, twice in zip(self.names, duplicate, strict=True) if not twice],
             errors=sorted([*self.errors, *errors], key=lambda entry: entry[0]),
         )
+
+
+def own_ids(images: pa.Table, seen: SeenIds) -> tuple[pa.Array, Bools]:
+    """The ids of those images that were not there before, and (num_images,) which those are."""
+    ids = images["image_id"].to_pylist()
+    if "wnid" in images.column_names:
+        own = [seen.own_id(i, c) for i, c in zip(ids, images["wnid"].to_pylist(), strict=True)]
+    else:
+        own = [seen.own_id(i) for i in ids]
+    new = [i for i in own if i is not None]
+    return pa.array(new, images["image_id"].type), np.array([i is not None for i in own], np.bool_)
+
+
+def with_ids(images: pa.Table, events: pa.Table, ids: pa.Array) -> tuple[pa.Table, pa.Table]:
+    """Both tables with the ids (num_images,) that own_ids gave to the images."""
+    if one_array(images["image_id"]).equals(ids):
+        return images, events
+    # Until here an image is known by its class and its name.
+    known, asked = (
+        one_array(pc.binary_join_element_wise(t["wnid"], t["image_id"], "/"))
+        for t in (images, events)
+    )
+    found = (ids, ids.take(pc.index_in(asked, value_set=known)))
+    return tuple(
+        t.set_column(t.column_names.index("image_id"), t.schema.field("image_id"), new)
+        for t, new in zip((images, events), found, strict=True)
+    )
 
 
 def duplicate_error(where: str, image_id: object) -> RecordError:
@@ -164,7 +199,7 @@ class Written(NamedTuple):
 
     num_images: int
     unknown: Counter[str]  # what the schema does not know -> occurrences
-    mended: Counter[str]  # lint rule -> values that were read as they were meant
+    repaired: Counter[str]  # id of raw.repairs -> values that were read as they were meant
 
 
 def write_shards(
@@ -186,7 +221,7 @@ def write_shards(
         bad: the policy, applied in the order of the log.
     """
     seen, num_images = SeenIds(), 0
-    unknown, mended = Counter[str](), Counter[str]()
+    unknown, repaired = Counter[str](), Counter[str]()
     writes: deque[Future[None]] = deque()
 
     def write(some_images: pa.Table, some_events: pa.Table, is_last: bool) -> None:
@@ -199,12 +234,11 @@ def write_shards(
     with ThreadPoolExecutor(1) as thread:
         try:
             for batch in batches:
-                ids = batch.images["image_id"].to_pylist()
-                batch = batch.without(~np.array([seen.add(i) for i in ids], bool))
+                batch = batch.distinct(seen)
                 for _, error in batch.errors:
                     bad(error)
                 unknown.update(batch.unknown)
-                mended.update(batch.mended)
+                repaired.update(batch.repaired)
                 first = 0
                 while first < len(batch.images):
                     room = kind.images_per_shard - num_images % kind.images_per_shard
@@ -221,4 +255,4 @@ def write_shards(
     if num_images % kind.images_per_shard:
         images.end_shard()
         events.end_shard()
-    return Written(num_images, unknown, mended)
+    return Written(num_images, unknown, repaired)

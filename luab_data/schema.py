@@ -102,14 +102,17 @@ IMAGENET_ROUNDS = Table(
     folder="rounds",
     row="metadata block: one image shown to one worker in one round",
     columns=(
-        _c("image_id", _S, "File name without extension", raw="filename"),
+        _c("image_id", _S, "File name without extension; `<class>_<name>` where an image of another"
+           " class before has the same name", raw="filename"),
         _c("wnid", _S, "WordNet id of the class asked for", raw="folder"),
-        _c("round", _I16, "1 for the image's earliest block by hit_submit_time, then 2, ..."),
+        _c("round", _I16, "1 for the image's earliest block by hit_submit_time, then 2, ...;"
+           " in the order of the log where one of its blocks has no such time"),
         _c("assignment_id", _S, "One worker's answer to one HIT", raw="assignment_id"),
         _c("estimate_time_ms", _I64, "Time the cursor was over the unselected image, as the tool"
            " summed it", "ms", "estimateTime"),
         _c("hit_id", _S, "MTurk HIT", raw="hit_id"),
-        _c("hit_submit_time", _I64, "When the HIT was submitted", "epoch s", "hit_submit_time"),
+        _c("hit_submit_time", _I64, "When the HIT was submitted; null if not logged", "epoch s",
+           "hit_submit_time"),
         _c("hovered_count", _I32, "The tool's count of entries", raw="hoveredCount"),
         _c("hovered_record_action", pa.list_(_S), "enter or leave", raw="hoveredRecord/action"),
         _c("hovered_record_time_ms", pa.list_(_I64), "When", "epoch ms", "hoveredRecord/time"),
@@ -136,7 +139,7 @@ IMAGENET_ROUNDS = Table(
            " are not logged); x", "fraction", "selectedRecord/x"),
         _c("selected_record_y", pa.list_(_F), "Clicks that selected the image; y", "fraction",
            "selectedRecord/y"),
-        _c("worker_id", _S, "Keyed hash of the worker's id", raw="worker_id"),
+        _c("worker_id", _S, "Keyed hash of the worker's id; null if it was empty", raw="worker_id"),
     ),
 )  # fmt: skip
 
@@ -145,7 +148,8 @@ IMAGENET_IMAGES = Table(
     folder="data",
     row="image; byproducts of its deciding round",
     columns=(
-        _c("image_id", _S, "File name without extension", raw="filename"),
+        _c("image_id", _S, "File name without extension; `<class>_<name>` where an image of another"
+           " class before has the same name", raw="filename"),
         _c("wnid", _S, "WordNet id of the class asked for", raw="folder"),
         Column(name="label", type=_I64, classes="wnid", doc="Index over the sorted wnids"),
         _c("width", _I32, "Width of the original: `size` of the boxes, else"
@@ -188,7 +192,8 @@ IMAGENET_IMAGES = Table(
            "fraction of the picture's area"),
         _c("click_in_box", _B, "Whether the final click lies in any box, borders included; null"
            " without click, boxes or size"),
-        _c("worker_id", _S, "Keyed hash of the worker of the deciding round"),
+        _c("worker_id", _S, "Keyed hash of the worker of the deciding round; null if the id was"
+           " empty"),
         _c("assignment_id", _S, "Assignment of the deciding round"),
         _c("hit_id", _S, "HIT of the deciding round"),
         _c("page_idx", _I16, "Page of the deciding round"),
@@ -246,7 +251,7 @@ COCO_ACTIONS = Table(
         _c("page_id", _I16, "Page of the HIT, 0..19 (also page_idx); null if not logged",
            raw="page_id"),
         _c("hit_id", _S, "HIT (also assignment_id); null if not logged", raw="hit_id"),
-        _c("worker_id", _S, "Keyed hash of the worker's id", raw="worker_id"),
+        _c("worker_id", _S, "Keyed hash of the worker's id; null if it was empty", raw="worker_id"),
     ),
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -296,8 +297,8 @@ def test_all_bytes_of_a_long_key_count():
 def test_seen_ids_are_exact():
     seen = SeenIds()
     ids = ["n1_1", "n1_01", "n1_9", "n1_1000000", "n1_-1", "1", "", "n2_1", "n1_1_1", "n1_²", 1, 2]
-    assert [seen.add(i) for i in ids] == [True] * len(ids)
-    assert [seen.add(i) for i in ids] == [False] * len(ids)
+    assert [seen.own_id(i) for i in ids] == ids
+    assert [seen.own_id(i) for i in ids] == [None] * len(ids)
 
 
 # --- the target ----------------------------------------------------------------------------------
@@ -464,3 +465,65 @@ def test_the_tiny_coco_log_has_the_known_counts(tmp_path: Path):
     numbers = luab_data.stats(tmp_path / "coco-ab")
     assert numbers["num_records"] == 97
     assert numbers["num_placed"] == 157 and numbers["num_present"] == 287
+
+
+def test_what_a_person_would_understand_is_converted(tmp_path: Path, monkeypatch: Any):
+    """Reversed boxes, an unknown worker, no submit time, one name in two classes, `%s`."""
+    clicked = block(clicks=[(1000, 0.5, 0.5)], trace=[(900, 0.1, 0.1)], hovered=[("enter", 800)])
+    records = {
+        "t/n00000001/n00000001_1.xml": xml("n00000001_1", [clicked], boxes=[(150, 90, 50, 10)]),
+        "t/n00000001/n00000001_2.xml": xml("n00000001_2", [{**clicked, "worker_id": ""}]),
+        "t/n00000001/n00000001_3.xml": xml(
+            "n00000001_3", [{**clicked, "worker_id": "00AA3B5E80 "}]
+        ),
+        "t/n00000001/n00000001_4.xml": xml(
+            "n00000001_4", [block(submit=9), block(selected=False, clicks=[])]
+        ).replace(b"    <hit_submit_time>1640000000</hit_submit_time>\n", b""),
+        "t/n00000001/n00000001_5.xml": xml("n00000001_5").replace(b">n00000001<", b">%s<"),
+    }
+    for wnid, name in (("cat", "7"), ("dog", "7"), ("dog", "8")):
+        body = xml(f"{wnid}_{name}").replace(f"<filename>{wnid}_".encode(), b"<filename>")
+        records[f"t/{wnid}/{name}.xml"] = body
+    log = tar(tmp_path / "log.tar.gz", records)
+    done = convert(log, tmp_path / "out")
+    assert done.skipped == {}
+    assert done.repaired == {"name-from-path": 1, "worker-id-empty": 1, "worker-id-padded": 1}
+    assert json.loads((done.out / "manifest.json").read_text())["repaired"] == done.repaired
+    images = pq.read_table(done.out / "data").to_pylist()
+    assert [(i["wnid"], i["image_id"]) for i in images] == [
+        *(("n00000001", f"n00000001_{k}") for k in range(1, 6)),
+        *(("cat", "7"), ("dog", "dog_7"), ("dog", "8")),
+    ]
+    assert images[0]["boxes"] == [[150, 90, 50, 10]] and images[0]["click_in_box"] is True
+    assert images[1]["worker_id"] is None and images[2]["worker_id"] == images[0]["worker_id"]
+    assert images[3]["selected_round"] == 1 and images[3]["num_rounds"] == 2
+    rounds = pq.read_table(done.out / "rounds").to_pylist()
+    assert [r["hit_submit_time"] for r in rounds if r["image_id"] == "n00000001_4"] == [9, None]
+    assert len(pq.read_table(done.out / "annotators")) == 1
+    # The same however far apart the twins are, and a third one is a duplicate.
+    monkeypatch.setattr("luab_data.raw.tar.RUN_BYTES", 4096)
+    again = convert(log, tmp_path / "again")
+    assert again.content_digest == done.content_digest
+    twice = tar(log, [*records.items(), ("t/dog/7.xml", records["t/dog/7.xml"])])
+    assert convert(twice, tmp_path / "twice", on_bad="skip").skipped == {"duplicate": 1}
+    for folder in (done.out, again.out):
+        found = CliRunner().invoke(main, ["check", str(folder)])
+        assert found.exit_code == 0, found.output
+
+
+def test_a_folder_of_xml_files_gives_the_dataset_of_their_archive(tmp_path: Path):
+    log = small(tmp_path / "raw.tar.gz", count=12)
+    with tarfile.open(log) as found:
+        found.extractall(tmp_path / "raw", filter="data")
+    names = sorted(p.relative_to(tmp_path / "raw") for p in (tmp_path / "raw").rglob("*.xml"))
+    (tmp_path / "raw" / "train_xml" / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "raw" / "train_xml" / "._n1").write_bytes(b"x")
+    ordered = tar(
+        tmp_path / "ordered.tar",
+        [(name.as_posix(), (tmp_path / "raw" / name).read_bytes()) for name in names],
+    )
+    whole, folder = convert(ordered, tmp_path / "a"), convert(tmp_path / "raw", tmp_path / "b")
+    assert folder.content_digest == whole.content_digest and folder.left_aside == {"macOS": 2}
+    assert files(tmp_path / "a" / "data") == files(tmp_path / "b" / "data")
+    one = convert(tmp_path / "raw" / names[3], tmp_path / "c")
+    assert pq.read_table(one.out / "data")["image_id"].to_pylist() == [names[3].stem]

@@ -116,7 +116,7 @@ def test_the_same_seed_gives_the_same_logs(tmp_path: Path):
         target = Target(
             cases=mutations.coco_logs, check=lambda p, to=logs: to.append(p.read_bytes()), share=1
         )
-        fuzz(target, seconds=0.3, seed=5, path=tmp_path / "log")
+        fuzz(target, seconds=1.0, seed=5, path=tmp_path / "log")
         seen.append(logs)
     size = min(map(len, seen))
     assert size > 5 and seen[0][:size] == seen[1][:size]

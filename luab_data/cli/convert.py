@@ -78,6 +78,9 @@ def _summary(done: Any) -> None:
         tally = ", ".join(f"{rule} {count}" for rule, count in done.skipped.items())
         total = sum(done.skipped.values())
         click.echo(f"{total} bad records left out ({tally}): {done.out / 'skipped.jsonl'}")
+    if done.repaired:
+        tally = ", ".join(f"{repair} {count:,}" for repair, count in done.repaired.items())
+        click.echo(f"values that were read as they were meant: {tally}")
     for system, count in done.left_aside.items():
         click.echo(f"{count:,} files of {system} left aside")
     if done.num_without_truth:

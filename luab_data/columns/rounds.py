@@ -28,7 +28,8 @@ def order_rounds(image_ids: pa.ChunkedArray, blocks: pa.Table) -> Rounds:
     """Sort and number the blocks of each image and find the one that decides.
 
     The deciding round is the last one by hit_submit_time that ended with the image selected, else
-    the last one. Blocks with equal times keep their order in the file.
+    the last one. Blocks with equal times keep their order in the file, and so do all blocks of an
+    image of which one has no time.
 
     Args:
         image_ids: (num_images,) unique ids.
@@ -37,7 +38,10 @@ def order_rounds(image_ids: pa.ChunkedArray, blocks: pa.Table) -> Rounds:
     Returns: `table` has `round` and the columns of `blocks`, in the published order.
     """
     image = pc.index_in(blocks["image_id"], value_set=one_array(image_ids)).to_numpy()
-    submitted = blocks["hit_submit_time"].to_numpy()
+    submitted = pc.fill_null(blocks["hit_submit_time"], 0).to_numpy()
+    if blocks["hit_submit_time"].null_count:
+        untimed = image[blocks["hit_submit_time"].is_null().to_numpy()]
+        submitted = np.where(np.isin(image, untimed), 0, submitted)
     order = np.lexsort((submitted, image))  # lexsort is stable
     # Blocks of a dataset, and most of a log, lie in order: do not copy every column then.
     in_order = bool((np.diff(order) > 0).all())

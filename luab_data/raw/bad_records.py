@@ -71,7 +71,23 @@ class SeenIds:
         self._bits: dict[str, bytearray] = {}
         self._others: set[str | int] = set()
 
-    def add(self, image_id: str | int) -> bool:
+    def own_id(self, image_id: str | int, wnid: str = "") -> str | int | None:
+        """The id that an image gets; None if the image was there before.
+
+        Of images with one name in several classes the first keeps it, the others get
+        `<class>_<name>`: an id stands for one image.
+
+        Args:
+            image_id: name of the image; wnid: its class, for kinds of logs whose images have one.
+        """
+        if wnid and not self._add(f"{wnid}/{image_id}"):
+            return None
+        if self._add(image_id):
+            return image_id
+        other = f"{wnid}_{image_id}"
+        return other if wnid and self._add(other) else None
+
+    def _add(self, image_id: str | int) -> bool:
         """Remember an id; False if it was there before."""
         prefix, _, number = str(image_id).rpartition("_")
         canonical = number.isascii() and number.isdigit() and str(int(number[:7])) == number

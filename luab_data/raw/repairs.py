@@ -8,7 +8,8 @@ from __future__ import annotations
 
 REPAIRS: dict[str, str] = {
     "trace-point-dropped": "A trace point without a coordinate or time was left out.",
-    "name-from-path": "A name that said `%s` was taken from the path of the file in the log.",
+    "name-from-path": "A class or a name that says `%s`, or contradicts the path of its file"
+    " in the log, was taken from the path.",
     "worker-id-padded": "Blanks around a worker id were cut off.",
     "worker-id-empty": "An empty worker id was read as no worker id.",
 }

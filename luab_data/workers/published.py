@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from luab_data.columns.regions import click_offset, floats
 from luab_data.ragged import Floats, Ints, bounds_of, nullable, ragged
@@ -12,8 +13,11 @@ from luab_data.statistics.coco.icons import retrieved_classes
 
 
 def round_facts(rounds: pa.Table) -> pa.Table:
-    """What annotators are judged by of each metadata block: a slim table that memory can hold."""
-    return pa.table(
+    """What annotators are judged by of each metadata block: a slim table that memory can hold.
+
+    What nobody is known to have done is left out, here and below.
+    """
+    facts = pa.table(
         {
             "worker_id": rounds["worker_id"].dictionary_encode(),
             "assignment_id": rounds["assignment_id"].dictionary_encode(),
@@ -22,6 +26,7 @@ def round_facts(rounds: pa.Table) -> pa.Table:
             "trace_length": pa.array(np.diff(bounds_of(rounds["mouse_tracking_time_ms"]))),
         }
     )
+    return facts.filter(rounds["worker_id"].is_valid())
 
 
 def click_facts(images: pa.Table) -> pa.Table:
@@ -37,7 +42,8 @@ def click_facts(images: pa.Table) -> pa.Table:
             "offset_y": nullable(offset_y, ~np.isnan(offset_y), pa.float64()),
         }
     )
-    return facts.filter(images["final_click_x"].is_valid())
+    judged = pc.and_(images["final_click_x"].is_valid(), images["worker_id"].is_valid())
+    return facts.filter(judged)
 
 
 def icon_facts(images: pa.Table) -> pa.Table:
@@ -46,7 +52,7 @@ def icon_facts(images: pa.Table) -> pa.Table:
     right = ragged(images["is_on_object"].combine_chunks(), null=False)
     judged = images["is_on_object"].combine_chunks().flatten().is_valid().to_numpy(False)
     retrieved, present = retrieved_classes(images)
-    return pa.table(
+    facts = pa.table(
         {
             "worker_id": images["worker_id"],
             "hit_id": images["hit_id"],
@@ -62,6 +68,7 @@ def icon_facts(images: pa.Table) -> pa.Table:
             "num_present": pa.array(present),
         }
     )
+    return facts.filter(images["worker_id"].is_valid())
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, Ints]:
