@@ -251,7 +251,7 @@ COCO_ACTIONS = Table(
         _c("page_id", _I16, "Page of the HIT, 0..19 (also page_idx); null if not logged",
            raw="page_id"),
         _c("hit_id", _S, "HIT (also assignment_id); null if not logged", raw="hit_id"),
-        _c("worker_id", _S, "Keyed hash of the worker's id; null if it was empty", raw="worker_id"),
+        _c("worker_id", _S, "Keyed hash of the worker's id", raw="worker_id"),
     ),
 )  # fmt: skip
 
