@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from luab_data.derivation.run import derive as derive
     from luab_data.errors import LuabError as LuabError
     from luab_data.exports.run import export as export
+    from luab_data.figures.draw import draw as draw
     from luab_data.hub.upload import publish as publish
     from luab_data.join.joined import join_images as join_images
     from luab_data.provenance.record import trace as trace
@@ -44,6 +45,7 @@ _PUBLIC = {
     "convert_coco": "convert",
     "convert_imagenet": "convert",
     "derive": "derivation.run",
+    "draw": "figures.draw",
     "export": "exports.run",
     "find_dataset": "store.load",
     "join_images": "join.joined",

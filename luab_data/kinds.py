@@ -25,6 +25,8 @@ from luab_data.schema import (
 
 if TYPE_CHECKING:
     from luab_data.exports.points import PointFormat
+    from luab_data.figures.catalogue import PlannedFigure
+    from luab_data.reports.pages import PageReader
     from luab_data.statistics.counts import Statistics
 
 
@@ -37,6 +39,7 @@ class Kind(ABC):
         images: the table of one row an image, `default`.
         events: the table of raw fields: `rounds` or `actions`.
         annotators: the table of one row a worker.
+        score: trait of a worker by which pooling is shown.
         images_per_shard: of `default`; the shard of `events` of one number holds the same images.
     """
 
@@ -46,6 +49,7 @@ class Kind(ABC):
     events: ClassVar[Table]
     annotators: ClassVar[Table]
     images_per_shard: ClassVar[int]
+    score: ClassVar[str]
 
     @property
     @abstractmethod
@@ -62,6 +66,16 @@ class Kind(ABC):
     def statistics(self) -> Statistics:
         """Counts and measures, and the sources of their rows."""
 
+    @property
+    @abstractmethod
+    def figures(self) -> Mapping[str, PlannedFigure]:
+        """Every figure of such a dataset, by name, in the order of its report."""
+
+    @property
+    @abstractmethod
+    def pages(self) -> PageReader:
+        """How its pages are found, read and told of in a report."""
+
 
 class Browsing(Kind):
     """Pages of pictures: which are of a class? Logged as XML by imagenet-annotation-tool."""
@@ -72,6 +86,21 @@ class Browsing(Kind):
     events = IMAGENET_ROUNDS
     annotators = IMAGENET_ANNOTATORS
     images_per_shard = 32_768
+    score = "click_accuracy"
+
+    @property
+    def figures(self) -> Mapping[str, PlannedFigure]:
+        """Where objects and clicks are, what traces tell, who the workers are."""
+        from luab_data.figures.catalogue import BROWSING_FIGURES
+
+        return BROWSING_FIGURES
+
+    @property
+    def pages(self) -> PageReader:
+        """A page is what an assignment was shown at once."""
+        from luab_data.reports.browsing import BrowsingPages
+
+        return BrowsingPages()
 
     @property
     def points(self) -> PointFormat:
@@ -97,6 +126,21 @@ class Tagging(Kind):
     events = COCO_ACTIONS
     annotators = COCO_ANNOTATORS
     images_per_shard = 8_192
+    score = "icon_precision"
+
+    @property
+    def figures(self) -> Mapping[str, PlannedFigure]:
+        """Where objects and clicks are, what traces tell, who the workers are."""
+        from luab_data.figures.catalogue import TAGGING_FIGURES
+
+        return TAGGING_FIGURES
+
+    @property
+    def pages(self) -> PageReader:
+        """A page is one image."""
+        from luab_data.reports.tagging import TaggingPages
+
+        return TaggingPages()
 
     @property
     def points(self) -> PointFormat:

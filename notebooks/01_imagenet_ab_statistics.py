@@ -27,7 +27,7 @@
 import pandas
 
 import luab_data
-from luab_data.figures import FIGURES
+from luab_data.figures import BROWSING_FIGURES
 from luab_data.statistics.maps import mode_offset
 from luab_data.statistics.paper import compare, in_words
 
@@ -70,10 +70,10 @@ pandas.DataFrame(
 # of a click explains. At t = 0 it is the picture's centre, at t = 1 a point anywhere.
 
 # %%
-FIGURES["box_centres"].draw(found, {})
+BROWSING_FIGURES["box_centres"].draw(found, {})
 
 # %%
-FIGURES["random_clicks"].draw(found, {})
+BROWSING_FIGURES["random_clicks"].draw(found, {})
 
 # %% [markdown]
 # ## Accuracy by place (Fig. D)
@@ -82,7 +82,7 @@ FIGURES["random_clicks"].draw(found, {})
 # with few clicks are marked: their colours mean little.
 
 # %%
-FIGURES["accuracy_maps"].draw(found, {})
+BROWSING_FIGURES["accuracy_maps"].draw(found, {})
 
 # %% [markdown]
 # ## Along the trace (Fig. E)
@@ -93,10 +93,10 @@ FIGURES["accuracy_maps"].draw(found, {})
 # them, the mouse knows about this picture and not only about pictures.
 
 # %%
-FIGURES["last_n"].draw(found, {})
+BROWSING_FIGURES["last_n"].draw(found, {})
 
 # %%
-FIGURES["quantiles"].draw(found, {})
+BROWSING_FIGURES["quantiles"].draw(found, {})
 
 # %% [markdown]
 # ## Clicks relative to the box (Fig. F)
@@ -104,7 +104,7 @@ FIGURES["quantiles"].draw(found, {})
 # Offsets are in box widths and heights, y points down: to the right is positive, up is negative.
 
 # %%
-FIGURES["click_offset"].draw(found, {})
+BROWSING_FIGURES["click_offset"].draw(found, {})
 
 # %%
 mode_offset(found["click_offset_density"].value)
@@ -116,16 +116,16 @@ mode_offset(found["click_offset_density"].value)
 # on the page matter, or the page of the HIT? By which side does the mouse enter and leave?
 
 # %%
-FIGURES["rounds"].draw(found, {})
+BROWSING_FIGURES["rounds"].draw(found, {})
 
 # %%
-FIGURES["slots"].draw(found, {})
+BROWSING_FIGURES["slots"].draw(found, {})
 
 # %%
-FIGURES["pages"].draw(found, {})
+BROWSING_FIGURES["pages"].draw(found, {})
 
 # %%
-FIGURES["sides"].draw(found, {})
+BROWSING_FIGURES["sides"].draw(found, {})
 
 # %% [markdown]
 # ## The paper and this dataset

@@ -27,7 +27,7 @@
 import pandas
 
 import luab_data
-from luab_data.figures import FIGURES
+from luab_data.figures import TAGGING_FIGURES
 from luab_data.statistics.coco.icon_places import size_outliers
 from luab_data.statistics.coco.icons import sequence_table
 from luab_data.statistics.paper import compare, in_words
@@ -70,7 +70,7 @@ pandas.DataFrame(
 # COCO's objects are less in the middle than ImageNet's.
 
 # %%
-FIGURES["coco_box_centres"].draw(found, {})
+TAGGING_FIGURES["box_centres"].draw(found, {})
 
 # %% [markdown]
 # ## Icons relative to the box (Fig. H)
@@ -79,7 +79,7 @@ FIGURES["coco_box_centres"].draw(found, {})
 # its class; in box widths and heights, y down.
 
 # %%
-FIGURES["icon_offset"].draw(found, {})
+TAGGING_FIGURES["icon_offset"].draw(found, {})
 
 # %% [markdown]
 # ## Sequences of actions (Fig. J)
@@ -92,7 +92,7 @@ histogram = sequence_table(stats.labelled["action_sequences"])
 histogram.slice(0, 10).to_pandas()
 
 # %%
-FIGURES["sequences"].draw(found, {"sequences": histogram})
+TAGGING_FIGURES["sequences"].draw(stats.labelled, {})
 
 # %% [markdown]
 # ## Recall and size (Fig. K)
@@ -101,13 +101,13 @@ FIGURES["sequences"].draw(found, {"sequences": histogram})
 # lets expect?
 
 # %%
-FIGURES["class_recall"].draw(found, {})
+TAGGING_FIGURES["class_recall"].draw(found, {})
 
 # %%
 size_outliers(found["class_recall"], found["class_size"])
 
 # %%
-FIGURES["recall_by_size"].draw(found, {})
+TAGGING_FIGURES["recall_by_size"].draw(found, {})
 
 # %% [markdown]
 # ## Browsing the icons
@@ -116,7 +116,7 @@ FIGURES["recall_by_size"].draw(found, {})
 # no entry in the log.
 
 # %%
-FIGURES["superclasses"].draw(found, {})
+TAGGING_FIGURES["superclasses"].draw(found, {})
 
 # %% [markdown]
 # ## The paper and this dataset

@@ -26,8 +26,8 @@
 import pandas
 
 import luab_data
-from luab_data.figures import FIGURES
-from luab_data.reports.workers import overview
+from luab_data.figures import BROWSING_FIGURES, TAGGING_FIGURES
+from luab_data.figures.workers import overview
 from luab_data.statistics.paper import compare
 from luab_data.workers.dataset import annotators
 
@@ -51,7 +51,7 @@ pandas.DataFrame(workers.as_dict()["traits"]).T
 # the centre of the box.
 
 # %%
-FIGURES["annotators"].draw({}, {"workers": overview(workers)})
+BROWSING_FIGURES["annotators"].draw({}, {"workers": overview(workers)})
 
 # %% [markdown]
 # ## Whom to look at
@@ -95,7 +95,7 @@ pandas.DataFrame(
 )
 
 # %%
-FIGURES["click_offset"].draw(found, {})
+BROWSING_FIGURES["click_offset"].draw(found, {})
 
 # %% [markdown]
 # ## COCO-AB
@@ -104,7 +104,7 @@ FIGURES["click_offset"].draw(found, {})
 
 # %%
 taggers = annotators("coco-ab")
-FIGURES["coco_annotators"].draw({}, {"workers": overview(taggers)})
+TAGGING_FIGURES["annotators"].draw({}, {"workers": overview(taggers)})
 
 # %%
 table = taggers.table()

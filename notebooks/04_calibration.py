@@ -28,7 +28,7 @@ import luab_data
 from luab_data import calibration
 from luab_data.calibration import ARMS, CRITERIA
 from luab_data.figures import drawing, new_figure
-from luab_data.figures.curves import draw_curve
+from luab_data.figures.charts import draw_curve
 from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)

@@ -3,13 +3,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,35 +22,34 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from luab_data.figures import (
-    FIGURES,
-    coco_image_figure,
-    drawable,
+    BROWSING_FIGURES,
+    TAGGING_FIGURES,
+    PlannedFigure,
     drawing,
-    image_figure,
     new_figure,
-    page_figure,
     png,
     svg,
 )
-from luab_data.figures.annotators import draw_shrinkage, draw_worker_offsets
-from luab_data.figures.bars import draw_bars
-from luab_data.figures.curves import draw_curve, draw_last_n, draw_quantiles, draw_random_clicks
-from luab_data.figures.icons import draw_class_recall, draw_sequences, outliers, short_sequence
-from luab_data.figures.labels import label_points
+from luab_data.figures.charts import (
+    draw_bars,
+    draw_curve,
+    draw_last_n,
+    draw_quantiles,
+    draw_random_clicks,
+    label_points,
+)
+from luab_data.figures.icons import draw_class_recall, draw_sequences, short_sequence
 from luab_data.figures.maps import draw_accuracy_map, draw_density, draw_offset, mode_cell
-from luab_data.figures.page import draw_page, empty_slots, mouse_path
-from luab_data.figures.pictures import draw_coco_image, draw_image
-from luab_data.figures.style import SMALL, STYLE, VERMILION, YELLOW, counts
-from luab_data.reports.replay import Picture, imagenet_replay
-from luab_data.statistics.coco.measures import COCO_MEASURES
+from luab_data.figures.pictures import draw_image
+from luab_data.figures.style import SMALL, STYLE, VERMILION, counts
+from luab_data.figures.workers import MANY, draw_shrinkage, draw_worker_offsets
+from luab_data.kinds import KINDS
 from luab_data.statistics.estimate import Estimate
-from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES
+from luab_data.tools import COCO_CLASSES
 from luab_data.words import short_count
 
-MEASURES = {
-    "imagenet-ab": {m.name: m for m in IMAGENET_MEASURES},
-    "coco-ab": {m.name: m for m in COCO_MEASURES},
-}
+MEASURES = {name: {m.name: m for m in kind.statistics.measures} for name, kind in KINDS.items()}
+SEQUENCES = ("add", "add-move", "add-add")
 
 
 def an_estimate(
@@ -75,6 +76,9 @@ def estimates_like(dataset: str, kind: str = "full") -> dict[str, Estimate]:
             found[name] = an_estimate(value, n=n)
         else:
             found[name] = an_estimate(value, value - 0.1, value + 0.1, n, value / 2)
+    if dataset == "coco-ab" and kind != "empty":
+        shares = an_estimate([0.9, 0.09, 0.01], n=[90, 9, 1])
+        found["action_sequences"] = replace(shares, labels=SEQUENCES)
     return found
 
 
@@ -89,8 +93,7 @@ WORKERS = pa.table(
         "offset_y": [-0.2, None, 0.01],
     }
 )
-SEQUENCES = pa.table({"sequence": ["add", "add-move", "add-add"], "count": [90, 9, 1]})
-TABLES = {"workers": WORKERS, "sequences": SEQUENCES}
+TABLES = {"workers": WORKERS}
 EMPTY_TABLES = {name: table.slice(0, 0) for name, table in TABLES.items()}
 
 
@@ -121,19 +124,27 @@ def texts(figure: Figure) -> list[Text]:
 # The catalogue
 
 
-@pytest.mark.parametrize("key", FIGURES)
-def test_what_a_figure_needs_is_measured(key: str):
-    planned = FIGURES[key]
-    assert {*planned.needs} <= {*MEASURES[planned.dataset]}
+PLANNED = [
+    pytest.param(kind, planned, id=f"{kind}-{key}")
+    for kind in KINDS
+    for key, planned in KINDS[kind].figures.items()
+]
+
+
+@pytest.mark.parametrize(("kind", "planned"), PLANNED)
+def test_what_a_figure_needs_is_measured(kind: str, planned: PlannedFigure):
+    labelled = {m.name for m in KINDS[kind].statistics.labelled}
+    assert {*planned.needs, *planned.uses} <= {*MEASURES[kind], *labelled}
     assert {*planned.tables} <= {*TABLES}
     assert planned.needs or planned.tables
 
 
-@pytest.mark.parametrize("key", FIGURES)
-def test_words_are_legible_and_inside_the_figure_and_settings_stay(key: str):
-    planned = FIGURES[key]
+@pytest.mark.parametrize(("kind", "planned"), PLANNED)
+def test_words_are_legible_and_inside_the_figure_and_settings_stay(
+    kind: str, planned: PlannedFigure
+):
     before = dict(matplotlib.rcParams)
-    figure = rendered(planned.draw(estimates_like(planned.dataset), TABLES))
+    figure = rendered(planned.draw(estimates_like(kind), TABLES))
     assert dict(matplotlib.rcParams) == before
     assert figure.get_figwidth() == pytest.approx(3.35)
     inside = figure.bbox.padded(1)
@@ -144,32 +155,33 @@ def test_words_are_legible_and_inside_the_figure_and_settings_stay(key: str):
         assert inside.y0 <= box.y0 and box.y1 <= inside.y1, text
 
 
-_DRAWN_ONCE = {planned.draw: key for key, planned in FIGURES.items()}.values()
-
-
-@pytest.mark.parametrize("kind", ["one worker", "empty"])
-@pytest.mark.parametrize("key", _DRAWN_ONCE)
-def test_a_figure_draws_without_intervals_and_without_anything(key: str, kind: str):
-    planned = FIGURES[key]
-    tables: Mapping[str, pa.Table] = EMPTY_TABLES if kind == "empty" else TABLES
-    planned.draw(estimates_like(planned.dataset, kind), tables).draw_without_rendering()
+@pytest.mark.parametrize("state", ["one worker", "empty"])
+@pytest.mark.parametrize(("kind", "planned"), PLANNED)
+def test_a_figure_draws_without_intervals_and_without_anything(
+    kind: str, planned: PlannedFigure, state: str
+):
+    tables: Mapping[str, pa.Table] = EMPTY_TABLES if state == "empty" else TABLES
+    estimates = estimates_like(kind, state)
+    if {*planned.needs} <= {*estimates}:
+        planned.draw(estimates, tables).draw_without_rendering()
 
 
 def test_ticks_keep_their_size_when_saved_outside_the_style():
-    figure = rendered(FIGURES["last_n"].draw(estimates_like("imagenet-ab"), {}))
+    figure = rendered(BROWSING_FIGURES["last_n"].draw(estimates_like("imagenet-ab"), {}))
     sizes = {t.get_fontsize() for t in figure.axes[0].get_xticklabels()}
     assert sizes == {STYLE["xtick.labelsize"]}
 
 
 def test_only_figures_with_something_to_show_are_drawable():
-    everything = [key for key, f in FIGURES.items() if f.dataset == "imagenet-ab"]
     estimates = estimates_like("imagenet-ab")
-    assert [*drawable("imagenet-ab", estimates, TABLES)] == everything
-    assert "annotators" not in drawable("imagenet-ab", estimates, {})
-    assert "annotators" not in drawable("imagenet-ab", estimates, EMPTY_TABLES)
+    annotators, last_n = (BROWSING_FIGURES[key] for key in ("annotators", "last_n"))
+    assert all(f.is_drawable(estimates, TABLES) for f in BROWSING_FIGURES.values())
+    assert not annotators.is_drawable(estimates, {})
+    assert not annotators.is_drawable(estimates, EMPTY_TABLES)
     del estimates["last_n_accuracy"]
-    assert "last_n" not in drawable("imagenet-ab", estimates, TABLES)
-    assert not drawable("coco-ab", estimates_like("coco-ab", "empty"), EMPTY_TABLES)
+    assert not last_n.is_drawable(estimates, TABLES)
+    empty = estimates_like("coco-ab", "empty")
+    assert not any(f.is_drawable(empty, EMPTY_TABLES) for f in TAGGING_FIGURES.values())
 
 
 def test_drawing_never_loads_pyplot_and_importing_loads_no_matplotlib():
@@ -183,7 +195,7 @@ def test_drawing_never_loads_pyplot_and_importing_loads_no_matplotlib():
 
 
 def test_the_same_figure_gives_the_same_bytes():
-    planned, estimates = FIGURES["sides"], estimates_like("imagenet-ab")
+    planned, estimates = BROWSING_FIGURES["sides"], estimates_like("imagenet-ab")
     once, again = (png(planned.draw(estimates, {})) for _ in range(2))
     assert once == again and once.startswith(b"\x89PNG")
     drawing = svg(planned.draw(estimates, {}))
@@ -328,7 +340,7 @@ def test_an_interval_that_misses_its_mean_is_still_drawn(ax: Axes):
 
 def test_repeated_pairs_of_a_sequence_are_folded():
     longest = "add-remove-add-move-" + "remove-add-" * 7 + "move-move-remove-add-remove-add"
-    assert len(longest.split("-")) == 24  # metrics 4.11
+    assert len(longest.split("-")) == 24
     assert short_sequence(longest) == "add-remove-add-move-(remove-add)×7-move-move-(remove-add)×2"
     assert short_sequence("add-remove-" * 4 + "add") == "(add-remove)×4-add"
     for plain in ("add", "add-move", "add-remove-add", "add-move-move"):
@@ -356,29 +368,21 @@ def test_sequences_are_sorted_named_and_the_rest_added_up(ax: Axes):
 
 
 def test_class_recall_draws_the_line_and_names_who_is_far_off_it(ax: Axes):
-    size = np.linspace(1, 8, 40)
-    recall = 0.2 + 0.05 * size
+    size = np.linspace(1, 8, 80)
+    recall = 0.2 + 0.05 * size + 0.01 * np.cos(np.arange(80))
     recall[[10, 30]] += (0.3, -0.3)
     recall[5] = 1.0  # of three images only: far off by chance
-    n = np.full(40, 200.0)
+    n = np.full(80, 200.0)
     n[5] = 3
     recall[7] = np.nan
-    names = [f"class {k}" for k in range(40)]
-    draw_class_recall(
-        ax, an_estimate(recall, n=n), an_estimate(size), an_estimate(0.6, 0.5, 0.7),
-        names=names, num_named=2,
-    )  # fmt: skip
-    assert {t.get_text() for t in ax.texts} == {"class 10", "class 30"}
+    found = an_estimate(recall, n=n)
+    draw_class_recall(ax, found, an_estimate(size), an_estimate(0.6, 0.5, 0.7), num_named=2)
+    assert {t.get_text() for t in ax.texts} == {COCO_CLASSES[10], COCO_CLASSES[30]}
     assert ax.get_title(loc="left") == "$r$ = 0.60 (0.50 to 0.70)"
     (x0, x1), (y0, y1) = ax.lines[0].get_data()
     assert (y1 - y0) / (x1 - x0) == pytest.approx(5, abs=0.7)
     filled, hollow = ax.collections
-    assert (len(filled.get_offsets()), len(hollow.get_offsets())) == (38, 1)
-
-
-def test_outliers_are_counted_in_standard_errors():
-    residual, n = np.array([30.0, -10.0, 1.0]), np.array([1.0, 100.0, 10.0])
-    assert outliers(residual, n).tolist() == [1, 0, 2]
+    assert (len(filled.get_offsets()), len(hollow.get_offsets())) == (78, 1)
 
 
 def test_names_cover_neither_each_other_nor_the_points(ax: Axes):
@@ -415,6 +419,33 @@ def test_offsets_of_workers_are_drawn_y_down(ax: Axes):
     assert bottom > 0 > top
     dots = [c.get_offsets() for c in ax.collections if isinstance(c, PathCollection)]
     np.testing.assert_allclose(np.concatenate(dots), [[-0.02, 0.01], [0.3, -0.2]])
+
+
+def test_thousands_of_workers_are_a_cloud_of_which_suspects_stand_out():
+    rng = np.random.default_rng(0)
+    size = 5000
+    raw = rng.beta(30, 3, size)
+    flag = np.arange(size) % 500 == 0
+    raw[flag] = rng.uniform(0.2, 0.5, flag.sum())
+    table = pa.table(
+        {
+            "worker_id": [f"{k:010x}" for k in range(size)], "raw": raw,
+            "shrunk": 0.9 * raw + 0.1 * raw.mean(), "n": rng.integers(1, 4000, size),
+            "flag": flag, "offset_x": rng.normal(0.02, 0.05, size),
+            "offset_y": rng.normal(0, 0.05, size),
+        }
+    )  # fmt: skip
+    assert size > MANY
+    figure = rendered(BROWSING_FIGURES["annotators"].draw({}, {"workers": table}))
+    for ax in figure.axes:
+        lines = [c for c in ax.collections if isinstance(c, LineCollection)]
+        assert sum(len(c.get_segments()) for c in lines) == 10  # of suspects only
+        dots = {c.get_label(): c for c in ax.collections if isinstance(c, PathCollection)}
+        assert dots["worker"].get_sizes().max() <= 12 and dots["worker"].get_alpha() < 0.5
+        assert dots["suspect"].get_zorder() > dots["worker"].get_zorder()
+        assert len(ax.texts) == 6
+        labels = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
+        assert not any(a.overlaps(b) for a, b in pairwise(labels))
 
 
 # One picture
@@ -462,247 +493,9 @@ def test_without_its_round_an_image_shows_the_quantiles_of_its_trace(ax: Axes):
     assert ax.images[0].get_extent() == [0, 200, 100, 0]
 
 
-def test_an_image_without_anything_is_a_blank_canvas():
-    figure = rendered(image_figure(None, NOTHING, NOTHING))
-    assert not [c for c in figure.axes[0].collections if len(c.get_offsets())]
-    gray = rendered(image_figure(np.zeros((30, 20), np.uint8), NOTHING))
-    assert gray.axes[0].get_xlim() == (0, 20)
-
-
-COCO_ROW: dict[str, Any] = {
-    "width": 100, "height": 50, "icon_label": [3, 7, 9], "icon_name": ["dog", "cup", "car"],
-    "last_add_x": [0.1, 0.5, 0.9], "last_add_y": [0.2, 0.4, 0.6],
-    "final_x": [0.3, None, 0.9], "final_y": [0.2, None, 0.6],
-    "is_on_object": [True, None, False],
-    "boxes": [[0, 0, 40, 20], [40, 10, 60, 30], [80, 20, 100, 40]], "box_label": [3, 7, 9],
-}  # fmt: skip
-
-
-def test_a_coco_image_shows_icons_moves_removals_and_misses(ax: Axes):
-    draw_coco_image(ax, None, COCO_ROW)
-    assert points_of(ax, "icon") == [[30, 10]]
-    assert points_of(ax, "icon off its class") == [[90, 30]]
-    assert points_of(ax, "removed") == [[50, 20]]
-    hollow = next(c for c in ax.collections if c.get_label() == "removed")
-    assert not len(hollow.get_facecolor())
-    assert {t.get_text() for t in ax.texts} == {"", "dog", "cup", "car"}
-    (arrow,) = (t for t in ax.texts if not t.get_text())
-    assert (arrow.xyann, arrow.xy) == (pytest.approx((10, 10)), pytest.approx((30, 10)))
-    frames = [p for p in ax.patches if to_hex(p.get_edgecolor()) == YELLOW.lower()]
-    missed = [p for p in frames if p.get_label() == "box, class missed"]
-    assert len(frames) == 3
-    assert [p.get_bbox().extents.tolist() for p in missed] == [[40, 10, 60, 30]]
-
-
-def test_the_actions_show_every_move(ax: Axes):
-    actions = {
-        "action_histories_action_type": ["add", "move", "move"],
-        "action_histories_point_from_x": [None, 0.1, 0.2],
-        "action_histories_point_from_y": [None, 0.2, 0.2],
-        "action_histories_point_to_x": [0.1, 0.2, 0.3],
-        "action_histories_point_to_y": [0.2, 0.2, 0.2],
-    }
-    draw_coco_image(ax, None, COCO_ROW, actions)
-    arrows = [(*t.xyann, *t.xy) for t in ax.texts if not t.get_text()]
-    np.testing.assert_allclose(arrows, [(10, 10, 20, 10), (20, 10, 30, 10)])
-
-
-def test_a_coco_image_without_icons_or_columns_of_boxes_draws():
-    empty = {key: [] for key in COCO_ROW if key not in ("width", "height", "boxes", "box_label")}
-    rendered(coco_image_figure(None, {**empty, "width": None, "height": None}))
-
-
-# A page
-
-
-def a_round(slot: int | None, **other: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "image_id": f"n1_{slot}", "image_idx": slot, "selected": False,
-        "image_position_x": 100.0, "image_position_y": 200.0, "image_width": 50, "image_height": 20,
-        "original_image_width": None, "original_image_height": None,
-        "mouse_tracking_x": [], "mouse_tracking_y": [], "mouse_tracking_time_ms": [],
-        "selected_record_x": [], "selected_record_y": [], "selected_record_time_ms": [],
-        "hovered_record_action": [], "hovered_record_time_ms": [],
-    }  # fmt: skip
-    return {**row, **other}
-
-
-def a_page(*rows: dict[str, Any]) -> pa.Table:
-    floats, ints = pa.list_(pa.float64()), pa.list_(pa.int64())
-    schema = pa.schema(
-        [("image_id", pa.string()), ("image_idx", pa.int16()), ("selected", pa.bool_())]
-        + [(f"image_position_{axis}", pa.float64()) for axis in "xy"]
-        + [
-            (f"{name}_{side}", pa.int32())
-            for name in ("image", "original_image")
-            for side in ("width", "height")
-        ]
-        + [
-            (f"{name}_{part}", floats if part in "xy" else ints)
-            for name in ("mouse_tracking", "selected_record")
-            for part in ("x", "y", "time_ms")
-        ]
-        + [("hovered_record_action", pa.list_(pa.string())), ("hovered_record_time_ms", ints)]
-    )
-    return pa.Table.from_pylist([*rows], schema)
-
-
-TWO_VISITS = a_page(
-    a_round(
-        5, image_position_x=300.0, selected=True, mouse_tracking_x=[0.5],
-        mouse_tracking_y=[0.5], mouse_tracking_time_ms=[1030], selected_record_x=[0.2],
-        selected_record_y=[0.5], selected_record_time_ms=[1035],
-        hovered_record_action=["enter"], hovered_record_time_ms=[1028],
-    ),
-    a_round(
-        2, mouse_tracking_x=[0.0, 1.0, 0.5], mouse_tracking_y=[0.0, 0.5, 1.0],
-        mouse_tracking_time_ms=[1000, 1010, 1060],
-        hovered_record_action=["enter", "leave", "enter"],
-        hovered_record_time_ms=[1000, 1012, 1055],
-    ),
-    a_round(9, image_position_x=0.0, image_position_y=0.0, image_width=0, image_height=0,
-            mouse_tracking_x=[0.5], mouse_tracking_y=[0.5], mouse_tracking_time_ms=[1]),
-)  # fmt: skip
-
-
-def test_a_page_brings_its_pictures_together_in_time(ax: Axes):
-    replay = imagenet_replay(TWO_VISITS)
-    assert [p.image_id for p in replay.pictures] == ["n1_2", "n1_5"]
-    points, time, visit = mouse_path(replay.events)
-    assert points.tolist() == [[100, 200], [150, 210], [325, 210], [125, 220]]
-    assert time.tolist() == [0, 10, 30, 60]
-    assert visit.tolist() == [0, 0, 1, 2]
-    draw_page(ax, replay)
-    assert points_of(ax, "enter") == [[100, 200], [325, 210], [125, 220]]
-    assert points_of(ax, "click") == [[310, 210]]
-    assert (*ax.get_xlim(), *ax.get_ylim()) == (95, 355, 225, 195)  # 100 to 350, 200 to 220
-
-
-def test_a_visit_ends_where_its_own_picture_is_entered_again():
-    hovered = {"hovered_record_action": ["enter"], "hovered_record_time_ms": [1005]}
-    trace = {f"mouse_tracking_{part}": [0.5, 0.5] for part in "xy"}
-    one = a_round(0, **trace, mouse_tracking_time_ms=[1000, 1010])
-    brushed = a_round(1, **hovered)  # entered, but without a record: the visit goes on
-    assert mouse_path(imagenet_replay(a_page(one, brushed)).events)[2].tolist() == [0, 0]
-    again = {**one, **hovered}
-    assert mouse_path(imagenet_replay(a_page(again)).events)[2].tolist() == [0, 1]
-
-
-def test_the_page_is_drawn_with_dashes_between_pictures(ax: Axes):
-    draw_page(ax, imagenet_replay(TWO_VISITS), {"n1_2": np.zeros((4, 10, 3), np.uint8)})
-    (trace,) = (c for c in ax.collections if isinstance(c, LineCollection))
-    np.testing.assert_allclose(trace.get_segments(), [[[100, 200], [150, 210]]])
-    dashes = [line.get_xydata().tolist() for line in ax.lines if len(line.get_xdata())]
-    assert dashes == [[[150, 210], [325, 210]], [[325, 210], [125, 220]]]
-    assert points_of(ax, "click") == [[310, 210]]
-    assert [t.get_text() for t in ax.texts] == ["2", "5"]  # slots, as logged
-    assert ax.images[0].get_extent() == [100, 150, 220, 200]
-    assert ax.get_ylim()[0] > ax.get_ylim()[1]
-
-
-def test_a_width_that_copies_the_height_is_drawn_with_the_files_shape(ax: Axes):
-    # raw-formats.md: original 500 x 296, on the page 192 high; the log says 192 wide.
-    page = a_page(
-        a_round(
-            0, image_width=192, image_height=192, original_image_width=500,
-            original_image_height=296, mouse_tracking_x=[0.0, 1.0], mouse_tracking_y=[0.5, 0.5],
-            mouse_tracking_time_ms=[1000, 1010],
-        )
-    )  # fmt: skip
-    draw_page(ax, imagenet_replay(page), {"n1_0": np.zeros((4, 10, 3), np.uint8)})
-    right = 100 + 192 * 500 / 296
-    assert ax.images[0].get_extent() == pytest.approx([100, right, 392, 200])
-    (frame,) = (p for p in ax.patches if isinstance(p, Rectangle))
-    assert (frame.get_width(), frame.get_height()) == (pytest.approx(right - 100), 192)
-    (trace,) = (c for c in ax.collections if isinstance(c, LineCollection))
-    np.testing.assert_allclose(trace.get_segments(), [[[100, 296], [right, 296]]])
-
-
-def test_a_page_of_which_nothing_is_known_draws():
-    for page in (a_page(), a_page(a_round(None)), TWO_VISITS.slice(2)):
-        rendered(page_figure(imagenet_replay(page)))
-    pieces = pa.concat_tables([TWO_VISITS.slice(0, 1), TWO_VISITS.slice(1)])
-    assert imagenet_replay(pieces) == imagenet_replay(TWO_VISITS)
-
-
-def test_a_picture_without_a_slot_has_no_number_and_fills_no_grid(ax: Axes):
-    replay = imagenet_replay(a_page(a_round(None)))
-    assert [p.slot for p in replay.pictures] == [None]
-    draw_page(ax, replay)
-    assert not ax.texts
-    rows = [a_round(k, image_position_x=60.0 * (k % 4), image_position_y=30.0 * (k // 4))
-            for k in (0, 1, 2, 3, 9, 14, 20, 39, 47)]  # fmt: skip
-    lost = a_round(None, image_position_x=7.0, image_position_y=7.0)
-    with_it, without = (imagenet_replay(a_page(*r)).pictures for r in ([*rows, lost], rows))
-    assert len(empty_slots(with_it)) == len(empty_slots(without)) == 39
-
-
-def in_steps(page: list[dict[str, Any]]) -> list[tuple[float, float, int]]:
-    """The mouse path as a person would write it down."""
-    points = []
-    for row in page:
-        for x, y, t in zip(
-            *(row[f"mouse_tracking_{p}"] for p in ("x", "y", "time_ms")), strict=True
-        ):
-            if row["image_width"] > 0 and row["image_height"] > 0:
-                across = row["image_position_x"] + x * row["image_width"]
-                points.append((across, row["image_position_y"] + y * row["image_height"], t))
-    return sorted(points, key=lambda p: p[2])
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.data())
-def test_the_path_is_that_of_the_slow_reference(data: st.DataObject):
-    times = iter(data.draw(st.permutations(range(1000, 1040))))
-    rows = []
-    for slot in data.draw(st.lists(st.integers(0, 47), unique=True, max_size=5)):
-        n = data.draw(st.integers(0, 8))
-        xy = [[data.draw(st.integers(0, 8)) / 8 for _ in range(n)] for _ in "xy"]
-        rows.append(
-            a_round(
-                slot, image_position_x=340.0 * slot,
-                image_width=data.draw(st.sampled_from([0, 64])),
-                mouse_tracking_x=xy[0], mouse_tracking_y=xy[1],
-                mouse_tracking_time_ms=[next(times) for _ in range(n)],
-            )
-        )  # fmt: skip
-    points, time, _ = mouse_path(imagenet_replay(a_page(*rows)).events)
-    expected = in_steps(rows)
-    start = min((t for *_, t in expected), default=0)
-    found = zip(*points.T.tolist(), (time + start).tolist(), strict=True)
-    assert [*found] == expected
-
-
-def pictures_at(slot: Any, frame: Any) -> list[Picture]:
-    """Pictures of a page by their slots, (n,), and left, top, width, height, (n, 4)."""
-    return [
-        Picture(slot=int(k), x=x, y=y, w=w, h=h, image_id=f"n1_{k}")
-        for k, (x, y, w, h) in zip(slot, np.asarray(frame, float).tolist(), strict=True)
-    ]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(2, 6), st.sets(st.integers(0, 47), min_size=1, max_size=30), st.randoms())
-def test_slots_that_were_not_logged_are_where_they_would_be(
-    num_columns: int, logged: set[int], rng: Any
-):
-    slot = np.array(sorted(logged))
-    at = np.column_stack([80 + 340 * (slot % num_columns), 400.5 + 260 * (slot // num_columns)])
-    size = np.array([[rng.randint(150, 340), rng.randint(150, 340)] for _ in slot])
-    found = empty_slots(pictures_at(slot, np.column_stack([at, size])))
-    if len(found):
-        missing = np.setdiff1d(np.arange(48), slot)
-        expected = [80 + 340 * (missing % num_columns), 400.5 + 260 * (missing // num_columns)]
-        np.testing.assert_allclose(found[:, :2], np.column_stack(expected), atol=1e-6)
-        assert (found[:, 2] <= 340).all() and (found[:, 3] <= 260).all()
-    if {0, num_columns + 1, 2 * num_columns, 3 * num_columns + 1, 12, 17, 31} <= logged:
-        assert len(found)
-
-
-def test_a_clear_grid_is_filled_and_an_unclear_one_is_not():
-    slot = np.array([0, 1, 2, 3, 9, 14, 20, 39, 47])
-    frame = np.column_stack([80 + 340.0 * (slot % 4), 260.0 * (slot // 4), *np.full((2, 9), 200)])
-    assert len(empty_slots(pictures_at(slot, frame))) == 39
-    assert not len(empty_slots(pictures_at(slot[:3], frame[:3])))  # one row: any number of columns
-    frame[4, 0] += 25  # the page was laid out anew while pictures came in: metrics 6.1-7
-    assert not len(empty_slots(pictures_at(slot, frame)))
+def test_an_image_without_anything_is_a_blank_canvas(ax: Axes):
+    draw_image(ax, None, NOTHING, NOTHING)
+    assert not [c for c in ax.collections if len(c.get_offsets())]
+    gray = draw_image(new_figure()[1][0, 0], np.zeros((30, 20), np.uint8), NOTHING)
+    assert gray.get_xlim() == (0, 20)
+    rendered(gray.figure)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import math
 from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luab_data.errors import OptionError
-from luab_data.reports.drawn import drawn, marks, paths, script_json, visits
-from luab_data.reports.pages import asked, choose, coco_pages, imagenet_pages
-from luab_data.reports.replay import ORDER, Event, coco_replay, imagenet_replay
+from luab_data.reports.browsing import BrowsingPages
+from luab_data.reports.browsing import page_of as browsing_page
+from luab_data.reports.layout import empty_slots, lay_out, script_json, svg
+from luab_data.reports.pages import PageReader, candidates, choose
+from luab_data.reports.replay import ORDER, Event, Picture, Replay
+from luab_data.reports.tagging import TaggingPages
+from luab_data.reports.tagging import page_of as tagging_page
 from luab_data.schema import COCO_ACTIONS, IMAGENET_ROUNDS
 
 START = 1_640_000_000_000
@@ -63,7 +68,7 @@ B = shown(
 
 
 def test_events_come_in_order_of_time_and_in_px_of_the_page():
-    replay = imagenet_replay(rounds(B, A))
+    replay = browsing_page(rounds(B, A))
     assert [p.image_id for p in replay.pictures] == ["a", "b"]
     assert [(e.time_ms, e.kind, e.picture) for e in replay.events] == [
         *((0, "enter", 0), (0, "move", 0), (10, "move", 0)),
@@ -78,10 +83,11 @@ def test_events_come_in_order_of_time_and_in_px_of_the_page():
 
 
 def test_the_path_breaks_between_pictures_and_the_timeline_shows_the_visits():
-    trail, jumps = paths(imagenet_replay(rounds(A, B)).events)
+    found = lay_out(browsing_page(rounds(A, B)))
+    trail, jumps = found.trail, found.jumps
     assert trail == "M10 70L110 70M110 300L110 350L110 350M210 20L60 120L60 120"
     assert jumps == "M110 70L110 300M110 350L210 20"
-    assert visits(imagenet_replay(rounds(A, B)).events) == ((0, 20), (20, 40), (70, 20))
+    assert found.visits == ((0, 20), (20, 40), (70, 20))
 
 
 def test_a_picture_entered_again_starts_a_new_stretch():
@@ -89,32 +95,33 @@ def test_a_picture_entered_again_starts_a_new_stretch():
         "a", 0, at=(0, 0), hovered=[(0, "enter"), (5, "leave"), (50, "enter")],
         trace=[(0, 0, 0), (5, 0.5, 0), (50, 1, 1), (60, 0, 1)],
     )  # fmt: skip
-    trail, jumps = paths(imagenet_replay(rounds(row)).events)
-    assert trail == "M0 0L100 0M200 100L0 100"
-    assert jumps == "M100 0L200 100"
+    found = lay_out(browsing_page(rounds(row)))
+    assert found.trail == "M0 0L100 0M200 100L0 100"
+    assert found.jumps == "M100 0L200 100"
+    assert [event[-1] for event in found.as_dict()["events"] if event[1] == "move"] == [1, 0, 1, 0]
 
 
 def test_a_visit_that_lost_its_leave_ends_with_the_next_one_or_the_page():
     events = [Event(0, "enter", 0), Event(30, "enter", 1), Event(50, "move", 1, 1.0, 1.0)]
-    assert visits(events) == ((0, 30), (30, 20))
+    replay = Replay(pictures=(), events=tuple(events), is_grid=True)
+    assert lay_out(replay).visits == ((0, 30), (30, 20))
 
 
 def test_a_picture_without_a_place_or_size_is_left_out_with_its_events():
     never = shown("c", 7, at=(0, 0), trace=[(5, 0.5, 0.5)], image_width=0, image_height=0)
     nowhere = shown("d", 8, at=(0, 0), clicks=[(6, 0.5, 0.5)], image_position_y=None)
-    replay = imagenet_replay(rounds(A, never, B, nowhere))
+    replay = browsing_page(rounds(A, never, B, nowhere))
     assert replay.num_left_out == 2
-    assert replay.events == imagenet_replay(rounds(A, B)).events
-    assert "2 never loaded" in drawn(replay, title="", why="", sources={}).facts[-1]
+    assert replay.events == browsing_page(rounds(A, B)).events
 
 
 def test_a_width_that_copies_the_height_is_mended_by_the_files_shape():
-    # raw-formats.md: original 500 x 296, on the page 192 high; the log says 192 wide.
+    # As released: original 500 x 296, on the page 192 high; the log says 192 wide.
     row = shown(
         "a", 0, at=(0, 0), image_width=192, image_height=192, original_image_width=500,
         original_image_height=296, clicks=[(0, 0.5, 0.5)],
     )  # fmt: skip
-    (picture,) = imagenet_replay(rounds(row)).pictures
+    (picture,) = browsing_page(rounds(row)).pictures
     assert (picture.w, picture.h) == (pytest.approx(192 * 500 / 296), 192)
 
 
@@ -123,30 +130,57 @@ def test_records_without_time_or_point_are_left_out_and_empty_traces_are_fine():
         "a", 0, at=(0, 0), trace=[(None, 0.1, 0.1), (3, None, 0.1), (4, math.nan, 0.2)],
         hovered=[(None, "enter")], clicks=[(9, 0.5, 0.5)],
     )  # fmt: skip
-    replay = imagenet_replay(rounds(broken, shown("b", 1, at=(0, 200), selected=False)))
+    replay = browsing_page(rounds(broken, shown("b", 1, at=(0, 200), selected=False)))
     assert [(e.time_ms, e.kind) for e in replay.events] == [(0, "click")]
     assert replay.duration_ms == 0
-    nothing = imagenet_replay(rounds(shown("b", 1, at=(0, 200))))
+    nothing = browsing_page(rounds(shown("b", 1, at=(0, 200))))
     assert nothing.events == ()
-    assert nothing.as_dict()["duration"] == 0
-    assert imagenet_replay(rounds()).pictures == ()
+    assert lay_out(nothing).as_dict()["duration"] == 0
+    assert browsing_page(rounds()).pictures == ()
 
 
 def test_the_view_holds_all_pictures_and_json_keeps_what_the_page_plays():
-    replay = imagenet_replay(rounds(A, B))
+    replay = browsing_page(rounds(A, B))
     left, top, width, height = replay.view
     assert left < 10 and top < 20 and left + width > 210 and top + height > 400
-    found = json.loads(script_json(replay.as_dict()))
-    assert found["events"][0] == [0, "enter", 0]
-    assert found["events"][1] == [0, "move", 0, 10.0, 70.0]
-    assert found["pictures"][1]["image_id"] == "b"
+    found = json.loads(script_json(lay_out(replay).as_dict()))
+    assert found["events"][0] == [0, "enter", 0, None, None, "", 0]
+    assert found["events"][1] == [0, "move", 0, 10.0, 70.0, "", 1]
+    assert found["selected"] == [True, True] and found["grid"]
 
 
-def test_a_hostile_id_ends_no_script():
-    hostile = "</script><b>&<!--"
-    text = script_json(imagenet_replay(rounds({**A, "image_id": hostile})).as_dict())
+HOSTILE = "</script><b>&<!--'\""
+
+
+def test_a_hostile_name_ends_no_script_and_no_attribute():
+    text = script_json(lay_out(tagging_page(actions((0, "add", HOSTILE, 0.5, 0.5)))).as_dict())
     assert not set(text) & set("<>&")
-    assert json.loads(text)["pictures"][0]["image_id"] == hostile
+    assert json.loads(text)["events"][0][5] == HOSTILE
+    drawing = svg(lay_out(browsing_page(rounds({**A, "image_id": HOSTILE}))), alt=HOSTILE)
+    assert ElementTree.fromstring(drawing).get("aria-label") == HOSTILE and "<b>" not in drawing
+
+
+def test_a_file_of_its_own_brings_size_and_colours():
+    drawing = svg(lay_out(browsing_page(rounds(A, B))), alt="", standalone=True)
+    root = ElementTree.fromstring(drawing)
+    style = root.find("{*}style")
+    assert style is not None and style.text and "var(" not in style.text
+    assert (root.get("width"), root.get("height")) == ("248", "428")
+    assert len(root.findall(".//{*}g[@class='picture selected']")) == 2
+    clicks = [g.get("transform") for g in root.findall(".//{*}g[@class='mark click']")]
+    assert clicks == ["translate(110 350)", "translate(60 120)"]
+
+
+@pytest.mark.parametrize("far", [1e308, -1e9, math.inf])
+def test_what_lies_on_no_screen_is_left_out(far: float):
+    row = shown("a", 0, at=(0, 0), trace=[(0, far, 0.5), (5, 0.5, 0.5)], clicks=[(9, 0.5, far)])
+    lost = shown("b", 1, at=(far, 0), trace=[(2, 0.5, 0.5)])
+    replay = browsing_page(rounds(row, lost))
+    assert [(e.time_ms, e.kind) for e in replay.events] == [(0, "move")]
+    assert replay.num_left_out == 1
+    script_json(lay_out(replay).as_dict())
+    icons = tagging_page(actions((0, "add", "dog", far, 0.5), (5, "add", "cat", 0.5, 0.5)))
+    assert [e.name for e in icons.events] == ["cat"]
 
 
 @given(
@@ -159,7 +193,7 @@ def test_a_hostile_id_ends_no_script():
 )  # fmt: skip
 def test_every_record_is_an_event_once_and_time_never_runs_back(traces: list[Any]):
     rows = [shown(str(k), k, at=(0, 300 * k), trace=trace) for k, trace in enumerate(traces)]
-    events = imagenet_replay(rounds(*rows)).events
+    events = browsing_page(rounds(*rows)).events
     start = min((t for trace in traces for t, *_ in trace), default=0)
     slow = sorted(
         (t - start, k, round(200 * x, 6), round(300 * k + 100 * y, 6))
@@ -168,7 +202,8 @@ def test_every_record_is_an_event_once_and_time_never_runs_back(traces: list[Any
     assert sorted((e.time_ms, e.picture, round(e.x, 6), round(e.y, 6)) for e in events) == slow
     keys = [(e.time_ms, ORDER.index(e.kind)) for e in events]
     assert keys == sorted(keys)
-    trail, jumps = paths(events)
+    found = lay_out(browsing_page(rounds(*rows)))
+    trail, jumps = found.trail, found.jumps
     assert trail.count("M") + trail.count("L") == len(events)
     assert jumps.count("M") == max(trail.count("M") - 1, 0)
 
@@ -198,7 +233,7 @@ ADD_MOVE_REMOVE = (
 
 
 def test_icons_are_added_moved_and_removed_in_px_of_the_page():
-    replay = coco_replay(
+    replay = tagging_page(
         actions(
             *ADD_MOVE_REMOVE,
             mouse_tracking_x=[0.0, 1.0], mouse_tracking_y=[0.0, 0.5],
@@ -213,10 +248,24 @@ def test_icons_are_added_moved_and_removed_in_px_of_the_page():
     assert [(e.x, e.y) for e in replay.events if e.name and e.x == e.x] == [
         *((300.0, 225.0), (150.0, 225.0), (0.0, 450.0)),
     ]
-    assert [(m.name, m.past) for m in marks(replay.events)] == [
-        *(("dog", True), ("dog", True), ("cat", False)),
+    assert [(m.name, m.event, m.until) for m in lay_out(replay).marks] == [
+        *(("dog", 2, 3), ("dog", 3, 5), ("cat", 4, None)),
     ]
-    assert script_json(replay.as_dict()).count('[850,"remove",0,null,null,"dog"]') == 1
+    text = script_json(lay_out(replay).as_dict())
+    assert text.count('[850,"remove",0,null,null,"dog",0]') == 1
+
+
+def test_boxes_are_shown_sorted_and_those_of_classes_without_an_icon_are_missed():
+    image = {
+        "width": 640, "height": 480, "boxes": [[320, 240, 0, 0], [64, 48, 128, 96]],
+        "box_label": [16, 15], "icon_label": [16], "is_present_at_end": [True],
+    }  # fmt: skip
+    replay = tagging_page(actions(*ADD_MOVE_REMOVE), image)
+    assert [(b.name, b.is_missed) for b in replay.pictures[0].boxes] == [
+        *(("dog", False), ("cat", True)),
+    ]
+    assert replay.pictures[0].boxes[0][:4] == (0, 0, 0.5, 0.5)
+    assert svg(lay_out(replay), alt="").count("box missed") == 1
 
 
 @pytest.mark.parametrize(
@@ -230,7 +279,8 @@ def test_icons_are_added_moved_and_removed_in_px_of_the_page():
 )
 def test_the_width_on_the_page_follows_from_the_files_shape(logged: Any, size: Any, width: float):
     table = actions(original_image_width=logged[0], original_image_height=logged[1])
-    replay = coco_replay(table, size=size)
+    image = dict(zip(("width", "height"), size, strict=True)) if size else None
+    replay = tagging_page(table, image)
     assert (replay.pictures[0].w, replay.pictures[0].h) == (width, 450.0)
     assert replay.events == ()
 
@@ -238,8 +288,12 @@ def test_the_width_on_the_page_follows_from_the_files_shape(logged: Any, size: A
 # --- the choice ----------------------------------------------------------------------------------
 
 
+BROWSING: PageReader = BrowsingPages()
+TAGGING: PageReader = TaggingPages()
+
+
 def chosen(table: pa.Table, number: int, **other: Any) -> list[tuple[Any, ...]]:
-    return [(*c.key, c.why) for c in choose(table, "imagenet-ab", number, **other)]
+    return [(*c.key, c.why) for c in choose(BROWSING, table, number, **other)]
 
 
 def page_of(name: str, pictures: int, *, worker: str = "w", **other: Any) -> list[dict[str, Any]]:
@@ -259,23 +313,23 @@ def test_the_choice_is_the_largest_the_median_the_undone_and_a_flagged_one():
         ("B", 0, "the most deselections"), ("D", 0, "by a flagged annotator"),
     ]  # fmt: skip
     table = rounds(*rows)
-    whole = imagenet_pages([table])
+    whole = candidates(BROWSING, [table])
     assert chosen(whole, 4, flagged=["nobody", "v"]) == expected
     assert chosen(whole, 2) == expected[:2]
     assert len(chosen(whole, 9)) <= 5
-    assert chosen(whole, 0) == chosen(imagenet_pages([]), 4) == []
-    in_pieces = imagenet_pages([table.slice(9), table.slice(0, 4), table.slice(4, 5)])
+    assert chosen(whole, 0) == chosen(candidates(BROWSING, []), 4) == []
+    in_pieces = candidates(BROWSING, [table.slice(9), table.slice(0, 4), table.slice(4, 5)])
     assert in_pieces.equals(whole)
 
 
 def test_a_page_that_is_several_things_is_shown_once():
-    (only,) = chosen(imagenet_pages([rounds(*page_of("A", 2))]), 4)
+    (only,) = chosen(candidates(BROWSING, [rounds(*page_of("A", 2))]), 4)
     assert only == ("A", 0, "the most pictures logged, a median page")
 
 
 def test_pages_whose_pictures_never_loaded_are_not_chosen():
     rows = [*page_of("A", 3, image_width=0), *page_of("B", 1)]
-    assert [c[0] for c in chosen(imagenet_pages([rounds(*rows)]), 4)] == ["B"]
+    assert [c[0] for c in chosen(candidates(BROWSING, [rounds(*rows)]), 4)] == ["B"]
 
 
 def test_images_of_coco_are_chosen_by_their_icon_actions():
@@ -283,17 +337,44 @@ def test_images_of_coco_are_chosen_by_their_icon_actions():
         [actions(image_id=1), actions(*ADD_MOVE_REMOVE[:2], image_id=2),
          actions(*ADD_MOVE_REMOVE, image_id=3), actions(*ADD_MOVE_REMOVE[:1], image_id=4)]
     )  # fmt: skip
-    found = choose(coco_pages([table]), "coco-ab", 3)
+    found = choose(TAGGING, candidates(TAGGING, [table]), 3)
     assert [c.key for c in found] == [(3,), (2,), (4,)]
     assert found[0].why == "the most icon actions, the most removals"
 
 
-def test_a_page_is_named_by_assignment_and_number_or_by_image():
-    assert [c.key for c in asked(["3A:7", "a:b:0"], "imagenet-ab")] == [("3A", 7), ("a:b", 0)]
-    assert [c.key for c in asked(["000009"], "coco-ab")] == [(9,)]
-    for page in ("3A", "3A:", ":1", "3A:x", "3A:٣"):
-        with pytest.raises(OptionError, match="expected ASSIGNMENT:PAGE"):
-            asked([page], "imagenet-ab")
-    for page in ("3A:0", "-1", ""):
-        with pytest.raises(OptionError, match="expected the number of a COCO image"):
-            asked([page], "coco-ab")
+# --- slots that were not logged -------------------------------------------------------------------
+
+
+def pictures_at(slot: Any, frame: Any) -> list[Picture]:
+    """Pictures of a page by their slots, (n,), and left, top, width, height, (n, 4)."""
+    return [
+        Picture(slot=int(k), x=x, y=y, w=w, h=h, image_id=f"n1_{k}")
+        for k, (x, y, w, h) in zip(slot, np.asarray(frame, float).tolist(), strict=True)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 6), st.sets(st.integers(0, 47), min_size=1, max_size=30), st.randoms())
+def test_slots_that_were_not_logged_are_where_they_would_be(
+    num_columns: int, logged: set[int], rng: Any
+):
+    slot = np.array(sorted(logged))
+    at = np.column_stack([80 + 340 * (slot % num_columns), 400.5 + 260 * (slot // num_columns)])
+    size = np.array([[rng.randint(150, 340), rng.randint(150, 340)] for _ in slot])
+    found = empty_slots(pictures_at(slot, np.column_stack([at, size])))
+    if len(found):
+        missing = np.setdiff1d(np.arange(48), slot)
+        expected = [80 + 340 * (missing % num_columns), 400.5 + 260 * (missing // num_columns)]
+        np.testing.assert_allclose(found[:, :2], np.column_stack(expected), atol=1e-6)
+        assert (found[:, 2] <= 340).all() and (found[:, 3] <= 260).all()
+    if {0, num_columns + 1, 2 * num_columns, 3 * num_columns + 1, 12, 17, 31} <= logged:
+        assert len(found)
+
+
+def test_a_clear_grid_is_filled_and_an_unclear_one_is_not():
+    slot = np.array([0, 1, 2, 3, 9, 14, 20, 39, 47])
+    frame = np.column_stack([80 + 340.0 * (slot % 4), 260.0 * (slot // 4), *np.full((2, 9), 200)])
+    assert len(empty_slots(pictures_at(slot, frame))) == 39
+    assert not len(empty_slots(pictures_at(slot[:3], frame[:3])))  # one row: any number of columns
+    frame[4, 0] += 25  # the page was laid out anew while pictures came in
+    assert not len(empty_slots(pictures_at(slot, frame)))

@@ -13,7 +13,7 @@ import click
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder to make; one with an earlier report and nothing else is written anew.",
+    help="Folder to make; another report there is replaced with --force only.",
 )
 @click.option(
     "--images",
@@ -24,28 +24,36 @@ import click
     "--page",
     multiple=True,
     metavar="PAGE",
-    help="Replay this page: ASSIGNMENT:PAGE, or an image id of COCO. Can be given again.",
+    help="Replay this page: ASSIGNMENT:PAGE, or the id or file name of an image. Can be given"
+    " again.",
 )
 @click.option(
     "--pages",
     type=click.IntRange(0, 100),
     help="How many other pages to choose and replay. Default: 4, or none with --page.",
 )
+@click.option("--force", is_flag=True, help="Replace another report.")
 def report(
-    dataset: str, out: Path, images: Path | None, page: tuple[str, ...], pages: int | None
+    dataset: str,
+    out: Path,
+    images: Path | None,
+    page: tuple[str, ...],
+    pages: int | None,
+    force: bool,
 ) -> None:
-    """Write OUT/index.html: statistics, figures, annotators and replays of pages of DATASET.
+    """Write OUT/index.html: findings, statistics, figures, replays and annotators of DATASET.
 
     DATASET is a folder or a name under $LUAB_DATA_HOME. The page needs nothing else and loads
     nothing: open it in any browser, mail it, print it.
     """
+    from luab_data.files import ALREADY
     from luab_data.reports import run
 
-    done = run.report(dataset, out, images=images, page=page, pages=pages)
-    click.echo(f"{done.page}: {done.num_bytes / 1e6:.1f} MB, {_pages(done.num_replays)} to replay")
+    done = run.report(dataset, out, images=images, page=page, pages=pages, force=force)
+    if done.same:
+        click.echo(f"{done.page}: {ALREADY}")
+        return
+    number = "1 page" if done.num_replays == 1 else f"{done.num_replays} pages"
+    click.echo(f"{done.page}: {done.num_bytes / 1e6:.1f} MB, {number} to replay")
     if images is not None and done.num_without_picture:
         click.echo(f"pictures without a file, shown as boxes: {done.num_without_picture}")
-
-
-def _pages(number: int) -> str:
-    return f"{number} page" if number == 1 else f"{number} pages"

@@ -1,175 +1,304 @@
-"""Every figure by name: what it needs, what it shows, the function that draws it.
+"""Every figure by name: what it needs, what it shows, how it is laid out.
 
-To add one, write the function that draws on an Axes, the one in `whole` that makes a Figure of it,
-and an entry here.
+A leaf of kinds: BROWSING_FIGURES and TAGGING_FIGURES. To add one, write the function that draws on
+an Axes, and an entry here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
-from luab_data.figures import maps, whole
-from luab_data.figures.whole import Estimates, Tables
+from luab_data.columns.clicks import is_true
+from luab_data.figures import charts, icons, maps, workers
+from luab_data.figures.style import (
+    BLUE,
+    VERMILION,
+    AxesGrid,
+    counts,
+    drawing,
+    legend_below,
+    new_figure,
+)
+from luab_data.statistics.coco.icons import sequence_table
+from luab_data.statistics.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Estimates: TypeAlias = Mapping[str, Estimate]
+"""Name of the measure -> its estimate."""
+Tables: TypeAlias = Mapping[str, pa.Table]
+"""`workers`, see workers.overview."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedFigure:
-    """One figure of a dataset.
+    """One figure of a kind of dataset.
 
     Attributes:
-        dataset: `imagenet-ab` or `coco-ab`.
         title: a few words, to stand above it.
         caption: what is drawn, to stand below it.
-        needs: estimates without which it cannot be drawn; others are drawn if they are there.
+        needs: estimates without which it cannot be drawn.
+        uses: estimates that are drawn too if they are there.
         tables: tables without which it cannot be drawn.
-        draw: (estimates, tables) -> Figure.
+        on: (axes, estimates, tables) draws it on an array of Axes of the shape `panels`.
+        panels: (rows, columns) of Axes.
+        shares_axes: whether rows share x and columns share y.
+        height: of the figure, inch; it is one column of a paper wide.
+        legend: columns of the legend below it; 0 is no legend.
     """
 
-    dataset: str
     title: str
     caption: str
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
-    draw: Callable[[Estimates, Tables], Figure]
+    on: Callable[[AxesGrid, Estimates, Tables], object]
+    panels: tuple[int, int] = (1, 1)
+    shares_axes: bool = True
+    height: float = 2.2
+    legend: int = 0
+
+    def draw(self, estimates: Estimates, tables: Tables) -> Figure:
+        """A figure of its own, in our style."""
+        with drawing():
+            figure, axes = new_figure(
+                *self.panels, height=self.height, sharex=self.shares_axes, sharey=self._shares_y
+            )
+            self.on(axes, estimates, tables)
+            figure.align_ylabels()
+            if self.legend:
+                legend_below(figure, axes[0, 0], columns=self.legend)
+        return figure
+
+    @property
+    def _shares_y(self) -> bool:
+        return self.shares_axes and self.panels[1] > 1
+
+    def is_drawable(self, estimates: Estimates, tables: Tables) -> bool:
+        """Whether everything needed is there and has a value."""
+        return all(
+            name in estimates and bool(np.isfinite(estimates[name].value).any())
+            for name in self.needs
+        ) and all(name in tables and tables[name].num_rows for name in self.tables)
 
 
-def drawable(dataset: str, estimates: Estimates, tables: Tables) -> dict[str, PlannedFigure]:
-    """The figures of a dataset for which everything needed is there and has a value, in order."""
-    return {
-        key: figure
-        for key, figure in FIGURES.items()
-        if figure.dataset == dataset
-        and all(_has_value(estimates, name) for name in figure.needs)
-        and all(name in tables and tables[name].num_rows for name in figure.tables)
-    }
+# --- what is on their axes -----------------------------------------------------------------------
 
 
-def _has_value(estimates: Estimates, name: str) -> bool:
-    return name in estimates and bool(np.isfinite(estimates[name].value).any())
+def _box_centres(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    maps.draw_density(axes[0, 0], found["box_centre_density"])
+    axes[0, 0].set_title(counts(found["box_centre_density"].n.sum()))
 
 
-FIGURES: dict[str, PlannedFigure] = {
+def _random_clicks(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    curve = found["random_click_curve"]
+    levels = found.get("click_accuracy"), found.get("centre_accuracy")
+    charts.draw_random_clicks(axes[0, 0], curve, *levels)
+    axes[0, 0].set_title(counts(curve.n))
+
+
+def _accuracy_maps(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    rows = (
+        ("accuracy_by_box_centre", "box_centre_density", "box centre"),
+        ("accuracy_by_click", "click_density", "click"),
+    )
+    maps.draw_accuracy_maps(axes, [(found[a], found[d], name) for a, d, name in rows])
+
+
+def _quantiles(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    trace = found["trace_quantile_accuracy"]
+    charts.draw_quantiles(axes[0, 0], trace, found["time_quantile_accuracy"])
+    axes[0, 0].set_title(counts(trace.n))
+
+
+def _offset(name: str) -> Callable[[AxesGrid, Estimates, Tables], None]:
+    def on(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+        maps.draw_offset(axes[0, 0], found[f"{name}_density"], found[name])
+        axes[0, 0].set_title(counts(found[name].n))
+
+    return on
+
+
+def _rounds(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    estimate = found["selected_share_by_round"]
+    names = [f"round {k + 1}\n{counts(estimate.n[k : k + 1])}" for k in range(2)]
+    charts.draw_bars(axes[0, 0], names, estimate, thickness=0.5)
+    axes[0, 0].set(ylabel="selected, %", xlim=(-0.7, 1.7))
+
+
+def _by_position(position: str, xlabel: str) -> Callable[[AxesGrid, Estimates, Tables], None]:
+    def on(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+        for ax, name, ylabel, colour in (
+            (axes[0, 0], "selected_share", "selected, %", BLUE),
+            (axes[1, 0], "accuracy", "in a box, %", VERMILION),
+        ):
+            estimate = found[f"{name}_by_{position}"]
+            charts.draw_positions(ax, estimate, xlabel="", ylabel=ylabel, colour=colour)
+            ax.set_title(counts(estimate.n))
+        axes[1, 0].set_xlabel(xlabel)
+
+    return on
+
+
+def _sides(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    for shift, name, label, colour in (
+        (-0.2, "entry_side", "enters", BLUE),
+        (0.2, "exit_side", "leaves", VERMILION),
+    ):
+        charts.draw_bars(
+            axes[0, 0], ("left", "right", "top", "bottom"), found[name], colour=colour,
+            shift=shift, thickness=0.36, label=label,
+            null_label="all sides alike" if name == "exit_side" else None,
+        )  # fmt: skip
+    axes[0, 0].set(ylabel="share of visits, %")
+
+
+def _annotators(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    workers.draw_shrinkage(axes[0, 0], tables["workers"])
+    if len(axes) > 1:
+        workers.draw_worker_offsets(axes[1, 0], tables["workers"])
+    if not is_true(tables["workers"]["flag"]).any():
+        for dots in axes[0, 0].collections:  # one kind of dot needs no legend
+            dots.set_label("_")
+
+
+def _class_recall(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    recall, size = found["class_recall"], found["class_size"]
+    icons.draw_class_recall(axes[0, 0], recall, size, found.get("recall_size_correlation"))
+
+
+def _sequences(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    icons.draw_sequences(axes[0, 0], sequence_table(found["action_sequences"]))
+
+
+def _superclasses(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    time, visits = found["superclass_time_share"], found.get("superclass_visits")
+    icons.draw_superclasses(axes[0, 0], time, visits)
+
+
+# --- the figures ---------------------------------------------------------------------------------
+
+_POOLED = (
+    "each worker, own and shrunk towards the crowd; a dot's area grows with the {n}, the line to"
+    " the diagonal is the shrinkage"
+)
+
+BROWSING_FIGURES: Mapping[str, PlannedFigure] = {
     "box_centres": PlannedFigure(
-        dataset="imagenet-ab", title="Where objects are", draw=whole.box_centres_figure,
+        title="Where objects are", on=_box_centres, height=2.7, needs=("box_centre_density",),
         caption="Share of boxes whose centre lies in each of 11 x 11 cells of the image; the"
         " central cell is framed. Colours go by the square root.",
-        needs=("box_centre_density",),
     ),
     "random_clicks": PlannedFigure(
-        dataset="imagenet-ab", title="What random clicks score", draw=whole.random_clicks_figure,
+        title="What random clicks score", on=_random_clicks, needs=("random_click_curve",),
+        uses=("click_accuracy", "centre_accuracy"),
         caption="Chance that a point drawn evenly from the centred square of side t lies in a box,"
         " exact, with its 95 % interval; the lines are the workers' final clicks and the image's"
         " centre, on the same images.",
-        needs=("random_click_curve",),
     ),
     "accuracy_maps": PlannedFigure(
-        dataset="imagenet-ab", title="Accuracy by place", draw=whole.accuracy_maps_figure,
+        title="Accuracy by place", on=_accuracy_maps, panels=(2, 2), height=4.1,
+        needs=("accuracy_by_box_centre", "accuracy_by_click", "box_centre_density",
+               "click_density"),
         caption="Share of final clicks in a box, by the place of the box's centre (above) and of"
         " the click (below), with the density of each. Hatched cells hold none, dotted ones fewer"
         f" than {maps.FEW}.",
-        needs=("accuracy_by_box_centre", "accuracy_by_click", "box_centre_density",
-               "click_density"),
     ),
     "last_n": PlannedFigure(
-        dataset="imagenet-ab", title="The last records before the click", draw=whole.last_n_figure,
+        title="The last records before the click", needs=("last_n_accuracy",), height=2.4, legend=2,
+        on=lambda axes, found, _: charts.draw_last_n(axes[0, 0], found["last_n_accuracy"]),
         caption="Share in a box of the N-th trace record before the final click (N = 0 is the"
         " click), with 95 % interval and the number of visits that are long enough; dashed: the"
         " same points dealt to the images at random.",
-        needs=("last_n_accuracy",),
     ),
     "quantiles": PlannedFigure(
-        dataset="imagenet-ab", title="From entry to click", draw=whole.quantiles_figure,
+        title="From entry to click", on=_quantiles, height=2.4, legend=3,
+        needs=("trace_quantile_accuracy", "time_quantile_accuracy"),
         caption="Share in a box along the visit that ends in the final click, by the share of its"
         " records and of its time, with 95 % intervals; dashed: the same points dealt to the images"
         " at random.",
-        needs=("trace_quantile_accuracy", "time_quantile_accuracy"),
     ),
     "click_offset": PlannedFigure(
-        dataset="imagenet-ab", title="Clicks relative to the box", draw=whole.click_offset_figure,
+        title="Clicks relative to the box", on=_offset("click_offset"), height=3.1, legend=3,
+        needs=("click_offset_density", "click_offset"),
         caption="Density of final clicks around the box, in its widths and heights, y down, with"
         " the fullest cell and the mean with its 95 % interval. Colours go by the square root.",
-        needs=("click_offset_density", "click_offset"),
     ),
     "rounds": PlannedFigure(
-        dataset="imagenet-ab", title="Selection by round", draw=whole.rounds_figure,
+        title="Selection by round", on=_rounds, height=1.7, needs=("selected_share_by_round",),
         caption="Share of the pictures shown that were selected, with 95 % intervals.",
-        needs=("selected_share_by_round",),
     ),
     "slots": PlannedFigure(
-        dataset="imagenet-ab", title="The place on the page", draw=whole.slots_figure,
+        title="The place on the page", on=_by_position("slot", "slot on the page"), panels=(2, 1),
+        height=2.8, needs=("selected_share_by_slot", "accuracy_by_slot"),
         caption="Share of pictures selected and of clicks in a box by slot on the page, with 95 %"
         " intervals.",
-        needs=("selected_share_by_slot", "accuracy_by_slot"),
     ),
     "pages": PlannedFigure(
-        dataset="imagenet-ab", title="The pages of a HIT", draw=whole.pages_figure,
+        title="The pages of a HIT", on=_by_position("page", "page of the HIT"), panels=(2, 1),
+        height=2.8, needs=("selected_share_by_page", "accuracy_by_page"),
         caption="Share of pictures selected and of clicks in a box by page of the HIT, with 95 %"
         " intervals.",
-        needs=("selected_share_by_page", "accuracy_by_page"),
     ),
     "sides": PlannedFigure(
-        dataset="imagenet-ab", title="Entry and exit", draw=whole.sides_figure,
+        title="Entry and exit", on=_sides, needs=("entry_side", "exit_side"), legend=3,
         caption="Side of the picture nearest to the first and to the last record, with 95 %"
         " intervals; dashed: all sides alike.",
-        needs=("entry_side", "exit_side"),
     ),
     "annotators": PlannedFigure(
-        dataset="imagenet-ab", title="Annotators", draw=whole.annotators_figure,
-        caption="Above: click accuracy of each worker, own and shrunk towards the crowd; a dot's"
-        " area grows with the clicks, the line to the diagonal is the shrinkage. Below: mean offset"
+        title="Annotators", on=_annotators, panels=(2, 1), shares_axes=False, height=5.4, legend=2,
+        tables=("workers",),
+        caption=f"Above: click accuracy of {_POOLED.format(n='clicks')}. Below: mean offset"
         " of the worker's clicks from the box's centre. Suspects are orange; the busiest"
         " are named.",
-        tables=("workers",),
     ),
-    "coco_box_centres": PlannedFigure(
-        dataset="coco-ab", title="Where objects are", draw=whole.box_centres_figure,
+}  # fmt: skip
+
+TAGGING_FIGURES: Mapping[str, PlannedFigure] = {
+    "box_centres": PlannedFigure(
+        title="Where objects are", on=_box_centres, height=2.7, needs=("box_centre_density",),
         caption="Share of objects whose box centre lies in each of 11 x 11 cells of the image; the"
         " central cell is framed. Colours go by the square root.",
-        needs=("box_centre_density",),
     ),
     "icon_offset": PlannedFigure(
-        dataset="coco-ab", title="Icons relative to the box", draw=whole.icon_offset_figure,
+        title="Icons relative to the box", on=_offset("icon_offset"), height=3.1, legend=3,
+        needs=("icon_offset_density", "icon_offset"),
         caption="Density of final icons around the box of their object, in its widths and heights,"
         " y down, with the fullest cell and the mean with its 95 % interval. Colours go by the"
         " square root.",
-        needs=("icon_offset_density", "icon_offset"),
     ),
     "sequences": PlannedFigure(
-        dataset="coco-ab", title="Actions on an icon", draw=whole.sequences_figure,
+        title="Actions on an icon", needs=("action_sequences",), on=_sequences,
         caption="How often each sequence of actions occurs among the icons present at the"
         " end, with 95 % intervals; orange: the tool does not allow it.",
-        tables=("sequences",),
     ),
     "class_recall": PlannedFigure(
-        dataset="coco-ab", title="Recall and size of a class", draw=whole.class_recall_figure,
+        title="Recall and size of a class", on=_class_recall, height=2.6,
+        needs=("class_recall", "class_size"), uses=("recall_size_correlation",),
         caption="Recall of each class against the size of its objects; a dot's area grows with the"
         " number of images, and is hollow where that is too few for the line of least squares."
-        " Named: the classes farthest from it for their number of images.",
-        needs=("class_recall", "class_size"),
+        " Named: the classes farthest from the line that the others give.",
     ),
     "recall_by_size": PlannedFigure(
-        dataset="coco-ab", title="Recall by size", draw=whole.recall_by_size_figure,
+        title="Recall by size", needs=("recall_by_size",),
+        on=lambda axes, found, _: icons.draw_recall_by_size(axes[0, 0], found["recall_by_size"]),
         caption="Recall of classes by the area of their largest box in the image, with 95 %"
         " interval and the number of occurrences.",
-        needs=("recall_by_size",),
     ),
     "superclasses": PlannedFigure(
-        dataset="coco-ab", title="Browsing the icons", draw=whole.superclasses_figure,
+        title="Browsing the icons", on=_superclasses, height=2.5,
+        needs=("superclass_time_share",), uses=("superclass_visits",),
         caption="Share of the time on a page that each superclass of icons is shown, with 95 %"
         " intervals, and how often a page visits it.",
-        needs=("superclass_time_share",),
     ),
-    "coco_annotators": PlannedFigure(
-        dataset="coco-ab", title="Annotators", draw=whole.annotators_figure,
-        caption="Score of each worker, own and shrunk towards the crowd; a dot's area grows with"
-        " the number of icons, the line to the diagonal is the shrinkage. Suspects are orange.",
-        tables=("workers",),
+    "annotators": PlannedFigure(
+        title="Annotators", on=_annotators, height=2.9, legend=2, tables=("workers",),
+        caption=f"Score of {_POOLED.format(n='number of icons')}. Suspects are orange.",
     ),
 }  # fmt: skip

@@ -5,19 +5,16 @@ Functions draw on an Axes and return it. Shares are drawn in percent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from luab_data.columns.regions import floats
-from luab_data.figures.bars import draw_bars
-from luab_data.figures.labels import label_points
+from luab_data.figures.charts import draw_bars, draw_counts, draw_curve, label_points
 from luab_data.figures.style import BLACK, BLUE, GREEN, GREY, SKY, VERMILION
-from luab_data.ragged import Floats, Ints
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
-from luab_data.statistics.coco.icon_places import MIN_OCCURRENCES
+from luab_data.statistics.coco.icon_places import MIN_OCCURRENCES, SMALLEST, size_outliers
 from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
 
@@ -100,25 +97,21 @@ def draw_class_recall(
     size: Estimate,
     correlation: Estimate | None = None,
     *,
-    names: Sequence[str] = COCO_CLASSES,
     num_named: int = 8,
-    min_n: float = MIN_OCCURRENCES,
 ) -> Axes:
     """Recall of each class against the size of its objects; the farthest off are named. Fig. K.
 
     Args:
-        recall: (num_classes,); NaN classes are left out.
-        size: (num_classes,) mean bin of the object's area.
-        correlation: () Pearson's r over the classes of min_n, for the title.
-        names: (num_classes,).
-        num_named: classes farthest from the regression line, by their own standard error.
-        min_n: images that a class must be in for the line and a name; the others are hollow.
+        recall: (80,); NaN classes are left out, those in few images are hollow.
+        size: (80,) mean bin of the object's area.
+        correlation: () Pearson's r over the classes of MIN_OCCURRENCES images, for the title.
+        num_named: classes of size_outliers that are named.
     """
     x, y = size.value, 100 * recall.value
     seen = np.isfinite(x) & np.isfinite(y)
-    enough = np.flatnonzero(seen & (recall.n >= min_n))
-    few = np.flatnonzero(seen & (recall.n < min_n))
-    area = _area(recall.n)
+    enough = np.flatnonzero(seen & (recall.n >= MIN_OCCURRENCES))
+    few = np.flatnonzero(seen & (recall.n < MIN_OCCURRENCES))
+    area = 4 + 26 * np.sqrt(recall.n / max(float(recall.n.max(initial=1)), 1))
     ax.scatter(x[enough], y[enough], s=area[enough], color=BLUE, alpha=0.7, linewidth=0)
     ax.scatter(x[few], y[few], s=area[few], facecolor="none", edgecolor=SKY, linewidth=0.6)
     ax.set(xlabel="size of the class, mean bin of box area", ylabel="recall, %")
@@ -127,30 +120,34 @@ def draw_class_recall(
         known = np.isfinite(correlation.value)
         ax.set_title(
             f"$r$ = {_with_interval(correlation)}" if known
-            else f"$r$ unknown: too few classes in {min_n:.0f} images or more"
+            else f"$r$ unknown: too few classes in {MIN_OCCURRENCES} images or more"
         )  # fmt: skip
     if len(enough) < 3 or np.ptp(x[enough]) == 0:
         return ax
     slope, start = np.polyfit(x[enough], y[enough], 1)
     ends = np.array([x[enough].min(), x[enough].max()])
     ax.plot(ends, start + slope * ends, color=VERMILION, linewidth=1.2, zorder=1)
-    residual = y[enough] - (start + slope * x[enough])
-    far = enough[outliers(residual, recall.n[enough])[:num_named]]
-    label_points(
-        ax, x[far], y[far], [names[k] for k in far], others=np.column_stack([x[seen], y[seen]])
-    )
+    names = [*size_outliers(recall, size, num=num_named)]
+    far = [COCO_CLASSES.index(name) for name in names]
+    label_points(ax, x[far], y[far], names, others=np.column_stack([x[seen], y[seen]]))
     return ax
 
 
-def outliers(residual: Floats, n: Floats) -> Ints:
-    """Places of the largest residuals first, each in its own standard errors, ~ 1 / sqrt(n).
+def draw_recall_by_size(ax: Axes, estimate: Estimate) -> Axes:
+    """Recall of icons against the size of the object, in bins of its share of the image.
 
     Args:
-        residual, n: (num_classes,).
-    Returns: (num_classes,). A class of three icons strays far by chance and is not first.
+        estimate: (num_bins,) logarithmic bins of the area from SMALLEST to 1.
     """
-    order: Ints = np.argsort(-np.abs(residual) * np.sqrt(n), kind="stable")
-    return order
+    edges = np.geomspace(SMALLEST, 1, len(estimate.value) + 1)
+    middle = np.sqrt(edges[:-1] * edges[1:])
+    draw_curve(ax, middle, estimate, colour=GREEN)
+    draw_counts(ax, middle, estimate.n)
+    ax.set(
+        xscale="log", xlim=(SMALLEST, 1), xlabel="largest box of the class, share of the image",
+        ylabel="recall, %",
+    )  # fmt: skip
+    return ax
 
 
 def draw_superclasses(ax: Axes, time: Estimate, visits: Estimate | None = None) -> Axes:
@@ -174,11 +171,6 @@ def draw_superclasses(ax: Axes, time: Estimate, visits: Estimate | None = None) 
         ends = 100 * np.where(np.isfinite(time.high), time.high, time.value)
         ax.set_xlim(0, 1.2 * max(float(np.nanmax(ends)) if np.isfinite(ends).any() else 1, 1))
     return ax
-
-
-def _area(n: Floats) -> Floats:
-    """Marker areas, points squared: a class of few instances is small."""
-    return 4 + 26 * np.sqrt(n / max(float(n.max(initial=1)), 1))
 
 
 def _with_interval(estimate: Estimate) -> str:

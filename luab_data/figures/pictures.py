@@ -10,24 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luab_data.figures.labels import label_points
-from luab_data.figures.style import (
-    BLACK,
-    GREEN,
-    SEQUENTIAL,
-    SKY,
-    VERMILION,
-    YELLOW,
-    drawing,
-    legend_below,
-    new_figure,
-    outlined,
-)
+from luab_data.figures.style import BLACK, SEQUENTIAL, SKY, VERMILION, YELLOW, outlined
 from luab_data.ragged import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
 """One row of a table as `to_pylist` gives it."""
@@ -93,35 +80,14 @@ def draw_image(ax: Axes, image: Any | None, row: Row, round_row: Row | None = No
     return ax
 
 
-def image_figure(image: Any | None, row: Row, round_row: Row | None = None) -> Figure:
-    """One ImageNet picture with its legend, as `draw_image` draws it."""
-    with drawing():
-        figure, ((ax,),) = new_figure(height=3.2)
-        draw_image(ax, image, row, round_row)
-        legend_below(figure, ax)
-    return figure
-
-
-def coco_image_figure(image: Any | None, row: Row, actions: Row | None = None) -> Figure:
-    """One COCO picture with its legend, as `draw_coco_image` draws it."""
-    with drawing():
-        figure, ((ax,),) = new_figure(height=3.2)
-        draw_coco_image(ax, image, row, actions)
-        legend_below(figure, ax)
-    return figure
-
-
-def draw_boxes(
-    ax: Axes, boxes: Sequence[Sequence[float]], label: str = "box", *, dashed: bool = False
-) -> Axes:
+def draw_boxes(ax: Axes, boxes: Sequence[Sequence[float]], label: str = "box") -> Axes:
     """Boxes [xmin, ymin, xmax, ymax] px as frames."""
     from matplotlib.patches import Rectangle
 
     for k, (x0, y0, x1, y1) in enumerate(boxes):
         ax.add_patch(
             Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=YELLOW, linewidth=1.0,
-                      zorder=2, path_effects=None if dashed else outlined(2.0, BLACK),
-                      linestyle=(0, (3, 2)) if dashed else "-", label=label if not k else None)
+                      zorder=2, path_effects=outlined(2.0, BLACK), label=label if not k else None)
         )  # fmt: skip
     return ax
 
@@ -167,83 +133,6 @@ def visits_of(round_row: Row, time: Floats) -> Ints:
     enter = sorted(t for a, t in zip(actions, times, strict=True) if a == "enter" and t is not None)
     visit: Ints = np.searchsorted(np.asarray(enter, dtype=np.float64), time, side="right")
     return visit
-
-
-def draw_coco_image(ax: Axes, image: Any | None, row: Row, actions: Row | None = None) -> Axes:
-    """A COCO picture with its icons named, moves as arrows, removed icons hollow.
-
-    Args:
-        image: as in draw_canvas.
-        row: of `default`: width, height, icon_name, last_add_*, final_*, and `boxes`, `box_label`
-            where those columns are there.
-        actions: its row of `actions`, for every move; else an arrow goes from the last add to the
-            final place.
-    """
-    draw_canvas(ax, image, row.get("width"), row.get("height"))
-    size = _size(ax)
-    names = row.get("icon_name") or []
-    final, added = (_points(row, name) * size for name in ("final", "last_add"))
-    stays = _known(final)
-    _draw_found(ax, row, stays)
-    at = np.where(stays[:, None], final, added)
-    start, stop = _moves(actions, size) if actions else (added[stays], final[stays])
-    start, stop = _arrows(ax, start, stop)
-    on_object = np.array([v is not False for v in row.get("is_on_object") or stays], np.bool_)
-    _icons(ax, at, stays & on_object, marker="o", facecolor=GREEN, label="icon")
-    _icons(ax, at, stays & ~on_object, marker="X", facecolor=VERMILION, label="icon off its class")
-    _icons(ax, at, ~stays, marker="o", facecolor="none", label="removed")
-    seen = np.flatnonzero(_known(at))
-    covered = np.concatenate(
-        [at[seen], *(start + q * (stop - start) for q in (0, 0.25, 0.5, 0.75))]
-    )
-    label_points(ax, at[seen, 0], at[seen, 1], [names[k] for k in seen], others=covered)
-    return ax
-
-
-def _draw_found(ax: Axes, row: Row, stays: Bools) -> None:
-    """Boxes of classes with an icon, and dashed those of classes that were missed."""
-    placed = {c for c, at_end in zip(row.get("icon_label") or [], stays, strict=True) if at_end}
-    boxes, labels = row.get("boxes") or [], row.get("box_label") or []
-    found = [label in placed for label in labels]
-    draw_boxes(ax, [b for b, f in zip(boxes, found, strict=True) if f], "box, class placed")
-    missed = [b for b, f in zip(boxes, found, strict=True) if not f]
-    draw_boxes(ax, missed, "box, class missed", dashed=True)
-
-
-def _icons(ax: Axes, at: Floats, which: Bools, *, facecolor: str, **look: Any) -> None:
-    at = at[which & _known(at)]
-    if not len(at):
-        return
-    hollow = facecolor == "none"
-    ax.scatter(
-        at[:, 0], at[:, 1], s=26, zorder=7, facecolor=facecolor, linewidth=1.2 if hollow else 0.8,
-        edgecolor=BLACK if hollow else "white", path_effects=outlined(2.4) if hollow else None,
-        **look,
-    )  # fmt: skip
-
-
-def _moves(actions: Row, size: Floats) -> tuple[Floats, Floats]:
-    kinds = np.array(actions.get("action_histories_action_type") or [], dtype=object)
-    moved = kinds == "move"
-    start, stop = (
-        _points(actions, f"action_histories_point_{end}")[moved] * size for end in ("from", "to")
-    )
-    return start, stop
-
-
-def _arrows(ax: Axes, start: Floats, stop: Floats) -> tuple[Floats, Floats]:
-    """Draw them; returns the ends of those that lead somewhere."""
-    moved = _known(start) & _known(stop) & (start != stop).any(axis=1)
-    if moved.any():
-        ax.plot([], [], color=SKY, marker=">", markersize=4, label="move")  # for the legend
-    start, stop = start[moved], stop[moved]
-    for a, b in zip(start, stop, strict=True):
-        ax.annotate(
-            "", tuple(b), xytext=tuple(a), zorder=6,
-            arrowprops={"arrowstyle": "-|>", "color": SKY, "linewidth": 1.4, "shrinkA": 0,
-                        "shrinkB": 3, "path_effects": outlined(2.6, BLACK)},
-        )  # fmt: skip
-    return start, stop
 
 
 def _mark(ax: Axes, point: Floats, **look: Any) -> None:

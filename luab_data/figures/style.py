@@ -66,7 +66,8 @@ STYLE: Any = {
 }
 """matplotlib settings of all figures: readable at a column's width."""
 
-AxesGrid = npt.NDArray[np.object_]
+AxesGrid = npt.NDArray[Any]
+"""(rows, columns) of Axes, as `Figure.subplots` and `plt.subplots` give them."""
 
 
 @contextmanager
@@ -94,8 +95,7 @@ def new_figure(
     with drawing():
         figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
         grid: AxesGrid = figure.subplots(rows, columns, squeeze=False, **axes)
-        ax: Axes
-        for ax in grid.flat:  # type: ignore[assignment]  # NumPy knows no type of its objects
+        for ax in grid.flat:
             # Ticks are made when first drawn, which is after STYLE is gone.
             ax.tick_params(labelsize=STYLE["xtick.labelsize"], width=0.6, length=2.5)
     return figure, grid

@@ -1,23 +1,43 @@
-"""The page: one template, one style and one script, all inside."""
+"""The page: one template, its styles and one script, all inside."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from luab_data.reports.drawn import Drawn
-from luab_data.reports.figures import Picture
-from luab_data.reports.tables import Group
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.errors import ImagesError
+from luab_data.figures.style import png, svg
+from luab_data.join.images import find_images
+from luab_data.join.joined import match
+from luab_data.join.rows import dataset_rows
+from luab_data.reports.layout import lay_out, script_json
+from luab_data.reports.layout import svg as page_svg
+from luab_data.reports.pages import Page
+from luab_data.reports.replay import ICON_EVENTS
+from luab_data.reports.tables import Group, Quote
 from luab_data.reports.workers import WorkerTable
 from luab_data.words import MISSING, count
 
-GENERATOR = "luab-data report"
-"""Start of the page's generator, by which a report is known as ours."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-_TITLES = {"imagenet-ab": "ImageNet-AB", "coco-ab": "COCO-AB"}
+MOST_SVG_BYTES = 150_000
+"""Larger drawings (maps of many cells) are embedded as PNG, twice as dense as a screen."""
+LONGEST_SIDE = 340
+"""px of a picture; the tools show one no larger than about this."""
+MOST_VISIBLE_RATIO = 1.2
+"""Pages taller than this many widths are shown in a window that scrolls, beside a map."""
+
+_PX_PER_INCH = 96
 
 _COUNTS = {
     "num_images": "images",
@@ -34,23 +54,14 @@ _COUNTS = {
     "num_present": "class occurrences in the ground truth",
 }
 
-_LEADS = {
-    "imagenet-ab": "What the tool logged of one page, at the place and time it happened. Of a"
-    " page's pictures only those of the class asked for were logged, and no path over a picture"
-    " while it was selected. Deselecting clicks are not logged; a later record proves one. While"
-    " playing, pauses of more than 3 s are cut short.",
-    "coco-ab": "What the tool logged of one image, at the place and time it happened. The pointer"
-    " is not logged while an icon is dragged. Icons that were moved or removed later stay as faint"
-    " rings. While playing, pauses of more than 3 s are cut short.",
-}
-
 _METHOD = (
     "Definitions are those of the paper and of the tools' logs; where they differ, the dataset's"
     " card says which was taken.",
     "Intervals are 95 %, from a bootstrap that draws whole annotators with replacement (1,000"
     " times, seeded), because clicks of one annotator are not independent; they are widened for few"
     " annotators (Hesterberg 2015, 5.2). With fewer than two annotators there is none.",
-    "n is what a value is taken over: clicks, images, pages, icons, as its description says.",
+    "n is what a value is divided by: clicks, images, pages, icons, as its description says. Of a"
+    " curve it is the least and the largest of its values.",
     "The null is what the value would be without the effect, e.g. for the same points dealt to the"
     " images at random. Most statistics have none.",
     "“–” means that there is no such number: nothing was seen, or no such model exists. It is never"
@@ -58,26 +69,25 @@ _METHOD = (
     "Annotator ids are keyed hashes; the same annotator has the same hash everywhere in the"
     " dataset.",
     "Positions in replays are the logged fractions of a picture times its logged size; where the"
-    " log's width is a copy of its height, the file's shape gives the width.",
+    " log's width is a copy of its height, the file's shape gives the width. Records that lie on no"
+    " screen are not shown.",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What stands above the page; `counts` as luab_data.stats names them,
-    None where unknown.
+    """What stands above the page.
+
+    Attributes:
+        title: of the dataset, as people write it.
+        counts: as luab_data.stats names them, None where unknown.
     """
 
-    dataset: str
+    title: str
     version: str
     digest: str
     source: str
     counts: Mapping[str, int | None]
-
-    @property
-    def title(self) -> str:
-        """The dataset as people write it."""
-        return _TITLES.get(self.dataset, self.dataset)
 
     @property
     def cards(self) -> list[dict[str, str]]:
@@ -94,12 +104,20 @@ class Header:
 def page_html(
     *,
     header: Header,
+    lead: str,
+    legend: str,
+    findings: Sequence[Quote],
     groups: Sequence[Group],
     figures: Sequence[Picture],
     annotators: WorkerTable | None,
-    replays: Sequence[Drawn],
+    replays: Sequence[Mapping[str, Any]],
 ) -> str:
-    """The whole page; everything that came from the data is escaped."""
+    """The whole page; everything that came from the data is escaped.
+
+    Args:
+        lead, legend: as of a PageReader.
+        replays: of `player`.
+    """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -112,21 +130,120 @@ def page_html(
     here = files("luab_data.reports")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["words"] = words
-    own: dict[str, Any] = {
-        name: Markup((here / file).read_text(encoding="utf-8"))
-        for name, file in (("style", "style.css"), ("script", "replay.js"))
-    }
-    plain = [{**vars(replay), "json": Markup(replay.json)} for replay in replays]
-    template = environment.from_string((here / "template.html").read_text(encoding="utf-8"))
-    return template.render(
-        **own,
-        generator=f"{GENERATOR} {version('luab')}",
-        dataset=header.dataset,
+    own = {name: (here / name).read_text(encoding="utf-8")
+           for name in ("style.css", "replay.css", "replay.js", "template.html")}  # fmt: skip
+    return environment.from_string(own["template.html"]).render(
+        style=Markup(own["style.css"] + own["replay.css"]),
+        script=Markup(own["replay.js"]),
+        generator=f"luab-data report {version('luab')}",
         header=header,
+        lead=lead,
+        legend=legend,
+        findings=findings,
         groups=groups,
         figures=figures,
         annotators=annotators,
-        replays=plain,
-        replays_lead=_LEADS[header.dataset],
+        replays=[{**r, "json": Markup(r["json"]), "svg": Markup(r["svg"])} for r in replays],
         method=_METHOD,
     )
+
+
+def player(page: Page, why: str, sources: Mapping[str, str], number: int) -> dict[str, Any]:
+    """What the template needs of one page.
+
+    Args:
+        why: it is shown.
+        sources: image_id -> data URI of its picture; others are drawn as boxes with the id.
+        number: of the player on the page.
+    """
+    layout = lay_out(page.replay)
+    replay, plain = page.replay, layout.as_dict()
+    marked = ("click", *ICON_EVENTS)
+    ticks = [(e.time_ms, e.kind) for e in replay.events if e.kind in marked]
+    return {
+        "title": page.title, "why": why, "facts": page.facts, "grid": replay.is_grid,
+        "view": plain["view"], "trail": layout.trail, "visits": layout.visits, "ticks": ticks,
+        "duration": replay.duration_ms, "end": f"{replay.duration_ms / 1000:.2f} s",
+        "scrolls": replay.view[3] > MOST_VISIBLE_RATIO * replay.view[2],
+        "json": script_json(plain),
+        "svg": page_svg(
+            layout, alt=f"{page.title}: {', '.join(page.facts)}", sources=sources,
+            name=f"replay-{number}-pictures",
+        ),
+    }  # fmt: skip
+
+
+# --- pictures inside the page --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A figure: its key, words, data URI and size in CSS px."""
+
+    key: str
+    title: str
+    caption: str
+    src: str
+    width: int
+    height: int
+
+
+def picture(key: str, title: str, caption: str, figure: Figure) -> Picture:
+    """A drawn figure, as SVG unless that is large."""
+    width, height = (round(float(side) * _PX_PER_INCH) for side in figure.get_size_inches())
+    drawing = svg(figure).encode()
+    if len(drawing) <= MOST_SVG_BYTES:
+        src = data_uri(drawing, "image/svg+xml")
+    else:
+        figure.set_dpi(2.5 * _PX_PER_INCH)
+        src = data_uri(png(figure), "image/png")
+    return Picture(key=key, title=title, caption=caption, src=src, width=width, height=height)
+
+
+def thumbnails(images: Path, folder: Path, image_ids: Iterable[str]) -> dict[str, str]:
+    """image_id -> data URI of its picture, made small; ids without a file are left out.
+
+    Args:
+        images: image files at any depth, named by id as find_images has it.
+        folder: the dataset.
+        image_ids: those to show.
+
+    Raises:
+        ImagesError: no such folder, no image of this dataset in it, an id twice, or a file that is
+            no picture.
+    """
+    rows = dataset_rows(folder)
+    found = find_images(images, rows.ids.type)
+    if found.root is None:
+        raise ImagesError(f"{images}: a saved dataset; expected a folder of image files")
+    match(rows, found)  # a folder of other images is refused
+    wanted = pa.array(sorted(set(image_ids)), pa.string()).cast(rows.ids.type)
+    kept = pc.is_in(found.ids, value_set=wanted)
+    ids, paths = (column.filter(kept).to_pylist() for column in (found.ids, found.places))
+    return {
+        str(name): data_uri(small_jpeg(found.root / path))
+        for name, path in zip(ids, paths, strict=True)
+    }
+
+
+def small_jpeg(path: Path) -> bytes:
+    """The picture as JPEG, no side longer than LONGEST_SIDE, turned as a browser turns it."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            shown: Any = ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImagesError(
+            f"{path}: cannot be read as a picture ({error}); mend or remove the file, or leave out"
+            " --images"
+        ) from error
+    shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    buffer = io.BytesIO()
+    shown.save(buffer, "JPEG", quality=80, optimize=True)
+    return buffer.getvalue()
+
+
+def data_uri(data: bytes, kind: str = "image/jpeg") -> str:
+    """The bytes as a URI that a page can hold."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

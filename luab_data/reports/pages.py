@@ -1,125 +1,132 @@
-"""Which pages are worth showing: a fixed choice, so that a report made again shows the same ones.
-
-A page of `coco-ab` is one image.
+"""What a report asks of a kind of log, and which pages are worth showing: a fixed choice, so that a
+report made again shows the same ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from luab_data.errors import OptionError
-from luab_data.ragged import Ints, ragged
+from luab_data.errors import DatasetError
+from luab_data.ragged import Ints
+from luab_data.reports.replay import Replay
+from luab_data.schema import Table
+from luab_data.store.folder import parquet_files
 
-PAGE_COLUMNS = {
-    "imagenet-ab": (
-        *("assignment_id", "page_idx", "worker_id", "image_width", "image_height"),
-        *("hovered_record_time_ms", "selected", "selected_record_time_ms"),
-    ),
-    "coco-ab": (
-        *("image_id", "worker_id", "action_histories_action_type", "mouse_tracking_time_at_ms"),
-    ),
-}
-"""Dataset -> columns of `rounds` or `actions` that the choice reads."""
+Key: TypeAlias = tuple[Any, ...]
+"""What names a page of a dataset: (assignment_id, page_idx), or (image_id,)."""
+
+ASKED = "asked for"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page that was read: its replay, its title, and a few words each of what is in it."""
+
+    replay: Replay
+    title: str
+    facts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a reader would quote: a measure, and the words after its value.
+
+    Attributes:
+        name: of the measure; left out where it has no value.
+        text: goes on after the value; in it `{n}` is the sample size.
+        beside, beside_text: another measure, or `null` for the null of this one, and the words in
+            which `{value}` is its value; left out where it has none.
+    """
+
+    name: str
+    text: str
+    beside: str = ""
+    beside_text: str = ""
+
+
+class PageReader(ABC):
+    """How pages of one kind of log are listed, named, read and told of.
+
+    Attributes:
+        key_columns: of `events`: those of a Key.
+        choice_columns: of `events`: what `facts_of` reads.
+        why: words for the largest page, the median one and the one with most taken back.
+        lead: what a replay shows and what it cannot.
+        legend: kinds of marks that occur, for the legend: `click` or `add`.
+        findings: the first three that have a value open the report.
+        traits: of the table of annotators; `luab-data annotators --json` has all.
+    """
+
+    key_columns: ClassVar[tuple[str, ...]]
+    choice_columns: ClassVar[tuple[str, ...]]
+    why: ClassVar[tuple[str, str, str]]
+    lead: ClassVar[str]
+    legend: ClassVar[str]
+    findings: ClassVar[tuple[Finding, ...]]
+    traits: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def facts_of(self, events: pa.Table) -> pa.Table:
+        """What the choice goes by, one row a row of `events`.
+
+        Args:
+            events: with choice_columns.
+        Returns: key_columns, worker_id; `size` of a page, `activity` on it and times something was
+            `undone`: int64, summed over the page.
+        """
+
+    @abstractmethod
+    def named(self, folder: Path, text: str) -> list[Key]:
+        """The pages that a user means: by the page's name or the id of an image on it.
+
+        Raises:
+            DatasetError: no such page or image; says which are near.
+        """
+
+    @abstractmethod
+    def read(self, folder: Path, keys: Sequence[Key]) -> list[Page]:
+        """The pages of these keys, which are in the dataset, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A page to show.
+    """A page to show, and a few words for its heading that say why."""
 
-    Attributes:
-        key: (assignment_id, page_idx), or (image_id,).
-        why: a few words for its heading.
-    """
-
-    key: tuple[Any, ...]
+    key: Key
     why: str
 
 
-_WHY = {
-    "imagenet-ab": ("the most pictures logged", "a median page", "the most deselections"),
-    "coco-ab": ("the most icon actions", "a median image", "the most removals"),
-}
-_ASKED = "asked for"
-
-
-def imagenet_pages(rounds: Iterable[pa.Table]) -> pa.Table:
-    """One row a page that can be shown, sorted by its key.
+def candidates(reader: PageReader, events: Iterable[pa.Table]) -> pa.Table:
+    """One row a page that can be shown, sorted by its key: see PageReader.facts_of.
 
     Args:
-        rounds: batches of `rounds` with PAGE_COLUMNS.
-    Returns: assignment_id, page_idx, worker_id; `size`, pictures logged that have a size;
-    `activity`, times one was entered; `undone`, deselections that the clicks prove.
+        events: batches with reader.choice_columns.
     """
-    keys = ["assignment_id", "page_idx", "worker_id"]
-    parts = []
-    for table in rounds:
-        clicks = ragged(table["selected_record_time_ms"]).lengths
-        kept = pc.fill_null(table["selected"], False).to_numpy().astype(np.int64)
-        facts = pa.table(
-            {
-                **{name: table[name] for name in keys},
-                "size": pa.array(_has_size(table)),
-                "activity": pa.array(ragged(table["hovered_record_time_ms"]).lengths),
-                "undone": pa.array(np.maximum(clicks - kept, 0)),
-            }
-        )
-        parts.append(_summed(facts, keys))
-    return _ranked(parts, keys)
-
-
-def coco_pages(actions: Iterable[pa.Table]) -> pa.Table:
-    """One row an image that was worked on, sorted by image_id.
-
-    Args:
-        actions: batches of `actions` with PAGE_COLUMNS.
-    Returns: image_id, worker_id; `size`, actions on icons; `activity`, trace records; `undone`,
-    removals.
-    """
-    keys = ["image_id", "worker_id"]
-    parts = []
-    for table in actions:
-        kinds = ragged(table["action_histories_action_type"], null="")
-        removed = kinds._replace(values=(kinds.values == "remove").astype(np.int64))
-        parts.append(
-            pa.table(
-                {
-                    **{name: table[name] for name in keys},
-                    "size": pa.array(kinds.lengths),
-                    "activity": pa.array(ragged(table["mouse_tracking_time_at_ms"]).lengths),
-                    "undone": pa.array(removed.reduce(np.add, 0)),
-                }
-            )
-        )
-    return _ranked(parts, keys)
-
-
-def _has_size(table: pa.Table) -> Ints:
-    sizes = [pc.fill_null(table[f"image_{side}"], 0).to_numpy() > 0 for side in ("width", "height")]
-    both: Ints = (sizes[0] & sizes[1]).astype(np.int64)
-    return both
-
-
-def _summed(facts: pa.Table, keys: list[str]) -> pa.Table:
-    sums = facts.group_by(keys).aggregate([(n, "sum") for n in ("size", "activity", "undone")])
-    return sums.rename_columns([name.removesuffix("_sum") for name in sums.column_names])
-
-
-def _ranked(parts: list[pa.Table], keys: list[str]) -> pa.Table:
-    if not parts:
-        return pa.table({name: pa.array([]) for name in (*keys, "size", "activity", "undone")})
-    pages = _summed(pa.concat_tables(parts), keys)
+    keys, sums = [*reader.key_columns, "worker_id"], ("size", "activity", "undone")
+    found = [_summed(reader.facts_of(batch), keys, sums) for batch in events]
+    if not found:
+        return pa.table({name: pa.array([]) for name in (*keys, *sums)})
+    pages = _summed(pa.concat_tables(found), keys, sums)
     pages = pages.filter(pc.greater(pages["size"], 0))
     return pages.sort_by([(name, "ascending") for name in keys])
 
 
+def _summed(facts: pa.Table, keys: list[str], sums: Sequence[str]) -> pa.Table:
+    found = facts.group_by(keys).aggregate([(name, "sum") for name in sums])
+    return found.rename_columns([name.removesuffix("_sum") for name in found.column_names])
+
+
 def choose(
-    pages: pa.Table, dataset: str, number: int, *, flagged: Sequence[str] = ()
+    reader: PageReader, pages: pa.Table, number: int, *, flagged: Sequence[str] = ()
 ) -> tuple[Chosen, ...]:
     """The pages to show if nobody asks for others.
 
@@ -128,8 +135,7 @@ def choose(
     the busier page, then to the first by key.
 
     Args:
-        pages: of imagenet_pages or coco_pages.
-        dataset: `imagenet-ab` or `coco-ab`.
+        pages: of `candidates`.
         number: at most so many.
         flagged: worker ids that stood out, the worst first.
     """
@@ -141,7 +147,7 @@ def choose(
     by_size, by_undone = (
         np.lexsort((np.arange(len(pages)), -activity, -values)) for values in (size, undone)
     )
-    most, median, taken_back = _WHY[dataset]
+    most, median, taken_back = reader.why
     reasons = {int(by_size[0]): [most]}
     reasons.setdefault(int(by_size[len(by_size) // 2]), []).append(median)
     if undone[by_undone[0]] > 0:
@@ -151,9 +157,8 @@ def choose(
         reasons.setdefault(suspicious, []).append("by a flagged annotator")
     for step in np.linspace(0, len(pages) - 1, number + 2).astype(int)[1:]:
         reasons.setdefault(int(by_size[step]), ["one more"])
-    keys = [n for n in ("assignment_id", "page_idx", "image_id") if n in pages.column_names]
     return tuple(
-        Chosen(key=tuple(pages[name][row].as_py() for name in keys), why=", ".join(why))
+        Chosen(key=tuple(pages[n][row].as_py() for n in reader.key_columns), why=", ".join(why))
         for row, why in [*reasons.items()][:number]
     )
 
@@ -168,21 +173,36 @@ def _of_flagged(pages: pa.Table, by_size: Ints, flagged: Sequence[str]) -> int |
     return None
 
 
-def asked(pages: Iterable[str], dataset: str) -> tuple[Chosen, ...]:
-    """Pages that the user names: ASSIGNMENT:PAGE, or an image id of COCO.
+def rows_with(
+    folder: Path, table: Table, columns: Sequence[str], key: str, values: Collection[Any]
+) -> pa.Table:
+    """The rows of a config whose `key` is one of the values.
+
+    Rows of one page lie close together, and only row groups that hold one are read whole: far less
+    than a pass over the traces of all.
 
     Raises:
-        OptionError: a name has another form.
+        DatasetError: a file is damaged; says which.
     """
-    return tuple(Chosen(key=_key(page, dataset), why=_ASKED) for page in pages)
+    schema = table.schema()
+    wanted = pa.array(sorted(values), schema.field(key).type)
+    names = list(dict.fromkeys([*columns, key]))
+    found = [*_matching(folder, table, names, key, wanted)]
+    empty = pa.schema([schema.field(name) for name in names]).empty_table()
+    return pa.concat_tables([empty, *found])
 
 
-def _key(page: str, dataset: str) -> tuple[Any, ...]:
-    if dataset == "coco-ab":
-        if page.isascii() and page.isdigit():
-            return (int(page),)
-        raise OptionError(f"page {page!r}: expected the number of a COCO image, e.g. 34")
-    assignment, colon, number = page.rpartition(":")
-    if colon and assignment and number.isascii() and number.isdigit():
-        return assignment, int(number)
-    raise OptionError(f"page {page!r}: expected ASSIGNMENT:PAGE, e.g. 3MD9PLUKKS6S:0")
+def _matching(
+    folder: Path, table: Table, names: list[str], key: str, wanted: pa.Array
+) -> Iterator[pa.Table]:
+    for path in parquet_files(folder, table):
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                for group in range(file.num_row_groups):
+                    keys = file.read_row_group(group, columns=[key])[key]
+                    mask = pc.is_in(keys, value_set=wanted)
+                    if pc.any(mask).as_py():
+                        found = file.read_row_group(group, columns=names).filter(mask)
+                        yield found.select(names)
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(f"{path}: damaged ({error}); convert again") from error

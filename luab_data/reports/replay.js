@@ -5,8 +5,8 @@ for (const article of document.querySelectorAll("article.replay")) replay(articl
 
 function replay(article) {
   const data = JSON.parse(article.querySelector("script.data").textContent);
-  const events = data.events.map(([time, kind, picture, x, y, name]) =>
-    ({ time, kind, picture, x, y, name, placed: typeof x === "number" }));
+  const events = data.events.map(([time, kind, picture, x, y, name, starts]) =>
+    ({ time, kind, picture, x, y, name, starts, placed: x !== null }));
   const slider = article.querySelector("input[type=range]");
   if (!slider) return;
 
@@ -16,8 +16,10 @@ function replay(article) {
   const [trail, halo, jumps, recent] = [".trail", ".halo", ".jumps", ".recent"].map((s) => page.querySelector(s));
   const [pointer, shown] = [one(".pointer"), one(".shown")];
   const frames = [...page.querySelectorAll(".picture")];
-  const marks = [...page.querySelectorAll(".mark")].map((mark) => [Number(mark.dataset.event), mark]);
+  const marks = [...page.querySelectorAll(".mark")].map((mark) =>
+    [mark, Number(mark.dataset.event), Number(mark.dataset.until ?? Infinity)]);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  const DONE = { add: "added", shift: "moved", remove: "removed" };
   const RECENT = 700, PAUSE = 3000, CALM_STEP = 700; // ms
   let now = data.duration, playing = false, last = 0, scroll = 0, due = 0;
 
@@ -34,30 +36,26 @@ function replay(article) {
   function draw() {
     const count = happened(now), atEnd = now >= data.duration;
     const drawn = { trail: "", jumps: "", recent: "" };
-    const selected = data.pictures.map(() => false), icons = new Map();
-    let at = null, entered = true, inside = null, group = "", latest = "", fresh = false;
+    const selected = data.selected.map(() => false);
+    let at = null, inside = null, group = "", latest = "", fresh = false;
     for (let i = 0; i < count; i++) {
       const e = events[i];
-      if (e.kind === "enter") { entered = true; inside = e.picture; }
+      if (e.kind === "enter") inside = e.picture;
       if (e.kind === "leave" && inside === e.picture) inside = null;
-      if (e.kind === "category") { group = e.name; entered = true; }
+      if (e.kind === "category") group = e.name;
       if (e.kind === "move" || e.kind === "click") {
         const point = `${e.x} ${e.y}`;
-        const start = !at || entered || at.picture !== e.picture;
-        if (start && at) drawn.jumps += `M${at.x} ${at.y}L${point}`;
-        drawn.trail += (start ? "M" : "L") + point;
+        if (e.starts && at) drawn.jumps += `M${at.x} ${at.y}L${point}`;
+        drawn.trail += (e.starts ? "M" : "L") + point;
         if (e.time >= now - RECENT) {
-          drawn.recent += (start || !fresh ? "M" : "L") + point;
+          drawn.recent += (e.starts || !fresh ? "M" : "L") + point;
           fresh = true;
         }
         // The tool logs no path over a selected picture: a later record proves a deselection.
         selected[e.picture] = e.kind === "click";
         if (inside === null) inside = e.picture; // an entry that was not logged
-        entered = false;
       }
-      if (e.kind === "add" || e.kind === "shift") { icons.set(e.name, i); entered = true; }
-      if (e.kind === "remove") icons.delete(e.name);
-      if (["add", "shift", "remove"].includes(e.kind)) latest = `${{ add: "added", shift: "moved", remove: "removed" }[e.kind]} ${e.name}`;
+      if (DONE[e.kind]) latest = `${DONE[e.kind]} ${e.name}`;
       if (e.placed) at = e;
     }
     trail.setAttribute("d", drawn.trail);
@@ -65,17 +63,17 @@ function replay(article) {
     jumps.setAttribute("d", drawn.jumps);
     recent.setAttribute("d", atEnd ? "" : drawn.recent);
     frames.forEach((frame, i) => {
-      frame.classList.toggle("selected", atEnd ? data.pictures[i].selected === true : selected[i]);
-      frame.classList.toggle("inside", !atEnd && inside === i && data.kind === "imagenet-ab");
+      frame.classList.toggle("selected", (atEnd ? data.selected : selected)[i]);
+      frame.classList.toggle("inside", !atEnd && inside === i && data.grid);
     });
-    for (const [i, mark] of marks) {
+    for (const [mark, i, until] of marks) {
       mark.classList.toggle("future", i >= count);
-      mark.classList.toggle("past", i < count && events[i].name !== undefined && icons.get(events[i].name) !== i);
+      mark.classList.toggle("past", until < count);
       mark.classList.toggle("fresh", !atEnd && i < count && events[i].time >= now - RECENT);
     }
     pointer.setAttribute("visibility", at && !atEnd ? "visible" : "hidden");
     if (at) pointer.setAttribute("transform", `translate(${at.x} ${at.y})`);
-    pointer.classList.toggle("away", data.kind === "imagenet-ab" && inside === null);
+    pointer.classList.toggle("away", data.grid && inside === null);
     if (shown) shown.textContent = atEnd ? "" : [group && `icons shown: ${group}`, latest].filter(Boolean).join(" · ");
     const text = seconds(now);
     slider.value = String(Math.round(now));
@@ -149,21 +147,23 @@ function replay(article) {
     setPlaying(false);
     seek(wanted);
   });
-  viewport.addEventListener("keydown", (event) => {
-    const keys = {
-      " ": () => setPlaying(!playing),
-      ArrowLeft: () => seek(now - 200),
-      ArrowRight: () => seek(now + 200),
-      Home: () => seek(0),
-      End: () => seek(data.duration),
-      ",": () => seek(stop(-1)),
-      ".": () => seek(stop(1)),
-    };
+  const keys = {
+    " ": () => setPlaying(!playing),
+    ArrowLeft: () => seek(now - 200),
+    ArrowRight: () => seek(now + 200),
+    Home: () => seek(0),
+    End: () => seek(data.duration),
+    ",": () => seek(stop(-1)),
+    ".": () => seek(stop(1)),
+  };
+  function press(event) {
     if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     if (event.key !== " ") setPlaying(false);
     keys[event.key]();
-  });
+  }
+  viewport.addEventListener("keydown", press);
+  slider.addEventListener("keydown", press);
   if (map) {
     const letGo = () => { follow.checked = false; };
     viewport.addEventListener("wheel", letGo, { passive: true });

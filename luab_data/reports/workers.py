@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from luab_data.words import MISSING, count, interval, number
 from luab_data.workers.suspects import CLEAR, THRESHOLD, flagged
@@ -16,21 +16,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 30
 """Workers that a page lists; a release has thousands."""
-
-SHOWN = {
-    "imagenet-ab": (
-        *("picture_time_ms", "selected_rate", "hover_rate", "revisit_rate", "centre_distance"),
-        *("click_spread", "click_accuracy", "box_following", "offset_x", "offset_y"),
-    ),
-    "coco-ab": (
-        *("page_time_ms", "icons_per_page", "removed_share", "keyboard_share", "icon_precision"),
-        "recall",
-    ),
-}
-"""Traits of the table; `luab-data annotators --json` has all."""
-
-SCORE = {"imagenet-ab": "click_accuracy", "coco-ab": "icon_precision"}
-"""Trait of the overview's axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +64,10 @@ class WorkerTable:
     rules: tuple[str, ...]
 
 
-def worker_table(found: Annotators, *, most: int = MOST_ROWS) -> WorkerTable:
-    """The most suspicious workers first, at most `most` of them."""
-    order = found.order()[:most].tolist()
-    names = [name for name in SHOWN[found.dataset] if name in found.pooled]
+def worker_table(found: Annotators, traits: Sequence[str]) -> WorkerTable:
+    """The most suspicious workers first, at most MOST_ROWS of them, with some of their traits."""
+    order = found.order()[:MOST_ROWS].tolist()
+    names = [name for name in traits if name in found.pooled]
     counts = dict([*found.counts.items()][:2])  # how much was done; the others are traits' n
     scores, reasons = found.suspicion(), found.reasons()
     return WorkerTable(
@@ -108,22 +93,6 @@ def flagged_workers(found: Annotators) -> list[str]:
     """Ids of the workers that any suspicion flags, the worst first."""
     is_flagged = flagged(found.suspicion())
     return [found.worker_id[k] for k in found.order().tolist() if is_flagged[k]]
-
-
-def overview(found: Annotators) -> pa.Table:
-    """The table `workers` of luab_data.figures: own and pooled score, and the mean offset."""
-    score = found.pooled[SCORE[found.dataset]]
-    columns = {
-        "worker_id": pa.array(found.worker_id, pa.string()),
-        "raw": pa.array(score.raw, from_pandas=True),
-        "shrunk": pa.array(score.value, from_pandas=True),
-        "n": pa.array(found.num_rows[SCORE[found.dataset]]),
-        "flag": pa.array(flagged(found.suspicion())),
-    }
-    for name in ("offset_x", "offset_y"):
-        if name in found.pooled:
-            columns[name] = pa.array(found.pooled[name].value, from_pandas=True)
-    return pa.table(columns)
 
 
 def _cell(found: Annotators, name: str, k: int) -> Cell:

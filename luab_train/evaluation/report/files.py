@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luab_data.figures.style import png
-from luab_data.reports.figures import picture
+from luab_data.reports.html import picture
 from luab_train.evaluation.report.evaluated import Arm, arms_of
 from luab_train.evaluation.report.figures import Planned, plan
 from luab_train.evaluation.report.latex import to_latex

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from luab_data.reports.figures import Picture
+from luab_data.reports.html import Picture
 from luab_train.evaluation.report import words
 from luab_train.evaluation.report.evaluated import Arm
 from luab_train.evaluation.report.layout import Column

@@ -1,0 +1,316 @@
+"""Bars, curves and names beside points, the same in every figure.
+
+Functions draw estimates on an Axes and return it: values, intervals, the null dashed. Shares are
+drawn in percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from luab_data.figures.style import BASELINE, BLACK, BLUE, GREY, SMALL, VERMILION, outlined
+from luab_data.ragged import Floats
+from luab_data.statistics.estimate import Estimate
+from luab_data.words import short_count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
+
+PERCENT = 100.0
+DEALT = "dealt at random"
+"""The null of clicks and traces: the same points, dealt to the images at random."""
+
+
+def draw_bars(
+    ax: Axes,
+    names: Sequence[str],
+    estimate: Estimate,
+    *,
+    colour: str = BLUE,
+    scale: float = 100.0,
+    horizontal: bool = False,
+    shift: float = 0.0,
+    thickness: float = 0.7,
+    label: str | None = None,
+    null_label: str | None = None,
+) -> Axes:
+    """One bar a value, with its interval, and a dashed line where the null is.
+
+    Args:
+        names: (num_bars,).
+        estimate: (num_bars,).
+        scale: what values are multiplied by.
+        horizontal: whether bars lie, the first on top: for long names.
+        shift, thickness: of the bars, where 1 is from bar to bar: for groups.
+        label, null_label: in the legend; None is not listed.
+    """
+    at = np.arange(len(names))
+    value, low, high, null = (
+        scale * values for values in (estimate.value, estimate.low, estimate.high, estimate.null)
+    )
+    bars: Any = ax.barh if horizontal else ax.bar
+    bars(at + shift, value, thickness, color=colour, label=label, linewidth=0)
+    seen = np.isfinite(value) & np.isfinite(low) & np.isfinite(high)
+    (ax.hlines if horizontal else ax.vlines)(
+        (at + shift)[seen], low[seen], high[seen], color=BLACK, linewidth=1.0, zorder=3
+    )
+    for k in np.flatnonzero(np.isfinite(null)):
+        ends = k + shift + np.array([-0.5, 0.5]) * thickness
+        line = ([null[k]] * 2, ends) if horizontal else (ends, [null[k]] * 2)
+        ax.plot(*line, **{**BASELINE, "zorder": 4}, label=null_label)
+        null_label = None
+    if horizontal:
+        ax.set_yticks(at, names)
+        ax.set_ylim(len(names) - 0.4, -0.6)
+    else:
+        ax.set_xticks(at, names)
+    ax.grid(False, axis="y" if horizontal else "x")
+    return ax
+
+
+def draw_curve(
+    ax: Axes,
+    x: Sequence[float] | Floats,
+    estimate: Estimate,
+    *,
+    label: str | None = None,
+    colour: str = BLUE,
+    marker: str | None = "o",
+    scale: float = PERCENT,
+    null_label: str | None = None,
+) -> Axes:
+    """One curve with its 95 % band, and its null model dashed where there is one.
+
+    Args:
+        x: (num_points,).
+        estimate: (num_points,); NaN values leave a gap.
+        label, null_label: in the legend; None is not listed.
+        scale: what values are multiplied by.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    value, low, high, null = (
+        scale * values for values in (estimate.value, estimate.low, estimate.high, estimate.null)
+    )
+    if np.isfinite(null).any():
+        ax.plot(x, null, label=null_label, **BASELINE)
+    if np.isfinite(low).any():
+        ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    ax.plot(x, value, color=colour, linewidth=1.3, marker=marker, markersize=2.5, label=label)
+    return ax
+
+
+def draw_counts(ax: Axes, x: Sequence[float] | Floats, n: Floats) -> Axes:
+    """The sample size of each point, as a row of small numbers just inside the lower edge.
+
+    Args:
+        x, n: (num_points,); meant for a dozen points at most.
+    """
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom - 0.12 * (top - bottom), top)  # room for the numbers under the curve
+    across = ax.get_xaxis_transform()
+    for at, number in zip(x, n, strict=True):
+        ax.text(
+            float(at), 0.02, short_count(float(number)),
+            transform=across, fontsize=SMALL, color=GREY,
+            ha="center", va="bottom",
+        )  # fmt: skip
+    ax.text(
+        0.0, 0.02, "n ", transform=ax.transAxes, fontsize=SMALL, color=GREY, ha="right", va="bottom"
+    )
+    return ax
+
+
+def draw_level(
+    ax: Axes, estimate: Estimate, label: str, *, colour: str, above: bool, scale: float = PERCENT
+) -> Axes:
+    """One number as a horizontal line with its band, named at its right end.
+
+    Args:
+        estimate: ().
+        above: whether the name stands above the line or below it.
+    """
+    value = scale * float(estimate.value)
+    if not np.isfinite(value):
+        return ax
+    low, high = scale * float(estimate.low), scale * float(estimate.high)
+    if np.isfinite(low):
+        ax.axhspan(low, high, color=colour, alpha=0.15, linewidth=0)
+    ax.axhline(value, color=colour, linewidth=1.0)
+    ax.annotate(
+        f"{label} {value:.1f} %", (1.0, value), xycoords=ax.get_yaxis_transform(),
+        xytext=(-1, 2 if above else -2), textcoords="offset points", color=colour, fontsize=7,
+        ha="right", va="bottom" if above else "top",
+    )  # fmt: skip
+    return ax
+
+
+def draw_random_clicks(
+    ax: Axes, curve: Estimate, click: Estimate | None = None, centre: Estimate | None = None
+) -> Axes:
+    """Accuracy of a random click against the side of the square it falls in. Fig. C right.
+
+    Args:
+        curve: (num_sides,) at sides 0 to 1, evenly spaced.
+        click, centre: () accuracy of the workers' clicks and of the image's centre, as lines.
+    """
+    draw_curve(ax, np.linspace(0, 1, len(curve.value)), curve, colour=BLACK, marker=None)
+    levels = [
+        (level, name, colour)
+        for level, name, colour in ((click, "workers", BLUE), (centre, "centre", VERMILION))
+        if level is not None and np.isfinite(level.value)
+    ]
+    # Two lines may lie close: the upper one is named above, the lower one below.
+    levels.sort(key=lambda entry: -float(entry[0].value))
+    for place, (level, name, colour) in enumerate(levels):
+        draw_level(ax, level, name, colour=colour, above=place == 0)
+    ax.set(xlim=(0, 1), xlabel="side $t$ of the centred square", ylabel="in a box, %")
+    return ax
+
+
+def draw_last_n(ax: Axes, estimate: Estimate) -> Axes:
+    """Accuracy of the N-th record before the click. Fig. E.
+
+    Args:
+        estimate: (num_records,) N = 0 is the click itself; n is written below.
+    """
+    steps = np.arange(len(estimate.value), dtype=np.float64)
+    draw_curve(ax, steps, estimate, label="workers' traces", null_label=DEALT)
+    draw_counts(ax, steps, estimate.n)
+    ax.set(xticks=steps, xlabel="records before the click, $N$", ylabel="in a box, %")
+    return ax
+
+
+def draw_quantiles(ax: Axes, trace: Estimate | None = None, time: Estimate | None = None) -> Axes:
+    """Accuracy along the visit that ends in the click, from its entry to the click. Fig. E.
+
+    Args:
+        trace, time: (num_quantiles,) q from 0 to 1, by records and by time.
+    """
+    for estimate, name, colour, marker in (
+        (trace, "by record", BLUE, "o"),
+        (time, "by time", VERMILION, "s"),
+    ):
+        if estimate is not None:
+            at = np.linspace(0, 1, len(estimate.value))
+            null_label = DEALT if estimate is trace or trace is None else None
+            draw_curve(
+                ax, at, estimate, label=name, colour=colour, marker=marker, null_label=null_label
+            )
+    ax.set(xlim=(-0.02, 1.02), xlabel="quantile $q$ of the trace", ylabel="in a box, %")
+    return ax
+
+
+def draw_positions(
+    ax: Axes, estimate: Estimate, *, xlabel: str, ylabel: str, colour: str = BLUE
+) -> Axes:
+    """A share against the slot on the page or the page of the HIT, numbered from 0 as in the log.
+
+    Args:
+        estimate: (num_positions,).
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    positions = np.arange(len(estimate.value), dtype=np.float64)
+    marker: dict[str, Any] = {} if len(positions) <= 12 else {"marker": None}
+    draw_curve(
+        ax, positions, estimate, colour=colour, null_label="no effect of the place", **marker
+    )
+    ax.set(xlim=(-0.5, len(positions) - 0.5), xlabel=xlabel, ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return ax
+
+
+_DIRECTIONS = ((1, 0), (0.7, 0.7), (0.7, -0.7), (0, 1), (0, -1), (-0.7, 0.7), (-0.7, -0.7), (-1, 0))
+_REACH = (5.0, 10.0, 16.0, 24.0, 34.0)
+_POINT = 2.5
+_OUTSIDE = 50.0
+
+
+def label_points(
+    ax: Axes,
+    x: Sequence[float] | Floats,
+    y: Sequence[float] | Floats,
+    names: Sequence[str],
+    *,
+    others: Floats | None = None,
+    size: float = SMALL,
+    outline: bool = True,
+) -> list[Annotation]:
+    """Write each name near its point, joined by a thin line where it is not beside it.
+
+    Call it last: names are placed for the limits and the layout the axes then have.
+
+    Args:
+        x, y: (num_names,) data coordinates.
+        others: (num_others, 2) more points that names should not cover.
+        size: of the font, points.
+        outline: whether letters get a white rim, for pictures.
+    """
+    if not len(names):
+        return []
+    figure = ax.get_figure(root=True)
+    if figure is not None:
+        figure.draw_without_rendering()  # the layout moves axes
+    scale = 72 / (figure.dpi if figure is not None else 72)
+    points = np.column_stack([x, y]).astype(np.float64)
+    every = points if others is None else np.concatenate([points, others])
+    at, avoided = (scale * ax.transData.transform(p) for p in (points, every))
+    frame = scale * np.array(ax.get_window_extent().extents)
+    taken = np.column_stack([avoided - _POINT, avoided + _POINT])
+    drawn = []
+    for name, point, xy in zip(names, at, points, strict=True):
+        box, reach = _place(point, _extent(name, size), taken, frame)
+        taken = np.concatenate([taken, box[None]])
+        far = reach > _REACH[0]
+        drawn.append(
+            ax.annotate(
+                name, tuple(xy), xytext=tuple((box[:2] + box[2:]) / 2 - point),
+                textcoords="offset points", ha="center", va="center", fontsize=size, color=BLACK,
+                zorder=9, path_effects=outlined(1.6) if outline else None,
+                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0,
+                            "shrinkB": 2} if far else None,
+            )
+        )  # fmt: skip
+    return drawn
+
+
+def _place(
+    point: Floats, extent: tuple[float, float], taken: Floats, frame: Floats
+) -> tuple[Floats, float]:
+    """The nearest free box (x0, y0, x1, y1), points, else the one that covers least."""
+    half = np.array(extent) / 2
+    best, best_cost, best_reach = np.zeros(4), np.inf, 0.0
+    for reach in _REACH:
+        for across, up in _DIRECTIONS:
+            middle = point + np.array([across, up]) * (reach + half)
+            box = np.concatenate([middle - half, middle + half])
+            cost = _covered(box, taken) + _OUTSIDE * _beyond(box, frame)
+            if cost < best_cost - 1e-9:
+                best, best_cost, best_reach = box, cost, reach
+        if best_cost == 0:
+            break
+    return best, best_reach
+
+
+def _covered(box: Floats, taken: Floats) -> float:
+    low = np.maximum(box[:2], taken[:, :2])
+    high = np.minimum(box[2:], taken[:, 2:])
+    return float(np.clip(high - low, 0, None).prod(axis=1).sum())
+
+
+def _beyond(box: Floats, frame: Floats) -> float:
+    return float(np.clip(frame[:2] - box[:2], 0, None).sum() +
+                 np.clip(box[2:] - frame[2:], 0, None).sum())  # fmt: skip
+
+
+def _extent(text: str, size: float) -> tuple[float, float]:
+    """Width and height of a line of text, points."""
+    from matplotlib.textpath import TextPath
+
+    if not text.strip():
+        return 0.0, size
+    return float(TextPath((0, 0), text, size=size).get_extents().width) + 3.0, 1.15 * size

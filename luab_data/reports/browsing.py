@@ -1,0 +1,221 @@
+"""Pages of a browsing log: a grid of pictures, entered and left, clicked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.class_names import with_name
+from luab_data.columns.regions import sort_corners
+from luab_data.errors import DatasetError
+from luab_data.provenance.find import not_there, read_image_id
+from luab_data.ragged import ragged
+from luab_data.reports.pages import Finding, Key, Page, PageReader, rows_with
+from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, is_on_screen, points
+from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
+from luab_data.store.folder import read_columns, read_manifest
+from luab_data.tools import SLOTS
+from luab_data.words import did_you_mean
+
+COLUMNS = (
+    *("image_id", "image_idx", "selected", "image_position_x", "image_position_y"),
+    *("image_width", "image_height", "original_image_width", "original_image_height"),
+    *("hovered_record_action", "hovered_record_time_ms"),
+    *("mouse_tracking_time_ms", "mouse_tracking_x", "mouse_tracking_y"),
+    *("selected_record_time_ms", "selected_record_x", "selected_record_y"),
+)
+"""Columns of `rounds` that a replay needs."""
+
+Boxes = Mapping[str, tuple[Box, ...]]
+
+
+class BrowsingPages(PageReader):
+    """A page is what one assignment was shown at once: 48 pictures."""
+
+    key_columns = ("assignment_id", "page_idx")
+    choice_columns = (
+        *("assignment_id", "page_idx", "worker_id", "image_width", "image_height"),
+        *("hovered_record_time_ms", "selected", "selected_record_time_ms"),
+    )
+    why = ("the most pictures logged", "a median page", "the most deselections")
+    lead = (
+        "What the tool logged of one page, at the place and time it happened. Of a page's pictures"
+        " only those of the class asked for were logged, and no path over a picture while it was"
+        " selected. Deselecting clicks are not logged; a later record proves one. While playing,"
+        " pauses of more than 3 s are cut short."
+    )
+    legend = "click"
+    findings = (
+        Finding(
+            name="click_accuracy",
+            text="of the final clicks lie in a box of their class",
+            beside="centre_accuracy",
+            beside_text="; a click on the centre of the same images would score {value}",
+        ),
+        Finding(
+            name="off_centre_click_accuracy",
+            text="of the final clicks find the object where the image's centre misses it",
+        ),
+        Finding(
+            name="selected_share",
+            text="of all images ended selected as their class in one of their rounds",
+        ),
+        Finding(name="dwell_time_ms", text="is how long the pointer stays on a picture (median)"),
+        Finding(name="coverage", text="of the images have any interaction"),
+    )
+    traits = (
+        *("picture_time_ms", "selected_rate", "hover_rate", "revisit_rate", "centre_distance"),
+        *("click_spread", "click_accuracy", "box_following", "offset_x", "offset_y"),
+    )
+
+    def facts_of(self, events: pa.Table) -> pa.Table:
+        """Pictures that have a size, times one was entered, deselections that the clicks prove."""
+        clicks = ragged(events["selected_record_time_ms"]).lengths
+        kept = pc.fill_null(events["selected"], False).to_numpy().astype(np.int64)
+        width, height = (
+            pc.fill_null(events[f"image_{side}"], 0).to_numpy() > 0 for side in ("width", "height")
+        )
+        return pa.table(
+            {
+                **{name: events[name] for name in (*self.key_columns, "worker_id")},
+                "size": pa.array((width & height).astype(np.int64)),
+                "activity": pa.array(ragged(events["hovered_record_time_ms"]).lengths),
+                "undone": pa.array(np.maximum(clicks - kept, 0)),
+            }
+        )
+
+    def named(self, folder: Path, text: str) -> list[Key]:
+        """ASSIGNMENT:PAGE, or every page on which an image was shown."""
+        assignment, colon, number = text.rpartition(":")
+        if colon and assignment and number.isascii() and number.isdigit():
+            self._check_there(folder, assignment, int(number))
+            return [(assignment, int(number))]
+        image_id = read_image_id(text, "imagenet-ab")
+        shown = rows_with(folder, IMAGENET_ROUNDS, self.key_columns, "image_id", [image_id])
+        if not len(shown):
+            why = not_there(folder, IMAGENET_IMAGES, image_id, read_manifest(folder))
+            raise DatasetError(f"{why}. A page can also be named as ASSIGNMENT:PAGE")
+        return sorted({tuple(row.values()) for row in shown.select(self.key_columns).to_pylist()})
+
+    def _check_there(self, folder: Path, assignment: str, page: int) -> None:
+        batches = read_columns(folder, IMAGENET_ROUNDS, [*self.key_columns])
+        pages: dict[str, set[int]] = {}
+        for batch in batches:
+            for name, number in zip(*(batch[c].to_pylist() for c in self.key_columns), strict=True):
+                pages.setdefault(name, set()).add(number)
+        if page in pages.get(assignment, ()):
+            return
+        near = did_you_mean(assignment, pages)
+        if assignment in pages:
+            near = f"; its pages are {', '.join(map(str, sorted(pages[assignment])))}"
+        raise DatasetError(
+            f"{folder}: no page {assignment}:{page}; expected an assignment_id and a page_idx of"
+            f" its rounds, or an image id{near}"
+        )
+
+    def read(self, folder: Path, keys: Sequence[Key]) -> list[Page]:
+        """The rounds of each page, with the boxes of their images."""
+        columns = [*COLUMNS, "wnid", "worker_id", "page_idx"]
+        assignments = {assignment for assignment, _ in keys}
+        rounds = rows_with(folder, IMAGENET_ROUNDS, columns, "assignment_id", assignments)
+        boxes = boxes_of(folder, set(rounds["image_id"].to_pylist()))
+        found = []
+        for assignment, page in keys:
+            this = pc.and_(
+                pc.equal(rounds["assignment_id"], assignment), pc.equal(rounds["page_idx"], page)
+            )
+            shown = rounds.filter(this)
+            wnids = sorted({str(name) for name in shown["wnid"].to_pylist()})
+            facts = (
+                f"class {', '.join(map(with_name, wnids))}",
+                f"annotator {shown['worker_id'][0].as_py() or 'unknown'}",
+            )
+            replay = page_of(shown, boxes)
+            title = f"Page {page} of {assignment}"
+            found.append(Page(replay=replay, title=title, facts=(*_facts(replay), *facts)))
+        return found
+
+
+def boxes_of(folder: Path, image_ids: Collection[str]) -> Boxes:
+    """image_id -> its boxes as fractions of the picture; images without a size are left out."""
+    columns = ["width", "height", "boxes"]
+    images = rows_with(folder, IMAGENET_IMAGES, columns, "image_id", image_ids)
+    return {
+        row["image_id"]: tuple(
+            Box(x0 / row["width"], y0 / row["height"], x1 / row["width"], y1 / row["height"])
+            for x0, y0, x1, y1 in sort_corners(np.reshape(row["boxes"] or (), (-1, 4))).tolist()
+        )
+        for row in images.to_pylist()
+        if row["width"] and row["height"]
+    }
+
+
+def page_of(rounds: pa.Table, boxes: Boxes | None = None) -> Replay:
+    """The replay of one page: the rounds of one (assignment_id, page_idx).
+
+    Args:
+        rounds: its rows, with COLUMNS, in any order.
+        boxes: image_id -> its boxes.
+    """
+    rows = sorted(rounds.select(COLUMNS).to_pylist(), key=_by_slot)
+    pictures: list[Picture] = []
+    events: list[Event] = []
+    for row in rows:
+        frame = _frame(row)
+        if frame is None:
+            continue
+        x, y, w, h = frame
+        image_id = str(row["image_id"])
+        picture = Picture(
+            slot=row["image_idx"], x=x, y=y, w=w, h=h, image_id=image_id,
+            selected=bool(row["selected"]), boxes=(boxes or {}).get(image_id, ()),
+        )  # fmt: skip
+        events += _hovers(row, len(pictures))
+        for kind, record in (("move", "mouse_tracking"), ("click", "selected_record")):
+            columns = (f"{record}_time_ms", f"{record}_x", f"{record}_y")
+            events += points(row, columns, kind, picture, len(pictures))
+        pictures.append(picture)
+    return Replay(
+        pictures=tuple(pictures), events=in_order(events), is_grid=True,
+        num_left_out=len(rows) - len(pictures),
+    )  # fmt: skip
+
+
+def _by_slot(row: Mapping[str, Any]) -> tuple[int, str]:
+    return row["image_idx"] or 0, str(row["image_id"])
+
+
+def _frame(row: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    """Left, top, width, height; None if one is missing or the size is 0 (never loaded)."""
+    x, y, w, h = (row[f"image_{name}"] for name in ("position_x", "position_y", "width", "height"))
+    if not all(map(is_on_screen, (x, y, w, h))) or w <= 0 or h <= 0:
+        return None
+    original = row["original_image_width"] or 0, row["original_image_height"] or 0
+    # The release's imageWidth is a copy of imageHeight: the file's shape tells.
+    if w == h and min(original) > 0:
+        w = h * original[0] / original[1]
+    return float(x), float(y), float(w), float(h)
+
+
+def _hovers(row: Mapping[str, Any], picture: int) -> Iterator[Event]:
+    actions, times = row["hovered_record_action"] or (), row["hovered_record_time_ms"] or ()
+    for action, time in zip(actions, times, strict=False):
+        if time is not None and action in ("enter", "leave"):
+            yield Event(time, action, picture)
+
+
+def _facts(replay: Replay) -> Iterable[str]:
+    selected = sum(p.selected is True for p in replay.pictures)
+    clicks, moves = replay.count("click"), replay.count("move")
+    yield f"{len(replay.pictures)} of {SLOTS} pictures logged"
+    yield f"{selected} selected"
+    yield f"{clicks:,} click{'' if clicks == 1 else 's'}" if clicks else "no clicks"
+    yield f"{moves:,} trace record{'' if moves == 1 else 's'}" if moves else "no trace"
+    yield f"{replay.duration_ms / 1000:.1f} s from first to last event"
+    if replay.num_left_out:
+        yield f"{replay.num_left_out} never loaded, left out"

@@ -1,0 +1,293 @@
+"""A replay laid out: what is where at the end of its page, as SVG and as the JSON of replay.js.
+
+Static pictures (`svg`) and the player draw from one layout; replay.js only hides what had not
+happened yet.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from luab_data.ragged import Floats, Ints
+from luab_data.reports.replay import ICON_EVENTS, Event, Picture, Replay
+from luab_data.tools import SLOTS
+
+_LARGEST_ID, _GLYPH = 19.0, 0.62
+"""Font size of an id in an empty frame, px, and the width of a character in font sizes."""
+_TOLERANCE_PX = 3.0
+
+
+class Mark(NamedTuple):
+    """A click, or an icon where it was put.
+
+    `event` is the number of its event, `until` that of the one that moved or removed the icon.
+    """
+
+    event: int
+    until: int | None
+    kind: str
+    x: float
+    y: float
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One page; coordinates are px of it, times ms.
+
+    Attributes:
+        replay: what is laid out.
+        empty: (num_empty, 4) left, top, width, height of slots that were not logged.
+        starts: for each event whether the pointer's path starts anew with it.
+        trail, jumps: SVG paths: where the pointer was, and from where to where it was not logged.
+        marks: clicks and icons. visits: start and length of each visit of a picture.
+    """
+
+    replay: Replay
+    empty: Floats
+    starts: tuple[bool, ...]
+    trail: str
+    jumps: str
+    marks: tuple[Mark, ...]
+    visits: tuple[tuple[int, int], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the player needs, compact: an event is [ms, kind, picture, x, y, name, starts]."""
+        replay = self.replay
+        return {
+            "grid": replay.is_grid,
+            "view": [round(edge, 1) for edge in replay.view],
+            "duration": replay.duration_ms,
+            "selected": [p.selected is True for p in replay.pictures],
+            "events": [
+                [e.time_ms, e.kind, e.picture, *_at(e), e.name, int(start)]
+                for e, start in zip(replay.events, self.starts, strict=True)
+            ],
+        }
+
+
+def lay_out(replay: Replay) -> Layout:
+    """Where everything of a page is.
+
+    A new stretch of the path starts in another picture and when one is entered again. An icon is
+    carried without a record (docs/formats.md#coco-ab-traces), so a stretch ends there too.
+    """
+    trail: list[str] = []
+    jumps: list[str] = []
+    starts: list[bool] = []
+    last: Event | None = None
+    entered = True
+    for event in replay.events:
+        is_on_path = event.kind in ("move", "click")
+        starts.append(is_on_path and (last is None or entered or last.picture != event.picture))
+        if is_on_path:
+            point = f"{_px(event.x)} {_px(event.y)}"
+            if starts[-1] and last is not None:
+                jumps.append(f"M{_px(last.x)} {_px(last.y)}L{point}")
+            trail.append(("M" if starts[-1] else "L") + point)
+            entered = False
+        else:
+            entered |= event.kind in ("enter", "category", "add", "shift")
+        if event.x == event.x:
+            last = event
+    return Layout(
+        replay=replay, empty=empty_slots(replay.pictures), starts=tuple(starts),
+        trail="".join(trail), jumps="".join(jumps), marks=_marks(replay.events),
+        visits=_visits(replay.events),
+    )  # fmt: skip
+
+
+def script_json(value: Any) -> str:
+    """JSON that ends no script element and opens no comment in one, whatever its strings hold."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _at(event: Event) -> tuple[float | None, float | None]:
+    known = event.x == event.x
+    return (round(event.x, 1), round(event.y, 1)) if known else (None, None)
+
+
+def _px(value: float) -> str:
+    text = f"{value:.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text
+
+
+def _marks(events: Sequence[Event]) -> tuple[Mark, ...]:
+    """Every click, and every place an icon was put."""
+    found: list[Mark] = []
+    on_picture: dict[str, int] = {}  # icon -> its latest mark
+    for number, event in enumerate(events):
+        if event.kind in ICON_EVENTS and event.name in on_picture:
+            earlier = on_picture.pop(event.name)
+            found[earlier] = found[earlier]._replace(until=number)
+        if event.kind in ("add", "shift"):
+            on_picture[event.name] = len(found)
+        if event.kind in ("click", "add", "shift"):
+            x, y = round(event.x, 1), round(event.y, 1)
+            found.append(Mark(number, None, event.kind, x, y, event.name))
+    return tuple(found)
+
+
+def _visits(events: Sequence[Event]) -> tuple[tuple[int, int], ...]:
+    """Start and length of the time that the pointer was over each picture, ms.
+
+    A visit without a leave ends when the next picture is entered, or with the page.
+    """
+    found: list[tuple[int, int]] = []
+    inside: Event | None = None
+    for event in events:
+        if event.kind not in ("enter", "leave"):
+            continue
+        if inside and (event.kind == "enter" or event.picture == inside.picture):
+            found.append((inside.time_ms, event.time_ms - inside.time_ms))
+            inside = None
+        if event.kind == "enter":
+            inside = event
+    if inside:
+        found.append((inside.time_ms, events[-1].time_ms - inside.time_ms))
+    return tuple(found)
+
+
+# --- slots that were not logged ------------------------------------------------------------------
+
+
+def empty_slots(pictures: Sequence[Picture]) -> Floats:
+    """Frames of the slots that were not logged, if the pictures lie on one clear grid.
+
+    Returns: (num_empty, 4) left, top, width, height, px, of the median size; none if rows and
+        columns of the logged pictures do not fix the grid (unequal columns, or too few pictures).
+    """
+    nothing = np.zeros((0, 4))
+    logged = [p for p in pictures if p.slot is not None and p.slot >= 0]
+    slot = np.array([p.slot for p in logged], np.int64)
+    frame = np.array([(p.x, p.y, p.w, p.h) for p in logged], np.float64).reshape(-1, 4)
+    if len(slot) < 4:
+        return nothing
+    grids = [(n, *_grid(slot, frame, n)) for n in range(2, 9)]
+    found = [(n, x, y) for n, x, y in grids if x is not None and y is not None]
+    if len(found) != 1:
+        return nothing
+    num_columns, x, y = found[0]
+    missing = np.setdiff1d(np.arange(SLOTS), slot)
+    missing = missing[missing // num_columns < len(y)]
+    # Pictures differ in size; neighbours should stay apart.
+    size = np.minimum(np.median(frame[:, 2:], axis=0), 0.85 * np.array([x[1] - x[0], y[1] - y[0]]))
+    corner = np.column_stack([x[missing % num_columns], y[missing // num_columns]])
+    return np.column_stack([corner, np.broadcast_to(size, corner.shape)])
+
+
+def _grid(slot: Ints, frame: Floats, num_columns: int) -> tuple[Floats | None, Floats | None]:
+    """Left edges of the columns and tops of the rows, if all pictures agree on them."""
+    edges = []
+    for index, at, number in (
+        (slot % num_columns, frame[:, 0], num_columns),
+        (slot // num_columns, frame[:, 1], -(-SLOTS // num_columns)),
+    ):
+        known = np.unique(index)
+        if len(known) < 2:
+            return None, None
+        middle = np.array([np.median(at[index == k]) for k in known])
+        spread = max(float(np.ptp(at[index == k])) for k in known)
+        pitch, start = np.polyfit(known, middle, 1)
+        regular = np.abs(start + pitch * known - middle).max() <= _TOLERANCE_PX
+        if spread > _TOLERANCE_PX or not regular or pitch <= 0:
+            return None, None
+        edges.append(start + pitch * np.arange(number))
+    return edges[0], edges[1]
+
+
+# --- SVG -----------------------------------------------------------------------------------------
+
+
+def svg(
+    layout: Layout,
+    *,
+    alt: str,
+    sources: Mapping[str, str] | None = None,
+    name: str = "",
+    standalone: bool = False,
+) -> str:
+    """The page as it was at its end, as an SVG element; everything that came from data is escaped.
+
+    Args:
+        alt: what it shows, for those who cannot see it.
+        sources: image_id -> data URI of its picture; others are drawn as boxes with the id.
+        name: of the group of pictures, for `use`.
+        standalone: whether it brings its own size and (light) colours, to be a file.
+    """
+    view = layout.replay.view
+    box = " ".join(map(_px, view))
+    head = f'<svg class="page" viewBox="{box}" role="img" aria-label="{escape(alt)}"'
+    style = ""
+    if standalone:
+        head += f' xmlns="http://www.w3.org/2000/svg" width="{view[2]:.0f}" height="{view[3]:.0f}"'
+        style = f"<style>{_own_style()}</style>"
+    pictures = "".join(
+        _picture(p, number, (sources or {}).get(p.image_id))
+        for number, p in enumerate(layout.replay.pictures)
+    )
+    empty = "".join(f'<rect class="empty" {_frame(*frame)} rx="6"/>' for frame in layout.empty)
+    marks = "".join(map(_mark, layout.marks))
+    group = f'<g id="{escape(name)}">' if name else "<g>"
+    pointer = (
+        "" if standalone else '<g class="pointer" visibility="hidden"><circle r="30"/>'
+        '<path d="M0 0 0 26 6.5 20.5 11 30 15 28 10.6 18.9 19 18.5Z"/></g>'
+    )  # fmt: skip
+    return (
+        f'{head}>{style}{group}{empty}{pictures}</g><path class="jumps" d="{layout.jumps}"/>'
+        f'<path class="halo" d="{layout.trail}"/><path class="trail" d="{layout.trail}"/>'
+        f'<path class="recent" d=""/><g class="marks">{marks}</g>{pointer}</svg>'
+    )
+
+
+def _frame(x: float, y: float, w: float, h: float) -> str:
+    return f'x="{_px(x)}" y="{_px(y)}" width="{_px(w)}" height="{_px(h)}"'
+
+
+def _picture(p: Picture, number: int, source: str | None) -> str:
+    frame, title = _frame(p.x, p.y, p.w, p.h), escape(p.image_id)
+    selected = ", selected" if p.selected else ""
+    inside = f'<image {frame} preserveAspectRatio="none" href="{source}"/>'
+    if source is None:
+        font = min(_LARGEST_ID, p.w / (_GLYPH * max(len(p.image_id), 1)))
+        at = f'x="{_px(p.x + p.w / 2)}" y="{_px(p.y + p.h / 2)}"'
+        inside = f'<text class="id" {at} font-size="{font:.1f}">{title}</text>'
+    for b in p.boxes:
+        corner = p.x + b.x0 * p.w, p.y + b.y0 * p.h
+        size = (b.x1 - b.x0) * p.w, (b.y1 - b.y0) * p.h
+        look, named = " missed" if b.is_missed else "", escape(b.name)
+        named = f"<title>{named}{', missed' if b.is_missed else ''}</title>" if named else ""
+        inside += f'<rect class="box{look}" {_frame(*corner, *size)}>{named}</rect>'
+    return (
+        f'<g class="picture{" selected" if p.selected else ""}" data-picture="{number}">'
+        f'<title>{title}{selected}</title><rect class="frame" {frame}/>{inside}'
+        f'<rect class="edge" {frame}/></g>'
+    )
+
+
+def _mark(mark: Mark) -> str:
+    past = "" if mark.until is None else f' data-until="{mark.until}"'
+    name = f'<text y="-14">{escape(mark.name)}</text>' if mark.name else ""
+    return (
+        f'<g class="mark {mark.kind}{" past" if past else ""}" data-event="{mark.event}"{past}'
+        f' transform="translate({_px(mark.x)} {_px(mark.y)})">{name}<circle r="9"/>'
+        '<circle class="dot" r="3"/></g>'
+    )
+
+
+def _own_style() -> str:
+    """The rules of a page's picture with the values of the light colours put in, for any viewer."""
+    here = files("luab_data.reports")
+    light = (here / "style.css").read_text(encoding="utf-8").partition("}")[0]
+    colours = dict(re.findall(r"--([\w-]+): ([^;]+);", light))
+    rules = (here / "replay.css").read_text()
+    return re.sub(r"var\(--([\w-]+)\)", lambda m: colours[m[1]], rules)

@@ -1,0 +1,174 @@
+"""Pages of a tagging log: one picture, icons dragged onto its objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.columns.regions import sort_corners
+from luab_data.errors import DatasetError
+from luab_data.provenance.find import not_there, read_image_id
+from luab_data.ragged import ragged
+from luab_data.reports.pages import Finding, Key, Page, PageReader, rows_with
+from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, on_page, points
+from luab_data.schema import COCO_ACTIONS, COCO_IMAGES
+from luab_data.store.folder import read_manifest
+from luab_data.tools import BOARD_HEIGHT, COCO_CLASSES
+
+COLUMNS = (
+    *("image_id", "original_image_width", "original_image_height", "image_height"),
+    *(f"action_histories_{name}" for name in ("action_type", "icon_type", "time_at_ms")),
+    *(f"action_histories_point_to_{axis}" for axis in "xy"),
+    *("category_histories_category_name", "category_histories_time_at_ms"),
+    *("mouse_tracking_time_at_ms", "mouse_tracking_x", "mouse_tracking_y"),
+)
+"""Columns of `actions` that a replay needs."""
+
+IMAGE_COLUMNS = (*("width", "height", "boxes", "box_label", "icon_label", "is_present_at_end"),)
+"""Columns of `default` that a replay takes if they are there."""
+
+_ICON_EVENTS = {"add": "add", "move": "shift", "remove": "remove"}
+_DONE = {"add": "added", "shift": "moved", "remove": "removed"}
+
+
+class TaggingPages(PageReader):
+    """A page is one image."""
+
+    key_columns = ("image_id",)
+    choice_columns = (
+        *("image_id", "worker_id", "action_histories_action_type", "mouse_tracking_time_at_ms"),
+    )
+    why = ("the most icon actions", "a median image", "the most removals")
+    lead = (
+        "What the tool logged of one image, at the place and time it happened. The pointer is not"
+        " logged while an icon is dragged. Icons that were moved or removed later stay as faint"
+        " rings; boxes of classes that got no icon are dotted. While playing, pauses of more than"
+        " 3 s are cut short."
+    )
+    legend = "add"
+    findings = (
+        Finding(
+            name="icon_precision", text="of the icons lie on an object of their class at the end"
+        ),
+        Finding(name="recall", text="of the classes in an image got an icon"),
+        Finding(name="time_page_ms", text="is the time spent on an image (median)"),
+        Finding(name="keyboard_share", text="of the steps between superclasses are by keyboard"),
+        Finding(name="superclass_revisit_share", text="of the pages go back to a superclass"),
+    )
+    traits = (
+        *("page_time_ms", "icons_per_page", "removed_share", "keyboard_share", "icon_precision"),
+        "recall",
+    )
+
+    def facts_of(self, events: pa.Table) -> pa.Table:
+        """Actions on icons, trace records, removals."""
+        kinds = ragged(events["action_histories_action_type"], null="")
+        removed = kinds._replace(values=(kinds.values == "remove").astype(np.int64))
+        return pa.table(
+            {
+                **{name: events[name] for name in (*self.key_columns, "worker_id")},
+                "size": pa.array(kinds.lengths),
+                "activity": pa.array(ragged(events["mouse_tracking_time_at_ms"]).lengths),
+                "undone": pa.array(removed.reduce(np.add, 0)),
+            }
+        )
+
+    def named(self, folder: Path, text: str) -> list[Key]:
+        """The image with this id, or with this file name."""
+        image_id = read_image_id(text, "coco-ab")
+        if not len(rows_with(folder, COCO_ACTIONS, [], "image_id", [image_id])):
+            raise DatasetError(not_there(folder, COCO_IMAGES, image_id, read_manifest(folder)))
+        return [(image_id,)]
+
+    def read(self, folder: Path, keys: Sequence[Key]) -> list[Page]:
+        """The actions on each image, with its boxes where they are known."""
+        ids = {image_id for (image_id,) in keys}
+        columns = [*COLUMNS, "worker_id", "time_spent_ms"]
+        actions = rows_with(folder, COCO_ACTIONS, columns, "image_id", ids)
+        known = read_manifest(folder)["schemas"]["default"]
+        wanted = [name for name in IMAGE_COLUMNS if name in known]
+        rows = rows_with(folder, COCO_IMAGES, wanted, "image_id", ids).to_pylist()
+        images = {row["image_id"]: row for row in rows}
+        found = []
+        for (image_id,) in keys:
+            row = actions.filter(pc.equal(actions["image_id"], image_id))
+            spent, worker = row["time_spent_ms"][0].as_py(), row["worker_id"][0].as_py()
+            replay = page_of(row, images.get(image_id, {}))
+            facts = (
+                *_facts(replay),
+                *((f"{spent / 1000:.1f} s on the page",) if spent else ()),
+                f"annotator {worker or 'unknown'}",
+            )
+            found.append(Page(replay=replay, title=f"Image {image_id}", facts=facts))
+        return found
+
+
+def page_of(actions: pa.Table, image: Mapping[str, Any] | None = None) -> Replay:
+    """The replay of one image's page: one row of `actions`.
+
+    Args:
+        actions: that row, with COLUMNS.
+        image: its row of `default` with IMAGE_COLUMNS, as far as they are there: the file's size
+            (else that of the log, which can be 0, and whose imageWidth copies imageHeight; without
+            any the picture is a square) and the boxes of its objects.
+    """
+    row = actions.select(COLUMNS).slice(0, 1).to_pylist()[0]
+    image = image or {}
+    width, height = image.get("width"), image.get("height")
+    if not (width and height):
+        width, height = row["original_image_width"], row["original_image_height"]
+    h = float(row["image_height"] or BOARD_HEIGHT)
+    w = h * width / height if width and height else h
+    boxes = _boxes(image, width, height) if width and height else ()
+    picture = Picture(slot=0, x=0, y=0, w=w, h=h, image_id=str(row["image_id"]), boxes=boxes)
+    trace = ("mouse_tracking_time_at_ms", "mouse_tracking_x", "mouse_tracking_y")
+    moves = points(row, trace, "move", picture, 0)
+    events = in_order([*_categories(row), *_icons(row, picture), *moves])
+    return Replay(pictures=(picture,), events=events, is_grid=False)
+
+
+def _boxes(image: Mapping[str, Any], width: float, height: float) -> tuple[Box, ...]:
+    """The image's boxes, and whether an icon of their class stayed on it."""
+    icons = zip(image.get("icon_label") or (), image.get("is_present_at_end") or (), strict=False)
+    tagged = {label for label, is_present in icons if is_present}
+    boxes = sort_corners(np.reshape(image.get("boxes") or (), (-1, 4))).tolist()
+    labels = image.get("box_label") or ()
+    return tuple(
+        Box(x0 / width, y0 / height, x1 / width, y1 / height, COCO_CLASSES[c], c not in tagged)
+        for (x0, y0, x1, y1), c in zip(boxes, labels, strict=False)
+    )
+
+
+def _categories(row: Mapping[str, Any]) -> Iterator[Event]:
+    names = row["category_histories_category_name"] or ()
+    times = row["category_histories_time_at_ms"] or ()
+    for name, time in zip(names, times, strict=False):
+        if time is not None and name:
+            yield Event(time, "category", 0, name=name)
+
+
+def _icons(row: Mapping[str, Any], picture: Picture) -> Iterator[Event]:
+    names = ("action_type", "icon_type", "time_at_ms", "point_to_x", "point_to_y")
+    lists = (row[f"action_histories_{name}"] or () for name in names)
+    for action, icon, time, x, y in zip(*lists, strict=False):
+        if time is None or action not in _ICON_EVENTS:
+            continue
+        kind = _ICON_EVENTS[action]
+        if kind == "remove":
+            yield Event(time, kind, 0, name=icon or "")
+        elif at := on_page(picture, x, y):
+            yield Event(time, kind, 0, *at, icon or "")
+
+
+def _facts(replay: Replay) -> Iterator[str]:
+    for kind, done in _DONE.items():
+        if number := replay.count(kind):
+            yield f"{number} {'icon' if number == 1 else 'icons'} {done}"
+    moves = replay.count("move")
+    yield f"{moves:,} trace record{'' if moves == 1 else 's'}" if moves else "no trace"
+    yield f"{replay.duration_ms / 1000:.1f} s from first to last event"
