@@ -196,7 +196,7 @@ def _frame(row: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
     if not all(map(is_on_screen, (x, y, w, h))) or w <= 0 or h <= 0:
         return None
     original = row["original_image_width"] or 0, row["original_image_height"] or 0
-    # The release's imageWidth is a copy of imageHeight: the file's shape tells.
+    # imageWidth is a copy of imageHeight (docs/formats.md#imagenet-width): the file's shape tells.
     if w == h and min(original) > 0:
         w = h * original[0] / original[1]
     return float(x), float(y), float(w), float(h)

@@ -78,7 +78,7 @@ def lay_out(replay: Replay) -> Layout:
     """Where everything of a page is.
 
     A new stretch of the path starts in another picture and when one is entered again. An icon is
-    carried without a record (docs/formats.md#coco-ab-traces), so a stretch ends there too.
+    carried without a record (docs/formats.md#drags), so a stretch ends there too.
     """
     trail: list[str] = []
     jumps: list[str] = []

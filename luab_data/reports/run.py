@@ -59,6 +59,7 @@ def report(
     page: Sequence[str] = (),
     pages: int | None = None,
     force: bool = False,
+    shown: bool | None = None,
 ) -> Reported:
     """Write OUT/index.html: findings, statistics, figures, annotators, replays of pages.
 
@@ -69,6 +70,7 @@ def report(
         page: pages to replay: ASSIGNMENT:PAGE, or the id or file name of an image.
         pages: how many others to choose; by default 4, or none if `page` names some.
         force: replace another report.
+        shown: whether progress is shown; None: once it takes longer than a moment.
 
     Raises:
         LuabError: matplotlib, jinja2 or pillow is not installed.
@@ -91,8 +93,7 @@ def report(
     with new_folder(target, by="report", settings=settings, force=force) as making:
         if making.same:
             return Reported(page=target / PAGE_NAME, num_bytes=_size(target), same=True)
-        steps = progress(what="report", total=5, unit="step")
-        with steps:
+        with progress(what="report", total=5, unit="step", shown=shown) as steps:
             workers = annotators(folder)
             steps.update()
             others = _chosen(folder, kind, number, flagged_workers(workers))
