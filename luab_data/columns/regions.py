@@ -12,6 +12,7 @@ from luab_data.ragged import (
     ArrowColumn,
     Bools,
     Floats,
+    Ints,
     Ragged,
     bounds_of,
     list_array,
@@ -145,13 +146,13 @@ def hulls(points: LastN) -> tuple[pa.ListArray, pa.ListArray, pa.Array]:
 def click_offset(table: pa.Table) -> tuple[Floats, Floats]:
     """Offset of the final click from the centre of its box, in box widths and heights, y down.
 
-    |offset| <= .5 is inside. Its box: see clicked_box.
+    |offset| <= .5 is inside. Its box: see own_box.
 
     Args:
         table: final_click_x, final_click_y, width, height, boxes.
     Returns: two (num_rows,) arrays; both are NaN without a click, boxes or a size, or if that box
         has no area.
-    Source: metrics 4.8.
+    Source: docs/definitions.md#click-offset
     """
     x, y, width, height = (floats(table[c]) for c in _CLICK_AND_SIZE)
     box = clicked_box(table)
@@ -163,26 +164,36 @@ def click_offset(table: pa.Table) -> tuple[Floats, Floats]:
 
 
 def clicked_box(table: pa.Table) -> Floats:
-    """The box that each final click is judged by.
-
-    It is the one that holds the click, else the one with the nearest centre; of several that hold
-    it the one with the nearest centre.
+    """The box that each final click is judged by; see own_box.
 
     Args:
         table: final_click_x, final_click_y, width, height, boxes.
     Returns: (num_rows, 4) xyxy px; NaN without boxes. Without a click or a size it is any box.
-    Source: metrics 4.8.
     """
     x, y, width, height = (floats(table[c]) for c in _CLICK_AND_SIZE)
     boxes, rows = boxes_of(table["boxes"])
-    row = rows.rows
-    dx = (x * width)[row] - (boxes[:, 0] + boxes[:, 2]) / 2
-    dy = (y * height)[row] - (boxes[:, 1] + boxes[:, 3]) / 2
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    with np.errstate(invalid="ignore"):
-        holds = (2 * np.abs(dx) <= sizes[:, 0]) & (2 * np.abs(dy) <= sizes[:, 1])
-    order = np.lexsort((dx**2 + dy**2, ~holds, row))
-    found, first = np.unique(row[order], return_index=True)
+    point = np.stack([x * width, y * height], axis=1)[rows.rows]
+    chosen = own_box(rows.rows, point, boxes)
     out = np.full((len(x), 4), np.nan)
-    out[found] = boxes[order[first]]
+    out[rows.rows[chosen]] = boxes[chosen]
     return out
+
+
+def own_box(number: Ints, point: Floats, boxes: Floats) -> Ints:
+    """The box that each point is judged by, among several that come into question.
+
+    It is the one that holds the point, else the one with the nearest centre; of several that hold
+    it the one with the nearest centre.
+
+    Args:
+        number: (num_pairs,) of a point, that a pair of a point and a box is of.
+        point: (num_pairs, 2), boxes: (num_pairs, 4) of each pair, px.
+    Returns: (num_points,) places of the chosen pairs, by number.
+    Source: docs/definitions.md#click-offset
+    """
+    from_centre = point - (boxes[:, :2] + boxes[:, 2:]) / 2
+    with np.errstate(invalid="ignore", over="ignore"):
+        holds = (2 * np.abs(from_centre) <= boxes[:, 2:] - boxes[:, :2]).all(axis=1)
+        order = np.lexsort(((from_centre**2).sum(axis=1), ~holds, number))
+    _, first = np.unique(number[order], return_index=True)
+    return np.asarray(order[first])

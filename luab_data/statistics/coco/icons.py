@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.columns.regions import own_box
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, one_array, ragged
 from luab_data.schema import COCO_CLASSES
 from luab_data.statistics.estimate import Estimate, Parts, mean_of
@@ -70,22 +71,17 @@ class IconBatch(BoxedBatch):
     @cached_property
     def offsets(self) -> tuple[Ints, Floats]:
         """Row and offset of each icon at the end whose class has a box in the image."""
-        boxes, (width, height) = self.boxes[0], self.size
-        box, icon = matched(keys(self.box_classes), keys(self.icons))
-        row = self.icons.rows[icon]
-        x, y = self.elements("final_x")[icon], self.elements("final_y")[icon]
+        pair, icon = matched(keys(self.box_classes), keys(self.icons))
+        box, row = self.boxes[0][pair], self.icons.rows[icon]
+        xy = np.stack([self.elements("final_x"), self.elements("final_y")], axis=1)[icon]
         with np.errstate(over="ignore", invalid="ignore"):
-            point = np.stack([x * width[row], y * height[row]], axis=1)
-        sides = boxes[box, 2:] - boxes[box, :2]
-        distance = point - (boxes[box, :2] + boxes[box, 2:]) / 2
-        known = np.isfinite(distance).all(axis=1) & (sides > 0).all(axis=1)
-        icon, sides, distance = icon[known], sides[known], distance[known]
-        holds = (2 * np.abs(distance) <= sides).all(axis=1)
-        with np.errstate(over="ignore"):
-            order = np.lexsort(((distance**2).sum(axis=1), ~holds, icon))
-        found, first = np.unique(icon[order], return_index=True)
-        chosen = order[first]
-        return self.icons.rows[found], distance[chosen] / sides[chosen]
+            point = xy * np.stack(self.size, axis=1)[row]
+        known = np.isfinite(point).all(axis=1) & (box[:, 2:] > box[:, :2]).all(axis=1)
+        icon, box, point = icon[known], box[known], point[known]
+        chosen = own_box(icon, point, box)
+        box, point = box[chosen], point[chosen]
+        offset = (point - (box[:, :2] + box[:, 2:]) / 2) / (box[:, 2:] - box[:, :2])
+        return self.icons.rows[icon[chosen]], offset
 
 
 def retrieved_classes(images: pa.Table) -> tuple[Ints, Ints]:

@@ -15,7 +15,7 @@ import numpy as np
 from luab_data.columns.regions import click_offset, in_any_box
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, bounds_of, ragged
 from luab_data.statistics.estimate import Parts, grid_parts, mean_of
-from luab_data.statistics.imagenet.areas import centred_share, disjoint
+from luab_data.statistics.imagenet.areas import centred_share
 from luab_data.statistics.maps import box_centres, map_cell
 from luab_data.statistics.measure import BoxedBatch
 
@@ -124,8 +124,8 @@ def random_click_curve(images: ImageBatch) -> Parts:
     """
     there = images.evaluated
     _, rows = images.boxes
-    cut = disjoint(np.clip(np.nan_to_num(images.fractions), 0, 1), rows.keep(there[rows.rows]))
-    covered = centred_share(cut, len(images), np.array(SIDES[1:]))
+    boxes = np.clip(np.nan_to_num(images.fractions), 0, 1)
+    covered = centred_share(boxes, rows.keep(there[rows.rows]), np.array(SIDES[1:]))
     part = np.concatenate([images.centre_right[:, None], covered], axis=1)[there]
     return grid_parts(part, row=np.flatnonzero(there))
 
