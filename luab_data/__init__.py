@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from luab_data.store.load import find_dataset as find_dataset
     from luab_data.store.load import load_dataset as load_dataset
     from luab_data.store.load import read_table as read_table
-    from luab_data.workers.dataset import annotators as annotators
+    from luab_data.workers.annotators import annotators as annotators
 
 _PUBLIC = {
     "LabelledImage": "boxes",
     "LuabError": "errors",
     "accept": "acceptance.dataset",
-    "annotators": "workers.dataset",
+    "annotators": "workers.annotators",
     "calibrate": "calibration.calibrate",
     "check": "checks.check",
     "convert_coco": "convert",

@@ -43,15 +43,7 @@ from luab_data.raw.bad_records import BadRecords, OnBad, SeenIds
 from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
-from luab_data.schema import Table
 from luab_data.store import folder as store
-from luab_data.workers.published import (
-    click_facts,
-    coco_annotators,
-    icon_facts,
-    imagenet_annotators,
-    round_facts,
-)
 
 AnyPath = str | PathLike[str]
 
@@ -134,14 +126,12 @@ def convert_imagenet(
             forks.close()  # their memory is of no more use
         _check_some(written, source, bad)
         rounds.close()
-        images, clicks = _label(unlabelled, folder, shown)
-        facts = [round_facts(t) for t in store.read_columns(folder, BROWSING.events, _ROUND_FACTS)]
-        annotators = imagenet_annotators(pa.concat_tables(facts), clicks)
+        images = _label(unlabelled, folder, shown)
         done = _seal(
             BROWSING,
             folder,
             out,
-            shards=(images, rounds.shards, _write_whole(folder, BROWSING.annotators, annotators)),
+            shards=(images, rounds.shards, _write_annotators(BROWSING, folder)),
             about=_about(BROWSING, log, hash_worker, bad, written),
             wnids=sorted(unlabelled.wnids),
         )
@@ -180,8 +170,6 @@ def convert_coco(
         _check_some(written, source, bad)
         images.close()
         actions.close()
-        facts = [icon_facts(t) for t in store.read_columns(folder, TAGGING.images, _ICON_FACTS)]
-        annotators = coco_annotators(pa.concat_tables(facts))
         about = _about(TAGGING, log, hash_worker, bad, written)
         if instances is not None:
             about["instances"] = _about_instances(
@@ -191,10 +179,7 @@ def convert_coco(
             TAGGING,
             folder,
             out,
-            shards=(
-                *(images.shards, actions.shards),
-                _write_whole(folder, TAGGING.annotators, annotators),
-            ),
+            shards=(images.shards, actions.shards, _write_annotators(TAGGING, folder)),
             about=about,
         )
 
@@ -243,35 +228,22 @@ def _coco_batch(found: coco_fast.CocoBatch, *, truth: dict[int, TrueImage] | Non
     )
 
 
-def _label(
-    unlabelled: Unlabelled, folder: Path, shown: bool | None
-) -> tuple[list[store.Shard], pa.Table]:
-    """Write the shards of `default` now that all classes are known; also click_facts of all."""
+def _label(unlabelled: Unlabelled, folder: Path, shown: bool | None) -> list[store.Shard]:
+    """Write the shards of `default` now that all classes are known."""
     wnids = sorted(unlabelled.wnids)
 
-    def label(number: int) -> tuple[store.Shard, pa.Table]:
+    def label(number: int) -> store.Shard:
         writer = store.ShardWriter(folder, BROWSING.images, first=number)
-        facts = []
         for table in unlabelled.read(number):
             writer.write(imagenet_columns.with_labels(table, wnids))
-            facts.append(click_facts(table))
         writer.end_shard()
-        return writer.shards[0], pa.concat_tables(facts)
+        return writer.shards[0]
 
     numbers = progress(range(unlabelled.num_shards), what="label", shown=shown)
     done = list(in_order(label, numbers, num_threads()))
     unlabelled.remove()
     store.name_shards(folder / BROWSING.images.folder)
-    return [shard for shard, _ in done], pa.concat_tables([facts for _, facts in done])
-
-
-_ROUND_FACTS = [
-    *("worker_id", "assignment_id", "selected", "estimate_time_ms", "mouse_tracking_time_ms"),
-]
-_ICON_FACTS = [
-    *("worker_id", "hit_id", "time_spent_ms", "labels"),
-    *("icon_label", "is_present_at_end", "is_on_object"),
-]
+    return done
 
 
 # --- open, write, seal ---------------------------------------------------------------------------
@@ -304,10 +276,15 @@ def _check_some(written: Written, source: Path, bad: BadRecords) -> None:
         )
 
 
-def _write_whole(folder: Path, table: Table, rows: pa.Table) -> list[store.Shard]:
-    """A small table as one shard."""
-    writer = store.ShardWriter(folder, table)
-    writer.write(rows)
+def _write_annotators(kind: Kind, folder: Path) -> list[store.Shard]:
+    """One row a worker, from the shards of the other two tables."""
+    columns = kind.workers.table_columns
+    images, events = (
+        store.read_columns(folder, table, list(names))
+        for table, names in zip((kind.images, kind.events), columns, strict=True)
+    )
+    writer = store.ShardWriter(folder, kind.annotators)
+    writer.write(kind.workers.table(images, events))
     writer.close()
     return writer.shards
 

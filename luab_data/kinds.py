@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from luab_data.figures.catalogue import PlannedFigure
     from luab_data.reports.pages import PageReader
     from luab_data.statistics.counts import Statistics
+    from luab_data.workers.traits import WorkerMeasures
 
 
 class Kind(ABC):
@@ -55,6 +56,11 @@ class Kind(ABC):
     @abstractmethod
     def points(self) -> PointFormat:
         """What of an image other tools draw, for exports."""
+
+    @property
+    @abstractmethod
+    def workers(self) -> WorkerMeasures:
+        """What is told of each worker, and the table `annotators`."""
 
     @property
     def tables(self) -> tuple[Table, Table, Table]:
@@ -116,6 +122,13 @@ class Browsing(Kind):
 
         return IMAGENET_STATISTICS
 
+    @property
+    def workers(self) -> WorkerMeasures:
+        """Times, ways of looking, clicks against boxes."""
+        from luab_data.workers.imagenet import WORKERS
+
+        return WORKERS
+
 
 class Tagging(Kind):
     """One picture, icons to drag onto its objects. Logged as JSON by coco-annotation-tool."""
@@ -155,6 +168,13 @@ class Tagging(Kind):
         from luab_data.statistics.coco.measures import COCO_STATISTICS
 
         return COCO_STATISTICS
+
+    @property
+    def workers(self) -> WorkerMeasures:
+        """Times, icons against masks."""
+        from luab_data.workers.coco import WORKERS
+
+        return WORKERS
 
 
 BROWSING, TAGGING = Browsing(), Tagging()

@@ -61,6 +61,12 @@ def floats(column: ArrowColumn) -> Floats:
     return np.array(values, dtype=np.float64)
 
 
+def above_0(times: Floats) -> Floats:
+    """Times, NaN for those that are 0 or less: nothing was measured."""
+    with np.errstate(invalid="ignore"):
+        return np.where(times > 0, times, np.nan)
+
+
 def is_true(flags: ArrowColumn) -> Bools:
     """(num_rows,) a boolean column as numpy; null is False."""
     values: Bools = pc.fill_null(flags, False).to_numpy(zero_copy_only=False)

@@ -38,9 +38,13 @@ class Tabular(ABC):
         frame: pandas.DataFrame = self.to_table().to_pandas()
         return frame
 
+    def shown_table(self) -> pa.Table:
+        """What of it a notebook shows: all columns, unless a subclass says fewer."""
+        return self.to_table()
+
     def _repr_html_(self) -> str:
         """For notebooks: one line of words, then the first rows."""
-        table = self.to_table()
+        table = self.shown_table()
         head = "".join(f"<th>{escape(name)}</th>" for name in table.column_names)
         rows = "".join(
             "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row.values()) + "</tr>"

@@ -310,7 +310,8 @@ IMAGENET_ANNOTATORS = Table(
         _c("num_assignments", _I32, "HITs answered"),
         _c("num_rounds", _I64, "Images shown, counted once a round"),
         _c("num_selected", _I64, "Of those, selected"),
-        _c("median_estimate_time_ms", _F, "Median estimate time of an image", "ms"),
+        _c("median_estimate_time_ms", _F, "Median of the estimate times above 0; 0 is what the"
+           " tool logs of an image the cursor was never over; null without any", "ms"),
         _c("median_trace_length", _F, "Median trace records of an image"),
         _c("mean_click_x", _F, "Mean final click; null without clicks; x", "fraction"),
         _c("mean_click_y", _F, "Mean final click; null without clicks; y", "fraction"),
@@ -332,7 +333,7 @@ COCO_ANNOTATORS = Table(
         _c("worker_id", _S, "Keyed hash of the worker's id"),
         _c("num_hits", _I32, "HITs answered"),
         _c("num_images", _I64, "Images annotated"),
-        _c("median_time_spent_ms", _F, "Median time on a page", "ms"),
+        _c("median_time_spent_ms", _F, "Median time on a page, of those above 0", "ms"),
         _c("num_placed", _I64, "Icons present at the end"),
         _c("num_evaluated", _I64, "Of those, on images of the instances file"),
         _c("num_on_object", _I64, "Of those, on a mask of their class"),

@@ -29,7 +29,6 @@ import luab_data
 from luab_data.figures import BROWSING_FIGURES, TAGGING_FIGURES
 from luab_data.figures.workers import overview
 from luab_data.statistics.paper import compare
-from luab_data.workers.dataset import annotators
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"
@@ -41,7 +40,7 @@ DATASET = "imagenet-ab"
 # without the noise of small numbers, on the scale that is pooled).
 
 # %%
-workers = annotators(DATASET)
+workers = luab_data.annotators(DATASET)
 pandas.DataFrame(workers.as_dict()["traits"]).T
 
 # %% [markdown]
@@ -61,11 +60,10 @@ BROWSING_FIGURES["annotators"].draw({}, {"workers": overview(workers)})
 # robust standard deviations: a handful of bad workers do not move that yardstick.
 
 # %%
-pandas.Series({key: s.doc for key, s in workers.suspicions.items()}, name="flag").to_frame()
+pandas.Series({s.key: s.doc for s in workers.measures.suspicions}, name="flag").to_frame()
 
 # %%
-table = workers.table()
-table.take(workers.order()[:10]).to_pandas()[
+workers.to_frame().head(10)[
     [
         *("worker_id", "num_rounds", "click_accuracy", "click_accuracy_pooled"),
         *("click_accuracy_weight", "picture_time_ms_pooled", "reasons"),
@@ -103,12 +101,11 @@ BROWSING_FIGURES["click_offset"].draw(found, {})
 # The same for those who placed icons: precision and recall, time, pages that go back.
 
 # %%
-taggers = annotators("coco-ab")
+taggers = luab_data.annotators("coco-ab")
 TAGGING_FIGURES["annotators"].draw({}, {"workers": overview(taggers)})
 
 # %%
-table = taggers.table()
-table.take(taggers.order()[:10]).to_pandas()[
+taggers.to_frame().head(10)[
     [
         *("worker_id", "num_images", "icon_precision", "icon_precision_pooled"),
         *("recall", "recall_pooled", "recall_weight", "reasons"),

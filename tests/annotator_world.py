@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from luab_data.workers.dataset import Annotators, judge
-from luab_data.workers.imagenet import IMAGENET_TRAITS, imagenet_counts, pages_of
-from luab_data.workers.sheets import Collector, Sheet
-from luab_data.workers.suspects import IMAGENET_SUSPICIONS
+from luab_data.workers.annotators import Annotators, of_rows
+from luab_data.workers.imagenet import WORKERS, completed
+from luab_data.workers.rows import Collector, Rows
+from luab_data.workers.suspects import flagged
 
 PER_HIT = 60
 
@@ -74,29 +75,41 @@ def rows_of(
         **{"page": page.astype(float), "x": x, "y": y, "dwell_ms": rounds["estimate_ms"]},
         "gap": np.where(selected, 0.01 * rng.random(n), np.nan),
         **{"right": right, "right_off_centre": np.where(central, np.nan, right)},
-        **{"offset_x": np.clip(offset[:, 0], -1, 1), "offset_y": np.clip(offset[:, 1], -1, 1)},
+        **{"offset_x": offset[:, 0], "offset_y": offset[:, 1]},
         **{"centre_x": centre[:, 0], "centre_y": centre[:, 1]},
     }
     return hit, rounds, images
 
 
-def collected(workers: Mapping[str, tuple[Any, Any, Any]]) -> tuple[list[str], dict[str, Sheet]]:
-    """Sheets of workers by name."""
+def collected(workers: Mapping[str, tuple[Any, Any, Any]]) -> tuple[list[str], dict[str, Rows]]:
+    """Rows of workers by name."""
     found = Collector()
     for name, (hit, rounds, images) in workers.items():
         who = pa.array([name] * len(hit), pa.string())
         of = pa.array([f"{name}-{k}" for k in hit], pa.string())
-        found.add("rounds", who, of, rounds)
-        found.add("images", who, of, images)
-    names, sheets = found.sheets(("rounds", "images"))
-    sheets["images"] = sheets["images"].where(~np.isnan(sheets["images"]["x"]))
-    return names, {**sheets, "pages": pages_of(sheets["rounds"])}
+        enters = rounds["enters"]
+        follows = {
+            "revisited": np.where(enters > 0, enters > 1, np.nan),
+            "centre_distance": np.hypot(rounds["x"] - 0.5, rounds["y"] - 0.5),
+        }
+        found.add("rounds", who, {**rounds, **follows}, of)
+        found.add("images", who, images, of)
+    names, rows = found.rows()
+    return names, completed(rows)
 
 
 def judged(workers: Mapping[str, tuple[Any, Any, Any]]) -> Annotators:
-    names, sheets = collected(workers)
-    counts = imagenet_counts(sheets)
-    return judge("imagenet-ab", names, sheets, counts, IMAGENET_TRAITS, IMAGENET_SUSPICIONS)
+    return of_rows("imagenet-ab", *collected(workers), WORKERS)
+
+
+def flags(found: Annotators, key: str) -> dict[str, bool]:
+    """Worker id -> whether one suspicion flags it."""
+    return dict(zip(found.worker_id, flagged(found.scores[key]).tolist(), strict=True))
+
+
+def first(found: Annotators, sort: str | None) -> int:
+    """Place of the worker who tops a list."""
+    return int(replace(found, sort=sort).order()[0])
 
 
 def world(

@@ -14,6 +14,7 @@ from derive_world import coco_dataset, imagenet_dataset, instances_file
 from logs import KEY, SHARED, archive, xml
 
 import luab_data
+from luab_data.errors import OptionError
 
 LUAB = Path(sys.executable).parent / "luab-data"
 
@@ -56,7 +57,13 @@ def test_json_has_every_trait_with_raw_pooled_interval_and_weight(imagenet: Path
         ours = by_id[theirs["worker_id"]]
         for name in ("num_rounds", "num_selected", "num_assignments", "num_evaluated"):
             assert ours[name] == theirs[name], name
-        assert ours["click_accuracy"] == pytest.approx(theirs["click_accuracy"])
+        for name, published_name in (  # one definition, so one number
+            ("click_accuracy", "click_accuracy"),
+            ("offset_x", "click_bias_x"),
+            ("offset_y", "click_bias_y"),
+            ("estimate_time_ms", "median_estimate_time_ms"),
+        ):
+            assert ours[name] == pytest.approx(theirs[published_name]), name
         for name in found["traits"]:
             raw, weight = ours[name], ours[f"{name}_weight"]
             if raw is None:
@@ -86,13 +93,36 @@ def test_out_writes_every_worker_as_csv_and_parquet(imagenet: Path, tmp_path: Pa
     assert [row["worker_id"] for row in rows] == table["worker_id"].to_pylist()
     assert [*rows[0]] == table.column_names
     assert len(table) == 5 and "click_accuracy_pooled" in table.column_names
-    assert "is there" in run(imagenet, "--out", tmp_path / "workers.csv", code=1).stderr
+    run(imagenet, "--out", tmp_path / "workers.csv")  # the same again
+    other = run(imagenet, "--sort", "num_rounds", "--out", tmp_path / "workers.csv", code=1)
+    assert "--force" in other.stderr
+    run(imagenet, "--sort", "num_rounds", "--out", tmp_path / "workers.csv", "--force")
+
+
+def test_the_result_is_one_line_or_a_table(imagenet: Path):
+    found = luab_data.annotators(imagenet, sort="num_rounds", shown=False)
+    assert repr(found) == "Annotators(imagenet-ab: 5 workers, 0 flagged)"
+    frame = found.to_frame()
+    assert frame["num_rounds"].is_monotonic_decreasing
+    assert "click_accuracy_pooled" in found._repr_html_()
+    with pytest.raises(OptionError, match="did you mean 'num_rounds'"):
+        luab_data.annotators(imagenet, sort="num_round")
+
+
+def test_a_wide_terminal_shows_more_traits(imagenet: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    lines = run(imagenet).stdout.splitlines()
+    assert 96 < max(map(len, lines)) <= 120
+    assert any("selected_rate" in line for line in lines)
 
 
 def test_mistakes_get_one_clear_line(imagenet: Path, tmp_path: Path):
     unknown = run(imagenet, "--sort", "speed", code=1).stderr
     assert "no column 'speed'" in unknown and "click_accuracy" in unknown
-    assert "expected .csv or .parquet" in run(imagenet, "--out", tmp_path / "x.txt", code=1).stderr
+    assert (
+        "expected .csv or .json or .parquet"
+        in run(imagenet, "--out", tmp_path / "x.txt", code=1).stderr
+    )
     inside = run(imagenet, "--out", imagenet / "x.csv", code=1).stderr
     assert "lies inside the dataset" in inside
     assert "no dataset" in run(tmp_path / "nothing", code=1).stderr
@@ -108,6 +138,7 @@ def test_coco_with_and_without_ground_truth(coco: Path, tmp_path: Path):
             assert ours[name] == theirs[name], name
         for name in ("icon_precision", "recall"):
             assert ours[name] == pytest.approx(theirs[name]), name
+        assert ours["page_time_ms"] == pytest.approx(theirs["median_time_spent_ms"])
     bare = coco_dataset(tmp_path, None)
     found = json.loads(run(bare, "--json").stdout)
     assert {row["recall"] for row in found["workers"]} == {None}

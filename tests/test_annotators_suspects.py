@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from annotator_world import PER_HIT, judged, rows_of, world
+from annotator_world import PER_HIT, first, flags, judged, rows_of, world
 from logs import KEY
 from test_simulate_coco import some_instances
 
@@ -17,7 +17,7 @@ from luab_data.boxes import LabelledImage
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.simulate.coco import simulate_coco
 from luab_data.simulate.imagenet import simulate_imagenet
-from luab_data.workers.dataset import Annotators, annotators
+from luab_data.workers.annotators import Annotators, annotators
 from luab_data.workers.pooling import Pooled
 from luab_data.workers.suspects import (
     COCO_SUSPICIONS,
@@ -25,7 +25,6 @@ from luab_data.workers.suspects import (
     THRESHOLD,
     all_of,
     flagged,
-    score_flags,
     together,
 )
 
@@ -90,14 +89,6 @@ def test_what_is_not_known_is_left_out_or_cannot_be_judged():
     assert flagged(np.array([nan, THRESHOLD, 3.4])).tolist() == [False, True, False]
 
 
-def test_flags_are_scored_over_workers_of_both():
-    flags = {"a": True, "b": True, "c": False, "d": True}
-    styles = {"a": "careless", "b": "accurate", "c": "careless", "e": "careless"}
-    found = score_flags(flags, styles, "careless")
-    assert found == (0.5, 0.5, 2, 2, 3)
-    assert math.isnan(score_flags({}, styles, "careless").precision)
-
-
 def test_every_suspicion_has_its_own_key():
     for suspicions in (IMAGENET_SUSPICIONS, COCO_SUSPICIONS):
         assert len({s.key for s in suspicions}) == len(suspicions)
@@ -107,10 +98,10 @@ def count(found: Annotators, styles: dict[str, str]) -> dict[str, tuple[int, int
     """Suspicion -> right, flagged, of that style."""
     out = {}
     for key in found.scores:
-        flags, style = found.flags(key), STYLE[key.split("_by_")[0]]
-        right = sum(flags[w] and styles[w] == style for w in found.worker_id)
+        flag, style = flags(found, key), STYLE[key.split("_by_")[0]]
+        right = sum(flag[w] and styles[w] == style for w in found.worker_id)
         of_style = sum(styles[w] == style for w in found.worker_id)
-        out[key] = (right, sum(flags.values()), of_style)
+        out[key] = (right, sum(flag.values()), of_style)
     return out
 
 
@@ -126,7 +117,7 @@ def test_planted_workers_are_found_among_people_who_differ(seed: int):
 
 def test_workers_are_sorted_by_how_unusual_they_are_either_way():
     found = judged(world(0, {"ordinary": 20, "careless": 2})[0])
-    z = found.pooled["selected_rate"].z[found.order("selected_rate")]
+    z = found.pooled["selected_rate"].z[replace(found, sort="selected_rate").order()]
     assert (np.diff(np.abs(z)) <= 0).all()
     assert (np.diff(z) > 0).any()
 
@@ -168,8 +159,8 @@ def test_a_worker_with_three_clicks_tops_no_list(seed: int):
     workers, _ = world(seed, {"ordinary": 40, "centre_clicker": 3, "careless": 3})
     hit, rounds, images = rows_of(rng, person_of("centre_clicker"), 1, 3)
     corner = np.array([0.999, 0.998, 1.0])
-    for sheet in (rounds, images):
-        sheet["x"], sheet["y"] = corner, corner[::-1].copy()
+    for rows in (rounds, images):
+        rows["x"], rows["y"] = corner, corner[::-1].copy()
     rounds |= {"selected": np.ones(3), "enters": np.array([9.0, 9, 9])}
     rounds |= {"approach_ms": np.array([3.0, 4, 3]), "estimate_ms": np.array([2.0, 1, 2])}
     images |= {"right": np.zeros(3), "right_off_centre": np.zeros(3), "dwell_ms": np.ones(3)}
@@ -179,8 +170,8 @@ def test_a_worker_with_three_clicks_tops_no_list(seed: int):
     place = found.worker_id.index("three")
     lists = [name for name in (*found.pooled, *found.scores)]
     for name in lists:
-        assert found.order(name)[0] != place, name
-    assert found.order()[0] != place
+        assert first(found, name) != place, name
+    assert first(found, None) != place
     for name, pooled in found.pooled.items():
         if not np.isnan(pooled.value[place]):
             assert pooled.weight[place] == 0, name
@@ -231,17 +222,17 @@ def test_drift_over_pages_is_found():
     hit, rounds, images = workers["ordinary-007"]
     start = rounds["first_ms"] - rounds["first_ms"][0]
     page = rounds["page"] + 10 * hit
-    first = np.searchsorted(page, page)  # row where the page starts
+    begin = np.searchsorted(page, page)  # row where the page starts
     shrunk = np.exp(-0.1 * rounds["page"])
     length = rounds["last_ms"] - rounds["first_ms"]
     for name, more in (("first_ms", 0.0), ("last_ms", length)):
-        rounds[name] = 1e6 * page + (start - start[first] + more) * shrunk
+        rounds[name] = 1e6 * page + (start - start[begin] + more) * shrunk
     found = judged({**workers, "ordinary-007": (hit, rounds, images)})
     place = found.worker_id.index("ordinary-007")
     drift = found.pooled["time_drift"]
     assert drift.raw[place] == pytest.approx(-0.1, abs=0.02)
     assert drift.high[place] < 0  # pulled to 0, but surely below it
-    assert found.order("time_drift")[0] == place
+    assert first(found, "time_drift") == place
     assert abs(drift.crowd) < 0.02
 
 
@@ -254,7 +245,7 @@ def test_without_boxes_behaviour_is_judged_all_the_same():
     counts = count(found, styles)
     assert counts["centre_clicking_by_behaviour"] == counts["careless_by_behaviour"] == (3, 3, 3)
     assert counts["centre_clicking_by_truth"][1] == counts["careless_by_truth"][1] == 0
-    assert found.table()["click_accuracy_pooled"].null_count == 46
+    assert found.to_table()["click_accuracy_pooled"].null_count == 46
     assert found.counts["num_evaluated"].tolist() == [0] * 46
 
 
@@ -267,7 +258,7 @@ def test_workers_by_touch_are_not_taken_for_careless_ones():
         rounds[name] = np.full(len(rounds[name]), np.nan)
     found = judged(workers)
     assert np.isnan(found.pooled["hover_rate"].raw[0])
-    assert not found.flags("careless_by_behaviour")["ordinary-000"]
+    assert not flags(found, "careless_by_behaviour")["ordinary-000"]
     assert found.scores["careless_by_behaviour"][0] < 2
 
 
@@ -317,7 +308,7 @@ def test_styles_of_the_simulator_are_found_from_raw_log_to_flag(tmp_path: Path):
         assert right >= of_style - 1, key  # recall
     # The published config says the same of what both have.
     published = luab_data.read_table(tmp_path / "out", "annotators")
-    table = found.table()
+    table = found.to_table().sort_by("worker_id")
     for ours, theirs in (("num_rounds", "num_rounds"), ("click_accuracy", "click_accuracy")):
         np.testing.assert_allclose(
             table[ours].to_numpy().astype(float), published[theirs].to_numpy().astype(float)

@@ -10,11 +10,10 @@ import pytest
 from planted import boxed
 
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_ROUNDS
-from luab_data.workers.coco import COCO_TRAITS, coco_counts, coco_sheets
+from luab_data.workers import coco
 from luab_data.workers.imagenet import ROUND_COLUMNS, image_row, pages_of, round_row
-from luab_data.workers.sheets import Collector, Sheet
+from luab_data.workers.rows import Collector, Rows
 from luab_data.workers.traits import (
-    Rows,
     components,
     few_rows,
     log_median,
@@ -222,10 +221,10 @@ def test_the_worked_example_of_click_accuracy_for_one_worker():
     np.testing.assert_allclose(found["offset_x"], [0, 0.25, -0.75, -0.5 / 0.6])
 
 
-def test_offsets_end_at_one_box_and_several_boxes_have_no_centre():
+def test_offsets_have_no_end_and_several_boxes_have_no_centre():
     images = boxed([(0.9, 0.5), (0.5, 0.5)], [[(0, 0, 0.1, 1)], [A, B]])
     found = image_row(images.table)
-    assert found["offset_x"][0] == 1
+    assert found["offset_x"][0] == pytest.approx(8.5)
     assert np.isnan(found["centre_x"][1]) and found["right"][1] == 1
 
 
@@ -237,22 +236,19 @@ def test_the_time_a_picture_does_not_depend_on_how_many_were_logged():
         "first_ms": 500.0 * np.array(slots), "last_ms": 500.0 * np.array(slots) + 500,
     }  # fmt: skip
     found = Collector()
-    found.add("rounds", pa.array(["w"] * 14), pa.array(hits), given)
-    _, sheets = found.sheets(["rounds"])
-    assert pages_of(sheets["rounds"])["time_ms"].tolist() == [500, 500]
+    found.add("rounds", pa.array(["w"] * 14), given, pa.array(hits))
+    _, rows = found.rows()
+    assert pages_of(rows["rounds"])["time_ms"].tolist() == [500, 500]
 
 
 def test_rows_without_a_worker_are_left_out_and_workers_are_sorted():
     found = Collector()
-    for names in (["b", None, "a"], ["a"]):
-        column = pa.array(names, pa.string())
-        found.add("rows", column, pa.array([None] * len(names), pa.string()), {
-            "v": np.arange(float(len(names)))
-        })  # fmt: skip
-    names, sheets = found.sheets(["rows"])
+    for names in (["b", None, "a", ""], ["a"]):
+        found.add("rows", pa.array(names, pa.string()), {"v": np.arange(float(len(names)))})
+    names, rows = found.rows()
     assert names == ["a", "b"]
-    assert sheets["rows"].rows.mean(sheets["rows"]["v"]).tolist() == [1, 0]
-    assert sheets["rows"].rows.num_hits().tolist() == [0, 0]
+    assert rows["rows"].mean(rows["rows"]["v"]).tolist() == [1, 0]
+    assert rows["rows"].num_hits().tolist() == [0, 0]
 
 
 def coco_tables(images: list[dict[str, Any]]) -> tuple[pa.Table, pa.Table]:
@@ -281,11 +277,11 @@ def coco_image(labels: list[int] | None, icons: list[int], right: list[bool]) ->
 
 def coco_values(images: list[dict[str, Any]]) -> dict[str, float]:
     default, actions = coco_tables(images)
-    _, sheets = coco_sheets([default.slice(0, 1), default.slice(1)], [actions])
-    assert coco_counts(sheets)["num_images"].tolist() == [len(images)]
+    _, rows = coco.collect([default.slice(0, 1), default.slice(1)], [actions])
+    assert coco.counts(rows)["num_images"].tolist() == [len(images)]
     found = {}
-    for trait in COCO_TRAITS:
-        raw = trait.pooled(sheets[trait.over])[0].raw
+    for trait in coco.TRAITS:
+        raw = trait.pooled(rows[trait.over])[0].raw
         found[trait.name] = float(raw[0])
     return found
 
@@ -314,10 +310,18 @@ def test_a_removed_icon_counts_as_removed_even_if_it_came_back():
     assert coco_values([image])["removed_share"] == 0.5
 
 
-def test_a_sheet_keeps_rows_and_columns_together():
-    sheet = Sheet(_one(3), {"v": np.arange(3.0)})
-    part = sheet.where(np.array([True, False, True]))
-    assert part["v"].tolist() == [0, 2] and len(part.rows) == 2
+def test_some_of_the_rows_keep_their_columns():
+    rows = _one(3).adding({"v": np.arange(3.0)}).where(np.array([True, False, True]))
+    assert rows["v"].tolist() == [0, 2] and len(rows) == 2
+
+
+def test_nan_counts_nowhere():
+    rows, values = Rows(np.array([0, 0, 0, 2]), np.full(4, -1), 3), np.array([3.0, 5, np.nan, 1])
+    assert rows.count().tolist() == [3, 0, 1]
+    assert rows.count(values).tolist() == [2, 0, 1]
+    assert rows.sum(values).tolist() == [8, 0, 1]
+    np.testing.assert_array_equal(rows.mean(values), [4, np.nan, 1])
+    np.testing.assert_array_equal(rows.median(values), [4, np.nan, 1])
 
 
 def test_a_stray_row_is_shown_but_not_pooled():

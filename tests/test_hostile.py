@@ -17,7 +17,7 @@ import luab_data
 from luab_data.acceptance.dataset import accept
 from luab_data.checks.check import check
 from luab_data.statistics.dataset import stats
-from luab_data.workers.dataset import annotators
+from luab_data.workers.annotators import annotators
 
 BOMB = (
     b'<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa">'

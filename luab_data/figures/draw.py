@@ -15,7 +15,7 @@ from luab_data.statistics.dataset import stats
 from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset
 from luab_data.words import did_you_mean
-from luab_data.workers.dataset import annotators
+from luab_data.workers.annotators import annotators
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from luab_data.figures.charts import label_points
 from luab_data.figures.style import BASELINE, BLUE, GREY, VERMILION
 from luab_data.kinds import KINDS
 from luab_data.ragged import Bools, Floats
-from luab_data.workers.dataset import Annotators
+from luab_data.workers.annotators import Annotators
 from luab_data.workers.suspects import flagged
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from luab_data.reports.workers import flagged_workers, worker_table
 from luab_data.statistics.dataset import Stats, stats
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
-from luab_data.workers.dataset import Annotators, annotators
+from luab_data.workers.annotators import Annotators, annotators
 
 PAGES = 4
 """Pages that are shown if nobody says which or how many."""

@@ -12,7 +12,8 @@ from luab_data.words import MISSING, count, interval, number
 from luab_data.workers.suspects import CLEAR, THRESHOLD, flagged
 
 if TYPE_CHECKING:
-    from luab_data.workers.dataset import Annotators
+    from luab_data.workers.annotators import Annotators
+    from luab_data.workers.traits import Trait
 
 MOST_ROWS = 30
 """Workers that a page lists; a release has thousands."""
@@ -85,7 +86,7 @@ def worker_table(found: Annotators, traits: Sequence[str]) -> WorkerTable:
             )
             for k in order
         ),
-        rules=tuple(f"{_plain(key)}: {s.doc}" for key, s in found.suspicions.items()),
+        rules=tuple(f"{_plain(s.key)}: {s.doc}" for s in found.measures.suspicions),
     )
 
 
@@ -112,8 +113,12 @@ def _score(value: float) -> str:
     return f"{value:.1f}".replace("-", "−") if np.isfinite(value) else MISSING
 
 
+def _trait(found: Annotators, name: str) -> Trait:
+    return next(trait for trait in found.measures.traits if trait.name == name)
+
+
 def _unit(found: Annotators, name: str) -> str:
-    trait = found.traits[name]
+    trait = _trait(found, name)
     if trait.scale == "share":
         return "share"
     return "ms" if trait.unit == "ms" else ""
@@ -121,7 +126,7 @@ def _unit(found: Annotators, name: str) -> str:
 
 def _doc(found: Annotators, name: str) -> str:
     """What a trait is, with the unit that its numbers lack in the table."""
-    trait = found.traits[name]
+    trait = _trait(found, name)
     return trait.doc if _unit(found, name) or not trait.unit else f"{trait.doc} ({trait.unit})"
 
 

@@ -168,12 +168,13 @@ class Workers:
         return list(self._code)
 
     def codes(self, worker_id: ArrowColumn) -> Ints:
-        """(num_rows,) the code of each row's worker; NOBODY for null."""
+        """(num_rows,) the code of each row's worker; NOBODY for null and "", which are nobody."""
         keys = one_array(worker_id)
         if not pa.types.is_dictionary(keys.type):
             keys = keys.dictionary_encode()
         names = keys.dictionary.to_pylist()
-        of_name = np.array([self._code.setdefault(n, len(self._code)) for n in names], np.int64)
+        known = [self._code.setdefault(n, len(self._code)) if n else NOBODY for n in names]
+        of_name = np.array(known, np.int64)
         index = keys.indices.to_numpy(zero_copy_only=False)
         if not keys.null_count:
             found: Ints = of_name[index]

@@ -1,19 +1,19 @@
-"""What every worker of COCO-AB did, as traits: one pooled number of each worker."""
+"""What every worker of COCO-AB did, as traits, and the table `annotators`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.columns.clicks import is_true
-from luab_data.columns.regions import floats
-from luab_data.ragged import Floats, Ints, bounds_of, one_array, ragged
-from luab_data.statistics.coco.icons import retrieved_classes
-from luab_data.workers.sheets import Collector, Columns, Sheet, Trait
-from luab_data.workers.traits import Raw, log_median, mean_of, share_of, slope_of
+from luab_data.ragged import Floats, Ints, above_0, bounds_of, floats, is_true, one_array, ragged
+from luab_data.schema import COCO_ANNOTATORS
+from luab_data.statistics.coco.icons import occurrences
+from luab_data.workers.rows import Collector, Columns, Rows, annotator_table, over
+from luab_data.workers.suspects import COCO_SUSPICIONS
+from luab_data.workers.traits import Trait, WorkerMeasures
 
 IMAGE_COLUMNS = (
     *("worker_id", "hit_id", "page_id", "time_spent_ms", "labels", "icon_label"),
@@ -22,29 +22,29 @@ IMAGE_COLUMNS = (
 ACTION_COLUMNS = ("worker_id", "hit_id", "category_histories_using_keyboard")
 
 
-def coco_sheets(
+def collect(
     images: Iterable[pa.Table], actions: Iterable[pa.Table]
-) -> tuple[list[str], dict[str, Sheet]]:
+) -> tuple[list[str], dict[str, Rows]]:
     """Slim rows of a COCO-AB dataset.
 
     Args:
         images: batches of `default` with IMAGE_COLUMNS.
-        actions: batches of `actions` with ACTION_COLUMNS.
+        actions: batches of `actions` with ACTION_COLUMNS; none for `table`.
 
     Returns: worker ids, sorted; and `pages` (an image each), `icons` (that were handled),
     `classes` (in an image's ground truth), `steps` (between superclasses).
     """
     found = Collector()
-    for table in images:
-        for name, (row, columns) in _image_rows(table).items():
+    for batch in images:
+        for name, (row, columns) in _image_rows(batch).items():
             index = pa.array(row)
-            found.add(name, table["worker_id"].take(index), table["hit_id"].take(index), columns)
-    for table in actions:
-        steps = table["category_histories_using_keyboard"]
-        row = pa.array(np.repeat(np.arange(len(table)), np.diff(bounds_of(steps))))
+            found.add(name, batch["worker_id"].take(index), columns, batch["hit_id"].take(index))
+    for batch in actions:
+        steps = batch["category_histories_using_keyboard"]
+        index = pa.array(np.repeat(np.arange(len(batch)), np.diff(bounds_of(steps))))
         columns = {"keyboard": _booleans(one_array(steps).flatten())}
-        found.add("steps", table["worker_id"].take(row), table["hit_id"].take(row), columns)
-    return found.sheets(("pages", "icons", "classes", "steps"))
+        found.add("steps", batch["worker_id"].take(index), columns, batch["hit_id"].take(index))
+    return found.rows()
 
 
 def _booleans(flags: pa.Array) -> Floats:
@@ -52,95 +52,110 @@ def _booleans(flags: pa.Array) -> Floats:
     return floats(flags.cast(pa.int8()))
 
 
-def _image_rows(table: pa.Table) -> dict[str, tuple[Ints, Columns]]:
-    """For each sheet the row of the table that each of its own rows belongs to, and its columns."""
-    icons = ragged(table["icon_label"])
-    here = is_true(one_array(table["is_present_at_end"]).flatten()).astype(np.float64)
-    sequences = one_array(table["action_sequence"]).flatten()
-    retrieved, present = retrieved_classes(table)
-    place = np.arange(present.sum()) - np.repeat(np.cumsum(present) - present, present)
-    every = np.arange(len(table))
-    of_class = np.repeat(every, present)
-    page = floats(table["page_id"])
+def _image_rows(images: pa.Table) -> dict[str, tuple[Ints, Columns]]:
+    """For each name of rows the image that each of them belongs to, and their columns."""
+    icons = ragged(images["icon_label"])
+    here = is_true(one_array(images["is_present_at_end"]).flatten()).astype(np.float64)
+    sequences = one_array(images["action_sequence"]).flatten()
+    classes, retrieved = occurrences(images)
+    page, time = floats(images["page_id"]), above_0(floats(images["time_spent_ms"]))
+    placed = np.bincount(icons.rows, here, len(images)).astype(np.float64)
     return {
         "pages": (
-            every,
-            {
-                "page": page,
-                "time_ms": floats(table["time_spent_ms"]),
-                "num_placed": np.bincount(icons.rows, here, len(table)).astype(np.float64),
-            },
+            np.arange(len(images)),
+            {"page": page, "time_ms": time, "log_time": np.log(time), "num_placed": placed},
         ),
         "icons": (
             icons.rows,
             {
                 "placed": here,
                 "page": page[icons.rows],
-                "right": _booleans(one_array(table["is_on_object"]).flatten()),
+                "right": _booleans(one_array(images["is_on_object"]).flatten()),
                 "removed": is_true(pc.match_substring(sequences, "remove")).astype(np.float64),
             },
         ),
-        # Only how many of an image's classes were found matters, so the first ones stand for them.
-        "classes": (of_class, {"found": (place < retrieved[of_class]).astype(np.float64)}),
+        "classes": (classes.rows, {"found": retrieved.astype(np.float64)}),
     }
 
 
-def _time_drift(pages: Sheet) -> Raw:
-    time = np.where(pages["time_ms"] > 0, pages["time_ms"], np.nan)
-    return slope_of((np.log(time),), (pages["page"],), pages.rows, within_hits=True)
-
-
-COCO_TRAITS: tuple[Trait, ...] = (
+TRAITS: tuple[Trait, ...] = (
     Trait(
-        name="page_time_ms", over="pages", scale="log", unit="ms",
+        name="page_time_ms", over="pages", of=("time_ms",), scale="log", unit="ms",
         doc="median time on a page",
-        take=lambda s: log_median(s["time_ms"], s.rows),
     ),
     Trait(
-        name="icons_per_page", over="pages", scale="mean", unit="icons",
+        name="icons_per_page", over="pages", of=("num_placed",), scale="mean", unit="icons",
         doc="mean number of icons on an image at the end",
-        take=lambda s: mean_of(s["num_placed"], s.rows),
     ),
     Trait(
-        name="removed_share", over="icons", scale="share",
+        name="removed_share", over="icons", of=("removed",), scale="share",
         doc="icons ever handled whose actions hold a remove",
-        take=lambda s: share_of(s["removed"], s.rows),
     ),
     Trait(
-        name="keyboard_share", over="steps", scale="share",
+        name="keyboard_share", over="steps", of=("keyboard",), scale="share",
         doc="steps between superclasses made by keyboard",
-        take=lambda s: share_of(s["keyboard"], s.rows),
     ),
     Trait(
-        name="time_drift", over="pages", scale="mean", unit="log ms a page",
+        name="time_drift", over="pages", of=("log_time",), on=("page",), within_hits=True,
+        scale="mean", unit="log ms a page",
         doc="slope of the logarithm of the time on a page over the pages of a HIT",
-        take=_time_drift,
     ),
     Trait(
-        name="icon_precision", over="icons", scale="share", has_truth=True,
+        name="icon_precision", over="icons", of=("right",), scale="share", has_truth=True,
         doc="icons present at the end that are on a mask of their class",
-        take=lambda s: share_of(s["right"], s.rows),
     ),
     Trait(
-        name="recall", over="classes", scale="share", has_truth=True,
+        name="recall", over="classes", of=("found",), scale="share", has_truth=True,
         doc="classes of the ground truth with an icon at the end",
-        take=lambda s: share_of(s["found"], s.rows),
     ),
     Trait(
-        name="precision_drift", over="icons", scale="mean", unit="share a page", has_truth=True,
+        name="precision_drift", over="icons", of=("right",), on=("page",), within_hits=True,
+        scale="mean", unit="share a page", has_truth=True,
         doc="slope of icon precision over the pages of a HIT",
-        take=lambda s: slope_of((s["right"],), (s["page"],), s.rows, within_hits=True),
     ),
 )  # fmt: skip
 
 
-def coco_counts(sheets: dict[str, Sheet]) -> dict[str, Ints]:
+def counts(rows: Mapping[str, Rows]) -> dict[str, Ints]:
     """Counts of each worker: (num_workers,) each."""
-    pages, icons = sheets["pages"], sheets["icons"]
-    judged = icons.where(~np.isnan(icons["right"]))
+    pages, icons = rows["pages"], rows["icons"]
     return {
-        "num_hits": pages.rows.num_hits(),
-        "num_images": pages.rows.count(),
-        "num_placed": icons.rows.sum(icons["placed"]).astype(np.int64),
-        "num_evaluated": judged.rows.count(),
+        "num_hits": pages.num_hits(),
+        "num_images": pages.count(),
+        "num_placed": icons.sum(icons["placed"]).astype(np.int64),
+        "num_evaluated": icons.count(icons["right"]),
     }
+
+
+def table(images: Iterable[pa.Table], actions: Iterable[pa.Table]) -> pa.Table:
+    """COCO_ANNOTATORS, sorted by worker_id, from batches of `default` with IMAGE_COLUMNS."""
+    names, rows = collect(images, ())
+    pages, icons, classes = rows["pages"], rows["icons"], rows["classes"]
+    counted = counts(rows)
+    on_object, retrieved = icons.sum(icons["right"]), classes.sum(classes["found"])
+    numbers = {
+        **counted,
+        "median_time_spent_ms": pages.median(pages["time_ms"]),
+        "num_on_object": on_object,
+        "icon_precision": over(on_object, counted["num_evaluated"]),
+        "num_present": classes.count(),
+        "num_retrieved": retrieved,
+        "recall": over(retrieved, classes.count()),
+    }
+    return annotator_table(names, numbers, COCO_ANNOTATORS.schema())
+
+
+WORKERS = WorkerMeasures(
+    image_columns=IMAGE_COLUMNS,
+    event_columns=ACTION_COLUMNS,
+    collect=collect,
+    counts=counts,
+    traits=TRAITS,
+    suspicions=COCO_SUSPICIONS,
+    shown=(
+        *("page_time_ms", "icon_precision", "recall", "icons_per_page", "removed_share"),
+        "keyboard_share",
+    ),
+    table_columns=(IMAGE_COLUMNS, ()),
+    table=table,
+)

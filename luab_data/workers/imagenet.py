@@ -1,4 +1,4 @@
-"""What every worker of ImageNet-AB did, as traits: one pooled number of each worker.
+"""What every worker of ImageNet-AB did, as traits, and the table `annotators`.
 
 Traits of behaviour need the log only; the others judge clicks against boxes. The rows they are
 taken over are slim, so that those of 1.3 million images fit in memory; traces are streamed.
@@ -6,28 +6,19 @@ taken over are slim, so that those of 1.3 million images fit in memory; traces a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from luab_data.columns.clicks import is_true
-from luab_data.columns.events import event_span
-from luab_data.columns.regions import click_offset, floats
-from luab_data.ragged import Floats, Ints, Ragged, one_array, ragged
-from luab_data.schema import LAST_N
+from luab_data.columns.events import NEVER, event_span, is_enter, last_click, num_enters
+from luab_data.columns.regions import click_offset
+from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, is_true, ragged
+from luab_data.schema import IMAGENET_ANNOTATORS, LAST_N
 from luab_data.statistics.imagenet.clicks import ImageBatch
-from luab_data.statistics.imagenet.rounds import RoundBatch, estimate_time_ms
-from luab_data.workers.sheets import Collector, Sheet, Trait
-from luab_data.workers.traits import (
-    Raw,
-    log_median,
-    mean_of,
-    share_of,
-    slope_of,
-    squared_spread,
-)
+from luab_data.workers.rows import Collector, Rows, annotator_table, extremes, over
+from luab_data.workers.suspects import IMAGENET_SUSPICIONS
+from luab_data.workers.traits import Trait, WorkerMeasures
 
 ROUND_COLUMNS = (
     *("worker_id", "assignment_id", "page_idx", "image_idx", "selected"),
@@ -39,100 +30,116 @@ IMAGE_COLUMNS = (
     *("worker_id", "assignment_id", "page_idx", "final_click_x", "final_click_y", "dwell_time_ms"),
     *("width", "height", "boxes", "click_in_box", "last_n_x", "last_n_y"),
 )
-
-REACH = 1.0
-"""An offset of more box sizes counts as this many: a click far from a tiny box would decide a
-mean alone."""
-
-_NEVER = np.iinfo(np.int64).min
+TABLE_COLUMNS = (
+    ("worker_id", "final_click_x", "final_click_y", "click_in_box", "width", "height", "boxes"),
+    (*("worker_id", "assignment_id", "selected", "estimate_time_ms", "mouse_tracking_time_ms"),),
+)
 
 
-def imagenet_sheets(
-    rounds: Iterable[pa.Table], images: Iterable[pa.Table]
-) -> tuple[list[str], dict[str, Sheet]]:
+def collect(
+    images: Iterable[pa.Table], rounds: Iterable[pa.Table]
+) -> tuple[list[str], dict[str, Rows]]:
     """Slim rows of an ImageNet-AB dataset.
 
     Args:
-        rounds: batches of `rounds` with ROUND_COLUMNS.
         images: batches of `default` with IMAGE_COLUMNS.
+        rounds: batches of `rounds` with ROUND_COLUMNS.
 
     Returns: worker ids, sorted; and `rounds` (pictures shown), `pages`, `images` (with a final
     click).
     """
     found = Collector()
     for table in rounds:
-        found.add("rounds", table["worker_id"], table["assignment_id"], round_row(table))
+        found.add("rounds", table["worker_id"], round_row(table), table["assignment_id"])
     for table in images:
-        found.add("images", table["worker_id"], table["assignment_id"], image_row(table))
-    names, sheets = found.sheets(("rounds", "images"))
-    clicked = ~np.isnan(sheets["images"]["x"])
-    sheets = {**sheets, "images": sheets["images"].where(clicked)}
-    return names, {**sheets, "pages": pages_of(sheets["rounds"])}
+        found.add("images", table["worker_id"], image_row(table), table["assignment_id"])
+    names, rows = found.rows()
+    return names, completed(rows)
+
+
+def completed(rows: Mapping[str, Rows]) -> dict[str, Rows]:
+    """What follows from the rows of all batches: who used a mouse, the pages."""
+    rounds, images = rows["rounds"], rows["images"]
+    group, _ = rounds.groups
+    by_mouse = np.bincount(group, rounds["enters"])[group] > 0
+    passed = by_mouse & (rounds["selected"] == 0)
+    hovered = np.where(passed, rounds["enters"] > 0, np.nan)
+    return {
+        "rounds": rounds.adding({"hovered": hovered}),
+        "images": images.where(~np.isnan(images["x"])),
+        "pages": pages_of(rounds),
+    }
 
 
 def round_row(table: pa.Table) -> dict[str, Floats]:
     """What is kept of each picture shown; NaN where there is nothing to tell."""
-    batch = RoundBatch(table)
+    enters = num_enters(table).astype(np.float64)
     first, last = event_span(table)
-    x, y, click_ms = _last_click(table, batch)
+    x, y, click_ms = _last_click(table)
     return {
         "page": floats(table["page_idx"]),
         "slot": floats(table["image_idx"]),
-        "selected": batch.selected.astype(np.float64),
-        "enters": batch.enters.astype(np.float64),
-        "estimate_ms": estimate_time_ms(batch),
+        "selected": is_true(table["selected"]).astype(np.float64),
+        "enters": enters,
+        "revisited": np.where(enters > 0, enters > 1, np.nan),
+        "estimate_ms": above_0(floats(table["estimate_time_ms"])),
         "approach_ms": _approach_ms(table, click_ms),
         "x": x,
         "y": y,
+        "centre_distance": np.hypot(x - 0.5, y - 0.5),
         "first_ms": first,
         "last_ms": last,
     }
 
 
-def _last_click(table: pa.Table, batch: RoundBatch) -> tuple[Floats, Floats, Ints]:
+def _last_click(table: pa.Table) -> tuple[Floats, Floats, Ints]:
     """The last selecting click of each picture that ended selected, and when: fractions, ms."""
-    time = ragged(table["selected_record_time_ms"])
-    row = np.flatnonzero(batch.selected & (time.lengths > 0))
-    last = time.bounds[1:][row] - 1
+    there, place = last_click(table["selected_record_time_ms"])
+    row = np.flatnonzero(there & is_true(table["selected"]))
     xy = np.full((2, len(table)), np.nan)
     for axis, name in enumerate("xy"):
-        xy[axis, row] = ragged(table[f"selected_record_{name}"]).values[last]
-    when = np.full(len(table), _NEVER)
-    when[row] = time.values[last].astype(np.int64)
+        xy[axis, row] = ragged(table[f"selected_record_{name}"]).values[place[row]]
+    when = np.full(len(table), NEVER)
+    when[row] = ragged(table["selected_record_time_ms"]).values[place[row]].astype(np.int64)
     return xy[0], xy[1], when
 
 
 def _approach_ms(table: pa.Table, click_ms: Ints) -> Floats:
     """(num_rows,) from the last `enter` to the click; NaN without either."""
     hovered = ragged(table["hovered_record_time_ms"])
-    usable = is_true(pc.equal(one_array(table["hovered_record_action"]).flatten(), "enter"))
-    usable &= hovered.values <= click_ms[hovered.rows]
-    times = np.where(usable, hovered.values, _NEVER).astype(np.int64)
-    entered = Ragged(times, hovered.bounds).reduce(np.maximum, _NEVER)
-    known = (entered != _NEVER) & (click_ms != _NEVER)
-    return np.where(known, (click_ms - np.where(known, entered, click_ms)), np.nan)
+    usable = is_enter(table["hovered_record_action"]) & (hovered.values <= click_ms[hovered.rows])
+    times = np.where(usable, hovered.values, -NEVER).astype(np.int64)
+    entered = Ragged(times, hovered.bounds).reduce(np.maximum, -NEVER)
+    known = (entered != -NEVER) & (click_ms != NEVER)
+    return np.where(known, click_ms - np.where(known, entered, click_ms), np.nan)
 
 
 def image_row(table: pa.Table) -> dict[str, Floats]:
     """What is kept of each final click; NaN where there is nothing to tell."""
     images = ImageBatch(table)
-    x, y = images.floats("final_click_x"), images.floats("final_click_y")
     before_x, before_y = (values[:, 1] for values in images.points("last_n", LAST_N))
-    offset_x, offset_y = click_offset(table)
     centre_x, centre_y = _box_centre(images)
-    right = images.right
+    clicks = click_row(table)
     return {
+        **clicks,
         "page": images.floats("page_idx"),
-        "x": x,
-        "y": y,
         "dwell_ms": images.floats("dwell_time_ms"),
-        "gap": np.hypot(x - before_x, y - before_y),
-        "right": right,
-        "right_off_centre": np.where(images.centre_right > 0, np.nan, right),
-        "offset_x": np.clip(offset_x, -REACH, REACH),
-        "offset_y": np.clip(offset_y, -REACH, REACH),
+        "gap": np.hypot(clicks["x"] - before_x, clicks["y"] - before_y),
+        "right_off_centre": np.where(images.centre_right > 0, np.nan, clicks["right"]),
         "centre_x": centre_x,
         "centre_y": centre_y,
+    }
+
+
+def click_row(table: pa.Table) -> dict[str, Floats]:
+    """Where each final click is, whether in a box, and how far from its centre in box sizes."""
+    offset_x, offset_y = click_offset(table)
+    return {
+        "x": floats(table["final_click_x"]),
+        "y": floats(table["final_click_y"]),
+        "right": floats(table["click_in_box"].cast("int8")),
+        "offset_x": offset_x,
+        "offset_y": offset_y,
     }
 
 
@@ -150,162 +157,157 @@ def _box_centre(images: ImageBatch) -> tuple[Floats, Floats]:
     return found[0], found[1]
 
 
-def pages_of(rounds: Sheet) -> Sheet:
+def pages_of(rounds: Rows) -> Rows:
     """Pages: their number in the HIT, and ms a picture; NaN if only one record is there.
 
     Between the first record and the last one the worker went over all slots between the pictures
     that were logged, most of which are of other classes and were not.
     """
-    known = ~np.isnan(rounds["first_ms"] + rounds["page"] + rounds["slot"])
-    seen = rounds.where(known)
-    group, _ = seen.rows.groups
-    page = seen["page"].astype(np.int64)
-    _, first, code = np.unique(group * 2**16 + page, return_index=True, return_inverse=True)
-    code = code.reshape(-1)
-    start, stop = np.full(len(first), np.inf), np.full(len(first), -np.inf)
-    np.minimum.at(start, code, seen["first_ms"])
-    np.maximum.at(stop, code, seen["last_ms"])
-    low, high = np.full(len(first), np.inf), np.full(len(first), -np.inf)
-    np.minimum.at(low, code, seen["slot"])
-    np.maximum.at(high, code, seen["slot"])
-    lasted = np.where(stop > start, stop - start, np.nan)
-    return seen.take(first, {"page": seen["page"][first], "time_ms": lasted / (high - low + 1)})
+    seen = rounds.where(~np.isnan(rounds["first_ms"] + rounds["page"] + rounds["slot"]))
+    keys = seen.groups[0] * 2**16 + seen["page"].astype(np.int64)
+    _, first, page = np.unique(keys, return_index=True, return_inverse=True)
+    page = page.reshape(-1)
+    start, stop = extremes(seen["first_ms"], seen["last_ms"], page, len(first))
+    low, high = extremes(seen["slot"], seen["slot"], page, len(first))
+    time = np.where(stop > start, stop - start, np.nan) / (high - low + 1)
+    columns = {"page": seen["page"][first], "time_ms": time, "log_time": np.log(time)}
+    return seen.having(columns, first)
 
 
-def _hover_rate(rounds: Sheet) -> Raw:
-    """Unselected pictures entered, in HITs in which any picture was entered: not by touch."""
-    group, _ = rounds.rows.groups
-    by_mouse = np.bincount(group, rounds["enters"])[group] > 0
-    passed = by_mouse & (rounds["selected"] == 0)
-    return share_of(np.where(passed, rounds["enters"] > 0, np.nan), rounds.rows)
-
-
-def _revisit_rate(rounds: Sheet) -> Raw:
-    entered = rounds["enters"] > 0
-    return share_of(np.where(entered, rounds["enters"] > 1, np.nan), rounds.rows)
-
-
-def _centre_distance(rounds: Sheet) -> Raw:
-    return mean_of(np.hypot(rounds["x"] - 0.5, rounds["y"] - 0.5), rounds.rows)
-
-
-def _box_following(images: Sheet) -> Raw:
-    return slope_of(
-        (images["x"], images["y"]), (images["centre_x"], images["centre_y"]), images.rows
-    )
-
-
-def _time_drift(pages: Sheet) -> Raw:
-    return slope_of((np.log(pages["time_ms"]),), (pages["page"],), pages.rows, within_hits=True)
-
-
-def _accuracy_drift(images: Sheet) -> Raw:
-    return slope_of((images["right"],), (images["page"],), images.rows, within_hits=True)
-
-
-IMAGENET_TRAITS: tuple[Trait, ...] = (
+TRAITS: tuple[Trait, ...] = (
     Trait(
-        name="selected_rate", over="rounds", scale="share",
+        name="selected_rate", over="rounds", of=("selected",), scale="share",
         doc="pictures shown that ended selected",
-        take=lambda s: share_of(s["selected"], s.rows),
     ),
     Trait(
-        name="picture_time_ms", over="pages", scale="log", unit="ms",
+        name="picture_time_ms", over="pages", of=("time_ms",), scale="log", unit="ms",
         doc="median over pages of the time a picture: from the first record to the last one, over"
         " the slots from the first to the last picture that was logged",
-        take=lambda s: log_median(s["time_ms"], s.rows),
     ),
     Trait(
-        name="estimate_time_ms", over="rounds", scale="log", unit="ms",
-        doc="median estimate time of pictures the cursor was over, as the tool summed it",
-        take=lambda s: log_median(s["estimate_ms"], s.rows),
+        name="estimate_time_ms", over="rounds", of=("estimate_ms",), scale="log", unit="ms",
+        doc="median of the estimate times that are above 0, as the tool summed them",
     ),
     Trait(
-        name="dwell_time_ms", over="images", scale="log", unit="ms",
+        name="dwell_time_ms", over="images", of=("dwell_ms",), scale="log", unit="ms",
         doc="median time the cursor was over a picture that was clicked",
-        take=lambda s: log_median(s["dwell_ms"], s.rows),
     ),
     Trait(
-        name="approach_ms", over="rounds", scale="log", unit="ms",
+        name="approach_ms", over="rounds", of=("approach_ms",), scale="log", unit="ms",
         doc="median time from the last entry of a picture to its final click",
-        take=lambda s: log_median(s["approach_ms"], s.rows),
     ),
     Trait(
-        name="hover_rate", over="rounds", scale="share",
+        name="hover_rate", over="rounds", of=("hovered",), scale="share",
         doc="unselected pictures that the cursor was over, in HITs not done by touch",
-        take=_hover_rate,
     ),
     Trait(
-        name="revisit_rate", over="rounds", scale="share",
+        name="revisit_rate", over="rounds", of=("revisited",), scale="share",
         doc="pictures the cursor was over that it entered more than once",
-        take=_revisit_rate,
     ),
     Trait(
-        name="centre_distance", over="rounds", scale="mean", unit="fraction",
-        doc="mean distance of final clicks from the picture's centre",
-        take=_centre_distance,
+        name="centre_distance", over="rounds", of=("centre_distance",), scale="mean",
+        unit="fraction", doc="mean distance of final clicks from the picture's centre",
     ),
     Trait(
-        name="click_spread", over="rounds", scale="square", unit="fraction",
+        name="click_spread", over="rounds", of=("x", "y"), scale="square", unit="fraction",
         doc="standard deviation of final clicks around the worker's mean click, along an axis",
-        take=lambda s: squared_spread(s["x"], s["y"], s.rows),
     ),
     Trait(
-        name="trace_gap", over="images", scale="mean", unit="fraction",
+        name="trace_gap", over="images", of=("gap",), scale="mean", unit="fraction",
         doc="mean distance of the final click from the trace record before it",
-        take=lambda s: mean_of(s["gap"], s.rows),
     ),
     Trait(
-        name="time_drift", over="pages", scale="mean", unit="log ms a page",
+        name="time_drift", over="pages", of=("log_time",), on=("page",), within_hits=True,
+        scale="mean", unit="log ms a page",
         doc="slope of the logarithm of the time a picture over the pages of a HIT",
-        take=_time_drift,
     ),
     Trait(
-        name="click_accuracy", over="images", scale="share", has_truth=True,
+        name="click_accuracy", over="images", of=("right",), scale="share", has_truth=True,
         doc="final clicks in a box, over images with boxes",
-        take=lambda s: share_of(s["right"], s.rows),
     ),
     Trait(
-        name="off_centre_click_accuracy", over="images", scale="share", has_truth=True,
-        doc="the same over images of which no box holds the centre",
-        take=lambda s: share_of(s["right_off_centre"], s.rows),
+        name="off_centre_click_accuracy", over="images", of=("right_off_centre",), scale="share",
+        has_truth=True, doc="the same over images of which no box holds the centre",
     ),
     Trait(
-        name="offset_x", over="images", scale="mean", unit="box widths", has_truth=True,
-        doc="mean offset of the final click from the centre of its box, at most 1 either way; x",
-        take=lambda s: mean_of(s["offset_x"], s.rows),
+        name="offset_x", over="images", of=("offset_x",), scale="mean", unit="box widths",
+        has_truth=True, doc="mean offset of the final click from the centre of its box; x",
     ),
     Trait(
-        name="offset_y", over="images", scale="mean", unit="box heights", has_truth=True,
-        doc="likewise, positive downwards; y",
-        take=lambda s: mean_of(s["offset_y"], s.rows),
+        name="offset_y", over="images", of=("offset_y",), scale="mean", unit="box heights",
+        has_truth=True, doc="likewise, positive downwards; y",
     ),
     Trait(
-        name="offset_spread", over="images", scale="square", unit="box sizes", has_truth=True,
+        name="offset_spread", over="images", of=("offset_x", "offset_y"), scale="square",
+        unit="box sizes", has_truth=True,
         doc="standard deviation of that offset around the worker's mean offset, along an axis",
-        take=lambda s: squared_spread(s["offset_x"], s["offset_y"], s.rows),
     ),
     Trait(
-        name="box_following", over="images", scale="mean", has_truth=True,
+        name="box_following", over="images", of=("x", "y"), on=("centre_x", "centre_y"),
+        scale="mean", has_truth=True,
         doc="slope of the final click on the centre of the box, images with one box: 1 follows the"
         " object, 0 ignores it",
-        take=_box_following,
     ),
     Trait(
-        name="accuracy_drift", over="images", scale="mean", unit="share a page", has_truth=True,
+        name="accuracy_drift", over="images", of=("right",), on=("page",), within_hits=True,
+        scale="mean", unit="share a page", has_truth=True,
         doc="slope of click accuracy over the pages of a HIT",
-        take=_accuracy_drift,
     ),
 )  # fmt: skip
 
 
-def imagenet_counts(sheets: dict[str, Sheet]) -> dict[str, Ints]:
+def counts(rows: Mapping[str, Rows]) -> dict[str, Ints]:
     """Counts of each worker: (num_workers,) each."""
-    rounds, images = sheets["rounds"], sheets["images"]
-    boxed = images.where(~np.isnan(images["right"]))
+    rounds, images = rows["rounds"], rows["images"]
     return {
-        "num_assignments": rounds.rows.num_hits(),
-        "num_rounds": rounds.rows.count(),
-        "num_selected": rounds.rows.sum(rounds["selected"]).astype(np.int64),
-        "num_evaluated": boxed.rows.count(),
+        "num_assignments": rounds.num_hits(),
+        "num_rounds": rounds.count(),
+        "num_selected": rounds.sum(rounds["selected"]).astype(np.int64),
+        "num_evaluated": images.count(images["right"]),
     }
+
+
+def table(images: Iterable[pa.Table], rounds: Iterable[pa.Table]) -> pa.Table:
+    """IMAGENET_ANNOTATORS, sorted by worker_id, from batches with TABLE_COLUMNS."""
+    found = Collector()
+    for batch in rounds:
+        columns = {
+            "selected": is_true(batch["selected"]).astype(np.float64),
+            "estimate_ms": above_0(floats(batch["estimate_time_ms"])),
+            "trace_length": np.diff(bounds_of(batch["mouse_tracking_time_ms"])).astype(np.float64),
+        }
+        found.add("rounds", batch["worker_id"], columns, batch["assignment_id"])
+    for batch in images:
+        clicked = batch.filter(batch["final_click_x"].is_valid())
+        found.add("images", clicked["worker_id"], click_row(clicked))
+    names, rows = found.rows()
+    rounds_of, clicks = rows["rounds"], rows["images"]
+    counted, in_box = counts(rows), clicks.sum(clicks["right"])
+    numbers = {
+        **counted,
+        "median_estimate_time_ms": rounds_of.median(rounds_of["estimate_ms"]),
+        "median_trace_length": rounds_of.median(rounds_of["trace_length"]),
+        "mean_click_x": clicks.mean(clicks["x"]),
+        "mean_click_y": clicks.mean(clicks["y"]),
+        "num_in_box": in_box,
+        "click_accuracy": over(in_box, counted["num_evaluated"]),
+        "click_bias_x": clicks.mean(clicks["offset_x"]),
+        "click_bias_y": clicks.mean(clicks["offset_y"]),
+    }
+    return annotator_table(names, numbers, IMAGENET_ANNOTATORS.schema())
+
+
+WORKERS = WorkerMeasures(
+    image_columns=IMAGE_COLUMNS,
+    event_columns=ROUND_COLUMNS,
+    collect=collect,
+    counts=counts,
+    traits=TRAITS,
+    suspicions=IMAGENET_SUSPICIONS,
+    shown=(
+        *("picture_time_ms", "centre_distance", "click_accuracy", "selected_rate", "hover_rate"),
+        *("revisit_rate", "click_spread", "box_following", "offset_x", "offset_y"),
+    ),
+    table_columns=TABLE_COLUMNS,
+    table=table,
+)

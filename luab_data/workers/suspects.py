@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -195,40 +195,3 @@ COCO_SUSPICIONS: tuple[Suspicion, ...] = (
         families=({"page_time_ms": -1}, {"recall": -1}),
     ),
 )  # fmt: skip
-
-
-class FlagScore(NamedTuple):
-    """How well a flag finds the workers of a style.
-
-    Args:
-        precision: flagged workers of the style over flagged workers; NaN if none is flagged.
-        recall: the same over the workers of the style; NaN if there is none.
-        num_flagged, num_of_style, num_workers: counts.
-    """
-
-    precision: float
-    recall: float
-    num_flagged: int
-    num_of_style: int
-    num_workers: int
-
-
-def score_flags(flags: Mapping[str, bool], styles: Mapping[str, str], style: str) -> FlagScore:
-    """Judge flags by the truth of a simulation.
-
-    Args:
-        flags: worker id -> whether flagged.
-        styles: worker id -> style; workers of only one of the two do not count.
-        style: the one that the flag should find.
-    """
-    both = flags.keys() & styles.keys()
-    found = {worker for worker in both if flags[worker]}
-    true = {worker for worker in both if styles[worker] == style}
-    right = len(found & true)
-    return FlagScore(
-        precision=right / len(found) if found else np.nan,
-        recall=right / len(true) if true else np.nan,
-        num_flagged=len(found),
-        num_of_style=len(true),
-        num_workers=len(both),
-    )

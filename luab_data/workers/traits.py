@@ -17,15 +17,20 @@ shown as the worker's own number is not.
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
-from luab_data.ragged import Bools, Floats, Ints
+from luab_data.ragged import Floats, Ints, above_0
+from luab_data.workers.pooling import Pooled, pool
+from luab_data.workers.rows import Rows, over
+from luab_data.workers.suspects import Suspicion
 
 
-class Raw(NamedTuple):
+class Unpooled(NamedTuple):
     """A number of each worker before pooling; (num_workers,) each, NaN without data.
 
     Args:
@@ -52,64 +57,6 @@ def limits(values: Floats) -> tuple[float, float]:
     return low, high
 
 
-class Rows:
-    """Whose rows, and of which HIT.
-
-    Args:
-        worker: (num_rows,) codes 0 .. num_workers - 1.
-        hit: (num_rows,) codes; -1 for none.
-        num_workers: workers in all.
-    """
-
-    def __init__(self, worker: Ints, hit: Ints, num_workers: int) -> None:
-        self.worker = worker
-        self.hit = hit
-        self.num_workers = num_workers
-
-    def __len__(self) -> int:
-        return len(self.worker)
-
-    def where(self, mask: Bools) -> Rows:
-        """Some of the rows."""
-        return Rows(self.worker[mask], self.hit[mask], self.num_workers)
-
-    def count(self) -> Ints:
-        """(num_workers,) rows of each worker."""
-        return np.bincount(self.worker, minlength=self.num_workers)
-
-    def sum(self, values: Floats) -> Floats:
-        """(num_workers,) of values (num_rows,)."""
-        total: Floats = np.bincount(self.worker, values, self.num_workers).astype(np.float64)
-        return total
-
-    def mean(self, values: Floats) -> Floats:
-        """(num_workers,) NaN without rows."""
-        return _over(self.sum(values), self.count())
-
-    def num_hits(self) -> Ints:
-        """(num_workers,) different HITs of each worker."""
-        owner = np.unique(self._keys()[self.hit >= 0]) // self._span()
-        return np.bincount(owner, minlength=self.num_workers)
-
-    @cached_property
-    def groups(self) -> tuple[Ints, Ints]:
-        """The HIT of each row, numbered anew (num_rows,), and whose it is (num_groups,)."""
-        keys, group = np.unique(self._keys(), return_inverse=True)
-        return group.reshape(-1), keys // self._span()
-
-    def _span(self) -> int:
-        return int(self.hit.max(initial=-1)) + 2
-
-    def _keys(self) -> Ints:
-        return self.worker * self._span() + self.hit + 1
-
-
-def _over(part: Any, whole: Any) -> Floats:
-    """Part / whole, NaN where whole is not above 0."""
-    found: Floats = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
-    return found
-
-
 def components(values: Floats, rows: Rows) -> tuple[float, float]:
     """Variance of rows around their HIT's mean, and of HITs around their worker's mean.
 
@@ -131,7 +78,7 @@ def components(values: Floats, rows: Rows) -> tuple[float, float]:
         return np.nan, 0.0
     of_row = within / free if free else 0.0
     shares = np.bincount(owner, size**2, rows.num_workers)
-    coefficient = len(values) - float(np.nansum(_over(shares, rows.count())))
+    coefficient = len(values) - float(np.nansum(over(shares, rows.count())))
     of_hit = max(0.0, (among - free_hits * of_row) / coefficient) if free_hits else 0.0
     return of_row, of_hit
 
@@ -149,8 +96,8 @@ def _variance(values: Floats, rows: Rows, *, factor: float = 1.0, lost: int = 0)
     shares = np.bincount(owner, np.bincount(group).astype(np.float64) ** 2, rows.num_workers)
     n = rows.count()
     with np.errstate(invalid="ignore"):  # infinitely many times nothing is unknown too
-        of_rows = factor * of_row * few_rows(n) * _over(np.ones(len(n)), n - lost)
-    found = of_hit * _over(shares, n.astype(np.float64) ** 2) + of_rows
+        of_rows = factor * of_row * few_rows(n) * over(np.ones(len(n)), n - lost)
+    found = of_hit * over(shares, n.astype(np.float64) ** 2) + of_rows
     return np.where(np.isnan(found), np.inf, found)
 
 
@@ -160,43 +107,33 @@ def few_rows(n: Ints) -> Floats:
     return found
 
 
-def share_of(values: Floats, rows: Rows) -> Raw:
+def share_of(values: Floats, rows: Rows) -> Unpooled:
     """The share of 1s in each worker's 0s and 1s; NaN values are left out."""
     values, rows = _known(values, rows)
-    return Raw(rows.mean(values), _variance(values, rows), rows.count())
+    return Unpooled(rows.mean(values), _variance(values, rows), rows.count())
 
 
-def mean_of(values: Floats, rows: Rows) -> Raw:
+def mean_of(values: Floats, rows: Rows) -> Unpooled:
     """The mean of each worker's values; NaN values are left out."""
     values, rows = _known(values, rows)
     kept = np.clip(values, *limits(values))
-    return Raw(rows.mean(kept), _variance(kept, rows), rows.count(), rows.mean(values))
+    return Unpooled(rows.mean(kept), _variance(kept, rows), rows.count(), rows.mean(values))
 
 
-def log_median(values: Floats, rows: Rows) -> Raw:
+def log_median(values: Floats, rows: Rows) -> Unpooled:
     """The logarithm of each worker's median of values; those not above 0 are left out.
 
     The variance is pi/2 times that of a mean of logarithms, as for normal values; times are near
     enough to lognormal.
     """
-    with np.errstate(invalid="ignore"):
-        values = np.where(values > 0, values, np.nan)
-    values, rows = _known(values, rows)
-    logs = np.log(values)
-    order = np.lexsort((logs, rows.worker))
-    count = rows.count()
-    start = np.cumsum(count) - count
-    median = np.full(rows.num_workers, np.nan)
-    some = count > 0
-    ends = (start + (count - 1) // 2, start + count // 2)
-    low, high = (values[order[end[some]]] for end in ends)
-    median[some] = np.log((low + high) / 2)
-    ends_at = limits(logs)
-    variance = _variance(np.clip(logs, *ends_at), rows, factor=np.pi / 2)
-    return Raw(np.clip(median, *ends_at), variance, count, median)
+    values, rows = _known(above_0(values), rows)
+    logs, median = np.log(values), np.log(rows.median(values))
+    ends = limits(logs)
+    variance = _variance(np.clip(logs, *ends), rows, factor=np.pi / 2)
+    return Unpooled(np.clip(median, *ends), variance, rows.count(), median)
 
 
-def squared_spread(x: Floats, y: Floats, rows: Rows) -> Raw:
+def squared_spread(x: Floats, y: Floats, rows: Rows) -> Unpooled:
     """The variance of each worker's points along an axis, around the worker's own mean.
 
     It is half the mean squared distance, with n - 1 for n; NaN with fewer than two points. Squares
@@ -204,20 +141,19 @@ def squared_spread(x: Floats, y: Floats, rows: Rows) -> Raw:
     their logarithm would be far from everybody's.
     """
     known = np.isfinite(x + y)
-    rows = rows.where(known)
+    rows = rows.having({}, known)
     from_mean = [(v - rows.mean(v)[rows.worker]) for v in (x[known], y[known])]
     n = rows.count()
-    more = _over(n, n - 1)[rows.worker]
+    more = over(n, n - 1)[rows.worker]
     squares = (from_mean[0] ** 2 + from_mean[1] ** 2) * more / 2
-    enough = np.isfinite(squares)
-    squares, rows = squares[enough], rows.where(enough)
+    squares, rows = _known(squares, rows)
     kept = np.clip(squares, *limits(squares))
-    return Raw(rows.mean(kept), _variance(kept, rows, lost=1), n, rows.mean(squares))
+    return Unpooled(rows.mean(kept), _variance(kept, rows, lost=1), n, rows.mean(squares))
 
 
 def slope_of(
-    y: tuple[Floats, ...], x: tuple[Floats, ...], rows: Rows, *, within_hits: bool = False
-) -> Raw:
+    y: Sequence[Floats], x: Sequence[Floats], rows: Rows, *, within_hits: bool = False
+) -> Unpooled:
     """The least-squares slope of y on x of each worker, both taken from their means.
 
     Args:
@@ -228,7 +164,7 @@ def slope_of(
     squares of x: infinite where x does not vary.
     """
     known = np.isfinite(sum((*y, *x)))
-    rows = rows.where(known)
+    rows = rows.having({}, known)
     group = rows.groups[0] if within_hits else rows.worker
     size = np.bincount(group).astype(np.float64)
     sxx, sxy, pairs = np.zeros(rows.num_workers), np.zeros(rows.num_workers), []
@@ -248,9 +184,89 @@ def slope_of(
     variance = np.divide(residual, sxx, out=np.full(len(sxx), np.nan), where=usable)
     with np.errstate(invalid="ignore"):
         variance = variance * few_rows(rows.count())
-    return Raw(slope, np.where(np.isnan(variance) & usable, np.inf, variance), rows.count())
+    return Unpooled(slope, np.where(np.isnan(variance) & usable, np.inf, variance), rows.count())
 
 
 def _known(values: Floats, rows: Rows) -> tuple[Floats, Rows]:
     known = np.isfinite(values)
-    return values[known].astype(np.float64), rows.where(known)
+    return values[known].astype(np.float64), rows.having({}, known)
+
+
+_ESTIMATORS: dict[str, Callable[..., Unpooled]] = {
+    "share": share_of,
+    "mean": mean_of,
+    "log": log_median,
+    "square": squared_spread,
+}
+_SHOWN: dict[str, Callable[[Floats], Floats]] = {
+    "share": np.asarray,
+    "mean": np.asarray,
+    "log": np.exp,
+    "square": lambda values: np.sqrt(np.maximum(values, 0.0)),
+}
+"""From the scale of pooling to that of the number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trait:
+    """One number of each worker.
+
+    Attributes:
+        name: key, snake_case.
+        over: name of the rows it is taken over.
+        of: their columns: two of points for `square`.
+        on: if given, the trait is the slope of `of` on these columns.
+        within_hits: whether that slope is taken within HITs.
+        scale: `share` in [0, 1], `mean` of anything; `log` and `square` are numbers above 0 whose
+            logarithm or square is pooled.
+        doc: what it is.
+        unit: of the number; empty for shares and slopes.
+        has_truth: whether it judges by ground truth.
+    """
+
+    name: str
+    over: str
+    of: tuple[str, ...]
+    on: tuple[str, ...] = ()
+    within_hits: bool = False
+    scale: Literal["share", "mean", "log", "square"]
+    doc: str
+    unit: str = ""
+    has_truth: bool = False
+
+    def pooled(self, rows: Rows) -> tuple[Pooled, Ints]:
+        """The trait of all workers, pooled; and the rows it was taken over, (num_workers,)."""
+        of, on = ([rows[name] for name in names] for names in (self.of, self.on))
+        if on:
+            one = slope_of(of, on, rows, within_hits=self.within_hits)
+        else:
+            one = _ESTIMATORS[self.scale](*of, rows)
+        found = pool(one.value, one.variance, is_share=self.scale == "share")
+        if one.own is not None:
+            found = replace(found, raw=np.where(np.isnan(found.raw), np.nan, one.own))
+        return found.mapped(_SHOWN[self.scale]), one.n
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerMeasures:
+    """What is told of the workers of one kind of log.
+
+    Attributes:
+        image_columns, event_columns: what `collect` reads of `default` and of the table of events.
+        collect: batches of both -> worker ids, sorted, and their rows by name.
+        counts: rows -> how much each worker did, (num_workers,) each.
+        traits, suspicions: what is told of each, and what they may be suspected of.
+        shown: traits in the order of their importance, for tables that cannot hold all.
+        table_columns: what `table` reads of both.
+        table: batches of both -> the table `annotators` of a dataset folder.
+    """
+
+    image_columns: tuple[str, ...]
+    event_columns: tuple[str, ...]
+    collect: Callable[[Iterable[pa.Table], Iterable[pa.Table]], tuple[list[str], dict[str, Rows]]]
+    counts: Callable[[Mapping[str, Rows]], dict[str, Ints]]
+    traits: tuple[Trait, ...]
+    suspicions: tuple[Suspicion, ...]
+    shown: tuple[str, ...]
+    table_columns: tuple[tuple[str, ...], tuple[str, ...]]
+    table: Callable[[Iterable[pa.Table], Iterable[pa.Table]], pa.Table]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from luab_data.columns.events import num_enters
-from luab_data.ragged import Bools, Floats, Ints, bounds_of, is_true, one_array, ragged
+from luab_data.ragged import Bools, Floats, Ints, above_0, bounds_of, is_true, one_array, ragged
 from luab_data.statistics.estimate import Parts, mean_of
 from luab_data.statistics.measure import TableBatch
 
@@ -50,8 +50,8 @@ class RoundBatch(TableBatch):
 
 
 def estimate_time_ms(rounds: RoundBatch) -> Floats:
-    """The tool's estimate for each picture the cursor was over; NaN otherwise."""
-    return rounds.where_entered(rounds.floats("estimate_time_ms"))
+    """The tool's estimate for each picture the cursor was over; NaN where it is 0 or less."""
+    return above_0(rounds.floats("estimate_time_ms"))
 
 
 def entry_side(rounds: RoundBatch) -> Parts:

@@ -1,0 +1,172 @@
+"""Rows of numbers by worker, collected from batches: slim, so that memory holds a release's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from luab_data.ragged import ArrowColumn, Bools, Floats, Ints
+from luab_data.statistics.estimate import NOBODY, Workers
+
+Columns = Mapping[str, Floats]
+
+
+class Rows:
+    """Columns of numbers, and whose row each is, and of which HIT. NaN values count nowhere.
+
+    Args:
+        worker: (num_rows,) codes 0 .. num_workers - 1.
+        hit: (num_rows,) codes; -1 for none.
+        num_workers: workers in all.
+        columns: name -> (num_rows,).
+    """
+
+    def __init__(
+        self, worker: Ints, hit: Ints, num_workers: int, columns: Columns | None = None
+    ) -> None:
+        self.worker = worker
+        self.hit = hit
+        self.num_workers = num_workers
+        self._columns = columns or {}
+
+    def __len__(self) -> int:
+        return len(self.worker)
+
+    def __getitem__(self, name: str) -> Floats:
+        """A column."""
+        return self._columns[name]
+
+    def where(self, mask: Bools) -> Rows:
+        """Some of the rows."""
+        columns = {name: values[mask] for name, values in self._columns.items()}
+        return Rows(self.worker[mask], self.hit[mask], self.num_workers, columns)
+
+    def adding(self, columns: Columns) -> Rows:
+        """The same rows with more columns."""
+        return Rows(self.worker, self.hit, self.num_workers, {**self._columns, **columns})
+
+    def having(self, columns: Columns, index: Ints | slice = slice(None)) -> Rows:
+        """Other columns, of the owners of some of the rows."""
+        return Rows(self.worker[index], self.hit[index], self.num_workers, columns)
+
+    def count(self, values: Floats | None = None) -> Ints:
+        """(num_workers,) rows of each worker, or those of values (num_rows,) that are there."""
+        worker = self.worker if values is None else self.worker[~np.isnan(values)]
+        return np.bincount(worker, minlength=self.num_workers)
+
+    def sum(self, values: Floats) -> Floats:
+        """(num_workers,) of values (num_rows,)."""
+        there = ~np.isnan(values)
+        total = np.bincount(self.worker[there], values[there], self.num_workers)
+        return np.asarray(total, np.float64)
+
+    def mean(self, values: Floats) -> Floats:
+        """(num_workers,) NaN without values."""
+        return over(self.sum(values), self.count(values))
+
+    def median(self, values: Floats) -> Floats:
+        """(num_workers,) NaN without values."""
+        there = ~np.isnan(values)
+        worker, kept = self.worker[there], values[there]
+        order = np.lexsort((kept, worker))
+        count = np.bincount(worker, minlength=self.num_workers)
+        start = np.cumsum(count) - count
+        found = np.full(self.num_workers, np.nan)
+        some = count > 0
+        ends = (start + (count - 1) // 2, start + count // 2)
+        low, high = (kept[order[end[some]]] for end in ends)
+        found[some] = (low + high) / 2
+        return found
+
+    def num_hits(self) -> Ints:
+        """(num_workers,) different HITs of each worker."""
+        owner = np.unique(self._keys()[self.hit >= 0]) // self._span()
+        return np.bincount(owner, minlength=self.num_workers)
+
+    @cached_property
+    def groups(self) -> tuple[Ints, Ints]:
+        """The HIT of each row, numbered anew (num_rows,), and whose it is (num_groups,)."""
+        keys, group = np.unique(self._keys(), return_inverse=True)
+        return group.reshape(-1), keys // self._span()
+
+    def _span(self) -> int:
+        return int(self.hit.max(initial=-1)) + 2
+
+    def _keys(self) -> Ints:
+        return self.worker * self._span() + self.hit + 1
+
+
+def over(part: Any, whole: Any) -> Floats:
+    """Part / whole, NaN where whole is not above 0."""
+    found: Floats = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return found
+
+
+def extremes(low: Floats, high: Floats, group: Ints, num: int) -> tuple[Floats, Floats]:
+    """(num,) the least of one and the greatest of the other array of each group; inf, -inf if none.
+
+    Args:
+        low, high: (num_rows,); NaN is left out.
+        group: (num_rows,) from 0 to num - 1.
+    """
+    least, greatest = np.full(num, np.inf), np.full(num, -np.inf)
+    np.fmin.at(least, group, low)
+    np.fmax.at(greatest, group, high)
+    return least, greatest
+
+
+class Collector:
+    """Batches of rows of several names, all of the same workers."""
+
+    def __init__(self) -> None:
+        self._workers, self._hits = Workers(), Workers()
+        self._batches: dict[str, list[tuple[Ints, Ints, dict[str, Floats]]]] = {}
+
+    def add(
+        self, name: str, worker_id: ArrowColumn, columns: Columns, hit: ArrowColumn | None = None
+    ) -> None:
+        """Keep some rows; those without a worker are left out.
+
+        Args:
+            name: of these rows.
+            worker_id, hit: (num_rows,) ids, null for none.
+            columns: (num_rows,) each.
+        """
+        worker = self._workers.codes(worker_id)
+        known = worker != NOBODY
+        hits = np.full(len(worker), NOBODY) if hit is None else self._hits.codes(hit)
+        kept = {column: values[known] for column, values in columns.items()}
+        self._batches.setdefault(name, []).append((worker[known], hits[known], kept))
+
+    def rows(self) -> tuple[list[str], dict[str, Rows]]:
+        """Worker ids, sorted, and the rows by name; batches are given up."""
+        ids = np.array(self._workers.names, dtype=str)
+        order = np.argsort(ids)
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        found = {}
+        for name in tuple(self._batches):
+            batches = self._batches.pop(name)
+            worker, hit = (np.concatenate([batch[k] for batch in batches]) for k in (0, 1))
+            columns = {
+                column: np.concatenate([batch[2].pop(column) for batch in batches])
+                for column in tuple(batches[0][2])
+            }
+            found[name] = Rows(place[worker], hit, len(ids), columns)
+        return [str(name) for name in ids[order]], found
+
+
+def annotator_table(names: list[str], numbers: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """The table `annotators` of a dataset folder.
+
+    Args:
+        names: worker ids.
+        numbers: (num_workers,) of each other column of the schema; NaN becomes null.
+    """
+    given = {"worker_id": names, **numbers}
+    arrays = [pa.array(given[f.name], from_pandas=True).cast(f.type) for f in schema]
+    return pa.table(arrays, schema)
