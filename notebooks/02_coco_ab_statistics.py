@@ -28,8 +28,8 @@ import pandas
 
 import luab_data
 from luab_data.figures import TAGGING_FIGURES
-from luab_data.statistics.coco.icon_places import size_outliers
 from luab_data.statistics.coco.icons import sequence_table
+from luab_data.statistics.coco.sizes import size_outliers
 from luab_data.statistics.paper import compare, in_words
 
 pandas.set_option("display.max_colwidth", None)

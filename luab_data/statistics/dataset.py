@@ -68,26 +68,25 @@ class Stats(Tabular, Mapping[str, Any]):
         wanted = {name: c for name, c in counts.items() if self._asked(name)}
         return self._read(lambda read: count(wanted, self.kind.statistics.sources, read))
 
-    @cached_property
+    @property
     def estimates(self) -> dict[str, Estimate]:
         """Name -> value, interval, sample size and null, in the order of `measures`.
 
         Batches are streamed; only a slim row of each picture shown is held.
         """
-        return self._take(self.measures)
+        return {m.name: self._taken[m.name] for m in self.measures}
 
-    @cached_property
+    @property
     def labelled(self) -> dict[str, Estimate]:
         """The same of what has no places beforehand: the sequences of actions on icons."""
-        return self._take([m for m in self.kind.statistics.labelled if self._asked(m.name)])
+        return {m.name: self._taken[m.name] for m in self._labelled}
 
     def curve(self, name: str) -> pa.Table:
         """A curve or map in long form: a column an axis, its places as they are; then NUMBERS."""
-        found = {**self.estimates, **self.labelled}
-        measures = {m.name: m for m in (*self.measures, *self.kind.statistics.labelled)}
-        if name not in found:
-            raise OptionError(f"no statistic {name!r}{did_you_mean(name, found)}")
-        estimate, axes = found[name], measures[name].axes
+        measures = {m.name: m for m in (*self.measures, *self._labelled)}
+        if name not in measures:
+            raise OptionError(f"no statistic {name!r}{did_you_mean(name, measures)}")
+        estimate, axes = self._taken[name], measures[name].axes
         places = [*itertools.product(*(estimate.labels or labels for _, labels in axes))]
         columns = {axis: [place[k] for place in places] for k, (axis, _) in enumerate(axes)}
         numbers = {key: pa.array(getattr(estimate, key).ravel(), from_pandas=True)
@@ -98,11 +97,11 @@ class Stats(Tabular, Mapping[str, Any]):
         """Counts, then estimates; see SCHEMA."""
         rows: list[dict[str, Any]] = [
             {"name": name, "title": self.kind.statistics.counts[name].title, "value": value,
-             "unit": "share" if isinstance(value, float) else "count"}
+             "unit": "count" if isinstance(value, int) else "share"}
             for name, value in self.counts.items()
             if not isinstance(value, dict) and name not in self.estimates
         ]  # fmt: skip
-        for m in (*self.measures, *(m for m in self.kind.statistics.labelled if m.name in self)):
+        for m in (*self.measures, *self._labelled):
             about = {"name": m.name, "title": m.title, "unit": m.unit}
             for number in self.curve(m.name).to_pylist():
                 for (axis, _), suffix in zip(m.axes, ("", "_2"), strict=False):
@@ -142,9 +141,15 @@ class Stats(Tabular, Mapping[str, Any]):
     def _asked(self, name: object) -> bool:
         return self.only is None or name in self.only
 
-    def _take(self, measures: Sequence[Measure]) -> dict[str, Estimate]:
+    @property
+    def _labelled(self) -> tuple[Measure, ...]:
+        return tuple(m for m in self.kind.statistics.labelled if self._asked(m.name))
+
+    @cached_property
+    def _taken(self) -> dict[str, Estimate]:
+        """All that was asked for, in one pass."""
         options = {"resamples": self.resamples, "seed": self.seed}
-        sources = self.kind.statistics.sources
+        measures, sources = (*self.measures, *self._labelled), self.kind.statistics.sources
         return self._read(lambda read: take(measures, sources, read, **options))
 
     def _read(self, work: Callable[[Read], _T]) -> _T:
@@ -202,20 +207,3 @@ def stats(
         with new_table(out, verb="luab-data stats", first="name", force=force) as write:
             write(found.to_table())
     return found
-
-
-def measured(dataset: str | os.PathLike[str], **options: Any) -> dict[str, Estimate]:
-    """Every statistic with its sample size, interval and null."""
-    return stats(dataset, **options).estimates
-
-
-def measures_of(dataset: str | os.PathLike[str]) -> tuple[Measure, ...]:
-    """What `measured` takes of a dataset."""
-    return stats(dataset).measures
-
-
-def sequences(dataset: str | os.PathLike[str], **options: Any) -> pa.Table:
-    """How often each sequence of actions on an icon occurs."""
-    from luab_data.statistics.coco.icons import sequence_table
-
-    return sequence_table(stats(dataset, **options).labelled["action_sequences"])

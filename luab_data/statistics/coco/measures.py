@@ -12,7 +12,7 @@ import numpy as np
 
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
 from luab_data.statistics import maps
-from luab_data.statistics.coco import browsing, hits, icon_places, icons
+from luab_data.statistics.coco import browsing, hits, icons, sizes
 from luab_data.statistics.counts import Count, Statistics, fraction, labelled, trials
 from luab_data.statistics.counts import hits as summed
 from luab_data.statistics.estimate import Parts, mean_of, share
@@ -32,7 +32,7 @@ _SOURCES = (
 _DEFINED = "docs/definitions.md#"
 _CLASSES = (("class", COCO_CLASSES),)
 _SUPERCLASSES = (("superclass", tuple(COCO_SUPERCLASSES)),)
-_SIZES = (("bin of area", tuple(range(icon_places.NUM_SIZES))),)
+_SIZES = (("bin of area", tuple(range(sizes.NUM_SIZES))),)
 
 _images, _hits, _pages = (partial(Measure, over=over) for over in ("images", "hits", "actions"))
 _spread = partial(_hits, num_cells=2, finish=hits.spread,
@@ -80,18 +80,18 @@ COCO_MEASURES: tuple[Measure, ...] = (
             _DEFINED + "recall", lambda b: hits.moments(b.recall, b.chance_of_recall)),
     _images("class_recall", "recall by class",
             "images with an icon of the class, over images that have the class",
-            _DEFINED + "recall-and-size", icon_places.class_recall, axes=_CLASSES),
+            _DEFINED + "recall-and-size", sizes.class_recall, axes=_CLASSES),
     _images("class_size", "size of a class",
             "mean bin, 0 to 9, of the share of the image that a box covers; 1e-4 to 1 in log",
-            _DEFINED + "recall-and-size; " + _DEFINED + "unknowns", icon_places.class_size,
+            _DEFINED + "recall-and-size; " + _DEFINED + "unknowns", sizes.class_size,
             unit="bin", axes=_CLASSES),
     _images("recall_by_size", "recall by size",
             "recall of classes by the bin of their largest box in the image",
-            _DEFINED + "recall-and-size", icon_places.recall_by_size, axes=_SIZES),
+            _DEFINED + "recall-and-size", sizes.recall_by_size, axes=_SIZES),
     _images("recall_size_correlation", "recall against size",
-            f"Pearson's r over classes that {icon_places.MIN_OCCURRENCES} images or more have",
-            _DEFINED + "recall-and-size", icon_places.recall_and_size, unit="correlation",
-            num_cells=1 + 2 * len(COCO_CLASSES), finish=icon_places.size_correlation, null=0.0,
+            f"Pearson's r over classes that {sizes.MIN_OCCURRENCES} images or more have",
+            _DEFINED + "recall-and-size", sizes.recall_and_size, unit="correlation",
+            num_cells=1 + 2 * len(COCO_CLASSES), finish=sizes.size_correlation, null=0.0,
             null_doc="size does not matter"),
     _offset("icon_offset", "icon from box centre",
             "mean offset of the final point from the centre of its box, in box sizes, y down",
