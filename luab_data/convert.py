@@ -24,8 +24,9 @@ from luab_data.columns import imagenet as imagenet_columns
 from luab_data.columns.rounds import order_rounds
 from luab_data.console import progress
 from luab_data.errors import ArchiveError, ImagesError
+from luab_data.files import new_folder, sha256_of
 from luab_data.forks import Forks, can_fork
-from luab_data.hub.complete import complete, versions
+from luab_data.hub.card import complete, versions
 from luab_data.kinds import BROWSING, TAGGING, Kind
 from luab_data.pipeline import (
     Batch,
@@ -43,7 +44,8 @@ from luab_data.raw.bad_records import BadRecords, OnBad, SeenIds
 from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
-from luab_data.store import folder as store
+from luab_data.store.folder import SKIPPED, read_columns
+from luab_data.store.shards import Shard, ShardWriter, name_shards
 
 AnyPath = str | PathLike[str]
 
@@ -63,6 +65,7 @@ class Converted:
         num_without_truth: COCO images that the instances file lacks; 0 if none was given.
         content_digest: equal for equal content.
         left_aside: operating system -> its own files in the log (`._NAME`, Thumbs.db), no records.
+        is_same: the same dataset was there already; nothing was written.
     """
 
     out: Path
@@ -74,6 +77,7 @@ class Converted:
     num_without_truth: int = 0
     repaired: dict[str, int] = field(default_factory=dict)
     left_aside: dict[str, int] = field(default_factory=dict)
+    is_same: bool = False
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{config} {count:,}" for config, count in self.num_rows.items())
@@ -86,6 +90,7 @@ def convert_imagenet(
     *,
     on_bad: OnBad = "raise",
     worker_key: bytes | None = None,
+    force: bool = False,
     max_member_bytes: int = tar.MAX_MEMBER_BYTES,
     fork: bool = False,
     shown: bool | None = None,
@@ -95,9 +100,10 @@ def convert_imagenet(
     Args:
         source: their tar or tar.gz, read once, nothing in it written to disk under its own name; or
             a folder of them, read in the order of its paths; or a single one.
-        out: the dataset folder; replaced as a whole if luab wrote it.
+        out: the dataset folder.
         on_bad: `raise` at the first bad member, or `skip` and list them in `skipped.jsonl`.
         worker_key: secret that worker ids are hashed with; None takes read_key().
+        force: replace another dataset of luab at `out`; what luab did not write is never replaced.
         max_member_bytes: a larger member is bad.
         fork: parse in forked processes instead of threads: faster, but only for a process that
             runs nothing else, like the command line. Ignored where forking is not safe.
@@ -114,10 +120,11 @@ def convert_imagenet(
         if fork and can_fork():
             # Before anything is open: a child would hold our locks a moment longer than we do.
             forks = stack.enter_context(Forks(parse, num_threads(), hash_worker))
-        folder = stack.enter_context(store.staging(out))
-        bad = BadRecords(on_bad, folder / store.SKIPPED)
+        target = stack.enter_context(new_folder(out, by="dataset", force=force))
+        folder = target.path
+        bad = BadRecords(on_bad, folder / SKIPPED)
         unlabelled = Unlabelled(folder / "unlabelled")
-        rounds = store.ShardWriter(folder, BROWSING.events)
+        rounds = ShardWriter(folder, BROWSING.events)
         with _opened(source, shown) as log:
             runs = tar.runs(log, max_member_bytes=max_member_bytes)
             batches = forks.in_order(runs) if forks else in_order(parse, runs, num_threads())
@@ -135,7 +142,7 @@ def convert_imagenet(
             about=_about(BROWSING, log, hash_worker, bad, written),
             wnids=sorted(unlabelled.wnids),
         )
-        return replace(done, left_aside=dict(log.left_aside))
+    return replace(done, left_aside=dict(log.left_aside), is_same=target.same)
 
 
 def convert_coco(
@@ -145,13 +152,14 @@ def convert_coco(
     instances: AnyPath | None = None,
     on_bad: OnBad = "raise",
     worker_key: bytes | None = None,
+    force: bool = False,
     shown: bool | None = None,
 ) -> Converted:
     """Convert the JSON (array or lines, plain or gzip) of COCO-AB to a dataset folder.
 
     Args:
-        source, out, on_bad, worker_key, shown: as convert_imagenet. Broken JSON is never skipped:
-            what follows it cannot be told apart.
+        source, out, on_bad, worker_key, force, shown: as convert_imagenet. Broken JSON is never
+            skipped: what follows it cannot be told apart.
         instances: COCO's instances_*.json of the images; without it `labels`, boxes and what is
             judged by masks are null and sizes are as logged. ImagesError if it has none of the
             images.
@@ -160,10 +168,11 @@ def convert_coco(
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
     truth = _read_truth(instances, shown)
     derive = partial(_coco_batch, truth=truth)
-    with store.staging(out) as folder:
-        bad = BadRecords(on_bad, folder / store.SKIPPED)
-        images = store.ShardWriter(folder, TAGGING.images)
-        actions = store.ShardWriter(folder, TAGGING.events)
+    with new_folder(out, by="dataset", force=force) as target:
+        folder = target.path
+        bad = BadRecords(on_bad, folder / SKIPPED)
+        images = ShardWriter(folder, TAGGING.images)
+        actions = ShardWriter(folder, TAGGING.events)
         with _opened(source, shown) as log:
             batches = in_order(derive, coco_fast.batches(log, hash_worker), num_threads())
             written = write_shards(TAGGING, batches, images, actions, bad)
@@ -175,13 +184,14 @@ def convert_coco(
             about["instances"] = _about_instances(
                 Path(instances), source, folder, written.num_images
             )
-        return _seal(
+        done = _seal(
             TAGGING,
             folder,
             out,
             shards=(images.shards, actions.shards, _write_annotators(TAGGING, folder)),
             about=about,
         )
+    return replace(done, is_same=target.same)
 
 
 # --- parse and derive ----------------------------------------------------------------------------
@@ -228,12 +238,12 @@ def _coco_batch(found: coco_fast.CocoBatch, *, truth: dict[int, TrueImage] | Non
     )
 
 
-def _label(unlabelled: Unlabelled, folder: Path, shown: bool | None) -> list[store.Shard]:
+def _label(unlabelled: Unlabelled, folder: Path, shown: bool | None) -> list[Shard]:
     """Write the shards of `default` now that all classes are known."""
     wnids = sorted(unlabelled.wnids)
 
-    def label(number: int) -> store.Shard:
-        writer = store.ShardWriter(folder, BROWSING.images, first=number)
+    def label(number: int) -> Shard:
+        writer = ShardWriter(folder, BROWSING.images, first=number)
         for table in unlabelled.read(number):
             writer.write(imagenet_columns.with_labels(table, wnids))
         writer.end_shard()
@@ -242,7 +252,7 @@ def _label(unlabelled: Unlabelled, folder: Path, shown: bool | None) -> list[sto
     numbers = progress(range(unlabelled.num_shards), what="label", shown=shown)
     done = list(in_order(label, numbers, num_threads()))
     unlabelled.remove()
-    store.name_shards(folder / BROWSING.images.folder)
+    name_shards(folder / BROWSING.images.folder)
     return done
 
 
@@ -276,14 +286,14 @@ def _check_some(written: Written, source: Path, bad: BadRecords) -> None:
         )
 
 
-def _write_annotators(kind: Kind, folder: Path) -> list[store.Shard]:
+def _write_annotators(kind: Kind, folder: Path) -> list[Shard]:
     """One row a worker, from the shards of the other two tables."""
     columns = kind.workers.table_columns
     images, events = (
-        store.read_columns(folder, table, list(names))
+        read_columns(folder, table, list(names))
         for table, names in zip((kind.images, kind.events), columns, strict=True)
     )
-    writer = store.ShardWriter(folder, kind.annotators)
+    writer = ShardWriter(folder, kind.annotators)
     writer.write(kind.workers.table(images, events))
     writer.close()
     return writer.shards
@@ -293,7 +303,7 @@ def _about_instances(
     instances: Path, source: Path, folder: Path, num_images: int
 ) -> dict[str, Any]:
     """What the manifest says of the instances file."""
-    labels = store.read_columns(folder, TAGGING.images, ["labels"])
+    labels = read_columns(folder, TAGGING.images, ["labels"])
     num_missing = sum(table["labels"].null_count for table in labels)
     if num_missing == num_images:
         raise ImagesError(
@@ -302,7 +312,7 @@ def _about_instances(
         )
     return {
         "name": instances.name,
-        "sha256": store.sha256_of(instances),
+        "sha256": sha256_of(instances),
         "num_images_missing": num_missing,
     }
 
@@ -337,7 +347,7 @@ def _seal(
     folder: Path,
     out: Path,
     *,
-    shards: Sequence[list[store.Shard]],
+    shards: Sequence[list[Shard]],
     about: Mapping[str, Any],
     wnids: Sequence[str] = (),
 ) -> Converted:

@@ -139,7 +139,7 @@ def new_file(
         _remove(target.path)
         try:
             yield target
-            _flush(target.path)
+            flush(target.path)
             if place.exists() and place.stat().st_size:
                 target.same = sha256_of(target.path) == sha256_of(place)
                 if not target.same and (not force or mark is None):
@@ -195,7 +195,7 @@ def new_folder(
                 _mark_folder(target.path, by, settings)
             for name in files_in(target.path):
                 if not _is_link(target.path / name):
-                    _flush(target.path / name)
+                    flush(target.path / name)
             if earlier:
                 target.same = _is_same(target.path, place)
                 if not target.same and not force:
@@ -215,7 +215,7 @@ def write_whole(path: Path, content: bytes) -> None:
     partial = _beside(path, "partial")
     try:
         partial.write_bytes(content)
-        _flush(partial)
+        flush(partial)
         os.replace(partial, path)
         _flush_folder(path.parent)
     except OSError as error:
@@ -401,7 +401,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Have a file on disk, not only in memory."""
     # Windows flushes only what is open for writing; elsewhere a file may be read-only.
     with path.open("r+b" if os.name == "nt" else "rb") as file:

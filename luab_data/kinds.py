@@ -26,6 +26,7 @@ from luab_data.schema import (
 if TYPE_CHECKING:
     from luab_data.exports.points import PointFormat
     from luab_data.figures.catalogue import PlannedFigure
+    from luab_data.hub.about import About
     from luab_data.reports.pages import PageReader
     from luab_data.statistics.counts import Statistics
     from luab_data.workers.traits import WorkerMeasures
@@ -82,6 +83,11 @@ class Kind(ABC):
     def pages(self) -> PageReader:
         """How its pages are found, read and told of in a report."""
 
+    @property
+    @abstractmethod
+    def about(self) -> About:
+        """The release in words."""
+
 
 class Browsing(Kind):
     """Pages of pictures: which are of a class? Logged as XML by imagenet-annotation-tool."""
@@ -128,6 +134,13 @@ class Browsing(Kind):
         from luab_data.workers.imagenet import WORKERS
 
         return WORKERS
+
+    @property
+    def about(self) -> About:
+        """The release in words."""
+        from luab_data.hub.about import IMAGENET
+
+        return IMAGENET
 
 
 class Tagging(Kind):
@@ -176,6 +189,13 @@ class Tagging(Kind):
 
         return WORKERS
 
+    @property
+    def about(self) -> About:
+        """The release in words."""
+        from luab_data.hub.about import COCO
+
+        return COCO
+
 
 BROWSING, TAGGING = Browsing(), Tagging()
 
@@ -199,3 +219,16 @@ def kind_of(manifest: Mapping[str, Any]) -> Kind:
             " A newer luab may have written it: upgrade"
         )
     return KINDS[name]
+
+
+def tables_of(manifest: Mapping[str, Any]) -> tuple[Table, Table, Table]:
+    """The tables of a dataset folder, the default config first, with its optional columns.
+
+    Args:
+        manifest: its `dataset`, and `schemas` (config -> column -> type), which say what is there.
+    """
+    found = manifest.get("schemas", {})
+    images, events, annotators = (
+        table.having(list(found.get(table.config, ()))) for table in kind_of(manifest).tables
+    )
+    return images, events, annotators

@@ -23,7 +23,7 @@ from luab_data.errors import RecordError
 from luab_data.kinds import Kind
 from luab_data.ragged import Bools, Ints, one_array
 from luab_data.raw.bad_records import BadRecords, SeenIds
-from luab_data.store.folder import ShardWriter
+from luab_data.store.shards import ShardWriter
 
 T = TypeVar("T")
 R = TypeVar("R")

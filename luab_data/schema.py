@@ -48,6 +48,16 @@ class Column:
         """The Arrow field, unit and sentence in its metadata."""
         return pa.field(self.name, self.type, metadata={"unit": self.unit, "doc": self.doc})
 
+    def class_names(self, wnids: Sequence[str]) -> Sequence[str]:
+        """Names of the labels of a column, by label; empty if its integers are no labels.
+
+        Args:
+            wnids: those of the dataset, sorted.
+        """
+        if self.classes is None:
+            return ()
+        return wnids if self.classes == "wnid" else COCO_CLASSES
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:

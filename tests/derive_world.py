@@ -14,6 +14,7 @@ from logs import KEY, action, archive, block, coco_log, coco_record, xml
 import luab_data
 from luab_data.schema import COCO_CLASSES, Table
 from luab_data.store import folder as store
+from luab_data.store.shards import ShardWriter
 
 IMAGES_PER_SHARD = 16
 
@@ -98,7 +99,7 @@ def spoil(folder: Path, table: Table, names: list[str]) -> None:
         path.unlink()
         work = path.with_name("work")
         work.mkdir()
-        writer = store.ShardWriter(work, table)
+        writer = ShardWriter(work, table)
         writer.write(rows.cast(table.schema()))
         writer.end_shard().rename(path)
         (work / table.folder).rmdir()

@@ -17,8 +17,10 @@ from filelock import FileLock
 from logs import KEY, action, block, coco_log, coco_record, tar, xml
 
 import luab_data
-from luab_data.schema import COCO_CATEGORIES, DATASETS, Table
-from luab_data.store.folder import MANIFEST, read_manifest
+from luab_data.files import MANIFEST
+from luab_data.kinds import kind_of
+from luab_data.schema import COCO_CATEGORIES, Table
+from luab_data.store.folder import read_manifest
 
 # --- datasets ------------------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ def split_shards(folder: Path, table: str, count: int = 3) -> None:
 
 def configs_of(folder: Path) -> dict[str, Table]:
     """Config -> table."""
-    return {table.config: table for table in DATASETS[read_manifest(folder)["dataset"]]}
+    return {table.config: table for table in kind_of(read_manifest(folder)).tables}
 
 
 def true_rows(folder: Path, table: Table) -> list[dict[str, Any]]:

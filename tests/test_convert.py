@@ -18,10 +18,13 @@ import luab_data
 from luab_data.cli import main
 from luab_data.convert import Converted
 from luab_data.errors import ArchiveError, DatasetError, ImagesError, OutputError, RecordError
-from luab_data.kinds import Browsing
+from luab_data.files import new_folder, sha256_of
+from luab_data.kinds import KINDS, Browsing
 from luab_data.raw.bad_records import SeenIds
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.store import folder as store
+from luab_data.store import shards
+from luab_data.store.shards import ShardWriter
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 RAW = SHARED / "data/raw"
@@ -38,7 +41,7 @@ def small(path: Path, count: int = 6, shift: float = 0.0) -> Path:
 
 
 def convert(source: Path, out: Path, **options: Any) -> Converted:
-    return luab_data.convert_imagenet(source, out, worker_key=KEY, **options)
+    return luab_data.convert_imagenet(source, out, worker_key=KEY, force=True, **options)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -82,7 +85,7 @@ def test_features_of_the_card_are_those_of_the_files(tmp_path: Path):
     coco = coco_log(tmp_path / "raw.json", [coco_record(1, [action("add", "dog", (0.5, 0.5))])])
     luab_data.convert_coco(coco, tmp_path / "coco", worker_key=KEY)
     for name, kind in (("ab", "imagenet-ab"), ("coco", "coco-ab")):
-        for table in luab_data.schema.DATASETS[kind]:
+        for table in KINDS[kind].tables:
             found = luab_data.load_dataset(tmp_path / name, table.config, split="train")
             assert found.features.arrow_schema.names == table.schema().names
             for field in table.schema():
@@ -103,7 +106,7 @@ def test_a_dataset_is_found_by_path_or_under_the_home(tmp_path: Path, monkeypatc
     monkeypatch.setenv("LUAB_DATA_HOME", str(tmp_path / "home"))
     assert luab_data.find_dataset("imagenet-ab") == tmp_path / "home" / "imagenet-ab"
     assert luab_data.stats("imagenet-ab")["num_images"] == 6
-    with pytest.raises(DatasetError, match="no config 'events'; there are default, rounds"):
+    with pytest.raises(DatasetError, match="no config 'events'; expected one of default, rounds"):
         luab_data.load_dataset("imagenet-ab", "events")
     with pytest.raises(DatasetError, match="luab-data convert"):
         luab_data.load_dataset("coco-ab")
@@ -137,7 +140,7 @@ def test_equal_input_gives_equal_bytes_and_checksums_hold(tmp_path: Path):
     sums = (first.out / "SHA256SUMS").read_text().splitlines()
     for line in sums:
         digest, name = line.split("  ")
-        assert store.sha256_of(first.out / name) == digest
+        assert sha256_of(first.out / name) == digest
     manifest = store.read_manifest(first.out)
     assert {line.split("  ")[1] for line in sums} == set(manifest["files"])
     assert manifest["num_rows"]["default"] == 30
@@ -147,7 +150,7 @@ def test_batches_and_shards_do_not_show_in_the_rows(tmp_path: Path, monkeypatch:
     raw = small(tmp_path / "raw.tar.gz", count=40)
     whole = convert(raw, tmp_path / "whole").out
     monkeypatch.setattr("luab_data.raw.tar.RUN_BYTES", 7 * 4096)
-    monkeypatch.setattr(store, "ROWS_PER_GROUP", 5)
+    monkeypatch.setattr(shards, "ROWS_PER_GROUP", 5)
     monkeypatch.setattr(Browsing, "images_per_shard", 10)
     parts = convert(raw, tmp_path / "parts").out
     names = sorted(p.name for p in (parts / "data").iterdir())
@@ -263,7 +266,7 @@ def test_an_instances_file_of_other_images_is_noticed(tmp_path: Path):
         images = [{"id": i, "width": 4, "height": 4} for i in known]
         truth = tmp_path / "instances.json"
         truth.write_text(json.dumps({"images": images, "annotations": []}))
-        options: dict[str, Any] = {"instances": truth, "worker_key": KEY}
+        options: dict[str, Any] = {"instances": truth, "worker_key": KEY, "force": True}
         if missing is None:
             with pytest.raises(ImagesError, match="has none of the 2 images"):
                 luab_data.convert_coco(raw, tmp_path / "ab", **options)
@@ -319,6 +322,23 @@ def test_what_luab_did_not_write_is_never_replaced(tmp_path: Path):
         convert(raw, raw)
 
 
+def test_another_dataset_is_replaced_with_force_only_and_the_same_is_left_alone(tmp_path: Path):
+    log, other = small(tmp_path / "a.tar.gz"), small(tmp_path / "b.tar.gz", shift=0.05)
+    out = convert(log, tmp_path / "ab").out
+    (out / ".DS_Store").write_text("x")
+    before = files(tmp_path)
+    command = ["convert", "imagenet-ab", str(log), "--out", str(out), "--worker-key-file"]
+    (tmp_path / "key").write_bytes(KEY)
+    done = CliRunner().invoke(main, [*command, str(tmp_path / "key")])
+    assert done.exit_code == 0 and "is there already, with the same content" in done.output
+    assert luab_data.convert_imagenet(log, out, worker_key=KEY).is_same
+    with pytest.raises(OutputError, match="other content; replace it with --force"):
+        luab_data.convert_imagenet(other, out, worker_key=KEY)
+    (tmp_path / "key").unlink()
+    assert files(tmp_path) == before
+    assert not luab_data.convert_imagenet(other, out, worker_key=KEY, force=True).is_same
+
+
 def test_a_full_disk_is_one_clear_error_and_nothing_is_left(tmp_path: Path, monkeypatch: Any):
     raw = small(tmp_path / "raw.tar.gz")
     out = convert(raw, tmp_path / "ab").out
@@ -327,16 +347,14 @@ def test_a_full_disk_is_one_clear_error_and_nothing_is_left(tmp_path: Path, monk
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.ShardWriter, "_write_group", refuse)
+    monkeypatch.setattr(ShardWriter, "_write_group", refuse)
     with pytest.raises(OutputError, match="No space left on device"):
         convert(raw, out)
     assert files(tmp_path) == before
 
 
 def test_a_failed_swap_puts_the_old_dataset_back(tmp_path: Path, monkeypatch: Any):
-    raw = small(tmp_path / "raw.tar.gz")
-    out = convert(raw, tmp_path / "ab").out
-    before = files(tmp_path)
+    out = convert(small(tmp_path / "raw.tar.gz"), tmp_path / "ab").out
     rename = Path.rename
 
     def refuse(self: Path, target: Path) -> Path:
@@ -344,9 +362,11 @@ def test_a_failed_swap_puts_the_old_dataset_back(tmp_path: Path, monkeypatch: An
             raise OSError(28, "No space left on device")
         return rename(self, target)
 
+    other = small(tmp_path / "raw.tar.gz", shift=0.05)
+    before = files(tmp_path)
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(OutputError, match="No space left"):
-        convert(raw, out)
+        convert(other, out)
     assert files(tmp_path) == before
 
 
@@ -374,7 +394,10 @@ def test_a_folder_that_cannot_be_swapped_is_refused(target: str, tmp_path: Path,
 
 
 def test_two_writers_of_one_folder_do_not_mix(tmp_path: Path):
-    with store.staging(tmp_path / "ab"), pytest.raises(OutputError, match="another process"):
+    with (
+        new_folder(tmp_path / "ab", by="dataset"),
+        pytest.raises(OutputError, match="another process"),
+    ):
         convert(small(tmp_path / "raw.tar.gz"), tmp_path / "ab")
 
 

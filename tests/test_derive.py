@@ -30,12 +30,12 @@ from luab_data.cli.derive import derive as command
 from luab_data.columns.registry import COCO, IMAGENET
 from luab_data.derivation import derive
 from luab_data.errors import DatasetError, ImagesError, OptionError, OutputError
-from luab_data.hub.complete import complete
-from luab_data.kinds import KINDS
-from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES, tables_of
+from luab_data.hub.card import complete
+from luab_data.kinds import KINDS, tables_of
+from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES
 from luab_data.store import folder as store
 from luab_data.store.digest import shard_digest
-from luab_data.store.folder import Shard
+from luab_data.store.shards import Shard
 
 POINT = ["notebook_point_x", "notebook_point_y"]
 DERIVED = [n for n in IMAGENET.names(optional=False) if not IMAGENET_IMAGES[n].raw]
@@ -318,7 +318,7 @@ def flip(path: Path, place: int) -> None:
 @pytest.mark.parametrize("config", ["data", "rounds"])
 def test_damaged_shards_are_refused_and_nothing_changes(made: Path, config: str, tmp_path: Path):
     folder = copy(made, "imagenet-ab", tmp_path)
-    flip(folder / config / "train-00001-of-00004.parquet", 200)
+    flip(folder / config / "train-00001-of-00004.parquet", 100)
     before = files(folder)
     with pytest.raises(DatasetError, match=rf"{config}/train-00001.*damaged"):
         derive(folder)

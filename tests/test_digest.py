@@ -16,6 +16,7 @@ from test_convert import small
 import luab_data
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 from luab_data.store import folder as store
+from luab_data.store import shards
 from luab_data.store.digest import content_digest, shard_digest
 
 SCHEMA = pa.schema(
@@ -97,11 +98,11 @@ def test_hidden_values_under_nulls_do_not_show():
 def test_encoding_and_row_groups_do_not_show(tmp_path: Path, monkeypatch, level: int):
     raw = small(tmp_path / "raw.tar.gz", count=30)
     first = luab_data.convert_imagenet(raw, tmp_path / "a", worker_key=KEY)
-    options = store._parquet_options
+    options = shards._parquet_options
     monkeypatch.setattr(
-        store, "_parquet_options", lambda schema: {**options(schema), "compression_level": level}
+        shards, "_parquet_options", lambda schema: {**options(schema), "compression_level": level}
     )
-    monkeypatch.setattr(store, "ROWS_PER_GROUP", 7)
+    monkeypatch.setattr(shards, "ROWS_PER_GROUP", 7)
     second = luab_data.convert_imagenet(raw, tmp_path / "b", worker_key=KEY)
     files = [out / "rounds/train-00000-of-00001.parquet" for out in (first.out, second.out)]
     assert files[0].read_bytes() != files[1].read_bytes()

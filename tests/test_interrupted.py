@@ -26,13 +26,13 @@ CHILD = (
 import sys
 import luab_data
 from luab_data.kinds import Browsing, Tagging
-from luab_data.store import folder as store
+from luab_data.store import shards
 from luab_data.raw import tar
 Browsing.images_per_shard = Tagging.images_per_shard = 100
-store.ROWS_PER_GROUP = 64
+shards.ROWS_PER_GROUP = 64
 tar.RUN_BYTES = 2**16
 convert = getattr(luab_data, sys.argv[1])
-convert(sys.argv[2], sys.argv[3], worker_key=KEY, on_bad="skip")
+convert(sys.argv[2], sys.argv[3], worker_key=KEY, on_bad="skip", force=True)
 """
 )
 

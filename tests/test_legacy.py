@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from loading_world import configs_of, make_datasets, script_of, true_rows
 
 import luab_data
+from luab_data.files import sha256_of
 from luab_data.hub.legacy import legacy_script
-from luab_data.schema import COCO_CLASSES, DATASETS, tables_of
-from luab_data.store.folder import read_manifest, sha256_of
+from luab_data.kinds import KINDS, tables_of
+from luab_data.schema import COCO_CLASSES
+from luab_data.store.folder import read_manifest
 
 WNIDS = [f"n{i:08d}" for i in range(1000)]
 
@@ -51,7 +53,7 @@ def builder_of(path: Path, config: str | None, cache: Path) -> Any:
     )
 
 
-@pytest.mark.parametrize("name", sorted(DATASETS))
+@pytest.mark.parametrize("name", sorted(KINDS))
 def test_the_conversion_ships_the_script_under_its_checksum(world: Path, name: str):
     manifest = read_manifest(world / name)
     path, text = legacy_script(name, tables_of(manifest), manifest["classes"], manifest["version"])
@@ -61,7 +63,7 @@ def test_the_conversion_ships_the_script_under_its_checksum(world: Path, name: s
 
 
 @pytest.mark.parametrize(
-    ("name", "config"), [(n, t.config) for n, tables in DATASETS.items() for t in tables]
+    ("name", "config"), [(n, t.config) for n, kind in KINDS.items() for t in kind.tables]
 )
 def test_the_script_gives_rows_and_features_of_the_folder(
     world: Path, tmp_path: Path, name: str, config: str
@@ -81,7 +83,8 @@ def test_the_script_gives_rows_and_features_of_the_folder(
 
 
 def test_the_default_config_and_the_others_are_declared(world: Path, tmp_path: Path):
-    for name, tables in DATASETS.items():
+    for name, kind in KINDS.items():
+        tables = kind.tables
         builder = builder_of(script_of(world / name), None, tmp_path)
         assert builder.config.name == "default"
         assert list(builder.builder_configs) == [table.config for table in tables]
@@ -92,7 +95,7 @@ def test_a_folder_with_its_script_loads_and_the_script_does_not(world: Path, mon
     import datasets
 
     monkeypatch.chdir(world)
-    for name in DATASETS:
+    for name in KINDS:
         script = script_of(Path(name))
         assert script.stem != name and script.parent.name == "legacy"
         assert datasets.load_dataset(name, split="train").num_rows > 0
@@ -100,9 +103,9 @@ def test_a_folder_with_its_script_loads_and_the_script_does_not(world: Path, mon
             datasets.load_dataset(str(script))
 
 
-@pytest.mark.parametrize("name", sorted(DATASETS))
+@pytest.mark.parametrize("name", sorted(KINDS))
 def test_the_text_steps_into_no_trap_of_old_releases(name: str):
-    path, text = legacy_script(name, DATASETS[name], WNIDS, "1.0.42")
+    path, text = legacy_script(name, KINDS[name].tables, WNIDS, "1.0.42")
     assert path == f"legacy/{name.replace('-', '_')}.py"
     assert text.isascii() and max(map(len, text.splitlines())) <= 100
     compile(ast.parse(text, feature_version=(3, 7)), path, "exec")
@@ -116,7 +119,7 @@ def test_the_text_steps_into_no_trap_of_old_releases(name: str):
 
 
 def test_it_is_the_same_for_equal_arguments_and_follows_the_schema():
-    tables = DATASETS["imagenet-ab"]
+    tables = KINDS["imagenet-ab"].tables
     script = legacy_script("imagenet-ab", tables, WNIDS, "1.0.1")
     assert script == legacy_script("imagenet-ab", tables, list(WNIDS), "1.0.1")
     assert script != legacy_script("imagenet-ab", tables, WNIDS[:-1], "1.0.1")
@@ -130,7 +133,7 @@ def test_it_is_the_same_for_equal_arguments_and_follows_the_schema():
     assert values["FOLDERS"] == {table.config: table.folder for table in tables}
     for table in tables:
         assert list(values["COLUMNS"][table.config]) == [column.name for column in table.columns]
-    coco = legacy_script("coco-ab", DATASETS["coco-ab"], [], "1.0.1")[1]
+    coco = legacy_script("coco-ab", KINDS["coco-ab"].tables, [], "1.0.1")[1]
     assert f'"{COCO_CLASSES[-1]}"' in coco and '"labels": ["coco"]' in coco
 
 
@@ -139,7 +142,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 
 @given(wnids=st.lists(names | st.just('"""'), min_size=1, max_size=20, unique=True))
 def test_any_class_name_survives_the_script(wnids: list[str]):
-    text = legacy_script("imagenet-ab", DATASETS["imagenet-ab"], wnids, "1.0.1")[1]
+    text = legacy_script("imagenet-ab", KINDS["imagenet-ab"].tables, wnids, "1.0.1")[1]
     (found,) = (
         ast.literal_eval(node.value)
         for node in ast.parse(text).body

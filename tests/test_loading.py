@@ -21,8 +21,10 @@ from loading_world import RELEASES, configs_of, environment, make_datasets, true
 import luab_data
 from luab_data.cli.where import where
 from luab_data.errors import DatasetError, OptionError
-from luab_data.schema import COCO_CLASSES, DATASETS
-from luab_data.store.folder import MANIFEST, read_manifest
+from luab_data.files import MANIFEST
+from luab_data.kinds import KINDS
+from luab_data.schema import COCO_CLASSES
+from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset, load_dataset, read_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +49,7 @@ def image_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def every_config() -> list[tuple[str, str]]:
-    return [(name, table.config) for name, tables in DATASETS.items() for table in tables]
+    return [(name, table.config) for name, kind in KINDS.items() for table in kind.tables]
 
 
 # --- which folder --------------------------------------------------------------------------------
@@ -239,7 +241,7 @@ def both_ways(folder: Path, **options: Any) -> list[Any]:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"config": "events"}, DatasetError, "no config 'events'; there are default, rounds"),
+        ({"config": "events"}, DatasetError, "no config 'events'; expected one of default, rounds"),
         ({"columns": ["final_clik_x"]}, DatasetError, "has no column 'final_clik_x'; did you mean"
          " final_click_x or"),
         ({"columns": ["zzzzzz"]}, DatasetError, "did you mean image_id or wnid or label"),
@@ -394,7 +396,7 @@ def test_every_release_serves_the_rows_of_the_parquet(
     expected = {"rows": rows, "types": types, "labels": labels}
     for release, report in reports.items():
         folder = report["folders"][name]
-        assert set(folder["configs"]) == {t.config for t in DATASETS[name]}, release
+        assert set(folder["configs"]) == {t.config for t in KINDS[name].tables}, release
         seen = [folder["configs"][config]]
         if release != "installed":
             seen.append(folder["scripts"][config])
@@ -419,7 +421,7 @@ def test_null_and_empty_lists_are_told_apart_everywhere(reports: dict[str, Any])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(DATASETS))
+@pytest.mark.parametrize("name", sorted(KINDS))
 def test_columns_can_be_picked_with_every_release(reports: dict[str, Any], name: str):
     for release, report in reports.items():
         whole = report["folders"][name]["configs"]["default"]["mapped"]
@@ -433,7 +435,7 @@ def test_columns_can_be_picked_with_every_release(reports: dict[str, Any], name:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(DATASETS))
+@pytest.mark.parametrize("name", sorted(KINDS))
 def test_scripts_run_only_where_datasets_runs_scripts(reports: dict[str, Any], name: str):
     error = reports["installed"]["folders"][name]["script_error"]
     assert error.startswith("RuntimeError: Dataset scripts are no longer supported")

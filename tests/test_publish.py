@@ -24,15 +24,14 @@ from logs import KEY, action, archive, block, coco_log, coco_record, xml
 import luab_data
 from luab_data.cli import main
 from luab_data.errors import DatasetError, LuabError, OptionError, OutputError
-from luab_data.hub.about import ABOUT
+from luab_data.files import sha256_of
 from luab_data.hub.card import dataset_card, size_category, statistics_table
 from luab_data.hub.citation import bibtex
-from luab_data.hub.upload import Published, publish
-from luab_data.hub.vetting import vet
+from luab_data.hub.upload import Published, publish, vet
+from luab_data.kinds import KINDS, tables_of
 from luab_data.raw.worker_ids import WorkerHash
-from luab_data.schema import DATASETS, tables_of
 from luab_data.statistics.dataset import stats as stats_of
-from luab_data.store.folder import read_manifest, seal, sha256_of
+from luab_data.store.folder import read_manifest, seal
 
 DAY = "2026-11-22"
 REPO = "someone/byproducts"
@@ -119,7 +118,7 @@ def stats(folder: Path) -> dict[str, Any]:
 
 
 def send(folder: Path, hub: Any = None, **options: Any) -> Published:
-    return publish(folder, REPO, statistics=stats, api=hub, date=DAY, **options)
+    return publish(folder, REPO, api=hub, date=DAY, **options)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -163,7 +162,7 @@ def test_the_upload_is_a_whole_dataset_and_the_folder_stays_as_it_was(
     }
     # Whoever downloads it has a dataset folder: it may be published again, and it loads.
     vet(hub.store)
-    for config in (table.config for table in DATASETS[kind]):
+    for config in (table.config for table in KINDS[kind].tables):
         rows = luab_data.load_dataset(hub.store, config, split="train", cache_dir=str(tmp_path))
         assert len(rows) == manifest["num_rows"][config]
 
@@ -295,14 +294,9 @@ def test_only_keyed_hashes_may_leave(copied: Path):
 )
 def test_ids_that_are_no_hashes_are_found_whatever_the_manifest_says(copied: Path, wrong: str):
     with_ids(copied, lambda ids: [*ids[:-1], wrong])
-    with pytest.raises(DatasetError, match="1 values of `default/worker_id` are not 16 hex") as e:
+    with pytest.raises(DatasetError, match="a worker_id that is no hash") as e:
         vet(copied)
     assert not wrong or wrong not in str(e.value)
-
-
-def test_a_null_id_names_nobody(copied: Path):
-    with_ids(copied, lambda ids: [None for _ in ids])
-    vet(copied)
 
 
 def _flip(folder: Path) -> None:
@@ -332,18 +326,19 @@ def _climb(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (_flip, "its content is not what the manifest says"),
-        (lambda f: (f / "skipped.jsonl").unlink(), r"'skipped\.jsonl' of the manifest is missing"),
-        (lambda f: (f / "README.md").write_text("mine"), "README.md: its content is not"),
-        (lambda f: (f / "data" / "train-9.parquet").write_bytes(b"x"), "luab did not write"),
-        (_edit_sums, "SHA256SUMS: is not what the manifest says"),
-        (lambda f: (f / "SHA256SUMS").unlink(), "SHA256SUMS: is not what the manifest says"),
-        (_drop_column, "are not those of this luab's `annotators`"),
+        (_flip, "found SHA-256"),
+        (lambda f: (f / "skipped.jsonl").unlink(), r"skipped\.jsonl: is missing"),
+        (lambda f: (f / "README.md").write_text("mine"), "README.md: found SHA-256"),
+        (lambda f: (f / "data" / "train-9.parquet").write_bytes(b"x"), "counted twice"),
+        (lambda f: (f / ".env").write_bytes(b"x"), "only files of the manifest"),
+        (_edit_sums, "SHA256SUMS: found"),
+        (lambda f: (f / "SHA256SUMS").unlink(), "SHA256SUMS: found no plain file"),
+        (_drop_column, "found num_rounds is missing"),
         (_climb, r"'\.\./diary\.txt', which is outside of the folder"),
-        (lambda f: edit(f, num_rows={"default": 7}), "has 6 rows, the manifest says 7"),
-        (lambda f: edit(f, dataset="openimages-ab"), "expected imagenet-ab or coco-ab"),
-        (lambda f: edit(f, shards=None), "has no shards, so this luab did not write it"),
-        (lambda f: edit(f, source="raw.tar.gz"), "has no source"),
+        (lambda f: edit(f, num_rows={"default": 7}), "rows of rounds; expected a number"),
+        (lambda f: edit(f, dataset="openimages-ab"), "imagenet-ab or coco-ab"),
+        (lambda f: edit(f, shards=None), "has no shards: an older luab"),
+        (lambda f: edit(f, source="raw.tar.gz"), "found source is str"),
     ],
 )
 def test_a_folder_that_is_not_as_luab_wrote_it_is_refused(
@@ -355,15 +350,18 @@ def test_a_folder_that_is_not_as_luab_wrote_it_is_refused(
         send(copied, dry_run=True)
 
 
-def test_a_folder_that_changes_meanwhile_is_not_sent(copied: Path, tmp_path: Path):
-    def numbers(folder: Path) -> dict[str, Any]:
-        found = stats(folder)
+def test_a_folder_that_changes_meanwhile_is_not_sent(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def numbers(folder: Path) -> Any:
+        found = stats_of(folder)
         _flip(folder)
         return found
 
+    monkeypatch.setattr("luab_data.hub.upload.stats", numbers)
     hub = FakeHub(tmp_path / "hub")
     with pytest.raises(DatasetError, match="changed while it was read"):
-        publish(copied, REPO, statistics=numbers, api=hub)
+        publish(copied, REPO, api=hub)
     assert hub.calls == []
 
 
@@ -377,7 +375,7 @@ def test_what_desktops_and_git_leave_is_no_reason_and_stays_here(copied: Path):
 @pytest.mark.parametrize("repo_id", ["byproducts", "a/b/c", "a b/c", "a/b--c", "", "a/", "/b"])
 def test_a_repository_needs_an_owner_and_a_name(made: dict[str, Path], repo_id: str):
     with pytest.raises(OptionError, match="--repo-id"):
-        publish(made["coco-ab"], repo_id, statistics=stats, dry_run=True)
+        publish(made["coco-ab"], repo_id, dry_run=True)
 
 
 # --- a Hub that refuses --------------------------------------------------------------------------
@@ -415,11 +413,8 @@ def test_the_hubs_errors_are_one_line_that_says_how_far_it_came(
 
 def card_of(made: Mapping[str, Path], kind: str, **changes: Any) -> str:
     manifest = {**read_manifest(made[kind]), **changes}
-    num_bytes = {config: 10 for config in manifest["num_rows"]}
     numbers = stats(made[kind])
-    return dataset_card(
-        manifest, name=REPO, num_bytes=num_bytes, statistics=numbers, published=True
-    )
+    return dataset_card(manifest, name=REPO, statistics=numbers, published=True)
 
 
 @pytest.mark.parametrize("kind", ["imagenet-ab", "coco-ab"])
@@ -432,7 +427,7 @@ def test_the_card_has_every_column_every_number_and_every_trap(kind: str, made: 
             kind_ = kind_.replace("double", "float64")
             row = f"| `{column.name}` | `{kind_}` | {column.unit} | {column.doc} |"
             assert row in part.split("### ")[0]
-    about = ABOUT[kind]
+    about = KINDS[kind].about
     numbers = stats(made[kind])
     assert numbers.keys() == about.statistics.keys()
     for name, value in numbers.items():
@@ -461,7 +456,7 @@ def test_the_card_tells_what_was_left_out_and_what_ids_were(made: dict[str, Path
 
 
 def test_a_number_that_is_not_there_is_no_zero():
-    about = ABOUT["coco-ab"]
+    about = KINDS["coco-ab"].about
     table = statistics_table(
         about, {"recall": None, "num_records": 12345, "icon_precision": 0.5, "action_sequences": {}}
     )

@@ -22,12 +22,13 @@ import luab_data
 from luab_data.cli.trace import trace as command
 from luab_data.columns.traces import approach
 from luab_data.errors import DatasetError
+from luab_data.files import sha256_of
 from luab_data.kinds import Browsing
 from luab_data.provenance.find import find_rows, read_image_id
 from luab_data.provenance.record import trace
 from luab_data.provenance.text import as_text
 from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS
-from luab_data.store import folder as store
+from luab_data.store import shards
 
 T0 = 1_640_000_000_000
 LONG = [(T0 + 5000 + 17 * i, i / 64, 0.5) for i in range(60)]
@@ -68,7 +69,7 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records += [("train_xml/n2/n2_9.xml", b"<annotation>")]
     log = tar(base / "raw.tar.gz", records)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "ROWS_PER_GROUP", 7)
+        patch.setattr(shards, "ROWS_PER_GROUP", 7)
         patch.setattr(Browsing, "images_per_shard", 20)
         out = base / "imagenet-ab"
         return luab_data.convert_imagenet(log, out, worker_key=KEY, on_bad="skip").out
@@ -151,7 +152,7 @@ def test_a_record_says_which_round_decided_and_which_visit_was_used(imagenet: Pa
     }
     source = record.as_dict()["source"]
     assert source["name"] == "raw.tar.gz"
-    assert source["sha256"] == store.sha256_of(imagenet.parent / "raw.tar.gz")
+    assert source["sha256"] == sha256_of(imagenet.parent / "raw.tar.gz")
     assert "time-far-from-submit" in {rule.id for rule in record.odd}
 
 

@@ -16,7 +16,7 @@ from luab_data.checks.report import Report
 from luab_data.checks.rules import rules_of
 from luab_data.checks.tables import check_tables
 from luab_data.errors import OptionError
-from luab_data.store.folder import MANIFEST
+from luab_data.files import MANIFEST
 from luab_data.store.load import HOME_VARIABLE
 
 EXAMPLES = 3

@@ -14,19 +14,17 @@ import yaml
 from luab_data.checks.report import Report
 from luab_data.console import progress
 from luab_data.errors import DatasetError
+from luab_data.files import CHECKSUMS, MANIFEST, files_in, sha256_of
 from luab_data.raw.worker_ids import METHOD
 from luab_data.schema import COCO_CLASSES, DATASETS, Table
-from luab_data.store.folder import CHECKSUMS, MANIFEST, read_manifest, sha256_of
+from luab_data.store.folder import SKIPPED, read_manifest
 
 Manifest = dict[str, Any]
 
 CARD = "README.md"
-SKIPPED = "skipped.jsonl"
 _MAX_CARD_BYTES = 16 * 2**20
 _DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)").fullmatch
-# What the Hub's client, git and desktops add to a folder; none of it is data.
-_BESIDE = re.compile(r"(\.cache|\.git)/.*|(.*/)?(\.gitattributes|\.gitignore|\.DS_Store)").fullmatch
 
 _KEYS: dict[str, type] = {
     **{"dataset": str, "version": str, "content_digest": str, "source": dict},
@@ -128,11 +126,10 @@ def check_files(folder: Path, manifest: Manifest, report: Report, *, shown: bool
         return
     report.ran("files", "checksums")
     files: dict[str, str] = manifest["files"]
-    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if _is_entry(p)}
+    there = {*files_in(folder)}
     for name in sorted(there - files.keys() - {MANIFEST, CHECKSUMS}):
-        if not _BESIDE(name):
-            advice = "move it away; if luab should know it, convert again"
-            report.problem("files", name, "a file", "only files of the manifest", advice)
+        advice = "move it away; if luab should know it, convert again"
+        report.problem("files", name, "a file", "only files of the manifest", advice)
     with progress(sorted(files), what="checksums", unit="file", shown=shown) as names:
         for name in names:
             if not (folder / name).is_file():  # a pipe would be waited for without end
@@ -148,11 +145,6 @@ def check_files(folder: Path, manifest: Manifest, report: Report, *, shown: bool
                 report.problem("checksums", name, f"SHA-256 {digest}", files[name])
     _check_sums(folder, files, report)
     _check_skipped(folder, manifest, report)
-
-
-def _is_entry(path: Path) -> bool:
-    """Everything but folders; a link to a folder is not one of ours."""
-    return path.is_symlink() or not path.is_dir()
 
 
 def _check_sums(folder: Path, files: dict[str, str], report: Report) -> None:

@@ -24,10 +24,11 @@ from luab_data.checks.lint import Lint, Window
 from luab_data.checks.report import Report
 from luab_data.checks.shards import ShardReader, Spoilt
 from luab_data.console import progress
+from luab_data.files import MANIFEST
 from luab_data.ragged import Ints
 from luab_data.schema import Table, tables_of
 from luab_data.store.digest import content_digest
-from luab_data.store.folder import MANIFEST, version_of
+from luab_data.store.folder import version_of
 
 
 def check_tables(

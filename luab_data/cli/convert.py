@@ -19,7 +19,8 @@ def convert() -> None:
 def _common(command: Any) -> Any:
     """Options that both converters share."""
     options = (
-        click.option("--out", type=_OUT, required=True, help="Dataset folder to write or replace."),
+        click.option("--out", type=_OUT, required=True, help="Dataset folder to write."),
+        click.option("--force", is_flag=True, help="Replace another dataset of luab at OUT."),
         click.option(
             "--on-bad",
             type=click.Choice(["raise", "skip"]),
@@ -42,13 +43,17 @@ def _common(command: Any) -> Any:
 @convert.command("imagenet-ab")
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @_common
-def convert_imagenet(source: Path, out: Path, on_bad: Any, worker_key_file: Path | None) -> None:
+def convert_imagenet(
+    source: Path, out: Path, force: bool, on_bad: Any, worker_key_file: Path | None
+) -> None:
     """Convert SOURCE, the tar.gz (or a folder) of XML files of ImageNet-AB."""
     from luab_data import convert as converter
     from luab_data.raw.worker_ids import read_key
 
     key = read_key(worker_key_file)
-    done = converter.convert_imagenet(source, out, on_bad=on_bad, worker_key=key, fork=True)
+    done = converter.convert_imagenet(
+        source, out, on_bad=on_bad, worker_key=key, force=force, fork=True
+    )
     _summary(done)
 
 
@@ -59,7 +64,12 @@ def convert_imagenet(source: Path, out: Path, on_bad: Any, worker_key_file: Path
 )
 @_common
 def convert_coco(
-    source: Path, instances: Path | None, out: Path, on_bad: Any, worker_key_file: Path | None
+    source: Path,
+    instances: Path | None,
+    out: Path,
+    force: bool,
+    on_bad: Any,
+    worker_key_file: Path | None,
 ) -> None:
     """Convert SOURCE, the JSON array (or JSON Lines) of COCO-AB, plain or gzip."""
     from luab_data import convert as converter
@@ -67,11 +77,17 @@ def convert_coco(
 
     key = read_key(worker_key_file)
     _summary(
-        converter.convert_coco(source, out, instances=instances, on_bad=on_bad, worker_key=key)
+        converter.convert_coco(
+            source, out, instances=instances, on_bad=on_bad, worker_key=key, force=force
+        )
     )
 
 
 def _summary(done: Any) -> None:
+    from luab_data.files import ALREADY
+
+    if done.is_same:
+        click.echo(f"{done.out}: {ALREADY}")
     rows = ", ".join(f"{config} {count:,}" for config, count in done.num_rows.items())
     click.echo(f"{done.out}: version {done.version}, rows: {rows}")
     if done.skipped:

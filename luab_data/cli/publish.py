@@ -16,16 +16,8 @@ def publish(dataset: str, repo_id: str, private: bool, dry_run: bool) -> None:
     Refused unless the folder is whole and its worker ids are hashed with a key.
     """
     from luab_data.hub.upload import publish as upload
-    from luab_data.statistics.dataset import stats
-    from luab_data.store.load import find_dataset
 
-    done = upload(
-        find_dataset(dataset),
-        repo_id,
-        statistics=lambda folder: stats(folder).counts,
-        private=private,
-        dry_run=dry_run,
-    )
+    done = upload(dataset, repo_id, private=private, dry_run=dry_run)
     total = sum(item.size for item in done.items)
     size = f"{len(done.items)} files, {total:,} bytes"
     if done.sent:

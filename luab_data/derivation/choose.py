@@ -10,9 +10,9 @@ from typing import Any
 from luab_data.columns.registry import REGISTRIES
 from luab_data.derivation.places import Place
 from luab_data.errors import DatasetError, OptionError
-from luab_data.schema import tables_of
+from luab_data.files import MANIFEST
+from luab_data.kinds import tables_of
 from luab_data.store import folder as store
-from luab_data.store.folder import MANIFEST
 
 
 def manifest_of(source: Place) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from luab_data.console import install_command, progress
 from luab_data.derivation.shard import Job, Written, derive_shard
 from luab_data.errors import LuabError, OptionError
 from luab_data.pipeline import in_order, num_threads
-from luab_data.store.folder import Shard
+from luab_data.store.shards import Shard
 
 Engine = Literal["local", "ray"]
 

@@ -25,13 +25,15 @@ from luab_data.derivation.engines import Engine, run
 from luab_data.derivation.places import Place, place
 from luab_data.derivation.shard import Job
 from luab_data.errors import DatasetError, ImagesError, OutputError
-from luab_data.hub.complete import complete, versions
+from luab_data.files import MANIFEST, new_folder, sha256_of
+from luab_data.hub.card import complete, versions
+from luab_data.kinds import tables_of
 from luab_data.raw.instances import read_instances
-from luab_data.schema import tables_of
 from luab_data.store import folder as store
 from luab_data.store.digest import content_digest
-from luab_data.store.folder import MANIFEST, SKIPPED, Shard
+from luab_data.store.folder import SKIPPED
 from luab_data.store.load import find_dataset
+from luab_data.store.shards import Shard, ShardWriter
 
 _OF_COMPLETE = (
     *("version", "content_digest", "num_rows", "classes", "schemas", "shards", "files"),
@@ -132,7 +134,8 @@ class _Task:
 
     def swap(self, out: Path) -> dict[str, Any]:
         """Build beside a local folder and put it in its place; the manifest."""
-        with store.staging(out) as folder:
+        with new_folder(out, by="dataset", force=True) as target:
+            folder = target.path
             job = self._job(place(folder))
             (folder / job.tables[0].folder).mkdir()
             shards = self._derive(job, folder)[0]
@@ -205,7 +208,7 @@ class _Task:
         shards = {**before, "default": default}
         if default != before["default"]:
             annotators = tables_of(self.manifest)[2]
-            writer = store.ShardWriter(folder, annotators)
+            writer = ShardWriter(folder, annotators)
             writer.write(annotators_of(job))
             writer.close()
             shards[annotators.config] = writer.shards
@@ -263,7 +266,7 @@ class _Task:
             )
         return {
             "name": instances.name,
-            "sha256": store.sha256_of(instances),
+            "sha256": sha256_of(instances),
             "num_images_missing": missing,
         }
 

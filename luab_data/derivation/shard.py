@@ -22,10 +22,11 @@ from luab_data.columns.registry import REGISTRIES
 from luab_data.columns.rounds import ORDERED_BY, cut, order_rounds
 from luab_data.derivation.places import Place
 from luab_data.errors import DatasetError
+from luab_data.files import sha256_of
+from luab_data.kinds import tables_of
 from luab_data.ragged import bounds_of, one_array
-from luab_data.schema import Table, tables_of
-from luab_data.store import folder as store
-from luab_data.store.folder import Shard
+from luab_data.schema import Table
+from luab_data.store.shards import Shard, ShardWriter
 
 _IMAGES_AT_ONCE = 4096
 """Small enough for a processor's cache, large enough that whole-array arithmetic pays."""
@@ -86,18 +87,18 @@ def derive_shard(job: Job, number: int, truth: Truth | None) -> Written:
     pieces = _derived(job, number, truth)
     if job.target.local:
         # Each shard has a number of its own, so no two writers name one file.
-        writer = store.ShardWriter(job.target.local, table, first=number)
+        writer = ShardWriter(job.target.local, table, first=number)
         return _write(writer, pieces, job, number)
     with tempfile.TemporaryDirectory() as folder:
-        return _write(store.ShardWriter(Path(folder), table, first=number), pieces, job, number)
+        return _write(ShardWriter(Path(folder), table, first=number), pieces, job, number)
 
 
-def _write(writer: store.ShardWriter, pieces: Iterator[pa.Table], job: Job, number: int) -> Written:
+def _write(writer: ShardWriter, pieces: Iterator[pa.Table], job: Job, number: int) -> Written:
     for piece in pieces:
         writer.write(piece)
     path = writer.end_shard()
     name = job.file(job.tables[0], number)
-    digest = store.sha256_of(path)
+    digest = sha256_of(path)
     if job.target.local:
         path.rename(job.target.local / name)
     else:

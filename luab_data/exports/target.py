@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from luab_data.errors import LuabError, OutputError
-from luab_data.store.folder import locked
+from luab_data.files import locked
 
 
 @contextmanager

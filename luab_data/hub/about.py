@@ -23,6 +23,7 @@ class About:
         tool: source of the page that the annotators used.
         collection: how it was collected, paragraphs.
         biases: what the annotators' behaviour makes unrepresentative: (name, explanation).
+        annotators: who they were, as far as is known.
         limits: what the tool does not log or logs wrongly: (name, explanation).
         licence: what the licence covers and what it does not.
         source_datasets, task_ids, keywords: as the Hub's card metadata has them.
@@ -35,6 +36,7 @@ class About:
     tool: str
     collection: tuple[str, ...]
     biases: tuple[tuple[str, str], ...]
+    annotators: str
     limits: tuple[tuple[str, str], ...]
     licence: str
     source_datasets: tuple[str, ...]
@@ -100,6 +102,7 @@ IMAGENET = About(
         _CARELESS,
         _ONE_COUNTRY,
     ),
+    annotators=_ONE_COUNTRY[1],
     limits=(
         (
             "Deselecting clicks are not logged",
@@ -200,6 +203,7 @@ COCO = About(
         _CARELESS,
         _ONE_COUNTRY,
     ),
+    annotators=_ONE_COUNTRY[1],
     limits=(
         (
             "Drags are invisible",
@@ -250,8 +254,6 @@ COCO = About(
         "action_sequences": "how an icon that is present at the end came there",
     },
 )
-
-ABOUT = {"imagenet-ab": IMAGENET, "coco-ab": COCO}
 
 PRIVACY = """\
 **What is hashed.** `worker_id` is HMAC-SHA256 of the id in the log, cut to 16 hex digits, with a

@@ -1,24 +1,35 @@
 """The README.md of a dataset folder: what load_dataset needs to know as YAML, the rest in words.
 
 Three traps of `datasets` are settled here (docs/decisions.md, 2): keys keep their order, `version`
-stands under each config, and every split has its counts. Pure: everything it says comes from the
-manifest, the schema, `about` and the numbers it is given.
+stands under each config, and every split has its counts. Everything the card says comes from the
+manifest, the schema, `about` and the numbers it is given; `complete` alone writes files.  [I/O]
 """
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version as installed
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 import yaml
 
-from luab_data.hub.about import ABOUT, PAPER, PRIVACY, About
+from luab_data.hub.about import PAPER, PRIVACY, About
 from luab_data.hub.citation import bibtex
+from luab_data.hub.legacy import dtype_name, legacy_script
+from luab_data.kinds import kind_of, tables_of
 from luab_data.raw.worker_ids import RELEASE_IDS
-from luab_data.schema import COCO_CLASSES, Column, Table, tables_of
+from luab_data.schema import Column, Table
+from luab_data.store.digest import content_digest
+from luab_data.store.folder import seal, version_of
+from luab_data.store.shards import Shard
 
-_DTYPES = {"double": "float64", "float": "float32"}
+README = "README.md"
 _MARK = "---\n"  # around the YAML block
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
 Feature = dict[str, Any]
@@ -26,14 +37,7 @@ Feature = dict[str, Any]
 
 def feature(column: Column, wnids: Sequence[str]) -> Feature:
     """One column as an entry of `dataset_info: features:`."""
-    return {"name": column.name, **_dtype(column.type, class_names(column, wnids))}
-
-
-def class_names(column: Column, wnids: Sequence[str]) -> Sequence[str]:
-    """Names of the labels of a column, by label; empty if its integers are no labels."""
-    if column.classes is None:
-        return ()
-    return wnids if column.classes == "wnid" else COCO_CLASSES
+    return {"name": column.name, **_dtype(column.type, column.class_names(wnids))}
 
 
 def _dtype(type: pa.DataType, names: Sequence[str]) -> Feature:
@@ -43,7 +47,7 @@ def _dtype(type: pa.DataType, names: Sequence[str]) -> Feature:
         return {"list": inner["dtype"] if "dtype" in inner else inner}
     if names:
         return {"dtype": {"class_label": {"names": {str(i): n for i, n in enumerate(names)}}}}
-    return {"dtype": _DTYPES.get(str(type), str(type))}
+    return {"dtype": dtype_name(type)}
 
 
 def size_category(num_rows: int) -> str:
@@ -141,7 +145,6 @@ def dataset_card(
     manifest: Mapping[str, Any],
     *,
     name: str,
-    num_bytes: Mapping[str, int],
     statistics: Mapping[str, Any] | None = None,
     published: bool = False,
 ) -> str:
@@ -149,14 +152,13 @@ def dataset_card(
 
     Args:
         manifest: of the dataset, as the converter writes it: `dataset`, `version`, `schemas`,
-            `num_rows`, `classes`, `source`, `skipped`, `versions`, `worker_ids`, for COCO
-            `instances`.
+            `shards`, `num_rows`, `classes`, `source`, `skipped`, `versions`, `worker_ids`, for
+            COCO `instances`.
         name: what load_dataset is called with: the folder's name, or `owner/name` on the Hub.
-        num_bytes: config -> bytes of its rows in memory.
         statistics: the numbers of `luab-data stats`; None leaves the section out.
         published: whether `name` is on the Hub, else it is a folder.
     """
-    about = ABOUT[manifest["dataset"]]
+    about = kind_of(manifest).about
     tables = tables_of(manifest)
     num_rows = manifest["num_rows"]
     matter = front_matter(
@@ -165,7 +167,10 @@ def dataset_card(
         version=manifest["version"],
         wnids=manifest["classes"],
         num_rows=num_rows,
-        num_bytes=num_bytes,
+        num_bytes={
+            config: sum(shard["num_bytes"] for shard in shards)
+            for config, shards in manifest["shards"].items()
+        },
     )
     parts = [
         f"{_MARK}{matter}{_MARK}",
@@ -257,3 +262,52 @@ def privacy(manifest: Mapping[str, Any]) -> str:
     else:
         source = "The ids in the log were not of the release's anonymous form."
     return PRIVACY.format(source=source, key=ids["key"])
+
+
+def complete(
+    folder: Path,
+    out: Path,
+    *,
+    about: Mapping[str, Any],
+    shards: Mapping[str, Sequence[Shard]],
+    schemas: Mapping[str, pa.Schema],
+    wnids: Sequence[str],
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The last step of every build: write card, loading script, checksums and, last, the manifest.
+
+    Args:
+        folder: the staging folder, all shards in it under their final names.
+        out: where the folder will stand; its name is in the card.
+        about: what the manifest says of the input: `dataset`, `source`, `worker_ids`, `skipped`,
+            `unknown`, `versions`; for COCO `instances`.
+        shards, schemas: of every config.
+        wnids: class names of `label`; empty for COCO.
+        elsewhere: path -> sha256 of files that are not in the folder, as store.seal has it.
+
+    Returns: the manifest, without the checksums of files.
+    """
+    digest = content_digest({config: [s.digest for s in some] for config, some in shards.items()})
+    manifest: dict[str, Any] = {
+        **about,
+        "version": version_of(digest),
+        "content_digest": digest,
+        "num_rows": {config: sum(s.num_rows for s in some) for config, some in shards.items()},
+        "classes": list(wnids),
+        "schemas": {c: {f.name: str(f.type) for f in schema} for c, schema in schemas.items()},
+        "shards": {config: [asdict(s) for s in some] for config, some in shards.items()},
+    }
+    text = dataset_card(manifest, name=Path(os.path.realpath(out)).name)
+    (folder / README).write_text(text, encoding="utf-8", newline="\n")
+    tables = tables_of(manifest)
+    name, script = legacy_script(manifest["dataset"], tables, wnids, manifest["version"])
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(script, encoding="utf-8", newline="\n")
+    seal(folder, manifest, elsewhere)
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    """What a dataset's bytes depend on besides its input: the manifest's `versions`."""
+    names = ("luab", "numpy", "pyarrow", "shapely")
+    return {"python": platform.python_version(), **{name: installed(name) for name in names}}

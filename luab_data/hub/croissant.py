@@ -12,10 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from luab_data.hub.about import ABOUT, PAPER, About
-from luab_data.hub.card import class_names, privacy
+from luab_data.hub.about import PAPER, About
+from luab_data.hub.card import privacy
 from luab_data.hub.citation import AUTHORS, bibtex
-from luab_data.schema import Column, Table, tables_of
+from luab_data.kinds import kind_of, tables_of
+from luab_data.schema import Column, Table
 
 PARQUET = "application/x-parquet"
 LICENCE = "https://spdx.org/licenses/Apache-2.0.html"
@@ -59,7 +60,12 @@ _KEYS = {"rounds": ("image_id", "round")}  # of the others the first column is t
 
 
 def croissant(
-    manifest: Mapping[str, Any], *, sizes: Mapping[str, int], url: str, date: str
+    manifest: Mapping[str, Any],
+    *,
+    sizes: Mapping[str, int],
+    url: str,
+    date: str,
+    statistics: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The JSON-LD of a dataset folder.
 
@@ -68,8 +74,9 @@ def croissant(
         sizes: path in the folder -> bytes, at least of the Parquet files.
         url: where the dataset is published.
         date: day of publication, YYYY-MM-DD.
+        statistics: the numbers of `luab-data stats`.
     """
-    about = ABOUT[manifest["dataset"]]
+    about = kind_of(manifest).about
     tables = tables_of(manifest)
     files = {
         name: digest for name, digest in manifest["files"].items() if name.endswith(".parquet")
@@ -94,7 +101,7 @@ def croissant(
         ],
         "keywords": list(about.keywords),
         "isLiveDataset": False,
-        **_responsible(about, manifest),
+        **_responsible(about, manifest, statistics),
         "distribution": [
             *(_file_object(name, files[name], sizes[name]) for name in sorted(files)),
             *(_file_set(table) for table in tables),
@@ -106,25 +113,53 @@ def croissant(
     }
 
 
-def _responsible(about: About, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The RAI vocabulary: how it was collected, what is wrong with it, whom it concerns."""
-    source = manifest["source"]
+def _responsible(
+    about: About, manifest: Mapping[str, Any], statistics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The RAI vocabulary 1.0: how it was collected, what is wrong with it, whom it concerns.
+
+    All of its properties but `dataCollectionTimeFrame`: clocks of workers are no record of when.
+    """
+    source, rows = manifest["source"], manifest["num_rows"]
+    images, events, _ = tables_of(manifest)
+    skipped, luab = sum(manifest["skipped"].values()), f"luab {manifest['versions']['luab']}"
+    per_item = rows[events.config] / rows[images.config] if rows[images.config] else 0
+    shown = [f"{n}: {v:.4f} ({about.statistics.get(n, n)})" for n, v in statistics.items()
+             if isinstance(v, float)]  # fmt: skip
     return {
         "rai:dataCollection": " ".join(about.collection),
         "rai:dataCollectionType": ["Crowdsourcing", "User behaviour logging"],
         "rai:dataCollectionRawData": f"{source['name']}, sha256 {source['sha256']}",
-        "rai:dataAnnotationPlatform": ["Amazon Mechanical Turk", about.tool],
+        "rai:dataCollectionMissingData": f"{skipped:,} records of the log are left out, each listed"
+        " in skipped.jsonl. Null means not logged or not known, as each field says.",
+        "rai:dataImputationProtocol": "Nothing is imputed: what is missing is null.",
         "rai:dataPreprocessingProtocol": [
-            f"Converted by luab {manifest['versions']['luab']};"
-            f" {sum(manifest['skipped'].values())} bad records left out"
+            f"Converted by {luab}. Raw columns are the log's values; derived columns are computed"
+            " from them by the rule in their description."
         ],
+        "rai:dataManipulationProtocol": "Worker ids are replaced by keyed hashes"
+        f" ({manifest['worker_ids']['method']}); no other value is changed.",
+        "rai:dataAnnotationProtocol": [about.collection[0]],
+        "rai:dataAnnotationPlatform": ["Amazon Mechanical Turk", about.tool],
+        "rai:dataAnnotationAnalysis": shown,
+        "rai:annotationsPerItem": f"{per_item:.2f} on average: {rows[events.config]:,} rows of"
+        f" `{events.config}` for {rows[images.config]:,} images, by {rows['annotators']:,}"
+        " annotators",
+        "rai:annotatorDemographics": [about.annotators],
+        "rai:machineAnnotationTools": [f"None; {luab} computes derived columns by fixed rules"],
         "rai:dataBiases": [f"{name}. {text}" for name, text in about.biases],
         "rai:dataLimitations": [f"{name}. {text}" for name, text in about.limits],
         "rai:personalSensitiveInformation": [privacy(manifest).replace("**", "")],
+        "rai:dataSocialImpact": "Shows how people annotate, which helps to judge labels and to pay"
+        " and instruct annotators fairly. Mouse paths and times could be misused to rate or to"
+        " recognise workers; do not.",
         "rai:dataUseCases": [
             "Auxiliary supervision of image classifiers and localisation; study of annotators'"
             f" behaviour ({PAPER}). Not for identifying or rating people."
         ],
+        "rai:dataReleaseMaintenancePlan": "A version is 1.0.N, where N changes with the rows, and a"
+        " tag of the repository. Records that somebody asks to have removed are left out of the log"
+        " and the rest is published again under the same key.",
     }
 
 
@@ -190,7 +225,7 @@ def _enumerations(tables: tuple[Table, ...], wnids: list[str]) -> list[dict[str,
     found = []
     for table in tables:
         for column in table.columns:
-            if not (names := class_names(column, wnids)):
+            if not (names := column.class_names(wnids)):
                 continue
             own = f"{table.config}-{column.name}-names"
             found.append(

@@ -17,7 +17,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from luab_data.hub.card import Feature, class_names, feature
+import pyarrow as pa
+
 from luab_data.schema import Column, Table
 
 FOLDER = "legacy"
@@ -112,7 +113,7 @@ def legacy_script(
         str(column.classes): names
         for table in tables
         for column in table.columns
-        if (names := class_names(column, wnids))
+        if (names := column.class_names(wnids))
     }
     text = _SCRIPT.format(
         dataset=dataset,
@@ -127,17 +128,20 @@ def legacy_script(
     return path, text
 
 
+def dtype_name(type: pa.DataType) -> str:
+    """A scalar type as `datasets` calls it."""
+    return {"double": "float64", "float": "float32"}.get(str(type), str(type))
+
+
 def _entry(column: Column, wnids: Sequence[str]) -> str:
-    return f"{_literal(column.name)}: {json.dumps(_kind(feature(column, wnids), column))}"
+    return f"{_literal(column.name)}: {json.dumps(_kind(column.type, column, wnids))}"
 
 
-def _kind(node: Feature | str, column: Column) -> Any:
-    """A card's feature as the script writes it: a dtype, a key of NAMES, or a list of one kind."""
-    if isinstance(node, str):
-        return node
-    if "list" in node:
-        return [_kind(node["list"], column)]
-    return column.classes if "class_label" in node else _kind(node["dtype"], column)
+def _kind(type: pa.DataType, column: Column, wnids: Sequence[str]) -> Any:
+    """A type as the script writes it: a dtype, a key of NAMES, or a list of one kind."""
+    if pa.types.is_list(type):
+        return [_kind(type.value_type, column, wnids)]
+    return column.classes if column.class_names(wnids) else dtype_name(type)
 
 
 def _literal(text: str) -> str:

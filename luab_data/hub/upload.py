@@ -10,31 +10,43 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.checks.check import check
 from luab_data.errors import DatasetError, OptionError, OutputError
-from luab_data.hub.about import ABOUT
-from luab_data.hub.card import dataset_card
+from luab_data.files import CHECKSUMS, MANIFEST, sha256_of
+from luab_data.hub.card import README, dataset_card
 from luab_data.hub.citation import citation_cff
 from luab_data.hub.croissant import croissant
-from luab_data.hub.vetting import vet
-from luab_data.schema import tables_of
-from luab_data.store.folder import CHECKSUMS, MANIFEST, read_manifest, seal, sha256_of
+from luab_data.kinds import kind_of, tables_of
+from luab_data.raw.worker_ids import METHOD, OTHER_IDS, RELEASE_IDS
+from luab_data.schema import Table
+from luab_data.statistics.dataset import stats
+from luab_data.store.folder import SKIPPED, read_columns, read_manifest, seal
+from luab_data.store.load import find_dataset
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-README = "README.md"
 CITATION = "CITATION.cff"
 CROISSANT = "croissant.json"
-_SOMETIMES = ("legacy/*", "skipped.jsonl")  # an older upload may have them where this one does not
+_MADE_ANEW = (README, CITATION, CROISSANT)
+_SOMETIMES = ("legacy/*", SKIPPED)  # an older upload may have them where this one does not
+_AGAIN = "convert the raw log again"
+_FINGERPRINT = re.compile("[0-9a-f]{8}")
+_E_MAIL = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
+_PICTURE = r"(?i)\.(jpe?g|png|webp|gif|bmp|tiff?)$"  # icon@2x.png is nobody's address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,23 +76,22 @@ class Published:
     url: str
     version: str
     private: bool
-    items: tuple[Item, ...]
-    replaced: tuple[str, ...]
+    items: tuple[Item, ...] = field(repr=False)
+    replaced: tuple[str, ...] = field(repr=False)
     sent: bool
 
 
 def publish(
-    folder: Path,
+    dataset: str | os.PathLike[str],
     repo_id: str,
     *,
-    statistics: Callable[[Path], Mapping[str, Any]],
     private: bool = False,
     dry_run: bool = False,
     api: HfApi | None = None,
     date: str | None = None,
     shown: bool | None = None,
 ) -> Published:
-    """Upload a dataset folder, or with `dry_run` only put together what would go.
+    """Upload a dataset, or with `dry_run` only put together what would go.
 
     Shards of an older upload that this one does not have are deleted in the repository, or its
     card's globs would mix them with the new ones. A large upload can take several commits; the tag
@@ -88,9 +99,8 @@ def publish(
     interrupted upload goes on when the command is run again.
 
     Args:
-        folder: a dataset folder; stays as it is.
+        dataset: a folder, or a name under $LUAB_DATA_HOME; stays as it is.
         repo_id: `owner/name`; made if it is not there.
-        statistics: computes the numbers of the card from the folder: luab_data.statistics.dataset.
         private: make the repository private; a public one that is there already is refused.
         dry_run: send nothing, ask nobody.
         api: the Hub's client; None makes one, with the user's own login.
@@ -103,9 +113,10 @@ def publish(
         OutputError: the Hub refuses or cannot be reached.
     """
     _check_repo_id(repo_id)
+    folder = find_dataset(dataset)
     manifest = vet(folder, shown=shown)
     date = date or datetime.now(UTC).date().isoformat()
-    with _staged(folder, manifest, repo_id, statistics(folder), date) as (stage, items):
+    with _staged(folder, manifest, repo_id, stats(folder).counts, date) as (stage, items):
         replaced = (*(f"{table.folder}/*" for table in tables_of(manifest)), *_SOMETIMES)
         url = _url(repo_id)
         if not dry_run:
@@ -139,6 +150,90 @@ def _check_repo_id(repo_id: str) -> None:
         )
 
 
+# --- may it leave? -------------------------------------------------------------------------------
+
+
+def vet(folder: Path, *, shown: bool | None = None) -> dict[str, Any]:
+    """The manifest of a dataset folder that may be published; every file of it was read.
+
+    It must be whole, as `luab-data check` says, have this luab's columns, say that its worker ids
+    are hashed with a key, and hold nothing that looks like an e-mail address.
+
+    Raises:
+        DatasetError: the first of these that does not hold. No message shows an id.
+    """
+    manifest = read_manifest(folder)
+    _check_hashed(folder, manifest)
+    report = check(folder, shown=shown)
+    for problem in report.problems:
+        raise DatasetError(
+            f"{folder / problem.file}: found {problem.found}; expected {problem.expected}. Only"
+            f" what `luab-data check` finds whole is published: {problem.advice}"
+        )
+    for key in ("shards", "skipped", "versions"):  # of the card
+        if not isinstance(manifest.get(key), dict):
+            raise DatasetError(f"{folder / MANIFEST}: has no {key}: an older luab; {_AGAIN}")
+    for table in tables_of(manifest):
+        if list(manifest["schemas"][table.config]) != table.schema().names:
+            raise DatasetError(
+                f"{folder}: `{table.config}` does not have the columns of this luab, so the card"
+                " would describe other data; `luab-data derive` adds what is missing"
+            )
+        _check_no_address(folder, table)
+    return manifest
+
+
+def _check_hashed(folder: Path, manifest: Mapping[str, Any]) -> None:
+    found = manifest.get("worker_ids")
+    if found is None:
+        older = " (it was written before luab hashed with HMAC)" if "worker_key" in manifest else ""
+        raise DatasetError(
+            f"{folder / MANIFEST}: does not say that worker ids are hashed{older}; expected"
+            f" worker_ids with method {METHOD}. To publish, {_AGAIN} with --worker-key-file"
+        )
+    if not isinstance(found, Mapping) or found.get("method") != METHOD:
+        raise DatasetError(
+            f"{folder / MANIFEST}: worker ids are not hashed with {METHOD} and a key. To publish,"
+            f" {_AGAIN} with --worker-key-file"
+        )
+    key, source = found.get("key"), found.get("source")
+    if (
+        not isinstance(key, str)
+        or not _FINGERPRINT.fullmatch(key)
+        or source not in (RELEASE_IDS, OTHER_IDS)
+    ):
+        raise DatasetError(
+            f"{folder / MANIFEST}: worker_ids names no key or no source, so it was not written by"
+            f" `luab-data convert`; {_AGAIN}"
+        )
+
+
+def _check_no_address(folder: Path, table: Table) -> None:
+    """No text of any column is an e-mail address: some platforms use them as ids."""
+    texts = [column.name for column in table.columns if _is_text(column.type)]
+    for batch in read_columns(folder, table, texts):
+        for name in texts:
+            values = pc.unique(_flat(batch[name])).drop_null()
+            found = values.filter(pc.match_substring_regex(values, _E_MAIL))
+            found = found.filter(pc.invert(pc.match_substring_regex(found, _PICTURE)))
+            if len(found):
+                raise DatasetError(
+                    f"{folder}: {len(found)} values of `{table.config}/{name}` look like e-mail"
+                    f" addresses. To publish, replace them in the log and {_AGAIN}"
+                )
+
+
+def _is_text(type: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type.value_type if pa.types.is_list(type) else type))
+
+
+def _flat(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.list_flatten(values) if pa.types.is_list(values.type) else values
+
+
+# --- what goes -----------------------------------------------------------------------------------
+
+
 @contextmanager
 def _staged(
     folder: Path,
@@ -148,35 +243,26 @@ def _staged(
     date: str,
 ) -> Iterator[tuple[Path, tuple[Item, ...]]]:
     """A temporary folder with exactly what goes, and the list of it."""
-    about = ABOUT[manifest["dataset"]]
-    num_bytes = {
-        config: sum(shard["num_bytes"] for shard in shards)
-        for config, shards in manifest["shards"].items()
-    }
+    about, url = kind_of(manifest).about, _url(repo_id)
     with tempfile.TemporaryDirectory(prefix="luab-publish-") as name:
         stage = Path(name)
-        for file in manifest["files"]:
-            if file != README:
-                _link(folder / file, stage / file)
-        sizes = {file: (folder / file).stat().st_size for file in manifest["files"]}
+        # What is made anew must not be a link: to write it would write into the user's folder.
+        taken = [file for file in manifest["files"] if file not in _MADE_ANEW]
+        for file in taken:
+            _link(folder / file, stage / file)
+        sizes = {file: (folder / file).stat().st_size for file in taken}
+        metadata = croissant(manifest, sizes=sizes, url=url, date=date, statistics=statistics)
         texts = {
-            README: dataset_card(
-                manifest, name=repo_id, num_bytes=num_bytes, statistics=statistics, published=True
-            ),
-            CITATION: citation_cff(about, version=manifest["version"], url=_url(repo_id)),
-            CROISSANT: json.dumps(
-                croissant(manifest, sizes=sizes, url=_url(repo_id), date=date),
-                indent=1,
-                ensure_ascii=False,
-            )
-            + "\n",
+            README: dataset_card(manifest, name=repo_id, statistics=statistics, published=True),
+            CITATION: citation_cff(about, version=manifest["version"], url=url),
+            CROISSANT: json.dumps(metadata, indent=1, ensure_ascii=False) + "\n",
         }
         for file, text in texts.items():
             (stage / file).write_text(text, encoding="utf-8", newline="\n")
         seal(stage, {key: value for key, value in manifest.items() if key != "files"})
         files = read_manifest(stage)["files"]
-        for file, digest in manifest["files"].items():
-            if file != README and files.get(file) != digest:
+        for file in taken:
+            if files.get(file) != manifest["files"][file]:
                 raise DatasetError(f"{folder / file}: changed while it was read; publish again")
         for file in (MANIFEST, CHECKSUMS):
             files[file] = sha256_of(stage / file)
@@ -226,7 +312,7 @@ def _send(
             repo_id=repo_id,
             repo_type="dataset",
             folder_path=stage,
-            commit_message=f"{ABOUT[manifest['dataset']].title} {version}",
+            commit_message=f"{kind_of(manifest).title} {version}",
             delete_patterns=list(replaced),
         )
     with _hub(repo_id, f"everything was uploaded, only the tag {version} is missing"):

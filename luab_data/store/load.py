@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import glob
 import os
 from collections.abc import Sequence
 from itertools import islice
@@ -13,8 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from luab_data.errors import DatasetError, OptionError
-from luab_data.schema import DATASETS, Table
-from luab_data.store.folder import MANIFEST, check_files, read_columns, read_manifest
+from luab_data.files import MANIFEST
+from luab_data.kinds import tables_of
+from luab_data.schema import Table
+from luab_data.store.folder import check_files, folder_state, read_columns, read_manifest
+from luab_data.words import did_you_mean, near
 
 if TYPE_CHECKING:
     import datasets
@@ -37,8 +40,8 @@ def find_dataset(name_or_path: str | os.PathLike[str]) -> Path:
     """The folder of a dataset: the path itself, else that name under $LUAB_DATA_HOME.
 
     Raises:
-        DatasetError: neither is a dataset, or files of it are missing; says where it looked and
-            what it found there.
+        DatasetError: neither is a dataset, files of it are missing, or there are more shards than
+            its own; says where it looked and what it found there.
     """
     tried = [Path(name_or_path).expanduser()]
     if home := os.environ.get(HOME_VARIABLE):
@@ -47,19 +50,18 @@ def find_dataset(name_or_path: str | os.PathLike[str]) -> Path:
         if (folder / MANIFEST).is_file():
             check_files(folder)
             return folder
-    looked = "; ".join(f"{folder} {_state(folder)}" for folder in dict.fromkeys(tried))
+    looked = "; ".join(f"{folder} {folder_state(folder)}" for folder in dict.fromkeys(tried))
     raise DatasetError(
-        f"no dataset {os.fspath(name_or_path)!r}: {looked}. Write one with `luab-data convert`, or"
-        f" set {HOME_VARIABLE} to the folder that holds it"
+        f"no dataset {os.fspath(name_or_path)!r}: {looked}.{_similar(tried)} Write one with"
+        f" `luab-data convert`, or set {HOME_VARIABLE} to the folder that holds it"
     )
 
 
-def _state(folder: Path) -> str:
-    if folder.is_dir():
-        return f"has no {MANIFEST}, so luab did not write it to its end"
-    if folder.name and (folder.with_name(f".{folder.name}.old") / MANIFEST).is_file():
-        return f"is not there, but an interrupted conversion left .{folder.name}.old beside it"
-    return "is a file; expected a folder" if folder.exists() else "is not there"
+def _similar(tried: Sequence[Path]) -> str:
+    """The datasets of nearly that name, as a question."""
+    there = {p.parent.name for folder in tried for p in folder.parent.glob(f"*/{MANIFEST}")}
+    similar = near(tried[0].name, sorted(there))
+    return f" Did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def load_dataset(
@@ -102,6 +104,11 @@ def load_dataset(
     import datasets  # a second to import, and only needed here
 
     path = str(folder.resolve())
+    if path != glob.escape(path):
+        raise DatasetError(
+            f"{path}: `datasets` takes {' or '.join('[*?')} in a path for a pattern; rename the"
+            " folder, or use luab_data.read_table"
+        )
     if wanted is not None:
         cache_dir = options.get("cache_dir")
         known = datasets.load_dataset_builder(path, table.config, cache_dir=cache_dir).info.features
@@ -149,15 +156,12 @@ def read_table(
 
 def _find_config(name_or_path: str | os.PathLike[str], config: str | None) -> tuple[Path, Table]:
     folder = find_dataset(name_or_path)
-    kind = read_manifest(folder)["dataset"]
-    if kind not in DATASETS:
-        raise DatasetError(
-            f"{folder}: holds {kind!r}, which this luab does not know; expected one of"
-            f" {', '.join(DATASETS)}. A newer luab may have written it: upgrade"
-        )
-    tables = {table.config: table for table in DATASETS[kind]}
+    try:
+        tables = {table.config: table for table in tables_of(read_manifest(folder))}
+    except DatasetError as error:
+        raise DatasetError(f"{folder}: {error}") from None
     if (config or "default") not in tables:
-        raise DatasetError(f"{folder}: no config {config!r}; there are {', '.join(tables)}")
+        raise DatasetError(f"{folder}: no config {config!r}{did_you_mean(config, tables)}")
     return folder, tables[config or "default"]
 
 
@@ -189,10 +193,10 @@ def _known_columns(folder: Path, table: Table, columns: Sequence[str] | None) ->
     known = _columns(folder, table)
     for name in columns:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5) or known
+            similar = near(name, known) or known[:3]
             raise DatasetError(
                 f"{folder}: config {table.config!r} has no column {name!r}; did you mean"
-                f" {' or '.join(near[:3])}? All are in {folder / 'README.md'}"
+                f" {' or '.join(similar)}? All are in {folder / 'README.md'}"
             )
     return list(dict.fromkeys(columns))
 
@@ -232,5 +236,7 @@ def _check_filters(folder: Path, table: Table, groups: list[list[Condition]]) ->
         )
     names = [condition[0] for group in groups for condition in group]
     wanted = _known_columns(folder, table, names)
-    for first in islice(read_columns(folder, table, wanted or []), 1):
+    batches = read_columns(folder, table, wanted or [])
+    for first in islice(batches, 1):
         _kept(first, groups)
+    batches.close()  # a stream that is left open can abort the process when it ends

@@ -1,0 +1,154 @@
+"""[I/O] Tables -> the Parquet files of a config."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from luab_data.schema import Table
+from luab_data.store.digest import ShardDigest
+
+ROWS_PER_GROUP = 16_384
+CHUNKS = {"min_chunk_size": 2**18, "max_chunk_size": 2**20, "norm_level": 0}
+"""Bytes of a page, as `datasets` has them."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What the manifest says of a shard: rows, bytes in memory, digest of the values."""
+
+    num_rows: int
+    num_bytes: int
+    digest: str
+
+
+def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How a config's columns are stored, chosen by size on disk.
+
+    Pages end where the values say, so that those after an inserted row stay the same bytes, which
+    the Hub need not send again; `datasets` and the Hub's client find pages by their index.
+    Times ascend in steps of some 16 ms, so their differences are stored; everything else has few
+    distinct values: fractions of a picture's pixels, ids of pages.
+    """
+    leaves = {_leaf(field): field for field in schema}
+    times = [leaf for leaf, field in leaves.items() if _is_time(field)]
+    return {
+        "compression": "zstd",
+        "compression_level": 3,
+        "write_page_checksum": True,
+        "write_page_index": True,
+        "use_content_defined_chunking": CHUNKS,
+        "use_dictionary": [leaf for leaf in leaves if leaf not in times],
+        "column_encoding": dict.fromkeys(times, "DELTA_BINARY_PACKED"),
+    }
+
+
+def _leaf(field: pa.Field) -> str:
+    """The path of a column's values in Parquet."""
+    path, type = field.name, field.type
+    while pa.types.is_list(type):
+        path, type = f"{path}.list.element", type.value_type
+    return str(path)
+
+
+def _is_time(field: pa.Field) -> bool:
+    type = field.type.value_type if pa.types.is_list(field.type) else field.type
+    unit = (field.metadata or {}).get(b"unit", b"")
+    return bool(pa.types.is_int64(type) and unit in (b"ms", b"epoch ms", b"epoch s"))
+
+
+class ShardWriter:
+    """One config's rows as `part-NNNNN.parquet`, later `train-NNNNN-of-NNNNN.parquet`.
+
+    Args:
+        folder: of the dataset.
+        table: the config.
+        schema: of the rows, if it has more columns than the table.
+        first: number of the first shard.
+
+    Shards are ended by the caller, so that those of two configs can hold the same images.
+    """
+
+    def __init__(
+        self, folder: Path, table: Table, schema: pa.Schema | None = None, *, first: int = 0
+    ) -> None:
+        self._folder = folder / table.folder
+        self._schema = schema or table.schema()
+        self._first = first
+        self._writer: pq.ParquetWriter | None = None
+        self._pending: list[pa.Table] = []
+        self._num_pending = 0
+        self._in_shard = 0
+        self._digest = ShardDigest()
+        self.shards: list[Shard] = []
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows to the shard; the schema must be the config's own."""
+        if not table.schema.equals(self._schema):
+            raise ValueError(f"schema differs from {self._folder.name}: {table.schema}")
+        self._in_shard += len(table)
+        self._pending.append(table)
+        self._num_pending += len(table)
+        # Row groups of one size, whatever the batches were: equal rows give equal files.
+        while self._num_pending >= ROWS_PER_GROUP:
+            waiting = pa.concat_tables(self._pending)
+            self._write_group(waiting.slice(0, ROWS_PER_GROUP))
+            self._pending = [waiting.slice(ROWS_PER_GROUP)]
+            self._num_pending -= ROWS_PER_GROUP
+
+    def _write_group(self, group: pa.Table) -> None:
+        if self._writer is None:
+            self._folder.mkdir(exist_ok=True)
+            self._writer = pq.ParquetWriter(
+                self._path(), self._schema, **_parquet_options(self._schema)
+            )
+        self._digest.update(group)
+        self._writer.write_table(group, row_group_size=ROWS_PER_GROUP)
+
+    def _path(self) -> Path:
+        return self._folder / f"part-{self._first + len(self.shards):05d}.parquet"
+
+    def end_shard(self) -> Path:
+        """Write what is left and close the file; the next rows begin another one."""
+        path = self._path()
+        if self._num_pending or self._writer is None:
+            rows = pa.concat_tables(self._pending or [self._schema.empty_table()])
+            self._write_group(rows.combine_chunks())
+        if self._writer is not None:
+            # `datasets` and the Hub know such files by this key.
+            self._writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKS)})
+            self._writer.close()
+        digest = self._digest
+        self.shards.append(Shard(self._in_shard, digest.num_bytes, digest.hexdigest()))
+        self._writer, self._pending, self._num_pending = None, [], 0
+        self._in_shard, self._digest = 0, ShardDigest()
+        return path
+
+    def close(self) -> None:
+        """End the last shard, if any rows are in it, and give all shards their final names."""
+        if self._in_shard or not self.shards:
+            self.end_shard()
+        name_shards(self._folder)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all ended shards."""
+        return sum(shard.num_rows for shard in self.shards)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of those rows in memory."""
+        return sum(shard.num_bytes for shard in self.shards)
+
+
+def name_shards(folder: Path) -> None:
+    """Give all parts in a config's folder their final names, which say how many there are."""
+    parts = sorted(folder.glob("part-*.parquet"))
+    for path in parts:
+        number = path.stem.removeprefix("part-")
+        path.rename(path.with_name(f"train-{number}-of-{len(parts):05d}.parquet"))
