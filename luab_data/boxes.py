@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -123,10 +124,40 @@ def read_labelled_images(tree: Path, boxes: Path | None = None) -> list[Labelled
     return images
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in px from the header alone."""
+class Frame(NamedTuple):
+    """A picture file, and how it is shown: browsers and annotators see it turned.
+
+    Attributes:
+        width, height: px of the picture as stored.
+        orientation: EXIF's, 1 to 8: how the stored picture is turned to be shown; 1 if it says
+            nothing.
+    """
+
+    width: int
+    height: int
+    orientation: int = 1
+
+    def stored(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the picture as shown is in the picture as stored; fractions."""
+        return (
+            *((x, y), (1 - x, y), (1 - x, 1 - y), (x, 1 - y)),
+            *((y, x), (y, 1 - x), (1 - y, 1 - x), (1 - y, x)),
+        )[self.orientation - 1]
+
+    def shown(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the picture as stored is in the picture as shown; fractions."""
+        opposite = {6: 8, 8: 6}.get(self.orientation, self.orientation)
+        return self._replace(orientation=opposite).stored(x, y)
+
+
+def read_frame(path: Path) -> Frame:
+    """Size and orientation of a picture from its header alone.
+
+    Raises:
+        ImagesError: no picture that Pillow can read, or no Pillow.
+    """
     try:
-        from PIL import Image  # lazily: convert and stats run without Pillow
+        from PIL import ExifTags, Image  # lazily: convert and stats run without Pillow
     except ImportError as error:
         raise ImagesError(
             f"{path}: reading image sizes needs Pillow, which is not installed. "
@@ -137,10 +168,15 @@ def image_size(path: Path) -> tuple[int, int]:
             # No pixel is decoded here, so a large image is no decompression bomb to us.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                width, height = image.size
-                return width, height
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+                return Frame(*image.size, orientation if orientation in range(1, 9) else 1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImagesError(f"{path}: not a readable image ({error})") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) px of a picture as stored, from its header alone; errors as read_frame."""
+    return read_frame(path)[:2]
 
 
 def _box_files(folder: Path) -> Iterator[Path]:

@@ -201,7 +201,8 @@ IMAGENET_IMAGES = Table(
         _c("hull_area", _F, "Area of that hull; 0 if degenerate; null if not selected",
            "fraction of the picture's area"),
         _c("click_in_box", _B, "Whether the final click lies in any box, borders included; null"
-           " without click, boxes or size"),
+           " without click, boxes or size, and where the browser turned the picture (the log's size"
+           " is that of the boxes, swapped)"),
         _c("worker_id", _S, "Keyed hash of the worker of the deciding round; null if the id was"
            " empty"),
         _c("assignment_id", _S, "Assignment of the deciding round"),

@@ -54,7 +54,7 @@ def boxed(
         height=size.to_pylist(),
         has_boxes=[bool(b) for b in boxes],
         selected=[True] * num,
-        click_in_box=click_in_box(x, y, size, size, px).to_pylist(),
+        click_in_box=click_in_box(x, y, size, size, px, size, size).to_pylist(),
         **more,
     )
 

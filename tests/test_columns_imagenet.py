@@ -211,6 +211,17 @@ def test_metrics_4_8_the_offset_is_taken_from_the_box_that_holds_the_click():
     assert (x[0], y[0]) == (pytest.approx(-1.0), pytest.approx(0.0))
 
 
+def test_a_picture_that_the_browser_turned_says_nothing_of_its_boxes():
+    """A click in the turned picture, boxes of the picture as stored: which way it was turned is
+    not in the log."""
+    table = pa.table({"x": [0.2] * 3, "y": [0.9] * 3})
+    width, height = (pa.array([side] * 3, pa.int32()) for side in (375, 500))
+    boxes = pa.array([[[0.0, 0.0, 375.0, 500.0]]] * 3)
+    logged = pa.array([500, 375, 0], pa.int32()), pa.array([375, 500, 0], pa.int32())
+    found = click_in_box(table["x"], table["y"], width, height, boxes, *logged)
+    assert found.to_pylist() == [None, True, True]
+
+
 @pytest.mark.parametrize(
     "box", [(10, 20, 50, 80), (50, 20, 10, 80), (10, 80, 50, 20), (50, 80, 10, 20)]
 )
@@ -226,7 +237,8 @@ def test_a_box_published_with_its_corners_swapped_is_the_same_box(box: tuple[int
         }
     )
     columns = (table[name] for name in table.column_names)
-    assert click_in_box(*columns).to_pylist() == [True, False, None]
+    size = (table["width"], table["height"])
+    assert click_in_box(*columns, *size).to_pylist() == [True, False, None]
     assert clicked_box(table)[:2].tolist() == [[10.0, 20.0, 50.0, 80.0]] * 2
     assert np.allclose(
         click_offset(table), [[-0.25, 0.75, np.nan], [-1 / 3] * 2 + [np.nan]], equal_nan=True

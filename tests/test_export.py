@@ -20,6 +20,7 @@ from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
 from PIL import Image
 
 import luab_data
+from luab_data.boxes import Frame
 from luab_data.cli.export import export as command
 from luab_data.console import LuabGroup
 from luab_data.errors import ImagesError, OptionError, OutputError
@@ -306,9 +307,8 @@ def annotate(click: tuple[Any, Any], boxes: Any, size: tuple[int, int] = (200, 1
         **{"label": 4, "width": 200, "height": 100, "boxes": boxes},
         **{"final_click_x": click[0], "final_click_y": click[1]},
     }
-    ways = dict.fromkeys(("trace_quantile_x", "trace_quantile_y", "hull_x", "hull_y"))
-    marks = points.clicks({**row, **ways}, size)
-    return [{"label": m.label, **annotation(m, size)} for m in marks]
+    frame = Frame(*size)
+    return [{"label": m.label, **annotation(m, frame)} for m in points.clicks(row, frame)]
 
 
 def test_a_click_belongs_to_the_smallest_box_that_holds_it():
@@ -337,18 +337,52 @@ def test_points_outside_the_picture_stay_where_they_are_and_say_so():
 
 
 def test_points_and_boxes_follow_a_picture_of_another_size():
-    (found,) = annotate((0.5, 0.5), [[80, 40, 120, 60]], size=(100, 200))
-    assert found["keypoints"] == [50.0, 100.0, 2]
-    assert found["bbox"] == [40.0, 80.0, 20.0, 40.0]
+    (found,) = annotate((0.5, 0.5), [[80, 40, 120, 60]], size=(400, 100))
+    assert found["keypoints"] == [200.0, 50.0, 2]
+    assert found["bbox"] == [160.0, 40.0, 80.0, 20.0]
+
+
+def test_points_are_turned_back_where_a_file_asks_to_be_shown_turned():
+    """The case of a JPEG stored 375 x 500 that EXIF turns by 90 degrees."""
+    row = {
+        **{"label": 0, "width": 375, "height": 500, "boxes": [[300, 380, 370, 430]]},
+        **{"final_click_x": 0.2, "final_click_y": 0.9},
+    }
+    (found,) = points.clicks(row, Frame(375, 500, 6))
+    assert annotation(found, Frame(375, 500, 6))["keypoints"] == pytest.approx([337.5, 400, 2])
+    assert found.box == (300, 380, 370, 430)
+    # The same picture stored as shown: the boxes are of another picture, the click is not.
+    (found,) = points.clicks(row, Frame(500, 375))
+    assert found.box is None
+    assert annotation(found, Frame(500, 375))["keypoints"] == [100.0, 337.5, 2]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_point_is_where_pillow_turns_it(orientation: int):
+    """One asymmetric dot, shown by the library that viewers use."""
+    from PIL import ImageOps
+
+    image = Image.new("L", (8, 6))
+    image.putpixel((5, 1), 255)
+    exif = image.getexif()
+    exif[274] = orientation
+    stream = io.BytesIO()
+    image.save(stream, "png", exif=exif)
+    turned = ImageOps.exif_transpose(Image.open(stream))
+    ((y,), (x,)) = np.nonzero(np.asarray(turned))
+    frame = Frame(8, 6, orientation)
+    shown = frame.shown(5.5 / 8, 1.5 / 6)
+    assert shown == pytest.approx(((x + 0.5) / turned.width, (y + 0.5) / turned.height))
+    assert frame.stored(*shown) == pytest.approx((5.5 / 8, 1.5 / 6))
 
 
 def test_icons_keep_the_category_ids_of_coco():
     row = {"icon_label": [16, 33, 79], "final_x": [0.5, None, 0.25], "final_y": [0.5, None, 1.0]}
-    marks = [*points.icons(row, (20, 10))]
+    marks = [*points.icons(row, Frame(20, 10))]
     categories = points.TAGGING.categories(())
     # Dog, toothbrush: never 17 and 80.
     assert [categories[m.label]["id"] for m in marks] == [18, 90]
-    found = [annotation(m, (20, 10)) for m in marks]
+    found = [annotation(m, Frame(20, 10)) for m in marks]
     assert [a["keypoints"] for a in found] == [[10.0, 5.0, 2], [5.0, 10.0, 2]]
 
 
@@ -412,7 +446,7 @@ def test_fiftyone_has_points_boxes_and_ways_as_fractions(world: Path, tmp_path: 
         row = rows[sample["image_id"]]
         assert number_of(Image.open(out / sample["filepath"])) == int(row["image_id"][10:])
         boxes = [d["bounding_box"] for d in sample["detections"]["detections"]]
-        assert boxes == ([[0.1, 0.1, 0.7, 0.8], [0, 0, 1, 1]] if row["boxes"] else [])
+        assert np.allclose(boxes, [[0.1, 0.1, 0.7, 0.8], [0, 0, 1, 1]] if row["boxes"] else [])
         places = [k["points"] for k in sample["keypoints"]["keypoints"]]
         lines = {line["name"]: line for line in sample["polylines"]["polylines"]}
         if row["final_click_x"] is None:

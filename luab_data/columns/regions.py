@@ -100,20 +100,28 @@ def click_in_box(
     width: ArrowColumn,
     height: ArrowColumn,
     boxes: ArrowColumn,
+    original_image_width: ArrowColumn,
+    original_image_height: ArrowColumn,
 ) -> pa.Array:
     """Whether the final click lies in any box, borders included.
 
     Args:
         final_click_x, final_click_y: (num_rows,) fractions; width, height: (num_rows,) px.
         boxes: (num_rows,) lists of [xmin, ymin, xmax, ymax] px.
+        original_image_width, original_image_height: (num_rows,) int32 px, as logged.
     Returns: (num_rows,) bool.
-    Null without a click, boxes or a size.
+    Null without a click, boxes or a size, and where the log's size is that of the boxes with width
+    and height swapped: a browser turned the picture as its EXIF orientation asks, the boxes are of
+    the picture as stored, and the log does not say which way it was turned.
     Source: metrics 4.3.
     """
     columns = (final_click_x, final_click_y, width, height)
     x, y, width_px, height_px = (floats(column) for column in columns)
     xyxy, rows = boxes_of(boxes)
-    known = ~np.isnan(x + y + width_px + height_px) & (rows.lengths > 0)
+    logged_width, logged_height = floats(original_image_width), floats(original_image_height)
+    swapped = (logged_width == height_px) & (logged_height == width_px)
+    turned = swapped & (width_px != height_px)
+    known = ~np.isnan(x + y + width_px + height_px) & (rows.lengths > 0) & ~turned
     return nullable(in_any_box(x, y, width_px, height_px, xyxy, rows), known, pa.bool_())
 
 

@@ -175,7 +175,10 @@ IMAGENET = Registry(
         Derived(
             ("click_in_box",),
             regions.click_in_box,
-            (*_both("final_click"), "width", "height", "raw.boxes"),
+            (
+                *(*_both("final_click"), "width", "height", "raw.boxes"),
+                *("round.original_image_width", "round.original_image_height"),
+            ),
         ),
         *_logged("round", "worker_id", "assignment_id", "hit_id", "page_idx", "image_idx"),
         Derived(_both("notebook_point"), loader_compat.imagenet_point, (*_ROUND_CLICKS, "bounds")),

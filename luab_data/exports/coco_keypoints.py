@@ -1,9 +1,10 @@
 """[I/O] `coco-keypoints`: one JSON file in COCO's format, the clicks or icons as keypoints.
 
-Points and boxes are in pixels of the image files as they are: points are fractions of the file's
-size, boxes are scaled where the file has another size than the dataset says (resized images). A
-keypoint is [x, y, v]; v is 2, or 1 (labelled, not visible) where it lies outside the picture, which
-happens: a point is never moved; 0 where a box was not pointed at.
+Points and boxes are in pixels of the image files as they are stored: points are turned back where
+a file asks to be shown turned (EXIF), boxes are scaled where the file has another size than the
+dataset says (resized images). A keypoint is [x, y, v]; v is 2, or 1 (labelled, not visible) where
+it lies outside the picture, which happens: a point is never moved; 0 where a box was not pointed
+at.
 
 ImageNet-AB: category `label + 1`, named by wnid, keypoint `final_click`; a click in no box is an
 annotation without `bbox` and `area`. COCO-AB: one annotation an icon that was there at the end, in
@@ -20,7 +21,7 @@ from typing import IO, Any
 
 import msgspec
 
-from luab_data.boxes import image_size
+from luab_data.boxes import Frame, read_frame
 from luab_data.exports.points import Marked
 from luab_data.exports.select import Subset
 from luab_data.join.joined import IMAGE_PATH
@@ -54,17 +55,18 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
         for batch in subset.batches(points.columns):
             for row in batch.to_pylist():
                 path = Path(row[IMAGE_PATH.name])
-                width, height = image_size(path)
+                frame = read_frame(path)
                 number, image_id = next(numbers), row["image_id"]
                 image = {"id": image_id}
                 if isinstance(image_id, str):
                     image = {"id": number, "image_id": image_id}
                 name = path.relative_to(subset.root).as_posix()
-                images.add({**image, "file_name": name, "width": width, "height": height})
-                for marked in points.marks(row, (width, height)):
+                size = {"width": frame.width, "height": frame.height}
+                images.add({**image, "file_name": name, **size})
+                for marked in points.marks(row, frame):
                     own = {"id": annotations.length + 1, "image_id": image["id"]}
                     own["category_id"] = categories[marked.label]["id"]
-                    annotations.add({**own, **annotation(marked, (width, height))})
+                    annotations.add({**own, **annotation(marked, frame)})
             advance(len(batch))
         images.end()
         annotations.end()
@@ -90,18 +92,13 @@ class _List:
         self._file.write(b"\n]")
 
 
-def annotation(marked: Marked, size: tuple[int, int]) -> dict[str, Any]:
-    """Keypoint and box of COCO's format.
-
-    Args:
-        marked: what was marked.
-        size: (width, height) px of the file.
-    """
+def annotation(marked: Marked, frame: Frame) -> dict[str, Any]:
+    """Keypoint and box of COCO's format, px of the file as stored."""
     keypoint: list[float] = [0, 0, 0]  # COCO's "not labelled"
     if marked.point is not None:
-        x, y = marked.point
+        x, y = frame.stored(*marked.point)
         inside = 0 <= x <= 1 and 0 <= y <= 1
-        keypoint = [x * size[0], y * size[1], 2 if inside else 1]
+        keypoint = [x * frame.width, y * frame.height, 2 if inside else 1]
     found: dict[str, Any] = {
         "keypoints": keypoint,
         "num_keypoints": int(marked.point is not None),

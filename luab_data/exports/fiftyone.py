@@ -8,8 +8,9 @@
 
 This is the plain layout of `LegacyFiftyOneDataset`, which every release reads and whose files do
 not depend on one release's database (read with the importers of FiftyOne 1.22.1). All places are
-fractions of the picture. Polylines: ImageNet-AB's way to the final click (`trace_quantile`) and
-`hull`, closed; COCO-AB's icons that were `moved`, from the last add to where they were left.
+fractions of the picture as shown. Polylines: ImageNet-AB's way to the final click
+(`trace_quantile`) and `hull`, closed; COCO-AB's icons that were `moved`, from the last add to where
+they were left.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from luab_data.boxes import image_size
+from luab_data.boxes import Frame, read_frame
 from luab_data.exports.imagefolder import file_names, place
 from luab_data.exports.select import Subset
 from luab_data.join.joined import IMAGE_PATH
@@ -38,13 +39,13 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
             files = file_names(subset, batch).to_pylist()
             place(out / "data", batch[IMAGE_PATH.name].to_pylist(), files)
             for row, name in zip(batch.to_pylist(), files, strict=True):
-                size = image_size(out / "data" / name)
+                frame = read_frame(out / "data" / name)
                 sample = {
                     "filepath": f"data/{name}",
                     "tags": [],
                     "image_id": str(row["image_id"]),
                     "worker_id": row["worker_id"],
-                    **labels(subset, row, size, names),
+                    **labels(subset, row, frame, names),
                 }
                 file.write(f"{separator}\n{json.dumps(sample)}")
                 separator = ","
@@ -56,18 +57,18 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
 
 
 def labels(
-    subset: Subset, row: Mapping[str, Any], size: tuple[int, int], names: list[str]
+    subset: Subset, row: Mapping[str, Any], frame: Frame, names: list[str]
 ) -> dict[str, Any]:
     """FiftyOne's labels of one image, each field under the name of its class.
 
     Args:
         subset: whose kind says what is drawn.
         row: of `default`.
-        size: (width, height) px of the file.
+        frame: of the picture file.
         names: of the classes by label.
     """
     points = subset.kind.points
-    marks = [*points.marks(row, size)]
+    marks = [*points.marks(row, frame)]
     found: dict[str, list[dict[str, Any]]] = {
         "keypoints": [
             {"label": names[m.label], "name": points.point, "points": [m.point]}
@@ -75,7 +76,7 @@ def labels(
             if m.point is not None
         ],
         "detections": [
-            {"label": names[m.label], "bounding_box": [*_relative(m.box, size)]}
+            {"label": names[m.label], "bounding_box": [*_relative(m.box, frame)]}
             for m in marks
             if m.box is not None
         ],
@@ -97,7 +98,9 @@ def labels(
     }
 
 
-def _relative(box: tuple[float, float, float, float], size: tuple[int, int]) -> Iterator[float]:
-    """[x, y, width, height] as fractions."""
-    x0, y0, x1, y1 = box
-    yield from (x0 / size[0], y0 / size[1], (x1 - x0) / size[0], (y1 - y0) / size[1])
+def _relative(box: tuple[float, float, float, float], frame: Frame) -> Iterator[float]:
+    """[x, y, width, height], fractions of the picture as shown."""
+    (xa, ya), (xb, yb) = (
+        frame.shown(x / frame.width, y / frame.height) for x, y in (box[:2], box[2:])
+    )
+    yield from (min(xa, xb), min(ya, yb), abs(xb - xa), abs(yb - ya))

@@ -3,6 +3,9 @@
 A click belongs to the smallest box that holds it, borders included
 (docs/definitions.md#points-and-boxes); every other box has no point, and a click in no box has no
 box: an image without published boxes gets none that were made up.
+
+Points are fractions of the picture as a browser shows it, turned as its EXIF orientation asks;
+boxes are of the picture as stored, and left out where they are of a picture of another shape.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from luab_data.boxes import Frame
 from luab_data.columns.regions import sort_corners
 from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
 
@@ -24,8 +28,8 @@ class Marked(NamedTuple):
     """One object that was pointed at, or a box that was not."""
 
     label: int  # of the dataset
-    point: Point | None = None
-    box: tuple[float, float, float, float] | None = None  # x0, y0, x1, y1, px of the file
+    point: Point | None = None  # of the picture as shown
+    box: tuple[float, float, float, float] | None = None  # x0, y0, x1, y1, px as stored
 
 
 class Line(NamedTuple):
@@ -45,32 +49,36 @@ class PointFormat:
         point: what a point is called.
         columns: of `default` that `marks` and `lines` read, with the image's id.
         categories: class names of `label` (or nothing) -> COCO's `categories`, by label.
-        marks: a row of `default`, (width, height) px of the file -> what was marked on the image.
+        marks: a row of `default` and its picture file -> what was marked on the image.
         lines: a row -> its lines.
     """
 
     point: str
     columns: tuple[str, ...]
     categories: Callable[[Sequence[str]], list[dict[str, Any]]]
-    marks: Callable[[Mapping[str, Any], tuple[int, int]], Iterator[Marked]]
+    marks: Callable[[Mapping[str, Any], Frame], Iterator[Marked]]
     lines: Callable[[Mapping[str, Any]], Iterator[Line]]
 
 
-def clicks(row: Mapping[str, Any], size: tuple[int, int]) -> Iterator[Marked]:
+def clicks(row: Mapping[str, Any], frame: Frame) -> Iterator[Marked]:
     """The boxes of an image of ImageNet-AB, and its final click in the smallest that holds it."""
     label = row["label"]
     click = _point(row["final_click_x"], row["final_click_y"])
-    # Boxes are px of the size that the dataset has, which need not be the file's.
-    frame = np.array((row["width"] or size[0], row["height"] or size[1]) * 2)
     boxes = sort_corners(np.reshape(row["boxes"] or [], (-1, 4)))
+    # Boxes are px of the size that the dataset has, which need not be the file's.
+    size = (row["width"] or frame.width, row["height"] or frame.height)
+    if size != frame[:2]:
+        wrong = abs(size[0] * frame.height - size[1] * frame.width)
+        turned = abs(size[1] * frame.height - size[0] * frame.width)
+        boxes = boxes[:0] if turned < wrong else boxes * (frame[:2] * 2) / (size * 2)
     holder = None
     if click is not None and len(boxes):
-        (x, y), (x0, y0, x1, y1) = click * frame[:2], boxes.T
+        x, y = np.multiply(frame.stored(*click), frame[:2])
+        x0, y0, x1, y1 = boxes.T
         holds = (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)
-        holder = (
-            int(np.where(holds, (x1 - x0) * (y1 - y0), np.inf).argmin()) if holds.any() else None
-        )
-    for index, box in enumerate((boxes * (size * 2) / frame).tolist()):
+        if holds.any():
+            holder = int(np.where(holds, (x1 - x0) * (y1 - y0), np.inf).argmin())
+    for index, box in enumerate(boxes.tolist()):
         yield Marked(label, click if index == holder else None, tuple(box))
     if click is not None and holder is None:
         yield Marked(label, click)
@@ -83,7 +91,7 @@ def approaches(row: Mapping[str, Any]) -> Iterator[Line]:
         yield Line(row["label"], name, tuple(points), closed)
 
 
-def icons(row: Mapping[str, Any], size: tuple[int, int]) -> Iterator[Marked]:
+def icons(row: Mapping[str, Any], frame: Frame) -> Iterator[Marked]:
     """The icons that were on an image of COCO-AB at the end."""
     for label, x, y in zip(*(row[name] or () for name in _FINAL), strict=True):
         if (point := _point(x, y)) is not None:

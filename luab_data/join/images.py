@@ -101,6 +101,7 @@ def coco_ids(paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 def _stems(paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     # Paths inside Hugging Face datasets may come from Windows.
     names = pc.replace_substring_regex(paths, r"^(?s).*[/\\]", "")
+    names = pc.utf8_normalize(names, "NFC")  # macOS writes ä as two characters, logs as one
     return pc.replace_substring_regex(names, _SUFFIX, "")
 
 
