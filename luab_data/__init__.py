@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from luab_data.checks.check import check as check
     from luab_data.convert import convert_coco as convert_coco
     from luab_data.convert import convert_imagenet as convert_imagenet
-    from luab_data.derivation.run import derive as derive
+    from luab_data.derivation.derive import derive as derive
     from luab_data.errors import LuabError as LuabError
     from luab_data.exports.run import export as export
     from luab_data.figures.draw import draw as draw
@@ -44,7 +44,7 @@ _PUBLIC = {
     "check": "checks.check",
     "convert_coco": "convert",
     "convert_imagenet": "convert",
-    "derive": "derivation.run",
+    "derive": "derivation.derive",
     "draw": "figures.draw",
     "export": "exports.run",
     "find_dataset": "store.load",

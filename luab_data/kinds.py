@@ -24,6 +24,7 @@ from luab_data.schema import (
 )
 
 if TYPE_CHECKING:
+    from luab_data.derivation.shard import Derivation
     from luab_data.exports.points import PointFormat
     from luab_data.figures.catalogue import PlannedFigure
     from luab_data.hub.about import About
@@ -85,6 +86,11 @@ class Kind(ABC):
 
     @property
     @abstractmethod
+    def derivation(self) -> Derivation:
+        """Its derived columns, computed again from a dataset folder."""
+
+    @property
+    @abstractmethod
     def about(self) -> About:
         """The release in words."""
 
@@ -134,6 +140,13 @@ class Browsing(Kind):
         from luab_data.workers.imagenet import WORKERS
 
         return WORKERS
+
+    @property
+    def derivation(self) -> Derivation:
+        """From the ordered rounds of each image."""
+        from luab_data.derivation import shard
+
+        return shard.BROWSING
 
     @property
     def about(self) -> About:
@@ -188,6 +201,13 @@ class Tagging(Kind):
         from luab_data.workers.coco import WORKERS
 
         return WORKERS
+
+    @property
+    def derivation(self) -> Derivation:
+        """From the actions on each image, and the instances file."""
+        from luab_data.derivation import shard
+
+        return shard.TAGGING
 
     @property
     def about(self) -> About:

@@ -28,7 +28,7 @@ from derive_world import (
 
 from luab_data.cli.derive import derive as command
 from luab_data.columns.registry import COCO, IMAGENET
-from luab_data.derivation import derive
+from luab_data.derivation.derive import derive
 from luab_data.errors import DatasetError, ImagesError, OptionError, OutputError
 from luab_data.hub.card import complete
 from luab_data.kinds import KINDS, tables_of
@@ -275,21 +275,24 @@ def test_an_instances_file_of_other_images_is_noticed(made: Path, tmp_path: Path
 
 _KILLED = """
 import os, signal, sys
-from luab_data.derivation import run
+from luab_data.derivation import derive as run
 def kill(*given, **named):
     os.kill(os.getpid(), signal.SIGKILL)
 moment = sys.argv[2]
 if moment == "run":
-    whole = run.run
+    whole = run._run
     def some(job, *rest, **named):
         whole(job, *rest, **named)
         kill()
-    run.run = some
+    run._run = some
 elif moment == "complete":
     run.complete = kill
 else:
-    run.store.read_manifest, kept = (lambda folder: kept(folder) if "partial" not in str(folder)
-                                     else kill()), run.store.read_manifest
+    whole = run.complete
+    def sealed(*given, **named):
+        whole(*given, **named)
+        kill()
+    run.complete = sealed
 run.derive(sys.argv[1])
 """
 
@@ -426,10 +429,13 @@ def test_the_manifest_comes_last(made: Path, monkeypatch: pytest.MonkeyPatch):
 
     memory = fsspec.filesystem("memory")
     names = []
-    put = Place.put
-    monkeypatch.setattr(
-        Place, "put", lambda self, source, name: (names.append(name), put(self, source, name))
-    )
+    copy_to = Place.copy_to
+
+    def noted(self: Place, name: str, target: Place, *rest: Any, **named: Any) -> str:
+        names.append(name)
+        return copy_to(self, name, target, *rest, **named)
+
+    monkeypatch.setattr(Place, "copy_to", noted)
     try:
         derive(made / "coco-ab", out="memory://test_last/coco-ab")
     finally:

@@ -18,6 +18,7 @@ import click
 @click.option(
     "--out", type=str, help="Folder or URL to write. Default: replace DIR, once all is written."
 )
+@click.option("--force", is_flag=True, help="Replace another dataset of luab at OUT.")
 @click.option(
     "--instances",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -31,19 +32,27 @@ import click
     help="Processors of this machine, or of a Ray cluster (docs/engines.md).",
 )
 def derive(
-    dataset: str, columns: str | None, out: str | None, instances: Path | None, engine: Any
+    dataset: str,
+    columns: str | None,
+    out: str | None,
+    force: bool,
+    instances: Path | None,
+    engine: Any,
 ) -> None:
     """Compute derived columns of DIR from its own raw columns.
 
     DIR is a dataset folder, a name under $LUAB_DATA_HOME, or a URL of any filesystem that pyarrow
     or fsspec knows. The result is a whole dataset; its version changes only if its content does.
     """
-    from luab_data.derivation import derive as compute
+    from luab_data.derivation.derive import derive as compute
+    from luab_data.files import ALREADY
 
     names = (
         None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     )
-    done = compute(dataset, columns=names, out=out, instances=instances, engine=engine)
+    done = compute(dataset, columns=names, out=out, instances=instances, engine=engine, force=force)
+    if done.is_same:
+        click.echo(f"{done.out}: {ALREADY}")
     state = "new content" if done.changed else "content as before"
     click.echo(f"{done.out}: version {done.version}, {state}, {done.num_rows['default']:,} images")
     click.echo(f"computed: {', '.join(done.columns)}")
