@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from luab_data.hub.upload import publish as publish
     from luab_data.join.joined import join_images as join_images
     from luab_data.provenance.record import trace as trace
+    from luab_data.reports.clicks import clicks as clicks
     from luab_data.reports.run import report as report
     from luab_data.simulate.coco import simulate_coco as simulate_coco
     from luab_data.simulate.imagenet import simulate_imagenet as simulate_imagenet
@@ -42,6 +43,7 @@ _PUBLIC = {
     "annotators": "workers.annotators",
     "calibrate": "calibration.calibrate",
     "check": "checks.check",
+    "clicks": "reports.clicks",
     "convert_coco": "convert",
     "convert_imagenet": "convert",
     "derive": "derivation.derive",

@@ -25,11 +25,10 @@
 import os
 
 import pandas
+from IPython.display import SVG
 
 import luab_data
 from luab_data import splits
-from luab_data.figures import drawing, new_figure
-from luab_data.figures.pictures import draw_image
 from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)
@@ -84,19 +83,14 @@ print(joined)
 # %%
 pictures = joined.to_dataset()
 row = next(r for r in pictures if r["selected"] and r["has_boxes"])
-shown = luab_data.read_table(
-    DATASET, "rounds", filters=[("image_id", "==", row["image_id"])]
-).to_pylist()
-(deciding,) = [r for r in shown if r["round"] == row["selected_round"]]
+events = luab_data.clicks(DATASET, row["image_id"])
+events.to_frame()
 
 # %% [markdown]
-# One picture with its trace, its clicks, the hull of the points before the click, and its box.
+# The picture with its box, the pointer's path over it in the deciding round, and the click.
 
 # %%
-with drawing():
-    figure, ((ax,),) = new_figure(height=3.0)
-    draw_image(ax, row["image"], row, deciding)
-figure
+SVG(events.svg(row["image"]))
 
 # %% [markdown]
 # ## The paper and this dataset

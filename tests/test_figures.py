@@ -40,7 +40,6 @@ from luab_data.figures.charts import (
 )
 from luab_data.figures.icons import draw_class_recall, draw_sequences, short_sequence
 from luab_data.figures.maps import draw_accuracy_map, draw_density, draw_offset, mode_cell
-from luab_data.figures.pictures import draw_image
 from luab_data.figures.style import SMALL, STYLE, VERMILION, counts
 from luab_data.figures.workers import MANY, draw_shrinkage, draw_worker_offsets
 from luab_data.kinds import KINDS
@@ -446,56 +445,3 @@ def test_thousands_of_workers_are_a_cloud_of_which_suspects_stand_out():
         assert len(ax.texts) == 6
         labels = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
         assert not any(a.overlaps(b) for a, b in pairwise(labels))
-
-
-# One picture
-
-ROW: dict[str, Any] = {
-    "image_id": "n1_1", "width": 200, "height": 100, "boxes": [[20.0, 10.0, 120.0, 90.0]],
-    "first_click_x": 0.1, "first_click_y": 0.2, "final_click_x": 0.5, "final_click_y": 0.5,
-    "hull_x": [0.1, 0.5, 0.5], "hull_y": [0.2, 0.2, 0.5],
-    "trace_quantile_x": [0.0, 0.5], "trace_quantile_y": [0.0, 0.5],
-}  # fmt: skip
-ROUND: dict[str, Any] = {
-    "mouse_tracking_x": [0.0, 0.1, 0.9, 0.5], "mouse_tracking_y": [0.0, 0.2, 0.9, 0.5],
-    "mouse_tracking_time_ms": [100, 120, 5000, 5020],
-    "hovered_record_action": ["enter", "leave", "enter"],
-    "hovered_record_time_ms": [95, 130, 4990],
-}  # fmt: skip
-NOTHING: dict[str, Any] = {key: None for key in {**ROW, **ROUND}}
-
-
-def points_of(ax: Axes, label: str) -> list[list[float]]:
-    found = [c for c in ax.collections if c.get_label() == label]
-    return [] if not found else np.asarray(found[0].get_offsets()).tolist()
-
-
-def test_an_image_is_drawn_in_pixels_of_the_original(ax: Axes):
-    draw_image(ax, None, ROW, ROUND)
-    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 200), (100, 0))
-    assert points_of(ax, "first click") == [[20, 20]]
-    assert points_of(ax, "final click") == [[100, 50]]
-    (box,) = (p for p in ax.patches if p.get_label() == "box")
-    assert box.get_bbox().extents == pytest.approx((20, 10, 120, 90))
-
-
-def test_visits_of_a_trace_are_not_joined_and_colour_is_time(ax: Axes):
-    draw_image(ax, None, ROW, ROUND)
-    (trace,) = (c for c in ax.collections if isinstance(c, LineCollection))
-    np.testing.assert_allclose(trace.get_segments(), [[[0, 0], [20, 20]], [[180, 90], [100, 50]]])
-    assert list(trace.get_array()) == [120, 5020]
-
-
-def test_without_its_round_an_image_shows_the_quantiles_of_its_trace(ax: Axes):
-    draw_image(ax, np.zeros((100, 200, 3), np.uint8), ROW)
-    (trace,) = (c for c in ax.collections if isinstance(c, LineCollection))
-    np.testing.assert_allclose(trace.get_segments(), [[[0, 0], [100, 50]]])
-    assert ax.images[0].get_extent() == [0, 200, 100, 0]
-
-
-def test_an_image_without_anything_is_a_blank_canvas(ax: Axes):
-    draw_image(ax, None, NOTHING, NOTHING)
-    assert not [c for c in ax.collections if len(c.get_offsets())]
-    gray = draw_image(new_figure()[1][0, 0], np.zeros((30, 20), np.uint8), NOTHING)
-    assert gray.get_xlim() == (0, 20)
-    rendered(gray.figure)

@@ -75,7 +75,7 @@ def test_the_notebook_runs_and_ends_with_the_papers_table(name: str, data_home: 
     assert not [out for out in outputs if out.output_type == "error"]
     warnings = [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
     assert not [text for text in warnings if "Warning" in text], warnings
-    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
+    pictures = [o for o in outputs if {"image/png", "image/svg+xml"} & {*o.get("data", {})}]
     assert pictures
     last = json.dumps(notebook.cells[-1].outputs)
     assert "how_computed" in last

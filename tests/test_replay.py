@@ -47,6 +47,10 @@ def shown(image_id: str, slot: int, *, at: tuple[float, float], **other: Any) ->
     return {**row, **other}
 
 
+def rows(*found: dict[str, Any]) -> list[dict[str, Any]]:
+    return rounds(*found).to_pylist()
+
+
 def rounds(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), IMAGENET_ROUNDS.schema())
 
@@ -68,7 +72,7 @@ B = shown(
 
 
 def test_events_come_in_order_of_time_and_in_px_of_the_page():
-    replay = browsing_page(rounds(B, A))
+    replay = browsing_page(rows(B, A))
     assert [p.image_id for p in replay.pictures] == ["a", "b"]
     assert [(e.time_ms, e.kind, e.picture) for e in replay.events] == [
         *((0, "enter", 0), (0, "move", 0), (10, "move", 0)),
@@ -83,7 +87,7 @@ def test_events_come_in_order_of_time_and_in_px_of_the_page():
 
 
 def test_the_path_breaks_between_pictures_and_the_timeline_shows_the_visits():
-    found = lay_out(browsing_page(rounds(A, B)))
+    found = lay_out(browsing_page(rows(A, B)))
     trail, jumps = found.trail, found.jumps
     assert trail == "M10 70L110 70M110 300L110 350L110 350M210 20L60 120L60 120"
     assert jumps == "M110 70L110 300M110 350L210 20"
@@ -95,7 +99,7 @@ def test_a_picture_entered_again_starts_a_new_stretch():
         "a", 0, at=(0, 0), hovered=[(0, "enter"), (5, "leave"), (50, "enter")],
         trace=[(0, 0, 0), (5, 0.5, 0), (50, 1, 1), (60, 0, 1)],
     )  # fmt: skip
-    found = lay_out(browsing_page(rounds(row)))
+    found = lay_out(browsing_page(rows(row)))
     assert found.trail == "M0 0L100 0M200 100L0 100"
     assert found.jumps == "M100 0L200 100"
     assert [event[-1] for event in found.as_dict()["events"] if event[1] == "move"] == [1, 0, 1, 0]
@@ -110,9 +114,9 @@ def test_a_visit_that_lost_its_leave_ends_with_the_next_one_or_the_page():
 def test_a_picture_without_a_place_or_size_is_left_out_with_its_events():
     never = shown("c", 7, at=(0, 0), trace=[(5, 0.5, 0.5)], image_width=0, image_height=0)
     nowhere = shown("d", 8, at=(0, 0), clicks=[(6, 0.5, 0.5)], image_position_y=None)
-    replay = browsing_page(rounds(A, never, B, nowhere))
+    replay = browsing_page(rows(A, never, B, nowhere))
     assert replay.num_left_out == 2
-    assert replay.events == browsing_page(rounds(A, B)).events
+    assert replay.events == browsing_page(rows(A, B)).events
 
 
 def test_a_width_that_copies_the_height_is_mended_by_the_files_shape():
@@ -121,7 +125,7 @@ def test_a_width_that_copies_the_height_is_mended_by_the_files_shape():
         "a", 0, at=(0, 0), image_width=192, image_height=192, original_image_width=500,
         original_image_height=296, clicks=[(0, 0.5, 0.5)],
     )  # fmt: skip
-    (picture,) = browsing_page(rounds(row)).pictures
+    (picture,) = browsing_page(rows(row)).pictures
     assert (picture.w, picture.h) == (pytest.approx(192 * 500 / 296), 192)
 
 
@@ -130,17 +134,17 @@ def test_records_without_time_or_point_are_left_out_and_empty_traces_are_fine():
         "a", 0, at=(0, 0), trace=[(None, 0.1, 0.1), (3, None, 0.1), (4, math.nan, 0.2)],
         hovered=[(None, "enter")], clicks=[(9, 0.5, 0.5)],
     )  # fmt: skip
-    replay = browsing_page(rounds(broken, shown("b", 1, at=(0, 200), selected=False)))
+    replay = browsing_page(rows(broken, shown("b", 1, at=(0, 200), selected=False)))
     assert [(e.time_ms, e.kind) for e in replay.events] == [(0, "click")]
     assert replay.duration_ms == 0
-    nothing = browsing_page(rounds(shown("b", 1, at=(0, 200))))
+    nothing = browsing_page(rows(shown("b", 1, at=(0, 200))))
     assert nothing.events == ()
     assert lay_out(nothing).as_dict()["duration"] == 0
-    assert browsing_page(rounds()).pictures == ()
+    assert browsing_page(rows()).pictures == ()
 
 
 def test_the_view_holds_all_pictures_and_json_keeps_what_the_page_plays():
-    replay = browsing_page(rounds(A, B))
+    replay = browsing_page(rows(A, B))
     left, top, width, height = replay.view
     assert left < 10 and top < 20 and left + width > 210 and top + height > 400
     found = json.loads(script_json(lay_out(replay).as_dict()))
@@ -153,15 +157,15 @@ HOSTILE = "</script><b>&<!--'\""
 
 
 def test_a_hostile_name_ends_no_script_and_no_attribute():
-    text = script_json(lay_out(tagging_page(actions((0, "add", HOSTILE, 0.5, 0.5)))).as_dict())
+    text = script_json(lay_out(tagging_page(action_row((0, "add", HOSTILE, 0.5, 0.5)))).as_dict())
     assert not set(text) & set("<>&")
     assert json.loads(text)["events"][0][5] == HOSTILE
-    drawing = svg(lay_out(browsing_page(rounds({**A, "image_id": HOSTILE}))), alt=HOSTILE)
+    drawing = svg(lay_out(browsing_page(rows({**A, "image_id": HOSTILE}))), alt=HOSTILE)
     assert ElementTree.fromstring(drawing).get("aria-label") == HOSTILE and "<b>" not in drawing
 
 
 def test_a_file_of_its_own_brings_size_and_colours():
-    drawing = svg(lay_out(browsing_page(rounds(A, B))), alt="", standalone=True)
+    drawing = svg(lay_out(browsing_page(rows(A, B))), alt="", standalone=True)
     root = ElementTree.fromstring(drawing)
     style = root.find("{*}style")
     assert style is not None and style.text and "var(" not in style.text
@@ -175,11 +179,11 @@ def test_a_file_of_its_own_brings_size_and_colours():
 def test_what_lies_on_no_screen_is_left_out(far: float):
     row = shown("a", 0, at=(0, 0), trace=[(0, far, 0.5), (5, 0.5, 0.5)], clicks=[(9, 0.5, far)])
     lost = shown("b", 1, at=(far, 0), trace=[(2, 0.5, 0.5)])
-    replay = browsing_page(rounds(row, lost))
+    replay = browsing_page(rows(row, lost))
     assert [(e.time_ms, e.kind) for e in replay.events] == [(0, "move")]
     assert replay.num_left_out == 1
     script_json(lay_out(replay).as_dict())
-    icons = tagging_page(actions((0, "add", "dog", far, 0.5), (5, "add", "cat", 0.5, 0.5)))
+    icons = tagging_page(action_row((0, "add", "dog", far, 0.5), (5, "add", "cat", 0.5, 0.5)))
     assert [e.name for e in icons.events] == ["cat"]
 
 
@@ -192,8 +196,8 @@ def test_what_lies_on_no_screen_is_left_out(far: float):
     )
 )  # fmt: skip
 def test_every_record_is_an_event_once_and_time_never_runs_back(traces: list[Any]):
-    rows = [shown(str(k), k, at=(0, 300 * k), trace=trace) for k, trace in enumerate(traces)]
-    events = browsing_page(rounds(*rows)).events
+    found_rows = [shown(str(k), k, at=(0, 300 * k), trace=trace) for k, trace in enumerate(traces)]
+    events = browsing_page(rows(*found_rows)).events
     start = min((t for trace in traces for t, *_ in trace), default=0)
     slow = sorted(
         (t - start, k, round(200 * x, 6), round(300 * k + 100 * y, 6))
@@ -202,7 +206,7 @@ def test_every_record_is_an_event_once_and_time_never_runs_back(traces: list[Any
     assert sorted((e.time_ms, e.picture, round(e.x, 6), round(e.y, 6)) for e in events) == slow
     keys = [(e.time_ms, ORDER.index(e.kind)) for e in events]
     assert keys == sorted(keys)
-    found = lay_out(browsing_page(rounds(*rows)))
+    found = lay_out(browsing_page(rows(*found_rows)))
     trail, jumps = found.trail, found.jumps
     assert trail.count("M") + trail.count("L") == len(events)
     assert jumps.count("M") == max(trail.count("M") - 1, 0)
@@ -224,6 +228,11 @@ def actions(*steps: tuple[int, str, str, float | None, float | None], **other: A
     return pa.Table.from_pylist([{**row, **other}], COCO_ACTIONS.schema())
 
 
+def action_row(*steps: Any, **other: Any) -> dict[str, Any]:
+    (row,) = actions(*steps, **other).to_pylist()
+    return row
+
+
 ADD_MOVE_REMOVE = (
     (100, "add", "dog", 0.5, 0.5),
     (300, "move", "dog", 0.25, 0.5),
@@ -234,7 +243,7 @@ ADD_MOVE_REMOVE = (
 
 def test_icons_are_added_moved_and_removed_in_px_of_the_page():
     replay = tagging_page(
-        actions(
+        action_row(
             *ADD_MOVE_REMOVE,
             mouse_tracking_x=[0.0, 1.0], mouse_tracking_y=[0.0, 0.5],
             mouse_tracking_time_at_ms=[50, 950],
@@ -260,7 +269,7 @@ def test_boxes_are_shown_sorted_and_those_of_classes_without_an_icon_are_missed(
         "width": 640, "height": 480, "boxes": [[320, 240, 0, 0], [64, 48, 128, 96]],
         "box_label": [16, 15], "icon_label": [16], "is_present_at_end": [True],
     }  # fmt: skip
-    replay = tagging_page(actions(*ADD_MOVE_REMOVE), image)
+    replay = tagging_page(action_row(*ADD_MOVE_REMOVE), image)
     assert [(b.name, b.is_missed) for b in replay.pictures[0].boxes] == [
         *(("dog", False), ("cat", True)),
     ]
@@ -280,7 +289,7 @@ def test_boxes_are_shown_sorted_and_those_of_classes_without_an_icon_are_missed(
 def test_the_width_on_the_page_follows_from_the_files_shape(logged: Any, size: Any, width: float):
     table = actions(original_image_width=logged[0], original_image_height=logged[1])
     image = dict(zip(("width", "height"), size, strict=True)) if size else None
-    replay = tagging_page(table, image)
+    replay = tagging_page(*table.to_pylist(), image)
     assert (replay.pictures[0].w, replay.pictures[0].h) == (width, 450.0)
     assert replay.events == ()
 

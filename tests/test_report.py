@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from luab_data.cli.report import report as command
 from luab_data.console import LuabGroup
 from luab_data.errors import DatasetError, ImagesError, OptionError, OutputError
 from luab_data.figures import TAGGING_FIGURES
-from luab_data.reports.html import Header, page_html, picture, player, small_jpeg
+from luab_data.reports.browsing import BrowsingPages
+from luab_data.reports.html import page_html, picture, player, small_jpeg
 from luab_data.reports.pages import Finding, Page
 from luab_data.reports.replay import Event, Picture, Replay
 from luab_data.reports.run import page_svg, report
@@ -375,9 +376,11 @@ def hostile_page(name: str) -> str:
         is_grid=True,
     )
     page = player(Page(replay=shown, title=name, facts=(name,)), name, {}, 1)
-    header = Header(title=name, version=name, digest=name, source=name, counts={})
-    return page_html(header=header, lead=name, legend="click", findings=(), groups=(), figures=(),
-                     annotators=None, replays=[page])  # fmt: skip
+    manifest = {"version": name, "content_digest": name, "source": {"name": name}}
+    return page_html(
+        title=name, manifest=manifest, cards=[(name, name)], reader=BrowsingPages(), findings=(),
+        groups=(), figures=(), annotators=None, replays=[page],
+    )  # fmt: skip
 
 
 HOSTILE = "</script><b onclick='x'>\"&<!--<script>{{ 7 * 6 }}"
@@ -708,3 +711,33 @@ def test_any_figure_is_drawn_into_the_axes_of_the_user(world: Path, coco: Path):
     ):
         with pytest.raises(OptionError, match=message):
             luab_data.draw(name, world / "imagenet-ab", given)
+
+
+def test_what_happened_on_an_image_of_a_browsing_log(world: Path):
+    found = luab_data.clicks(world / "imagenet-ab", "n00000002_3.JPEG")
+    assert repr(found) == (
+        "ImageEvents('n00000002_3' of ImageNet-AB: 1 round, 5 trace records, 1 visit, 1 click)"
+    )
+    assert found.trace[2] == (40, 0.2, 0.5, 1) and found.trace[2].x == 0.1 * 2
+    assert found.visits == ((0, 100, "", 1),)
+    assert found.clicks == ((90, 0.45, 0.5, "click", "", 1),)
+    frame = found.to_frame()
+    assert [*frame["event"]] == ["trace", "visit", *["trace"] * 4, "click"]
+    assert frame["time_ms"].is_monotonic_increasing
+    html = found._repr_html_()
+    assert html.startswith(f"<p>{escape(repr(found))}</p><img src=")
+    assert "data:image/jpeg" in found.svg(world / "pictures" / "n00000002" / "n00000002_3.JPEG")
+    assert "data:image/jpeg" in found.svg(Image.new("L", (4, 2)))
+    with pytest.raises(DatasetError, match="near it n00000002_"):
+        luab_data.clicks(world / "imagenet-ab", "n00000002_9")
+
+
+def test_what_happened_on_an_image_of_a_tagging_log(coco: Path):
+    found = luab_data.clicks(str(coco / "coco-ab"), 1)
+    assert [(c.time_ms, c.event, c.name) for c in found.clicks] == [
+        *((500, "add", "dog"), (700, "add", "cat"), (900, "move", "dog"), (1500, "remove", "cat")),
+    ]
+    assert (found.clicks[0].x, found.clicks[0].y) == (0.25, 0.5)
+    assert math.isnan(found.clicks[3].x)
+    assert len(found.trace) == 5 and "dog" in found.svg()
+    assert luab_data.clicks(coco / "coco-ab", "000000000001.jpg").clicks[:3] == found.clicks[:3]

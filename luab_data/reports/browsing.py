@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError
 from luab_data.provenance.find import not_there, read_image_id
 from luab_data.ragged import ragged
-from luab_data.reports.pages import Finding, Key, Page, PageReader, rows_with
+from luab_data.reports.pages import Finding, Key, Page, PageReader, Row, rows_with
 from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, is_on_screen, points
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 from luab_data.store.folder import read_columns, read_manifest
@@ -135,34 +134,45 @@ class BrowsingPages(PageReader):
                 f"class {', '.join(map(with_name, wnids))}",
                 f"annotator {shown['worker_id'][0].as_py() or 'unknown'}",
             )
-            replay = page_of(shown, boxes)
+            replay = page_of(shown.to_pylist(), boxes)
             title = f"Page {page} of {assignment}"
             found.append(Page(replay=replay, title=title, facts=(*_facts(replay), *facts)))
         return found
 
+    def on_its_page(self, row: Row, image: Row) -> Replay:
+        """One picture of a page, with its boxes."""
+        return page_of([row], {image["image_id"]: _boxes(image)})
+
+    def in_fractions(self, row: Row, image: Row) -> Replay:
+        """The same at (0, 0), 1 x 1."""
+        corner = {"image_position_x": 0, "image_position_y": 0}
+        size = {"image_width": 1, "image_height": 1, "original_image_width": None}
+        return page_of([{**row, **corner, **size}])
+
 
 def boxes_of(folder: Path, image_ids: Collection[str]) -> Boxes:
-    """image_id -> its boxes as fractions of the picture; images without a size are left out."""
+    """image_id -> its boxes as fractions of the picture; none without a size."""
     columns = ["width", "height", "boxes"]
     images = rows_with(folder, IMAGENET_IMAGES, columns, "image_id", image_ids)
-    return {
-        row["image_id"]: tuple(
-            Box(x0 / row["width"], y0 / row["height"], x1 / row["width"], y1 / row["height"])
-            for x0, y0, x1, y1 in sort_corners(np.reshape(row["boxes"] or (), (-1, 4))).tolist()
-        )
-        for row in images.to_pylist()
-        if row["width"] and row["height"]
-    }
+    return {row["image_id"]: _boxes(row) for row in images.to_pylist()}
 
 
-def page_of(rounds: pa.Table, boxes: Boxes | None = None) -> Replay:
+def _boxes(image: Row) -> tuple[Box, ...]:
+    width, height = image["width"], image["height"]
+    if not (width and height):
+        return ()
+    boxes = sort_corners(np.reshape(image["boxes"] or (), (-1, 4))) / (width, height, width, height)
+    return tuple(Box(*box) for box in boxes.tolist())
+
+
+def page_of(rounds: Sequence[Row], boxes: Boxes | None = None) -> Replay:
     """The replay of one page: the rounds of one (assignment_id, page_idx).
 
     Args:
         rounds: its rows, with COLUMNS, in any order.
         boxes: image_id -> its boxes.
     """
-    rows = sorted(rounds.select(COLUMNS).to_pylist(), key=_by_slot)
+    rows = sorted(rounds, key=_by_slot)
     pictures: list[Picture] = []
     events: list[Event] = []
     for row in rows:
@@ -186,11 +196,11 @@ def page_of(rounds: pa.Table, boxes: Boxes | None = None) -> Replay:
     )  # fmt: skip
 
 
-def _by_slot(row: Mapping[str, Any]) -> tuple[int, str]:
+def _by_slot(row: Row) -> tuple[int, str]:
     return row["image_idx"] or 0, str(row["image_id"])
 
 
-def _frame(row: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+def _frame(row: Row) -> tuple[float, float, float, float] | None:
     """Left, top, width, height; None if one is missing or the size is 0 (never loaded)."""
     x, y, w, h = (row[f"image_{name}"] for name in ("position_x", "position_y", "width", "height"))
     if not all(map(is_on_screen, (x, y, w, h))) or w <= 0 or h <= 0:
@@ -202,7 +212,7 @@ def _frame(row: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
     return float(x), float(y), float(w), float(h)
 
 
-def _hovers(row: Mapping[str, Any], picture: int) -> Iterator[Event]:
+def _hovers(row: Row, picture: int) -> Iterator[Event]:
     actions, times = row["hovered_record_action"] or (), row["hovered_record_time_ms"] or ()
     for action, time in zip(actions, times, strict=False):
         if time is not None and action in ("enter", "leave"):

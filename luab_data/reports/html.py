@@ -21,11 +21,10 @@ from luab_data.join.joined import match
 from luab_data.join.rows import dataset_rows
 from luab_data.reports.layout import lay_out, script_json
 from luab_data.reports.layout import svg as page_svg
-from luab_data.reports.pages import Page
+from luab_data.reports.pages import Page, PageReader
 from luab_data.reports.replay import ICON_EVENTS
 from luab_data.reports.tables import Group, Quote
 from luab_data.reports.workers import WorkerTable
-from luab_data.words import MISSING, count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,21 +37,6 @@ MOST_VISIBLE_RATIO = 1.2
 """Pages taller than this many widths are shown in a window that scrolls, beside a map."""
 
 _PX_PER_INCH = 96
-
-_COUNTS = {
-    "num_images": "images",
-    "num_rounds": "pictures shown",
-    "num_with_interaction": "images with interaction",
-    "num_with_boxes": "images with boxes",
-    "num_selected": "images selected",
-    "num_selected_round1": "selected in round 1",
-    "num_evaluated": "clicks judged by boxes",
-    "num_workers": "annotators",
-    "num_trace_points": "trace records",
-    "num_records": "images",
-    "num_placed": "icons present at the end",
-    "num_present": "class occurrences in the ground truth",
-}
 
 _METHOD = (
     "Definitions are those of the paper and of the tools' logs; where they differ, the dataset's"
@@ -74,38 +58,12 @@ _METHOD = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What stands above the page.
-
-    Attributes:
-        title: of the dataset, as people write it.
-        counts: as luab_data.stats names them, None where unknown.
-    """
-
-    title: str
-    version: str
-    digest: str
-    source: str
-    counts: Mapping[str, int | None]
-
-    @property
-    def cards(self) -> list[dict[str, str]]:
-        """Title and value of each count."""
-        return [
-            {
-                "title": _COUNTS.get(name, name.removeprefix("num_").replace("_", " ")),
-                "value": MISSING if number is None else count(number),
-            }
-            for name, number in self.counts.items()
-        ]
-
-
 def page_html(
     *,
-    header: Header,
-    lead: str,
-    legend: str,
+    title: str,
+    manifest: Mapping[str, Any],
+    cards: Sequence[tuple[str, str]],
+    reader: PageReader,
     findings: Sequence[Quote],
     groups: Sequence[Group],
     figures: Sequence[Picture],
@@ -115,7 +73,10 @@ def page_html(
     """The whole page; everything that came from the data is escaped.
 
     Args:
-        lead, legend: as of a PageReader.
+        title: of the dataset, as people write it.
+        manifest: of its folder.
+        cards: value and title of each count.
+        reader: of its kind.
         replays: of `player`.
     """
     from jinja2 import Environment, StrictUndefined
@@ -136,9 +97,10 @@ def page_html(
         style=Markup(own["style.css"] + own["replay.css"]),
         script=Markup(own["replay.js"]),
         generator=f"luab-data report {version('luab')}",
-        header=header,
-        lead=lead,
-        legend=legend,
+        title=title,
+        manifest=manifest,
+        cards=cards,
+        reader=reader,
         findings=findings,
         groups=groups,
         figures=figures,
@@ -226,16 +188,20 @@ def thumbnails(images: Path, folder: Path, image_ids: Iterable[str]) -> dict[str
     }
 
 
-def small_jpeg(path: Path) -> bytes:
-    """The picture as JPEG, no side longer than LONGEST_SIDE, turned as a browser turns it."""
+def small_jpeg(image: Any) -> bytes:
+    """A picture as JPEG, no side longer than LONGEST_SIDE, turned as a browser turns it.
+
+    Args:
+        image: a path, or a PIL image.
+    """
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as file:
+        with image.copy() if isinstance(image, Image.Image) else Image.open(image) as file:
             shown: Any = ImageOps.exif_transpose(file).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImagesError(
-            f"{path}: cannot be read as a picture ({error}); mend or remove the file, or leave out"
+            f"{image}: cannot be read as a picture ({error}); mend or remove the file, or leave out"
             " --images"
         ) from error
     shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE))

@@ -101,7 +101,7 @@ def lay_out(replay: Replay) -> Layout:
     return Layout(
         replay=replay, empty=empty_slots(replay.pictures), starts=tuple(starts),
         trail="".join(trail), jumps="".join(jumps), marks=_marks(replay.events),
-        visits=_visits(replay.events),
+        visits=visits_of(replay.events),
     )  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def _marks(events: Sequence[Event]) -> tuple[Mark, ...]:
     return tuple(found)
 
 
-def _visits(events: Sequence[Event]) -> tuple[tuple[int, int], ...]:
+def visits_of(events: Sequence[Event]) -> tuple[tuple[int, int], ...]:
     """Start and length of the time that the pointer was over each picture, ms.
 
     A visit without a leave ends when the next picture is entered, or with the page.

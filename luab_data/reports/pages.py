@@ -5,7 +5,7 @@ report made again shows the same ones.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -21,6 +21,8 @@ from luab_data.reports.replay import Replay
 from luab_data.schema import Table
 from luab_data.store.folder import parquet_files
 
+Row: TypeAlias = Mapping[str, Any]
+"""One row of a table, as `to_pylist` gives it."""
 Key: TypeAlias = tuple[Any, ...]
 """What names a page of a dataset: (assignment_id, page_idx), or (image_id,)."""
 
@@ -95,6 +97,18 @@ class PageReader(ABC):
     @abstractmethod
     def read(self, folder: Path, keys: Sequence[Key]) -> list[Page]:
         """The pages of these keys, which are in the dataset, in their order."""
+
+    @abstractmethod
+    def on_its_page(self, row: Row, image: Row) -> Replay:
+        """One picture alone, in px of its page.
+
+        Args:
+            row: of `events`. image: of `default`.
+        """
+
+    @abstractmethod
+    def in_fractions(self, row: Row, image: Row) -> Replay:
+        """The same, in fractions of the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from luab_data.errors import LuabError
 from luab_data.figures.workers import overview
 from luab_data.files import new_folder
 from luab_data.kinds import Kind, kind_of
-from luab_data.reports.html import Header, Picture, page_html, picture, player, thumbnails
+from luab_data.reports.html import Picture, page_html, picture, player, thumbnails
 from luab_data.reports.layout import lay_out, svg
 from luab_data.reports.pages import ASKED, Chosen, candidates, choose
 from luab_data.reports.tables import groups, quotes
@@ -24,6 +24,7 @@ from luab_data.reports.workers import flagged_workers, worker_table
 from luab_data.statistics.dataset import Stats, stats
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
+from luab_data.words import MISSING, count
 from luab_data.workers.annotators import Annotators, annotators
 
 PAGES = 4
@@ -99,8 +100,8 @@ def report(
             others = _chosen(folder, kind, number, flagged_workers(workers))
             # Pages and pictures before statistics: a wrong one is told in seconds.
             asked = {c.key for c in named}
-            shown = [*dict.fromkeys(named), *(c for c in others if c.key not in asked)]
-            replays, num_without = _players(folder, kind, shown, pictures)
+            chosen = [*dict.fromkeys(named), *(c for c in others if c.key not in asked)]
+            replays, num_without = _players(folder, kind, chosen, pictures)
             steps.update()
             found = stats(folder)
             measures, estimates = found.measures, found.estimates
@@ -108,9 +109,10 @@ def report(
             figures = _figures(kind, found, workers)
             steps.update()
             html = page_html(
-                header=_header(manifest, kind, found.counts),
-                lead=kind.pages.lead,
-                legend=kind.pages.legend,
+                title=kind.title,
+                manifest=manifest,
+                cards=_cards(found),
+                reader=kind.pages,
                 findings=quotes(kind.pages.findings, measures, estimates),
                 groups=groups(measures, estimates),
                 figures=figures,
@@ -161,14 +163,13 @@ def _size(target: Path) -> int:
     return (target / PAGE_NAME).stat().st_size
 
 
-def _header(manifest: Mapping[str, Any], kind: Kind, counts: Mapping[str, Any]) -> Header:
-    return Header(
-        title=kind.title,
-        version=manifest["version"],
-        digest=manifest["content_digest"],
-        source=manifest["source"]["name"],
-        counts={k: v for k, v in counts.items() if v is None or isinstance(v, int)},
-    )
+def _cards(found: Stats) -> list[tuple[str, str]]:
+    """Value and title of each count."""
+    return [
+        (MISSING if number is None else count(number), found.kind.statistics.counts[name].title)
+        for name, number in found.counts.items()
+        if number is None or isinstance(number, int)
+    ]
 
 
 def _figures(kind: Kind, found: Stats, workers: Annotators) -> tuple[Picture, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError
 from luab_data.provenance.find import not_there, read_image_id
 from luab_data.ragged import ragged
-from luab_data.reports.pages import Finding, Key, Page, PageReader, rows_with
+from luab_data.reports.pages import Finding, Key, Page, PageReader, Row, rows_with
 from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, on_page, points
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES
 from luab_data.store.folder import read_manifest
@@ -96,8 +95,8 @@ class TaggingPages(PageReader):
         images = {row["image_id"]: row for row in rows}
         found = []
         for (image_id,) in keys:
-            row = actions.filter(pc.equal(actions["image_id"], image_id))
-            spent, worker = row["time_spent_ms"][0].as_py(), row["worker_id"][0].as_py()
+            (row, *_) = actions.filter(pc.equal(actions["image_id"], image_id)).to_pylist()
+            spent, worker = row["time_spent_ms"], row["worker_id"]
             replay = page_of(row, images.get(image_id, {}))
             facts = (
                 *_facts(replay),
@@ -107,17 +106,24 @@ class TaggingPages(PageReader):
             found.append(Page(replay=replay, title=f"Image {image_id}", facts=facts))
         return found
 
+    def on_its_page(self, row: Row, image: Row) -> Replay:
+        """The page is the picture."""
+        return page_of(row, image)
 
-def page_of(actions: pa.Table, image: Mapping[str, Any] | None = None) -> Replay:
+    def in_fractions(self, row: Row, image: Row) -> Replay:
+        """The same, 1 x 1."""
+        return page_of({**row, "image_height": 1}, {"width": 1, "height": 1})
+
+
+def page_of(row: Row, image: Row | None = None) -> Replay:
     """The replay of one image's page: one row of `actions`.
 
     Args:
-        actions: that row, with COLUMNS.
+        row: with COLUMNS.
         image: its row of `default` with IMAGE_COLUMNS, as far as they are there: the file's size
             (else that of the log, which can be 0, and whose imageWidth copies imageHeight; without
             any the picture is a square) and the boxes of its objects.
     """
-    row = actions.select(COLUMNS).slice(0, 1).to_pylist()[0]
     image = image or {}
     width, height = image.get("width"), image.get("height")
     if not (width and height):
@@ -132,7 +138,7 @@ def page_of(actions: pa.Table, image: Mapping[str, Any] | None = None) -> Replay
     return Replay(pictures=(picture,), events=events, is_grid=False)
 
 
-def _boxes(image: Mapping[str, Any], width: float, height: float) -> tuple[Box, ...]:
+def _boxes(image: Row, width: float, height: float) -> tuple[Box, ...]:
     """The image's boxes, and whether an icon of their class stayed on it."""
     icons = zip(image.get("icon_label") or (), image.get("is_present_at_end") or (), strict=False)
     tagged = {label for label, is_present in icons if is_present}
@@ -144,7 +150,7 @@ def _boxes(image: Mapping[str, Any], width: float, height: float) -> tuple[Box, 
     )
 
 
-def _categories(row: Mapping[str, Any]) -> Iterator[Event]:
+def _categories(row: Row) -> Iterator[Event]:
     names = row["category_histories_category_name"] or ()
     times = row["category_histories_time_at_ms"] or ()
     for name, time in zip(names, times, strict=False):
@@ -152,7 +158,7 @@ def _categories(row: Mapping[str, Any]) -> Iterator[Event]:
             yield Event(time, "category", 0, name=name)
 
 
-def _icons(row: Mapping[str, Any], picture: Picture) -> Iterator[Event]:
+def _icons(row: Row, picture: Picture) -> Iterator[Event]:
     names = ("action_type", "icon_type", "time_at_ms", "point_to_x", "point_to_y")
     lists = (row[f"action_histories_{name}"] or () for name in names)
     for action, icon, time, x, y in zip(*lists, strict=False):
