@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from loading_world import RELEASES, configs_of, environment, make_datasets, true_rows
 
 import luab_data
+from luab_data.cli import main
 from luab_data.cli.where import where
 from luab_data.errors import DatasetError, OptionError
-from luab_data.files import MANIFEST
-from luab_data.kinds import KINDS
+from luab_data.files import MANIFEST, sha256_of
+from luab_data.kinds import KINDS, kind_of
 from luab_data.schema import COCO_CLASSES
-from luab_data.store.folder import read_manifest
+from luab_data.store.folder import parquet_files, read_columns, read_manifest
 from luab_data.store.load import find_dataset, load_dataset, read_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -266,6 +267,68 @@ def test_nonsense_is_refused_before_anything_is_read(
     for way in both_ways(world / "imagenet-ab", **options):
         with pytest.raises(error, match=words):
             way()
+
+
+def test_a_stranger_among_the_shards_stops_every_verb(copied: Path):
+    """`train-00000-of-00001 copy.parquet`, as a file manager makes it, matches the card's glob."""
+    (shard,) = (copied / "data").iterdir()
+    stranger = shard.with_name(f"{shard.stem} copy.parquet")
+    shutil.copy(shard, stranger)
+    command = ["--out", str(copied.parent / "out")]
+    for way in (
+        *both_ways(copied),
+        lambda: luab_data.stats(copied).counts,
+        lambda: luab_data.annotators(copied),
+        lambda: luab_data.accept(copied),
+        lambda: luab_data.derive(copied),
+        lambda: luab_data.publish(copied, "me/ab", dry_run=True),
+    ):
+        with pytest.raises(DatasetError, match=r"copy\.parquet: .* counted twice; move it"):
+            way()
+    for verb in (["report", str(copied), *command], ["calibrate", str(copied)]):
+        found = CliRunner().invoke(main, verb)
+        assert found.exit_code == 1 and "counted twice" in found.output
+    stranger.rename(shard.with_name("._train-00000-of-00001.parquet"))  # a twin of macOS: noise
+    assert len(read_table(copied)) == 27
+
+
+def test_only_what_the_manifest_lists_is_read(copied: Path):
+    table = kind_of(read_manifest(copied)).images
+    (copied / "data" / "train-9.parquet").write_bytes(b"x")
+    assert [path.name for path in parquet_files(copied, table)] == ["train-00000-of-00001.parquet"]
+
+
+def test_names_that_are_nearly_right_are_suggested(world: Path, monkeypatch: Any):
+    monkeypatch.chdir(world)
+    with pytest.raises(DatasetError, match="Did you mean imagenet-ab\\?"):
+        find_dataset("imagnet-ab")
+    with pytest.raises(DatasetError, match="no config 'round'; did you mean 'rounds'\\?"):
+        read_table("imagenet-ab", "round")
+    with pytest.raises(DatasetError, match="but imagenet-ab does: name that folder"):
+        find_dataset("imagenet-ab/data")
+    with pytest.raises(DatasetError, match="but coco-ab and imagenet-ab in it do: name one"):
+        find_dataset(world)
+
+
+def test_a_path_that_datasets_takes_for_a_pattern_is_refused(copied: Path, tmp_path: Path):
+    odd = copied.rename(copied.with_name("ab [1]"))
+    with pytest.raises(DatasetError, match="for a pattern; rename the folder, or use"):
+        load_dataset(odd)
+    assert len(read_table(str(odd))) == 27
+
+
+def test_a_folder_of_an_older_luab_loads_and_says_what_it_lacks(copied: Path):
+    (path,) = (copied / "data").iterdir()
+    table = pq.read_table(path).drop_columns(["hull_area"])
+    pq.write_table(table, path)
+    manifest = read_manifest(copied)
+    del manifest["schemas"]["default"]["hull_area"]
+    manifest["files"][f"data/{path.name}"] = sha256_of(path)
+    (copied / MANIFEST).write_text(json.dumps(manifest))
+    assert "hull_area" not in read_table(copied).column_names
+    columns = read_columns(copied, kind_of(manifest).images, ["hull_area"])
+    with pytest.raises(DatasetError, match="an older luab wrote it; `luab-data derive"):
+        next(columns)
 
 
 @pytest.mark.parametrize("name", ["revision", "data_files", "data_dir"])

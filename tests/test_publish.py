@@ -365,6 +365,44 @@ def test_a_folder_that_changes_meanwhile_is_not_sent(
     assert hub.calls == []
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_folder_that_was_published_before_stays_as_it_is(
+    made: dict[str, Path], tmp_path: Path, dry_run: bool
+):
+    """Its card, CITATION.cff and croissant.json are made anew for the other repository."""
+    hub = FakeHub(tmp_path / "hub")
+    send(made["imagenet-ab"], hub)
+    downloaded = Path(shutil.copytree(hub.store, tmp_path / "imagenet-ab"))
+    before = files(downloaded)
+    assert {"CITATION.cff", "croissant.json"} <= before.keys()
+    again = FakeHub(tmp_path / "again")
+    publish(downloaded, "else/where", api=again, date="2027-01-01", dry_run=dry_run)
+    assert files(downloaded) == before
+    if not dry_run:
+        assert "else/where" in files(again.store)["CITATION.cff"].decode()
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"), [("ann@example.org", True), ("icon@2x.png", False), ("a@b", False)]
+)
+def test_an_address_in_any_text_column_stays_here(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, address: str, refused: bool
+):
+    (path,) = (copied / "rounds").iterdir()
+    table = pq.read_table(path)
+    place = table.column_names.index("assignment_id")
+    ids = pa.array([*table["assignment_id"].to_pylist()[:-1], address])
+    pq.write_table(table.set_column(place, table.schema.field(place), ids), path)
+    whole = type("Report", (), {"problems": ()})
+    monkeypatch.setattr("luab_data.hub.upload.check", lambda *_, **__: whole)
+    if not refused:
+        vet(copied)
+        return
+    with pytest.raises(DatasetError, match="1 values of `rounds/assignment_id` look like") as error:
+        vet(copied)
+    assert address not in str(error.value)
+
+
 def test_what_desktops_and_git_leave_is_no_reason_and_stays_here(copied: Path):
     (copied / ".DS_Store").write_bytes(b"x")
     (copied / ".git").mkdir()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import glob
 import os
+import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -103,6 +106,8 @@ def load_dataset(
         check_files(folder, table)
     import datasets  # a second to import, and only needed here
 
+    if options.get("streaming"):
+        atexit.register(_let_readers_end)
     path = str(folder.resolve())
     if path != glob.escape(path):
         raise DatasetError(
@@ -120,6 +125,15 @@ def load_dataset(
         # The card counts all rows, and a map-style load compares: NonMatchingSplitsSizesError.
         options.setdefault("verification_mode", "no_checks")
     return datasets.load_dataset(path, table.config, **options)
+
+
+def _let_readers_end() -> None:
+    """Give pyarrow's threads a moment: a stream that was left in the middle, as by
+    `next(iter(stream))`, still reads ahead, and the process aborts if it ends meanwhile.
+    """
+    gc.collect()
+    time.sleep(0.2)
+    atexit.unregister(_let_readers_end)
 
 
 def read_table(
