@@ -44,6 +44,7 @@ from luab_data.raw.bad_records import BadRecords, OnBad, SeenIds
 from luab_data.raw.instances import TrueImage, read_instances
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
+from luab_data.simulate.writer import is_simulated
 from luab_data.store.folder import SKIPPED, read_columns
 from luab_data.store.shards import Shard, ShardWriter, name_shards
 
@@ -324,6 +325,7 @@ def _about(
     return {
         "dataset": kind.dataset,
         "source": {"name": log.path.name, "sha256": log.sha256},
+        **({"simulated": True} if is_simulated(log.path) else {}),
         "worker_ids": hash_worker.describe(),
         "skipped": dict(sorted(bad.tally.items())),
         "unknown": _most_common(written.unknown),

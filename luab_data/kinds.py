@@ -252,3 +252,9 @@ def tables_of(manifest: Mapping[str, Any]) -> tuple[Table, Table, Table]:
         table.having(list(found.get(table.config, ()))) for table in kind_of(manifest).tables
     )
     return images, events, annotators
+
+
+def about_of(manifest: Mapping[str, Any]) -> About:
+    """A dataset folder in words: of its release, or of a simulation of it."""
+    about = kind_of(manifest).about
+    return about.simulated() if manifest.get("simulated") else about

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +17,7 @@ from logs import KEY
 from test_convert import small
 
 import luab_data
-from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
+from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS, Column, Table
 from luab_data.store import folder as store
 from luab_data.store import shards
 from luab_data.store.digest import content_digest, shard_digest
@@ -124,3 +127,40 @@ def test_times_are_stored_as_differences(tmp_path: Path):
     assert "DELTA_BINARY_PACKED" in found["mouse_tracking_time_ms.list.element"]
     assert "DELTA_BINARY_PACKED" in found["hit_submit_time"]
     assert "RLE_DICTIONARY" in found["selected_record_x.list.element"]
+
+
+def rows_of_traces(count: int, *, inserted: int = 0) -> pa.Table:
+    """Rows with long lists of floats that do not repeat, some more of them at a tenth."""
+    draw = np.random.default_rng(0)
+    lists = [draw.random(200) for _ in range(count)]
+    lists[count // 10 : count // 10] = [np.random.default_rng(1).random(200)] * inserted
+    column = Column(name="trace", type=pa.list_(pa.float64()), doc="")
+    return pa.table([pa.array(lists, column.type)], pa.schema([column.field()]))
+
+
+def pages_of(rows: pa.Table, folder: Path) -> dict[bytes, int]:
+    """SHA-256 -> bytes of each page of the values, of a file that ShardWriter writes."""
+    folder.mkdir()
+    column = Column(name="trace", type=pa.list_(pa.float64()), doc="")
+    table = Table(config="default", folder="data", row="", columns=(column,))
+    writer = shards.ShardWriter(folder, table)
+    for start in range(0, len(rows), 100):
+        writer.write(rows.slice(start, 100))
+    path = writer.end_shard()
+    data = path.read_bytes()
+    chunks = pq.read_metadata(path).row_group(0).column(0)
+    at, end, found = chunks.data_page_offset, 0, {}
+    end = at + chunks.total_compressed_size
+    # Each page begins with the same zstd frame; its magic number tells them apart.
+    for page in data[at:end].split(b"\x28\xb5\x2f\xfd"):
+        found[hashlib.sha256(page[:-64]).digest()] = len(page)  # the next page's header has counts
+    return found
+
+
+def test_pages_after_an_inserted_row_are_the_same_bytes(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(shards, "ROWS_PER_GROUP", 100_000)
+    before = pages_of(rows_of_traces(4000), tmp_path / "before")
+    assert before == pages_of(rows_of_traces(4000), tmp_path / "again")  # reproducible
+    after = pages_of(rows_of_traces(4000, inserted=4), tmp_path / "after")
+    fresh = sum(size for key, size in after.items() if key not in before)
+    assert fresh / sum(after.values()) < 0.2  # 1.0 with pages of one size

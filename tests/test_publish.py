@@ -493,6 +493,28 @@ def test_the_card_tells_what_was_left_out_and_what_ids_were(made: dict[str, Path
         assert OTHER_WORKER not in text and "00AA3B5E8" not in text
 
 
+def test_a_card_of_simulated_data_says_so_and_not_crowdsourced(tmp_path: Path):
+    box = [[8.0, 8.0, 40.0, 40.0]]
+    image = {"wnid": "n00000001", "width": 64, "height": 64, "boxes": box}
+    images = [luab_data.LabelledImage(image_id=f"n00000001_{i}", **image) for i in range(8)]
+    log = tmp_path / "raw.tar.gz"
+    luab_data.simulate_imagenet(images, log)
+    out = luab_data.convert_imagenet(log, tmp_path / "imagenet-ab", worker_key=KEY).out
+    assert read_manifest(out)["simulated"] is True
+    text = (out / "README.md").read_text()
+    matter = front_matter(text)
+    assert matter["annotations_creators"] == ["machine-generated"] and "simulated" in matter["tags"]
+    assert "# ImageNet-AB, simulated" in text and "nobody annotated anything" in text
+    assert not re.search("crowdsourc|Amazon Mechanical Turk", text.split("## Known biases")[0])
+    hub = FakeHub(tmp_path / "hub")
+    send(out, hub)
+    croissant = json.loads((hub.store / "croissant.json").read_text())
+    assert croissant["rai:dataCollectionType"] == ["Others"]
+    (tmp_path / "raw.tar.gz.truth.jsonl.gz").unlink()  # nothing tells any more
+    again = luab_data.convert_imagenet(log, tmp_path / "again", worker_key=KEY).out
+    assert "simulated" not in read_manifest(again)
+
+
 def test_a_number_that_is_not_there_is_no_zero():
     about = KINDS["coco-ab"].about
     table = statistics_table(

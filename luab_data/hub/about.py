@@ -6,7 +6,7 @@ These are facts of the releases. Numbers of a converted folder are computed, nev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PAPER = "https://arxiv.org/abs/2303.17595"
 LOADERS = "https://github.com/naver-ai/NeglectedFreeLunch"
@@ -28,6 +28,7 @@ class About:
         licence: what the licence covers and what it does not.
         source_datasets, task_ids, keywords: as the Hub's card metadata has them.
         statistics: key of `luab-data stats` -> its meaning.
+        creators: who annotated, as the Hub's card metadata has it.
     """
 
     title: str
@@ -43,6 +44,25 @@ class About:
     task_ids: tuple[str, ...]
     keywords: tuple[str, ...]
     statistics: dict[str, str]
+    creators: str = "crowdsourced"
+
+    def simulated(self) -> About:
+        """The same of a log that `luab-data simulate` wrote."""
+        words = [word for word in self.keywords if word != "crowdsourcing"]
+        return replace(
+            self,
+            title=f"{self.title}, simulated",
+            summary=f"Simulated: nobody annotated anything. {self.summary}",
+            collection=(
+                "Nothing was collected. `luab-data simulate` wrote the log from pictures and their"
+                " true boxes or masks: pages, mouse paths, clicks, times and workers are drawn at"
+                " random from a model of what the release looks like. It says nothing about people;"
+                " what is known of the release's biases and limits is below.",
+            ),
+            annotators="Nobody: the workers are drawn at random.",
+            keywords=(*words, "simulated"),
+            creators="machine-generated",
+        )
 
 
 _CARELESS = (

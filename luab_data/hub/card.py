@@ -22,7 +22,7 @@ import yaml
 from luab_data.hub.about import PAPER, PRIVACY, About
 from luab_data.hub.citation import bibtex
 from luab_data.hub.legacy import dtype_name, legacy_script
-from luab_data.kinds import kind_of, tables_of
+from luab_data.kinds import about_of, tables_of
 from luab_data.raw.worker_ids import RELEASE_IDS
 from luab_data.schema import Column, Table
 from luab_data.store.digest import content_digest
@@ -98,7 +98,7 @@ def front_matter(
     matter = {
         "pretty_name": about.title,
         "license": "apache-2.0",
-        "annotations_creators": ["crowdsourced"],
+        "annotations_creators": [about.creators],
         "source_datasets": list(about.source_datasets),
         "size_categories": [size_category(num_rows["default"])],
         "task_categories": ["image-classification"],
@@ -158,7 +158,7 @@ def dataset_card(
         statistics: the numbers of `luab-data stats`; None leaves the section out.
         published: whether `name` is on the Hub, else it is a folder.
     """
-    about = kind_of(manifest).about
+    about = about_of(manifest)
     tables = tables_of(manifest)
     num_rows = manifest["num_rows"]
     matter = front_matter(
@@ -253,6 +253,8 @@ def _conversion(manifest: Mapping[str, Any]) -> str:
 
 def privacy(manifest: Mapping[str, Any]) -> str:
     """What is hashed, what stays linkable, what is known of consent; Markdown."""
+    if manifest.get("simulated"):
+        return "The workers are drawn at random: no row is about a person."
     ids = manifest["worker_ids"]
     if ids["source"] == RELEASE_IDS:
         source = (

@@ -15,7 +15,7 @@ import pyarrow as pa
 from luab_data.hub.about import PAPER, About
 from luab_data.hub.card import privacy
 from luab_data.hub.citation import AUTHORS, bibtex
-from luab_data.kinds import kind_of, tables_of
+from luab_data.kinds import about_of, tables_of
 from luab_data.schema import Column, Table
 
 PARQUET = "application/x-parquet"
@@ -76,7 +76,7 @@ def croissant(
         date: day of publication, YYYY-MM-DD.
         statistics: the numbers of `luab-data stats`.
     """
-    about = kind_of(manifest).about
+    about = about_of(manifest)
     tables = tables_of(manifest)
     files = {
         name: digest for name, digest in manifest["files"].items() if name.endswith(".parquet")
@@ -121,6 +121,7 @@ def _responsible(
     All of its properties but `dataCollectionTimeFrame`: clocks of workers are no record of when.
     """
     source, rows = manifest["source"], manifest["num_rows"]
+    people = about.creators == "crowdsourced"
     images, events, _ = tables_of(manifest)
     skipped, luab = sum(manifest["skipped"].values()), f"luab {manifest['versions']['luab']}"
     per_item = rows[events.config] / rows[images.config] if rows[images.config] else 0
@@ -128,7 +129,9 @@ def _responsible(
              if isinstance(v, float)]  # fmt: skip
     return {
         "rai:dataCollection": " ".join(about.collection),
-        "rai:dataCollectionType": ["Crowdsourcing", "User behaviour logging"],
+        "rai:dataCollectionType": ["Crowdsourcing", "User behaviour logging"]
+        if people
+        else ["Others"],
         "rai:dataCollectionRawData": f"{source['name']}, sha256 {source['sha256']}",
         "rai:dataCollectionMissingData": f"{skipped:,} records of the log are left out, each listed"
         " in skipped.jsonl. Null means not logged or not known, as each field says.",
@@ -140,13 +143,15 @@ def _responsible(
         "rai:dataManipulationProtocol": "Worker ids are replaced by keyed hashes"
         f" ({manifest['worker_ids']['method']}); no other value is changed.",
         "rai:dataAnnotationProtocol": [about.collection[0]],
-        "rai:dataAnnotationPlatform": ["Amazon Mechanical Turk", about.tool],
+        "rai:dataAnnotationPlatform": ["Amazon Mechanical Turk", about.tool] if people else [luab],
         "rai:dataAnnotationAnalysis": shown,
         "rai:annotationsPerItem": f"{per_item:.2f} on average: {rows[events.config]:,} rows of"
         f" `{events.config}` for {rows[images.config]:,} images, by {rows['annotators']:,}"
         " annotators",
         "rai:annotatorDemographics": [about.annotators],
-        "rai:machineAnnotationTools": [f"None; {luab} computes derived columns by fixed rules"],
+        "rai:machineAnnotationTools": [
+            f"None; {luab} computes derived columns by fixed rules" if people else luab
+        ],
         "rai:dataBiases": [f"{name}. {text}" for name, text in about.biases],
         "rai:dataLimitations": [f"{name}. {text}" for name, text in about.limits],
         "rai:personalSensitiveInformation": [privacy(manifest).replace("**", "")],

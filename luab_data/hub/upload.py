@@ -29,7 +29,7 @@ from luab_data.files import CHECKSUMS, MANIFEST, sha256_of
 from luab_data.hub.card import README, dataset_card
 from luab_data.hub.citation import citation_cff
 from luab_data.hub.croissant import croissant
-from luab_data.kinds import kind_of, tables_of
+from luab_data.kinds import about_of, kind_of, tables_of
 from luab_data.raw.worker_ids import METHOD, OTHER_IDS, RELEASE_IDS
 from luab_data.schema import Table
 from luab_data.statistics.dataset import stats
@@ -243,7 +243,7 @@ def _staged(
     date: str,
 ) -> Iterator[tuple[Path, tuple[Item, ...]]]:
     """A temporary folder with exactly what goes, and the list of it."""
-    about, url = kind_of(manifest).about, _url(repo_id)
+    about, url = about_of(manifest), _url(repo_id)
     with tempfile.TemporaryDirectory(prefix="luab-publish-") as name:
         stage = Path(name)
         # What is made anew must not be a link: to write it would write into the user's folder.
