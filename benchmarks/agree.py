@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from luab_data.schema import COCO_ACTIONS, DATASETS, IMAGENET_ROUNDS, Table
+from luab_data.kinds import KINDS
+from luab_data.schema import COCO_ACTIONS, IMAGENET_ROUNDS, Table
 
 RAW_TABLE = {"imagenet-ab": IMAGENET_ROUNDS, "coco-ab": COCO_ACTIONS}
 TRACE = {
@@ -54,7 +55,7 @@ def our_rows(dataset: str, folder: Path) -> list[dict[str, Any]]:
     rows = read(shards(folder, RAW_TABLE[dataset]), list(raw)).to_pylist()
     rows = [{raw[name]: value for name, value in row.items()} for row in rows]
     if dataset == "imagenet-ab":
-        images = read(shards(folder, DATASETS[dataset][0]), ["image_id", "boxes"]).to_pylist()
+        images = read(shards(folder, KINDS[dataset].tables[0]), ["image_id", "boxes"]).to_pylist()
         boxes = {row["image_id"]: row["boxes"] for row in images}
         for row in rows:
             row["boxes"] = boxes[row["filename"]]
@@ -92,11 +93,11 @@ def totals(dataset: str, folder: Path, *, ours: bool) -> dict[str, Any]:
         "mean_x": round(pc.mean(values).as_py() or 0.0, 9) if len(values) else 0.0,
     }
     if ours:
-        images, *_ = DATASETS[dataset]
+        images, *_ = KINDS[dataset].tables
         found["records"] = sum(pq.read_metadata(p).num_rows for p in shards(folder, images))
         found["out_bytes"] = {
             table.config: sum(p.stat().st_size for p in shards(folder, table))
-            for table in DATASETS[dataset]
+            for table in KINDS[dataset].tables
         }
     else:
         found["out_bytes"] = {"all": paths[0].stat().st_size}

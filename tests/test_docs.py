@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from luab_data.columns.registry import derivation_table
 from luab_data.hub.card import column_table
-from luab_data.schema import DATASETS
+from luab_data.kinds import KINDS
 from luab_data.statistics.coco.measures import COCO_MEASURES
 from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES
 from luab_train.recipe import find_recipe
@@ -40,7 +40,7 @@ GUIDES = [
 
 def columns_page() -> str:
     parts = ["# Columns of every config\n\nWritten from `luab_data/schema.py`.\n"]
-    for dataset, tables in DATASETS.items():
+    for dataset, tables in ((name, kind.tables) for name, kind in KINDS.items()):
         for table in tables:
             parts.append(f"## `{dataset}`, `{table.config}`: one row per {table.row}\n")
             parts.append(column_table(table) + "\n")

@@ -14,9 +14,9 @@ from luab_data.errors import ImagesError, OptionError
 from luab_data.join.images import Images, find_images
 from luab_data.join.joined import Matched, Unmatched, joined_batches, left_over, match
 from luab_data.join.rows import Rows, dataset_rows
-from luab_data.kinds import Kind, kind_of
+from luab_data.kinds import Kind, kind_of, tables_of
 from luab_data.ragged import Bools, Ints, Ragged, bounds_of
-from luab_data.schema import COCO_CLASSES, Table, tables_of
+from luab_data.schema import COCO_CLASSES, Table
 from luab_data.splits import stratified_fraction
 from luab_data.store.folder import read_manifest
 from luab_data.words import did_you_mean

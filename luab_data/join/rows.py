@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.errors import DatasetError
-from luab_data.kinds import KINDS
-from luab_data.schema import COCO_CLASSES, tables_of
+from luab_data.kinds import KINDS, tables_of
+from luab_data.schema import COCO_CLASSES
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
 from luab_data.words import did_you_mean
