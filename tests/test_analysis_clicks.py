@@ -74,8 +74,8 @@ def test_the_worked_examples_of_the_random_click_curve():
 
 
 def test_the_random_click_curve_is_counted_for_the_workers_of_s():
-    parts = random_click_curve(boxed([(0.5, 0.5)] * 3, [[], [A], [B]]))
-    assert parts.row.tolist() == [1] * len(SIDES) + [2] * len(SIDES)
+    terms = random_click_curve(boxed([(0.5, 0.5)] * 3, [[], [A], [B]]))
+    assert terms.row.tolist() == [1] * len(SIDES) + [2] * len(SIDES)
 
 
 def test_the_random_click_curve_ends_at_the_mean_area_of_the_union():
@@ -181,11 +181,11 @@ def test_rows_without_a_trace_are_left_out_of_the_curves():
 def test_all_measures_of_images_stand_an_empty_batch_and_a_sliced_one():
     images = world(0, num_images=40, num_workers=3)
     for m in IMAGENET_STATISTICS.measures:
-        if m.over != "images" or not m.parts:
+        if m.over != "images" or not m.terms:
             continue
         empty = ImageBatch(images.table.slice(0, 0))
-        assert not len(m.parts(empty).row), m.name
-        whole, tail = m.parts(images), m.parts(ImageBatch(images.table.slice(25)))
+        assert not len(m.terms(empty).row), m.name
+        whole, tail = m.terms(images), m.terms(ImageBatch(images.table.slice(25)))
         kept = whole.row >= 25
         np.testing.assert_array_equal(whole.row[kept] - 25, tail.row)
         np.testing.assert_allclose(whole.part[kept], tail.part)

@@ -9,7 +9,7 @@ import pytest
 from planted import batch, taken
 
 from luab_data.schema import IMAGENET_ROUNDS
-from luab_data.statistics.estimate import Estimate, Parts
+from luab_data.statistics.estimate import Estimate, Terms
 from luab_data.statistics.imagenet import pages, rounds
 from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
 from luab_data.statistics.imagenet.pages import (
@@ -60,9 +60,9 @@ def traced(
     )
 
 
-def mean(parts: Parts, num_cells: int = 1) -> list[float]:
-    cell = np.zeros(len(parts.row), int) if parts.cell is None else parts.cell
-    part, whole = (np.bincount(cell, v, num_cells) for v in (parts.part, parts.whole))
+def mean(terms: Terms, num_cells: int = 1) -> list[float]:
+    cell = np.zeros(len(terms.row), int) if terms.cell is None else terms.cell
+    part, whole = (np.bincount(cell, v, num_cells) for v in (terms.part, terms.whole))
     return (part / whole).tolist()
 
 
@@ -108,9 +108,9 @@ def test_revisits_and_passing_over_follow_from_enters():
     assert shares["passed_over_share"].value == pytest.approx(2 / 3)
 
 
-def test_times_are_of_pictures_the_cursor_was_on():
-    found = rows({**entered(0, 1), "estimate_time_ms": 70}, shown(1, estimate_time_ms=9))
-    np.testing.assert_array_equal(rounds.estimate_time_ms(found), [70, np.nan])
+def test_times_of_0_are_none():
+    found = rows({**entered(0, 1), "estimate_time_ms": 70}, shown(1, estimate_time_ms=0))
+    assert measured(found, "estimate_time_ms")["estimate_time_ms"].n == 1
 
 
 def test_sides_are_the_nearest_of_first_and_last_record():

@@ -12,12 +12,12 @@ from luab_data.ragged import Ints
 from luab_data.statistics.estimate import (
     NOBODY,
     Estimate,
-    Parts,
-    Tally,
+    Terms,
     Workers,
+    WorkerSums,
     by_place,
     draw_workers,
-    grid_parts,
+    grid_terms,
     interval,
     less,
     mean_of,
@@ -26,13 +26,13 @@ from luab_data.statistics.estimate import (
 )
 
 
-def hits(values: list[float]) -> Parts:
+def hits(values: list[float]) -> Terms:
     part = np.array(values)
-    return Parts(row=np.arange(len(part)), part=part, whole=np.ones(len(part)))
+    return Terms(row=np.arange(len(part)), part=part, whole=np.ones(len(part)))
 
 
 def estimate(
-    parts: Parts,
+    terms: Terms,
     worker: Ints,
     *,
     num_cells: int = 1,
@@ -40,10 +40,10 @@ def estimate(
     seed: int = 0,
     **options: Any,
 ) -> Estimate:
-    tally = Tally(num_cells)
-    tally.add(parts, worker)
+    sums = WorkerSums(num_cells)
+    sums.add(terms, worker)
     weights = draw_workers(int(worker.max(initial=-1)) + 1, resamples=resamples, seed=seed)
-    return tally.estimate(weights, **options)
+    return sums.estimate(weights, **options)
 
 
 def test_the_value_is_the_mean_and_n_the_number_of_trials():
@@ -77,14 +77,14 @@ def test_batches_add_up_to_the_whole():
     rng = np.random.default_rng(1)
     values, worker = rng.random(90), rng.integers(0, 9, 90)
     whole = estimate(hits(values.tolist()), worker)
-    tally = Tally()
+    sums = WorkerSums()
     for start in range(0, 90, 40):  # later batches bring workers that earlier ones did not have
         piece = slice(start, start + 40)
-        tally.add(hits(values[piece].tolist()), worker[piece])
-    parts = tally.estimate(draw_workers(9))
-    assert parts.value == pytest.approx(whole.value)
-    assert parts.low == pytest.approx(whole.low)
-    assert parts.n == 90
+        sums.add(hits(values[piece].tolist()), worker[piece])
+    terms = sums.estimate(draw_workers(9))
+    assert terms.value == pytest.approx(whole.value)
+    assert terms.low == pytest.approx(whole.low)
+    assert terms.n == 90
 
 
 def test_rows_without_a_worker_count_in_the_value_and_never_vary():
@@ -104,35 +104,35 @@ def test_nothing_seen_is_nan_never_0():
 
 
 def test_an_empty_cell_of_a_map_is_nan_beside_full_ones():
-    parts = Parts(np.arange(3), np.ones(3), np.ones(3), cell=np.array([0, 0, 2]))
-    found = estimate(parts, np.array([0, 1, 1]), num_cells=3, shape=(3,))
+    terms = Terms(np.arange(3), np.ones(3), np.ones(3), cell=np.array([0, 0, 2]))
+    found = estimate(terms, np.array([0, 1, 1]), num_cells=3, shape=(3,))
     np.testing.assert_array_equal(found.value, [1, np.nan, 1])
     np.testing.assert_array_equal(found.n, [2, 0, 1])
     assert np.isnan(found.low[1])
 
 
 def test_shares_sum_to_1():
-    parts = Parts(np.arange(4), np.ones(4), np.ones(4), cell=np.array([0, 1, 1, 3]))
-    found = estimate(parts, np.arange(4) % 2, num_cells=4, shape=(2, 2), finish=share)
+    terms = Terms(np.arange(4), np.ones(4), np.ones(4), cell=np.array([0, 1, 1, 3]))
+    found = estimate(terms, np.arange(4) % 2, num_cells=4, shape=(2, 2), finish=share)
     np.testing.assert_allclose(found.value, [[0.25, 0.5], [0, 0.25]])
 
 
 def test_a_null_comes_from_the_parts_or_is_known_beforehand():
-    parts = hits([1, 1])._replace(null=np.array([0.5, 0.0]))
-    assert estimate(parts, np.array([0, 1])).null == 0.25
+    terms = hits([1, 1])._replace(null=np.array([0.5, 0.0]))
+    assert estimate(terms, np.array([0, 1])).null == 0.25
     assert estimate(hits([1, 1]), np.array([0, 1]), null=0.5).null == 0.5
 
 
-def test_grid_parts_keep_rows_and_cells():
-    parts = grid_parts(np.array([[1.0, 0.0], [0.0, 1.0]]), np.ones((2, 2)))
-    assert parts.row.tolist() == [0, 0, 1, 1]
-    assert parts.cell is not None
-    assert parts.cell.tolist() == [0, 1, 0, 1]
+def test_grid_terms_keep_rows_and_cells():
+    terms = grid_terms(np.array([[1.0, 0.0], [0.0, 1.0]]), np.ones((2, 2)))
+    assert terms.row.tolist() == [0, 0, 1, 1]
+    assert terms.cell is not None
+    assert terms.cell.tolist() == [0, 1, 0, 1]
 
 
 def test_values_that_are_not_known_or_have_no_place_are_no_trial():
-    parts = mean_of([1, np.nan, 0, 1], where=np.array([True, True, True, False]))
-    assert (parts.row.tolist(), parts.part.tolist()) == ([0, 2], [1, 0])
+    terms = mean_of([1, np.nan, 0, 1], where=np.array([True, True, True, False]))
+    assert (terms.row.tolist(), terms.part.tolist()) == ([0, 2], [1, 0])
     given = mean_of(np.array([True, False]), row=np.array([7, 7]), cell=np.array([2, 3]))
     assert (given.row.tolist(), given.cell.tolist()) == ([7, 7], [2, 3])  # type: ignore[union-attr]
     placed = by_place([1, 1, 1, 1], np.array([0, 2, -1, np.nan]), 2)
@@ -169,9 +169,9 @@ def test_the_interval_of_five_workers_is_cut_where_hesterberg_says():
 
 
 def test_only_workers_who_contribute_make_an_interval():
-    tally = Tally()
-    tally.add(Parts(row=np.array([0, 1]), part=np.ones(2), whole=np.ones(2)), np.array([2, 2]))
-    found = tally.estimate(draw_workers(5))
+    sums = WorkerSums()
+    sums.add(Terms(row=np.array([0, 1]), part=np.ones(2), whole=np.ones(2)), np.array([2, 2]))
+    found = sums.estimate(draw_workers(5))
     assert found.num_workers == 1
     assert np.isnan(found.low)
 

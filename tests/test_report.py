@@ -129,7 +129,7 @@ def test_numbers_read_as_people_write_them_and_a_missing_one_is_a_dash():
 def measure(shape: tuple[int, ...] = (), labels: tuple[Any, ...] = ()) -> Measure:
     axes = (("q", labels or tuple(range(shape[0]))),) if shape else ()
     return Measure(name="m", title="t", doc="d", source="s", over="images", axes=axes,
-                   parts=lambda batch: batch)  # fmt: skip
+                   terms=lambda batch: batch)  # fmt: skip
 
 
 def estimate(value: Any, **other: Any) -> Estimate:

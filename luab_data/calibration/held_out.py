@@ -19,9 +19,9 @@ from luab_data.results import Tabular
 from luab_data.statistics.estimate import (
     Estimate,
     Finish,
-    Parts,
-    Tally,
-    grid_parts,
+    Terms,
+    WorkerSums,
+    grid_terms,
     ratio,
 )
 
@@ -244,20 +244,20 @@ def compare(
     }
     values, changes = {}, {}
     for name, (part, there, finish) in sums.items():
-        tally = _tally(part, there, clicks.worker)
+        of_workers = _sums_of(part, there, clicks.worker)
         n = np.array(float(there.sum()))
-        values[name] = tally.estimate(weights, shape=(len(ARMS),), finish=finish, n=n)
-        changes[name] = tally.estimate(
+        values[name] = of_workers.estimate(weights, shape=(len(ARMS),), finish=finish, n=n)
+        changes[name] = of_workers.estimate(
             weights, shape=(len(CONTRASTS),), finish=_contrasts(finish, CONTRASTS), n=n
         )
     return values, changes
 
 
-def _tally(part: Floats, there: Bools, worker: Ints) -> Tally:
+def _sums_of(part: Floats, there: Bools, worker: Ints) -> WorkerSums:
     """Sums of the columns of part over the rows that are there."""
-    tally = Tally(part.shape[1])
-    tally.add(grid_parts(part[there], np.ones_like(part[there])), worker[there])
-    return tally
+    sums = WorkerSums(part.shape[1])
+    sums.add(grid_terms(part[there], np.ones_like(part[there])), worker[there])
+    return sums
 
 
 def _rms(part: Floats, whole: Floats) -> Floats:
@@ -303,17 +303,17 @@ def rank_reliability(
     squares = (points.clicks.offset**2).sum(axis=1)
     n = np.array(float(len(worker)))
     a, b = _ranks(points.expected, fold), _ranks(squares, fold)
-    moments = _tally(np.stack([a, b, a * a, b * b, a * b], axis=1), np.isfinite(a), worker)
+    moments = _sums_of(np.stack([a, b, a * a, b * b, a * b], axis=1), np.isfinite(a), worker)
     chance = np.random.default_rng(seed).permutation(len(worker))
     order = _places(np.lexsort((chance, points.reliability, fold)), fold)
     quarter = (order * QUARTERS).astype(np.int64)
-    quarters = Tally(QUARTERS)
+    quarters = WorkerSums(QUARTERS)
     row = np.arange(len(worker))
-    quarters.add(Parts(row=row, part=hit, whole=np.ones(len(row)), cell=quarter), worker)
-    weighted = Tally(2)
+    quarters.add(Terms(row=row, part=hit, whole=np.ones(len(row)), cell=quarter), worker)
+    weighted = WorkerSums(2)
     mean = np.bincount(fold, points.reliability) / np.maximum(np.bincount(fold), 1)
     weight = np.stack([points.reliability / mean[fold], np.ones(len(row))], axis=1)
-    weighted.add(grid_parts(weight * hit[:, None], weight), worker)
+    weighted.add(grid_terms(weight * hit[:, None], weight), worker)
     last_less_first, first_less_last = (_contrasts(ratio, [p]) for p in ((-1, 0), (0, -1)))
     return {
         "rank_correlation": moments.estimate(weights, finish=_correlation, n=n, null=0.0),

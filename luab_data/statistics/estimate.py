@@ -68,15 +68,15 @@ def _plain(values: Any) -> Any:
     return values
 
 
-class Parts(NamedTuple):
+class Terms(NamedTuple):
     """What rows add to a mean in each cell of a result: sum(part) / sum(whole).
 
     Args:
-        row: (num_parts,) the row, and hence the worker, that each belongs to.
-        part: (num_parts,) e.g. 1 for a hit.
-        whole: (num_parts,) e.g. 1 for a trial.
-        cell: (num_parts,) place in the ravelled result; None is 0.
-        null: (num_parts,) expected part without the effect; None where there is no such model.
+        row: (num_terms,) the row, and hence the worker, that each belongs to.
+        part: (num_terms,) e.g. 1 for a hit.
+        whole: (num_terms,) e.g. 1 for a trial.
+        cell: (num_terms,) place in the ravelled result; None is 0.
+        null: (num_terms,) expected part without the effect; None where there is no such model.
     """
 
     row: Ints
@@ -86,8 +86,8 @@ class Parts(NamedTuple):
     null: Floats | None = None
 
 
-def mean_of(values: Any, *, where: Any = True, row: Ints | None = None, cell: Any = None) -> Parts:
-    """Parts of a mean of the values that are known.
+def mean_of(values: Any, *, where: Any = True, row: Ints | None = None, cell: Any = None) -> Terms:
+    """Terms of a mean of the values that are known.
 
     Args:
         values: (n,) numbers or booleans; NaN is no trial.
@@ -97,7 +97,7 @@ def mean_of(values: Any, *, where: Any = True, row: Ints | None = None, cell: An
     """
     values = np.asarray(values, np.float64)
     there = np.flatnonzero(~np.isnan(values) & where)
-    return Parts(
+    return Terms(
         row=there if row is None else row[there],
         part=values[there],
         whole=np.ones(len(there)),
@@ -105,25 +105,25 @@ def mean_of(values: Any, *, where: Any = True, row: Ints | None = None, cell: An
     )
 
 
-def by_place(values: Any, place: Floats, num: int) -> Parts:
+def by_place(values: Any, place: Floats, num: int) -> Terms:
     """mean_of by place; a place that is not 0 .. num - 1 is none."""
     with np.errstate(invalid="ignore"):
         there = (place >= 0) & (place < num)
     return mean_of(values, where=there, cell=np.where(there, place, 0))
 
 
-def grid_parts(
+def grid_terms(
     part: Any, whole: Floats | None = None, null: Floats | None = None, row: Ints | None = None
-) -> Parts:
-    """Parts of rows that have one entry for each cell: (num_rows, num_cells) each.
+) -> Terms:
+    """Terms of rows that have one entry for each cell: (num_rows, num_cells) each.
 
     Args:
-        part, whole, null: as of Parts; whole is 1 by default.
+        part, whole, null: as of Terms; whole is 1 by default.
         row: (num_rows,) the row of each; by default they are all of the batch.
     """
     part = np.asarray(part, np.float64)
     num_rows, num_cells = part.shape
-    return Parts(
+    return Terms(
         row=np.repeat(np.arange(num_rows) if row is None else row, num_cells),
         part=part.ravel(),
         whole=np.ones(part.size) if whole is None else whole.ravel(),
@@ -185,8 +185,8 @@ class Workers:
         return out
 
 
-class Tally:
-    """Sums of Parts for each worker, batch by batch.
+class WorkerSums:
+    """Sums of Terms for each worker, batch by batch.
 
     Args:
         num_cells: cells of the result.
@@ -197,26 +197,26 @@ class Tally:
         self.has_null = False
         self._sums = np.zeros((3, 1, num_cells))  # part, whole, null; row 0 is NOBODY's
 
-    def add(self, parts: Parts, worker: Ints) -> None:
+    def add(self, terms: Terms, worker: Ints) -> None:
         """Count some rows.
 
         Args:
-            parts: what they add.
+            terms: what they add.
             worker: (num_rows,) code of each row's worker.
         """
-        if not len(parts.row):
+        if not len(terms.row):
             return
-        place = worker[parts.row] + 1
+        place = worker[terms.row] + 1
         missing = int(place.max()) + 1 - self._sums.shape[1]
         if missing > 0:
             self._sums = np.pad(self._sums, ((0, 0), (0, missing), (0, 0)))
         size = self._sums.shape[1] * self.num_cells
-        if parts.cell is not None:
-            place = place * self.num_cells + parts.cell
-        self.has_null |= parts.null is not None
-        for sums, values in zip(self._sums, (parts.part, parts.whole, parts.null), strict=True):
+        if terms.cell is not None:
+            place = place * self.num_cells + terms.cell
+        self.has_null |= terms.null is not None
+        for each, values in zip(self._sums, (terms.part, terms.whole, terms.null), strict=True):
             if values is not None:
-                sums += np.bincount(place, values, size).reshape(sums.shape)
+                each += np.bincount(place, values, size).reshape(each.shape)
 
     def estimate(
         self,
@@ -234,7 +234,7 @@ class Tally:
             weights: (num_resamples, num_workers) of draw_workers.
             shape: of the result; its size is that of what `finish` returns.
             finish: the statistic from sums; by default the mean in each cell.
-            null: the null where it is known beforehand; by default from the parts.
+            null: the null where it is known beforehand; by default from the terms.
             n: what to call the sample size; by default the sum of the wholes.
             labels: of the places of the shape, where the data name them.
         """

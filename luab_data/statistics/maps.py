@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from luab_data.ragged import Floats, Ints
-from luab_data.statistics.estimate import Parts, grid_parts, mean_of
+from luab_data.statistics.estimate import Terms, grid_terms, mean_of
 from luab_data.statistics.measure import BoxedBatch
 
 MAP_CELLS = 11
@@ -43,35 +43,35 @@ def box_centres(batch: BoxedBatch) -> tuple[Ints, Ints]:
     return batch.boxes[1].rows[known], cell
 
 
-def box_centre_density(batch: BoxedBatch) -> Parts:
+def box_centre_density(batch: BoxedBatch) -> Terms:
     """Boxes by the cell of their centre."""
     row, cell = box_centres(batch)
     return mean_of(np.ones(len(row)), row=row, cell=cell)
 
 
-def central_cell(batch: BoxedBatch) -> Parts:
+def central_cell(batch: BoxedBatch) -> Terms:
     """Boxes whose centre is in the central cell."""
     row, cell = box_centres(batch)
     return mean_of(cell == MAP_CELLS**2 // 2, row=row)
 
 
-def mean_offset(batch: BoxedBatch) -> Parts:
+def mean_offset(batch: BoxedBatch) -> Terms:
     """Points by their offset, x in cell 0, y in cell 1."""
     row, offset = batch.offsets
-    return grid_parts(offset, row=row)
+    return grid_terms(offset, row=row)
 
 
-def mean_offset_inside(batch: BoxedBatch) -> Parts:
+def mean_offset_inside(batch: BoxedBatch) -> Terms:
     """mean_offset of points in their box.
 
     A point far from a tiny box has an offset of many box sizes; a few of those move a mean.
     """
     row, offset = batch.offsets
     inside = (np.abs(offset) <= 0.5).all(axis=1)
-    return grid_parts(offset[inside], row=row[inside])
+    return grid_terms(offset[inside], row=row[inside])
 
 
-def offset_density(batch: BoxedBatch) -> Parts:
+def offset_density(batch: BoxedBatch) -> Terms:
     """Points by the cell of their offset, of those less than OFFSET_REACH away on both axes."""
     row, offset = batch.offsets
     near = (np.abs(offset) < OFFSET_REACH).all(axis=1)

@@ -1,6 +1,6 @@
 """What a statistic is, and how many of them are taken in one pass over batches of rows.
 
-A Measure names a pure function from a batch to Parts, or to values of which the median is taken, or
+A Measure names a pure function from a batch to Terms, or to values of which the median is taken, or
 to labels that are counted. Batches are small objects over Arrow tables, so memory does not grow
 with the dataset; where rows of one thing are spread over the log, a Source keeps slim rows of them.
 """
@@ -22,9 +22,9 @@ from luab_data.statistics.estimate import (
     RESAMPLES,
     Estimate,
     Finish,
-    Parts,
-    Tally,
+    Terms,
     Workers,
+    WorkerSums,
     draw_workers,
     median_estimate,
     ratio,
@@ -114,7 +114,7 @@ class Measure:
         title: a few words, for tables.
         doc: one sentence: what over what.
         source: where the definition is.
-        parts: batch -> Parts. Of `parts`, `values` and `labels` exactly one is given.
+        terms: batch -> Terms. Of `terms`, `values` and `labels` exactly one is given.
         over: the source of rows it reads: `images`, `rounds`, `pages`, ...
         unit: `share` (in [0, 1]), `ms`, `box sizes`, `correlation`, ... of the value.
         null_doc: what the null is; empty where there is none.
@@ -123,14 +123,14 @@ class Measure:
         labels: batch -> (row, label) of what is counted; the share of each label is the statistic.
         num_cells: cells of the sums; by default as many as the shape has.
         finish: sums -> statistic; by default sum(part) / sum(whole).
-        null: the null where it is known beforehand; None takes it from the parts.
+        null: the null where it is known beforehand; None takes it from the terms.
     """
 
     name: str
     title: str
     doc: str
     source: str
-    parts: Callable[[Any], Parts] | None = None
+    terms: Callable[[Any], Terms] | None = None
     over: str = field(kw_only=True)
     unit: str = field(default="share", kw_only=True)
     null_doc: str = field(default="", kw_only=True)
@@ -172,20 +172,20 @@ Read = Callable[[str, Sequence[str]], Iterable[pa.Table]]
 """(config, columns) -> its rows in batches."""
 
 
-class _Sums:
+class _Taken:
     """What is kept of one measure while batches pass."""
 
     def __init__(self, measure: Measure) -> None:
         self.measure = measure
-        self.tally = Tally(math.prod(measure.shape) if measure.num_cells is None
+        self.sums = WorkerSums(math.prod(measure.shape) if measure.num_cells is None
                            else measure.num_cells)  # fmt: skip
         self.worker, self.values = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
         self.labels = Workers()
 
     def add(self, batch: Batch, worker: Ints) -> None:
         m = self.measure
-        if m.parts:
-            self.tally.add(m.parts(batch), worker)
+        if m.terms:
+            self.sums.add(m.terms(batch), worker)
             return
         if m.values:
             values = m.values(batch)
@@ -198,16 +198,16 @@ class _Sums:
 
     def estimate(self, weights: Floats) -> Estimate:
         m = self.measure
-        if m.parts:
-            return self.tally.estimate(weights, shape=m.shape, finish=m.finish, null=m.null)
+        if m.terms:
+            return self.sums.estimate(weights, shape=m.shape, finish=m.finish, null=m.null)
         values = np.concatenate(self.values).astype(np.float64)
         worker = np.concatenate(self.worker).astype(np.int64)
         if m.values:
             return median_estimate(values, worker, weights)
-        tally, ones = Tally(len(self.labels)), np.ones(len(values))
-        tally.add(Parts(np.arange(len(values)), ones, ones, values.astype(np.int64)), worker)
+        sums, ones = WorkerSums(len(self.labels)), np.ones(len(values))
+        sums.add(Terms(np.arange(len(values)), ones, ones, values.astype(np.int64)), worker)
         names = tuple(self.labels.names)
-        return tally.estimate(weights, shape=(len(names),), finish=share, labels=names)
+        return sums.estimate(weights, shape=(len(names),), finish=share, labels=names)
 
 
 def take(
@@ -229,10 +229,10 @@ def take(
     Returns: name of the measure -> its estimate, in the order of `measures`.
     """
     workers = Workers()
-    sums = [_Sums(m) for m in measures]
+    taken = [_Taken(m) for m in measures]
 
     def add(over: str, batch: Batch) -> None:
-        wanted = [s for s in sums if s.measure.over == over]
+        wanted = [t for t in taken if t.measure.over == over]
         code = workers.codes(batch.worker_id) if wanted else None
         for each in wanted:
             if code is not None:
@@ -254,4 +254,4 @@ def take(
                 if name in asked:
                     add(name, source.whole[name](rows))
     weights = draw_workers(len(workers), resamples=resamples, seed=seed)
-    return {each.measure.name: each.estimate(weights) for each in sums}
+    return {each.measure.name: each.estimate(weights) for each in taken}

@@ -1,4 +1,4 @@
-"""COCO-AB: batches of `default` and `actions` in, parts of its statistics out.
+"""COCO-AB: batches of `default` and `actions` in, terms of its statistics out.
 
 `measures` names them all.
 """

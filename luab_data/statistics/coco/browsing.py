@@ -14,7 +14,7 @@ import numpy as np
 
 from luab_data.ragged import Bools, Floats, Ints, Ragged, ragged
 from luab_data.schema import COCO_SUPERCLASSES
-from luab_data.statistics.estimate import Parts, grid_parts, mean_of
+from luab_data.statistics.estimate import Terms, grid_terms, mean_of
 from luab_data.statistics.measure import TableBatch
 
 NUM_SUPERCLASSES = len(COCO_SUPERCLASSES)
@@ -76,7 +76,7 @@ def _before(shown: Ragged) -> Ints:
     return before
 
 
-def revisited(pages: BrowsingBatch) -> Parts:
+def revisited(pages: BrowsingBatch) -> Terms:
     """Pages that return to a superclass that was shown before, over pages with any step."""
     steps = pages.steps
     seen = steps.rows * NUM_SUPERCLASSES + steps.values
@@ -87,14 +87,14 @@ def revisited(pages: BrowsingBatch) -> Parts:
     return mean_of(returns[pages.pages], row=pages.pages)
 
 
-def visits(pages: BrowsingBatch) -> Parts:
+def visits(pages: BrowsingBatch) -> Terms:
     """Mean visits of a page to each superclass, the one to 0 at its start included."""
     counts = _grid(pages, pages.steps.rows, pages.steps.values, np.ones(len(pages.steps.values)))
     counts[:, 0] += 1
-    return grid_parts(counts[pages.pages], row=pages.pages)
+    return grid_terms(counts[pages.pages], row=pages.pages)
 
 
-def time_share(pages: BrowsingBatch) -> Parts:
+def time_share(pages: BrowsingBatch) -> Terms:
     """Mean over pages of the share of the page's time that each superclass was shown.
 
     A page that lacks the time of a step, or whose own time is not more than 0, is left out. Steps
@@ -115,7 +115,7 @@ def time_share(pages: BrowsingBatch) -> Parts:
     end[steps.bounds[1:][filled] - 1] = span[filled]
     shown = _grid(pages, steps.rows, steps.values, end - time)
     shown[filled, 0] += time[steps.bounds[:-1][filled]]
-    return grid_parts((shown / span[:, None])[there], row=np.flatnonzero(there))
+    return grid_terms((shown / span[:, None])[there], row=np.flatnonzero(there))
 
 
 def _grid(pages: BrowsingBatch, row: Ints, superclass: Ints, values: Floats) -> Floats:

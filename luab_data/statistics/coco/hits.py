@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from luab_data.ragged import ArrowColumn, Floats, floats, one_array
 from luab_data.statistics.coco.icons import IconBatch, retrieved_classes
-from luab_data.statistics.estimate import Parts, grid_parts, ratio
+from luab_data.statistics.estimate import Terms, grid_terms, ratio
 
 
 def slim_images(images: IconBatch) -> pa.Table:
@@ -79,13 +79,13 @@ def _variance(part: Floats, whole: Floats) -> Floats:
     return np.asarray(chance * (1 - chance))
 
 
-def moments(values: Floats, chance: Floats) -> Parts:
+def moments(values: Floats, chance: Floats) -> Terms:
     """Sums for spread: of the values of HITs and of their squares; the null is chance alone."""
     row = np.flatnonzero(~np.isnan(values))
     values, chance = values[row], chance[row]
     # spread() divides by one HIT less than there are, which is right around an estimated mean only.
     null = np.stack([np.zeros(len(row)), chance * (1 - 1 / max(len(row), 1))], axis=1)
-    return grid_parts(np.stack([values, values**2], axis=1), null=null, row=row)
+    return grid_terms(np.stack([values, values**2], axis=1), null=null, row=row)
 
 
 def spread(part: Floats, whole: Floats) -> Floats:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from luab_data.columns.regions import own_box
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, one_array, ragged
 from luab_data.schema import COCO_CLASSES
-from luab_data.statistics.estimate import Estimate, Parts, mean_of
+from luab_data.statistics.estimate import Estimate, Terms, mean_of
 from luab_data.statistics.measure import BoxedBatch
 
 NUM_CLASSES = len(COCO_CLASSES)
@@ -142,7 +142,7 @@ def follows_grammar(names: ArrowColumn) -> Bools:
     return fits.astype(bool)
 
 
-def violations(images: IconBatch) -> Parts:
+def violations(images: IconBatch) -> Terms:
     """Icons present at the end whose sequence the tool does not allow."""
     row, names = sequences(images)
     return mean_of(~follows_grammar(names), row=row)

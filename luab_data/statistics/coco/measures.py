@@ -10,12 +10,13 @@ from functools import partial
 
 import numpy as np
 
+from luab_data.ragged import above_0
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
 from luab_data.statistics import maps
 from luab_data.statistics.coco import browsing, hits, icons, sizes
 from luab_data.statistics.counts import Count, Statistics, fraction, labelled, trials
 from luab_data.statistics.counts import hits as summed
-from luab_data.statistics.estimate import Parts, mean_of, share
+from luab_data.statistics.estimate import Terms, mean_of, share
 from luab_data.statistics.measure import Measure, Source
 from luab_data.statistics.paper import COCO_PRINTED
 
@@ -41,7 +42,7 @@ _offset = partial(_images, unit="box sizes", axes=maps.XY, null=0.0,
                   null_doc="icons scatter evenly about the centre")  # fmt: skip
 
 
-def _of_icons(images: icons.IconBatch, name: str, over: str = "") -> Parts:
+def _of_icons(images: icons.IconBatch, name: str, over: str = "") -> Terms:
     """Sum of a column of lists over that of another, or over its elements that are known."""
     part = mean_of(images.elements(name), row=images.icons.rows)
     if not over:
@@ -114,7 +115,8 @@ COCO_MEASURES: tuple[Measure, ...] = (
             _DEFINED + "action-sequences", icons.violations),
     _images("time_page_ms", "time on a page",
             "median of the time on a page; the clock of a HIT's first page starts before its load",
-            "docs/formats.md#page-clock", unit="ms", values=lambda b: b.floats("time_spent_ms")),
+            "docs/formats.md#page-clock", unit="ms",
+            values=lambda b: above_0(b.floats("time_spent_ms"))),
     _hits("time_hit_ms", "time for a HIT",
           "median of the sum of the times of a HIT's pages, as many as are there",
           _DEFINED + "cost", unit="ms", values=lambda b: b.time_ms),

@@ -12,7 +12,7 @@ import numpy as np
 from luab_data.ragged import Bools, Floats, Ints
 from luab_data.schema import COCO_CLASSES
 from luab_data.statistics.coco.icons import NUM_CLASSES, IconBatch, keys, matched
-from luab_data.statistics.estimate import Estimate, Parts, mean_of, ratio
+from luab_data.statistics.estimate import Estimate, Terms, mean_of, ratio
 
 NUM_SIZES = 10
 SMALLEST = 1e-4
@@ -41,19 +41,19 @@ def _areas(images: IconBatch) -> Floats:
     return np.where(np.isfinite(area), area, np.nan)
 
 
-def class_size(images: IconBatch) -> Parts:
+def class_size(images: IconBatch) -> Terms:
     """Mean bin of the area of each class's boxes."""
     classes, area = images.box_classes, _areas(images)
     return mean_of(size_bin(area), where=~np.isnan(area), row=classes.rows, cell=classes.values)
 
 
-def class_recall(images: IconBatch) -> Parts:
+def class_recall(images: IconBatch) -> Terms:
     """Recall of each class over the images that have it."""
     classes, found = images.occurrences
     return mean_of(found, row=classes.rows, cell=classes.values)
 
 
-def recall_by_size(images: IconBatch) -> Parts:
+def recall_by_size(images: IconBatch) -> Terms:
     """Recall of classes by the area of their largest box in the image.
 
     A class of which the image has only crowds has no box and does not count.
@@ -66,11 +66,11 @@ def recall_by_size(images: IconBatch) -> Parts:
     return mean_of(found[there], row=classes.rows[there], cell=size_bin(largest[there]))
 
 
-def recall_and_size(images: IconBatch) -> Parts:
+def recall_and_size(images: IconBatch) -> Terms:
     """Sums for size_correlation: of all occurrences, then of class_recall, then of class_size."""
     recall, size = class_recall(images), class_size(images)
     assert recall.cell is not None and size.cell is not None
-    return Parts(
+    return Terms(
         row=np.concatenate([recall.row, recall.row, size.row]),
         part=np.concatenate([recall.part, recall.part, size.part]),
         whole=np.concatenate([recall.whole, recall.whole, size.whole]),

@@ -1,4 +1,4 @@
-"""ImageNet-AB: batches of `default` and `rounds` in, parts of its statistics out.
+"""ImageNet-AB: batches of `default` and `rounds` in, terms of its statistics out.
 
 `measures` names them all.
 """

@@ -14,7 +14,7 @@ import numpy as np
 
 from luab_data.columns.regions import click_offset, in_any_box
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, bounds_of, ragged
-from luab_data.statistics.estimate import Parts, grid_parts, mean_of
+from luab_data.statistics.estimate import Terms, grid_terms, mean_of
 from luab_data.statistics.imagenet.areas import centred_share
 from luab_data.statistics.maps import box_centres, map_cell
 from luab_data.statistics.measure import BoxedBatch
@@ -81,7 +81,7 @@ def _grid(column: ArrowColumn, num: int) -> Floats:
     return out
 
 
-def accuracy(images: ImageBatch, x: Floats, y: Floats) -> Parts:
+def accuracy(images: ImageBatch, x: Floats, y: Floats) -> Terms:
     """Share of points in a box of their image, and its null.
 
     Args:
@@ -101,23 +101,23 @@ def accuracy(images: ImageBatch, x: Floats, y: Floats) -> Parts:
         # The null belongs to points dealt to an image; it counts by the points the image had.
         expected = hits.sum() / trials.sum() if trials.any() else np.nan
         null[:, cell] = np.where(whole[:, cell] > 0, expected, 0)
-    return grid_parts(part, whole, null)
+    return grid_terms(part, whole, null)
 
 
-def click_accuracy(images: ImageBatch, name: str = "final_click") -> Parts:
+def click_accuracy(images: ImageBatch, name: str = "final_click") -> Terms:
     """Accuracy of a click of each image."""
     return accuracy(
         images, images.floats(f"{name}_x")[:, None], images.floats(f"{name}_y")[:, None]
     )
 
 
-def click_and_centre(images: ImageBatch) -> Parts:
+def click_and_centre(images: ImageBatch) -> Terms:
     """Click accuracy in cell 0, centre accuracy in cell 1: for their difference."""
     row = np.flatnonzero(images.evaluated)
-    return grid_parts(np.stack([images.right, images.centre_right], axis=1)[row], row=row)
+    return grid_terms(np.stack([images.right, images.centre_right], axis=1)[row], row=row)
 
 
-def random_click_curve(images: ImageBatch) -> Parts:
+def random_click_curve(images: ImageBatch) -> Terms:
     """Chance that a point drawn from the centred square of side t is in a box, t in SIDES.
 
     At t = 0 it is the centre itself, borders included.
@@ -127,16 +127,16 @@ def random_click_curve(images: ImageBatch) -> Parts:
     boxes = np.clip(np.nan_to_num(images.fractions), 0, 1)
     covered = centred_share(boxes, rows.keep(there[rows.rows]), np.array(SIDES[1:]))
     part = np.concatenate([images.centre_right[:, None], covered], axis=1)[there]
-    return grid_parts(part, row=np.flatnonzero(there))
+    return grid_terms(part, row=np.flatnonzero(there))
 
 
-def accuracy_by_box_centre(images: ImageBatch) -> Parts:
+def accuracy_by_box_centre(images: ImageBatch) -> Terms:
     """Click accuracy by the cell of a box's centre, once a box."""
     row, cell = box_centres(images)
     return mean_of(images.right[row], row=row, cell=cell)
 
 
-def by_click(images: ImageBatch, values: Floats) -> Parts:
+def by_click(images: ImageBatch, values: Floats) -> Terms:
     """Mean of values (num_rows,) by the cell of the final click."""
     x, y = images.floats("final_click_x"), images.floats("final_click_y")
     there = np.isfinite(x + y)

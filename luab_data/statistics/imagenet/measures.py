@@ -10,11 +10,11 @@ from functools import partial
 
 import numpy as np
 
-from luab_data.ragged import bounds_of
+from luab_data.ragged import above_0, bounds_of
 from luab_data.schema import LAST_N, QUANTILES
 from luab_data.statistics import maps
 from luab_data.statistics.counts import Count, Statistics, fraction, hits, trials, workers
-from luab_data.statistics.estimate import by_place, grid_parts, less, mean_of, share
+from luab_data.statistics.estimate import by_place, grid_terms, less, mean_of, share
 from luab_data.statistics.imagenet import clicks, pages, rounds
 from luab_data.statistics.imagenet.rounds import SIDES_OF_PICTURE
 from luab_data.statistics.measure import Measure, Source
@@ -62,15 +62,15 @@ IMAGENET_MEASURES: tuple[Measure, ...] = (
     _images("decided_by_round", "images selected by round",
             "images whose selecting round is 1 or 2, over all images",
             _DEFINED + "selected-share", axes=_ROUNDS,
-            parts=lambda b: grid_parts(b.floats("selected_round")[:, None] == [1, 2])),
+            terms=lambda b: grid_terms(b.floats("selected_round")[:, None] == [1, 2])),
     _rounds("selected_share_by_round", "pictures selected when shown",
             "pictures selected over pictures shown, in round 1 and in round 2",
             _DEFINED + "selected-share", axes=_ROUNDS,
-            parts=lambda b: by_place(b.selected, b.floats("round") - 1, 2)),
+            terms=lambda b: by_place(b.selected, b.floats("round") - 1, 2)),
     _differing("selected_second_less_first", "round 2 less round 1",
                "share selected in round 2 less that in round 1",
                _DEFINED + "selected-share", over="rounds", finish=less(1, 0),
-               parts=lambda b: by_place(b.selected, b.floats("round") - 1, 2),
+               terms=lambda b: by_place(b.selected, b.floats("round") - 1, 2),
                null_doc="a second showing is selected as often as a first"),
     _images("parity_disagrees", "odd-length rule wrong",
             "images whose `selected` is not what an odd number of selecting clicks would say",
@@ -131,11 +131,11 @@ IMAGENET_MEASURES: tuple[Measure, ...] = (
     _dealt("trace_quantile_accuracy", "along the trace, by record",
            "the trace record at quantile q of its visit's records in a box",
            _DEFINED + "trace-curves", axes=_QUANTILES,
-           parts=lambda b: clicks.accuracy(b, *b.points("trace_quantile", len(QUANTILES)))),
+           terms=lambda b: clicks.accuracy(b, *b.points("trace_quantile", len(QUANTILES)))),
     _dealt("time_quantile_accuracy", "along the trace, by time",
            "the trace record at quantile q of its visit's time in a box",
            _DEFINED + "trace-curves", axes=_QUANTILES,
-           parts=lambda b: clicks.accuracy(b, *b.points("time_quantile", len(QUANTILES)))),
+           terms=lambda b: clicks.accuracy(b, *b.points("time_quantile", len(QUANTILES)))),
     _offset("click_offset", "click from box centre",
             "mean offset of the click from the centre of its box, in box sizes, y down",
             _DEFINED + "click-offset", maps.mean_offset),
@@ -146,15 +146,16 @@ IMAGENET_MEASURES: tuple[Measure, ...] = (
             "clicks by their offset from the box's centre, among those within 1.05 box sizes",
             _DEFINED + "click-offset", maps.offset_density, axes=maps.OFFSETS, finish=share),
     _time("estimate_time_ms", "time on a picture, tool",
-          "median of the tool's estimate over pictures the cursor was on",
-          _FORMATS + "estimated-time", over="rounds", values=rounds.estimate_time_ms),
+          "median of the tool's estimate over pictures that have one above 0",
+          _FORMATS + "estimated-time", over="rounds",
+          values=lambda b: above_0(b.floats("estimate_time_ms"))),
     _time("dwell_time_ms", "time on a picture, dwell",
           "median time between enter and leave over deciding rounds the cursor was in",
           _FORMATS + "visits", over="images", values=lambda b: b.floats("dwell_time_ms")),
     _rounds("trace_records", "trace records of a picture",
             "median number of trace records over pictures the cursor was on",
             _FORMATS + "throttle", unit="records",
-            values=lambda b: b.where_entered(np.diff(b.trace[2]))),
+            values=lambda b: np.where(b.enters > 0, np.diff(b.trace[2]), np.nan)),
     _time("page_time_ms", "time on a page",
           "median time from the first to the last record of a page's logged pictures",
           _DEFINED + "browsing-pages", over="pages", values=lambda b: b.time_ms),
@@ -205,7 +206,7 @@ _boxed = _images("boxed_share", "images with boxes", "images with boxes, over al
 _traced = _rounds("trace_length", "trace records",
                   "mean number of trace records of a picture shown", _FORMATS + "throttle",
                   unit="records",
-                  parts=lambda b: mean_of(np.diff(bounds_of(b.table["mouse_tracking_time_ms"]))),
+                  terms=lambda b: mean_of(np.diff(bounds_of(b.table["mouse_tracking_time_ms"]))),
                   )  # fmt: skip
 
 _COUNTS: Mapping[str, Count] = {

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from luab_data.columns.events import NEVER, event_span, first_enter
 from luab_data.ragged import ArrowColumn, Floats, Ints, floats, one_array
-from luab_data.statistics.estimate import Parts, mean_of
+from luab_data.statistics.estimate import Terms, mean_of
 from luab_data.statistics.imagenet.rounds import RoundBatch
 from luab_data.tools import GRID_COLUMNS, SLOTS
 
@@ -101,7 +101,7 @@ class Steps:
     end: Ints
     num_columns: int = GRID_COLUMNS
 
-    def forward(self, start: Ints, end: Ints) -> Parts:
+    def forward(self, start: Ints, end: Ints) -> Terms:
         """Steps from one place to a later one, over those from one place to another."""
         return mean_of(end > start, where=start != end)
 
@@ -156,12 +156,12 @@ def serpentine_place(slot: Ints, num_columns: int = GRID_COLUMNS) -> Ints:
     return row * num_columns + np.where(row % 2 == 1, num_columns - 1 - column, column)
 
 
-def serpentine_forward(s: Steps) -> Parts:
+def serpentine_forward(s: Steps) -> Terms:
     """Steps that go forward in serpentine order; half of them would in a random order."""
     return s.forward(*(serpentine_place(slot, s.num_columns) for slot in (s.start, s.end)))
 
 
-def leftward_by_row(s: Steps) -> Parts:
+def leftward_by_row(s: Steps) -> Terms:
     """Steps within a row of the page that go left: in odd rows (cell 0), in even ones (cell 1).
 
     Rows count from 0. Reading gives the same share in both, going in serpentines differs by 1.

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from luab_data.columns.events import num_enters
-from luab_data.ragged import Bools, Floats, Ints, above_0, bounds_of, is_true, one_array, ragged
-from luab_data.statistics.estimate import Parts, mean_of
+from luab_data.ragged import Bools, Floats, Ints, bounds_of, is_true, one_array, ragged
+from luab_data.statistics.estimate import Terms, mean_of
 from luab_data.statistics.measure import TableBatch
 
 SIDES_OF_PICTURE = ("left", "right", "top", "bottom")
@@ -44,24 +44,15 @@ class RoundBatch(TableBatch):
         x = ragged(self.table["mouse_tracking_x"])
         return x.values, ragged(self.table["mouse_tracking_y"]).values, x.bounds
 
-    def where_entered(self, values: Floats) -> Floats:
-        """(num_rows,) the values of pictures the cursor was over; NaN for the others."""
-        return np.where(self.enters > 0, values, np.nan)
 
-
-def estimate_time_ms(rounds: RoundBatch) -> Floats:
-    """The tool's estimate for each picture the cursor was over; NaN where it is 0 or less."""
-    return above_0(rounds.floats("estimate_time_ms"))
-
-
-def entry_side(rounds: RoundBatch) -> Parts:
+def entry_side(rounds: RoundBatch) -> Terms:
     """Border of the picture that the trace's first record is nearest to."""
     _, _, bounds = rounds.trace
     row = np.flatnonzero(np.diff(bounds) > 0)
     return _nearest_side(rounds, row, bounds[:-1][row])
 
 
-def exit_side(rounds: RoundBatch) -> Parts:
+def exit_side(rounds: RoundBatch) -> Terms:
     """Border that its last record is nearest to, where the cursor left the unselected picture.
 
     A selected picture logs no trace, so how the cursor left it is unknown.
@@ -75,7 +66,7 @@ def exit_side(rounds: RoundBatch) -> Parts:
     return _nearest_side(rounds, row, bounds[1:][row] - 1)
 
 
-def _nearest_side(rounds: RoundBatch, row: Ints, point: Ints) -> Parts:
+def _nearest_side(rounds: RoundBatch, row: Ints, point: Ints) -> Terms:
     x, y, _ = rounds.trace
     distance = np.stack([x[point], 1 - x[point], y[point], 1 - y[point]])
     return mean_of(np.ones(len(row)), row=row, cell=np.argmin(distance, axis=0))

@@ -15,8 +15,8 @@ from luab_data.statistics.estimate import (
     RESAMPLES,
     Estimate,
     Finish,
-    Parts,
-    Tally,
+    Terms,
+    WorkerSums,
     draw_workers,
     ratio,
 )
@@ -58,13 +58,13 @@ def rates(
     every = np.arange(len(images))
 
     def rate(value_T: np.ndarray, null_T: np.ndarray) -> Rate:
-        parts = Parts(row_T, value_T, np.ones(len(row_T)), label_T, null_T)
-        tally = Tally(num_classes)
-        tally.add(parts, every)
+        terms = Terms(row_T, value_T, np.ones(len(row_T)), label_T, null_T)
+        sums = WorkerSums(num_classes)
+        sums.add(terms, every)
 
         def taken(shape: tuple[int, ...], finish: Finish) -> Estimate:
             n = None if shape else np.array(float(len(row_T)))
-            return tally.estimate(weights, shape=shape, finish=finish, n=n)
+            return sums.estimate(weights, shape=shape, finish=finish, n=n)
 
         return Rate(
             mean=taken((), _mean_over_classes),
