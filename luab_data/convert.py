@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from luab_data.columns import coco as coco_columns
 from luab_data.columns import imagenet as imagenet_columns
+from luab_data.columns.registry import ACTIONS, ROUNDS, with_derived
 from luab_data.columns.rounds import order_rounds
 from luab_data.console import progress
 from luab_data.errors import ArchiveError, ImagesError
@@ -212,7 +213,7 @@ def _imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
         errors.sort(key=lambda entry: entry[0])
         read = imagenet_fast.read_run(run.only(places), hash_worker)
     images, blocks = with_ids(*read.batch, ids)
-    rounds = order_rounds(images["image_id"], blocks)
+    rounds = order_rounds(images["image_id"], with_derived(blocks, ROUNDS))
     return Batch(
         images=imagenet_columns.image_table(images, rounds),
         events=rounds.table,
@@ -229,7 +230,7 @@ def _coco_batch(found: coco_fast.CocoBatch, *, truth: dict[int, TrueImage] | Non
     """Derive the columns of some records."""
     return Batch(
         images=coco_columns.image_table(found.table, truth),
-        events=found.table,
+        events=with_derived(found.table, ACTIONS),
         bounds=np.arange(len(found.table) + 1),
         places=found.places,
         names=[f"record {place}" for place in found.places.tolist()],

@@ -140,6 +140,9 @@ IMAGENET_ROUNDS = Table(
            "mouseTracking/y"),
         _c("original_image_height", _I32, "Height of the file", "px", "originalImageHeight"),
         _c("original_image_width", _I32, "Width of the file", "px", "originalImageWidth"),
+        _c("page_width", _I32, "Width of the picture on the page by the tool's rule (image_width"
+           " copies the height in the release); null where the log contradicts it", "px"),
+        _c("page_height", _I32, "Height of the picture on the page, likewise", "px"),
         _c("page_idx", _I16, "Page of the HIT, 0..9", raw="page_idx"),
         _c("selected", _B, "Whether the image was selected when the page was submitted",
            raw="selected"),
@@ -230,6 +233,9 @@ COCO_ACTIONS = Table(
         _c("image_width", _I32, "Width on the page (the release copies the height)", "px",
            "imageWidth"),
         _c("image_height", _I32, "Height on the page", "px", "imageHeight"),
+        _c("page_width", _I32, "Width on the page by the tool's rule; null where the log"
+           " contradicts it", "px"),
+        _c("page_height", _I32, "Height on the page, likewise", "px"),
         _c("time_spent_ms", _I64, "Time on the page", "ms", "timeSpent"),
         _c("action_histories_action_type", pa.list_(_S), "add, move or remove",
            raw="actionHistories/actionType"),

@@ -18,6 +18,9 @@ BROWSING_PAGES, TAGGING_PAGES = 10, 20
 BOARD_HEIGHT = 450
 """Height of every picture on the page of the tagging tool, px."""
 
+MAX_BOARD_WIDTH = 880
+"""A picture that would be wider there is squeezed to this width, not scaled, px."""
+
 BORDER_PX = 2
 """Border of that picture: inside the area that hears the mouse, outside of the fractions."""
 

@@ -32,7 +32,7 @@ from luab_data.raw import (
     tar,
 )
 from luab_data.raw.source import Source, system_of
-from luab_data.schema import COCO_ACTIONS, IMAGENET_IMAGES, IMAGENET_ROUNDS
+from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 
 MARK = WORKER[:6]
 GZIP = b"\x1f\x8b"
@@ -258,7 +258,7 @@ def _fast_coco(path: Path, size: int) -> Coco:
     finally:
         source.close()
     return Coco(
-        rows=pa.concat_tables([COCO_ACTIONS.schema().empty_table(), *(b.table for b in found)]),
+        rows=pa.concat_tables([coco.SCHEMA.empty_table(), *(b.table for b in found)]),
         places=[place for batch in found for place in batch.places.tolist()],
         refused=[(place, _refusal(error)) for batch in found for place, error in batch.errors],
         unknown=[item for batch in found for item in batch.unknown],

@@ -16,11 +16,10 @@ from hypothesis import given, settings
 from logs import SHARED, action, coco_record
 
 from luab_data.errors import ArchiveError, RecordError
-from luab_data.raw import coco_fast, json_values
+from luab_data.raw import coco, coco_fast, json_values
 from luab_data.raw.coco import ALIASES, parse, raw_records, to_table
 from luab_data.raw.coco_fast import CocoBatch, batches
 from luab_data.raw.source import Source
-from luab_data.schema import COCO_ACTIONS
 
 RELEASE = [
     coco_record(
@@ -46,7 +45,7 @@ class Outcome(NamedTuple):
 
 
 def outcome(path: Path, read: Callable[[Source], Iterator[CocoBatch]]) -> Outcome:
-    tables = [COCO_ACTIONS.schema().empty_table()]
+    tables = [coco.SCHEMA.empty_table()]
     found, fatal = Outcome([], [], [], [], "", 0), ""
     with Source(path) as log:
         try:

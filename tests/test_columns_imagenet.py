@@ -15,6 +15,7 @@ from planted import counted
 
 from luab_data.columns.imagenet import image_table, with_labels
 from luab_data.columns.regions import boxes_of, click_in_box, click_offset, clicked_box, in_any_box
+from luab_data.columns.registry import ROUNDS, with_derived
 from luab_data.columns.rounds import order_rounds
 from luab_data.ragged import Ragged
 from luab_data.raw.imagenet import parse, to_batch
@@ -29,7 +30,7 @@ def tables(images: dict[str, bytes]) -> tuple[pa.Table, pa.Table]:
     """(default, rounds) of image id -> XML."""
     records = [parse(f"{image_id}.xml", body) for image_id, body in images.items()]
     batch = to_batch(records, lambda worker: worker)
-    rounds = order_rounds(batch.images["image_id"], batch.rounds)
+    rounds = order_rounds(batch.images["image_id"], with_derived(batch.rounds, ROUNDS))
     wnids = sorted({i.rpartition("_")[0] for i in images})
     return with_labels(image_table(batch.images, rounds), wnids), rounds.table
 

@@ -23,11 +23,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from luab_data.columns import clicks, icons, loader_compat, regions, rounds, traces
+import pyarrow as pa
+
+from luab_data.columns import clicks, icons, loader_compat, page_size, regions, rounds, traces
 from luab_data.columns.labels import label
 from luab_data.errors import OptionError
 from luab_data.ragged import ArrowColumn
-from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES, Table
+from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS, Table
 
 
 class Derived(NamedTuple):
@@ -242,19 +244,62 @@ REGISTRIES = {"imagenet-ab": IMAGENET, "coco-ab": COCO}
 """The registry of each dataset."""
 
 
+_PAGE_SIZE = ("original_image_width", "original_image_height", "image_height")
+
+
+def _page_size(events: str, function: Callable[..., Any], *points: str) -> tuple[Derived, ...]:
+    names = (*_PAGE_SIZE, *(axis for point in points for axis in _both(point)))
+    sources = tuple(f"{events}.{name}" for name in names)
+    return (Derived(("page_width", "page_height"), function, sources),)
+
+
+ROUNDS = Registry(
+    IMAGENET_ROUNDS,
+    _page_size("rounds", page_size.browsing, "mouse_tracking", "selected_record"),
+    {},
+)
+"""Derived columns of `rounds` of ImageNet-AB, beside `round` that order_rounds gives."""
+
+_DRAGS = ("action_histories_point_from", "action_histories_point_to")
+ACTIONS = Registry(
+    COCO_ACTIONS, _page_size("actions", page_size.tagging, "mouse_tracking", *_DRAGS), {}
+)
+"""Derived columns of `actions` of COCO-AB."""
+
+
+EVENTS = {"imagenet-ab": ROUNDS, "coco-ab": ACTIONS}
+"""The registry of the raw fields of each dataset."""
+
+
+def with_derived(raw: pa.Table, registry: Registry) -> pa.Table:
+    """A table of raw columns with all derived ones that are made from those alone.
+
+    Args:
+        raw: columns of the registry's table, in its order.
+        registry: ROUNDS or ACTIONS.
+    """
+    names = registry.names()
+    given = {source: raw[source.partition(".")[2]] for source in registry.sources(names)}
+    columns = {**dict(zip(raw.column_names, raw.columns, strict=True))}
+    columns |= registry.compute(names, given)
+    fields = [column.field() for column in registry.table.columns if column.name in columns]
+    return pa.table([columns[field.name] for field in fields], pa.schema(fields))
+
+
 def derivation_table(dataset: str) -> str:
     """A Markdown table of how the derived columns of `default` are made.
 
     Args:
         dataset: `imagenet-ab` or `coco-ab`.
     """
-    registry = REGISTRIES[dataset]
+    registry, events = REGISTRIES[dataset], EVENTS[dataset]
     extra = {column.name for column in registry.table.optional}
     lines = ["| columns | function | made from |", "|---|---|---|"]
-    for derived in registry.derived:
+    for derived in (*registry.derived, *events.derived):
         names = ", ".join(f"`{name}`" for name in derived.names)
         names += " (optional)" if derived.names[0] in extra else ""
         module = derived.function.__module__.rpartition(".")[2]
-        sources = ", ".join(f"`{source}`" for source in registry.sources(derived.names))
+        owner = registry if derived in registry.derived else events
+        sources = ", ".join(f"`{source}`" for source in owner.sources(derived.names))
         lines.append(f"| {names} | `{module}.{derived.function.__name__}` | {sources} |")
     return "\n".join(lines)

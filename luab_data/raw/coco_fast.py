@@ -24,6 +24,7 @@ from luab_data.raw.coco import (
     NULLABLE,
     POINT_TO,
     REQUIRED,
+    SCHEMA,
     TRACE,
     CocoRecord,
     is_array,
@@ -36,14 +37,12 @@ from luab_data.schema import COCO_ACTIONS, Column
 BATCH = 2048
 """Records of a batch: about 4 MB of table."""
 
-_SCHEMA = COCO_ACTIONS.schema()
-
 
 class CocoBatch(NamedTuple):
     """Consecutive records of the log. A place is a record's index in the file, from 0.
 
     Args:
-        table: (num_rows,) COCO_ACTIONS, a row for each good record, worker ids hashed.
+        table: (num_rows,) raw columns of COCO_ACTIONS, a row for each good record, ids hashed.
         places: (num_rows,) int64, ascending.
         errors: (place, what is wrong) of the other records, ascending.
         unknown: (place, key) of keys of good records that the schema does not know.
@@ -133,7 +132,7 @@ class _Growing:
             for place, leaf in enumerate(leaves):
                 flat = _joined([part.leaves[number][place] for part in self._parts], leaf)
                 columns[leaf.column.name] = list_array(flat, bounds)
-        table = pa.table([columns[name] for name in _SCHEMA.names], _SCHEMA)
+        table = pa.table([columns[name] for name in SCHEMA.names], SCHEMA)
         is_good = np.ones(len(self), bool)
         is_good[[place - self.start for place, _ in self._errors]] = False
         places = self.start + np.flatnonzero(is_good)
