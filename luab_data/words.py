@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 MISSING = "–"
+_HUGE = 1e12  # longer numbers are no reading: 1.67e+307
 
 
 def number(value: float, unit: str) -> str:
@@ -51,6 +52,8 @@ def _bare(value: float, unit: str) -> str:
         return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
     if unit == "whole ms":
         return f"{value:.0f}"
+    if abs(value) >= _HUGE:
+        return _signed(f"{value:.2e}")
     if float(value).is_integer() and abs(value) >= 1:
         return _signed(f"{value:,.0f}")
     return _signed(f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}")

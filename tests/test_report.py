@@ -123,6 +123,7 @@ def test_numbers_read_as_people_write_them_and_a_missing_one_is_a_dash():
     assert interval(0.905, 0.953, "share") == "90.5 to 95.3 %"
     assert interval(950.0, 1234.0, "ms") == "0.95 to 1.23 s"
     assert count(1_281_167) == "1,281,167"
+    assert number(1.5e307, "box sizes") == "1.50e+307 box sizes"
     assert number(math.nan, "ms") == interval(0.1, math.nan, "share") == count(math.nan) == MISSING
 
 
@@ -384,6 +385,25 @@ def hostile_page(name: str) -> str:
 
 
 HOSTILE = "</script><b onclick='x'>\"&<!--<script>{{ 7 * 6 }}"
+
+
+def test_a_coordinate_of_no_screen_ends_no_report(tmp_path: Path):
+    records = {}
+    for slot in range(8):
+        name, far = f"n00000001_{slot}", 1e308 if slot % 4 == 0 else 0.45
+        trace = [(START + 20 * k, far if k == 2 else 0.1 * k, -far) for k in range(5)]
+        values = block(
+            clicks=[(START + 90, far, 0.5)], trace=trace, hovered=[("enter", START)],
+            worker=f"00AA3B5E8{slot % 2}", assignment_id=f"3A{slot % 2}", page_idx=0,
+            image_idx=slot, imagePosition={"x": far if slot == 4 else 10, "y": 20},
+            imageWidth=324, imageHeight=162,
+        )  # fmt: skip
+        records[name] = xml(name, [values], boxes=[(20, 10, 160, 90)])
+    source = archive(tmp_path / "raw.tar.gz", records)
+    luab_data.convert_imagenet(source, tmp_path / "imagenet-ab", worker_key=KEY)
+    text = text_of(report(tmp_path / "imagenet-ab", tmp_path / "report").page)
+    assert "1 never loaded, left out" in text
+    assert max(map(len, text.split())) < 60
 
 
 def test_hostile_names_are_text():

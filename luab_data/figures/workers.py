@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NAMED = 6
 """Flagged workers that are named, by the first characters of the hash."""
+FARTHEST = 3.0
+"""Box sizes; a mean offset beyond is of a broken log, and would hide all others."""
 MANY = 300
 """From so many workers on, ordinary ones are small faint dots without a line: a cloud."""
 
@@ -76,12 +78,12 @@ def draw_worker_offsets(ax: Axes, workers: pa.Table) -> Axes:
 
     Args:
         workers: of `overview`, in box widths and heights, y down. Rows without an offset are left
-            out.
+            out; beyond FARTHEST they are at the edge.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.ticker import MaxNLocator
 
-    x, y = (floats(workers[f"offset_{axis}"]) for axis in "xy")
+    x, y = (np.clip(floats(workers[f"offset_{axis}"]), -FARTHEST, FARTHEST) for axis in "xy")
     seen = np.isfinite(x) & np.isfinite(y)
     flag = is_true(workers["flag"])
     reach = 1.15 * float(np.abs(np.concatenate([x[seen], y[seen], [0.05]])).max())
@@ -110,9 +112,9 @@ def _dots(ax: Axes, workers: pa.Table, x: Floats, y: Floats, seen: Bools) -> Non
     """A dot a worker, its area by how much they did; suspects on top, the busiest named."""
     n, flag = np.nan_to_num(floats(workers["n"])), is_true(workers["flag"])
     many = seen.sum() >= MANY
-    area = (2 if many else 4) + (10 if many else 36) * np.sqrt(n / max(float(n.max(initial=1)), 1))
+    area = (1.5 if many else 4) + (6 if many else 36) * np.sqrt(n / max(float(n.max(initial=1)), 1))
     for colour, which, label, alpha in (
-        (BLUE, seen & ~flag, "worker", 0.3 if many else 0.75),
+        (BLUE, seen & ~flag, "worker", 0.2 if many else 0.75),
         (VERMILION, seen & flag, "suspect", 0.75),
     ):
         if which.any():

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from luab_data.console import install_command, progress
 from luab_data.errors import LuabError
 from luab_data.figures.workers import overview
@@ -94,7 +96,9 @@ def report(
     with new_folder(target, by="report", settings=settings, force=force) as making:
         if making.same:
             return Reported(page=target / PAGE_NAME, num_bytes=_size(target), same=True)
-        with progress(what="report", total=5, unit="step", shown=shown) as steps:
+        bar = progress(what="report", total=5, unit="step", shown=shown)
+        # Logs hold coordinates such as 1e308, which overflow in sums: such numbers then read so.
+        with np.errstate(over="ignore", invalid="ignore"), bar as steps:
             workers = annotators(folder)
             steps.update()
             others = _chosen(folder, kind, number, flagged_workers(workers))
