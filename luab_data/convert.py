@@ -42,7 +42,7 @@ from luab_data.pipeline import (
 )
 from luab_data.raw import coco_fast, imagenet_fast, tar
 from luab_data.raw.bad_records import BadRecords, OnBad, SeenIds
-from luab_data.raw.instances import TrueImage, read_instances
+from luab_data.raw.instances import Instances, read_instances
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
 from luab_data.simulate.writer import is_simulated
@@ -68,6 +68,7 @@ class Converted:
         content_digest: equal for equal content.
         left_aside: operating system -> its own files in the log (`._NAME`, Thumbs.db), no records.
         is_same: the same dataset was there already; nothing was written.
+        remarks: what the instances file cannot tell, a sentence each.
     """
 
     out: Path
@@ -80,6 +81,7 @@ class Converted:
     repaired: dict[str, int] = field(default_factory=dict)
     left_aside: dict[str, int] = field(default_factory=dict)
     is_same: bool = False
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{config} {count:,}" for config, count in self.num_rows.items())
@@ -182,9 +184,9 @@ def convert_coco(
         images.close()
         actions.close()
         about = _about(TAGGING, log, hash_worker, bad, written)
-        if instances is not None:
-            about["instances"] = _about_instances(
-                Path(instances), source, folder, written.num_images
+        if truth is not None and instances is not None:
+            about["instances"] = _about_truth(
+                truth, Path(instances), source, folder, written.num_images
             )
         done = _seal(
             TAGGING,
@@ -193,7 +195,16 @@ def convert_coco(
             shards=(images.shards, actions.shards, _write_annotators(TAGGING, folder)),
             about=about,
         )
-    return replace(done, is_same=target.same)
+    remarks = [_NO_INSTANCES]
+    if truth is not None:
+        remarks = [f"{instances}: {remark}" for remark in truth.remarks()]
+    return replace(done, is_same=target.same, remarks=tuple(remarks))
+
+
+_NO_INSTANCES = (
+    "without --instances, `labels`, boxes and what is judged by masks (`is_on_object`, ...) are"
+    " null, and sizes are as logged"
+)
 
 
 # --- parse and derive ----------------------------------------------------------------------------
@@ -226,7 +237,7 @@ def _imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
     )
 
 
-def _coco_batch(found: coco_fast.CocoBatch, *, truth: dict[int, TrueImage] | None) -> Batch:
+def _coco_batch(found: coco_fast.CocoBatch, *, truth: Instances | None) -> Batch:
     """Derive the columns of some records."""
     return Batch(
         images=coco_columns.image_table(found.table, truth),
@@ -273,7 +284,7 @@ def _opened(source: Path, shown: bool | None) -> Iterator[Source]:
         yield log
 
 
-def _read_truth(instances: AnyPath | None, shown: bool | None) -> dict[int, TrueImage] | None:
+def _read_truth(instances: AnyPath | None, shown: bool | None) -> Instances | None:
     if instances is None:
         return None
     with _file_bar(Path(instances), "instances", shown) as bar:
@@ -301,8 +312,8 @@ def _write_annotators(kind: Kind, folder: Path) -> list[Shard]:
     return writer.shards
 
 
-def _about_instances(
-    instances: Path, source: Path, folder: Path, num_images: int
+def _about_truth(
+    truth: Instances, instances: Path, source: Path, folder: Path, num_images: int
 ) -> dict[str, Any]:
     """What the manifest says of the instances file."""
     labels = read_columns(folder, TAGGING.images, ["labels"])
@@ -316,6 +327,7 @@ def _about_instances(
         "name": instances.name,
         "sha256": sha256_of(instances),
         "num_images_missing": num_missing,
+        **truth.about(),
     }
 
 

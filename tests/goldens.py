@@ -51,6 +51,19 @@ SHARED = HERE.parent.parent / "shared" / "data"
 KINDS = ("imagenet-ab", "coco-ab")
 OPTIONAL_COLUMNS = "notebook_point_x,notebook_point_y"
 COCO_IDS = {1: "person", 3: "car", 17: "cat", 18: "dog", 44: "bottle", 62: "chair", 72: "tv"}
+COCO_NAMES = (
+    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire "
+    "hydrant, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, "
+    "bear, zebra, giraffe, backpack, umbrella, handbag, tie, suitcase, frisbee, skis, "
+    "snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard, tennis "
+    "racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, "
+    "orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, "
+    "dining table, toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, "
+    "toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier, "
+    "toothbrush"
+).split(", ")
+"""COCO's 80 classes; their ids are 1 to 90 without COCO_GAPS."""
+COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 _SECONDS = 600  # that one command may take
 _SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 _DATE = re.compile(r"\b20\d\d-\d\d-\d\d\b")
@@ -264,7 +277,9 @@ def write_instances(folder: Path, num_images: int = 150) -> Path:
         name = f"COCO_train2014_{image_id:012d}.bmp"
         write_bmp(folder / IMAGES["coco-ab"] / name, pixels)
         images.append({"id": image_id, "width": width, "height": height, "file_name": name})
-    categories = [{"id": k, "name": name} for k, name in COCO_IDS.items()]
+    numbers = [number for number in range(1, 91) if number not in COCO_GAPS]
+    named = zip(numbers, COCO_NAMES, strict=True)
+    categories = [{"id": number, "name": name} for number, name in named]
     content = {"images": images, "annotations": annotations, "categories": categories}
     path = folder / "instances.json"
     path.write_text(json.dumps(content))

@@ -15,9 +15,10 @@ from pycocotools import mask
 from luab_data.columns.coco import image_table
 from luab_data.errors import ImagesError
 from luab_data.raw.coco import ACTIONS, parse, to_table
-from luab_data.raw.instances import TrueImage, read_instances
+from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES, COCO_IMAGES, COCO_SUPERCLASSES
 from luab_data.statistics.coco.measures import COCO_STATISTICS
+from luab_data.truth import TrueImage
 
 
 def rows(

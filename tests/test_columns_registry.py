@@ -27,8 +27,8 @@ from luab_data.errors import OptionError
 from luab_data.kinds import tables_of
 from luab_data.raw import coco as raw_coco
 from luab_data.raw.imagenet import parse, to_batch
-from luab_data.raw.instances import TrueImage
 from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES
+from luab_data.truth import TrueImage
 
 BOTH = pytest.mark.parametrize("registry", REGISTRIES.values(), ids=list(REGISTRIES))
 # The log's own value of these is completed from another source.

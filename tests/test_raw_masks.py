@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from pycocotools import mask as coco_mask
 
-from luab_data import masks
+from luab_data import truth as masks
 from luab_data.errors import ArchiveError, ImagesError
 from luab_data.raw import json_values
-from luab_data.raw.instances import TrueImage, contains_many, read_instances
+from luab_data.raw.instances import read_instances
+from luab_data.truth import TrueImage, contains_many
 
 
 def packed(picture: np.ndarray) -> bytes:

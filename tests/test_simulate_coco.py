@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from luab_data.cli.simulate import simulate
-from luab_data.errors import ImagesError, OptionError, OutputError
+from luab_data.errors import ArchiveError, ImagesError, OptionError, OutputError
+from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
 from luab_data.simulate import coco as coco_module
-from luab_data.simulate.coco import CocoSimulation, simulate_coco
+from luab_data.simulate.coco import CocoSimulation, _objects, simulate_coco
 from luab_data.simulate.drag import Board, shown_width
 from luab_data.simulate.habits import COCO_HABITS
-from luab_data.simulate.masks import _run_lengths, read_instances
 
 SHARED = Path(__file__).parents[1].parent / "shared/data"
 SUPERCLASSES = list(COCO_SUPERCLASSES)
@@ -444,8 +444,8 @@ def test_polygon_run_lengths_and_crowds_are_read_alike(tmp_path: Path) -> None:
             {"category_id": 1, "segmentation": rectangle(5, 5, 5, 5)},  # not one pixel
         ],
     )
-    (image,), names = read_instances(path)
-    objects = image.instances(names)
+    (image,) = read_instances(path, things=True).values()
+    objects = _objects(image)
     assert objects.keys() == {"dog", "toothbrush"}
     assert [i.area_px for i in (*objects["dog"], *objects["toothbrush"])] == [2000] * 3
     for instance in (*objects["dog"], *objects["toothbrush"]):
@@ -453,83 +453,35 @@ def test_polygon_run_lengths_and_crowds_are_read_alike(tmp_path: Path) -> None:
         assert drawn[y, x].all() and x.min() == 20 and y.max() == 99
 
 
-BAD_SEGMENTATIONS: list[tuple[Any, str]] = [
-    ([], "has no polygon"),
-    ([[1, 2, 3, 4]], "polygon of 2 points"),
-    ([[1, 2, 3, 4, 5]], "no readable segmentation"),
-    ([[1, 2, 3, 4, 5, math.inf]], "polygon of 3 points"),
-    ("words", "no readable segmentation"),
-    (None, "no readable segmentation"),
-    ({"size": [5, 5], "counts": [25]}, r"of size \[5, 5\]; expected \[240, 320\]"),
-    ({"size": [HEIGHT, WIDTH], "counts": [1, -4]}, "no readable segmentation"),
-    ({"size": [HEIGHT, WIDTH], "counts": [10]}, "no readable segmentation"),
-    ({"size": [HEIGHT, WIDTH], "counts": [0, 10**9]}, "no readable segmentation"),
-    ({"size": [HEIGHT, WIDTH], "counts": "P0"}, "no readable segmentation"),
-    ({"size": [HEIGHT, WIDTH], "counts": "oooooooooooooooooooooooooooooooo"}, "no readable"),
-    ({"size": [HEIGHT, WIDTH]}, "no readable segmentation"),
-]
-
-
-@settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), density=st.floats(0, 1))
-def test_packed_run_lengths_are_those_of_pycocotools(seed: int, density: float) -> None:
-    rng = np.random.default_rng(seed)
-    blocks = rng.random((rng.integers(1, 9), rng.integers(1, 9))) < density
-    drawn = np.kron(blocks, np.ones(rng.integers(1, 40, 2), dtype=bool)).astype(np.uint8)
-    text = coco_mask.encode(np.asfortranarray(drawn))["counts"].decode()
-    runs = _run_lengths(text)
-    assert np.repeat(np.arange(len(runs)) % 2, runs).tolist() == drawn.ravel(order="F").tolist()
-
-
-@pytest.mark.parametrize(("segmentation", "message"), BAD_SEGMENTATIONS)
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[1, 2, 3, 4]], "a polygon of 4 numbers"),
+        ({"size": [HEIGHT, WIDTH], "counts": [10]}, "run lengths of 10 pixels"),
+    ],
+)
 def test_broken_masks_name_the_annotation(tmp_path: Path, segmentation: Any, message: str) -> None:
     path = instances_file(tmp_path / "i.json", [{"category_id": 1, "segmentation": segmentation}])
     targets = {"out": tmp_path / "o.json", "truth": tmp_path / "t.jsonl"}
-    with pytest.raises(ImagesError, match=f"annotation 100 of image 7: .*{message}"):
+    with pytest.raises(ImagesError, match=f"annotation 100: .*{message}"):
         simulate_coco(path, **targets)
     assert list(tmp_path.iterdir()) == [path]
 
 
-GOOD_IMAGE = {"id": 7, "width": 9, "height": 9}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("[", "not JSON"),
-        ("[]", "expected a COCO instances object"),
-        ({"images": [], "annotations": []}, "expected a COCO instances object"),
-        ({"images": [], "annotations": [], "categories": []}, "found no images"),
-        ({"images": [GOOD_IMAGE] * 2, "annotations": [], "categories": []}, "an image id twice"),
-        (
-            {"images": [GOOD_IMAGE], "annotations": [], "categories": [{"id": 1, "name": "hat"}]},
-            "found the category 'hat'",
-        ),
-        (
-            {
-                "images": [GOOD_IMAGE],
-                "annotations": [{"image_id": 7, "category_id": 5}],
-                "categories": [],
-            },
-            "annotation 0 has category_id 5",
-        ),
-        ({"images": [{"id": 7}], "annotations": [], "categories": []}, "lacks or garbles 'width'"),
-        (
-            {"images": [{**GOOD_IMAGE, "width": 10**9}], "annotations": [], "categories": []},
-            "is 1000000000 x 9 px; expected whole numbers",
-        ),
-        (
-            {"images": [{**GOOD_IMAGE, "height": 0}], "annotations": [], "categories": []},
-            "is 9 x 0 px; expected whole numbers",
-        ),
-        ({"images": [3], "annotations": [], "categories": []}, "lacks or garbles"),
-    ],
-)
-def test_files_that_hold_no_instances(tmp_path: Path, content: Any, message: str) -> None:
+def test_a_file_without_images_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "i.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    with pytest.raises(ImagesError, match=message):
-        read_instances(path)
+    path.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    with pytest.raises(ImagesError, match="found no images"):
+        simulate_coco(path, tmp_path / "o.json")
+
+
+def test_objects_without_a_mask_are_there_but_nobody_drags_an_icon_onto_them(
+    tmp_path: Path,
+) -> None:
+    box = {"category_id": 18, "segmentation": [], "bbox": [1, 1, 50, 50]}
+    log = Log(instances_file(tmp_path / "i.json", [box]), tmp_path)
+    assert log.truth[7]["present"] == [18]
+    assert all(not icon["on_object"] for icon in log.truth[7]["icons"])
 
 
 # ---------------------------------------------------------------- any scene, any seed
@@ -561,12 +513,6 @@ def test_any_scene_gives_a_log_that_agrees_with_its_truth(
     folder = tmp_path_factory.mktemp("any")
     path = instances_file(folder / "i.json", annotations, number=3)
     log = Log(path, folder, seed=seed, styles={style: 1}, num_workers=1)
-    for image_annotations in log.annotations.values():
-        for annotation in image_annotations:  # as we rasterise them: clipped to the image
-            annotation["segmentation"] = [
-                np.clip(np.reshape(p, (-1, 2)), 0, (WIDTH, HEIGHT)).ravel().tolist()
-                for p in annotation["segmentation"]
-            ]
     check_truth(log)
     check_counts(log)
 
@@ -596,7 +542,7 @@ def test_refusals(tmp_path: Path) -> None:
         simulate_coco(instances, out, truth=truth, num_workers=0)
     with pytest.raises(OptionError, match="seed is -1"):
         simulate_coco(instances, out, truth=truth, seed=-1)
-    with pytest.raises(ImagesError, match="cannot be read"):
+    with pytest.raises(ArchiveError, match="cannot be opened"):
         simulate_coco(tmp_path / "none.json", out, truth=truth)
     with pytest.raises(OutputError, match="cannot be written"):
         simulate_coco(instances, instances / "o.json", truth=truth)

@@ -13,7 +13,7 @@ from logs import KEY, SHARED, action, coco_log, coco_record
 from PIL import Image
 
 from luab_data.convert import convert_coco
-from luab_data.errors import DatasetError, ImagesError
+from luab_data.errors import DatasetError, ImagesError, LuabError
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
 from luab_train.data.coco import (
     CocoAnnotations,
@@ -21,7 +21,7 @@ from luab_train.data.coco import (
     make_coco_target,
     notebook_labels,
     read_coco,
-    read_instances,
+    read_truth,
 )
 from luab_train.data.transforms import crop_resize, place
 from luab_train.recipe import COCO_TARGETS
@@ -296,7 +296,7 @@ def test_labels_of_a_class_without_icon_stay_whatever_the_crop_shows():
 
 
 def test_classes_of_an_instances_file_count_crowds_and_empty_images(tmp_path):
-    truth = read_instances(instances(tmp_path / "i.json", TRUTH))
+    truth = read_truth(instances(tmp_path / "i.json", TRUTH))
     assert truth.image_id.tolist() == ["3", "5", "7", "12", "99"]
     assert truth.label_NC.dtype == np.float32
     assert [np.flatnonzero(labels).tolist() for labels in truth.label_NC] == [
@@ -308,26 +308,36 @@ def test_classes_of_an_instances_file_count_crowds_and_empty_images(tmp_path):
     ]
 
 
+SIZED = {"id": 1, "width": 4, "height": 4}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": []}, "0 images with 0 ids"),
-        ({"images": [{"id": 1}, {"id": 1}]}, "2 images with 1 ids"),
-        ({"annotations": [{"image_id": 1, "category_id": 12}]}, "category 12 in image 1"),
-        ({"annotations": [{"image_id": 2, "category_id": 1}]}, "category 1 in image 2"),
-        ({"annotations": [{"image_id": 1, "category_id": 91}]}, "category 91 in image 1"),
-        ({"annotations": [{"image_id": 1}]}, "cannot be read as COCO instances"),
-        ({"annotations": None}, "cannot be read as COCO instances"),
+        ({"images": []}, "has no images"),
+        ({"images": [SIZED, SIZED]}, "image 1 is there twice"),
+        ({"annotations": [{"image_id": 1, "category_id": 12}]}, "12 is missing or unknown"),
+        ({"annotations": [{"image_id": 2, "category_id": 1}]}, "2 is missing or unknown"),
+        ({"annotations": [{"image_id": 1}]}, "'category_id' is missing or unknown"),
+        ({"annotations": None}, "expected"),
     ],
 )
 def test_files_that_are_no_instances_are_refused(tmp_path, change, message):
     file = tmp_path / "i.json"
-    file.write_text(json.dumps({"images": [{"id": 1}], "annotations": [], **change}))
-    with pytest.raises(ImagesError, match=message):
-        read_instances(file)
-    file.write_text("{")
-    with pytest.raises(ImagesError, match="cannot be read as COCO instances"):
-        read_instances(file)
+    file.write_text(json.dumps({"images": [SIZED], "annotations": [], **change}))
+    with pytest.raises(LuabError, match=message):
+        read_truth(file)
+
+
+def test_categories_go_by_their_names(tmp_path):
+    file = tmp_path / "i.json"
+    content = {
+        "images": [SIZED],
+        "annotations": [{"image_id": 1, "category_id": 2}],
+        "categories": [{"id": 2, "name": "Traffic_Light"}],
+    }
+    file.write_text(json.dumps(content))
+    assert np.flatnonzero(read_truth(file).label_NC[0]).tolist() == [9]
 
 
 def test_validation_images_are_exactly_those_of_the_instances_file(tmp_path):
@@ -358,7 +368,7 @@ def test_real_images_and_the_labels_of_the_data_package_agree(tmp_path):
         shown=False,
     )
     coco = read_coco(tmp_path / "coco-ab", target="first_click")
-    truth = read_instances(root / "annotations/instances_train.json")
+    truth = read_truth(root / "annotations/instances_train.json")
     order = {name: i for i, name in enumerate(truth.image_id.tolist())}
     same = truth.label_NC[[order[name] for name in coco.image_id.tolist()]]
     assert np.array_equal(coco.label_NC, same)

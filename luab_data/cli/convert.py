@@ -101,6 +101,8 @@ def _summary(done: Any) -> None:
         click.echo(f"{count:,} files of {system} left aside")
     if done.num_without_truth:
         click.echo(f"{done.num_without_truth} images are not in the instances file")
+    for remark in done.remarks:
+        click.echo(remark)
     if done.unknown:
         names = ", ".join(f"{name} {count}" for name, count in done.unknown.items())
         click.echo(f"left out, since the schema does not know them: {names}")

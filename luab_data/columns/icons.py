@@ -26,8 +26,8 @@ from luab_data.ragged import (
     ragged,
 )
 from luab_data.raw.coco import ACTIONS
-from luab_data.raw.instances import TrueImage, contains_many
 from luab_data.schema import COCO_CLASSES
+from luab_data.truth import TrueImage, can_tell, contains_many
 
 _ADD, _MOVE, _REMOVE = range(len(ACTIONS))
 
@@ -303,7 +303,8 @@ def is_on_object(icons: Icons, known: Known) -> pa.ListArray:
 
     Returns: (num_images,) lists of bool, parallel to icon_label; a class that is not in the image
     counts as wrong.
-    Null elements where the icon ended removed or the image is not in the ground truth.
+    Null elements where the icon ended removed or the ground truth cannot tell: it lacks the image,
+    or the class, or an object of the class has no mask and the icon is on no other.
     Source: metrics 4.9.
     """
     return _are_on_object(icons, known, final_action(icons))
@@ -314,7 +315,7 @@ def is_last_add_on_object(icons: Icons, known: Known) -> pa.ListArray:
 
     Returns: (num_images,) lists of bool, parallel to icon_label; a class that is not in the image
     counts as wrong.
-    Null elements where the icon was never added or the image is not in the ground truth.
+    Null elements where the icon was never added or the ground truth cannot tell, see is_on_object.
     Source: metrics 4.9, "last add (paper's training target)".
     """
     return _are_on_object(icons, known, last_add_action(icons))
@@ -325,14 +326,15 @@ def num_adds_on_object(icons: Icons, known: Known) -> pa.ListArray:
 
     Returns: (num_images,) lists of int32, a count, parallel to icon_label; 0 for a class that is
     not in the image.
-    Null elements where the image is not in the ground truth.
-    Source: metrics 4.9, "all adds".
+    Null elements where the ground truth cannot tell of one of the adds, see is_on_object.
+    Source: docs/definitions.md#icon-precision, "all adds".
     """
-    is_known = _is_known(known)[icons.image]
     owner = np.repeat(np.arange(len(icons.label)), np.diff(icons.bounds))
-    asked = np.flatnonzero((icons.action == _ADD) & is_known[owner])
-    right = np.zeros(len(icons.action), bool)
-    right[asked] = _actions_on_masks(icons, known, owner[asked], asked)
+    adds = np.flatnonzero(icons.action == _ADD)
+    right, judged = np.zeros((2, len(icons.action)), bool)
+    right[adds], judged[adds] = _judged(icons, known, owner[adds], adds)
+    is_open = _count((icons.action == _ADD) & ~judged, icons.bounds) > 0
+    is_known = _is_known(known)[icons.image] & ~is_open
     return by_image(icons, nullable(_count(right, icons.bounds), is_known, pa.int32()))
 
 
@@ -343,19 +345,21 @@ def _is_known(known: Known) -> Bools:
 
 def _are_on_object(icons: Icons, known: Known, action: Ints) -> pa.ListArray:
     """Whether the actions (num_icons,) put the icons on masks; null where -1 or not known."""
-    asked = np.flatnonzero((action >= 0) & _is_known(known)[icons.image])
+    asked = np.flatnonzero(action >= 0)
     right, judged = np.zeros((2, len(action)), bool)
-    right[asked] = _actions_on_masks(icons, known, asked, action[asked])
-    judged[asked] = True
+    right[asked], judged[asked] = _judged(icons, known, asked, action[asked])
     return by_image(icons, nullable(right, judged, pa.bool_()))
 
 
-def _actions_on_masks(icons: Icons, known: Known, icon: Ints, action: Ints) -> Bools:
-    """(num_points,) whether each action put its icon on a mask of its class."""
-    x, y = icons.to_x[action], icons.to_y[action]
-    return on_masks(known, icons.image[icon], icons.label[icon], x, y)
-
-
-def on_masks(known: Known, image: Ints, label: Ints, x: np.ndarray, y: np.ndarray) -> Bools:
-    """(num_points,) whether each point lies on its image's mask of its class."""
-    return contains_many([known[i] for i in image.tolist()], label, x, y)
+def _judged(icons: Icons, known: Known, icon: Ints, action: Ints) -> tuple[Bools, Bools]:
+    """(num_points,) whether each action put its icon on a mask of its class, and whether the
+    ground truth can tell.
+    """
+    right, judged = np.zeros((2, len(action)), bool)
+    asked = np.flatnonzero(_is_known(known)[icons.image[icon]])
+    images = [known[i] for i in icons.image[icon[asked]].tolist()]
+    label = icons.label[icon[asked]]
+    x, y = icons.to_x[action[asked]], icons.to_y[action[asked]]
+    right[asked] = contains_many(images, label, x, y)
+    judged[asked] = can_tell(images, label, right[asked])
+    return right, judged

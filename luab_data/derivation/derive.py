@@ -26,7 +26,7 @@ from luab_data.files import MANIFEST, new_folder, sha256_of
 from luab_data.hub.card import complete, versions
 from luab_data.kinds import kind_of, tables_of
 from luab_data.pipeline import in_order, num_threads
-from luab_data.raw.instances import read_instances
+from luab_data.raw.instances import Instances, read_instances
 from luab_data.store import folder as store
 from luab_data.store.digest import content_digest
 from luab_data.store.load import find_dataset
@@ -129,7 +129,7 @@ def derive(
     )
 
 
-def _truth(instances: Path | None, shown: bool | None) -> Truth | None:
+def _truth(instances: Path | None, shown: bool | None) -> Instances | None:
     if instances is None:
         return None
     total = instances.stat().st_size if instances.is_file() else None
@@ -237,7 +237,7 @@ def _build(
     folder: Path,
     out: Place,
     instances: Path | None,
-    truth: Truth | None,
+    truth: Instances | None,
     engine: Engine,
     shown: bool | None,
     link: bool,
@@ -266,7 +266,7 @@ def _build(
             )
     about = {key: v for key, v in manifest.items() if key not in _OF_COMPLETE}
     if instances:
-        about["instances"] = _about_instances(job, instances)
+        about["instances"] = _about_instances(job, instances, truth)
     digests = {config: [s.digest for s in some] for config, some in shards.items()}
     if content_digest(digests) != manifest["content_digest"]:
         about["derived"] = {"columns": list(job.names), "versions": versions()}
@@ -318,7 +318,9 @@ def _shards(
     return shards
 
 
-def _about_instances(job: Job, instances: Path) -> dict[str, Any]:
+def _about_instances(
+    job: Job, instances: Path, truth: Instances | None
+) -> dict[str, Any]:
     labels = [table["labels"] for table in job.read(job.target, job.images, ["labels"])]
     missing = sum(column.null_count for column in labels)
     if missing == sum(len(column) for column in labels):
@@ -326,8 +328,12 @@ def _about_instances(job: Job, instances: Path) -> dict[str, Any]:
             f"{instances}: has none of the {missing} images of {job.source}; expected the"
             " instances file of these images, e.g. instances_train2014.json"
         )
-    sha256 = sha256_of(instances)
-    return {"name": instances.name, "sha256": sha256, "num_images_missing": missing}
+    return {
+        "name": instances.name,
+        "sha256": sha256_of(instances),
+        "num_images_missing": missing,
+        **(truth.about() if truth is not None else {}),
+    }
 
 
 @contextmanager

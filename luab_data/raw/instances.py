@@ -1,89 +1,83 @@
 """[I/O] COCO's ground truth: sizes, classes, class masks and boxes, from an instances file.
 
-Read as a stream; kept is one packed mask per image and class, about 0.1 kB each, and 33 bytes a
-box.
+The only reader of such files here. It reads a stream; kept is one packed mask per image and class,
+about 0.1 kB each, and 33 bytes a box.
+
+A category is the class of its name: exports of other tools number their categories anew, or hold
+some of the 80 only. What the file cannot tell is not judged: a class that its categories lack, and
+a miss where an object of the class came without a mask (`"segmentation": []`, box-only exports).
 """
 
 from __future__ import annotations
 
 import math
-from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from luab_data import masks
 from luab_data.errors import ImagesError
-from luab_data.ragged import Bools, Floats, Ints
 from luab_data.raw.json_values import JsonStream, Plain, Runs
 from luab_data.raw.source import Source
-from luab_data.schema import COCO_CATEGORIES
+from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
+from luab_data.truth import NO_CLASSES, Thing, TrueImage, bounds, from_segmentation, union
 
 MAX_SIDE = 2**15
 """Pixels; a mask counts them in 32 bits."""
 
-_LABELS = {category: label for label, category in enumerate(COCO_CATEGORIES)}
 
+class Instances(dict[int, TrueImage]):
+    """Image id -> what is known of it, in the file's order, images without annotations included.
 
-@dataclass(slots=True)
-class TrueImage:
-    """One image of the ground truth.
-
-    Args:
-        width, height: px.
-        masks: contiguous label, 0..79 -> what the class covers, crowds included (luab_data.masks).
-        box_xyxy: xmin, ymin, xmax, ymax of the first instance, of the second, ..., continuous px;
-            crowds are left out.
-        box_label: (num_boxes,) contiguous label of each.
-        uncrowded: of the classes that have a crowd: what their other annotations cover, or None if
-            there are no others.
+    Attributes:
+        absent: names of COCO's 80 classes that the file's categories lack.
+        category_of: contiguous label -> the file's category id.
+        has_names: whether the categories of the file have names; else its ids are taken for COCO's.
+        num_annotations: of the listed images.
+        num_unmasked: of those, how many have no mask.
     """
 
-    width: int
-    height: int
-    masks: dict[int, bytes] = field(default_factory=dict)
-    box_xyxy: array[float] = field(default_factory=lambda: array("d"))
-    box_label: bytearray = field(default_factory=bytearray)
-    uncrowded: dict[int, bytes | None] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    category_of: Mapping[int, Any]
+    has_names = True
+    num_annotations = 0
+    num_unmasked = 0
 
-    @property
-    def labels(self) -> list[int]:
-        """Classes with any annotation, ascending."""
-        return sorted(self.masks)
+    def about(self) -> dict[str, Any]:
+        """What is out of the ordinary, for the manifest: empty for COCO's own files."""
+        return {
+            **({} if self.has_names else {"category_ids": "taken for COCO's"}),
+            **({"absent_classes": list(self.absent)} if self.absent else {}),
+            **({"num_without_mask": self.num_unmasked} if self.num_unmasked else {}),
+        }
 
-    def contains(self, label: int, x: float, y: float) -> bool:
-        """contains_many() for one point."""
-        return bool(contains_many([self], np.array([label]), np.array([x]), np.array([y]))[0])
-
-
-def contains_many(images: Sequence[TrueImage], labels: Ints, x: Floats, y: Floats) -> Bools:
-    """Whether each point lies on the union of its class's masks, crowds included.
-
-    Args:
-        images: (num_points,) the image of each point.
-        labels: (num_points,) contiguous, 0..79; a class that is not in the image covers nothing.
-        x, y: (num_points,) fractions of the image; outside [0, 1], or NaN, lies on nothing.
-    Returns: (num_points,) bool.
-    Source: metrics 4.9; the pixel is min(floor(x W), W - 1).
-    """
-    pairs = list(zip(images, labels.tolist(), strict=True))
-    is_there = np.array([label in image.masks for image, label in pairs], bool)
-    is_asked = is_there & (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)
-    asked = [pair for pair, flag in zip(pairs, is_asked, strict=True) if flag]
-    width = np.array([image.width for image, _ in asked], np.int64)
-    height = np.array([image.height for image, _ in asked], np.int64)
-    column = np.minimum((x[is_asked] * width).astype(np.int64), width - 1)
-    row = np.minimum((y[is_asked] * height).astype(np.int64), height - 1)
-    answers = np.zeros(len(pairs), bool)
-    answers[is_asked] = masks.are_inside(
-        [image.masks[label] for image, label in asked], column * height + row
-    )
-    return answers
+    def remarks(self) -> list[str]:
+        """The same, a sentence each."""
+        found = []
+        if not self.has_names:
+            found.append("its categories have no names, so their ids are taken for COCO's")
+        if self.absent:
+            some = ", ".join(self.absent[:3]) + (", ..." if len(self.absent) > 3 else "")
+            found.append(
+                f"{len(self.absent)} of COCO's 80 classes are not in its categories ({some}): icons"
+                " of those are not judged"
+            )
+        if self.num_unmasked and self.num_unmasked == self.num_annotations:
+            found.append(
+                "no annotation has a mask (every `segmentation` is empty), so no icon is judged;"
+                " boxes and classes are used"
+            )
+        elif self.num_unmasked:
+            found.append(
+                f"{self.num_unmasked:,} of {self.num_annotations:,} annotations have no mask; icons"
+                " of their classes that are on no other mask are not judged"
+            )
+        return found
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -98,24 +92,40 @@ class _Image(msgspec.Struct, gc=False):
 class _Annotation(msgspec.Struct, gc=False):
     image_id: int
     category_id: int
-    segmentation: list[list[float]] | dict[str, Any]
+    segmentation: list[list[float]] | dict[str, Any] | None = None
     bbox: list[float] | None = None
     iscrowd: int = 0
     id: Any = None
 
 
+class _Class(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    id: Any = None
+
+
 def read_instances(
-    path: Path, on_read: Callable[[int], object] | None = None
-) -> dict[int, TrueImage]:
-    """An instances_*.json as image id -> TrueImage, images without annotations included.
+    path: Path,
+    on_read: Callable[[int], object] | None = None,
+    *,
+    outlines: bool = True,
+    things: bool = False,
+) -> Instances:
+    """Read an instances_*.json, plain or gzip.
+
+    Args:
+        path: the file.
+        on_read: called with the number of bytes of each read, for a progress bar.
+        outlines: False for sizes and classes alone, in a twentieth of the time: every mask is b"".
+        things: also keep each annotation by itself.
 
     Raises:
         ArchiveError: not JSON, or cut.
         ImagesError: not COCO instances: names what is missing or unknown.
     """
-    images: dict[int, TrueImage] = {}
+    reader = _Reader(path, outlines, things)
     with Source(path, on_read) as source:
-        keys = _read_document(path, JsonStream(source), images)
+        keys = reader.read(JsonStream(source))
     if not {"images", "annotations"} <= set(keys):
         raise ImagesError(
             f"{path}: holds {sorted(set(keys))}; expected images and annotations, like"
@@ -123,35 +133,190 @@ def read_instances(
         )
     # COCO puts images first. A file that does not is read again rather than held in memory.
     if keys.index("annotations") < keys.index("images"):
-        for image in images.values():
-            image.box_xyxy, image.box_label = array("d"), bytearray()
         with Source(path) as source:
-            _read_document(path, JsonStream(source), images, is_again=True)
-    return images
+            reader.read(JsonStream(source), is_again=True)
+    return reader.finished()
 
 
-def _read_document(
-    path: Path, stream: JsonStream, images: dict[int, TrueImage], *, is_again: bool = False
-) -> list[str]:
-    """Fill `images`, or the second time only their masks; the keys of the document."""
-    keys: list[str] = []
-    if stream.peek() != "{":
-        stream.fail("expected a COCO instances object, like instances_train2014.json")
-    for key in stream.members():
-        if key == "images" and not is_again:
-            for image in _elements(stream, _Image):
-                _add_image(path, images, image)
-        elif key == "annotations" and (is_again or "images" in keys):
-            for annotation in _elements(stream, _Annotation):
-                _add_annotation(path, images, annotation)
-        elif key in ("images", "annotations"):
-            for _ in Runs(stream, msgspec.Raw, len).array():
-                pass
-        else:
-            stream.value()
-        keys.append(key)
-    stream.end()
-    return keys
+class _Reader:
+    """Images of a file in the making; classes are category ids until all is read."""
+
+    def __init__(self, path: Path, outlines: bool, things: bool) -> None:
+        self._path = path
+        self._outlines = outlines
+        self._keeps_things = things
+        self._images = Instances()
+        self._categories: list[Any] = []
+        self._box_category: dict[int, list[Any]] = defaultdict(list)
+        self._things: dict[int, list[Thing]] = defaultdict(list)
+        self._first_of: dict[Any, Any] = {}  # category id -> the first annotation that has it
+
+    def read(self, stream: JsonStream, *, is_again: bool = False) -> list[str]:
+        """Take in the document, or the second time its annotations; its keys."""
+        keys: list[str] = []
+        if stream.peek() != "{":
+            stream.fail("expected a COCO instances object, like instances_train2014.json")
+        for key in stream.members():
+            if key == "images" and not is_again:
+                for image in _elements(stream, _Image):
+                    self._add_image(image)
+            elif key == "annotations" and (is_again or "images" in keys):
+                add = self._add_annotation if self._outlines else self._add_class
+                for annotation in _elements(stream, _Annotation if self._outlines else _Class):
+                    add(annotation)
+            elif key in ("images", "annotations"):
+                for _ in Runs(stream, msgspec.Raw, len).array():
+                    pass
+            elif key == "categories" and not is_again:
+                self._categories = stream.value() or []
+            else:
+                stream.value()
+            keys.append(key)
+        stream.end()
+        return keys
+
+    def _add_image(self, image: Any) -> None:
+        try:
+            number, width, height = map(int, map(_getter(image), ("id", "width", "height")))
+            if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+                raise ValueError(f"a size that is not in 1..{MAX_SIDE}")
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise ImagesError(
+                f"{self._where('image', image)}: expected id, width and height ({error!r})"
+            ) from None
+        if number in self._images:
+            raise ImagesError(f"{self._path}: image {number} is there twice; expected it once")
+        self._images[number] = TrueImage(width, height)
+
+    def _add_class(self, annotation: Any) -> None:
+        try:
+            get = _getter(annotation)
+            category = get("category_id")
+            self._images[get("image_id")].masks[category] = b""
+            self._first_of.setdefault(category, annotation)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self._unknown(annotation, error) from None
+
+    def _add_annotation(self, annotation: Any) -> None:
+        try:
+            get = _getter(annotation)
+            image_id, category = get("image_id"), get("category_id")
+            image = self._images[image_id]
+            self._first_of.setdefault(category, annotation)
+            outline, bbox = (_optional(annotation, key) for key in ("segmentation", "bbox"))
+            if is_unmasked := outline is None or outline == []:
+                image.unmasked |= {category}
+            mask = from_segmentation([] if is_unmasked else outline, image.width, image.height)
+            is_crowd = bool(_optional(annotation, "iscrowd"))
+            if not is_crowd and (bbox or not is_unmasked):
+                image.box_xyxy.extend(_xyxy(bbox or bounds(mask, image.width, image.height)))
+                self._box_category[image_id].append(category)
+        except KeyError as error:
+            raise self._unknown(annotation, error) from None
+        except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
+            raise ImagesError(
+                f"{self._where('annotation', annotation)}: expected polygons or an RLE as"
+                f" segmentation and [x, y, width, height] as bbox ({error})"
+            ) from None
+        self._images.num_annotations += 1
+        self._images.num_unmasked += is_unmasked
+        if self._keeps_things:
+            self._things[image_id].append(Thing(_optional(annotation, "id"), category, -1, mask))
+        known = image.masks.get(category)
+        if is_crowd:
+            image.uncrowded.setdefault(category, known)
+        elif category in image.uncrowded:
+            image.uncrowded[category] = _with(image, image.uncrowded[category], mask)
+        image.masks[category] = _with(image, known, mask)
+
+    def _unknown(self, annotation: Any, error: Exception) -> ImagesError:
+        return ImagesError(
+            f"{self._where('annotation', annotation)}: {error} is missing or unknown; expected a"
+            " listed image_id and a category_id"
+        )
+
+    def _where(self, what: str, element: Any) -> str:
+        try:
+            return f"{self._path}: {what} {_getter(element)('id')!s:.40}"
+        except (KeyError, AttributeError):
+            return f"{self._path}: {what} {element!r:.40}"
+
+    def finished(self) -> Instances:
+        """The images, with classes for categories."""
+        found = self._images
+        label_of = self._labels()
+        for category, annotation in self._first_of.items():
+            if category not in label_of:
+                where = self._where("annotation", annotation)
+                raise ImagesError(f"{where}: {self._no_class(category)}")
+        found.category_of = {label: category for category, label in label_of.items()}
+        if found.has_names:
+            found.absent = tuple(
+                c for k, c in enumerate(COCO_CLASSES) if k not in found.category_of
+            )
+        unjudged = frozenset(COCO_CLASSES.index(name) for name in found.absent)
+        if found.num_unmasked and found.num_unmasked == found.num_annotations:
+            unjudged = frozenset(range(len(COCO_CLASSES)))
+        for image_id, image in found.items():
+            image.masks = {label_of[c]: mask for c, mask in image.masks.items()}
+            image.uncrowded = {label_of[c]: mask for c, mask in image.uncrowded.items()}
+            image.box_label = bytearray(label_of[c] for c in self._box_category.pop(image_id, ()))
+            image.unmasked = frozenset(label_of[c] for c in image.unmasked) or NO_CLASSES
+            image.unjudged = unjudged
+            image.things = tuple(
+                t._replace(label=label_of[t.category_id]) for t in self._things.pop(image_id, ())
+            )
+        return found
+
+    def _labels(self) -> dict[Any, int]:
+        """Category id -> contiguous label of the categories that are COCO's classes."""
+        try:
+            names = {c["id"]: c["name"] for c in self._categories if c.get("name") is not None}
+            words = {category: _letters(name) for category, name in names.items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ImagesError(
+                f"{self._path}: its categories lack or garble {error}; expected"
+                ' [{"id": 1, "name": "person"}, ...]'
+            ) from None
+        if not names:
+            self._images.has_names = False
+            return dict(_COCO_LABELS)
+        labels = {category: _LABELS[w] for category, w in words.items() if w in _LABELS}
+        if not labels:
+            raise ImagesError(f"{self._path}: {self._no_class(next(iter(names)))}")
+        seen: dict[int, Any] = {}
+        for category, label in labels.items():
+            if label in seen:
+                raise ImagesError(
+                    f"{self._path}: categories {seen[label]!r} and {category!r} are both"
+                    f" {COCO_CLASSES[label]!r}; expected each class once"
+                )
+            seen[label] = category
+        return labels
+
+    def _no_class(self, category: Any) -> str:
+        names = {c["id"]: c["name"] for c in self._categories if c.get("name") is not None}
+        if not names:
+            return f"{category} is missing or unknown; expected one of COCO's 80 category ids"
+        if category not in names:
+            return f"has category_id {category!r}, which its categories do not list"
+        close = get_close_matches(str(names[category]).lower(), COCO_CLASSES, 1)
+        hint = f" (is it {close[0]!r}?)" if close else ""
+        return (
+            f"category {category!r} is {names[category]!r:.40}{hint}; expected names of COCO's 80"
+            " classes, the icons of the annotation tool. Rename the category, or leave it out"
+        )
+
+
+_COCO_LABELS = {category: label for label, category in enumerate(COCO_CATEGORIES)}
+
+
+def _letters(name: str) -> str:
+    """What is equal for all spellings of a class: `Traffic_Light`, `traffic light`."""
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+_LABELS = {_letters(name): label for label, name in enumerate(COCO_CLASSES)}
 
 
 def _elements(stream: JsonStream, type: Any) -> Iterator[Any]:
@@ -167,56 +332,16 @@ def _getter(element: Any) -> Callable[[str], Any]:
     return element.__getitem__ if isinstance(element, dict) else partial(getattr, element)
 
 
-def _add_image(path: Path, images: dict[int, TrueImage], image: Any) -> None:
-    try:
-        number, width, height = map(int, map(_getter(image), ("id", "width", "height")))
-        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-            raise ValueError(f"a size that is not in 1..{MAX_SIDE}")
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise ImagesError(
-            f"{_where(path, 'image', image)}: expected id, width and height ({error!r})"
-        ) from None
-    images[number] = TrueImage(width, height)
-
-
-def _add_annotation(path: Path, images: dict[int, TrueImage], annotation: Any) -> None:
-    try:
-        get = _getter(annotation)
-        image, label = images[get("image_id")], _LABELS[get("category_id")]
-        mask = masks.from_segmentation(get("segmentation"), image.width, image.height)
-        is_crowd = bool(_optional(annotation, "iscrowd"))
-        if not is_crowd:
-            bbox = _optional(annotation, "bbox") or masks.bounds(mask, image.width, image.height)
-            image.box_xyxy.extend(_xyxy(bbox))
-            image.box_label.append(label)
-    except KeyError as error:
-        raise ImagesError(
-            f"{_where(path, 'annotation', annotation)}: {error} is missing or unknown; expected a"
-            " listed image_id, one of COCO's 80 category ids and a segmentation"
-        ) from None
-    except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
-        raise ImagesError(
-            f"{_where(path, 'annotation', annotation)}: expected polygons or an RLE as"
-            f" segmentation and [x, y, width, height] as bbox ({error})"
-        ) from None
-    known = image.masks.get(label)
-    if is_crowd:
-        image.uncrowded.setdefault(label, known)
-    elif label in image.uncrowded:
-        image.uncrowded[label] = _with(image, image.uncrowded[label], mask)
-    image.masks[label] = _with(image, known, mask)
+def _optional(annotation: Any, key: str) -> Any:
+    if isinstance(annotation, dict):
+        return annotation.get(key)
+    return getattr(annotation, key)
 
 
 def _with(image: TrueImage, known: bytes | None, mask: bytes) -> bytes:
     if known is None:
         return mask
-    return masks.union([known, mask], image.width, image.height)
-
-
-def _optional(annotation: Any, key: str) -> Any:
-    if isinstance(annotation, dict):
-        return annotation.get(key)
-    return getattr(annotation, key)
+    return union([known, mask], image.width, image.height)
 
 
 def _xyxy(bbox: Any) -> list[float]:
@@ -226,10 +351,3 @@ def _xyxy(bbox: Any) -> list[float]:
     if not all(map(math.isfinite, corners)) or min(width, height) < 0:
         raise ValueError(f"a bbox of {width:.9g} x {height:.9g} at {x:.9g}, {y:.9g}")
     return corners
-
-
-def _where(path: Path, what: str, element: Any) -> str:
-    try:
-        return f"{path}: {what} {_getter(element)('id')!s:.40}"
-    except (KeyError, AttributeError):
-        return f"{path}: {what} {element!r:.40}"

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
-from luab_data.errors import OptionError
-from luab_data.simulate.drag import Board, Placed, Scene, shown_width, tag
+from luab_data.errors import ImagesError, OptionError
+from luab_data.raw.instances import read_instances
+from luab_data.schema import COCO_CLASSES
+from luab_data.simulate.drag import Board, Instance, Placed, Scene, shown_width, tag
 from luab_data.simulate.habits import COCO_HABITS, Worker, recruit
-from luab_data.simulate.masks import CocoImage, Instance, is_on_any, read_instances
 from luab_data.simulate.writer import new_simulation, truth_beside
 from luab_data.tools import BOARD_HEIGHT, TAGGING_PAGES
+from luab_data.truth import TrueImage
 
 _SIZELESS = 0.01  # share of records whose original size was logged as 0
 
@@ -95,8 +98,10 @@ def simulate_coco(
     shares = {name: habit.share for name, habit in COCO_HABITS.items()}
     paces = {name: habit.pace for name, habit in COCO_HABITS.items()}
     workers = recruit(rng, num_workers, shares if styles is None else styles, paces)
-    images, names = read_instances(Path(instances))
-    category_ids = {name: category_id for category_id, name in names.items()}
+    true = read_instances(Path(instances), things=True)
+    if not true:
+        raise ImagesError(f"{instances}: found no images; expected some")
+    images = list(true.items())
     tally: Counter[str] = Counter()
     employed: set[int] = set()
     order = rng.permutation(len(images)).tolist()
@@ -108,8 +113,9 @@ def simulate_coco(
             employed.add(number)
             hit_id = rng.bytes(16).hex()
             for page_id, index in enumerate(order[start : start + TAGGING_PAGES]):
+                image_id, image = images[index]
                 record, row = _annotate(
-                    rng, workers[number], images[index], names, category_ids, hit_id, page_id
+                    rng, workers[number], image_id, image, true.category_of, hit_id, page_id
                 )
                 log.write(b", " if tally["records"] else b"")
                 log.write(json.dumps(record).encode())
@@ -136,14 +142,14 @@ def simulate_coco(
 def _annotate(
     rng: np.random.Generator,
     worker: Worker,
-    image: CocoImage,
-    names: Mapping[int, str],
-    category_ids: Mapping[str, int],
+    image_id: int,
+    image: TrueImage,
+    category_of: Mapping[int, Any],
     hit_id: str,
     page_id: int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """One page: its record as the release writes it, and its line of truth."""
-    objects = image.instances(names)
+    objects = _objects(image)
     scene = Scene(width=image.width, height=image.height, objects=objects)
     board = Board(shown_width(image.width, image.height))
     placed, time_spent = tag(rng, COCO_HABITS[worker.style], worker.pace, scene, board)
@@ -159,11 +165,11 @@ def _annotate(
         "worker_id": worker.worker_id,
         "actionHistories": board.action_histories,
         "timeSpent": int(time_spent),
-        "image_id": image.image_id,
+        "image_id": image_id,
         "categoryHistories": board.category_histories,
     }
     row = {
-        "image_id": image.image_id,
+        "image_id": image_id,
         "width": image.width,
         "height": image.height,
         "hit_id": hit_id,
@@ -172,11 +178,11 @@ def _annotate(
         "style": worker.style,
         "rendered_width": board.width,
         "rendered_height": BOARD_HEIGHT,
-        "present": sorted({annotation["category_id"] for annotation in image.annotations}),
+        "present": sorted({thing.category_id for thing in image.things}),
         "icons": [
             {
-                "category_id": category_ids.get(name),
-                **_truth_icon(name, item, board, image, objects),
+                "category_id": category_of.get(COCO_CLASSES.index(name)),
+                **_truth_icon(name, item, board, image),
             }
             for name, item in placed.items()
         ],
@@ -184,45 +190,33 @@ def _annotate(
     return record, row
 
 
-def _truth_icon(
-    name: str,
-    item: Placed,
-    board: Board,
-    image: CocoImage,
-    objects: Mapping[str, list[Instance]],
-) -> dict[str, Any]:
+def _objects(image: TrueImage) -> dict[str, list[Instance]]:
+    """Objects by class name, in file order; an object without a single pixel is left out."""
+    found: dict[str, list[Instance]] = {}
+    for thing in image.things:
+        rle = {"size": [image.height, image.width], "counts": thing.mask}
+        if area_px := int(coco_mask.area(rle)):
+            instance = Instance(annotation_id=thing.annotation_id, rle=rle, area_px=area_px)
+            found.setdefault(COCO_CLASSES[thing.label], []).append(instance)
+    return found
+
+
+def _truth_icon(name: str, item: Placed, board: Board, image: TrueImage) -> dict[str, Any]:
     actions = [a["actionType"] for a in board.action_histories if a["iconType"] == name]
-    final = board.icons.get(name)
+    offset = board.icons.get(name)
+    final = None if offset is None else _fraction(offset, board)
     return {
         "name": name,
         "annotation_id": item.annotation_id,
         "sequence": "-".join(actions),
         "last_add": _fraction(item.last_add, board),
-        "final": None if final is None else _fraction(final, board),
-        "on_object": None if final is None else _is_on_object(final, board, image, objects, name),
+        "final": final,
+        "on_object": None if final is None else image.contains(COCO_CLASSES.index(name), *final),
     }
 
 
 def _fraction(offset: tuple[int, int], board: Board) -> list[float]:
     return [offset[0] / board.width, offset[1] / BOARD_HEIGHT]
-
-
-def _is_on_object(
-    offset: tuple[int, int],
-    board: Board,
-    image: CocoImage,
-    objects: Mapping[str, list[Instance]],
-    name: str,
-) -> bool:
-    """Whether the pixel under a point is on any mask of the class; outside [0, 1] is on nothing."""
-    x, y = _fraction(offset, board)
-    if not (0 <= x <= 1 and 0 <= y <= 1):
-        return False
-    pixel = (
-        min(int(x * image.width), image.width - 1),
-        min(int(y * image.height), image.height - 1),
-    )
-    return is_on_any(objects.get(name, []), pixel)
 
 
 def _count(tally: Counter[str], record: Mapping[str, Any], row: Mapping[str, Any]) -> None:

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from luab_data.schema import COCO_SUPERCLASSES
 from luab_data.simulate.habits import IconHabit
 from luab_data.simulate.hand import move, stroke_ms
-from luab_data.simulate.masks import Instance
 from luab_data.tools import BOARD_HEIGHT, BORDER_PX
 
 SUPERCLASSES = tuple(COCO_SUPERCLASSES)
@@ -141,6 +141,23 @@ class Placed:
 
     annotation_id: int | None
     last_add: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """One object on the image; `rle` is pycocotools' run-length encoding of its mask."""
+
+    annotation_id: int
+    rle: Mapping[str, Any]
+    area_px: int
+
+    def sample(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Pixels of the object at random, with repeats: (count, 2) int64, (x, y)."""
+        decoded: np.ndarray = coco_mask.decode(self.rle)
+        # Masks come column by column; as one row of bool they are searched ten times faster.
+        flat = np.flatnonzero(decoded.ravel(order="F").view(bool))
+        picks = flat[rng.integers(len(flat), size=count)]
+        return np.column_stack(np.divmod(picks, len(decoded)))
 
 
 @dataclass(frozen=True, kw_only=True)

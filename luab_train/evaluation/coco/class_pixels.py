@@ -20,8 +20,8 @@ import torch
 
 from luab_data.console import progress
 from luab_data.errors import ImagesError
-from luab_data.raw.instances import TrueImage
 from luab_data.statistics.estimate import LEVEL, Estimate
+from luab_data.truth import TrueImage
 from luab_train.evaluation.coco.prediction import check_predictor
 from luab_train.evaluation.coco.scenes import Scene, decode, find_scenes
 from luab_train.evaluation.coco.storage import NUM_CLASSES

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from luab_data.console import progress
 from luab_data.errors import OptionError
-from luab_data.raw.instances import contains_many
 from luab_data.schema import COCO_CLASSES
+from luab_data.truth import contains_many
 from luab_train.data.workers import batches, worker_setup
 from luab_train.evaluation.coco.erasing import Eraser
 from luab_train.evaluation.coco.scenes import Gallery, Scene, Seen, Status

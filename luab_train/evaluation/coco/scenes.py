@@ -17,7 +17,8 @@ from pycocotools import mask as coco_mask
 from torch.utils.data import Dataset
 
 from luab_data.errors import ImagesError
-from luab_data.raw.instances import TrueImage, read_instances
+from luab_data.raw.instances import read_instances
+from luab_data.truth import TrueImage
 from luab_train.evaluation.coco.erasing import Eraser
 from luab_train.evaluation.coco.views import View
 
@@ -141,7 +142,7 @@ def load_rgb(scene: Scene) -> np.ndarray:
 
 
 def decode(mask: bytes, truth: TrueImage) -> np.ndarray:
-    """(H, W) bool: a mask of this image, see luab_data.masks."""
+    """(H, W) bool: a mask of this image, see luab_data.truth."""
     packed = {"size": [truth.height, truth.width], "counts": mask}
     pixels: np.ndarray = np.ascontiguousarray(coco_mask.decode(packed).view(bool))
     return pixels

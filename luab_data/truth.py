@@ -1,4 +1,4 @@
-"""Masks as COCO packs them: from an annotation, united, and many points against many of them.
+"""What COCO knows of an image: masks as COCO packs them, classes, boxes; points against them.
 
 A mask is a `bytes` of about 0.1 kB: lengths of runs of pixels down the columns, zeros first, in the
 characters of pycocotools' compressed RLE. Its size is that of its image.
@@ -6,14 +6,16 @@ characters of pycocotools' compressed RLE. Its size is that of its image.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from luab_data.ragged import Bools, Ints, Ragged
+from luab_data.ragged import Bools, Floats, Ints, Ragged
 
 _REACH = 4
 """Polygons may leave their image by this many times its size. Rasterising takes time and memory by
@@ -23,6 +25,100 @@ _AT_ONCE = 512
 """Masks unpacked together: more leave the cache (measured: twice the time for 6,000)."""
 
 _ZERO, _LAST = ord("0"), ord("0") + 63
+
+
+NO_CLASSES: frozenset[int] = frozenset()
+
+
+class Thing(NamedTuple):
+    """One annotation, crowds included."""
+
+    annotation_id: Any
+    category_id: Any
+    label: int
+    mask: bytes
+
+
+@dataclass(slots=True)
+class TrueImage:
+    """One image of the ground truth.
+
+    Args:
+        width, height: px.
+        masks: contiguous label, 0..79 -> what the class covers, crowds included.
+        box_xyxy: xmin, ymin, xmax, ymax of the first instance, of the second, ..., continuous px;
+            crowds are left out.
+        box_label: (num_boxes,) contiguous label of each.
+        uncrowded: of the classes that have a crowd: what their other annotations cover, or None if
+            there are no others.
+        unmasked: classes of which an object has no mask, so that a point beside the known masks may
+            lie on it.
+        unjudged: classes of which the file says nothing that a point could be judged by.
+        things: the annotations one by one, if they were asked for.
+    """
+
+    width: int
+    height: int
+    masks: dict[int, bytes] = field(default_factory=dict)
+    box_xyxy: array[float] = field(default_factory=lambda: array("d"))
+    box_label: bytearray = field(default_factory=bytearray)
+    uncrowded: dict[int, bytes | None] = field(default_factory=dict)
+    unmasked: frozenset[int] = NO_CLASSES
+    unjudged: frozenset[int] = NO_CLASSES
+    things: tuple[Thing, ...] = ()
+
+    @property
+    def labels(self) -> list[int]:
+        """Classes with any annotation, ascending."""
+        return sorted(self.masks)
+
+    def contains(self, label: int, x: float, y: float) -> bool:
+        """contains_many() for one point."""
+        return bool(contains_many([self], np.array([label]), np.array([x]), np.array([y]))[0])
+
+
+def contains_many(images: Sequence[TrueImage], labels: Ints, x: Floats, y: Floats) -> Bools:
+    """Whether each point lies on the union of its class's masks, crowds included.
+
+    Args:
+        images: (num_points,) the image of each point.
+        labels: (num_points,) contiguous, 0..79; a class that is not in the image covers nothing.
+        x, y: (num_points,) fractions of the image; outside [0, 1], or NaN, lies on nothing.
+    Returns: (num_points,) bool. The pixel is min(floor(x W), W - 1).
+    """
+    pairs = list(zip(images, labels.tolist(), strict=True))
+    is_there = np.array([label in image.masks for image, label in pairs], bool)
+    is_asked = is_there & (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)
+    asked = [pair for pair, flag in zip(pairs, is_asked, strict=True) if flag]
+    width = np.array([image.width for image, _ in asked], np.int64)
+    height = np.array([image.height for image, _ in asked], np.int64)
+    column = np.minimum((x[is_asked] * width).astype(np.int64), width - 1)
+    row = np.minimum((y[is_asked] * height).astype(np.int64), height - 1)
+    answers = np.zeros(len(pairs), bool)
+    answers[is_asked] = are_inside(
+        [image.masks[label] for image, label in asked], column * height + row
+    )
+    return answers
+
+
+def can_tell(images: Sequence[TrueImage], labels: Ints, on_mask: Bools) -> Bools:
+    """(num_points,) whether the ground truth tells that a point is on an object, or that it is not.
+
+    Args:
+        images, labels: as of contains_many.
+        on_mask: what that answered.
+    """
+    pairs = zip(images, labels.tolist(), on_mask.tolist(), strict=True)
+    return np.array(
+        [
+            label not in image.unjudged and (hit or label not in image.unmasked)
+            for image, label, hit in pairs
+        ],
+        bool,
+    )
+
+
+# --- masks ---------------------------------------------------------------------------------------
 
 
 def from_segmentation(segmentation: Any, width: int, height: int) -> bytes:
