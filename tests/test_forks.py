@@ -80,7 +80,7 @@ def test_a_result_larger_than_its_memory_comes_through_the_pipe(tmp_path: Path, 
 def test_what_a_process_learns_of_worker_ids_comes_home(tmp_path: Path):
     for worker, source in (("00AA3B5E80", "release ids"), ("A1B2C3D4E5F6G7", "of another kind")):
         log = archive(tmp_path / "log.tar.gz", {"n1_1": xml("n1_1", [block(worker=worker)])})
-        out = converted(log, tmp_path / "ab", fork=True).out
+        out = converted(log, tmp_path / "ab", fork=True, force=True).out
         assert source in store.read_manifest(out)["worker_ids"]["source"]
 
 

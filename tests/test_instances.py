@@ -40,7 +40,11 @@ def converted(folder: Path, truth: Path | None, *icons: tuple[str, float]) -> di
     actions = [action("add", name, (x, 0.5)) for name, x in icons]
     log = coco_log(folder / "log.json", [coco_record(1, actions)])
     done = luab_data.convert_coco(
-        str(log), str(folder / "coco-ab"), instances=truth and str(truth), worker_key=KEY
+        str(log),
+        str(folder / "coco-ab"),
+        instances=truth and str(truth),
+        worker_key=KEY,
+        force=True,
     )
     row = pq.read_table(done.out / "data").to_pylist()[0]
     judged = ("is_on_object", "is_last_add_on_object", "num_adds_on_object")

@@ -318,9 +318,7 @@ def _shards(
     return shards
 
 
-def _about_instances(
-    job: Job, instances: Path, truth: Instances | None
-) -> dict[str, Any]:
+def _about_instances(job: Job, instances: Path, truth: Instances | None) -> dict[str, Any]:
     labels = [table["labels"] for table in job.read(job.target, job.images, ["labels"])]
     missing = sum(column.null_count for column in labels)
     if missing == sum(len(column) for column in labels):
