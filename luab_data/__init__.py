@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luab_data import splits as splits
-    from luab_data.acceptance.dataset import accept as accept
+    from luab_data.acceptance.accept import accept as accept
     from luab_data.boxes import LabelledImage as LabelledImage
     from luab_data.boxes import read_boxes as read_boxes
     from luab_data.boxes import read_labelled_images as read_labelled_images
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "LabelledImage": "boxes",
     "LuabError": "errors",
-    "accept": "acceptance.dataset",
+    "accept": "acceptance.accept",
     "annotators": "workers.annotators",
     "calibrate": "calibration.calibrate",
     "check": "checks.check",

@@ -24,6 +24,7 @@ from luab_data.schema import (
 )
 
 if TYPE_CHECKING:
+    from luab_data.acceptance.rules import AcceptanceRules
     from luab_data.derivation.shard import Derivation
     from luab_data.exports.points import PointFormat
     from luab_data.figures.catalogue import PlannedFigure
@@ -63,6 +64,11 @@ class Kind(ABC):
     @abstractmethod
     def workers(self) -> WorkerMeasures:
         """What is told of each worker, and the table `annotators`."""
+
+    @property
+    @abstractmethod
+    def acceptance(self) -> AcceptanceRules:
+        """When an assignment is accepted, and what it costs."""
 
     @property
     def tables(self) -> tuple[Table, Table, Table]:
@@ -142,6 +148,12 @@ class Browsing(Kind):
         return WORKERS
 
     @property
+    def acceptance(self) -> AcceptanceRules:
+        """Recall of originals, selections, pages, survey code."""
+        from luab_data.acceptance.imagenet import RULES
+
+        return RULES
+
     def derivation(self) -> Derivation:
         """From the ordered rounds of each image."""
         from luab_data.derivation import shard
@@ -203,6 +215,12 @@ class Tagging(Kind):
         return WORKERS
 
     @property
+    def acceptance(self) -> AcceptanceRules:
+        """Recall of classes, icons on their class, pages, survey code."""
+        from luab_data.acceptance.coco import RULES
+
+        return RULES
+
     def derivation(self) -> Derivation:
         """From the actions on each image, and the instances file."""
         from luab_data.derivation import shard

@@ -1,4 +1,4 @@
-"""`luab-data accept` on drawn logs, as datasets and as raw logs, and what it refuses."""
+"""`luab-data accept` on drawn datasets, lists of codes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
 
 import luab_data
+from luab_data.acceptance.accept import accept
 from luab_data.acceptance.codes import read_codes
-from luab_data.acceptance.dataset import accept, kind_of_log
 from luab_data.cli import main
-from luab_data.errors import ArchiveError, DatasetError, OptionError
+from luab_data.errors import DatasetError, OptionError
 
 WORKER = "5EC2E71D00"
 
@@ -129,11 +129,9 @@ def decided(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
 # --- what comes out ------------------------------------------------------------------------------
 
 
-def test_a_folder_and_its_log_give_the_same_decisions_on_imagenet(drawn: Path):
+def test_decisions_on_imagenet(drawn: Path):
     folder = process(drawn / "imagenet-ab", "--json")
-    raw = process(drawn / "imagenet.tar.gz", "--json")
-    assert folder.returncode == raw.returncode == 0, folder.stderr + raw.stderr
-    assert folder.stdout == raw.stdout
+    assert folder.returncode == 0, folder.stderr
     found = json.loads(folder.stdout)
     assert decided(found) == {name: what for name, (_, what) in HITS.items()}
     assert (found["num_accepted"], found["num_rejected"], found["num_undecided"]) == (3, 2, 1)
@@ -145,11 +143,9 @@ def test_a_folder_and_its_log_give_the_same_decisions_on_imagenet(drawn: Path):
     assert rules["selections"]["num_undecided"] == 1
 
 
-def test_a_folder_and_its_log_give_the_same_decisions_on_coco(drawn: Path):
-    raw = process(drawn / "coco.json", "--instances", drawn / "instances.json", "--json")
+def test_decisions_on_coco(drawn: Path):
     folder = process(drawn / "coco-ab", "--json")
-    assert folder.returncode == raw.returncode == 0, folder.stderr + raw.stderr
-    assert folder.stdout == raw.stdout
+    assert folder.returncode == 0, folder.stderr
     found = json.loads(folder.stdout)
     assert decided(found) == {name: what for name, (_, what) in COCO_HITS.items()}
     assert found["cost"]["total_usd"] == pytest.approx(3 * 2 * 1.2)
@@ -160,11 +156,14 @@ def test_a_folder_and_its_log_give_the_same_decisions_on_coco(drawn: Path):
     assert row["undecided"] == ["icon_accuracy"]
 
 
-def test_without_ground_truth_coco_is_undecided_unless_pages_are_missing(drawn: Path):
-    found = accept(drawn / "coco.json").as_dict()
+def test_without_ground_truth_coco_is_undecided_unless_pages_are_missing(
+    drawn: Path, tmp_path: Path
+):
+    bare = luab_data.convert_coco(drawn / "coco.json", tmp_path / "bare", worker_key=KEY).out
+    found = accept(bare).as_dict()
     expected = {name: ("undecided", "recall icon_accuracy") for name in COCO_HITS}
     assert decided(found) == {**expected, "h4": ("rejected", "pages")}
-    shown = run(drawn / "coco.json")
+    shown = run(bare)
     assert "131 pages without ground truth" in shown.output
 
 
@@ -192,19 +191,25 @@ def test_no_worker_is_named(drawn: Path):
     hashed = set(luab_data.read_table(drawn / "imagenet-ab", "annotators")["worker_id"].to_pylist())
     hashed |= set(luab_data.read_table(drawn / "coco-ab", "annotators")["worker_id"].to_pylist())
     assert hashed
-    for source in ("imagenet-ab", "coco-ab", "imagenet.tar.gz", "coco.json"):
+    for source in ("imagenet-ab", "coco-ab"):
         shown = run(drawn / source, "--json").output + run(drawn / source).output
         assert not [name for name in (WORKER, "worker", *hashed) if name in shown.lower()]
 
 
-def test_a_raw_log_leaves_nothing_behind(
-    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    before = sorted(drawn.iterdir())
-    accept(drawn / "imagenet.tar.gz")
-    assert not list(tmp_path.iterdir()) and sorted(drawn.iterdir()) == before
+def test_a_raw_log_has_to_be_converted_first(drawn: Path):
+    for name in ("imagenet.tar.gz", "coco.json"):
+        done = run(drawn / name)
+        assert done.exit_code == 1 and done.output.count("\n") == 1
+        assert "Convert a raw log first: `luab-data convert`" in done.output
+
+
+def test_the_result_is_one_line_or_a_table(drawn: Path):
+    found = luab_data.accept(drawn / "imagenet-ab", reward=1, fee=0)
+    assert repr(found) == (
+        "Acceptance(imagenet-ab: 6 assignments, 3 accepted, 2 rejected, 1 undecided, 3.00 USD)"
+    )
+    assert found.to_frame()["decision"].value_counts()["accepted"] == 3
+    assert "<table>" in found._repr_html_()
 
 
 def test_reward_and_fee_are_the_callers(drawn: Path):
@@ -227,7 +232,7 @@ def test_the_table_has_a_row_an_assignment_as_csv_and_parquet(drawn: Path, tmp_p
         done = run(drawn / "imagenet-ab", "--out", tmp_path / name)
         assert done.exit_code == 0, done.output
     table = pq.read_table(tmp_path / "made.parquet")
-    assert table.equals(accept(drawn / "imagenet-ab").table)
+    assert table.equals(accept(drawn / "imagenet-ab").to_table())
     with (tmp_path / "made.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["assignment_id"] for row in rows] == list(HITS)
@@ -238,15 +243,15 @@ def test_the_table_has_a_row_an_assignment_as_csv_and_parquet(drawn: Path, tmp_p
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made.csv", "made.parquet"]
 
 
-def test_the_table_replaces_nothing_and_has_a_known_ending(drawn: Path, tmp_path: Path):
+def test_the_table_replaces_ours_only_and_has_a_known_ending(drawn: Path, tmp_path: Path):
     taken = tmp_path / "codes.csv"
     taken.write_text("assignment_id,num_selections\n310,60\n")
     before = taken.read_bytes()
-    done = run(drawn / "imagenet-ab", "--codes", taken, "--out", taken)
-    assert done.exit_code == 1 and "is there" in done.output and taken.read_bytes() == before
-    assert (
-        "expected .csv or .parquet" in run(drawn / "coco-ab", "--out", tmp_path / "x.json").output
-    )
+    done = run(drawn / "imagenet-ab", "--codes", taken, "--out", taken, "--force")
+    assert done.exit_code == 1 and taken.read_bytes() == before
+    assert "did not write it" in done.output
+    wrong = run(drawn / "coco-ab", "--out", tmp_path / "x.txt").output
+    assert "expected .csv or .json or .parquet" in wrong
     inside = run(drawn / "coco-ab", "--out", drawn / "coco-ab" / "x.csv")
     assert "lies inside the dataset" in inside.output
     assert not (drawn / "coco-ab" / "x.csv").exists()
@@ -283,23 +288,21 @@ def test_codes_reject_what_is_missing_and_wrong(drawn: Path, tmp_path: Path):
 
 def test_false_in_words_is_false(tmp_path: Path):
     codes = codes_file(tmp_path, "assignment_id,is_recorded,is_code_right\n3A,False,\n")
-    assert read_codes(codes).to_pylist() == [
-        {"assignment_id": "3A", "is_recorded": False, "is_code_right": None, "num_selections": None}
-    ]
+    (row,) = read_codes(codes).to_pylist()
+    assert (row["is_recorded"], row["is_code_right"]) == (False, None)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1: the columns are nothing"),
-        (
-            "assignment_id\n3A\n",
-            "line 1: the columns are assignment_id; expected assignment_id and",
-        ),
+        ("", "line 1: 0 columns, and no assignment_id"),
+        ("assignment_id\n3A\n", "line 1: the only column is assignment_id; expected"),
+        ("SECRET,1\n3A,1\n", "line 1: 2 columns, and no assignment_id"),
+        ("assignment_id,num_selection\n3A,1\n", "did you mean num_selections"),
         ("assignment_id,worker\n3A,SECRET\n", "line 1: unknown column 'worker'"),
-        ("is_recorded,is_code_right\n1,1\n", "line 1: the columns are is_recorded"),
+        ("is_recorded,is_code_right\n1,1\n", "line 1: 2 columns, among them is_recorded"),
         ("assignment_id,is_recorded\n3A,1\n", "line 1: .* expected both or neither"),
-        ("assignment_id,num_selections,num_selections\n3A,1,1\n", "each once"),
+        ("assignment_id,num_selections,num_selections\n3A,1,1\n", "a column twice"),
         ("assignment_id,num_selections\n3A,SECRET\n", "line 2: num_selections is not a whole"),
         ("assignment_id,num_selections\n3A,-1\n", "line 2: num_selections is not a whole"),
         ("assignment_id,num_selections\n3A,1\n3A,1\n", "line 3: has the assignment of line 2"),
@@ -327,26 +330,89 @@ def test_codes_that_are_no_text_or_not_there_are_refused(tmp_path: Path):
 
 
 def test_codes_of_another_log_are_noticed(drawn: Path, tmp_path: Path):
-    codes = codes_file(tmp_path, "assignment_id,is_recorded,is_code_right\n3ZZ,1,1\n3ZY,1,0\n")
-    with pytest.raises(OptionError, match="none of the 2 assignments is in the log"):
-        accept(drawn / "imagenet-ab", codes=codes)
+    for is_recorded in "10":
+        text = f"assignment_id,is_recorded,is_code_right\n3ZZ,{is_recorded},1\n3ZY,1,0\n"
+        with pytest.raises(OptionError, match=r"none of the 2 assignments is in the log; expected"):
+            accept(drawn / "imagenet-ab", codes=codes_file(tmp_path, text))
+
+
+def test_ids_in_other_capitals_are_told(drawn: Path, tmp_path: Path):
+    lower = codes_file(tmp_path, "assignment_id,is_recorded,is_code_right\nH1,1,1\nH2,0,0\n")
+    with pytest.raises(OptionError, match=r"none of the 2 .* 2 would be with other capitals"):
+        accept(drawn / "coco-ab", codes=lower)
+    some = codes_file(tmp_path, "assignment_id,is_recorded,is_code_right\nh1,1,1\nH2,1,0\n")
+    shown = run(drawn / "coco-ab", "--codes", some).output
+    assert "of the 2 assignments of --codes 1 (50.0%) are in the log" in shown
+    assert "1 of --codes would be in it with other capitals" in shown
+
+
+def test_cells_may_be_padded_and_set_apart_by_semicolons(drawn: Path, tmp_path: Path):
+    plain = "assignment_id,is_recorded,is_code_right\n310,0,0\n312,1,1\n"
+    expected = accept(drawn / "imagenet-ab", codes=codes_file(tmp_path, plain)).table
+    for text in (
+        plain.replace(",", ";"),
+        plain.replace(",", "\t"),
+        plain.replace(",", " , ").replace("\n", " \r\n") + "\n , , \n",
+    ):
+        found = accept(drawn / "imagenet-ab", codes=codes_file(tmp_path, text)).table
+        assert found.equals(expected)
+
+
+def test_mturks_own_results_are_read_and_nothing_personal_of_them_is_kept(
+    drawn: Path, tmp_path: Path
+):
+    text = (
+        '"HITId","AssignmentId","WorkerId","AssignmentStatus","Answer.surveycode","Answer.mail"\n'
+        '"H","310","A2SECRET","Approved","c0de",""\n'
+        '"H","311","A3SECRET","Submitted","","me@secret.org"\n'
+        '"H","399","A4SECRET","Submitted","",""\n'
+        '"H","398","A5SECRET","Submitted","c0de",""\n'
+    )
+    codes = codes_file(tmp_path, text)
+    done = run(drawn / "imagenet-ab", "--codes", codes, "--out", tmp_path / "made.csv")
+    assert done.exit_code == 0, done.output
+    for line in (
+        "of the 4 assignments of --codes 2 (50.0%) are in the log",
+        "Approved on MTurk, accepted here: 1",
+        "Submitted on MTurk, rejected here: 2",
+        "Submitted on MTurk, undecided here: 1",
+    ):
+        assert line in done.output, line
+    found = accept(drawn / "imagenet-ab", codes=codes).as_dict()
+    decisions = decided(found)
+    assert decisions["310"] == ("accepted", "")  # recorded, whatever the code
+    assert decisions["399"] == ("rejected", "code")  # neither recorded nor any code
+    assert decisions["398"] == ("undecided", "code")
+    whole = done.output + json.dumps(found) + (tmp_path / "made.csv").read_text()
+    assert "SECRET" not in whole.upper() and "c0de" not in whole
+    with pytest.raises(OptionError, match="line 2: has no assignment_id") as error:
+        read_codes(codes_file(tmp_path, text.replace('"310"', '""')))
+    assert "SECRET" not in str(error.value)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+def test_lists_as_people_have_them(tmp_path: Path):
+    raw = SHARED / "data/raw/imagenet_ab_tiny.tar.gz"
+    tiny = luab_data.convert_imagenet(raw, tmp_path / "ab", worker_key=KEY).out
+    cases = SHARED / "data/cases/codes"
+    assert accept(tiny, codes=cases / "x_ok.csv").cost.total_usd == pytest.approx(162)
+    with pytest.raises(OptionError, match="101 would be with other capitals"):
+        accept(tiny, codes=cases / "x_lower.csv")
+    found = accept(tiny, codes=cases / "mturk.csv")
+    assert found.codes is not None and found.codes.num_in_log == 101
+    assert found.cost.num_accepted == 93
+    assert read_codes(cases / "bom.csv").num_rows == 101
 
 
 # --- what is refused -----------------------------------------------------------------------------
 
 
 def test_options_without_effect_are_refused(drawn: Path, tmp_path: Path):
-    truth = drawn / "instances.json"
-    with pytest.raises(OptionError, match="luab-data derive"):
-        accept(drawn / "coco-ab", instances=truth)
-    with pytest.raises(OptionError, match="log of ImageNet-AB"):
-        accept(drawn / "imagenet.tar.gz", instances=truth)
     codes = codes_file(tmp_path, "assignment_id,num_selections\nh1,3\n")
-    for source in ("coco-ab", "coco.json"):
-        with pytest.raises(OptionError, match="assigned has no effect"):
-            accept(drawn / source, assigned=120)
-        with pytest.raises(OptionError, match="num_selections has no effect"):
-            accept(drawn / source, codes=codes)
+    with pytest.raises(OptionError, match="assigned has no effect"):
+        accept(drawn / "coco-ab", assigned=120)
+    with pytest.raises(OptionError, match="num_selections has no effect"):
+        accept(drawn / "coco-ab", codes=codes)
 
 
 def test_money_is_checked_before_the_log_is_read(drawn: Path):
@@ -355,60 +421,14 @@ def test_money_is_checked_before_the_log_is_read(drawn: Path):
         assert done.exit_code == 1 and f"{option[2:]} is nan" in done.output
 
 
-def test_a_source_that_is_none_is_one_clear_line(drawn: Path, tmp_path: Path):
+def test_what_is_no_dataset_is_one_clear_line(tmp_path: Path):
     with pytest.raises(DatasetError, match="no dataset"):
         accept(tmp_path / "nowhere")
-    picture = tmp_path / "picture.png"
-    picture.write_bytes(b"\x89PNG\r\n" + bytes(range(256)) * 4)
-    cut = tmp_path / "cut.tar.gz"
-    cut.write_bytes((drawn / "imagenet.tar.gz").read_bytes()[:20])
-    empty = tmp_path / "empty"
-    empty.touch()
-    for path in (picture, cut, empty):
-        done = run(path)
-        assert done.exit_code == 1 and done.output.count("\n") == 1, done.output
-        with pytest.raises(ArchiveError):
-            accept(path)
-
-
-def test_logs_are_told_apart_by_their_content(drawn: Path, tmp_path: Path):
-    assert kind_of_log(drawn / "imagenet.tar.gz") == "imagenet-ab"
-    assert kind_of_log(drawn / "coco.json") == "coco-ab"
-    lines = tmp_path / "log"
-    lines.write_text('\ufeff \n{"image_id": 1}\n', encoding="utf-8")
-    assert kind_of_log(lines) == "coco-ab"
-    plain = archive(tmp_path / "[odd].tar", {"n00000001_1": xml()})
-    assert kind_of_log(plain) == "imagenet-ab"
-
-
-def test_bad_records_are_left_out_only_on_demand(tmp_path: Path):
-    records = {**imagenet_hit("310", 60), "n00000001_9": b"<annotation>"}
-    raw = archive(tmp_path / "raw.tar.gz", records)
-    assert run(raw).exit_code == 1
-    done = run(raw, "--on-bad", "skip")
-    assert done.exit_code == 0 and "left out: 1 bad records" in done.output
 
 
 def test_images_without_a_hit_are_left_out_and_counted(tmp_path: Path):
     pages = coco_hit(1, 20, 15)
     pages += [coco_record(900, [], hit_id=None), coco_record(901, [], hit_id=None, page_id=None)]
-    found = accept(coco_log(tmp_path / "log.json", pages))
+    log = coco_log(tmp_path / "log.json", pages)
+    found = accept(luab_data.convert_coco(log, tmp_path / "ab", worker_key=KEY).out)
     assert found.num_without_assignment == 2 and len(found.table) == 1
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
-def test_the_simulated_logs_are_decided():
-    found = accept(SHARED / "data/raw/imagenet_ab_tiny.tar.gz")
-    rows = found.table.to_pylist()
-    assert len(rows) == found.cost.num_submitted == 101
-    for row in rows:
-        whole = row["num_shown"] + row["max_on_page"] * (10 - row["num_pages"])
-        fails = row["num_selected"] / whole < 0.333 or row["num_pages"] < 9
-        assert (row["decision"] == "rejected") == fails
-    dirty = accept(SHARED / "data/raw/imagenet_ab_dirty.tar.gz", on_bad="skip")
-    assert dirty.num_skipped and len(dirty.table)
-    coco = accept(
-        SHARED / "data/raw/coco_ab_tiny.json",
-        instances=SHARED / "data/coco/annotations/instances_train.json",
-    )
-    assert coco.cost.num_submitted == 5 and coco.cost.num_undecided == 0

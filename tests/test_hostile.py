@@ -14,7 +14,7 @@ import pytest
 from logs import KEY, action, archive, block, coco_record, xml
 
 import luab_data
-from luab_data.acceptance.dataset import accept
+from luab_data.acceptance.accept import accept
 from luab_data.checks.check import check
 from luab_data.statistics.dataset import stats
 from luab_data.workers.annotators import annotators

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+if TYPE_CHECKING:
+    from luab_data.acceptance.accept import Acceptance, CodesInLog, Cost
+
 _EXAMPLES = 10
 
 
 @click.command()
-@click.argument("source", type=str)
+@click.argument("dataset", type=str)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, every assignment in it.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write one row an assignment to this .csv or .parquet; must not be there.",
+    help="Write one row an assignment to this .csv, .json or .parquet.",
 )
+@click.option("--force", is_flag=True, help="Replace an earlier --out with other content.")
 @click.option(
     "--codes",
-    type=_FILE,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="CSV of what the log does not tell: assignment_id and is_recorded, is_code_right (the"
-    " survey code) or num_selections (of all 480 pictures).",
+    " survey code) or num_selections (of all 480 pictures); or the results file of MTurk.",
 )
 @click.option(
     "--assigned",
@@ -35,54 +39,30 @@ _EXAMPLES = 10
 )
 @click.option("--reward", type=float, help="USD a HIT. Default: 1.5 for ImageNet-AB, 2 for COCO.")
 @click.option("--fee", type=float, default=0.2, show_default=True, help="Share on top of rewards.")
-@click.option(
-    "--instances", type=_FILE, help="COCO instances_*.json for a raw log: classes and masks."
-)
-@click.option(
-    "--on-bad",
-    type=click.Choice(["raise", "skip"]),
-    default="raise",
-    show_default=True,
-    help="Stop at a bad record of a raw log, or leave it out.",
-)
 def accept(
-    source: str,
+    dataset: str,
     as_json: bool,
     out: Path | None,
+    force: bool,
     codes: Path | None,
     assigned: int | None,
     reward: float | None,
     fee: float,
-    instances: Path | None,
-    on_bad: Any,
 ) -> None:
-    """Accept or reject each assignment of SOURCE by the paper's rules.
+    """Accept or reject each assignment of DATASET by the paper's rules.
 
-    SOURCE is a dataset folder, a name under $LUAB_DATA_HOME, or a raw log, which is converted to a
-    temporary folder ($TMPDIR) first. An assignment is one worker's answer to one HIT. It is
-    undecided if no rule rejects it but the log cannot tell.
+    DATASET is a folder or a name under $LUAB_DATA_HOME; convert a raw log first. An assignment is
+    one worker's answer to one HIT. It is undecided if no rule rejects it but the log cannot tell.
     """
-    from luab_data.acceptance import dataset as library
-    from luab_data.exports.table_file import check_table_file, write_table_file
+    import luab_data
 
-    if out is not None:
-        check_table_file(out)
-    found = library.accept(
-        source,
-        instances=instances,
-        on_bad=on_bad,
-        codes=codes,
-        assigned=assigned,
-        reward_usd=reward,
-        fee=fee,
+    found = luab_data.accept(
+        dataset, codes=codes, assigned=assigned, reward=reward, fee=fee, out=out, force=force
     )
-    if out is not None:
-        write_table_file(found.table, out)
     click.echo(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(_lines(found)))
 
 
-def _lines(found: Any) -> Iterator[str]:
-    """The summary; `found` is an Acceptance."""
+def _lines(found: Acceptance) -> Iterator[str]:
     cost = found.cost
     yield (
         f"{found.dataset}, {len(found.table):,} assignments: {cost.num_accepted:,} accepted,"
@@ -93,38 +73,54 @@ def _lines(found: Any) -> Iterator[str]:
     for rule, num_failed, num_unknown, num_not_applied in found.rules:
         title = rule.title if rule.minimum is None else f"{rule.title} < {rule.minimum:g}"
         if num_not_applied == len(found.table):
-            yield f"{title:<50}{'not applied':>21}" + ("" if found.codes_given else ": no --codes")
+            yield f"{title:<50}{'not applied':>21}" + ("" if found.codes else ": no --codes")
             continue
         rest = f"  not applied to {num_not_applied:,}" if num_not_applied else ""
         yield f"{title:<50}{num_failed:>10,}{num_unknown:>11,}{rest}"
-    if found.dataset == "imagenet-ab":
+    if found.has_originals:
         logged = "those logged, and for each missing page as many as on the fullest one"
         yield f"originals assigned: {found.assigned or logged}"
     for rule, _, num_unknown, _ in found.rules:
         if num_unknown:
             yield f"undecided {rule.name}: {rule.unknown}"
+    if found.codes is not None:
+        yield from _codes(found.codes)
     yield from _left_out(found)
     yield ""
     yield from _cost(cost)
     yield from _examples(found)
 
 
-def _left_out(found: Any) -> Iterator[str]:
-    if found.num_not_in_log:
-        yield f"left out: {found.num_not_in_log:,} assignments of --codes that the log lacks"
+def _codes(codes: CodesInLog) -> Iterator[str]:
+    if codes.num_in_log < codes.num_listed:
+        share = codes.num_in_log / codes.num_listed
+        yield (
+            f"of the {codes.num_listed:,} assignments of --codes {codes.num_in_log:,} ({share:.1%})"
+            " are in the log"
+        )
+    if codes.num_left_out:
+        yield f"left out: {codes.num_left_out:,} assignments of --codes that the log lacks"
+    if codes.num_but_for_case:
+        yield f"  {codes.num_but_for_case:,} of --codes would be in it with other capitals"
+
+
+def _left_out(found: Acceptance) -> Iterator[str]:
+    names = found.table.column_names
     if found.num_without_assignment:
         yield f"left out: {found.num_without_assignment:,} images without a HIT"
-    if found.num_skipped:
-        yield f"left out: {found.num_skipped:,} bad records"
-    if "num_without_truth" in found.table.column_names:
-        import pyarrow.compute as pc
-
-        missing = pc.sum(found.table["num_without_truth"]).as_py() or 0
+    if "num_without_truth" in names:
+        missing = sum(n or 0 for n in found.table["num_without_truth"].to_pylist())
         if missing:
             yield f"left out of recall and accuracy: {missing:,} pages without ground truth"
+    if "mturk_status" in names:
+        rows = found.table.select(["mturk_status", "decision"]).to_pylist()
+        told = Counter((row["mturk_status"], row["decision"]) for row in rows)
+        for (status, decision), num in sorted(told.items(), key=str):
+            if status is not None:
+                yield f"{status} on MTurk, {decision} here: {num:,}"
 
 
-def _cost(cost: Any) -> Iterator[str]:
+def _cost(cost: Cost) -> Iterator[str]:
     yield (
         f"paid: {cost.num_accepted:,} x {cost.reward_usd:.2f} = {cost.rewards_usd:,.2f} USD"
         f" + {cost.fee:.0%} fee {cost.fees_usd:,.2f} = {cost.total_usd:,.2f} USD"
@@ -135,7 +131,7 @@ def _cost(cost: Any) -> Iterator[str]:
         f"rejected: {_percent(cost.rejected_of_submitted)} of the submitted,"
         f" {_percent(cost.rejected_of_accepted)} of the accepted"
     )
-    if cost.hourly_wage_usd is not None:
+    if cost.hourly_wage_usd is not None and cost.median_hit_ms is not None:
         yield (
             f"median HIT: {cost.median_hit_ms / 60_000:.1f} min ({cost.num_timed:,} timed):"
             f" {cost.hourly_wage_usd:.2f} USD an hour"
@@ -146,7 +142,7 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-def _examples(found: Any) -> Iterator[str]:
+def _examples(found: Acceptance) -> Iterator[str]:
     rows = found.table.select(["assignment_id", "decision", "reason"])
     rows = rows.filter(rows["reason"].is_valid()).sort_by("decision")
     if len(rows):

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from luab_data.ragged import Floats, Ints, above_0, bounds_of, floats, is_true, one_array, ragged
 from luab_data.schema import COCO_ANNOTATORS
 from luab_data.statistics.coco.icons import occurrences
-from luab_data.workers.rows import Collector, Columns, Rows, annotator_table, over
+from luab_data.workers.rows import Collector, Columns, Rows, over, owner_table
 from luab_data.workers.suspects import COCO_SUSPICIONS
 from luab_data.workers.traits import Trait, WorkerMeasures
 
@@ -142,7 +142,7 @@ def table(images: Iterable[pa.Table], actions: Iterable[pa.Table]) -> pa.Table:
         "num_retrieved": retrieved,
         "recall": over(retrieved, classes.count()),
     }
-    return annotator_table(names, numbers, COCO_ANNOTATORS.schema())
+    return owner_table(names, numbers, COCO_ANNOTATORS.schema())
 
 
 WORKERS = WorkerMeasures(

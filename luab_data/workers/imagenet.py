@@ -16,7 +16,7 @@ from luab_data.columns.regions import click_offset
 from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, is_true, ragged
 from luab_data.schema import IMAGENET_ANNOTATORS, LAST_N
 from luab_data.statistics.imagenet.clicks import ImageBatch
-from luab_data.workers.rows import Collector, Rows, annotator_table, extremes, over
+from luab_data.workers.rows import Collector, Rows, extremes, over, owner_table
 from luab_data.workers.suspects import IMAGENET_SUSPICIONS
 from luab_data.workers.traits import Trait, WorkerMeasures
 
@@ -294,7 +294,7 @@ def table(images: Iterable[pa.Table], rounds: Iterable[pa.Table]) -> pa.Table:
         "click_bias_x": clicks.mean(clicks["offset_x"]),
         "click_bias_y": clicks.mean(clicks["offset_y"]),
     }
-    return annotator_table(names, numbers, IMAGENET_ANNOTATORS.schema())
+    return owner_table(names, numbers, IMAGENET_ANNOTATORS.schema())
 
 
 WORKERS = WorkerMeasures(

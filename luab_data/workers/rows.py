@@ -160,13 +160,13 @@ class Collector:
         return [str(name) for name in ids[order]], found
 
 
-def annotator_table(names: list[str], numbers: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
-    """The table `annotators` of a dataset folder.
+def owner_table(names: list[str], numbers: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """One row an owner of rows.
 
     Args:
-        names: worker ids.
-        numbers: (num_workers,) of each other column of the schema; NaN becomes null.
+        names: ids, the first column of the schema.
+        numbers: (num_names,) of each other column; NaN becomes null.
     """
-    given = {"worker_id": names, **numbers}
+    given = {schema.names[0]: names, **numbers}
     arrays = [pa.array(given[f.name], from_pandas=True).cast(f.type) for f in schema]
     return pa.table(arrays, schema)

@@ -1,0 +1,351 @@
+"""[I/O] A dataset folder -> which assignments to accept, and what they cost.
+
+Money in USD, times in ms, shares in [0, 1]. The paper's two rejection rates have different
+denominators (ImageNet-AB: of the submitted, COCO-AB: of the accepted), so both are given.
+
+Source: docs/definitions.md#acceptance, docs/definitions.md#cost.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.acceptance.codes import read_codes
+from luab_data.acceptance.rules import (
+    ACCEPTED,
+    REJECTED,
+    UNDECIDED,
+    AcceptanceRules,
+    Applied,
+    Decisions,
+    decide,
+)
+from luab_data.console import progress
+from luab_data.errors import OptionError
+from luab_data.kinds import Kind, kind_of
+from luab_data.ragged import floats
+from luab_data.results import Tabular, new_table
+from luab_data.store.folder import read_columns, read_manifest
+from luab_data.store.load import find_dataset
+
+FEE = 0.2
+"""What MTurk takes of every reward on top."""
+
+_MS_PER_HOUR = 3_600_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What some HITs cost.
+
+    Attributes:
+        reward_usd, fee: of one HIT, and the share on top.
+        num_submitted: all of them; the accepted ones are paid.
+        rewards_usd, fees_usd, total_usd: for the accepted ones.
+        undecided_usd: what the undecided ones would add to the total if all were accepted.
+        median_hit_ms: over the `num_timed` HITs whose duration is known; None if none is.
+        hourly_wage_usd: reward of a HIT of that duration; None without it, or if it is 0.
+        rejected_of_submitted, rejected_of_accepted: None where there is nothing to divide by.
+    """
+
+    reward_usd: float
+    fee: float
+    num_submitted: int
+    num_accepted: int
+    num_rejected: int
+    num_undecided: int
+    rewards_usd: float
+    fees_usd: float
+    total_usd: float
+    undecided_usd: float
+    num_timed: int
+    median_hit_ms: float | None
+    hourly_wage_usd: float | None
+    rejected_of_submitted: float | None
+    rejected_of_accepted: float | None
+
+
+def cost(
+    *,
+    num_accepted: int,
+    num_rejected: int,
+    num_undecided: int = 0,
+    reward_usd: float,
+    fee: float = FEE,
+    median_hit_ms: float | None = None,
+    num_timed: int = 0,
+) -> Cost:
+    """Cost, wage and rejection rates of HITs of one reward.
+
+    Raises:
+        OptionError: a reward or a fee that is negative or not a number.
+    """
+    check_money(reward_usd, fee)
+    num_submitted = num_accepted + num_rejected + num_undecided
+    rewards, undecided = num_accepted * reward_usd, num_undecided * reward_usd
+    return Cost(
+        reward_usd=reward_usd,
+        fee=fee,
+        num_submitted=num_submitted,
+        num_accepted=num_accepted,
+        num_rejected=num_rejected,
+        num_undecided=num_undecided,
+        rewards_usd=rewards,
+        fees_usd=rewards * fee,
+        total_usd=rewards * (1 + fee),
+        undecided_usd=undecided * (1 + fee),
+        num_timed=num_timed,
+        median_hit_ms=median_hit_ms,
+        hourly_wage_usd=hourly_wage(reward_usd, median_hit_ms),
+        rejected_of_submitted=_share(num_rejected, num_submitted),
+        rejected_of_accepted=_share(num_rejected, num_accepted),
+    )
+
+
+def check_money(reward_usd: float, fee: float) -> None:
+    """OptionError for a reward or a fee that is negative or not a number."""
+    for name, value in (("reward", reward_usd), ("fee", fee)):
+        if not 0 <= value < math.inf:
+            raise OptionError(f"{name} is {value}; expected a number that is not negative")
+
+
+def hourly_wage(reward_usd: float, hit_ms: float | None) -> float | None:
+    """USD an hour for HITs of one reward and duration; None if that is unknown or 0."""
+    return reward_usd / (hit_ms / _MS_PER_HOUR) if hit_ms and hit_ms > 0 else None
+
+
+def _share(num: int, of: int) -> float | None:
+    return num / of if of else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Acceptance(Tabular):
+    """Decisions on all assignments of a dataset.
+
+    Attributes:
+        dataset: name of the kind of log.
+        table: one row an assignment; see Decisions.
+        rules: each rule and how many assignments it rejects, leaves undecided, was not applied to.
+        cost: of the accepted ones.
+        assigned: originals of every ImageNet HIT as given; None if those logged were taken.
+        has_originals: whether such a HIT has any.
+        codes: how a list of codes and the log go together; None without a list, and then the rule
+            of codes was not applied.
+        num_without_assignment: rows without an assignment, left out.
+    """
+
+    dataset: str
+    table: pa.Table
+    rules: tuple[Applied, ...]
+    cost: Cost
+    assigned: int | None
+    has_originals: bool
+    codes: CodesInLog | None
+    num_without_assignment: int
+
+    def __repr__(self) -> str:
+        c = self.cost
+        counts = f"{c.num_accepted:,} accepted, {c.num_rejected:,} rejected"
+        return (
+            f"Acceptance({self.dataset}: {len(self.table):,} assignments, {counts},"
+            f" {c.num_undecided:,} undecided, {c.total_usd:,.2f} USD)"
+        )
+
+    def to_table(self) -> pa.Table:
+        """One row an assignment."""
+        return self.table
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: counts, rules, cost, and one entry an assignment; None where not known."""
+        return {
+            "dataset": self.dataset,
+            "num_assignments": len(self.table),
+            **{f"num_{d}": getattr(self.cost, f"num_{d}") for d in (ACCEPTED, REJECTED, UNDECIDED)},
+            "rules": [
+                {
+                    "name": a.rule.name,
+                    "title": a.rule.title,
+                    "rejects_below": a.rule.minimum,
+                    "num_failed": a.num_failed,
+                    "num_undecided": a.num_unknown,
+                    "num_not_applied": a.num_not_applied,
+                }
+                for a in self.rules
+            ],
+            "cost": asdict(self.cost),
+            "assigned": self.assigned,
+            "codes_given": self.codes is not None,
+            "num_codes": self.codes.num_listed if self.codes else 0,
+            "num_codes_in_log": self.codes.num_in_log if self.codes else 0,
+            "num_not_in_log": self.codes.num_left_out if self.codes else 0,
+            "num_without_assignment": self.num_without_assignment,
+            "assignments": self.table.to_pylist(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodesInLog:
+    """How a list of codes and the log go together.
+
+    Attributes:
+        num_listed: assignments of the list.
+        num_in_log: of those, in the log.
+        num_left_out: neither in the log nor said to be missing there.
+        num_but_for_case: not in the log, but with other capitals they would be.
+    """
+
+    num_listed: int
+    num_in_log: int
+    num_left_out: int
+    num_but_for_case: int
+
+
+def accept(
+    dataset: str | os.PathLike[str],
+    *,
+    codes: str | os.PathLike[str] | None = None,
+    assigned: int | None = None,
+    reward: float | None = None,
+    fee: float = FEE,
+    out: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    shown: bool | None = None,
+) -> Acceptance:
+    """Apply the paper's rules to every assignment: an `assignment_id`, for COCO-AB a `hit_id`.
+
+    Args:
+        dataset: a folder, or its name under $LUAB_DATA_HOME.
+        codes: CSV of what the log does not tell, ours or MTurk's results file; see read_codes.
+        assigned: originals of every ImageNet HIT; None takes those logged, and for each missing
+            page as many as on the fullest logged one.
+        reward: USD a HIT; None takes the paper's, 1.5 for ImageNet-AB and 2 for COCO-AB.
+        fee: share on top of every reward.
+        out: a .csv, .json or .parquet file to write the table to.
+        force: replace an earlier such file with other content.
+        shown: False for no progress.
+
+    Raises:
+        DatasetError: not there or not whole; a raw log, which has to be converted first.
+        OptionError: an option that the dataset has no use for, a bad list of codes, or one that
+            shares no assignment with the log. OutputError: `out` cannot be written.
+    """
+    check_money(0 if reward is None else reward, fee)
+    if out is None:
+        return _accept(dataset, codes, assigned, reward, fee, shown)
+    with new_table(out, verb="luab-data accept", first="assignment_id", force=force) as write:
+        found = _accept(dataset, codes, assigned, reward, fee, shown)
+        write(found.table)
+    return found
+
+
+def _accept(
+    dataset: str | os.PathLike[str],
+    codes: str | os.PathLike[str] | None,
+    assigned: int | None,
+    reward: float | None,
+    fee: float,
+    shown: bool | None,
+) -> Acceptance:
+    path = Path(dataset).expanduser()
+    if path.is_file():
+        raise OptionError(
+            f"{path}: is a file; expected a dataset folder. Convert a raw log first: `luab-data"
+            " convert`"
+        )
+    listed = None if codes is None else read_codes(codes)
+    folder = find_dataset(dataset)
+    kind = kind_of(read_manifest(folder))
+    rules = kind.acceptance
+    _check_options(kind, listed, assigned)
+    num_without = 0
+
+    def batches() -> Iterator[pa.Table]:
+        nonlocal num_without
+        table = kind.events if rules.in_events else kind.images
+        found = read_columns(folder, table, list(rules.columns))
+        for batch in progress(found, what="accept", unit=" batches", shown=shown):
+            ids = batch[rules.assignment]
+            num_without += ids.null_count + (pc.sum(pc.equal(ids, "")).as_py() or 0)
+            yield batch
+
+    facts = rules.collect(batches())
+    compared = None if listed is None else _compare(facts, listed, rules)
+    decisions = decide(facts, rules, codes=listed, assigned=assigned)
+    return Acceptance(
+        dataset=kind.dataset,
+        table=decisions.table,
+        rules=decisions.rules,
+        cost=_cost(decisions, rules.reward_usd if reward is None else reward, fee),
+        assigned=assigned,
+        has_originals=rules.has_originals,
+        codes=compared,
+        num_without_assignment=num_without,
+    )
+
+
+def _check_options(kind: Kind, codes: pa.Table | None, assigned: int | None) -> None:
+    if kind.acceptance.has_originals:
+        return
+    if assigned is not None:
+        raise OptionError(
+            f"assigned has no effect on {kind.title}, whose recall is a mean over pages"
+        )
+    if codes is not None and codes["num_selections"].null_count < len(codes):
+        raise OptionError(
+            f"codes: num_selections has no effect on {kind.title}; leave that column out"
+        )
+
+
+def _compare(facts: pa.Table, codes: pa.Table, rules: AcceptanceRules) -> CodesInLog:
+    """How a list and the log go together.
+
+    Raises:
+        OptionError: not at all.
+    """
+    logged, listed = (table["assignment_id"].combine_chunks() for table in (facts, codes))
+    is_in = pc.is_in(listed, value_set=logged)
+    others = listed.filter(pc.invert(is_in))
+    by_case = pc.is_in(pc.utf8_lower(others), value_set=pc.utf8_lower(logged))
+    is_expected = pc.and_(pc.fill_null(codes["is_recorded"], True), codes["mturk_status"].is_null())
+    found = CodesInLog(
+        num_listed=len(listed),
+        num_in_log=_num(is_in),
+        num_left_out=_num(pc.and_(pc.invert(is_in), is_expected.combine_chunks())),
+        num_but_for_case=_num(by_case),
+    )
+    if len(listed) and not found.num_in_log:
+        hint = (
+            f"{found.num_but_for_case} would be with other capitals (upper or lower case): write"
+            " the ids as the log has them"
+            if found.num_but_for_case
+            else f"expected a list of {rules.assignment} of this log"
+        )
+        raise OptionError(f"codes: none of the {len(listed)} assignments is in the log; {hint}")
+    return found
+
+
+def _num(flags: pa.Array) -> int:
+    return int(pc.sum(flags).as_py() or 0)
+
+
+def _cost(decisions: Decisions, reward_usd: float, fee: float) -> Cost:
+    durations = floats(decisions.table["duration_ms"])
+    durations = durations[~np.isnan(durations)]
+    return cost(
+        num_accepted=decisions.count(ACCEPTED),
+        num_rejected=decisions.count(REJECTED),
+        num_undecided=decisions.count(UNDECIDED),
+        reward_usd=reward_usd,
+        fee=fee,
+        median_hit_ms=float(np.median(durations)) if len(durations) else None,
+        num_timed=len(durations),
+    )
