@@ -1,9 +1,11 @@
-"""Notebooks run on simulated data, hold no outputs, and are the same as their paired scripts."""
+"""Notebooks run on simulated data, keep its outputs, and say what their scripts say."""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,10 @@ import pytest
 import simulated
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+sys.path.append(str(NOTEBOOKS))
+
+from write import kept  # noqa: E402
+
 NAMES = [
     "01_imagenet_ab_statistics",
     "02_coco_ab_statistics",
@@ -25,20 +31,30 @@ NAMES = [
 
 def test_there_are_these_notebooks_and_each_has_its_script():
     for suffix in (".ipynb", ".py"):
-        assert [p.stem for p in sorted(NOTEBOOKS.glob(f"*{suffix}"))] == NAMES
+        assert [p.stem for p in sorted(NOTEBOOKS.glob(f"[0-9]*{suffix}"))] == NAMES
+
+
+def outputs_of(notebook: nbformat.NotebookNode) -> list[list[nbformat.NotebookNode]]:
+    """Outputs of each code cell, without progress."""
+    return [kept(cell.outputs) for cell in notebook.cells if cell.cell_type == "code"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_and_script_say_the_same_and_hold_no_outputs(name: str):
+def test_notebook_and_script_say_the_same(name: str):
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     script = jupytext.read(NOTEBOOKS / f"{name}.py")
     cells = [(cell.cell_type, cell.source) for cell in script.cells]
-    assert [(c.cell_type, c.source) for c in notebook.cells] == cells, (
-        f"run `jupytext --sync notebooks/{name}.py`"
-    )
-    for cell in notebook.cells:
-        assert not cell.get("outputs")
-        assert cell.get("execution_count") is None
+    assert [(c.cell_type, c.source) for c in notebook.cells] == cells, "run `make notebooks`"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebooks_are_committed_with_small_outputs_of_nobodys_machine(name: str):
+    path = NOTEBOOKS / f"{name}.ipynb"
+    assert path.stat().st_size < 400_000
+    shown = [o for outputs in outputs_of(nbformat.read(path, as_version=4)) for o in outputs]
+    assert [o for o in shown if {"image/png", "image/svg+xml"} & {*o.get("data", {})}]
+    assert not [o for o in shown if o.output_type == "error" or o.get("name") == "stderr"]
+    assert not re.search(r"/tmp/|/home/|/root/|widget-view", path.read_text())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,6 +91,9 @@ def test_the_notebook_runs_and_ends_with_the_papers_table(name: str, data_home: 
     assert not [out for out in outputs if out.output_type == "error"]
     warnings = [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
     assert not [text for text in warnings if "Warning" in text], warnings
+    committed = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    now, then = ([len(cell) for cell in outputs_of(book)] for book in (notebook, committed))
+    assert now == then, "run `make notebooks`"
     pictures = [o for o in outputs if {"image/png", "image/svg+xml"} & {*o.get("data", {})}]
     assert pictures
     last = json.dumps(notebook.cells[-1].outputs)
