@@ -60,9 +60,12 @@ copyright = "the authors of luab. Apache-2.0"
 _CITATION = re.compile(r"(?<![\w`/<])docs/(\w+)\.md#([\w-]+)")
 
 
-def link_citations(app, what, name, obj, options, lines):
-    """`docs/definitions.md#recall` in a docstring becomes a link to that section."""
-    lines[:] = [_CITATION.sub(r"`\2 <\1.html#\2>`__", line) for line in lines]
+def plain_docstring(app, what, name, obj, options, lines):
+    """Docstrings are plain text: a `|` is no markup, and `docs/definitions.md#recall` is a link."""
+    for number, line in enumerate(lines):
+        parts = line.split("`")
+        parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+        lines[number] = _CITATION.sub(r"`\2 <\1.html#\2>`__", "`".join(parts))
 
 
 def escape(app, context, lines):
@@ -76,4 +79,4 @@ def setup(app):
     """Called by Sphinx."""
     app.connect("sphinx-click-process-description", escape)
     app.connect("sphinx-click-process-options", escape)
-    app.connect("autodoc-process-docstring", link_citations)
+    app.connect("autodoc-process-docstring", plain_docstring)
