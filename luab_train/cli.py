@@ -294,11 +294,15 @@ def _check_mode(of_folder: Mapping[str, Any], of_suite: Mapping[str, Any]) -> No
     required=True,
     help="File to write, .safetensors.",
 )
-def export_command(run_folder: Path, out: Path) -> None:
+@click.option("--force", is_flag=True, help="Replace other exported weights at OUT.")
+def export_command(run_folder: Path, out: Path, force: bool) -> None:
     """Write a RUN's weights without the point head, as timm names them."""
+    from luab_data.files import ALREADY
     from luab_train.training.export import export_backbone
 
-    facts = export_backbone(run_folder, out)
+    facts = export_backbone(run_folder, out, force=force)
+    if facts["is_same"]:
+        click.echo(f"{out}: {ALREADY}")
     options = "".join(f", {key}={value}" for key, value in facts["options"].items())
     click.echo(f'{out}: timm.create_model("{facts["model"]}"{options}) loads it strictly')
     if not facts["same_labels"]:

@@ -458,7 +458,10 @@ def test_an_equal_demo_is_kept_and_another_is_removed_but_for_foreign_files(tmp_
     (tmp_path / "notes.txt").write_text("mine")
     steps.open_folder(tmp_path, TINY, said.append)
     assert (tmp_path / "images").is_dir() and not said
-    steps.open_folder(tmp_path, replace(TINY, epochs=2), said.append)
+    with pytest.raises(OutputError, match="demo of other sizes; replace it with --force"):
+        steps.open_folder(tmp_path, replace(TINY, epochs=2), said.append)
+    assert (tmp_path / "images").is_dir()
+    steps.open_folder(tmp_path, replace(TINY, epochs=2), said.append, force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.json", "notes.txt"]
     assert "making it again" in said[0]
 

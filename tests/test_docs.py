@@ -200,15 +200,15 @@ def test_the_options_of_luab_train_do_not_grow_by_themselves():
     """
     found = {path: sorted(p.name for p in c.params if p.name) for path, c in all_commands()}
     assert {path: names for path, names in found.items() if path.startswith("luab-train")} == {
-        "luab-train demo": ["fast", "minutes", "out", "seeds"],
+        "luab-train demo": ["fast", "force", "minutes", "out", "seeds"],
         "luab-train eval": [
             *("arch", "batch_size", "benchmarks", "box_convention", "boxes", "data", "images"),
             *("list_them", "model"),
             *("name", "on_bad", "out", "precision", "pretrained", "root", "workers"),
         ],
-        "luab-train export": ["out", "run_folder"],
+        "luab-train export": ["force", "out", "run_folder"],
         "luab-train recipes": ["diff", "name"],
-        "luab-train report": ["allow_different", "out", "reference", "root", "runs"],
+        "luab-train report": ["allow_different", "force", "out", "reference", "root", "runs"],
         "luab-train transfer": [
             *("annotations", "images", "out", "resume", "settings", "source", "val"),
             "val_annotations",

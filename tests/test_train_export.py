@@ -7,7 +7,7 @@ import timm
 import torch
 from click.testing import CliRunner
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from train_world import make_world, small_recipe
 
 from luab_data.errors import OptionError, OutputError
@@ -52,9 +52,15 @@ def test_a_plain_timm_model_loads_what_was_exported(tmp_path, changes):
 def test_a_file_that_is_there_is_kept_and_an_unfinished_run_refused(tmp_path):
     run, out = run_of(tmp_path), tmp_path / "plain.safetensors"
     out.write_text("mine")
-    with pytest.raises(OutputError, match="is there already"):
-        export_backbone(run, out)
+    with pytest.raises(OutputError, match="this verb did not write it"):
+        export_backbone(run, out, force=True)
     assert out.read_text() == "mine"
+    out.unlink()
+    assert not export_backbone(run, out)["is_same"] and export_backbone(run, out)["is_same"]
+    save_file({"a": torch.zeros(1)}, out, metadata={"luab": "{}"})  # of another run of ours
+    with pytest.raises(OutputError, match="other content; replace it with --force"):
+        export_backbone(run, out)
+    assert not export_backbone(run, out, force=True)["is_same"]
     (run / "model.safetensors").unlink()
     with pytest.raises(OptionError, match="expected a complete run"):
         export_backbone(run, tmp_path / "other.safetensors")

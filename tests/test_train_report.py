@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from train_world import make_world
 
 from luab_data.errors import LuabError, OptionError, OutputError
+from luab_data.files import files_in
 from luab_train.recipe import TARGETS, find_recipe
 from luab_train.report.compare import Estimate, compare, t_interval
 from luab_train.report.measures import ARM_WORDS, learns_place
@@ -644,7 +645,12 @@ def test_command_prints_and_writes(three_arms: list[Path], tmp_path: Path):
     difference = content["differences"][1]
     assert difference["values"][LAST_EPOCH]["accuracy"] == pytest.approx([0.03, 0.01, 0.05])
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "report.json", "report.md"]
+    assert files_in(out) == [".luab.json", "curves.png", "report.json", "report.md"]
+    command = [*map(str, three_arms), "--out", str(out)]
+    assert "is there already, with the same" in CliRunner().invoke(report_command, command).stdout
+    other = CliRunner().invoke(report_command, [*command[:3], *command[-2:]])
+    assert isinstance(other.exception, OutputError) and "--force" in str(other.exception)
+    assert CliRunner().invoke(report_command, [*command[:3], *command[-2:], "--force"]).output
 
 
 def test_command_without_validation_writes_no_figure(tmp_path: Path):

@@ -21,6 +21,7 @@ _WIDTH = 100
     "--out", type=click.Path(path_type=Path, file_okay=False), default="demo", show_default=True,
     help="Folder for everything the demo makes; a killed demo goes on there.",
 )  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace a demo of other sizes at OUT.")
 @click.option(
     "--seeds", type=click.IntRange(min=1), help="Seeds an arm.  [default: 5; 1 with --fast]"
 )
@@ -28,7 +29,7 @@ _WIDTH = 100
     "--minutes", type=click.FloatRange(min=0, min_open=True), default=6.0, show_default=True,
     help="Wall time; no seed is begun that would probably end later.",
 )  # fmt: skip
-def demo_command(fast: bool, out: Path, seeds: int | None, minutes: float) -> None:
+def demo_command(fast: bool, out: Path, force: bool, seeds: int | None, minutes: float) -> None:
     """Run the whole path on built-in data: raw logs, dataset, three arms, a table and a verdict.
 
     Real digits on real textures, simulated annotators, no network. It fails when a mechanism fails
@@ -48,7 +49,7 @@ def demo_command(fast: bool, out: Path, seeds: int | None, minutes: float) -> No
         sys.stdout.flush()
 
     say(textwrap.fill(story.BANNER, _WIDTH) + "\n")
-    outcome = run_demo(out, plan, num_seeds=num_seeds, budget_s=60 * minutes, say=say)
+    outcome = run_demo(out, plan, num_seeds=num_seeds, budget_s=60 * minutes, say=say, force=force)
     telling = tell(out, plan, outcome, num_seeds=num_seeds, say=say)
     notes, paragraph = (textwrap.fill(t, _WIDTH) for t in (story.TABLE_NOTES, telling.paragraph))
     say("\n".join(["", telling.table, "", notes, "", paragraph, ""]))

@@ -63,7 +63,9 @@ class Telling:
     checks: tuple[story.Check, ...]
 
 
-def run_demo(out: Path, plan: Plan, *, num_seeds: int, budget_s: float, say: Say) -> Outcome:
+def run_demo(
+    out: Path, plan: Plan, *, num_seeds: int, budget_s: float, say: Say, force: bool = False
+) -> Outcome:
     """Do, or finish, everything up to the evaluated runs.
 
     Args:
@@ -72,10 +74,11 @@ def run_demo(out: Path, plan: Plan, *, num_seeds: int, budget_s: float, say: Say
         num_seeds: seeds wanted, 0, 1, ...; each is one run per arm.
         budget_s: wall time; no further seed is begun that would probably not end within it.
         say: takes a line of text.
+        force: remove what a demo of other sizes left in `out`.
     """
     began = time.monotonic()
     seconds: dict[str, float] = {}
-    steps.open_folder(out, plan, say)
+    steps.open_folder(out, plan, say, force=force)
     with workers() as pool:
         if not all(is_finished(out, (arm, seed)) for seed in range(num_seeds) for arm in ARMS):
             warm_up(pool)

@@ -1,7 +1,7 @@
 """The steps before training: scenes, raw log, dataset, and the comparison with the truth.     [I/O]
 
 A step leaves its result under its final name when it is done, so a demo that was killed goes on
-where it stopped. What a demo of other sizes left is removed and made again.
+where it stopped. What a demo of other sizes left is removed with --force only.
 """
 
 from __future__ import annotations
@@ -39,10 +39,13 @@ _WORKER_KEY = b"luab demo: nobody to protect"
 _TEST_SEED = 1  # added to the plan's: test scenes are other scenes of other digits
 
 
-def open_folder(out: Path, plan: Plan, say: Say) -> None:
-    """Make `out` this plan's folder: keep what an equal demo left, remove what another one did.
+def open_folder(out: Path, plan: Plan, say: Say, *, force: bool = False) -> None:
+    """Make `out` this plan's folder: keep what an equal demo left.
 
-    Raises: OutputError when it holds anything that is not a demo's.
+    Args:
+        force: remove what a demo of other sizes left there.
+
+    Raises: OutputError when it holds anything that is not a demo's, or another demo.
     """
     wanted = json.dumps({"plan": asdict(plan), "recipe": asdict(recipe(plan))}, indent=2) + "\n"
     try:
@@ -53,6 +56,11 @@ def open_folder(out: Path, plan: Plan, say: Say) -> None:
                 "new folder with --out"
             )
         if names and (out / MARKER).read_text(encoding="utf-8") != wanted:
+            if not force:
+                raise OutputError(
+                    f"{out}: holds a demo of other sizes; replace it with --force, or choose"
+                    " another --out"
+                )
             say(f"{out}: holds a demo of other sizes; making it again")
             remove_demo(out)
         out.mkdir(parents=True, exist_ok=True)

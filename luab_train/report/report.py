@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from luab_data.errors import OutputError
+from luab_data.files import ALREADY, new_folder
 from luab_train.recipe import TARGETS
 from luab_train.report.compare import CONFIDENCE, Estimate, Report, compare
 from luab_train.report.measures import ARM_WORDS, measures_of
@@ -241,9 +241,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [line(head), line(rule), *(line(row) for row in rows)]
 
 
-def write_report(report: Report, runs: Sequence[Run], out: Path) -> list[Path]:
+def write_report(
+    report: Report, runs: Sequence[Run], out: Path, *, force: bool = False
+) -> list[Path]:
     """Write report.md, report.json and, where runs were validated, curves.png; their paths."""
-    return write_files(training_files(report, runs), out)
+    return write_files(training_files(report, runs), out, force=force)[0]
 
 
 def training_files(report: Report, runs: Sequence[Run]) -> dict[str, Contents]:
@@ -259,20 +261,20 @@ def training_files(report: Report, runs: Sequence[Run]) -> dict[str, Contents]:
     return contents
 
 
-def write_files(contents: Mapping[str, Contents], out: Path) -> list[Path]:
-    """Write each file in one rename; their paths."""
-    try:
+def write_files(
+    contents: Mapping[str, Contents], out: Path, *, force: bool = False
+) -> tuple[list[Path], bool]:
+    """Write a report's folder; the paths of its files, and whether the same was there already.
+
+    Raises:
+        OutputError: as files.new_folder; another report is replaced with `force` only.
+    """
+    with new_folder(out, by="comparison", force=force) as target:
         for name, content in contents.items():
-            file = out / name
+            file = target.path / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_name(f".{file.name}.partial")
-            partial.write_bytes(content())
-            partial.replace(file)
-    except OSError as error:
-        raise OutputError(
-            f"{out}: cannot be written ({error.strerror}); choose another --out"
-        ) from error
-    return [out / name for name in contents]
+            file.write_bytes(content())
+    return [out / name for name in contents], target.same
 
 
 @click.command("report")
@@ -281,6 +283,7 @@ def write_files(contents: Mapping[str, Contents], out: Path) -> list[Path]:
     "--out", type=click.Path(path_type=Path, file_okay=False), default="report", show_default=True,
     help="Folder for the report: report.md and, by what there is, JSON, curves, tables, HTML.",
 )  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace another report at OUT.")
 @click.option(
     "--reference", type=click.Choice(TARGETS), default="none", show_default=True,
     help="Arm that the others are compared with.",
@@ -296,6 +299,7 @@ def write_files(contents: Mapping[str, Contents], out: Path) -> list[Path]:
 def report_command(
     runs: tuple[Path, ...],
     out: Path,
+    force: bool,
     reference: str,
     allow_different: bool,
     root: Path | None,
@@ -322,9 +326,12 @@ def report_command(
         text = "\n".join(filter(None, [text, benchmarks.markdown(details=False)]))
         contents |= benchmark_files(benchmarks, read, root=root)
         contents["report.md"] = written_text.encode
-    written = write_files(contents, out)
+    written, is_same = write_files(contents, out, force=force)
     click.echo(text)
-    click.echo(f"written: {', '.join(map(str, written))}")
+    if is_same:
+        click.echo(f"{out}: {ALREADY}")
+    else:
+        click.echo(f"written: {', '.join(map(str, written))}")
 
 
 def _is_evaluation(path: Path) -> bool:

@@ -9,32 +9,33 @@ from typing import Any
 import timm
 from safetensors.torch import save
 
-from luab_data.errors import OutputError
+from luab_data.files import new_file
 from luab_train.models.classifier import model_options
 from luab_train.models.weights import split_state_dict, state_dict_for_file
 from luab_train.training.checkpoint import (
     load_model,
     read_environment,
     read_recipe,
-    write_atomically,
 )
 
 
-def export_backbone(run: Path, out: Path) -> dict[str, Any]:
+def export_backbone(run: Path, out: Path, *, force: bool = False) -> dict[str, Any]:
     """Write the backbone of a complete run as a plain timm state dict, safetensors.
+
+    Args:
+        run: its folder.
+        out: the file; other exported weights there are replaced with `force` only.
 
     Returns: `model`, `options`: `timm.create_model(model, **options)` loads the file strictly;
         `classes`, in the order of its outputs; `mean`, `std`, `image_size`; and
         `same_labels`, False where the run's classifier saw features pooled by its attention map,
-        which a plain timm model does not have.
+        which a plain timm model does not have; `is_same`, True where the file was there already.
 
     Raises:
         OptionError: no complete run.
-        OutputError: the file is there already, or cannot be written.
+        OutputError: as files.new_file.
     """
     model, recipe = load_model(run), read_recipe(run)
-    if out.exists():
-        raise OutputError(f"{out}: is there already; choose another --out")
     weights, _ = split_state_dict(state_dict_for_file(model))
     classes = read_environment(run)["classes"]
     options = model_options(recipe.model, recipe.data)
@@ -53,5 +54,16 @@ def export_backbone(run: Path, out: Path) -> dict[str, Any]:
     stranger.load_state_dict(weights, strict=True)
     # safetensors' metadata holds text alone; "format" is what timm and transformers look for.
     metadata = {"format": "pt", "luab": json.dumps(facts)}
-    write_atomically(out, save(weights, metadata=metadata))
-    return facts
+    with new_file(out, mark=b'"luab":', force=force) as target:
+        target.path.write_bytes(_in_order(save(weights, metadata=metadata)))
+    return {**facts, "is_same": target.same}
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with its metadata in order of keys: safetensors shuffles them."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
