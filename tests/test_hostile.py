@@ -161,7 +161,7 @@ def test_coordinates_that_overflow_are_no_place(tmp_path: Path, far: float):
     assert found.counts["num_selected"] == 4 and found.counts["num_evaluated"] == 2
     assert found["click_accuracy"] == 0.5
     assert found.estimates["last_n_accuracy"].n[:3].tolist() == [2, 2, 2]  # the far record is none
-    assert check(folder).whole
+    assert check(folder).whole and len(annotators(folder).worker_id) == 1
     shown = luab_data.read_table(folder, "rounds", columns=["selected_record_x"])
     assert [far] in shown["selected_record_x"].to_pylist()
     text = GOOD.replace(POINT, f'"pointTo": {{"x": {far}, "y": 0.5}}')

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pyarrow as pa
 
+from luab_data.columns.clicks import final_click
 from luab_data.columns.events import NEVER, event_span, is_enter, last_click, num_enters
 from luab_data.columns.regions import click_offset
 from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, is_true, ragged
@@ -93,15 +94,14 @@ def round_row(table: pa.Table) -> dict[str, Floats]:
 
 
 def _last_click(table: pa.Table) -> tuple[Floats, Floats, Ints]:
-    """The last selecting click of each picture that ended selected, and when: fractions, ms."""
-    there, place = last_click(table["selected_record_time_ms"])
-    row = np.flatnonzero(there & is_true(table["selected"]))
-    xy = np.full((2, len(table)), np.nan)
-    for axis, name in enumerate("xy"):
-        xy[axis, row] = ragged(table[f"selected_record_{name}"]).values[place[row]]
+    """The final click of each picture shown, fractions, and when it was, ms."""
+    given = table["selected_record_x"], table["selected_record_y"], table["selected"]
+    x, y = map(floats, final_click(*given))
+    _, place = last_click(table["selected_record_time_ms"])
+    row = np.flatnonzero(~np.isnan(x))
     when = np.full(len(table), NEVER)
     when[row] = ragged(table["selected_record_time_ms"]).values[place[row]].astype(np.int64)
-    return xy[0], xy[1], when
+    return x, y, when
 
 
 def _approach_ms(table: pa.Table, click_ms: Ints) -> Floats:
