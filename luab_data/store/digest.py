@@ -1,22 +1,38 @@
-"""A digest of values: equal for equal rows, whatever the batches, the encoding or the library.
+"""A digest of values: equal for equal rows, whatever their order, batches, encoding or library.
 
-Parquet bytes differ between versions of pyarrow; the values do not. Each leaf of each column has a
-hash of its own, so that rows may come in batches of any size.
+Parquet bytes differ between versions of pyarrow; the values do not. Rows stand in the order of the
+log, which an archive and the folder that it was unpacked to do not share. So each row has a hash,
+and the digest is their sum, in two lanes of 64 bits: rows may come in any order and in batches and
+shards of any size. It is made to tell datasets apart, not to resist somebody who forges one: what
+lies on the disk is covered by SHA256SUMS.
+
+The hash of a row is the mixed sum of its columns'; that of a list, the sum of its elements' hashes,
+each times an odd random number for its place (multilinear hashing: Lemire and Kaser, "Strongly
+universal string hashing is fast", 2014); mixing is the finaliser of SplitMix64 (Steele, Lea and
+Flood, "Fast splittable pseudorandom number generators", 2014).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.ragged import Ints, bounds_of
+
+Hashes = npt.NDArray[np.uint64]
+
+_NULL, _LANE = np.uint64(0x5AD6B02C98F73E11), np.uint64(0x9E3779B97F4A7C15)
+_MOD = 2**64
+
 
 class ShardDigest:
-    """The rows of one shard, given in order and in any batches.
+    """The rows of one shard, given in any order and in any batches.
 
     Attributes:
         num_bytes: of the values and lengths, however they were batched.
@@ -24,49 +40,87 @@ class ShardDigest:
 
     def __init__(self) -> None:
         self.num_bytes = 0
-        self._leaves: dict[str, Any] = {}
-        self._seen: dict[str, int] = {}
+        self._lanes = [0, 0]
+        self._bounds: Ints = np.zeros(0, np.int64)
+        self._multipliers: Hashes = np.zeros(0, np.uint64)
 
     def update(self, table: pa.Table) -> None:
         """Add rows; every call has the same columns."""
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            for chunk in column.chunks:
-                self._add(name, chunk)
+        for batch in table.to_batches():
+            rows = np.zeros(len(batch), np.uint64)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                rows += _mix(self._hash(column) + _seed(f"{name}:{_kind(column.type)}"))
+            for lane, hashes in enumerate((_mix(rows), _mix(rows ^ _LANE))):
+                self._lanes[lane] = (self._lanes[lane] + int(hashes.sum())) % _MOD
 
     def hexdigest(self) -> str:
-        """SHA-256 over all leaves: the names, types and values of all rows so far."""
-        lines = sorted(f"{leaf} {found.hexdigest()}\n" for leaf, found in self._leaves.items())
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        """Of all rows so far: 32 hex digits, which content_digest adds up."""
+        return "".join(f"{lane:016x}" for lane in self._lanes)
 
-    def _feed(self, leaf: str, values: Any) -> None:
-        if leaf not in self._leaves:
-            self._leaves[leaf] = hashlib.sha256()
-        self._leaves[leaf].update(values)
-        self.num_bytes += memoryview(values).nbytes
-
-    def _add(self, path: str, values: pa.Array) -> None:
+    def _hash(self, values: pa.Array) -> Hashes:
+        """(num_values,) a hash of each value, null included."""
         type = values.type
-        path = path if ":" in path else f"{path}:{_kind(type)}"
-        self._add_nulls(path, values)
         if pa.types.is_list(type):
-            lengths = pc.fill_null(pc.list_value_length(values), 0)
-            self._feed(f"{path}#", _bytes(lengths))
-            self._add(f"{path}[]", values.flatten())
+            hashes = self._hash_lists(bounds_of(values), self._hash(values.flatten()))
         elif pa.types.is_string(type):
-            filled = pc.fill_null(values, "") if values.null_count else values
-            self._feed(f"{path}#", _bytes(pc.binary_length(filled)))
-            self._feed(path, _characters(filled))
+            texts = (pc.fill_null(values, "") if values.null_count else values).cast("binary")
+            characters = _characters(texts)
+            self.num_bytes += len(characters)
+            bounds = np.concatenate([[0], np.cumsum(pc.binary_length(texts).to_numpy())])
+            hashes = self._hash_lists(bounds, characters.astype(np.uint64))
         else:
             filled = pc.fill_null(values, False if pa.types.is_boolean(type) else 0)
-            self._feed(path, _bytes(filled))
-
-    def _add_nulls(self, path: str, values: pa.Array) -> None:
-        """The places of nulls among all rows: nothing where there are none."""
-        before = self._seen.get(path, 0)
-        self._seen[path] = before + len(values)
+            plain = np.ascontiguousarray(filled.to_numpy(zero_copy_only=False))
+            self.num_bytes += plain.nbytes
+            plain = plain.astype(np.float64 if plain.dtype.kind == "f" else np.int64, copy=False)
+            hashes = plain.view(np.uint64)
         if values.null_count:
-            places = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
-            self._feed(f"{path}?", (places + before).astype("<i8"))
+            self.num_bytes += 8 * values.null_count
+            hashes = np.where(values.is_null().to_numpy(zero_copy_only=False), _NULL, hashes)
+        return hashes
+
+    def _hash_lists(self, bounds: Ints, elements: Hashes) -> Hashes:
+        """(num_lists,) the hash of each list of elements."""
+        lengths = np.diff(bounds)
+        self.num_bytes += 4 * len(lengths)
+        # Floats differ in their upper bits alone, which a product would carry out of the word.
+        terms = elements >> np.uint64(32)
+        terms ^= elements
+        terms *= self._multipliers_of(bounds, lengths)
+        total = np.zeros(len(terms) + 1, np.uint64)
+        np.cumsum(terms, out=total[1:])
+        return _mix(total[bounds[1:]] - total[bounds[:-1]] + lengths.astype(np.uint64))
+
+    def _multipliers_of(self, bounds: Ints, lengths: Ints) -> Hashes:
+        """(num_elements,) the multiplier of each element's place; columns run side by side."""
+        if not np.array_equal(bounds, self._bounds):
+            place = np.arange(int(lengths.sum())) - np.repeat(bounds[:-1], lengths)
+            self._bounds = bounds
+            self._multipliers = _multipliers(int(lengths.max(initial=0)))[place]
+        return self._multipliers
+
+
+def _mix(x: Hashes) -> Hashes:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
+
+
+@lru_cache
+def _seed(text: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
+
+
+@lru_cache(1)
+def _drawn(count: int) -> Hashes:
+    return _mix(np.arange(1, count + 1, dtype=np.uint64) * _LANE) | np.uint64(1)
+
+
+def _multipliers(count: int) -> Hashes:
+    """(at least count,) an odd number for each place in a list, the same ones always."""
+    return _drawn(max(1024, 1 << (count - 1).bit_length() if count else 0))
 
 
 def _kind(type: pa.DataType) -> str:
@@ -74,18 +128,13 @@ def _kind(type: pa.DataType) -> str:
     return f"list<{_kind(type.value_type)}>" if pa.types.is_list(type) else str(type)
 
 
-def _bytes(values: pa.Array) -> np.ndarray:
-    found = values.to_numpy(zero_copy_only=False)
-    return np.ascontiguousarray(found.astype(found.dtype.newbyteorder("<"), copy=False))
-
-
-def _characters(values: pa.StringArray) -> memoryview:
-    """The text of a string array without nulls, slices minded."""
-    if not len(values):
-        return memoryview(b"")
+def _characters(values: pa.BinaryArray) -> npt.NDArray[np.uint8]:
+    """The bytes of an array without nulls, slices minded."""
+    if not len(values) or values.buffers()[2] is None:
+        return np.zeros(0, np.uint8)
     offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset :]
-    data = values.buffers()[2]
-    return memoryview(data)[offsets[0] : offsets[len(values)]] if data else memoryview(b"")
+    data = np.frombuffer(values.buffers()[2], np.uint8)
+    return data[offsets[0] : offsets[len(values)]]
 
 
 def shard_digest(batches: Iterable[pa.Table]) -> str:
@@ -97,6 +146,9 @@ def shard_digest(batches: Iterable[pa.Table]) -> str:
 
 
 def content_digest(shards: Mapping[str, Sequence[str]]) -> str:
-    """Digest of a dataset: config -> digests of its shards in order."""
-    lines = [f"{config} {k} {d}\n" for config, found in shards.items() for k, d in enumerate(found)]
+    """Digest of a dataset: config -> digests of its shards, in any order."""
+    lines = []
+    for config, digests in shards.items():
+        lanes = [sum(int(d[k : k + 16], 16) for d in digests) % _MOD for k in (0, 16)]
+        lines.append(f"{config} {lanes[0]:016x}{lanes[1]:016x}\n")
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
