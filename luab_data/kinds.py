@@ -154,6 +154,7 @@ class Browsing(Kind):
 
         return RULES
 
+    @property
     def derivation(self) -> Derivation:
         """From the ordered rounds of each image."""
         from luab_data.derivation import shard
@@ -221,6 +222,7 @@ class Tagging(Kind):
 
         return RULES
 
+    @property
     def derivation(self) -> Derivation:
         """From the actions on each image, and the instances file."""
         from luab_data.derivation import shard
