@@ -85,12 +85,7 @@ def read_annotations(
         target: the arm; some need more columns.
         calibrated: what `luab-data calibrate --out` wrote; needed by `calibrated` and by weights.
     """
-    files = sorted((folder / "data").glob("train-*.parquet"))
-    if not files:
-        raise DatasetError(
-            f"{folder}: no data/train-*.parquet; expected the folder that `luab-data convert"
-            " imagenet-ab` writes"
-        )
+    files = shards(folder, "data")
     table = read_columns(files, [*_COLUMNS, *BYPRODUCTS.get(target, ())])
     image_id = table["image_id"].to_numpy().astype(str)
     if len(np.unique(image_id)) != len(image_id):
@@ -158,6 +153,28 @@ def _read_boxes_column(column: pa.ChunkedArray, folder: Path) -> Boxes:
     counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return Boxes(sort_corners(np.asarray(values, float).reshape(-1, 4)), bounds)
+
+
+def shards(folder: Path, config: str) -> list[Path]:
+    """The Parquet files of a config's folder, in order: those of the manifest, if there is one.
+
+    Raises:
+        DatasetError: there are none, or one that the manifest does not list.
+    """
+    files = sorted(path for path in (folder / config).glob("*.parquet") if path.name[0] != ".")
+    listed = read_manifest(folder).get("files")
+    strangers = [p for p in files if listed and f"{config}/{p.name}" not in listed]
+    if strangers:
+        raise DatasetError(
+            f"{strangers[0]}: is not one of the dataset's files, and what is in it would be"
+            " counted twice; move it elsewhere"
+        )
+    if not files:
+        raise DatasetError(
+            f"{folder}: no {config}/train-*.parquet; expected the folder that `luab-data convert`"
+            " writes"
+        )
+    return files
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

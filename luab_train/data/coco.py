@@ -22,7 +22,7 @@ from luab_data.ragged import Ragged, bounds_of, one_array, ragged
 from luab_data.raw.coco import ACTIONS
 from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CLASSES
-from luab_train.data.annotations import read_manifest
+from luab_train.data.annotations import read_manifest, shards
 from luab_train.data.boxes import Boxes
 from luab_train.data.columns import read_columns
 from luab_train.data.images import Split, match_ids
@@ -100,7 +100,7 @@ def read_coco(folder: Path, *, target: str = "click") -> CocoAnnotations:
             f"{folder}: holds {manifest['dataset']}, and the recipe has data.dataset=coco-ab;"
             " expected the folder that `luab-data convert coco-ab` writes"
         )
-    table = read_columns(_files(folder, "data"), _COLUMNS)
+    table = read_columns(shards(folder, "data"), _COLUMNS)
     image_id = table["image_id"].cast(pa.string()).to_numpy().astype(str)
     if len(np.unique(image_id)) != len(image_id):
         raise DatasetError(f"{folder}: image_id is not unique; expected one row an image")
@@ -218,16 +218,6 @@ def coco_split(images: Path, instances: Path) -> Split:
 # --- columns -------------------------------------------------------------------------------------
 
 
-def _files(folder: Path, config: str) -> list[Path]:
-    files = sorted((folder / config).glob("train-*.parquet"))
-    if not files:
-        raise DatasetError(
-            f"{folder}: no {config}/train-*.parquet; expected the folder that `luab-data convert"
-            " coco-ab` writes"
-        )
-    return files
-
-
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
     values: np.ndarray = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy()
     return values
@@ -272,7 +262,7 @@ def _boxes_by_class(table: pa.Table, folder: Path) -> Boxes:
 
 def _first_adds(folder: Path, image_id: np.ndarray) -> np.ndarray:
     """(N * C, 2) where the icon of each image and class was added first; NaN where nowhere."""
-    table = read_columns(_files(folder, "actions"), ["image_id", *_ACTIONS])
+    table = read_columns(shards(folder, "actions"), ["image_id", *_ACTIONS])
     icons = group_icons(*(table[name] for name in _ACTIONS))
     position = np.arange(len(icons.action))
     is_add = icons.action == ACTIONS.index("add")
