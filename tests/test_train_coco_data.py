@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -386,3 +387,12 @@ def test_real_images_and_the_labels_of_the_data_package_agree(tmp_path):
         assert {label: click[number, label].tolist() for label in there} == expected
     split = coco_split(root / "images/val", root / "annotations/instances_val.json")
     assert len(split) == 50 and split.load(0).size == (640, 426)
+
+
+def test_a_copy_of_a_shard_is_refused(folder, tmp_path):
+    copied = Path(shutil.copytree(folder, tmp_path / "coco-ab"))
+    (shard,) = (copied / "data").iterdir()
+    shutil.copy(shard, shard.with_name(f"{shard.stem} copy.parquet"))
+    shutil.copy(shard, shard.with_name(f"._{shard.name}"))  # a twin of macOS is noise
+    with pytest.raises(DatasetError, match=r"copy\.parquet: .* counted twice"):
+        read_coco(copied)
