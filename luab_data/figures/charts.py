@@ -31,7 +31,6 @@ def draw_bars(
     estimate: Estimate,
     *,
     colour: str = BLUE,
-    scale: float = 100.0,
     horizontal: bool = False,
     shift: float = 0.0,
     thickness: float = 0.7,
@@ -43,14 +42,13 @@ def draw_bars(
     Args:
         names: (num_bars,).
         estimate: (num_bars,).
-        scale: what values are multiplied by.
         horizontal: whether bars lie, the first on top: for long names.
         shift, thickness: of the bars, where 1 is from bar to bar: for groups.
         label, null_label: in the legend; None is not listed.
     """
     at = np.arange(len(names))
     value, low, high, null = (
-        scale * values for values in (estimate.value, estimate.low, estimate.high, estimate.null)
+        PERCENT * values for values in (estimate.value, estimate.low, estimate.high, estimate.null)
     )
     bars: Any = ax.barh if horizontal else ax.bar
     bars(at + shift, value, thickness, color=colour, label=label, linewidth=0)
@@ -80,7 +78,6 @@ def draw_curve(
     label: str | None = None,
     colour: str = BLUE,
     marker: str | None = "o",
-    scale: float = PERCENT,
     null_label: str | None = None,
 ) -> Axes:
     """One curve with its 95 % band, and its null model dashed where there is one.
@@ -89,11 +86,10 @@ def draw_curve(
         x: (num_points,).
         estimate: (num_points,); NaN values leave a gap.
         label, null_label: in the legend; None is not listed.
-        scale: what values are multiplied by.
     """
     x = np.asarray(x, dtype=np.float64)
     value, low, high, null = (
-        scale * values for values in (estimate.value, estimate.low, estimate.high, estimate.null)
+        PERCENT * values for values in (estimate.value, estimate.low, estimate.high, estimate.null)
     )
     if np.isfinite(null).any():
         ax.plot(x, null, label=null_label, **BASELINE)
@@ -124,19 +120,17 @@ def draw_counts(ax: Axes, x: Sequence[float] | Floats, n: Floats) -> Axes:
     return ax
 
 
-def draw_level(
-    ax: Axes, estimate: Estimate, label: str, *, colour: str, above: bool, scale: float = PERCENT
-) -> Axes:
+def draw_level(ax: Axes, estimate: Estimate, label: str, *, colour: str, above: bool) -> Axes:
     """One number as a horizontal line with its band, named at its right end.
 
     Args:
         estimate: ().
         above: whether the name stands above the line or below it.
     """
-    value = scale * float(estimate.value)
+    value = PERCENT * float(estimate.value)
     if not np.isfinite(value):
         return ax
-    low, high = scale * float(estimate.low), scale * float(estimate.high)
+    low, high = PERCENT * float(estimate.low), PERCENT * float(estimate.high)
     if np.isfinite(low):
         ax.axhspan(low, high, color=colour, alpha=0.15, linewidth=0)
     ax.axhline(value, color=colour, linewidth=1.0)

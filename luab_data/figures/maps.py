@@ -100,42 +100,32 @@ def draw_density(
     ax: Axes,
     estimate: Estimate,
     *,
-    mark_centre: bool = True,
     limits: tuple[float, float] | None = None,
-    colour_bar: bool = True,
 ) -> Axes:
     """Where something is in the image: the share of each cell. Fig. C left, Fig. D.
 
     Args:
         estimate: (num_rows, num_columns) sums to 1.
-        mark_centre: whether to frame the central cell and write its share.
-        limits: of the colours, percent.
+        limits: of the colours, percent, of a map beside others; one alone has its own, a colour
+            bar, and its central cell framed with its share.
     """
     image = draw_map(ax, estimate.value, limits=limits, density=True)
-    if colour_bar:
-        add_colour_bar(ax, image, "share, %")
     _fraction_ticks(ax)
-    if mark_centre and np.isfinite(estimate.value).any():
+    if limits is not None:
+        return ax
+    add_colour_bar(ax, image, "share, %")
+    if np.isfinite(estimate.value).any():
         _mark_centre(ax, estimate)
     return ax
 
 
-def draw_accuracy_map(
-    ax: Axes,
-    estimate: Estimate,
-    *,
-    limits: tuple[float, float] | None = None,
-    colour_bar: bool = True,
-) -> Axes:
+def draw_accuracy_map(ax: Axes, estimate: Estimate) -> Axes:
     """Accuracy in each cell of the image. Fig. D.
 
     Args:
         estimate: (num_rows, num_columns); NaN cells are hatched, those of fewer than FEW dotted.
-        limits: of the colours, percent.
     """
-    image = draw_map(ax, estimate.value, limits=limits)
-    if colour_bar:
-        add_colour_bar(ax, image, "in a box, %")
+    draw_map(ax, estimate.value, limits=(0, 100))
     num_rows, num_columns = estimate.value.shape
     few = (estimate.n < FEW) & np.isfinite(estimate.value)
     row, column = np.nonzero(few)
@@ -156,9 +146,9 @@ def draw_accuracy_maps(axes: AxesGrid, pairs: Sequence[tuple[Estimate, Estimate,
     """
     top = max(_highest(density.value) for _, density, _ in pairs)
     for (left, right), (accuracy, density, name) in zip(axes, pairs, strict=True):
-        draw_accuracy_map(left, accuracy, limits=(0, 100), colour_bar=False)
+        draw_accuracy_map(left, accuracy)
         left.set_title(f"accuracy by {name}")
-        draw_density(right, density, limits=(0, top), mark_centre=False, colour_bar=False)
+        draw_density(right, density, limits=(0, top))
         right.set_title(f"{name}s, {counts(density.n.sum())}")
     for column, label in enumerate(("in a box, %", "share, %")):
         add_colour_bar([*axes[:, column]], axes[0, column].images[0], label, below=True)

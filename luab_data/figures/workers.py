@@ -52,13 +52,13 @@ def overview(found: Annotators) -> pa.Table:
     return pa.table(columns)
 
 
-def draw_shrinkage(ax: Axes, workers: pa.Table, *, scale: float = 100.0) -> Axes:
+def draw_shrinkage(ax: Axes, workers: pa.Table) -> Axes:
     """Shrunk against raw score: the shorter the line to the diagonal, the less was shrunk.
 
     Args:
         workers: of `overview`. Rows without raw or shrunk are left out.
     """
-    raw, shrunk = (scale * floats(workers[name]) for name in ("raw", "shrunk"))
+    raw, shrunk = (100 * floats(workers[name]) for name in ("raw", "shrunk"))
     seen = np.isfinite(raw) & np.isfinite(shrunk)
     if not seen.any():
         return ax

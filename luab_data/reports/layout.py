@@ -166,43 +166,33 @@ def empty_slots(pictures: Sequence[Picture]) -> Floats:
     Returns: (num_empty, 4) left, top, width, height, px, of the median size; none if rows and
         columns of the logged pictures do not fix the grid (unequal columns, or too few pictures).
     """
-    nothing = np.zeros((0, 4))
     logged = [p for p in pictures if p.slot is not None and p.slot >= 0]
     slot = np.array([p.slot for p in logged], np.int64)
     frame = np.array([(p.x, p.y, p.w, p.h) for p in logged], np.float64).reshape(-1, 4)
-    if len(slot) < 4:
-        return nothing
-    grids = [(n, *_grid(slot, frame, n)) for n in range(2, 9)]
-    found = [(n, x, y) for n, x, y in grids if x is not None and y is not None]
-    if len(found) != 1:
-        return nothing
-    num_columns, x, y = found[0]
+    fits = []
+    for num_columns in range(2, 9):
+        across = _spacing(slot % num_columns, frame[:, 0])
+        down = _spacing(slot // num_columns, frame[:, 1])
+        if across and down:
+            fits.append((num_columns, np.array([across, down])))
+    if len(slot) < 4 or len(fits) != 1:
+        return np.zeros((0, 4))
+    num_columns, spacing = fits[0]
     missing = np.setdiff1d(np.arange(SLOTS), slot)
-    missing = missing[missing // num_columns < len(y)]
+    index = np.column_stack([missing % num_columns, missing // num_columns])
+    corner = spacing[:, 0] + index * spacing[:, 1]
     # Pictures differ in size; neighbours should stay apart.
-    size = np.minimum(np.median(frame[:, 2:], axis=0), 0.85 * np.array([x[1] - x[0], y[1] - y[0]]))
-    corner = np.column_stack([x[missing % num_columns], y[missing // num_columns]])
+    size = np.minimum(np.median(frame[:, 2:], axis=0), 0.85 * spacing[:, 1])
     return np.column_stack([corner, np.broadcast_to(size, corner.shape)])
 
 
-def _grid(slot: Ints, frame: Floats, num_columns: int) -> tuple[Floats | None, Floats | None]:
-    """Left edges of the columns and tops of the rows, if all pictures agree on them."""
-    edges = []
-    for index, at, number in (
-        (slot % num_columns, frame[:, 0], num_columns),
-        (slot // num_columns, frame[:, 1], -(-SLOTS // num_columns)),
-    ):
-        known = np.unique(index)
-        if len(known) < 2:
-            return None, None
-        middle = np.array([np.median(at[index == k]) for k in known])
-        spread = max(float(np.ptp(at[index == k])) for k in known)
-        pitch, start = np.polyfit(known, middle, 1)
-        regular = np.abs(start + pitch * known - middle).max() <= _TOLERANCE_PX
-        if spread > _TOLERANCE_PX or not regular or pitch <= 0:
-            return None, None
-        edges.append(start + pitch * np.arange(number))
-    return edges[0], edges[1]
+def _spacing(index: Ints, edge: Floats) -> tuple[float, float] | None:
+    """Where column (row) 0 starts, and from one to the next; None if the pictures disagree."""
+    if len(np.unique(index)) < 2:
+        return None
+    step, start = np.polyfit(index, edge, 1)
+    agrees = np.abs(start + step * index - edge).max() <= _TOLERANCE_PX
+    return (float(start), float(step)) if agrees and step > 0 else None
 
 
 # --- SVG -----------------------------------------------------------------------------------------
