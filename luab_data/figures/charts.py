@@ -231,8 +231,6 @@ def label_points(
     names: Sequence[str],
     *,
     others: Floats | None = None,
-    size: float = SMALL,
-    outline: bool = True,
 ) -> list[Annotation]:
     """Write each name near its point, joined by a thin line where it is not beside it.
 
@@ -241,8 +239,6 @@ def label_points(
     Args:
         x, y: (num_names,) data coordinates.
         others: (num_others, 2) more points that names should not cover.
-        size: of the font, points.
-        outline: whether letters get a white rim, for pictures.
     """
     if not len(names):
         return []
@@ -257,14 +253,14 @@ def label_points(
     taken = np.column_stack([avoided - _POINT, avoided + _POINT])
     drawn = []
     for name, point, xy in zip(names, at, points, strict=True):
-        box, reach = _place(point, _extent(name, size), taken, frame)
+        box, reach = _place(point, _extent(name), taken, frame)
         taken = np.concatenate([taken, box[None]])
         far = reach > _REACH[0]
         drawn.append(
             ax.annotate(
                 name, tuple(xy), xytext=tuple((box[:2] + box[2:]) / 2 - point),
-                textcoords="offset points", ha="center", va="center", fontsize=size, color=BLACK,
-                zorder=9, path_effects=outlined(1.6) if outline else None,
+                textcoords="offset points", ha="center", va="center", fontsize=SMALL, color=BLACK,
+                zorder=9, path_effects=outlined(1.6),
                 arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0,
                             "shrinkB": 2} if far else None,
             )
@@ -301,10 +297,10 @@ def _beyond(box: Floats, frame: Floats) -> float:
                  np.clip(box[2:] - frame[2:], 0, None).sum())  # fmt: skip
 
 
-def _extent(text: str, size: float) -> tuple[float, float]:
+def _extent(text: str) -> tuple[float, float]:
     """Width and height of a line of text, points."""
     from matplotlib.textpath import TextPath
 
     if not text.strip():
-        return 0.0, size
-    return float(TextPath((0, 0), text, size=size).get_extents().width) + 3.0, 1.15 * size
+        return 0.0, SMALL
+    return float(TextPath((0, 0), text, size=SMALL).get_extents().width) + 3.0, 1.15 * SMALL

@@ -1,11 +1,11 @@
-"""[I/O] The rows of one image: only `image_id` is scanned, then one row group is read."""
+"""[I/O] The rows of an image or a page: only a key is scanned, then row groups that hold it."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +83,8 @@ def find_rows(
     for path in paths[first : first + 1] + paths[:first] + paths[first + 1 :]:
         with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             name = path.relative_to(folder).as_posix()
-            for group, start, found in _matches(file, image_id):
-                whole = file.read_row_group(group)
-                rows.append(whole.take(pa.array(found)))
+            for group, start, found in _matches(file, "image_id", [image_id]):
+                rows.append(file.read_row_group(group).take(pa.array(found)))
                 places.extend(
                     Place(
                         config=table.config,
@@ -101,19 +100,44 @@ def find_rows(
     return (pa.concat_tables(rows) if rows else table.schema().empty_table()), places
 
 
-def _matches(file: pq.ParquetFile, image_id: str | int) -> Iterator[tuple[int, int, list[int]]]:
-    """(row group, its first row in the file, rows of the image in it), groups without any left out.
+def rows_with(
+    folder: Path, table: Table, columns: Sequence[str], key: str, values: Collection[Any]
+) -> pa.Table:
+    """The rows of a config whose `key` is one of the values: `columns`, then `key` if not among
+    them.
 
-    A group is read only if the image can be between its least and its greatest id.
+    Rows of one page lie close together, and only row groups that hold one are read whole: far less
+    than a pass over the traces of all.
+
+    Raises:
+        DatasetError: a file is damaged; says which.
     """
-    start = 0
+    names = list(dict.fromkeys([*columns, key]))
+    found = [pa.schema([table.schema().field(name) for name in names]).empty_table()]
+    for path in parquet_files(folder, table) if values else ():
+        with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group, _, rows in _matches(file, key, values):
+                part = file.read_row_group(group, columns=names).take(pa.array(rows))
+                found.append(part.select(names))
+    return pa.concat_tables(found)
+
+
+def _matches(
+    file: pq.ParquetFile, key: str, values: Collection[Any]
+) -> Iterator[tuple[int, int, list[int]]]:
+    """(row group, its first row in the file, rows whose key is one of the values), none without.
+
+    A group is read only if a value can be between its least and its greatest key.
+    """
+    start, least, most = 0, min(values), max(values)
+    wanted = pa.array(values, file.schema_arrow.field(key).type)
     for group in range(file.num_row_groups):
         about = file.metadata.row_group(group)
         columns = (about.column(i) for i in range(about.num_columns))
-        bounds = next((c.statistics for c in columns if c.path_in_schema == "image_id"), None)
-        if not (bounds and bounds.has_min_max) or bounds.min <= image_id <= bounds.max:
-            column = file.read_row_group(group, columns=["image_id"])["image_id"]
-            found = pc.indices_nonzero(pc.equal(column, image_id)).to_pylist()
+        bounds = next((c.statistics for c in columns if c.path_in_schema == key), None)
+        if not (bounds and bounds.has_min_max) or (bounds.min <= most and least <= bounds.max):
+            column = file.read_row_group(group, columns=[key])[key]
+            found = pc.indices_nonzero(pc.is_in(column, value_set=wanted)).to_pylist()
             if found:
                 yield group, start, found
         start += about.num_rows

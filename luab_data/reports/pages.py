@@ -5,7 +5,7 @@ report made again shows the same ones.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -13,13 +13,9 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from luab_data.errors import DatasetError
 from luab_data.ragged import Ints
 from luab_data.reports.replay import Replay
-from luab_data.schema import Table
-from luab_data.store.folder import parquet_files
 
 Row: TypeAlias = Mapping[str, Any]
 """One row of a table, as `to_pylist` gives it."""
@@ -185,38 +181,3 @@ def _of_flagged(pages: pa.Table, by_size: Ints, flagged: Sequence[str]) -> int |
         if place >= 0:
             return int(by_size[place])
     return None
-
-
-def rows_with(
-    folder: Path, table: Table, columns: Sequence[str], key: str, values: Collection[Any]
-) -> pa.Table:
-    """The rows of a config whose `key` is one of the values.
-
-    Rows of one page lie close together, and only row groups that hold one are read whole: far less
-    than a pass over the traces of all.
-
-    Raises:
-        DatasetError: a file is damaged; says which.
-    """
-    schema = table.schema()
-    wanted = pa.array(sorted(values), schema.field(key).type)
-    names = list(dict.fromkeys([*columns, key]))
-    found = [*_matching(folder, table, names, key, wanted)]
-    empty = pa.schema([schema.field(name) for name in names]).empty_table()
-    return pa.concat_tables([empty, *found])
-
-
-def _matching(
-    folder: Path, table: Table, names: list[str], key: str, wanted: pa.Array
-) -> Iterator[pa.Table]:
-    for path in parquet_files(folder, table):
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                for group in range(file.num_row_groups):
-                    keys = file.read_row_group(group, columns=[key])[key]
-                    mask = pc.is_in(keys, value_set=wanted)
-                    if pc.any(mask).as_py():
-                        found = file.read_row_group(group, columns=names).filter(mask)
-                        yield found.select(names)
-        except (OSError, pa.ArrowException) as error:
-            raise DatasetError(f"{path}: damaged ({error}); convert again") from error
