@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Iterable
@@ -115,6 +116,11 @@ def progress(
         leave=False,
         **options,
     )
+
+
+def terminal_width() -> int | None:
+    """Characters of a line of the terminal that stdout is; None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def install_command(extra: str) -> str:

@@ -25,6 +25,8 @@ from luab_data.schema import (
 
 if TYPE_CHECKING:
     from luab_data.acceptance.rules import AcceptanceRules
+    from luab_data.checks.invariants import Promises
+    from luab_data.checks.lint import LintRules
     from luab_data.derivation.shard import Derivation
     from luab_data.exports.points import PointFormat
     from luab_data.figures.catalogue import PlannedFigure
@@ -100,6 +102,16 @@ class Kind(ABC):
     def about(self) -> About:
         """The release in words."""
 
+    @property
+    @abstractmethod
+    def promises(self) -> Promises:
+        """What holds in every row, and how derived columns follow from the others."""
+
+    @property
+    @abstractmethod
+    def lint(self) -> LintRules:
+        """What is odd about rows."""
+
 
 class Browsing(Kind):
     """Pages of pictures: which are of a class? Logged as XML by imagenet-annotation-tool."""
@@ -168,6 +180,20 @@ class Browsing(Kind):
 
         return IMAGENET
 
+    @property
+    def promises(self) -> Promises:
+        """What holds in every row, and how derived columns follow from the others."""
+        from luab_data.checks.invariants import BROWSING
+
+        return BROWSING
+
+    @property
+    def lint(self) -> LintRules:
+        """What is odd about rows."""
+        from luab_data.checks.imagenet_rules import LINT
+
+        return LINT
+
 
 class Tagging(Kind):
     """One picture, icons to drag onto its objects. Logged as JSON by coco-annotation-tool."""
@@ -235,6 +261,20 @@ class Tagging(Kind):
         from luab_data.hub.about import COCO
 
         return COCO
+
+    @property
+    def promises(self) -> Promises:
+        """What holds in every row, and how derived columns follow from the others."""
+        from luab_data.checks.invariants import TAGGING
+
+        return TAGGING
+
+    @property
+    def lint(self) -> LintRules:
+        """What is odd about rows."""
+        from luab_data.checks.coco_rules import LINT
+
+        return LINT
 
 
 BROWSING, TAGGING = Browsing(), Tagging()

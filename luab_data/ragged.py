@@ -39,6 +39,11 @@ class Ragged(NamedTuple):
         """The same rows with only the values where mask (num_values,) is true, order kept."""
         return Ragged(self.values[mask], kept_bounds(self.bounds, mask))
 
+    def any(self, flags: Bools) -> Bools:
+        """(num_rows,) whether any of a row's flags (num_values,) is set."""
+        found: Bools = Ragged(flags, self.bounds).reduce(np.logical_or, False)
+        return found
+
     def reduce(self, function: np.ufunc, empty: Any) -> npt.NDArray[Any]:
         """(num_rows,) function.reduce over each row; `empty` where there is nothing to reduce."""
         out = np.full(len(self.bounds) - 1, empty, dtype=np.asarray(self.values).dtype)

@@ -7,12 +7,13 @@ are `xyxy` pixels as published; times in milliseconds end in `_ms`. Null is "not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
+from luab_data.table import Column as Column
+from luab_data.table import Table as Table
 from luab_data.tools import COCO_CATEGORIES as COCO_CATEGORIES
 from luab_data.tools import COCO_CLASSES as COCO_CLASSES
 from luab_data.tools import COCO_SUPERCLASSES as COCO_SUPERCLASSES
@@ -24,86 +25,26 @@ LAST_N = 9
 """Length of `last_n_*`: the click (N = 0) and the 8 trace records before it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One published column.
-
-    Args:
-        name: snake_case name.
-        type: Arrow type on disk.
-        doc: one sentence for the card, null meaning included where null is possible.
-        unit: `px`, `ms`, `fraction` of the picture, ...; empty for plain counts and names.
-        raw: key in the tool's log; None for derived columns.
-        classes: set when the integers are labels: `wnid` (names follow from the data) or `coco`.
-    """
-
-    name: str
-    type: pa.DataType
-    doc: str
-    unit: str = ""
-    raw: str | None = None
-    classes: str | None = None
-
-    def field(self) -> pa.Field:
-        """The Arrow field, unit and sentence in its metadata."""
-        return pa.field(self.name, self.type, metadata={"unit": self.unit, "doc": self.doc})
-
-    def class_names(self, wnids: Sequence[str]) -> Sequence[str]:
-        """Names of the labels of a column, by label; empty if its integers are no labels.
-
-        Args:
-            wnids: those of the dataset, sorted.
-        """
-        if self.classes is None:
-            return ()
-        return wnids if self.classes == "wnid" else COCO_CLASSES
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """One config of a dataset: its name, folder, the meaning of a row, its columns.
-
-    `optional` columns are in a dataset only if `luab-data derive --columns` put them there.
-    """
-
-    config: str
-    folder: str
-    row: str
-    columns: tuple[Column, ...]
-    optional: tuple[Column, ...] = ()
-
-    def schema(self) -> pa.Schema:
-        """The Arrow schema, in the published order, without any schema-level metadata."""
-        return pa.schema([column.field() for column in self.columns])
-
-    def __getitem__(self, name: str) -> Column:
-        """The column of that name, optional ones included; KeyError names the table."""
-        for column in (*self.columns, *self.optional):
-            if column.name == name:
-                return column
-        raise KeyError(f"{self.config} has no column {name!r}")
-
-    def having(self, names: Sequence[str]) -> Table:
-        """The same table with those optional columns that are in `names` after its own ones."""
-        extra = tuple(column for column in self.optional if column.name in names)
-        rest = tuple(column for column in self.optional if column not in extra)
-        return replace(self, columns=(*self.columns, *extra), optional=rest)
-
-
 _S, _B = pa.string(), pa.bool_()
 _I16, _I32, _I64, _F = pa.int16(), pa.int32(), pa.int64(), pa.float64()
 
 
 def _c(name: str, type: pa.DataType, doc: str, unit: str = "", raw: str | None = None) -> Column:
-    return Column(name=name, type=type, doc=doc, unit=unit, raw=raw)
+    # Lists of one element of the log, e.g. mouseTracking/x and mouseTracking/time.
+    group = raw.partition("/")[0] if raw and pa.types.is_list(type) else ""
+    return Column(name=name, type=type, doc=doc, unit=unit, raw=raw, group=group)
 
 
-def _xy(name: str, doc: str, *, lists: bool = False) -> tuple[Column, Column]:
-    """The two columns `name_x`, `name_y` of a point (or of parallel lists of points)."""
-    type_ = pa.list_(_F) if lists else _F
+def _icon(name: str, type: pa.DataType, doc: str, unit: str = "") -> Column:
+    return Column(name=name, type=pa.list_(type), doc=doc, unit=unit, group="icon")
+
+
+def _xy(name: str, doc: str, *, group: str = "") -> tuple[Column, Column]:
+    """The two columns `name_x`, `name_y` of a point, or of parallel lists of points in a group."""
+    kind = pa.list_(_F) if group else _F
     return (
-        _c(f"{name}_x", type_, f"{doc}; x", "fraction"),
-        _c(f"{name}_y", type_, f"{doc}; y", "fraction"),
+        Column(name=f"{name}_x", type=kind, doc=f"{doc}; x", unit="fraction", group=group),
+        Column(name=f"{name}_y", type=kind, doc=f"{doc}; y", unit="fraction", group=group),
     )
 
 
@@ -193,14 +134,15 @@ IMAGENET_IMAGES = Table(
            " its leave ends with its last trace or click record; null if never entered", "ms"),
         _c("trace_length", _I32, "Trace records of the deciding round; null without rounds"),
         *_xy("trace_quantile", "Trace of the visit that ends in the final click, at record"
-             " floor(q (m - 1)) for q = 0, .1, ... 1; null without such records", lists=True),
+             " floor(q (m - 1)) for q = 0, .1, ... 1; null without such records",
+             group="trace_quantile"),
         *_xy("time_quantile", "Same trace at its last record at or before t0 + q (t_click - t0)",
-             lists=True),
+             group="time_quantile"),
         *_xy("last_n", "N-th record before the final click in its visit, N = 0..8 (0 is the click);"
-             " null elements where the visit is shorter; null if not selected", lists=True),
+             " null elements where the visit is shorter; null if not selected", group="last_n"),
         *_xy("hull", "Convex hull of the points of last_n, counter-clockwise on screen from its"
              " leftmost point, not closed; 1 or 2 points if degenerate; null if not selected",
-             lists=True),
+             group="hull"),
         _c("hull_area", _F, "Area of that hull; 0 if degenerate; null if not selected",
            "fraction of the picture's area"),
         _c("click_in_box", _B, "Whether the final click lies in any box, borders included; null"
@@ -283,26 +225,27 @@ COCO_IMAGES = Table(
         _c("height", _I32, "Height of the original, likewise", "px"),
         Column(name="labels", type=pa.list_(_I64), classes="coco", doc="Classes with any instance"
                " in the ground truth, ascending; null if the instances file lacks the image"),
-        _c("boxes", pa.list_(pa.list_(_F)), "[xmin, ymin, xmax, ymax] of each instance that is no"
-           " crowd, in the file's order; null if the instances file lacks the image", "px"),
-        Column(name="box_label", type=pa.list_(_I64), classes="coco", doc="Class of each box; null"
-               " if the instances file lacks the image"),
-        Column(name="icon_label", type=pa.list_(_I64), classes="coco",
+        Column(name="boxes", type=pa.list_(pa.list_(_F)), group="box", unit="px", doc="[xmin, ymin,"
+               " xmax, ymax] of each instance that is no crowd, in the file's order; null if the"
+               " instances file lacks the image"),
+        Column(name="box_label", type=pa.list_(_I64), classes="coco", group="box", doc="Class of"
+               " each box; null if the instances file lacks the image"),
+        Column(name="icon_label", type=pa.list_(_I64), classes="coco", group="icon",
                doc="Class of each icon that was ever handled"),
-        _c("icon_name", pa.list_(_S), "Its name"),
+        _icon("icon_name", _S, "Its name"),
         *_xy("last_add", "Where the icon was last added (the paper's point), even if moved or"
-             " removed later; null if never added", lists=True),
-        *_xy("final", "Where the icon was at the end; null if it ended removed", lists=True),
-        _c("is_present_at_end", pa.list_(_B), "Whether the icon was on the image at the end"),
-        _c("is_on_object", pa.list_(_B), "Whether the final point lies on a mask of the class; null"
+             " removed later; null if never added", group="icon"),
+        *_xy("final", "Where the icon was at the end; null if it ended removed", group="icon"),
+        _icon("is_present_at_end", _B, "Whether the icon was on the image at the end"),
+        _icon("is_on_object", _B, "Whether the final point lies on a mask of the class; null"
            " if removed at the end or if the instances file lacks the image"),
-        _c("is_last_add_on_object", pa.list_(_B), "Whether the last add lies on a mask of the"
+        _icon("is_last_add_on_object", _B, "Whether the last add lies on a mask of the"
            " class, even if moved or removed later; null if never added or if the instances file"
            " lacks the image"),
-        _c("action_sequence", pa.list_(_S), "Its actions in order, e.g. add-move"),
-        _c("num_actions", pa.list_(_I32), "Their number"),
-        _c("num_adds", pa.list_(_I32), "Of those, adds"),
-        _c("num_adds_on_object", pa.list_(_I32), "Of the adds, those on a mask of the class; null"
+        _icon("action_sequence", _S, "Its actions in order, e.g. add-move"),
+        _icon("num_actions", _I32, "Their number"),
+        _icon("num_adds", _I32, "Of those, adds"),
+        _icon("num_adds_on_object", _I32, "Of the adds, those on a mask of the class; null"
            " if the instances file lacks the image"),
         _c("time_spent_ms", _I64, "Time on the page", "ms"),
         _c("worker_id", _S, "Keyed hash of the worker's id"),
@@ -310,11 +253,11 @@ COCO_IMAGES = Table(
         _c("page_id", _I16, "Page of the HIT; null if not logged"),
     ),
     optional=(
-        _c("notebook_point_x", pa.list_(_I64), "What the notebook published with the release trains"
+        _icon("notebook_point_x", _I64, "What the notebook published with the release trains"
            " on, before its crop: the last add of each icon, removed icons included, in whole"
            " pixels of the logged size (0 if that is 0); null if never added, if the size was not"
            " logged, or if `labels` lacks the class; x", "px"),
-        _c("notebook_point_y", pa.list_(_I64), "Likewise; y", "px"),
+        _icon("notebook_point_y", _I64, "Likewise; y", "px"),
     ),
 )  # fmt: skip
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 
 MISSING = "–"
 _HUGE = 1e12  # longer numbers are no reading: 1.67e+307
+
+_NARROWEST = 24  # of a column that is wrapped
 
 
 def number(value: float, unit: str) -> str:
@@ -84,23 +87,30 @@ def short_count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+def aligned(
+    rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), width: int | None = None
+) -> list[str]:
     """Rows of cells as lines with columns side by side; the last column is not padded.
 
     Args:
         rows: as many cells in each.
         right: columns to align on the right.
+        width: of a line, in characters; the last column is wrapped to it. None: it is not.
     """
     if not rows:
         return []
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    left = sum(widths[:-1]) + 2 * len(widths[:-1])
+    most = max(width - left, _NARROWEST) if width else max(widths[-1], 1)
     lines = []
     for row in rows:
         cells = [
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
+            cell.rjust(wide) if i in right else cell.ljust(wide)
+            for i, (cell, wide) in enumerate(zip(row[:-1], widths, strict=False))
         ]
-        lines.append("  ".join([*cells, row[-1]]).rstrip())
+        first, *more = textwrap.wrap(row[-1], most) if len(row[-1]) > most else [row[-1]]
+        lines.append("  ".join([*cells, first]).rstrip())
+        lines += [" " * left + line for line in more]
     return lines
 
 

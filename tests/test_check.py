@@ -26,6 +26,7 @@ from luab_data.cli.check import check as command
 from luab_data.errors import DatasetError, OptionError
 from luab_data.kinds import Browsing
 from luab_data.store import folder as store
+from luab_data.store import shards
 
 IMAGES, ROUNDS = "data/train-00000-of-00002.parquet", "rounds/train-00000-of-00002.parquet"
 
@@ -55,7 +56,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both datasets, in small shards and row groups."""
     base = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "ROWS_PER_GROUP", 7)
+        patch.setattr(shards, "ROWS_PER_GROUP", 7)
         patch.setattr(Browsing, "images_per_shard", 20)
         imagenet(base)
         coco(base)
@@ -80,7 +81,7 @@ def problems(report: Report, *checks: str) -> list[str]:
 
 
 def failed(report: Report) -> set[str]:
-    return {name for name in CHECKS if report.status(name) == "failed"}
+    return {name for name in CHECKS if report.statuses[name] == "failed"}
 
 
 def reseal(folder: Path, edit: Callable[[dict[str, Any]], None] = lambda manifest: None) -> None:
@@ -115,7 +116,7 @@ def with_column(name: str, change: Callable[[list[Any]], list[Any]]) -> Any:
 def test_a_whole_folder_passes_every_check(whole: Path, name: str):
     report = check(whole / name, shown=False)
     assert report.whole and not report.problems
-    assert {name: report.status(name) for name in CHECKS} == dict.fromkeys(CHECKS, "ok")
+    assert {name: report.statuses[name] for name in CHECKS} == dict.fromkeys(CHECKS, "ok")
     assert report.num_rows == store.read_manifest(whole / name)["num_rows"]
     assert report.not_linted == 0
     assert all(f.rows == report.num_rows[f.rule.config] for f in report.findings)
@@ -127,7 +128,10 @@ def test_a_name_under_the_home_is_found(whole: Path, monkeypatch: Any):
 
 
 def test_what_the_hub_and_git_add_is_no_stranger(folder: Path):
-    for name in (".gitattributes", ".git/config", ".cache/huggingface/x.lock", "data/.DS_Store"):
+    for name in (
+        *(".gitattributes", ".git/config", ".cache/huggingface/x.lock", "data/.DS_Store"),
+        *("data/._train-00000-of-00002.parquet", "Thumbs.db"),
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("")
     assert check(folder, shown=False).whole
@@ -150,10 +154,10 @@ def test_a_flipped_byte_is_found_by_the_page_checksum_and_by_sha256(folder: Path
     assert f"{ROUNDS}: row group 1: damaged in selected_record_time_ms" in damage
     assert "convert the raw log again or copy the folder again" in damage
     assert any(ROUNDS in line and "SHA-256" in line for line in problems(report, "checksums"))
-    # The rest was looked at all the same, and what was not is said.
-    assert 0 < report.not_linted < 20
-    assert report.status("content") == "not run"
-    assert report.status("image-ids") == report.status("values") == "partly"
+    # The other shard was looked at all the same, and what was not is said.
+    assert report.not_linted == 20 and all(f.rows > 0 for f in report.findings)
+    assert report.statuses["content"] == "not run"
+    assert report.statuses["image-ids"] == report.statuses["values"] == "partly"
 
 
 def test_a_truncated_file_does_not_hide_damage_elsewhere(folder: Path):
@@ -178,13 +182,18 @@ def test_a_missing_shard_is_named_once(folder: Path):
     assert report.not_linted == 20
 
 
-def test_an_extra_file_and_an_extra_link_are_strangers(folder: Path):
+def test_each_stray_file_and_link_is_one_problem(folder: Path):
     (folder / "data" / "train-00002-of-00003.parquet").write_bytes(b"x")
+    shutil.copy(folder / IMAGES, folder / "data" / "train-00000-of-00002 copy.parquet")
+    (folder / ".env").write_text("TOKEN=1")
     os.symlink(folder / "data", folder / "more")
     report = check(folder, shown=False)
     assert failed(report) == {"files"}
-    lines = problems(report, "files")
-    assert ["more" in line or "00002-of-00003" in line for line in lines] == [True, True]
+    assert [p.file for p in report.problems] == [
+        *(".env", "data/train-00000-of-00002 copy.parquet", "data/train-00002-of-00003.parquet"),
+        "more",
+    ]
+    assert report.num_rows["default"] == 40
 
 
 def test_pipes_in_the_place_of_files_are_not_waited_for(folder: Path):
@@ -300,7 +309,7 @@ def test_without_a_manifest_the_rows_are_checked_all_the_same(folder: Path, text
     (folder / IMAGES).write_bytes((folder / IMAGES).read_bytes()[:-9])
     report = check(folder, shown=False)
     assert {"manifest", "pages"} <= failed(report)
-    assert report.status("checksums") == "not run" and not report.whole
+    assert report.statuses["checksums"] == "not run" and not report.whole
     assert report.dataset == "imagenet-ab"
 
 
@@ -370,8 +379,8 @@ def test_edited_rows_are_found_though_every_checksum_fits(
     reseal(folder)
     report = check(folder, shown=False)
     assert fails <= failed(report)
-    assert report.status("checksums") == report.status("pages") == "ok"
-    assert "content" in failed(report) or report.status("content") == "not run"
+    assert report.statuses["checksums"] == report.statuses["pages"] == "ok"
+    assert "content" in failed(report) or report.statuses["content"] == "not run"
     assert any(found in line for line in problems(report, *fails)), problems(report)
     assert not any("A1B2C3D4" in line for line in problems(report)), "a worker id"
 
@@ -437,7 +446,7 @@ def test_a_missing_or_retyped_column_is_found_and_the_pages_are_read(folder: Pat
     lines = problems(report, "schema")
     assert any("hull_area is missing; expected double" in line for line in lines)
     assert any("label is int32; expected int64" in line for line in lines)
-    assert report.status("pages") == "ok" and report.not_linted == 40
+    assert report.statuses["pages"] == "ok" and report.not_linted == 40
 
 
 def test_an_extra_column_is_fine_when_manifest_and_card_have_it(folder: Path):
@@ -469,7 +478,45 @@ def test_problems_of_a_kind_are_counted_but_not_all_kept(folder: Path):
     files = {f"missing/{i}": "0" * 64 for i in range(3 * MAX_PROBLEMS)}
     report = edited(folder, files=files)
     assert len(problems(report, "files")) == MAX_PROBLEMS
-    assert report.num_problems("files") > 3 * MAX_PROBLEMS
+    assert report.num_problems["files"] > 3 * MAX_PROBLEMS
+
+
+# --- the report ----------------------------------------------------------------------------------
+
+
+def test_a_report_is_a_line_a_table_and_a_frame(whole: Path, folder: Path):
+    report = check(whole / "imagenet-ab", rules=["parity", "no-interaction"], shown=False)
+    assert re.fullmatch(
+        r"Report\(imagenet-ab 1\.0\.\d+: whole; 1 of 2 lint rules found something\)", repr(report)
+    )
+    frame = report.to_frame()
+    assert list(frame["id"]) == [*CHECKS, "parity", "no-interaction"]
+    assert set(frame["status"][frame["kind"] == "check"]) == {"ok"}
+    row = frame.iloc[-1]
+    assert (row["rows"], row["config"]) == (39, "rounds") and row["share"] == row["count"] / 39
+    assert "<table>" in report._repr_html_()
+    (folder / IMAGES).unlink()
+    assert "not whole (files, rows)" in repr(check(folder, shown=False))
+
+
+def test_sentences_are_wrapped_to_the_width_of_the_terminal(whole: Path):
+    report = check(whole / "imagenet-ab", shown=False)
+    lines = report.as_text(90).splitlines()
+    assert max(map(len, lines[1:])) <= 90 < max(map(len, report.as_text().splitlines()))
+    place = next(i for i, line in enumerate(lines) if line.startswith("ok  card"))
+    assert lines[place + 1].startswith(" " * 15) and "manifest" in lines[place + 1]
+
+
+def test_what_was_mended_while_the_log_was_read_is_said(folder: Path):
+    report = edited(folder, repaired={"trace-point-dropped": 3, "of-tomorrow": 1})
+    assert report.whole and report.as_dict()["repaired"] == {
+        "trace-point-dropped": 3,
+        "of-tomorrow": 1,
+    }
+    text = report.as_text()
+    assert "trace-point-dropped  3  A trace point without a coordinate" in text
+    assert re.search(r"^of-tomorrow +1$", text, re.MULTILINE)
+    assert "repaired is" in problems(edited(folder, repaired=[1]), "manifest")[0]
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -528,8 +575,8 @@ def test_a_damaged_folder_ends_with_1_and_says_what_to_do(folder: Path):
 
 
 def test_wrong_options_are_refused(whole: Path):
-    with pytest.raises(OptionError, match="no lint rule 'colour'"):
-        check(whole / "imagenet-ab", rules=["colour"])
+    with pytest.raises(OptionError, match="no lint rule 'paritys'; did you mean 'parity'"):
+        check(whole / "imagenet-ab", rules=["paritys"])
     with pytest.raises(OptionError, match="examples is -1"):
         check(whole / "imagenet-ab", examples=-1)
     assert run(whole / "imagenet-ab", "--examples", "-1").exit_code == 2

@@ -41,19 +41,19 @@ def test_the_eighty_names_are_the_same_in_both_orders():
     assert len(COCO_SUPERCLASSES) == 11 and max(COCO_CATEGORIES) == 90
 
 
-def test_metrics_6_4d_last_add_and_final_point_differ_after_a_move():
+def test_last_add_and_final_point_differ_after_a_move():
     found = icons(action("add", "dog", (0.2, 0.2)), action("move", "dog", (0.6, 0.6)))
     assert (found["last_add_x"], found["final_x"]) == ([0.2], [0.6])
     assert found["action_sequence"] == ["add-move"] and found["num_actions"] == [2]
 
 
-def test_metrics_6_4d_a_removed_icon_keeps_its_last_add_but_ends_nowhere():
+def test_a_removed_icon_keeps_its_last_add_but_ends_nowhere():
     found = icons(action("add", "dog", (0.2, 0.3)), action("remove", "dog", None))
     assert (found["last_add_x"], found["last_add_y"]) == ([0.2], [0.3])
     assert (found["final_x"], found["is_present_at_end"]) == ([None], [False])
 
 
-def test_metrics_4_11_the_longest_sequence_of_the_paper():
+def test_the_longest_sequence_of_the_paper():
     kinds = ["add", "remove", "add", "move", *["remove", "add"] * 7, "move", "move"]
     kinds += ["remove", "add"] * 2
     steps = [
@@ -118,7 +118,7 @@ def truth(tmp_path: Path) -> dict[int, TrueImage]:
     return read_instances(file)
 
 
-def test_metrics_4_9_an_icon_is_right_on_any_mask_of_its_class(truth: dict[int, TrueImage]):
+def test_an_icon_is_right_on_any_mask_of_its_class(truth: dict[int, TrueImage]):
     found = rows(
         [
             coco_record(1, [action("add", "dog", (0.25, 0.5)), action("add", "cat", (0.25, 0.5))]),
@@ -145,7 +145,7 @@ def test_a_point_on_the_far_border_is_in_the_last_pixel_and_beyond_it_nowhere():
     assert not image.contains(1, 0.5, 0.5) and not image.contains(0, float("nan"), 0.5)
 
 
-def test_metrics_4_10_recall_and_precision():
+def test_recall_and_precision():
     truth = {1: TrueImage(10, 10), 2: TrueImage(10, 10)}
     left = np.zeros((10, 10), np.uint8)
     left[:, :5] = 1
@@ -239,7 +239,7 @@ def test_points_against_masks_equal_the_slow_reference(
         assert found["num_adds_on_object"] == [right[n] for n in names]
 
 
-def test_metrics_4_9_adds_count_though_the_icon_was_moved_off_or_removed(
+def test_adds_count_though_the_icon_was_moved_off_or_removed(
     truth: dict[int, TrueImage],
 ):
     steps = [action("add", "dog", (0.75, 0.5)), action("remove", "dog", None),

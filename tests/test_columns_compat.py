@@ -1,8 +1,9 @@
-"""Worked examples of metrics 6.3 and 6.4, and both notebooks by plain Python."""
+"""Worked examples of docs/definitions.md#imagenet-notebook and docs/definitions.md#coco-notebook,
+and both notebooks by plain Python.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import hypothesis.strategies as st
@@ -16,24 +17,15 @@ from luab_data.columns.rounds import order_rounds
 from luab_data.raw import coco as raw_coco
 from luab_data.raw.imagenet import parse, to_batch
 from luab_data.schema import COCO_CLASSES
+from luab_data.truth import TrueImage
 
 POINT = ("notebook_point_x", "notebook_point_y")
 DOG, CUP = COCO_CLASSES.index("dog"), COCO_CLASSES.index("cup")
 
 
-@dataclass
-class Present:
+def present(*labels: int) -> TrueImage:
     """Ground truth that knows the classes of an image and no masks."""
-
-    labels: list[int]
-    width: int = 40
-    height: int = 20
-    box_xyxy: tuple[float, ...] = ()
-    box_label: bytes = b""
-
-    @property
-    def masks(self) -> dict[int, bytes]:
-        return {}
+    return TrueImage(40, 20, unjudged=frozenset(labels), masks=dict.fromkeys(labels, b""))
 
 
 def imagenet_points(*images: list[dict[str, Any]]) -> list[tuple[float | None, float | None]]:
@@ -59,17 +51,17 @@ def coco_points(
     return dict(zip(row["icon_name"], points, strict=True))
 
 
-def test_metrics_6_3a_two_rounds_on_two_objects_average_to_the_background():
+def test_two_rounds_on_two_objects_average_to_the_background():
     rounds = [block(clicks=[(1, 0.1, 0.5)]), block(submit=2, clicks=[(1, 0.9, 0.7)])]
     assert imagenet_points(rounds) == [(0.5, pytest.approx(0.6))]
 
 
-def test_metrics_6_3a_the_first_selected_record_counts_not_the_last():
+def test_the_first_selected_record_counts_not_the_last():
     rounds = [block(clicks=[(1, 0.25, 0.5), (9, 0.75, 0.5)])]
     assert imagenet_points(rounds) == [(0.25, 0.5)]
 
 
-def test_metrics_6_3b_a_selected_round_without_a_click_has_no_point():
+def test_a_selected_round_without_a_click_has_no_point():
     fine, broken = block(clicks=[(1, 0.2, 0.2)]), block(submit=3, clicks=[])
     assert imagenet_points([fine, broken], [fine], [broken]) == [
         (None, None),
@@ -109,30 +101,30 @@ def test_imagenet_points_are_those_of_the_notebook(images: list[list[dict[str, A
     assert imagenet_points(*images) == expected
 
 
-def test_metrics_6_4d_a_moved_icon_keeps_the_point_of_its_last_add():
+def test_a_moved_icon_keeps_the_point_of_its_last_add():
     moved = coco_points(action("add", "dog", (0.2, 0.2)), action("move", "dog", (0.6, 0.6)))
     assert moved == {"dog": (4, 2)}
 
 
-def test_metrics_6_4d_a_removed_icon_keeps_a_point():
+def test_a_removed_icon_keeps_a_point():
     removed = coco_points(action("add", "dog", (0.2, 0.2)), action("remove", "dog", None))
     assert removed == {"dog": (4, 2)}
 
 
-def test_metrics_6_4c_points_are_cut_to_whole_pixels_towards_zero():
+def test_points_are_cut_to_whole_pixels_towards_zero():
     found = coco_points(action("add", "dog", (0.99, 0.19)), action("add", "cup", (-0.004, -0.2)))
     assert found == {"dog": (19, 1), "cup": (0, -2)}
 
 
-def test_metrics_6_2_3_a_logged_size_of_zero_puts_every_point_at_the_corner():
+def test_a_logged_size_of_zero_puts_every_point_at_the_corner():
     size = {"originalImageWidth": 0, "originalImageHeight": 0}
-    truth = {9: Present([DOG])}
+    truth = {9: present(DOG)}
     assert coco_points(action("add", "dog", (0.5, 0.5)), truth=truth, **size) == {"dog": (0, 0)}
 
 
-def test_metrics_6_4d_classes_that_are_not_in_the_ground_truth_are_ignored():
+def test_classes_that_are_not_in_the_ground_truth_are_ignored():
     adds = [action("add", name, (0.5, 0.5)) for name in ("dog", "cup")]
-    truth = {9: Present([DOG])}
+    truth = {9: present(DOG)}
     assert coco_points(*adds, truth=truth) == {"dog": (10, 5), "cup": (None, None)}
     assert coco_points(*adds) == {"dog": (10, 5), "cup": (10, 5)}  # not known without the file
 
@@ -156,14 +148,14 @@ an_action = st.builds(
 
 @given(st.lists(an_action, max_size=8), st.integers(0, 700), st.sets(st.sampled_from([DOG, CUP])))
 def test_coco_points_are_those_of_the_notebook(
-    actions: list[dict[str, Any]], width: int, present: set[int]
+    actions: list[dict[str, Any]], width: int, there: set[int]
 ):
     expected: dict[str, tuple[int | None, int | None]] = {}
     for found in actions:
         name = found["iconType"]
         expected.setdefault(name, (None, None))
-        if found["actionType"] == "add" and COCO_CLASSES.index(name) in present:
+        if found["actionType"] == "add" and COCO_CLASSES.index(name) in there:
             to = found["pointTo"]
             expected[name] = (int(to["x"] * width), int(to["y"] * 10))
-    truth = {9: Present(sorted(present))}
+    truth = {9: present(*sorted(there))}
     assert coco_points(*actions, truth=truth, originalImageWidth=width) == expected

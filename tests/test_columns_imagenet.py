@@ -1,4 +1,4 @@
-"""Worked examples of metrics.md, drawn cases, and every column against a slow reference."""
+"""Worked examples of docs/definitions.md, drawn cases, every column against a slow reference."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_schemas_are_exactly_the_published_ones():
     assert table["label"].to_pylist() == [1, 0]
 
 
-def test_metrics_4_3_click_centre_and_off_centre_accuracy():
+def test_click_centre_and_off_centre_accuracy():
     boxes = {
         "A": ((20, 20, 80, 80), (0.5, 0.5)),
         "B": ((0, 0, 40, 40), (0.3, 0.3)),
@@ -71,7 +71,7 @@ def test_metrics_4_3_click_centre_and_off_centre_accuracy():
     assert found["off_centre_click_accuracy"] == 0.5
 
 
-def test_metrics_4_7_trace_and_time_quantiles():
+def test_trace_and_time_quantiles():
     trace = [(0, 0.1, 0.0), (10, 0.2, 0.0), (20, 0.3, 0.0), (40, 0.5, 0.0)]
     row = row_of(block(clicks=[(40, 0.5, 0.0)], trace=trace, hovered=[("enter", 0)]))
     half = QUANTILES.index(0.5)
@@ -199,7 +199,7 @@ def test_a_hull_is_drawn_once_round_and_its_area_is_right():
     assert (line["hull_x"], line["hull_area"]) == ([0.0, 0.2], 0)
 
 
-def test_metrics_4_8_the_offset_is_taken_from_the_box_that_holds_the_click():
+def test_the_offset_is_taken_from_the_box_that_holds_the_click():
     # The click lies in the large box, though the small one's centre is nearer.
     boxes = [(0, 0, 100, 100), (72, 72, 74, 74)]
     table, _ = tables({"n1_1": xml("n1_1", [block(clicks=[(1, 0.7, 0.7)])], boxes, (100, 100))})

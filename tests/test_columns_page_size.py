@@ -109,7 +109,7 @@ def test_both_conversions_have_it(tmp_path: Path):
             old = f"<originalImage{side}>{200 if side == 'Width' else 100}<"
             body = body.replace(old.encode(), f"<originalImage{side}>{px}<".encode())
         tar(log, {"t/n00000001/n00000001_1.xml": body})
-        done = luab_data.convert_imagenet(log, tmp_path / "out", worker_key=KEY)
+        done = luab_data.convert_imagenet(log, tmp_path / "out", worker_key=KEY, force=True)
         (row,) = pq.read_table(done.out / "rounds").to_pylist()
         assert (row["page_width"], row["page_height"]) == expected
 
@@ -122,7 +122,7 @@ def test_both_conversions_have_it(tmp_path: Path):
             if point["pointFrom"]:
                 point["pointFrom"] = {"x": place, "y": 0.5}
         raw = coco_log(tmp_path / "log.json", [record])
-        done = luab_data.convert_coco(raw, tmp_path / "coco", worker_key=KEY)
+        done = luab_data.convert_coco(raw, tmp_path / "coco", worker_key=KEY, force=True)
         (row,) = pq.read_table(done.out / "actions").to_pylist()
         assert (row["page_width"], row["page_height"]) == expected
 

@@ -14,22 +14,20 @@ from luab_data.columns import coco as coco_columns
 from luab_data.columns import imagenet as imagenet_columns
 from luab_data.columns.registry import (
     COCO,
-    EVENTS,
     IMAGENET,
-    REGISTRIES,
     Derived,
     Registry,
     Step,
-    derivation_table,
 )
 from luab_data.columns.rounds import ORDERED_BY, order_rounds
 from luab_data.errors import OptionError
-from luab_data.kinds import tables_of
+from luab_data.kinds import KINDS, tables_of
 from luab_data.raw import coco as raw_coco
 from luab_data.raw.imagenet import parse, to_batch
 from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES
 from luab_data.truth import TrueImage
 
+REGISTRIES = {name: kind.derivation.registry for name, kind in KINDS.items()}
 BOTH = pytest.mark.parametrize("registry", REGISTRIES.values(), ids=list(REGISTRIES))
 # The log's own value of these is completed from another source.
 COMPLETED = {"imagenet-ab": {"width", "height"}, "coco-ab": set()}
@@ -187,10 +185,10 @@ def test_order_rounds_needs_no_more_columns_than_it_says():
 
 @pytest.mark.parametrize("name", REGISTRIES)
 def test_the_table_of_derivations_names_every_column_function_and_source(name: str):
-    registry, lines = REGISTRIES[name], derivation_table(name).splitlines()[2:]
-    events = EVENTS[name]
-    all_derived = [(registry, d) for d in registry.derived] + [(events, d) for d in events.derived]
-    for (registry, derived), line in zip(all_derived, lines, strict=True):
+    events = KINDS[name].derivation.events
+    both = [(registry, d) for registry in (REGISTRIES[name], events) for d in registry.derived]
+    lines = [line for r in (REGISTRIES[name], events) for line in r.page().splitlines()[2:]]
+    for (registry, derived), line in zip(both, lines, strict=True):
         assert all(f"`{column}`" in line for column in derived.names)
         assert f".{derived.function.__name__}`" in line
         assert all(f"`{source}`" in line for source in registry.sources(derived.names))

@@ -18,9 +18,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from luab_data.columns.registry import derivation_table
+from luab_data.checks.lint import chosen
 from luab_data.hub.card import column_table
 from luab_data.kinds import KINDS
+from luab_data.raw.repairs import REPAIRS
 from luab_data.statistics.coco.measures import COCO_MEASURES
 from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES
 from luab_train.recipe import find_recipe
@@ -29,6 +30,7 @@ from luab_train.settings import flatten
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 COLUMNS = ROOT / "docs" / "columns.md"
+RULES = ROOT / "docs" / "rules.md"
 STATISTICS = ROOT / "docs" / "statistics.md"
 RECIPES = ROOT / "docs" / "recipes.md"
 
@@ -48,7 +50,8 @@ def columns_page() -> str:
                 parts.append("Optional, made by `luab-data derive --columns`:\n")
                 parts.append(column_table(replace(table, columns=table.optional)) + "\n")
         parts.append(f"## `{dataset}`: which function makes a column, and from what\n")
-        parts.append(derivation_table(dataset) + "\n")
+        derivation = KINDS[dataset].derivation
+        parts += [derivation.registry.page(), *derivation.events.page().splitlines()[2:], ""]
     return "\n".join(parts)
 
 
@@ -73,6 +76,32 @@ def statistics_page() -> str:
             cells = [f"`{m.name}`", m.doc, m.over, m.unit, axes, m.null_doc, linked(m.source)]
             parts.append(f"| {' | '.join(cells)} |")
         parts.append("")
+    return "\n".join(parts)
+
+
+def rules_page() -> str:
+    parts = [
+        "# Lint rules of `luab-data check`\n",
+        "Written from the rules in `luab_data/checks`. A finding is information: it never makes a"
+        " dataset bad, only a row worth a look. `error`: the row contradicts itself; `warning`: the"
+        " tool should not have written it; `info`: a known habit of the tool. *Source* leads to"
+        " what the tool does.\n",
+    ]
+    for dataset, kind in KINDS.items():
+        parts += [f"## `{dataset}`\n", "| rule | severity | rows of | meaning | source |"]
+        parts.append("|---|---|---|---|---|")
+        for r in chosen(kind.lint.rules):
+            cells = [f"`{r.id}`", r.severity, f"`{r.config}`", r.doc, linked(r.source)]
+            parts.append(f"| {' | '.join(cells)} |")
+        parts.append("")
+    parts += [
+        "## What readers mend\n",
+        "A value that a reader can tell is kept; `repaired` of the manifest counts how often, and"
+        " `check` prints it.\n",
+        "| repair | what was done |\n|---|---|",
+        *(f"| `{name}` | {doc} |" for name, doc in REPAIRS.items()),
+        "",
+    ]
     return "\n".join(parts)
 
 
@@ -152,8 +181,9 @@ def test_the_page_of_keys_follows_from_the_recipe():
         assert f"| `{key}` |" in page
 
 
-def test_the_page_of_statistics_follows_from_the_measures():
+def test_the_pages_of_statistics_and_rules_follow_from_the_code():
     assert statistics_page() == STATISTICS.read_text(), "run `python tests/test_docs.py`"
+    assert rules_page() == RULES.read_text(), "run `python tests/test_docs.py`"
 
 
 def test_the_column_tables_follow_from_the_schema():
@@ -379,3 +409,4 @@ if __name__ == "__main__":
     COLUMNS.write_text(columns_page())
     RECIPES.write_text(recipe_page())
     STATISTICS.write_text(statistics_page())
+    RULES.write_text(rules_page())

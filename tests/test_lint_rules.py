@@ -16,19 +16,10 @@ from logs import KEY, action, archive, block, coco_log, coco_record, xml
 
 import luab_data
 from luab_data.checks.check import check
-from luab_data.checks.lint import Lint, Window, broken
-from luab_data.checks.rule import IMAGE
-from luab_data.checks.rules import RULES, rules_of, rules_page
+from luab_data.checks.lint import Lint, Window, chosen
 from luab_data.errors import OptionError
-from luab_data.schema import (
-    COCO_ACTIONS,
-    COCO_CLASSES,
-    COCO_IMAGES,
-    COCO_SUPERCLASSES,
-    DATASETS,
-    IMAGENET_IMAGES,
-    IMAGENET_ROUNDS,
-)
+from luab_data.kinds import BROWSING, KINDS, TAGGING, Kind
+from luab_data.tools import COCO_CATEGORIES, COCO_CLASSES, COCO_SUPERCLASSES
 
 SUPERCLASSES = list(COCO_SUPERCLASSES)
 T0 = 1_640_000_000_000
@@ -182,7 +173,12 @@ COCO_CLEAN: list[Callable[[int], Row]] = [
         [put("person"), moved("remove", 0.5, None), put("person", 0.5, 700), put("bus", 0.1, 3000)],
     ),
 ]
-NOT_CONVERTIBLE = {"unknown-name"}
+RULES = [
+    pytest.param(kind, rule, id=f"{name}:{rule.id}")
+    for name, kind in KINDS.items()
+    for rule in kind.lint.rules
+]
+NOT_CONVERTIBLE = {"unknown-name", "box-reversed"}
 """Names that the reader refuses, so only an edited dataset has them: drawn as a table below."""
 
 
@@ -202,7 +198,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dic
     coco_names = [*COCO_BROKEN, *[""] * len(COCO_CLEAN)]
     records = [make(number) for number, make in enumerate(coco_makers, 1)]
     sizes = [{"id": r["image_id"], "width": 20, "height": 10} for r in records]
-    categories = [{"id": i, "name": n} for i, n in luab_data.schema.COCO_CATEGORIES.items()]
+    categories = [{"id": i, "name": n} for i, n in COCO_CATEGORIES.items()]
     truth = base / "instances.json"
     truth.write_text(json.dumps({"images": sizes, "annotations": [], "categories": categories}))
     log = coco_log(base / "raw.json", records)
@@ -224,12 +220,12 @@ def found(drawn: Any) -> dict[str, dict[str, set[Any]]]:
     return out
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.dataset}:{rule.id}")
+@pytest.mark.parametrize(("kind", "rule"), RULES)
 def test_each_rule_names_the_record_that_breaks_it_and_no_clean_one(
-    rule: Any, drawn: Any, found: Any
+    kind: Kind, rule: Any, drawn: Any, found: Any
 ):
-    _, ids = drawn[rule.dataset]
-    named = found[rule.dataset][rule.id]
+    _, ids = drawn[kind.dataset]
+    named = found[kind.dataset][rule.id]
     assert not {i for i in named if not ids[i]}, "a clean record"
     if rule.id not in NOT_CONVERTIBLE:
         assert next(i for i, name in ids.items() if name == rule.id) in named
@@ -244,39 +240,55 @@ def test_a_drawn_record_breaks_few_other_rules(drawn: Any, found: Any):
 
 
 def test_an_unknown_class_is_named():
-    rows = [{"action_histories_icon_type": ["dog"], "action_histories_action_type": ["add"]}]
-    rows += [{"action_histories_icon_type": ["cow"], "action_histories_action_type": ["eat"]}]
-    rows += [{"action_histories_icon_type": ["hat"], "action_histories_action_type": ["add"]}]
-    (rule,) = rules_of("coco-ab", ["unknown-name"])
-    assert rule.find(pa.Table.from_pylist(rows)).tolist() == [False, True, True]
+    names = [("dog", "add"), ("cow", "eat"), ("hat", "add")]
+    rows = [
+        {
+            "image_id": number,
+            "action_histories_icon_type": [icon],
+            "action_histories_action_type": [action_type],
+            "action_histories_point_to_x": [0.5],
+            "action_histories_point_to_y": [0.5],
+        }
+        for number, (icon, action_type) in enumerate(names)
+    ]
+    some = window(rows, [[row] for row in rows], TAGGING)
+    (rule,) = chosen(TAGGING.lint.rules, ["unknown-name"])
+    assert rule(some).tolist() == [False, True, True]
+    (rule,) = chosen(TAGGING.lint.rules, ["move-without-add"])
+    assert not rule(some).any()
+
+
+def test_a_width_that_repeats_the_height_is_no_size_on_the_page():
+    shown = [(340, 340, 300, 400), (243, 243, 500, 375), (324, 324, 322, 324), (340, 340, 400, 400)]
+    names = ("image_width", "image_height", "original_image_width", "original_image_height")
+    rows = [
+        {"image_id": f"n1_{i}", "has_boxes": False, "boxes": [], "width": None, "height": None}
+        | dict(zip(names, sizes, strict=True))
+        for i, sizes in enumerate(shown)
+    ]
+    some = window(rows, [[row] for row in rows], BROWSING)
+    (rule,) = chosen(BROWSING.lint.rules, ["size-on-page"])
+    # Of a square picture the width is one: 340 px are more than the cell's 324.
+    assert rule(some).tolist() == [False, False, False, True]
 
 
 # --- the registry --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.dataset}:{rule.id}")
-def test_a_rule_is_declared_in_full_and_reads_only_what_it_declares(rule: Any):
-    tables = {table.config: table for table in DATASETS[rule.dataset]}
-    assert rule.doc and rule.source and rule.columns
-    for name in rule.columns:
-        config = "default" if name.startswith(IMAGE) else rule.config
-        tables[config][name.removeprefix(IMAGE)]
-    images, records = tables["default"].schema(), DATASETS[rule.dataset][1].schema()
-    empty = Window(images.empty_table(), records.empty_table(), np.zeros(1, np.int64))
-    assert broken(rule, empty)[1].shape == (0,)
+@pytest.mark.parametrize(("kind", "rule"), RULES)
+def test_a_rule_is_declared_in_full_and_looks_at_no_rows_too(kind: Kind, rule: Any):
+    assert rule.doc and rule.source and rule.config in {table.config for table in kind.tables}
+    empty = window([], [], kind)
+    assert rule(empty).shape == (0,)
 
 
 def test_ids_are_unique_and_unknown_ones_are_refused():
-    names = [(rule.dataset, rule.id) for rule in RULES]
-    assert len(set(names)) == len(names)
-    with pytest.raises(OptionError, match="no lint rule 'parities' for imagenet-ab; there are"):
-        rules_of("imagenet-ab", ["parities", "parity"])
-    assert [rule.id for rule in rules_of("imagenet-ab", ["parity"])] == ["parity"]
-
-
-def test_the_page_of_rules_follows_from_the_registry():
-    page = Path(__file__).resolve().parents[1] / "docs" / "rules.md"
-    assert page.read_text(encoding="utf-8") == rules_page(), "run `python tests/test_lint_rules.py`"
+    for kind in KINDS.values():
+        names = [rule.id for rule in kind.lint.rules]
+        assert len(set(names)) == len(names)
+    with pytest.raises(OptionError, match="no lint rule 'parities'; did you mean 'parity'"):
+        chosen(BROWSING.lint.rules, ["parities", "parity"])
+    assert [rule.id for rule in chosen(BROWSING.lint.rules, ["parity"])] == ["parity"]
 
 
 # --- a slow reference, row by row ----------------------------------------------------------------
@@ -330,6 +342,13 @@ def copied(r: Row, width: float | None, height: float | None) -> bool:
     return abs(shown[1] * width / height - shown[0]) > 2
 
 
+def too_large(r: Row) -> bool:
+    file = r["original_image_width"], r["original_image_height"]
+    copied_width = r["image_width"] == r["image_height"] and file[0] != file[1]
+    too_wide = not copied_width and r["image_width"] > min(file[0], 324)
+    return too_wide or r["image_height"] > min(file[1], 340)
+
+
 Reference = Callable[[Row, Row, list[Row]], bool]
 """(the row, its image, all rounds of the image in order) -> whether it is odd."""
 
@@ -371,23 +390,19 @@ IMAGENET_REFERENCE: dict[str, Reference] = {
     "zero-size": lambda r, i, a: no_size(r),
     "size-disagrees": lambda r, i, a: (
         i["has_boxes"]
+        and i["width"] is not None
         and sized(r)
         and not same_size(r, i["width"], i["height"])
         and not same_size(r, i["height"], i["width"])
     ),
     "size-swapped": lambda r, i, a: (
         i["has_boxes"]
+        and i["width"] is not None
         and sized(r)
         and not same_size(r, i["width"], i["height"])
         and same_size(r, i["height"], i["width"])
     ),
-    "size-on-page": lambda r, i, a: (
-        not no_size(r)
-        and (
-            r["image_width"] > min(r["original_image_width"], 324)
-            or r["image_height"] > min(r["original_image_height"], 340)
-        )
-    ),
+    "size-on-page": lambda r, i, a: not no_size(r) and too_large(r),
     "width-copies-height": lambda r, i, a: (
         not no_size(r) and copied(r, r["original_image_width"], r["original_image_height"])
     ),
@@ -407,12 +422,12 @@ IMAGENET_REFERENCE: dict[str, Reference] = {
     "wnid-differs": lambda r, i, a: i["image_id"].rsplit("_", 1)[0] != i["wnid"],
     "not-shown": lambda r, i, a: not a,
     "box-outside-image": lambda r, i, a: any(
-        x0 < 0
-        or y0 < 0
-        or (i["width"] is not None and x1 > i["width"])
-        or (i["height"] is not None and y1 > i["height"])
+        min(x0, x1, y0, y1) < 0
+        or (i["width"] is not None and max(x0, x1) > i["width"])
+        or (i["height"] is not None and max(y0, y1) > i["height"])
         for x0, y0, x1, y1 in i["boxes"]
     ),
+    "box-reversed": lambda r, i, a: any(x0 > x1 or y0 > y1 for x0, y0, x1, y1 in i["boxes"]),
 }
 
 SMALL = st.integers(0, 5)
@@ -464,30 +479,31 @@ IMAGE_ROW = st.fixed_dictionaries(
 )
 
 
-def window(images: list[Row], records: list[list[Row]], tables: Any) -> Window:
+def window(images: list[Row], records: list[list[Row]], kind: Kind) -> Window:
     counts = [len(rows) for rows in records]
     flat = [row for rows in records for row in rows]
-    return Window(
-        pa.Table.from_pylist(images, tables[0].schema()),
-        pa.Table.from_pylist(flat, tables[1].schema()),
+    return kind.lint.window(
+        pa.Table.from_pylist(images, kind.images.schema()),
+        pa.Table.from_pylist(flat, kind.events.schema()),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
     )
 
 
 def assert_agree(some: Window, rule: Any, expected: list[Any]) -> None:
-    table, odd = broken(rule, some)
+    odd = rule(some)
     assert odd.dtype == np.bool_
     assert odd.tolist() == [bool(value) for value in expected], rule.id
     # Slices of a larger table and chunked columns are how rows really come.
-    twice = pa.concat_tables([table, table]).slice(len(table))
-    chunks = some._replace(**{"images" if rule.config == "default" else "records": twice})
-    assert broken(rule, chunks)[1].tolist() == odd.tolist()
+    images, records = (
+        pa.concat_tables([table, table]).slice(len(table)) for table in (some.images, some.records)
+    )
+    assert rule(type(some)(images, records, some.bounds)).tolist() == odd.tolist()
 
 
 @settings(max_examples=150)
 @given(st.lists(st.tuples(IMAGE_ROW, st.lists(ROUND, max_size=3)), min_size=1, max_size=3))
 def test_imagenet_rules_equal_a_loop_over_rows(given_images: list[tuple[Row, list[Row]]]):
-    assert set(IMAGENET_REFERENCE) == {rule.id for rule in rules_of("imagenet-ab")}
+    assert set(IMAGENET_REFERENCE) == {rule.id for rule in BROWSING.lint.rules}
     images, records = [], []
     for number, (row, rounds) in enumerate(given_images):
         row = {**row, "image_id": f"n1_{number}", "num_rounds": len(rounds)}
@@ -495,8 +511,8 @@ def test_imagenet_rules_equal_a_loop_over_rows(given_images: list[tuple[Row, lis
         own = {"image_id": row["image_id"], "wnid": row["wnid"]}
         images.append(row)
         records.append([{**r, **own, "round": k} for k, r in enumerate(rounds, 1)])
-    some = window(images, records, (IMAGENET_IMAGES, IMAGENET_ROUNDS))
-    for rule in rules_of("imagenet-ab"):
+    some = window(images, records, BROWSING)
+    for rule in BROWSING.lint.rules:
         odd = IMAGENET_REFERENCE[rule.id]
         if rule.config == "default":
             expected = [odd({}, i, rs) for i, rs in zip(images, records, strict=True)]
@@ -674,32 +690,27 @@ ACTION = st.builds(
     )
 )
 def test_coco_rules_equal_a_loop_over_rows(given_rows: list[tuple[Row, tuple[Any, Any]]]):
-    assert set(COCO_REFERENCE) == {rule.id for rule in rules_of("coco-ab")}
+    assert set(COCO_REFERENCE) == {rule.id for rule in TAGGING.lint.rules}
     assert {"person", "tie", "dog", "bus"} <= set(COCO_CLASSES)
     rows = [{**row, "image_id": n} for n, (row, _) in enumerate(given_rows)]
     images = [
         {"image_id": n, "width": size[0], "height": size[1]}
         for n, (_, size) in enumerate(given_rows)
     ]
-    some = window(images, [[row] for row in rows], (COCO_IMAGES, COCO_ACTIONS))
-    for rule in rules_of("coco-ab"):
+    some = window(images, [[row] for row in rows], TAGGING)
+    for rule in TAGGING.lint.rules:
         odd = COCO_REFERENCE[rule.id]
         assert_agree(some, rule, [odd(r, i, [r]) for r, i in zip(rows, images, strict=True)])
 
 
 def test_counts_add_up_over_windows_and_examples_are_the_first():
     rows = [{"image_id": n, "page_id": 20 if n % 2 else 0} for n in range(10)]
-    rules = rules_of("coco-ab", ["page-range"])
+    rules = chosen(TAGGING.lint.rules, ["page-range"])
     lint = Lint(rules, 3)
     for start in range(0, 10, 4):
         part = rows[start : start + 4]
-        lint.see(window(part, [[row] for row in part], (COCO_IMAGES, COCO_ACTIONS)))
+        lint.see(window(part, [[row] for row in part], TAGGING))
     (finding,) = lint.findings
     assert (finding.count, finding.rows, finding.share) == (5, 10, 0.5)
     assert [example["image_id"] for example in finding.examples] == [1, 3, 5]
     assert Lint(rules, 0).findings[0].share is None
-
-
-if __name__ == "__main__":
-    page = Path(__file__).resolve().parents[1] / "docs" / "rules.md"
-    page.write_text(rules_page(), encoding="utf-8")

@@ -1,7 +1,7 @@
 """[I/O] A dataset folder -> a report: is it whole, and what is odd about the behaviour in it.
 
-Start reading here: first the files, then the rows. A broken part is reported and the
-rest is checked all the same.
+Start reading here: first the files, then the rows. A broken part is reported and the rest is
+checked all the same.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from luab_data.checks.files import check_card, check_files, check_manifest
-from luab_data.checks.lint import Lint
-from luab_data.checks.report import Report
-from luab_data.checks.rules import rules_of
+from luab_data.checks.folder import check_card, check_files, check_manifest
+from luab_data.checks.lint import Lint, chosen
+from luab_data.checks.report import CHECKS, Notes, Report
 from luab_data.checks.tables import check_tables
 from luab_data.errors import OptionError
 from luab_data.files import MANIFEST
+from luab_data.kinds import kind_of
 from luab_data.store.load import HOME_VARIABLE
 
 EXAMPLES = 3
@@ -35,7 +35,7 @@ def check(
         dataset: a folder, or a name under $LUAB_DATA_HOME.
         rules: ids of the lint rules to apply; none means all of the dataset's.
         examples: how many rows to name per rule.
-        shown: progress bars; None shows them on a terminal.
+        shown: False for no progress.
 
     Returns: the report; `whole` is false if any check of integrity failed. Lint never counts.
 
@@ -45,22 +45,30 @@ def check(
     """
     if examples < 0:
         raise OptionError(f"examples is {examples}; expected 0 or more")
-    report = Report(folder=_folder(dataset))
-    manifest = check_manifest(report.folder, report)
-    report.dataset, report.version = manifest["dataset"], manifest.get("version")
-    lint = Lint(rules_of(manifest["dataset"], rules), examples)
-    check_files(report.folder, manifest, report, shown=shown)
-    check_card(report.folder, manifest, report)
-    check_tables(report.folder, manifest, report, lint, shown=shown)
-    report.findings = lint.findings
-    return report
+    folder, notes = _folder(dataset), Notes()
+    manifest = check_manifest(folder, notes)
+    kind = kind_of(manifest)
+    lint = Lint(chosen(kind.lint.rules, rules), examples)
+    check_files(folder, manifest, notes, shown=shown)
+    check_card(folder, manifest, notes)
+    check_tables(folder, manifest, notes, lint, shown=shown)
+    return Report(
+        folder=folder,
+        dataset=kind.dataset,
+        version=manifest.get("version"),
+        num_rows=notes.num_rows,
+        statuses={check: notes.status(check) for check in CHECKS},
+        num_problems=notes.num_problems,
+        problems=tuple(notes.problems),
+        findings=lint.findings,
+        not_linted=notes.not_linted,
+        repaired=manifest.get("repaired", {}),
+    )
 
 
 def _folder(dataset: str | os.PathLike[str]) -> Path:
     """As find_dataset, but without asking for whole files: that is for the report to say."""
     folder = Path(dataset).expanduser()
     home = os.environ.get(HOME_VARIABLE)
-    if home and not folder.exists():
-        named = Path(home).expanduser() / dataset
-        return named if (named / MANIFEST).is_file() else folder
-    return folder
+    named = Path(home).expanduser() / dataset if home else folder
+    return named if not folder.exists() and (named / MANIFEST).is_file() else folder

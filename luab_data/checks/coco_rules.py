@@ -1,321 +1,252 @@
-"""What can be odd about the rows of COCO-AB; each function is a mask over rows, see rules.py.
-
-All of them take a table of `actions`, a row an image. A missing (null) value is never odd by
-itself, but where the function says so.
-"""
+"""What can be odd about the rows of a tagging log (COCO-AB)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from luab_data.checks.masks import (
-    any_in_row,
-    any_of,
-    decreases,
-    floats,
-    original_is,
-    original_logged,
-    points_outside,
-    size_missing,
-)
-from luab_data.columns.clicks import is_true
-from luab_data.ragged import Bools, Ints, Ragged, bounds_of, one_array, ragged
+from luab_data.checks.lint import LintRules, Rule, Window, beyond, decreases
+from luab_data.columns.icons import Icons, codes, final_action, group_icons
+from luab_data.ragged import Bools, Ints, Ragged, bounds_of
 from luab_data.raw.coco import ACTIONS
-from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
+from luab_data.tools import (
+    BOARD_HEIGHT,
+    BORDER_PX,
+    COCO_CLASSES,
+    COCO_SUPERCLASSES,
+    TAGGING_PAGES,
+)
 
-CLOCKS = (
+_CLOCKS = (
     *("action_histories_time_at_ms", "category_histories_time_at_ms"),
     "mouse_tracking_time_at_ms",
 )
-POINTS = ("action_histories_point_from", "action_histories_point_to")
-PAGES = 20
-MIN_CATEGORY_RECORDS = len(COCO_SUPERCLASSES) - 1
-BOARD_HEIGHT = 450
-_BORDER_PX = 2
+_FROM, _TO = "action_histories_point_from", "action_histories_point_to"
 _LEFT_OPEN_MS = 30 * 60 * 1000
-_ROUNDING_PX = 2.0
 _ROUNDING = 1e-9
 _ADD, _MOVE, _REMOVE = range(len(ACTIONS))
-_SUPERCLASSES = tuple(COCO_SUPERCLASSES)
-_SHOWN_WITH = {
-    name: index for index, names in enumerate(COCO_SUPERCLASSES.values()) for name in names
-}
-
-
-def _codes(column: pa.ChunkedArray, known: tuple[str, ...]) -> Ragged:
-    """A list column of names as their positions in `known`; -1 for any other name."""
-    lists = one_array(column)
-    codes = pc.fill_null(pc.index_in(lists.flatten(), value_set=pa.array(known)), -1)
-    return Ragged(codes.to_numpy(zero_copy_only=False).astype(np.int64), bounds_of(lists))
-
-
-class _Histories(NamedTuple):
-    """Actions (num_actions,) grouped by image and class, in logged order within an icon."""
-
-    row: Ints
-    action: Ints  # position in ACTIONS, -1 if unknown
-    order: Ints  # where each action stands among the logged ones
-    first: Bools  # the icon's first action
-    present: Bools  # whether the icon was on the image just before
-
-
-def _histories(table: pa.Table) -> _Histories:
-    types = _codes(table["action_histories_action_type"], ACTIONS)
-    label = _codes(table["action_histories_icon_type"], COCO_CLASSES).values
-    order = np.lexsort((label, types.rows))  # stable: logged order within an icon
-    row, label, action = types.rows[order], label[order], types.values[order]
-    first = np.ones(len(order), np.bool_)
-    first[1:] = (row[1:] != row[:-1]) | (label[1:] != label[:-1])
-    present = np.zeros(len(order), np.bool_)
-    present[1:] = ~first[1:] & (action[:-1] != _REMOVE)
-    return _Histories(row, action, order, first, present)
-
-
-def _of_rows(flags: Bools, row: Ints, num_rows: int) -> Bools:
-    found = np.zeros(num_rows, np.bool_)
-    found[row[flags]] = True
-    return found
-
-
-def _grammar(table: pa.Table, action: int, present: bool) -> Bools:
-    """Rows with an action on an icon that was (or was not) on the image."""
-    icon = _histories(table)
-    odd = (icon.action == action) & (icon.present == present)
-    return _of_rows(odd, icon.row, len(table))
-
-
-def move_without_add(table: pa.Table) -> Bools:
-    """An icon is moved that is not on the image."""
-    return _grammar(table, _MOVE, False)
-
-
-def remove_without_add(table: pa.Table) -> Bools:
-    """An icon is removed that is not on the image."""
-    return _grammar(table, _REMOVE, False)
-
-
-def double_add(table: pa.Table) -> Bools:
-    """An icon is added that is on the image already."""
-    return _grammar(table, _ADD, True)
-
-
-def moved_from_elsewhere(table: pa.Table) -> Bools:
-    """A move or remove starts where the icon was not."""
-    icon = _histories(table)
-    away = np.zeros(len(icon.order), np.bool_)
-    for axis in ("x", "y"):
-        start = ragged(table[f"{POINTS[0]}_{axis}"]).values[icon.order]
-        end = ragged(table[f"{POINTS[1]}_{axis}"]).values[icon.order]
-        away[1:] |= np.abs(start[1:] - end[:-1]) > _ROUNDING  # NaN, not logged, is not away
-    return _of_rows(away & icon.present & (icon.action != _ADD), icon.row, len(table))
-
-
-def icons_on_one_point(table: pa.Table) -> Bools:
-    """Two icons end on the very same point."""
-    icon = _histories(table)
-    last = np.append(icon.first[1:], True)[: len(icon.first)]
-    there = last & (icon.action != _REMOVE)
-    x, y = (ragged(table[f"{POINTS[1]}_{axis}"]).values[icon.order][there] for axis in "xy")
-    row = icon.row[there]
-    order = np.lexsort((y, x, row))
-    row, x, y = row[order], x[order], y[order]
-    same = np.zeros(len(row), np.bool_)
-    same[1:] = (row[1:] == row[:-1]) & (x[1:] == x[:-1]) & (y[1:] == y[:-1])
-    return _of_rows(same, row, len(table))
-
-
-def unknown_name(table: pa.Table) -> Bools:
-    """An icon is none of the 80 classes, or an action none of add, move, remove."""
-    icons = _codes(table["action_histories_icon_type"], COCO_CLASSES)
-    types = _codes(table["action_histories_action_type"], ACTIONS)
-    return any_in_row(icons.values < 0, icons.bounds) | any_in_row(types.values < 0, types.bounds)
-
-
-def missing_point(table: pa.Table) -> Bools:
-    """An add or move without a point: a coordinate was divided by zero in the browser."""
-    types = _codes(table["action_histories_action_type"], ACTIONS)
-    to_x, to_y = (ragged(table[f"{POINTS[1]}_{axis}"]).values for axis in "xy")
-    lost = (types.values != _REMOVE) & (np.isnan(to_x) | np.isnan(to_y))
-    return any_in_row(lost, types.bounds)
-
-
-def unexpected_point(table: pa.Table) -> Bools:
-    """An add that comes from a point, or a remove that goes to one."""
-    types = _codes(table["action_histories_action_type"], ACTIONS)
-    start, end = (~np.isnan(ragged(table[f"{point}_x"]).values) for point in POINTS)
-    odd = ((types.values == _ADD) & start) | ((types.values == _REMOVE) & end)
-    return any_in_row(odd, types.bounds)
-
-
-def point_outside(table: pa.Table) -> Bools:
-    """An icon was put off the picture, be it by its 2 px border."""
-    return points_outside(table, POINTS[1])
-
-
-def trace_outside(table: pa.Table) -> Bools:
-    """A trace record is off the picture, be it by its 2 px border."""
-    return points_outside(table, "mouse_tracking")
-
-
-def beyond_border(table: pa.Table) -> Bools:
-    """An icon or a trace record lies beyond the 2 px border, where the tool hears nothing."""
-    height = floats(table["image_height"])
-    height = np.where(height > 0, height, BOARD_HEIGHT)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        width = height * floats(table["image.width"]) / floats(table["image.height"])
-    width = np.where(np.isfinite(width) & (width > 0), width, BOARD_HEIGHT)
-    found = np.zeros(len(table), np.bool_)
-    for prefix in (POINTS[1], "mouse_tracking"):
-        for axis, size in (("x", width), ("y", height)):
-            values = ragged(table[f"{prefix}_{axis}"])
-            margin = (_BORDER_PX / size + _ROUNDING)[values.rows]
-            found |= any_in_row(
-                (values.values < -margin) | (values.values > 1 + margin), values.bounds
-            )
-    return found
-
-
-def time_backwards(table: pa.Table) -> Bools:
-    """Action, category or trace times decrease."""
-    return any_of(decreases(ragged(table[clock])) for clock in CLOCKS)
-
-
-def time_before_page(table: pa.Table) -> Bools:
-    """Something was logged before the page began."""
-    clocks = [ragged(table[clock]) for clock in CLOCKS]
-    return any_of(any_in_row(clock.values < 0, clock.bounds) for clock in clocks)
-
-
-def time_after_page(table: pa.Table) -> Bools:
-    """Something was logged later than the time spent on the page."""
-    spent = pc.fill_null(table["time_spent_ms"], np.iinfo(np.int64).max)
-    limit = spent.to_numpy(zero_copy_only=False)
-    clocks = [ragged(table[clock]) for clock in CLOCKS]
-    late = [any_in_row(clock.values > limit[clock.rows], clock.bounds) for clock in clocks]
-    return any_of(late)
-
-
-def page_left_open(table: pa.Table) -> Bools:
-    """More than half an hour on one page."""
-    return is_true(pc.greater(table["time_spent_ms"], _LEFT_OPEN_MS))
-
-
-def zero_size(table: pa.Table) -> Bools:
-    """A size as logged is 0, negative or missing."""
-    return size_missing(table)
-
-
-def size_swapped(table: pa.Table) -> Bools:
-    """The original size as logged is that of COCO with width and height swapped."""
-    swapped = original_is(table, "image.height", "image.width")
-    return _sized(table) & swapped & ~original_is(table, "image.width", "image.height")
-
-
-def size_disagrees(table: pa.Table) -> Bools:
-    """The original size as logged is not that of COCO, nor that swapped."""
-    same = original_is(table, "image.width", "image.height")
-    return _sized(table) & ~same & ~original_is(table, "image.height", "image.width")
-
-
-def _sized(table: pa.Table) -> Bools:
-    """Whether a size was logged, and another one is known."""
-    known: Bools = table["image.width"].is_valid().to_numpy()
-    return original_logged(table) & known
-
-
-def width_copies_height(table: pa.Table) -> Bools:
-    """The width on the page equals the height though the picture is not square."""
-    width, height = floats(table["image_width"]), floats(table["image_height"])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        true_width = height * floats(table["image.width"]) / floats(table["image.height"])
-    found: Bools = (width == height) & (width > 0) & (np.abs(true_width - width) > _ROUNDING_PX)
-    return found
-
-
-def page_height(table: pa.Table) -> Bools:
-    """The height on the page is neither 450 nor, of a zoomed browser, 449 or 451."""
-    height = table["image_height"]
-    odd = pc.greater(pc.abs(pc.subtract(height.cast(pa.int64()), BOARD_HEIGHT)), 1)
-    return is_true(pc.and_(odd, pc.greater(height, 0)))
-
-
-def short_category_history(table: pa.Table) -> Bools:
-    """Fewer category records than it takes to see every superclass."""
-    bounds = bounds_of(table["category_histories_category_index"])
-    found: Bools = np.diff(bounds) < MIN_CATEGORY_RECORDS
-    return found
-
-
-def last_category_unseen(table: pa.Table) -> Bools:
-    """The last superclass was never shown, without which the tool does not submit."""
-    index = ragged(table["category_histories_category_index"])
-    return ~any_in_row(index.values == len(_SUPERCLASSES) - 1, index.bounds)
-
-
-def category_jump(table: pa.Table) -> Bools:
-    """The superclass shown did not change by one, counted from the first one."""
-    index = ragged(table["category_histories_category_index"])
-    values = index.values.astype(np.int64)
-    before = np.roll(values, 1)
-    before[index.bounds[:-1][index.lengths > 0]] = 0
-    return any_in_row(np.abs(values - before) != 1, index.bounds)
-
-
-def category_name(table: pa.Table) -> Bools:
-    """A category record's name is not that of its index."""
-    index = ragged(table["category_histories_category_index"])
-    names = _codes(table["category_histories_category_name"], _SUPERCLASSES)
-    return any_in_row((names.values < 0) | (names.values != index.values), index.bounds)
-
-
-def icon_not_shown(table: pa.Table) -> Bools:
-    """An icon was added while another superclass was shown."""
-    icons = _codes(table["action_histories_icon_type"], COCO_CLASSES)
-    added = _codes(table["action_histories_action_type"], ACTIONS).values == _ADD
-    group = np.array([_SHOWN_WITH[name] for name in COCO_CLASSES] + [-1])[icons.values]
-    times = ragged(table["action_histories_time_at_ms"]).values
-    # In the millisecond of a change either superclass will do.
-    shown = [_shown_at(table, icons.rows, times, ties=ties) for ties in (False, True)]
-    odd = added & (group >= 0) & (group != shown[0]) & (group != shown[1])
-    return any_in_row(odd, icons.bounds)
-
-
-def _shown_at(table: pa.Table, rows: Ints, times: Ints, *, ties: bool) -> Ints:
-    """Superclass (num_actions,) on show just before (or after, with ties) each moment."""
-    changes = ragged(table["category_histories_time_at_ms"])
-    index = ragged(table["category_histories_category_index"]).values.astype(np.int64)
-    # Per image: its start (superclass 0), its changes and its actions, in the order of time.
-    num_rows = len(changes.bounds) - 1
-    row = np.concatenate([np.arange(num_rows), changes.rows, rows])
-    time = np.concatenate([np.full(num_rows, np.iinfo(np.int64).min), changes.values, times])
-    rank = np.repeat([0, 1, 2 if ties else 0], [num_rows, len(index), len(times)])
-    order = np.lexsort((rank, time, row))
-    value = np.concatenate([np.zeros(num_rows, np.int64), index])
-    is_change = order < len(value)
-    latest = np.maximum.accumulate(np.where(is_change, np.arange(len(order)), -1))
-    shown = np.empty(len(order), np.int64)
-    shown[order] = value[order[latest]]
-    return shown[len(value) :]
-
-
-def trace_missing(table: pa.Table) -> Bools:
-    """There are actions, but the trace is empty."""
-    acted = np.diff(bounds_of(table["action_histories_action_type"])) > 0
-    found: Bools = acted & (np.diff(bounds_of(table["mouse_tracking_x"])) == 0)
-    return found
-
-
-def no_actions(table: pa.Table) -> Bools:
-    """No icon was ever put on the image."""
-    found: Bools = np.diff(bounds_of(table["action_histories_action_type"])) == 0
-    return found
-
-
-def page_range(table: pa.Table) -> Bools:
-    """The page does not exist."""
-    page = table["page_id"]
-    return is_true(pc.or_(pc.less(page, 0), pc.greater_equal(page, PAGES)))
+_LAST = len(COCO_SUPERCLASSES) - 1
+_GROUP_OF = {name: k for k, names in enumerate(COCO_SUPERCLASSES.values()) for name in names}
+
+
+class Pages(Window):
+    """Images, and the page on which each was tagged; an image has one record."""
+
+    def places(self, name: str, known: tuple[str, ...]) -> Ragged:
+        """A list column of names as their places in `known`; -1 for any other name."""
+        return Ragged(codes(self.records[name], known), bounds_of(self.records[name]))
+
+    @cached_property
+    def action(self) -> Ragged:
+        """Places in ACTIONS of the logged actions; -1 for an unknown one."""
+        return self.places("action_histories_action_type", ACTIONS)
+
+    @cached_property
+    def label(self) -> Ragged:
+        """Classes of their icons; -1 for an unknown one."""
+        return self.places("action_histories_icon_type", COCO_CLASSES)
+
+    def logged(self, name: str) -> Bools:
+        """(num_actions,) which logged actions have a coordinate."""
+        lost: Bools = np.isnan(self.lists(name).values)
+        return ~lost
+
+    @cached_property
+    def icons(self) -> Icons:
+        """The actions grouped by icon."""
+        names = ("action_type", "icon_type", "point_to_x", "point_to_y")
+        return group_icons(*(self.records[f"action_histories_{name}"] for name in names))
+
+    @cached_property
+    def present(self) -> Bools:
+        """(num_actions,) of `icons`: whether the icon was on the image just before the action."""
+        present = np.zeros(len(self.icons.action), np.bool_)
+        present[1:] = self.icons.action[:-1] != _REMOVE
+        present[self.icons.bounds[:-1]] = False
+        return present
+
+    def of_icons(self, flags: Bools) -> Bools:
+        """(num_records,) whether any action of `icons` is flagged (num_actions,)."""
+        odd = Ragged(flags, self.icons.bounds).any(flags)
+        return Ragged(odd, self.icons.images).any(odd)
+
+    @cached_property
+    def moved_from_elsewhere(self) -> Bools:
+        """(num_records,) whether a move or remove starts away from where the icon was put last."""
+        away = np.zeros(len(self.icons.action), np.bool_)
+        for axis, end in (("x", self.icons.to_x), ("y", self.icons.to_y)):
+            start = self.lists(f"{_FROM}_{axis}").values[self.icons.order]
+            away[1:] |= np.abs(start[1:] - end[:-1]) > _ROUNDING  # NaN, not logged, is not away
+        return self.of_icons(away & self.present & (self.icons.action != _ADD))
+
+    @cached_property
+    def icons_on_one_point(self) -> Bools:
+        """(num_records,) whether two icons end on the very same point."""
+        last = final_action(self.icons)
+        there = last >= 0
+        row = self.icons.image[there]
+        x, y = (to[last[there]] for to in (self.icons.to_x, self.icons.to_y))
+        order = np.lexsort((y, x, row))
+        row, x, y = row[order], x[order], y[order]
+        same = (row[1:] == row[:-1]) & (x[1:] == x[:-1]) & (y[1:] == y[:-1])
+        found = np.zeros(len(self.records), np.bool_)
+        found[row[1:][same]] = True
+        return found
+
+    @cached_property
+    def beyond_border(self) -> Bools:
+        """(num_records,) whether a point or trace record lies where the tool hears nothing."""
+        height = np.where(self.sizes[1] > 0, self.sizes[1], BOARD_HEIGHT)
+        width = height * self.of_image("width") / self.of_image("height")
+        width = np.where(np.isfinite(width) & (width > 0), width, BOARD_HEIGHT)
+        found = np.zeros(len(self.records), np.bool_)
+        for prefix in (_TO, "mouse_tracking"):
+            for axis, size in (("x", width), ("y", height)):
+                at = self.lists(f"{prefix}_{axis}")
+                margin = (BORDER_PX / size + _ROUNDING)[at.rows]
+                found |= at.any((at.values < -margin) | (at.values > 1 + margin))
+        return found
+
+    @cached_property
+    def category(self) -> Ragged:
+        """Superclasses that came on show."""
+        return self.lists("category_histories_category_index")
+
+    @cached_property
+    def category_jump(self) -> Bools:
+        """(num_records,) whether the superclass on show changed by anything but one."""
+        values = self.category.values.astype(np.int64)
+        before = np.roll(values, 1)
+        before[self.category.bounds[:-1][self.category.lengths > 0]] = 0
+        return self.category.any(np.abs(values - before) != 1)
+
+    @cached_property
+    def category_name(self) -> Bools:
+        """(num_records,) whether a name is not that of the index beside it."""
+        names = self.places("category_histories_category_name", tuple(COCO_SUPERCLASSES)).values
+        return self.category.any((names < 0) | (names != self.category.values))
+
+    @cached_property
+    def icon_not_shown(self) -> Bools:
+        """(num_records,) whether an icon was added while its superclass was not on show."""
+        group = np.array([*(_GROUP_OF[name] for name in COCO_CLASSES), -1])[self.label.values]
+        # In the millisecond of a change either superclass will do.
+        before, after = (self._shown_at_actions(ties) for ties in (False, True))
+        added = self.action.values == _ADD
+        return self.label.any(added & (group >= 0) & (group != before) & (group != after))
+
+    def _shown_at_actions(self, ties: bool) -> Ints:
+        """(num_actions,) superclass on show just before (or after, with ties) each action."""
+        changes = self.lists("category_histories_time_at_ms")
+        actions = self.lists("action_histories_time_at_ms")
+        # Of each image its start (superclass 0), its changes and its actions, in order of time.
+        start, num = np.arange(len(self.records)), len(self.records) + len(changes.values)
+        row = np.concatenate([start, changes.rows, actions.rows])
+        time = np.concatenate(
+            [np.full(len(start), np.iinfo(np.int64).min), changes.values, actions.values]
+        )
+        rank = np.repeat([0, 1, 2 if ties else 0], [len(start), num - len(start), len(row) - num])
+        order = np.lexsort((rank, time, row))
+        value = np.concatenate([np.zeros(len(start), np.int64), self.category.values])
+        latest = np.maximum.accumulate(np.where(order < num, np.arange(len(order)), -1))
+        shown = np.empty(len(order), np.int64)
+        shown[order] = value[order[latest]]
+        return shown[num:]
+
+
+_RULES = (
+    ("move-without-add", "error", "docs/formats.md#icon-history",
+     "An icon is moved that is not on the image.",
+     lambda p: p.of_icons((p.icons.action == _MOVE) & ~p.present)),
+    ("remove-without-add", "error", "docs/formats.md#icon-history",
+     "An icon is removed that is not on the image.",
+     lambda p: p.of_icons((p.icons.action == _REMOVE) & ~p.present)),
+    ("double-add", "warning", "docs/formats.md#image-reload",
+     "An icon is added that is on the image already. The picture was loaded again, which empties"
+     " the board without a record.",
+     lambda p: p.of_icons((p.icons.action == _ADD) & p.present)),
+    ("moved-from-elsewhere", "error", "docs/formats.md#icon-history",
+     "A move or remove starts where the icon was not.",
+     lambda p: p.moved_from_elsewhere),
+    ("icons-on-one-point", "warning", "docs/formats.md#drop-on-an-icon",
+     "Two icons end on the very same point. A drop on an icon deletes the dropped one, so that"
+     " cannot be.",
+     lambda p: p.icons_on_one_point),
+    ("unknown-name", "error", "docs/formats.md#coco-ab-log",
+     "An icon is none of the 80 classes, or an action none of add, move, remove.",
+     lambda p: p.label.any(p.label.values < 0) | p.action.any(p.action.values < 0)),
+    ("missing-point", "error", "docs/formats.md#zero-sizes",
+     "An add or move without a point: a coordinate was divided by zero in the browser.",
+     lambda p: p.action.any(
+         (p.action.values != _REMOVE) & ~(p.logged(f"{_TO}_x") & p.logged(f"{_TO}_y")))),
+    ("unexpected-point", "warning", "docs/formats.md#null-points",
+     "An add that comes from a point, or a remove that goes to one.",
+     lambda p: p.action.any(
+         (p.action.values == _ADD) & p.logged(f"{_FROM}_x")
+         | (p.action.values == _REMOVE) & p.logged(f"{_TO}_x"))),
+    ("point-outside", "info", "docs/formats.md#border",
+     "An icon was put off the picture, be it by its 2 px border.",
+     lambda p: p.points_outside(_TO)),
+    ("trace-outside", "info", "docs/formats.md#border",
+     "A trace record is off the picture, be it by its 2 px border.",
+     lambda p: p.points_outside("mouse_tracking")),
+    ("beyond-border", "warning", "docs/formats.md#border",
+     "An icon or a trace record lies beyond the 2 px border, where the tool hears nothing.",
+     lambda p: p.beyond_border),
+    ("time-backwards", "error", "docs/formats.md#page-clock",
+     "Action, category or trace times decrease.",
+     lambda p: p.any_list(_CLOCKS, decreases)),
+    ("time-before-page", "error", "docs/formats.md#page-clock",
+     "Something was logged before the page began.",
+     lambda p: p.any_list(_CLOCKS, lambda t: t.any(t.values < 0))),
+    ("time-after-page", "error", "docs/formats.md#page-clock",
+     "Something was logged later than the time spent on the page.",
+     lambda p: p.any_list(_CLOCKS, lambda t: t.any(t.values > p.number("time_spent_ms")[t.rows]))),
+    ("page-left-open", "info", "docs/formats.md#page-clock",
+     "More than half an hour on one page. Use medians.",
+     lambda p: p.number("time_spent_ms") > _LEFT_OPEN_MS),
+    ("zero-size", "warning", "docs/formats.md#zero-sizes",
+     "A size as logged is 0, negative or missing.",
+     lambda p: p.size_missing),
+    ("size-disagrees", "warning", "docs/formats.md#zero-sizes",
+     "The original size as logged is not that of COCO, nor that swapped.",
+     lambda p: p.size_is_known & ~p.size_agrees & ~p.size_is_swapped),
+    ("size-swapped", "warning", "docs/formats.md#exif-orientation",
+     "The original size as logged is that of COCO with width and height swapped. The browser"
+     " turned the picture by its EXIF orientation.",
+     lambda p: p.size_is_known & p.size_is_swapped),
+    ("width-copies-height", "info", "docs/formats.md#coco-width",
+     "The width on the page equals the height though the picture is not square. Do not use"
+     " `image_width`.",
+     lambda p: p.copies_height(p.of_image("width"), p.of_image("height"))),
+    ("page-height", "info", "docs/formats.md#page-height",
+     "The height on the page is neither 450 nor, of a zoomed browser, 449 or 451.",
+     lambda p: (p.sizes[1] > 0) & (np.abs(p.sizes[1] - BOARD_HEIGHT) > 1)),
+    ("short-category-history", "warning", "docs/formats.md#superclass-steps",
+     "Fewer category records than it takes to see every superclass.",
+     lambda p: p.category.lengths < _LAST),
+    ("last-category-unseen", "warning", "docs/formats.md#superclass-steps",
+     "The last superclass was never shown, without which the tool does not submit.",
+     lambda p: ~p.category.any(p.category.values == _LAST)),
+    ("category-jump", "warning", "docs/formats.md#superclass-steps",
+     "The superclass shown did not change by one, counted from the first one.",
+     lambda p: p.category_jump),
+    ("category-name", "error", "docs/formats.md#superclasses",
+     "A category record's name is not that of its index.",
+     lambda p: p.category_name),
+    ("icon-not-shown", "warning", "docs/formats.md#superclass-steps",
+     "An icon was added while another superclass was shown.",
+     lambda p: p.icon_not_shown),
+    ("trace-missing", "info", "docs/formats.md#drags",
+     "There are actions, but the trace is empty.",
+     lambda p: (p.action.lengths > 0) & (p.lists("mouse_tracking_x").lengths == 0)),
+    ("no-actions", "info", "docs/definitions.md#coverage",
+     "No icon was ever put on the image.",
+     lambda p: p.action.lengths == 0),
+    ("page-range", "warning", "docs/formats.md#coco-ab-log",
+     "The page does not exist. Pages are 0..19.",
+     lambda p: beyond(p.number("page_id"), TAGGING_PAGES)),
+)  # fmt: skip
+
+LINT = LintRules(rules=tuple(Rule("actions", *rule) for rule in _RULES), window=Pages)

@@ -1,306 +1,268 @@
-"""What can be odd about the rows of ImageNet-AB; each function is a mask over rows, see rules.py.
-
-All of them take a table of `rounds` (or `default` where it says images), in which the rounds of an
-image stand side by side, ordered by submit time. A missing (null) value is never odd by itself,
-but for `zero_size`.
-"""
+"""What can be odd about the rows of a browsing log (ImageNet-AB)."""
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.checks.masks import (
-    SIZES,
-    all_of,
-    any_in_row,
-    any_of,
-    decreases,
-    floats,
-    original_is,
-    original_logged,
-    outside,
-    points_outside,
-    size_missing,
-)
-from luab_data.columns.clicks import is_true
-from luab_data.ragged import Bools, Ints, Ragged, bounds_of, one_array, ragged
+from luab_data.checks.lint import LintRules, Rule, Window, beyond, decreases, differs, outside
+from luab_data.columns import events
+from luab_data.columns.regions import boxes_of
+from luab_data.ragged import Bools, Floats, Ints, Ragged, bounds_of, floats, is_true, one_array
+from luab_data.tools import BROWSING_PAGES, CELL_HEIGHT, CELL_WIDTH, SLOTS
 
-_LATEST = np.iinfo(np.int64).max
-_EARLIEST = np.iinfo(np.int64).min
-CLOCKS = ("hovered_record_time_ms", "mouse_tracking_time_ms", "selected_record_time_ms")
-
-SLOTS, PAGES = 48, 10
-MAX_WIDTH, MAX_HEIGHT = 324, 340
-"""The largest picture on the page, px: metrics 6.1-6."""
 _DAY_S = 86_400
-_ROUNDING_PX = 2.0
 
 
-def _enters(table: pa.Table) -> Bools:
-    """(num_hovered,) which hovered records are an `enter`; strings are slow as numpy objects."""
-    column = one_array(table["hovered_record_action"])
-    return is_true(pc.equal(column.flatten(), "enter"))
-
-
-def _first_enter(table: pa.Table) -> Ints:
-    """(num_rows,) time of the first enter; the latest moment there is where it never came."""
-    times = ragged(table["hovered_record_time_ms"])
-    first: Ints = times.keep(_enters(table)).reduce(np.minimum, _LATEST)
-    return first
-
-
-def _last_click(table: pa.Table) -> tuple[Bools, Ints]:
-    """(num_rows,) whether there is a selecting click, and the index of the last among the flat."""
-    bounds = bounds_of(table["selected_record_time_ms"])
-    clicked = np.diff(bounds) > 0
-    return clicked, bounds[1:] - 1
-
-
-def click_outside(table: pa.Table) -> Bools:
-    """The last selecting click is off the picture."""
-    clicked, last = _last_click(table)
-    x, y = ragged(table["selected_record_x"]).values, ragged(table["selected_record_y"]).values
-    found = np.zeros(len(clicked), np.bool_)
-    found[clicked] = outside(x[last[clicked]], y[last[clicked]])
-    return found
-
-
-def trace_outside(table: pa.Table) -> Bools:
-    """A trace record is off the picture."""
-    return points_outside(table, "mouse_tracking")
-
-
-def time_backwards(table: pa.Table) -> Bools:
-    """Hovered, trace or click times decrease."""
-    return any_of(decreases(ragged(table[clock])) for clock in CLOCKS)
-
-
-def click_without_enter(table: pa.Table) -> Bools:
-    """A selecting click comes before any enter."""
-    first = ragged(table["selected_record_time_ms"]).reduce(np.minimum, _LATEST)
-    clicked, _ = _last_click(table)
-    enter = _first_enter(table)
-    found: Bools = clicked & ((first < enter) | (enter == _LATEST))
-    return found
-
-
-def trace_without_enter(table: pa.Table) -> Bools:
-    """A trace record comes before any enter."""
-    trace = ragged(table["mouse_tracking_time_ms"])
-    enter = _first_enter(table)
-    earlier = (trace.reduce(np.minimum, _LATEST) < enter) | (enter == _LATEST)
-    found: Bools = (trace.lengths > 0) & earlier
-    return found
-
-
-def enter_leave_order(table: pa.Table) -> Bools:
-    """Enter and leave do not take turns, beginning with enter."""
-    bounds = bounds_of(table["hovered_record_action"])
-    place = np.arange(bounds[-1]) - np.repeat(bounds[:-1], np.diff(bounds))
-    return any_in_row(_enters(table) != (place % 2 == 0), bounds)
-
-
-def trace_after_click(table: pa.Table) -> Bools:
-    """The image ended selected, but its trace goes on after the last selecting click."""
-    clicked, last = _last_click(table)
-    click = np.full(len(clicked), _LATEST)
-    click[clicked] = ragged(table["selected_record_time_ms"]).values[last[clicked]]
-    trace = ragged(table["mouse_tracking_time_ms"]).reduce(np.maximum, _EARLIEST)
-    found: Bools = is_true(table["selected"]) & clicked & (trace > click)
-    return found
-
-
-def parity(table: pa.Table) -> Bools:
-    """`selected` is not what the paper's rule says: an odd number of selecting clicks."""
-    odd = np.diff(bounds_of(table["selected_record_time_ms"])) % 2 == 1
-    found: Bools = odd != is_true(table["selected"])
-    return found
-
-
-def selected_without_click(table: pa.Table) -> Bools:
-    """The image ended selected without any selecting click."""
-    clicked, _ = _last_click(table)
-    return is_true(table["selected"]) & ~clicked
-
-
-def click_count(table: pa.Table) -> Bools:
-    """`selected_count` is not the number of selecting clicks."""
-    logged = pa.array(np.diff(bounds_of(table["selected_record_time_ms"])))
-    return is_true(pc.not_equal(table["selected_count"], logged))
-
-
-def hover_count(table: pa.Table) -> Bools:
-    """`hovered_count` is not the number of enters."""
-    bounds = bounds_of(table["hovered_record_action"])
-    enters = Ragged(_enters(table).astype(np.int64), bounds).reduce(np.add, 0)
-    return is_true(pc.not_equal(table["hovered_count"], pa.array(enters)))
-
-
-def zero_size(table: pa.Table) -> Bools:
-    """A size is 0, negative or missing."""
-    return size_missing(table)
-
-
-def size_swapped(table: pa.Table) -> Bools:
-    """The tool's original size is that of the boxes with width and height swapped."""
-    swapped = original_is(table, "image.height", "image.width")
-    return _sized(table) & swapped & ~original_is(table, "image.width", "image.height")
-
-
-def size_disagrees(table: pa.Table) -> Bools:
-    """The tool's original size is not that of the boxes, nor that swapped."""
-    same = original_is(table, "image.width", "image.height")
-    return _sized(table) & ~same & ~original_is(table, "image.height", "image.width")
-
-
-def _sized(table: pa.Table) -> Bools:
-    """Whether the boxes have a size of their own, and the tool logged one."""
-    return is_true(table["image.has_boxes"]) & original_logged(table)
-
-
-def size_on_page(table: pa.Table) -> Bools:
-    """The picture on the page is larger than its file, or than the tool's cell."""
-    larger = [
-        is_true(pc.greater(table[shown], table[original]))
-        for shown, original in zip(SIZES[:2], SIZES[2:], strict=True)
-    ]
-    limits = zip(SIZES[:2], (MAX_WIDTH, MAX_HEIGHT), strict=True)
-    over = [is_true(pc.greater(table[shown], limit)) for shown, limit in limits]
-    return ~size_missing(table) & any_of([*larger, *over])
-
-
-def width_copies_height(table: pa.Table) -> Bools:
-    """The width on the page equals the height though the file is not square."""
-    width, height, full_width, full_height = (floats(table[size]) for size in SIZES)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        true_width = height * full_width / full_height
-    found: Bools = (width == height) & (np.abs(true_width - width) > _ROUNDING_PX)
-    return found & ~size_missing(table)
-
-
-def click_without_trace(table: pa.Table) -> Bools:
-    """There are selecting clicks, but the trace is empty."""
-    clicked, _ = _last_click(table)
-    found: Bools = clicked & (np.diff(bounds_of(table["mouse_tracking_time_ms"])) == 0)
-    return found
-
-
-def no_interaction(table: pa.Table) -> Bools:
-    """Nothing was logged at all: no hovered, trace or click record."""
-    return all_of(np.diff(bounds_of(table[clock])) == 0 for clock in CLOCKS)
-
-
-def negative_estimate(table: pa.Table) -> Bools:
-    """The tool's estimate of the time over the image is negative."""
-    return is_true(pc.less(table["estimate_time_ms"], 0))
-
-
-def _span(table: pa.Table) -> tuple[Ints, Ints]:
-    """(num_rows,) first and last moment that a round logged; last < first without any."""
-    clocks = [ragged(table[clock]) for clock in CLOCKS]
-    first = np.minimum.reduce([clock.reduce(np.minimum, _LATEST) for clock in clocks])
-    last = np.maximum.reduce([clock.reduce(np.maximum, _EARLIEST) for clock in clocks])
-    return first, last
-
-
-def estimate_too_long(table: pa.Table) -> Bools:
-    """The tool's estimate is longer than from the round's first moment to its last."""
-    first, last = _span(table)
-    logged = first <= last
-    spans = np.where(logged, last - np.where(logged, first, last), _LATEST)
-    return is_true(pc.greater(table["estimate_time_ms"], pa.array(spans)))
-
-
-def submit_before_activity(table: pa.Table) -> Bools:
-    """Something was logged after the HIT was submitted (whole seconds)."""
-    first, last = _span(table)
-    found: Bools = (first <= last) & (last // 1000 > _submitted(table))
-    return found
-
-
-def time_far_from_submit(table: pa.Table) -> Bools:
-    """Something was logged more than a day away from the submission: another clock or unit."""
-    first, last = _span(table)
-    submitted = _submitted(table)
-    far = (submitted - first // 1000 > _DAY_S) | (last // 1000 - submitted > _DAY_S)
-    found: Bools = (first <= last) & far
-    return found
-
-
-def _submitted(table: pa.Table) -> Ints:
-    seconds: Ints = table["hit_submit_time"].to_numpy()
-    return seconds
-
-
-def _follows(table: pa.Table, column: str) -> Bools:
-    """(num_rows,) whether the row before is of the same image with the same value of a column."""
-    found = np.zeros(len(table), np.bool_)
-    if len(table) > 1:
-        before, after = table.slice(0, len(table) - 1), table.slice(1)
-        found[1:] = all_of(
-            is_true(pc.equal(before[name], after[name])) for name in ("image_id", column)
-        )
-    return found
-
-
-def equal_submit_times(table: pa.Table) -> Bools:
-    """Another round of the image has the same submit time: which one decides is by file order."""
-    follows = _follows(table, "hit_submit_time")
-    found: Bools = follows | np.append(follows[1:], False)
-    return found
-
-
-def duplicate_assignment(table: pa.Table) -> Bools:
-    """Another round of the image is of the same assignment."""
-    image = np.cumsum(~_follows(table, "image_id"))
-    codes = pc.dictionary_encode(one_array(table["assignment_id"]))
-    key = image * max(len(codes.dictionary), 1) + codes.indices.to_numpy(zero_copy_only=False)
-    _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
-    found: Bools = counts[inverse] > 1
-    return found
-
-
-def shown_after_selected(table: pa.Table) -> Bools:
-    """The image was shown again though the round before had selected it."""
-    selected = is_true(table["selected"])
-    found: Bools = _follows(table, "image_id") & np.append(False, selected[:-1])[: len(table)]
-    return found
-
-
-def slot_range(table: pa.Table) -> Bools:
-    """Page or slot do not exist."""
-    return _beyond(table["page_idx"], PAGES) | _beyond(table["image_idx"], SLOTS)
-
-
-def _beyond(column: pa.ChunkedArray, count: int) -> Bools:
-    return is_true(pc.or_(pc.less(column, 0), pc.greater_equal(column, count)))
-
-
-def image_id_differs(table: pa.Table) -> Bools:
-    """The tool's own id is not wnid/image_id of the file that holds the round."""
-    expected = pc.binary_join_element_wise(table["wnid"], table["image_id"], "/")
-    return is_true(pc.not_equal(table["image_id_raw"], expected))
-
-
-def wnid_differs(table: pa.Table) -> Bools:
-    """Images: the id does not begin with the class that was asked for."""
-    stem = pc.replace_substring_regex(table["image_id"], r"_[^_]*$", "")
-    return is_true(pc.not_equal(stem, table["wnid"]))
-
-
-def not_shown(table: pa.Table) -> Bools:
-    """Images: no round at all."""
-    return ~is_true(pc.greater(table["num_rounds"], 0))
-
-
-def box_outside_image(table: pa.Table) -> Bools:
-    """Images: a box reaches beyond the picture."""
-    boxes = one_array(table["boxes"])
-    bounds = bounds_of(boxes)
-    edges = ragged(boxes.flatten()).values.reshape(-1, 4)
-    row = np.repeat(np.arange(len(table)), np.diff(bounds))
-    width, height = floats(table["width"])[row], floats(table["height"])[row]
-    low, right, bottom = edges[:, :2].min(axis=1, initial=np.inf), edges[:, 2], edges[:, 3]
-    return any_in_row((low < 0) | (right > width) | (bottom > height), bounds)
+class Rounds(Window):
+    """Images, and the rounds in which they were shown."""
+
+    @cached_property
+    def clicks(self) -> Ragged:
+        """Times of the selecting clicks."""
+        return self.lists("selected_record_time_ms")
+
+    @cached_property
+    def trace(self) -> Ragged:
+        """Times of the trace records."""
+        return self.lists("mouse_tracking_time_ms")
+
+    @cached_property
+    def clicked(self) -> Bools:
+        """(num_records,) whether there is a selecting click."""
+        return self.clicks.lengths > 0
+
+    @cached_property
+    def selected(self) -> Bools:
+        """(num_records,) whether the image ended selected."""
+        return is_true(self.records["selected"])
+
+    def last_click(self, name: str) -> Floats:
+        """(num_records,) `x`, `y` or `time_ms` of the last selecting click; NaN without any."""
+        found = np.full(len(self.records), np.nan)
+        clicked, place = events.last_click(self.records["selected_record_time_ms"])
+        found[clicked] = self.lists(f"selected_record_{name}").values[place[clicked]]
+        return found
+
+    def before_enter(self, times: Ragged) -> Bools:
+        """(num_records,) whether any of the times comes before any enter."""
+        enter = events.first_enter(self.records)
+        early: Bools = (times.reduce(np.minimum, events.NEVER) < enter) | (enter == events.NEVER)
+        return early & (times.lengths > 0)
+
+    @cached_property
+    def out_of_turn(self) -> Bools:
+        """(num_records,) whether enter and leave do not alternate, enter first."""
+        column = self.records["hovered_record_action"]
+        bounds = bounds_of(column)
+        place = np.arange(bounds[-1]) - np.repeat(bounds[:-1], np.diff(bounds))
+        return Ragged(place, bounds).any(events.is_enter(column) != (place % 2 == 0))
+
+    @cached_property
+    def span(self) -> tuple[Floats, Floats]:
+        """(num_records,) epoch ms of the first and the last thing logged; NaN without any."""
+        return events.event_span(self.records)
+
+    @cached_property
+    def submitted(self) -> Floats:
+        """(num_records,) epoch s when the HIT was submitted."""
+        return self.number("hit_submit_time")
+
+    @cached_property
+    def size_is_known(self) -> Bools:
+        """(num_records,) whether a size of the file was logged, and the boxes have another."""
+        return super().size_is_known & is_true(self.images["has_boxes"])[self.owner]
+
+    @cached_property
+    def width_copies_height(self) -> Bools:
+        """(num_records,) whether the width on the page is the height, against the file's shape."""
+        return self.copies_height(self.sizes[2], self.sizes[3]) & ~self.size_missing
+
+    @cached_property
+    def size_on_page(self) -> Bools:
+        """(num_records,) whether the picture is shown larger than its file or than the cell.
+
+        Of a file that is not square a width that equals the height is no width at all.
+        """
+        width, height, file_width, file_height = self.sizes
+        is_width = (width != height) | (file_width == file_height)
+        wide = is_width & (width > np.minimum(file_width, CELL_WIDTH))
+        odd: Bools = wide | (height > np.minimum(file_height, CELL_HEIGHT))
+        return odd & ~self.size_missing
+
+    def repeats(self, name: str) -> Bools:
+        """(num_records,) whether the record before is of the same image and has the same value."""
+        found = np.zeros(len(self.records), np.bool_)
+        if len(found) > 1:
+            column = self.records[name]
+            same = is_true(pc.equal(column.slice(1), column.slice(0, len(found) - 1)))
+            found[1:] = same & (self.owner[1:] == self.owner[:-1])
+        return found
+
+    @cached_property
+    def same_submit_time(self) -> Bools:
+        """(num_records,) whether the record before or after of the same image has its time."""
+        again = self.repeats("hit_submit_time")
+        either: Bools = again | np.append(again[1:], False)[: len(again)]
+        return either
+
+    @cached_property
+    def same_assignment(self) -> Bools:
+        """(num_records,) whether another record of the image has its assignment."""
+        codes = pc.dictionary_encode(one_array(self.records["assignment_id"]))
+        number: Ints = codes.indices.to_numpy(zero_copy_only=False)
+        key = self.owner * max(len(codes.dictionary), 1) + number
+        _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
+        shared: Bools = counts[inverse] > 1
+        return shared
+
+    @cached_property
+    def after_selected(self) -> Bools:
+        """(num_records,) whether the record before is of the same image and selected it."""
+        again = self.repeats("image_id")
+        again[1:] &= self.selected[:-1]
+        return again
+
+    @cached_property
+    def other_id(self) -> Bools:
+        """(num_records,) whether the tool's id is another one than wnid/image_id."""
+        names = (self.records[name] for name in ("wnid", "image_id"))
+        own = pc.binary_join_element_wise(*names, "/")
+        return is_true(pc.not_equal(self.records["image_id_raw"], own))
+
+    @cached_property
+    def other_class(self) -> Bools:
+        """(num_images,) whether the id does not begin with the wnid."""
+        stem = pc.replace_substring_regex(self.images["image_id"], r"_[^_]*$", "")
+        return is_true(pc.not_equal(stem, self.images["wnid"]))
+
+    @cached_property
+    def box_outside(self) -> Bools:
+        """(num_images,) whether a box reaches beyond the picture."""
+        boxes, rows = boxes_of(self.images["boxes"])
+        size = np.stack([floats(self.images[name]) for name in ("width", "height")], axis=1)
+        over = (boxes[:, :2] < 0) | (boxes[:, 2:] > size[rows.rows])
+        return rows.any(np.logical_or.reduce(over, axis=1))
+
+    @cached_property
+    def box_reversed(self) -> Bools:
+        """(num_images,) whether the corners of a box are swapped, as published."""
+        column = one_array(self.images["boxes"])
+        corners = floats(column.flatten().flatten()).reshape(-1, 2, 2)
+        odd = np.logical_or.reduce(corners[:, 0] > corners[:, 1], axis=1)
+        return Ragged(odd, bounds_of(column)).any(odd)
+
+
+_ROUNDS = (
+    ("click-outside", "warning", "docs/formats.md#coordinates",
+     "The last selecting click is off the picture.",
+     lambda r: outside(r.last_click("x"), r.last_click("y"))),
+    ("trace-outside", "info", "docs/formats.md#coordinates",
+     "A trace record is off the picture.",
+     lambda r: r.points_outside("mouse_tracking")),
+    ("time-backwards", "error", "docs/formats.md#throttle; docs/formats.md#visits",
+     "Hovered, trace or click times decrease.",
+     lambda r: r.any_list(events.EVENT_TIMES, decreases)),
+    ("click-without-enter", "info", "docs/formats.md#visits; docs/formats.md#touch-and-pen",
+     "A selecting click comes before any enter. So do touch screens.",
+     lambda r: r.before_enter(r.clicks)),
+    ("trace-without-enter", "warning", "docs/definitions.md#trace-curves; docs/formats.md#visits",
+     "A trace record comes before any enter. Its visits cannot be told apart.",
+     lambda r: r.before_enter(r.trace)),
+    ("enter-leave-order", "warning", "docs/formats.md#visits",
+     "Enter and leave do not take turns, beginning with enter. A last leave may be missing.",
+     lambda r: r.out_of_turn),
+    ("trace-after-click", "error", "docs/formats.md#trace-while-selected",
+     "The image ended selected, but its trace goes on after the last selecting click. The tool"
+     " does not track a selected picture.",
+     lambda r: r.selected & (r.trace.reduce(np.maximum, -events.NEVER) > r.last_click("time_ms"))),
+    ("parity", "info", "docs/formats.md#deselection",
+     "`selected` is not what the paper's rule says: an odd number of selecting clicks."
+     " Deselecting clicks are not logged, so `selected` is right.",
+     lambda r: r.selected != (r.clicks.lengths % 2 == 1)),
+    ("selected-without-click", "error",
+     "docs/formats.md#deselection; docs/definitions.md#imagenet-notebook",
+     "The image ended selected without any selecting click.",
+     lambda r: r.selected & ~r.clicked),
+    ("click-count", "error", "docs/formats.md#deselection",
+     "`selected_count` is not the number of selecting clicks.",
+     lambda r: differs(r.number("selected_count"), r.clicks.lengths)),
+    ("hover-count", "warning", "docs/formats.md#visits",
+     "`hovered_count` is not the number of enters.",
+     lambda r: differs(r.number("hovered_count"), events.num_enters(r.records))),
+    ("click-without-trace", "info", "docs/formats.md#touch-and-pen",
+     "There are selecting clicks, but the trace is empty. Touch and pen leave none.",
+     lambda r: r.clicked & (r.trace.lengths == 0)),
+    ("no-interaction", "info", "docs/definitions.md#coverage",
+     "Nothing was logged at all: no hovered, trace or click record. Being shown is not being"
+     " looked at.",
+     lambda r: np.isnan(r.span[0])),
+    ("negative-estimate", "warning", "docs/formats.md#estimated-time",
+     "The tool's estimate of the time over the image is negative.",
+     lambda r: r.number("estimate_time_ms") < 0),
+    ("estimate-too-long", "warning", "docs/formats.md#estimated-time",
+     "The tool's estimate is longer than from the round's first moment to its last.",
+     lambda r: r.number("estimate_time_ms") > r.span[1] - r.span[0]),
+    ("submit-before-activity", "error", "docs/formats.md#imagenet-ab-log",
+     "Something was logged after the HIT was submitted (whole seconds).",
+     lambda r: r.span[1] // 1000 > r.submitted),
+    ("time-far-from-submit", "error", "docs/formats.md#imagenet-ab-log; docs/formats.md#visits",
+     "Something was logged more than a day away from the submission: another clock or unit.",
+     lambda r: np.max([np.abs(t // 1000 - r.submitted) for t in r.span], axis=0) > _DAY_S),
+    ("zero-size", "error", "docs/formats.md#image-position",
+     "A size is 0, negative or missing. The picture never loaded.",
+     lambda r: r.size_missing),
+    ("size-disagrees", "error",
+     "docs/definitions.md#points-and-boxes; docs/formats.md#exif-orientation",
+     "The tool's original size is not that of the boxes, nor that swapped. Click and boxes may be"
+     " of two different files.",
+     lambda r: r.size_is_known & ~r.size_agrees & ~r.size_is_swapped),
+    ("size-swapped", "warning", "docs/formats.md#exif-orientation",
+     "The tool's original size is that of the boxes with width and height swapped. The browser"
+     " turned the picture by its EXIF orientation: clicks are in that frame.",
+     lambda r: r.size_is_known & r.size_is_swapped),
+    ("size-on-page", "info", "docs/formats.md#size-on-the-page",
+     "The picture on the page is larger than its file, or than the tool's cell.",
+     lambda r: r.size_on_page),
+    ("width-copies-height", "warning", "docs/formats.md#imagenet-width",
+     "The width on the page equals the height though the file is not square. Do not use"
+     " `image_width`.",
+     lambda r: r.width_copies_height),
+    ("equal-submit-times", "warning", "docs/formats.md#repeated-rounds",
+     "Another round of the image has the same submit time: which one decides is by file order.",
+     lambda r: r.same_submit_time),
+    ("duplicate-assignment", "warning", "docs/formats.md#repeated-rounds",
+     "Another round of the image is of the same assignment.",
+     lambda r: r.same_assignment),
+    ("shown-after-selected", "info", "docs/formats.md#repeated-rounds",
+     "The image was shown again though the round before had selected it. HITs that were posted"
+     " again do that.",
+     lambda r: r.after_selected),
+    ("slot-range", "warning", "docs/formats.md#imagenet-ab-log",
+     "Page or slot do not exist. Pages are 0..9, slots 0..47.",
+     lambda r: beyond(r.number("page_idx"), BROWSING_PAGES) | beyond(r.number("image_idx"), SLOTS)),
+    ("image-id-differs", "error", "docs/formats.md#imagenet-ab-log",
+     "The tool's own id is not wnid/image_id of the file that holds the round.",
+     lambda r: r.other_id),
+)  # fmt: skip
+_IMAGES = (
+    ("wnid-differs", "warning", "docs/formats.md#imagenet-ab-log",
+     "The id does not begin with the class that was asked for.",
+     lambda r: r.other_class),
+    ("not-shown", "info", "docs/definitions.md#selected-share",
+     "No round at all.",
+     lambda r: ~(floats(r.images["num_rounds"]) > 0)),
+    ("box-outside-image", "warning", "docs/definitions.md#points-and-boxes",
+     "A box reaches beyond the picture.",
+     lambda r: r.box_outside),
+    ("box-reversed", "warning", "docs/formats.md#boxes",
+     "The corners of a box are swapped, as published. Whatever is computed of it sorts them.",
+     lambda r: r.box_reversed),
+)  # fmt: skip
+
+LINT = LintRules(
+    rules=(*(Rule("rounds", *rule) for rule in _ROUNDS), *(Rule("default", *r) for r in _IMAGES)),
+    window=Rounds,
+)

@@ -1,86 +1,87 @@
 """[I/O] The Parquet files of a dataset folder: every column of every row group, read once.
 
-Images and their rounds (or actions) are read side by side, shard by shard, so that what must hold
-between them can be checked in bounded memory. What cannot be read side by side, because a file is
-damaged or rows do not match, is read alone to its end: one damage does not hide the next.
+Images and their rounds (or actions) are read shard by shard, so that what must hold between them
+can be checked in bounded memory. Every file is read to its end: one damage does not hide the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.checks import invariants
-from luab_data.checks.derived import differing
-from luab_data.checks.files import Manifest
-from luab_data.checks.invariants import Broken
-from luab_data.checks.lint import Lint, Window
-from luab_data.checks.report import Report
-from luab_data.checks.shards import ShardReader, Spoilt
+from luab_data.checks.folder import Manifest
+from luab_data.checks.invariants import Broken, broken_values, broken_workers
+from luab_data.checks.lint import Lint
+from luab_data.checks.report import Notes
+from luab_data.checks.shards import Shard, read_shard
 from luab_data.console import progress
 from luab_data.files import MANIFEST
-from luab_data.ragged import Ints
-from luab_data.schema import Table, tables_of
+from luab_data.kinds import Kind, kind_of, tables_of
+from luab_data.ragged import one_array
+from luab_data.schema import Table
 from luab_data.store.digest import content_digest
 from luab_data.store.folder import version_of
+from luab_data.store.shards import ROWS_PER_GROUP
 
 
 def check_tables(
-    folder: Path, manifest: Manifest, report: Report, lint: Lint, *, shown: bool | None
+    folder: Path, manifest: Manifest, notes: Notes, lint: Lint, *, shown: bool | None
 ) -> None:
-    """Read all rows; note every problem in `report` and what is odd in `lint`.
+    """Read all rows; note every problem, and what is odd in `lint`.
 
-    Memory holds a row group of each table and the image ids (25 MB for ImageNet-AB).
+    Memory holds a shard of each table and the image ids (25 MB for ImageNet-AB).
     """
-    _Tables(folder, manifest, report, lint).check(shown)
+    _Tables(folder, manifest, notes, lint).check(shown)
 
 
 class _Tables:
-    """What has to be remembered from row group to row group."""
+    """What has to be remembered from shard to shard."""
 
-    def __init__(self, folder: Path, manifest: Manifest, report: Report, lint: Lint) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, notes: Notes, lint: Lint) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.report = report
+        self.notes = notes
         self.lint = lint
-        self.dataset: str = manifest["dataset"]
+        self.kind = kind_of(manifest)
+        self.classes: list[str] | None = manifest.get("classes")
         self.tables = tables_of(manifest)
         self.images, self.records, self.annotators = self.tables
         self.ids: list[pa.Array] = []
         self.workers: dict[str, set[str]] = {table.config: set() for table in self.tables}
         self.digests: dict[str, list[str | None]] = {table.config: [] for table in self.tables}
-        self.complete = {table.config: True for table in self.tables}
+        self.complete = True
         self.derived_done = False
 
     def check(self, shown: bool | None) -> None:
-        self.report.ran("shards", "rows", "values", "image-ids", "workers")
-        if self.dataset == "coco-ab" or "classes" in self.manifest:
-            self.report.ran("classes")
+        self.notes.ran("shards", "rows", "values", "image-ids", "workers")
+        if self.classes is not None or all(c.classes != "wnid" for c in self.images.columns):
+            self.notes.ran("classes")
         names = {table.config: self._shard_names(table) for table in self.tables}
         image_names, record_names = names["default"], names[self.records.config]
         if len(image_names) != len(record_names):
             found = f"{len(image_names)} shards of default, {len(record_names)} of"
-            self.report.problem(
-                "shards", self.records.folder, f"{found} {self.records.config}", "as many"
-            )
+            found = f"{found} {self.records.config}"
+            self.notes.problem("shards", self.records.folder, found, "as many")
         total = self.manifest.get("num_rows", {}).get("default")
         with progress(what="check", total=total, unit="image", shown=shown) as bar:
             for image_name, record_name in zip_longest(image_names, record_names):
-                images = self._open(self.images, image_name)
-                records = self._open(self.records, record_name)
-                self._check_pair(images, records, bar)
+                images = self._read(self.images, image_name)
+                records = self._read(self.records, record_name)
+                linted = self.lint.num_images
+                if images.rows is not None and records.rows is not None:
+                    self._check_pair(images.rows, records.rows, images.name, records.name)
+                self.notes.not_linted += images.num_rows - (self.lint.num_images - linted)
+                bar.update(images.num_rows)
         for name in names["annotators"]:
-            if shard := self._open(self.annotators, name):
-                shard.drain()
-                self._closed(self.annotators, shard)
-        if not all(self.complete.values()):
-            self.report.partly("shards", "values", "image-ids", "classes", "workers")
+            self._read(self.annotators, name)
+        if not self.complete:
+            self.notes.partly("shards", "values", "image-ids", "classes", "workers")
         self._check_rows()
         self._check_ids()
         self._check_annotators()
@@ -96,182 +97,180 @@ class _Tables:
         expected = [f"train-{k:05d}-of-{len(names):05d}.parquet" for k in range(len(names))]
         found = [name.partition("/")[2] for name in names]
         if found != expected or not names:
-            self.report.problem(
-                "shards",
-                table.folder,
-                ", ".join(found[:3]) + (", ..." if len(found) > 3 else "") or "no shard",
-                "train-00000-of-N.parquet to the last of N",
-            )
+            listed = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+            wanted = "train-00000-of-N.parquet to the last of N"
+            self.notes.problem("shards", table.folder, listed or "no shard", wanted)
         return names
 
-    def _open(self, table: Table, name: str | None) -> ShardReader | None:
-        """The shard; None if there is no such file, which another check has said."""
-        path = None if name is None else self.folder / name
-        if name is None or path is None or not path.is_file():
-            self.complete[table.config] = False
-            self.digests[table.config].append(None)
-            return None
-        types = self.manifest.get("schemas", {}).get(table.config)
-
-        def look(rows: pa.Table, where: str) -> bool:
-            return self._look(table, rows, where)
-
-        shard = ShardReader(path, name, table, types, self.report, look)
-        self.report.num_rows[table.config] = (
-            self.report.num_rows.get(table.config, 0) + shard.num_rows
-        )
-        return shard
-
-    def _closed(self, table: Table, shard: ShardReader) -> None:
-        self.complete[table.config] &= shard.whole
+    def _read(self, table: Table, name: str | None) -> Shard:
+        """The shard; an empty one if there is no such file, which another check has said."""
+        shard = Shard(name or "", 0)
+        if name is not None and (self.folder / name).is_file():
+            types = self.manifest.get("schemas", {}).get(table.config)
+            look = partial(self._look, table)
+            shard = read_shard(self.folder / name, name, table, types, self.notes, look)
+            num_rows = self.notes.num_rows.get(table.config, 0) + shard.num_rows
+            self.notes.num_rows[table.config] = num_rows
+        self.complete &= shard.rows is not None
         self.digests[table.config].append(shard.digest)
-        shard.close()
+        return shard
 
     def _look(self, table: Table, rows: pa.Table, where: str) -> bool:
         """What can be told from a row group alone; false if its lists cannot be relied on."""
-        if self._note(invariants.broken_values(rows, self.dataset, table.config), rows, where):
+        is_image = table.config == "default"
+        broken = [*broken_values(rows, self.kind.promises, table)]
+        if is_image and not broken:
+            broken = [*self.kind.promises.of_images(rows, self.classes)]
+        self._note(broken, rows, where)
+        if any(promise.check == "values" for promise in broken):
             return False
-        if table.config == "default":
+        if is_image:
             self.ids.append(rows["image_id"].combine_chunks())
-            classes = self.manifest.get("classes")
-            self._note(invariants.broken_classes(rows, self.dataset, classes), rows, where)
-        self._note(invariants.broken_workers(rows), rows, where)
+        self._note(broken_workers(rows), rows, where)
         seen = pc.unique(rows["worker_id"]).drop_null().to_pylist()
         self.workers[table.config].update(seen)
         return True
 
-    def _note(self, broken: Iterable[Broken], rows: pa.Table, where: str) -> bool:
-        """Put broken promises into the report; whether there were any."""
-        any_ = False
+    def _note(self, broken: Iterable[Broken], rows: pa.Table, where: str) -> None:
         for check, found, expected, row, count in broken:
             named = ""
             if "image_id" in rows.column_names:
                 named = f" (image_id={rows['image_id'][row].as_py()})"
             more = f"; {count} such rows" if count > 1 else ""
-            self.report.problem(check, f"{where}, row {row}{named}", found + more, expected)
-            any_ = True
-        return any_
+            self.notes.problem(check, f"{where}, row {row}{named}", found + more, expected)
 
-    def _check_pair(
-        self, images: ShardReader | None, records: ShardReader | None, bar: Any
-    ) -> None:
+    def _check_pair(self, images: pa.Table, records: pa.Table, name: str, other: str) -> None:
         """Shard k of default beside shard k of rounds (or actions)."""
-        before = self.lint.num_images
-        if images and records and images.whole and records.whole:
-            try:
-                for window in self._windows(images, records):
-                    self._check_window(window, images.name)
-                    bar.update(len(window.images))
-            except Spoilt:
-                pass
-        for table, shard in ((self.images, images), (self.records, records)):
-            if shard:
-                shard.drain()
-                self._closed(table, shard)
-        if images:
-            self.report.not_linted += images.num_rows - (self.lint.num_images - before)
-
-    def _windows(self, images: ShardReader, records: ShardReader) -> Iterator[Window]:
-        while (table := images.next()) is not None:
-            counts = self._num_records(table)
-            rows = records.take(min(int(counts.sum()), records.num_left))
-            owner = np.repeat(np.arange(len(table)), counts)
-            expected = table["image_id"].take(pa.array(owner))
-            if not rows["image_id"].equals(expected):
-                self._note_mismatch(rows["image_id"], expected, records.name)
-                raise Spoilt(records.name)
-            yield Window(table, rows, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
-        if records.num_left:
-            found = f"{records.num_left} rows after those of the images of {images.name}"
-            self.report.problem("shards", records.name, found, "none")
-
-    def _num_records(self, images: pa.Table) -> Ints:
-        """(num_images,) how many rows of the second table each image has."""
-        if self.dataset == "coco-ab":
-            return np.ones(len(images), np.int64)
-        counts: Ints = images["num_rounds"].to_numpy().astype(np.int64)
-        return np.maximum(counts, 0)
-
-    def _note_mismatch(self, found: pa.ChunkedArray, expected: pa.ChunkedArray, name: str) -> None:
-        shorter = min(len(found), len(expected))
-        equal = pc.equal(found.slice(0, shorter), expected.slice(0, shorter))
-        row = pc.index(equal, False).as_py()
-        row = shorter if row < 0 else row
-        has = f"row of image {found[row]}" if row < len(found) else "no row"
-        wanted = f"one of image {expected[row]}" if row < len(expected) else "none"
-        advice = "shard k of each config must hold the same images; convert the raw log again"
-        self.report.problem("shards", name, has, f"{wanted}, as default has it", advice)
-
-    def _check_window(self, window: Window, name: str) -> None:
-        if self.dataset == "imagenet-ab":
-            self._note(invariants.broken_rounds(window.records), window.records, name)
-        if not self.derived_done and len(window.images):
+        counts = self.kind.promises.num_records(images)
+        found = records["image_id"]
+        expected = images["image_id"].take(pa.array(np.repeat(np.arange(len(images)), counts)))
+        if not found.equals(expected):
+            shorter = min(len(found), len(expected))
+            equal = pc.equal(found.slice(0, shorter), expected.slice(0, shorter))
+            row = pc.index(equal, False).as_py()
+            row = shorter if row < 0 else row
+            has = f"row of image {found[row]}" if row < len(found) else "no row"
+            wanted = f"one of image {expected[row]}" if row < len(expected) else "none"
+            advice = "shard k of each config must hold the same images; convert the raw log again"
+            self.notes.problem("shards", other, has, f"{wanted}, as default has it", advice)
+            return
+        bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._note(self.kind.promises.of_records(records), records, other)
+        if not self.derived_done and len(images):
             self.derived_done = True
-            self.report.ran("derived")
-            for column, row in differing(window, self.dataset, self.manifest.get("classes")):
-                image = window.images["image_id"][row].as_py()
-                self.report.problem(
-                    "derived",
-                    f"{name}: row group 0, row {row} (image_id={image})",
-                    f"another {column}",
-                    "what luab computes from the raw columns",
-                    "if another luab wrote it, run `luab-data derive`; else convert again",
-                )
-        self.lint.see(window)
+            some = min(len(images), ROWS_PER_GROUP)
+            self._check_derived(images.slice(0, some), records.slice(0, int(bounds[some])), name)
+        self.lint.see(self.kind.lint.window(images, records, bounds))
+
+    def _check_derived(self, images: pa.Table, records: pa.Table, name: str) -> None:
+        self.notes.ran("derived")
+        for rows, column, row in differing(images, records, self.kind, self.classes):
+            self.notes.problem(
+                "derived",
+                f"{name}: row {row} (image_id={rows['image_id'][row].as_py()})",
+                f"another {column}",
+                "what luab computes from the raw columns",
+                "if another luab wrote it, run `luab-data derive`; else convert again",
+            )
 
     def _check_rows(self) -> None:
-        for config, expected in self.manifest.get("num_rows", {}).items():
-            found = self.report.num_rows.get(config, 0)
-            if config in self.complete and found != expected:
-                self.report.problem("rows", config, f"{found} rows", f"{expected} by the manifest")
+        for table in self.tables:
+            expected = self.manifest.get("num_rows", {}).get(table.config)
+            found = self.notes.num_rows.get(table.config, 0)
+            if expected is not None and found != expected:
+                expected = f"{expected} by the manifest"
+                self.notes.problem("rows", table.config, f"{found} rows", expected)
 
     def _check_ids(self) -> None:
         ids = pa.chunked_array(self.ids, self.images["image_id"].type)
-        self.ids = []
         if len(ids) == pc.count_distinct(ids).as_py():
             return
         counts = pc.value_counts(ids)
         twice = counts.filter(pc.greater(counts.field("counts"), 1))
         for entry in twice.slice(0, 5).to_pylist():
             found = f"image {entry['values']} {entry['counts']} times"
-            self.report.problem("image-ids", self.images.folder, found, "every image once")
+            self.notes.problem("image-ids", self.images.folder, found, "every image once")
 
     def _check_annotators(self) -> None:
-        if not all(self.complete.values()):
+        if not self.complete:
             return
-        rows = self.workers[self.records.config]
-        listed = self.workers["annotators"]
-        if len(listed) != self.report.num_rows.get("annotators", 0):
-            found = f"{len(listed)} workers in {self.report.num_rows.get('annotators')} rows"
-            self.report.problem("workers", self.annotators.folder, found, "a worker a row")
+        rows, listed = self.workers[self.records.config], self.workers["annotators"]
+        num_rows = self.notes.num_rows.get("annotators", 0)
+        if len(listed) != num_rows:
+            found = f"{len(listed)} workers in {num_rows} rows"
+            self.notes.problem("workers", self.annotators.folder, found, "a worker a row")
         if listed != rows:
             found = f"{len(rows - listed)} workers missing, {len(listed - rows)} too many"
             expected = f"the workers of {self.records.config}"
-            self.report.problem("workers", self.annotators.folder, found, expected)
-        if not self.workers["default"] <= rows:
-            found = f"{len(self.workers['default'] - rows)} workers of no {self.records.config}"
-            self.report.problem("workers", self.images.folder, found, "a worker of its rounds")
+            self.notes.problem("workers", self.annotators.folder, found, expected)
+        if strange := self.workers["default"] - rows:
+            found = f"{len(strange)} workers of no {self.records.config}"
+            self.notes.problem("workers", self.images.folder, found, "a worker of its rounds")
 
     def _check_content(self) -> None:
         """The digest of all values, which does not depend on how Parquet stores them."""
         listed = self.manifest.get("shards", {})
         for config, digests in self.digests.items():
-            for number, (digest, shard) in enumerate(
-                zip(digests, listed.get(config, []), strict=False)
-            ):
+            pairs = zip(digests, listed.get(config, []), strict=False)
+            for number, (digest, shard) in enumerate(pairs):
                 if digest is not None and digest != shard["digest"]:
                     where = f"{config}, shard {number}"
-                    self.report.problem(
+                    self.notes.problem(
                         "content", where, f"values of digest {digest}", shard["digest"]
                     )
         found = {config: [d for d in ds if d is not None] for config, ds in self.digests.items()}
         if found != self.digests or not {"content_digest", "version"} <= self.manifest.keys():
             return
-        self.report.ran("content")
+        self.notes.ran("content")
         digest, version = self.manifest["content_digest"], self.manifest["version"]
         if content_digest(found) != digest:
             expected = f"{content_digest(found)}, as the rows have it"
-            self.report.problem("content", MANIFEST, f"content_digest {digest}", expected)
+            self.notes.problem("content", MANIFEST, f"content_digest {digest}", expected)
         if version_of(digest) != version:
             expected = f"{version_of(digest)}, which follows from the content digest"
-            self.report.problem("content", MANIFEST, f"version {version}", expected)
+            self.notes.problem("content", MANIFEST, f"version {version}", expected)
+
+
+def differing(
+    images: pa.Table, records: pa.Table, kind: Kind, classes: Sequence[str] | None
+) -> Iterator[tuple[pa.Table, str, int]]:
+    """Each derived column that differs from its recomputation: rows, name, first row that does.
+
+    What follows from the instances file is not recomputed: that file is not part of the dataset.
+
+    Args:
+        images, records: rows of `default` and all their rows of the other config, all columns.
+        kind: of log.
+        classes: the class names of the manifest; None leaves `label` out.
+    """
+    registry, events = kind.derivation.registry, kind.derivation.events
+    unknown = {"truth"} if classes is not None else {"truth", "wnids"}
+    names = [
+        name
+        for name in registry.names()
+        if name in images.column_names and not unknown & set(registry.sources([name]))
+    ]
+    logged = {s: records[s.partition(".")[2]] for s in events.sources(events.names())}
+    given = kind.promises.sources(images, records, names, classes)
+    computed = (
+        (images, registry.compute(names, given)),
+        (records, events.compute(events.names(), logged)),
+    )
+    for rows, columns in computed:
+        for name, expected in columns.items():
+            found, wanted = one_array(rows[name]), one_array(expected)
+            if not found.equals(wanted):
+                yield rows, name, _first_difference(found, wanted)
+
+
+def _first_difference(found: pa.Array, wanted: pa.Array) -> int:
+    """The first row that differs, found by halving: nested columns have no elementwise equal."""
+    start, stop = 0, len(found)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        halves = (values.slice(start, middle - start) for values in (found, wanted))
+        if next(halves).equals(next(halves)):
+            start = middle
+        else:
+            stop = middle
+    return start

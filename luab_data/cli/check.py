@@ -6,6 +6,8 @@ import json
 
 import click
 
+from luab_data.console import terminal_width
+
 
 @click.command()
 @click.argument("dataset", metavar="DIR", type=str)
@@ -34,9 +36,21 @@ def check(
     findings are information about workers and tool: they alone exit with 0.
     """
     from luab_data.checks.check import check as verify
-    from luab_data.checks.text import as_text
 
     report = verify(dataset, rules=rules, examples=examples)
-    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else as_text(report))
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        lines = report.as_text(terminal_width()).split("\n")
+        click.echo("\n".join(map(_coloured, lines)))
     if not report.whole:
         context.exit(1)
+
+
+_COLOURS = {"ok": "green", "partly": "yellow", "FAILED": "red", "error": "red", "warning": "yellow"}
+
+
+def _coloured(line: str) -> str:
+    """The line with its first word in colour if that is a status; off a terminal echo drops it."""
+    word = line.partition(" ")[0]
+    return click.style(word, fg=_COLOURS[word]) + line[len(word) :] if word in _COLOURS else line

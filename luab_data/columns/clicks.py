@@ -75,7 +75,7 @@ def num_clicks(selected_record_time_ms: ArrowColumn, selected: ArrowColumn) -> p
 
     Returns: (num_rows,) int32, a count.
     Null without a round, or where a selected image has no record.
-    Source: AnnotationComponent.handler.ts, lines 74-76; metrics 6.1-1.
+    Source: AnnotationComponent.handler.ts, lines 74-76; docs/formats.md#deselection.
     """
     count = 2 * np.diff(bounds_of(selected_record_time_ms)) - is_true(selected)
     there = selected.is_valid().to_numpy(zero_copy_only=False)
@@ -87,7 +87,7 @@ def parity_disagrees(selected_record_time_ms: ArrowColumn, selected: ArrowColumn
 
     Returns: (num_rows,) bool.
     Null without a round.
-    Source: paper, appendix D.1; metrics 6.1-1.
+    Source: paper, appendix D.1; docs/formats.md#deselection.
     """
     odd = np.diff(bounds_of(selected_record_time_ms)) % 2 == 1
     there = selected.is_valid().to_numpy(zero_copy_only=False)

@@ -43,11 +43,12 @@ class Icons(NamedTuple):
     """
 
     images: Ints  # (num_images + 1,)
-    label: Ints  # (num_icons,) contiguous class
-    action: Ints  # (num_actions,) index in ACTIONS, grouped by icon, in logged order
+    label: Ints  # (num_icons,) contiguous class; -1 if the name is none
+    action: Ints  # (num_actions,) place in ACTIONS, by icon, in logged order; -1 if unknown
     to_x: np.ndarray  # (num_actions,) where the action put the icon, fractions; NaN for remove
     to_y: np.ndarray
     bounds: Ints  # (num_icons + 1,)
+    order: Ints  # (num_actions,) which of the logged actions each one is
 
     @property
     def image(self) -> Ints:
@@ -67,26 +68,32 @@ def group_icons(
         action_histories_action_type, ...: (num_images,) lists of COCO_ACTIONS.
     """
     to_x, to_y = ragged(action_histories_point_to_x), ragged(action_histories_point_to_y)
-    label = _codes(action_histories_icon_type, COCO_CLASSES)
-    key = to_x.rows * len(COCO_CLASSES) + label
+    num_labels = len(COCO_CLASSES) + 1  # with -1, a name that is no class
+    key = to_x.rows * num_labels + codes(action_histories_icon_type, COCO_CLASSES) + 1
     order = np.argsort(key, kind="stable")
     found, first = np.unique(key[order], return_index=True)
-    counts = np.bincount(found // len(COCO_CLASSES), minlength=len(to_x.lengths))
+    counts = np.bincount(found // num_labels, minlength=len(to_x.lengths))
     return Icons(
         images=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        label=found % len(COCO_CLASSES),
-        action=_codes(action_histories_action_type, ACTIONS)[order],
+        label=found % num_labels - 1,
+        action=codes(action_histories_action_type, ACTIONS)[order],
         to_x=to_x.values[order],
         to_y=to_y.values[order],
         bounds=np.append(first, len(order)).astype(np.int64),
+        order=order,
     )
 
 
-def _codes(names: ArrowColumn, known: tuple[str, ...]) -> Ints:
-    """(num_values,) the place of each name of a list column among the known ones."""
+def codes(names: ArrowColumn, known: tuple[str, ...]) -> Ints:
+    """(num_values,) the place of each name of a list column among the known ones, else -1."""
     codes = pc.index_in(one_array(names).flatten(), value_set=pa.array(known))
-    numbers: Ints = codes.to_numpy(zero_copy_only=False).astype(np.int64)
+    numbers: Ints = pc.fill_null(codes, -1).to_numpy().astype(np.int64)
     return numbers
+
+
+def _names(codes: Ints, known: tuple[str, ...]) -> pa.Array:
+    """The names at those places; null for -1."""
+    return pa.array(known).take(pa.array(codes, mask=codes < 0))
 
 
 def last_add_action(icons: Icons) -> Ints:
@@ -98,7 +105,8 @@ def last_add_action(icons: Icons) -> Ints:
 def final_action(icons: Icons) -> Ints:
     """(num_icons,) index of the action that left the icon where it ended; -1 if it ended removed.
 
-    Source: metrics 4.9 and 6.4d, replay of all actions.
+    Source: docs/definitions.md#icon-precision; docs/definitions.md#coco-notebook, replay of all
+    actions.
     """
     last = icons.bounds[1:] - 1
     return np.where(icons.action[last] == _REMOVE, -1, last)
@@ -125,7 +133,7 @@ def icon_label(icons: Icons) -> pa.ListArray:
 
     Returns: (num_images,) lists of int64, 0..79, ascending.
     Null never; empty without icons.
-    Source: metrics 6.2-13, constants/json/icons.json of the tool.
+    Source: docs/formats.md#icon-names, constants/json/icons.json of the tool.
     """
     return by_image(icons, pa.array(icons.label))
 
@@ -135,9 +143,9 @@ def icon_name(icons: Icons) -> pa.ListArray:
 
     Returns: (num_images,) lists of string, parallel to icon_label.
     Null never.
-    Source: metrics 6.2-13.
+    Source: docs/formats.md#icon-names.
     """
-    return by_image(icons, pa.array(COCO_CLASSES).take(pa.array(icons.label)))
+    return by_image(icons, _names(icons.label, COCO_CLASSES))
 
 
 def last_add(icons: Icons) -> tuple[pa.ListArray, pa.ListArray]:
@@ -146,7 +154,7 @@ def last_add(icons: Icons) -> tuple[pa.ListArray, pa.ListArray]:
     Returns: x and y, (num_images,) lists of float64, fractions of the picture, parallel to
     icon_label.
     Null elements where the icon was never added (a log that lost it).
-    Source: the paper and its loader: the last add wins; metrics 6.4d.
+    Source: the paper and its loader: the last add wins; docs/definitions.md#coco-notebook.
     """
     x, y = points_at(icons, last_add_action(icons))
     return by_image(icons, x), by_image(icons, y)
@@ -158,7 +166,8 @@ def final(icons: Icons) -> tuple[pa.ListArray, pa.ListArray]:
     Returns: x and y, (num_images,) lists of float64, fractions of the picture, parallel to
     icon_label.
     Null elements where the icon ended removed.
-    Source: metrics 4.9 and 6.4d, replay of all actions.
+    Source: docs/definitions.md#icon-precision; docs/definitions.md#coco-notebook, replay of all
+    actions.
     """
     x, y = points_at(icons, final_action(icons))
     return by_image(icons, x), by_image(icons, y)
@@ -169,7 +178,7 @@ def is_present_at_end(icons: Icons) -> pa.ListArray:
 
     Returns: (num_images,) lists of bool, parallel to icon_label.
     Null never.
-    Source: metrics 4.9.
+    Source: docs/definitions.md#icon-precision.
     """
     return by_image(icons, pa.array(final_action(icons) >= 0))
 
@@ -179,9 +188,9 @@ def action_sequence(icons: Icons) -> pa.ListArray:
 
     Returns: (num_images,) lists of string, parallel to icon_label.
     Null never.
-    Source: metrics 4.11, Fig. J.
+    Source: docs/definitions.md#action-sequences, Fig. J.
     """
-    names = pa.array(ACTIONS).take(pa.array(icons.action))
+    names = _names(icons.action, ACTIONS)
     return by_image(icons, pc.binary_join(list_array(names, icons.bounds), "-"))
 
 
@@ -190,7 +199,7 @@ def num_actions(icons: Icons) -> pa.ListArray:
 
     Returns: (num_images,) lists of int32, a count, parallel to icon_label.
     Null never.
-    Source: metrics 4.11.
+    Source: docs/definitions.md#action-sequences.
     """
     return by_image(icons, pa.array(np.diff(icons.bounds), pa.int32()))
 
@@ -200,7 +209,7 @@ def num_adds(icons: Icons) -> pa.ListArray:
 
     Returns: (num_images,) lists of int32, a count, parallel to icon_label.
     Null never.
-    Source: metrics 4.9, "all adds".
+    Source: docs/definitions.md#icon-precision, "all adds".
     """
     counts = _count(icons.action == _ADD, icons.bounds)
     return by_image(icons, pa.array(counts, pa.int32()))
@@ -227,7 +236,7 @@ def labels(known: Known) -> pa.ListArray:
 
     Returns: (num_images,) lists of int64, 0..79, ascending.
     Null where the instances file lacks the image, or there is no such file.
-    Source: metrics 3.1, 6.4h.
+    Source: docs/definitions.md#mean-average-precision, 6.4h.
     """
     if all(image is None for image in known):
         return pa.nulls(len(known), pa.list_(pa.int64()))
@@ -282,7 +291,7 @@ def size(
         original_image_width, original_image_height: (num_images,) int32 px, as logged.
     Returns: width and height, (num_images,) int32 px, each more than 0.
     Null if neither is there: the log's can be 0.
-    Source: metrics 6.2-3.
+    Source: docs/formats.md#zero-sizes.
     """
     wide, high = (
         pc.coalesce(_positive(pa.array(true, pa.int32())), _positive(one_array(logged)))
@@ -305,7 +314,7 @@ def is_on_object(icons: Icons, known: Known) -> pa.ListArray:
     counts as wrong.
     Null elements where the icon ended removed or the ground truth cannot tell: it lacks the image,
     or the class, or an object of the class has no mask and the icon is on no other.
-    Source: metrics 4.9.
+    Source: docs/definitions.md#icon-precision.
     """
     return _are_on_object(icons, known, final_action(icons))
 
@@ -316,7 +325,7 @@ def is_last_add_on_object(icons: Icons, known: Known) -> pa.ListArray:
     Returns: (num_images,) lists of bool, parallel to icon_label; a class that is not in the image
     counts as wrong.
     Null elements where the icon was never added or the ground truth cannot tell, see is_on_object.
-    Source: metrics 4.9, "last add (paper's training target)".
+    Source: docs/definitions.md#icon-precision, "last add (paper's training target)".
     """
     return _are_on_object(icons, known, last_add_action(icons))
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from luab_data.columns.labels import label
+from luab_data.columns.regions import label
 from luab_data.columns.registry import IMAGENET
-from luab_data.columns.rounds import Rounds, deciding_rows
+from luab_data.columns.rounds import Rounds, deciding_rows, order_rounds
 from luab_data.schema import IMAGENET_IMAGES
 
 
@@ -26,6 +26,20 @@ def sources(images: pa.Table, rounds: Rounds, names: Iterable[str]) -> Mapping[s
     tables = {"raw": images, "round": rows, "rounds": rounds.table}
     given = {f"{table}.{name}": tables[table][name] for table, _, name in wanted if name}
     return {**given, "bounds": rounds.bounds}
+
+
+def stored_sources(
+    images: pa.Table, rounds: pa.Table, names: Iterable[str], classes: Sequence[str] | None
+) -> Mapping[str, Any]:
+    """The same from tables of a dataset: rows of `default` with all their `rounds`.
+
+    Args:
+        images, rounds: the tables.
+        names: derived columns.
+        classes: the wnids of the dataset; None if no column needs them.
+    """
+    ordered = order_rounds(images["image_id"], rounds.drop_columns(["round"]))
+    return {**sources(images, ordered, names), "wnids": classes}
 
 
 def image_table(images: pa.Table, rounds: Rounds, *, optional: Sequence[str] = ()) -> pa.Table:

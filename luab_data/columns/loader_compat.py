@@ -34,7 +34,8 @@ def imagenet_point(
         bounds: (num_images + 1,) image i has the blocks bounds[i]:bounds[i + 1].
     Returns: x and y, (num_images,) float64, fractions of the picture.
     Null where no round selected the image, or a selected round has no click.
-    Source: imagenet_dataloader.ipynb of naver-ai/NeglectedFreeLunch; metrics 6.3a, 6.3b.
+    Source: imagenet_dataloader.ipynb of naver-ai/NeglectedFreeLunch;
+    docs/definitions.md#imagenet-notebook, 6.3b.
     """
     chosen = is_true(selected)
     owner = Ragged(np.arange(len(chosen)), bounds).keep(chosen)
@@ -74,7 +75,8 @@ def coco_point(
     Returns: x and y, (num_images,) lists of int64 px, parallel to icon_label.
     Null elements where the icon was never added, the size was not logged, or `labels` is known and
     lacks the class.
-    Source: coco_dataloader.ipynb of naver-ai/NeglectedFreeLunch; metrics 6.4b, 6.4c, 6.4d, 6.2-3.
+    Source: coco_dataloader.ipynb of naver-ai/NeglectedFreeLunch; docs/definitions.md#coco-notebook;
+    docs/formats.md#zero-sizes.
     """
     added = last_add_action(icons)
     ignored = (added < 0) | _not_in(icons, labels)

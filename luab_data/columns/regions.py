@@ -1,6 +1,8 @@
-"""Points against boxes, and the hull of points: plane geometry in fractions and pixels."""
+"""What is in a picture: its class, its boxes, points against boxes, and the hull of points."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +50,8 @@ def in_any_box(
         x, y: (num_rows,) fractions of the picture; NaN lies nowhere.
         width, height: (num_rows,) px of the picture the boxes are drawn on.
         boxes: (num_boxes, 4) xyxy px, of sort_corners; rows: which of them belong to which row.
-    Returns: (num_rows,) bool, False without boxes. Source: decisions.md, metrics 4.3.
+    Returns: (num_rows,) bool, False without boxes.
+    Source: docs/definitions.md#click-accuracy.
     """
     row = rows.rows
     with np.errstate(over="ignore"):  # what overflows is outside
@@ -60,12 +63,25 @@ def in_any_box(
     return hit
 
 
+def label(wnid: ArrowColumn, wnids: Sequence[str]) -> ArrowColumn:
+    """Index of the image's class over the sorted wnids of the dataset.
+
+    Args:
+        wnid: (num_rows,) string.
+        wnids: every class of the dataset, sorted: so it waits until every class is known.
+    Returns: (num_rows,) int64.
+    Null where the class is not among them.
+    Source: docs/decisions.md, 3.
+    """
+    return pc.index_in(wnid, value_set=pa.array(wnids, pa.string())).cast(pa.int64())
+
+
 def has_boxes(boxes: ArrowColumn) -> pa.Array:
     """Whether ILSVRC published boxes of the image.
 
     Returns: (num_rows,) bool.
     Null never.
-    Source: raw-formats.md, `object` of the release's XML.
+    Source: docs/formats.md#boxes of the release's XML.
     """
     return pa.array(np.diff(bounds_of(boxes)) > 0)
 
@@ -83,7 +99,7 @@ def size(
         original_image_width, original_image_height: (num_rows,) int32 px, as logged.
     Returns: width and height, (num_rows,) int32 px, each more than 0.
     Null if neither is there: an image that never loaded is logged as 0 x 0.
-    Source: metrics 4, 6.1-7.
+    Source: docs/definitions.md#points-and-boxes; docs/formats.md#image-position.
     """
     sizes = ((width, original_image_width), (height, original_image_height))
     wide, high = (pc.coalesce(_positive(own), _positive(logged)) for own, logged in sizes)
@@ -113,7 +129,7 @@ def click_in_box(
     Null without a click, boxes or a size, and where the log's size is that of the boxes with width
     and height swapped: a browser turned the picture as its EXIF orientation asks, the boxes are of
     the picture as stored, and the log does not say which way it was turned.
-    Source: metrics 4.3.
+    Source: docs/definitions.md#click-accuracy.
     """
     columns = (final_click_x, final_click_y, width, height)
     x, y, width_px, height_px = (floats(column) for column in columns)
@@ -135,7 +151,7 @@ def hulls(points: LastN) -> tuple[pa.ListArray, pa.ListArray, pa.Array]:
     (y down) from the leftmost vertex, not closed; and hull_area (num_rows,) in fractions of the
     picture's area. One or two vertices and area 0 where all points coincide or are collinear.
     Null without a final click.
-    Source: issue 3, "hull of the points around the click"; the points are those of last_n.
+    Source: docs/definitions.md#hull; the points are those of last_n.
     """
     found = convex_hulls(points.x, points.y)
     lengths = np.zeros(len(points.has_click), np.int64)

@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from luab_data.columns import clicks, icons, loader_compat, page_size, regions, rounds, traces
-from luab_data.columns.labels import label
 from luab_data.errors import OptionError
 from luab_data.ragged import ArrowColumn
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS, Table
@@ -109,6 +108,18 @@ class Registry:
         found: dict[str, Any] = dict(given)
         return {name: self._value(name, found) for name in names}
 
+    def page(self) -> str:
+        """A Markdown table of how the columns are made."""
+        extra = {column.name for column in self.table.optional}
+        lines = ["| columns | function | made from |", "|---|---|---|"]
+        for derived in self.derived:
+            names = ", ".join(f"`{name}`" for name in derived.names)
+            names += " (optional)" if derived.names[0] in extra else ""
+            module = derived.function.__module__.rpartition(".")[2]
+            sources = ", ".join(f"`{source}`" for source in self.sources(derived.names))
+            lines.append(f"| {names} | `{module}.{derived.function.__name__}` | {sources} |")
+        return "\n".join(lines)
+
     # A method, not a function inside compute: that one would hold itself, and with it all arrays,
     # until the garbage collector comes by.
     def _value(self, source: str, found: dict[str, Any]) -> Any:
@@ -149,7 +160,7 @@ _RECORDS = (
 IMAGENET = Registry(
     table=IMAGENET_IMAGES,
     derived=(
-        Derived(("label",), label, ("raw.wnid", "wnids")),
+        Derived(("label",), regions.label, ("raw.wnid", "wnids")),
         Derived(
             ("width", "height"),
             regions.size,
@@ -239,11 +250,6 @@ COCO = Registry(
     },
 )
 """Derived columns of `default` of COCO-AB."""
-
-REGISTRIES = {"imagenet-ab": IMAGENET, "coco-ab": COCO}
-"""The registry of each dataset."""
-
-
 _PAGE_SIZE = ("original_image_width", "original_image_height", "image_height")
 
 
@@ -267,10 +273,6 @@ ACTIONS = Registry(
 """Derived columns of `actions` of COCO-AB."""
 
 
-EVENTS = {"imagenet-ab": ROUNDS, "coco-ab": ACTIONS}
-"""The registry of the raw fields of each dataset."""
-
-
 def with_derived(raw: pa.Table, registry: Registry) -> pa.Table:
     """A table of raw columns with all derived ones that are made from those alone.
 
@@ -284,22 +286,3 @@ def with_derived(raw: pa.Table, registry: Registry) -> pa.Table:
     columns |= registry.compute(names, given)
     fields = [column.field() for column in registry.table.columns if column.name in columns]
     return pa.table([columns[field.name] for field in fields], pa.schema(fields))
-
-
-def derivation_table(dataset: str) -> str:
-    """A Markdown table of how the derived columns of `default` are made.
-
-    Args:
-        dataset: `imagenet-ab` or `coco-ab`.
-    """
-    registry, events = REGISTRIES[dataset], EVENTS[dataset]
-    extra = {column.name for column in registry.table.optional}
-    lines = ["| columns | function | made from |", "|---|---|---|"]
-    for derived in (*registry.derived, *events.derived):
-        names = ", ".join(f"`{name}`" for name in derived.names)
-        names += " (optional)" if derived.names[0] in extra else ""
-        module = derived.function.__module__.rpartition(".")[2]
-        owner = registry if derived in registry.derived else events
-        sources = ", ".join(f"`{source}`" for source in owner.sources(derived.names))
-        lines.append(f"| {names} | `{module}.{derived.function.__name__}` | {sources} |")
-    return "\n".join(lines)

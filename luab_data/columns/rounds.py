@@ -96,7 +96,7 @@ def num_rounds(bounds: Ints) -> pa.Array:
         bounds: (num_images + 1,) image i has the blocks bounds[i]:bounds[i + 1].
     Returns: (num_images,) int16, a count; 0 without any block.
     Null never.
-    Source: metrics 6.1-12.
+    Source: docs/formats.md#repeated-rounds.
     """
     return pa.array(np.diff(bounds), pa.int16())
 
@@ -115,7 +115,7 @@ def has_interaction(
         bounds: (num_images + 1,) image i has the blocks bounds[i]:bounds[i + 1].
     Returns: (num_images,) bool; False without any block.
     Null never.
-    Source: metrics 4.2: the existence of a file is not interaction.
+    Source: docs/definitions.md#coverage: the existence of a file is not interaction.
     """
     records = (hovered_record_time_ms, mouse_tracking_time_ms, selected_record_time_ms)
     touched: Bools = np.any([np.diff(bounds_of(times)) > 0 for times in records], axis=0)
@@ -129,7 +129,7 @@ def is_selected(selected: ArrowColumn) -> ArrowColumn:
         selected: (num_images,) bool of the deciding round.
     Returns: (num_images,) bool; False without any round.
     Null never.
-    Source: metrics 4.1; decisions.md, 3.
+    Source: docs/definitions.md#selected-share.
     """
     return pc.fill_null(selected, False)
 
@@ -141,7 +141,7 @@ def selected_round(selected: ArrowColumn, round: ArrowColumn) -> ArrowColumn:
         selected, round: (num_images,) bool and int16 of the deciding round.
     Returns: (num_images,) int16, 1 for the first by hit_submit_time.
     Null where the image was not selected.
-    Source: metrics 4.1.
+    Source: docs/definitions.md#selected-share.
     """
     return pc.if_else(is_selected(selected), round, pa.scalar(None, pa.int16()))
 
@@ -151,6 +151,6 @@ def as_logged(column: ArrowColumn) -> ArrowColumn:
 
     Returns: (num_images,) the log's value, in the log's unit.
     Null without a round, or where the log has none.
-    Source: raw-formats.md.
+    Source: docs/formats.md.
     """
     return column

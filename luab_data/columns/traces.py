@@ -1,8 +1,8 @@
 """Mouse traces: how long, how they approached the final click.
 
 A trace concatenates several visits to the picture. What led to the final click is its last visit:
-the records from the last `enter` at or before the click up to the click (metrics 4.7). All times
-are integers, so quantiles are cut exactly.
+the records from the last `enter` at or before the click up to the click
+(docs/definitions.md#trace-curves). All times are integers, so quantiles are cut exactly.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def approach(
     Args:
         hovered_record_action, ..., selected_record_y: (num_rows,) lists of the deciding round.
         selected: (num_rows,) bool.
-    Source: metrics 4.7, "segment".
+    Source: docs/definitions.md#trace-curves, "segment".
     """
     click_x, click_y = map(floats, final_click(selected_record_x, selected_record_y, selected))
     has_click = ~np.isnan(click_x)
@@ -104,7 +104,7 @@ def trace_quantile(visit: Approach) -> tuple[pa.ListArray, pa.ListArray]:
 
     Returns: x and y, (num_rows,) lists of 11 float64, fractions of the picture.
     Null without a final click, or without a record in the visit that ends in it.
-    Source: metrics 4.7, appendix E of the paper.
+    Source: docs/definitions.md#trace-curves, appendix E of the paper.
     """
     length = np.diff(visit.bounds)
     present = length > 0
@@ -120,7 +120,7 @@ def time_quantile(visit: Approach) -> tuple[pa.ListArray, pa.ListArray]:
 
     Returns: x and y, (num_rows,) lists of 11 float64, fractions of the picture.
     Null where trace_quantile is.
-    Source: metrics 4.7, appendix E of the paper.
+    Source: docs/definitions.md#trace-curves, appendix E of the paper.
     """
     present = np.diff(visit.bounds) > 0
     first = visit.bounds[:-1][present]
@@ -177,7 +177,7 @@ def last_n(points: LastN) -> tuple[pa.ListArray, pa.ListArray]:
 
     Returns: x and y, (num_rows,) lists of 9 float64, fractions of the picture.
     Null elements where the visit has fewer records; a null list without a final click.
-    Source: metrics 4.7, "Last-N".
+    Source: docs/definitions.md#trace-curves, "Last-N".
     """
     lengths = np.where(points.has_click, LAST_N, 0)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
@@ -197,7 +197,7 @@ def trace_length(mouse_tracking_time_ms: ArrowColumn, selected: ArrowColumn) -> 
 
     Returns: (num_rows,) int32, a count.
     Null without a round.
-    Source: raw-formats.md, mouseTracking.
+    Source: docs/formats.md#throttle.
     """
     lengths = np.diff(bounds_of(mouse_tracking_time_ms))
     there = selected.is_valid().to_numpy(zero_copy_only=False)
@@ -217,7 +217,7 @@ def dwell_time_ms(
 
     Returns: (num_rows,) int64, ms.
     Null if never entered.
-    Source: hoveredRecord, metrics 6.1-5.
+    Source: hoveredRecord, docs/formats.md#visits.
     """
     hovered = ragged(hovered_record_time_ms)
     enter = is_enter(hovered_record_action)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from luab_data.columns import coco, imagenet
 from luab_data.columns.icons import Truth
-from luab_data.columns.registry import COCO, IMAGENET, Registry
+from luab_data.columns.registry import ACTIONS, COCO, IMAGENET, ROUNDS, Registry
 from luab_data.columns.rounds import ORDERED_BY, cut, order_rounds
 from luab_data.derivation.places import Place, place
 from luab_data.errors import DatasetError
@@ -71,13 +71,15 @@ class Derivation(NamedTuple):
     """What a kind of log has for this stage.
 
     Args:
-        registry: its derived columns.
+        registry: its derived columns of `default`.
+        events: those of the table of the log, made when it is converted.
         reads: columns of the log that put its rows in order.
         parts: (job, images, events, truth) -> the registry's sources, some images at a time;
             LookupError if the events are not those of the images.
     """
 
     registry: Registry
+    events: Registry
     reads: tuple[str, ...]
     parts: Callable[[Job, pa.Table, pa.Table, Truth | None], Given]
 
@@ -176,5 +178,5 @@ def _tagging_parts(job: Job, images: pa.Table, actions: pa.Table, truth: Truth |
         yield images.slice(start, _IMAGES_AT_ONCE), coco.sources(rows, truth, job.names)
 
 
-BROWSING = Derivation(IMAGENET, ORDERED_BY, _browsing_parts)
-TAGGING = Derivation(COCO, ("image_id",), _tagging_parts)
+BROWSING = Derivation(IMAGENET, ROUNDS, ORDERED_BY, _browsing_parts)
+TAGGING = Derivation(COCO, ACTIONS, ("image_id",), _tagging_parts)

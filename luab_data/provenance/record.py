@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from luab_data.checks.invariants import broken_values
-from luab_data.checks.lint import Window, broken
-from luab_data.checks.rule import Rule
-from luab_data.checks.rules import rules_of
+from luab_data.checks.invariants import Promises, broken_values
+from luab_data.checks.lint import Rule, chosen
 from luab_data.columns.rounds import order_rounds
 from luab_data.errors import DatasetError
+from luab_data.kinds import kind_of
 from luab_data.provenance.find import Place, find_rows, not_there, read_image_id
-from luab_data.schema import DATASETS, tables_of
+from luab_data.schema import DATASETS, Table, tables_of
 from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset
 
@@ -96,9 +95,9 @@ def trace(dataset: str | os.PathLike[str], image_id: str) -> Record:
     count = 1 if kind == "coco-ab" else image["num_rounds"][0].as_py() or 0
     number = int(places[0].file.rpartition("/")[2].split("-")[1])
     records, others = find_rows(folder, table, wanted, first=number, enough=max(count, 1))
-    for config, found in (("default", image), (table.config, records)):
-        _check_sound(folder, kind, config, found)
-    window = Window(image, records, np.array([0, len(records)], np.int64))
+    for config, found in ((images, image), (table, records)):
+        _check_sound(folder, kind_of(manifest).promises, config, found)
+    window = kind_of(manifest).lint.window(image, records, np.array([0, len(records)], np.int64))
     rounds = kind == "imagenet-ab"
     decision = _decision(image, records) if rounds else None
     raw = records.to_pylist()
@@ -112,16 +111,16 @@ def trace(dataset: str | os.PathLike[str], image_id: str) -> Record:
         decision=decision,
         visit=_visit(raw, decision),
         icons=[] if rounds else _icons(raw),
-        odd=[rule for rule in rules_of(kind) if broken(rule, window)[1].any()],
+        odd=[rule for rule in chosen(kind_of(manifest).lint.rules) if rule(window).any()],
     )
 
 
-def _check_sound(folder: Path, dataset: str, config: str, rows: pa.Table) -> None:
+def _check_sound(folder: Path, promises: Promises, table: Table, rows: pa.Table) -> None:
     """Rows that break a promise of the schema cannot be explained: DatasetError."""
-    for odd in broken_values(rows, dataset, config):
+    for odd in broken_values(rows, promises, table):
         raise DatasetError(
-            f"{folder}: {config} of this image is damaged: {odd.found}; expected {odd.expected}."
-            " `luab-data check` says what else is; convert the raw log again"
+            f"{folder}: {table.config} of this image is damaged: {odd.found}; expected"
+            f" {odd.expected}. `luab-data check` says what else is; convert the raw log again"
         )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
-from luab_data.checks.invariants import PARALLEL
 from luab_data.provenance.record import Record, Values
 from luab_data.schema import Table, tables_of
 from luab_data.words import aligned
@@ -18,13 +17,12 @@ _WIDE = 96
 
 def as_text(record: Record) -> str:
     """Where the record came from, what was decided, derived values, then all raw values."""
-    dataset = record.manifest["dataset"]
     images, table, _ = tables_of(record.manifest)
     lines = [*_origin(record), *_decided(record)]
-    lines += ["", f"default: {images.row}", *_values(dataset, images, record.image)]
+    lines += ["", f"default: {images.row}", *_values(images, record.image)]
     for number, row in enumerate(record.records, 1):
         title = f"{table.config}: round {number} of {len(record.records)}"
-        lines += ["", title if record.decision else table.config, *_values(dataset, table, row)]
+        lines += ["", title if record.decision else table.config, *_values(table, row)]
     lines += ["", "lint" if record.odd else "lint: nothing odd"]
     lines += aligned([("", rule.severity, rule.id, rule.doc) for rule in record.odd])
     return "\n".join(lines)
@@ -82,22 +80,22 @@ def _visit(visit: Values | None) -> str:
     return f"{which}; click at {visit['click_ms']}; {used}"
 
 
-def _values(dataset: str, table: Table, row: Values) -> Iterator[str]:
+def _values(table: Table, row: Values) -> Iterator[str]:
     """Flat columns first, then lists, parallel ones as one small table."""
     units = {column.name: column.unit for column in table.columns}
     lists = {name: value for name, value in row.items() if isinstance(value, list)}
     flat = [(f"  {n}", f"{_cell(v)} {units.get(n, '')}") for n, v in row.items() if n not in lists]
     yield from aligned(flat)
-    for names in _groups(lists, dataset, table.config):
+    for names in _groups(lists, table):
         yield from _table(names, [lists[name] for name in names])
 
 
-def _groups(names: Iterable[str], dataset: str, config: str) -> list[tuple[str, ...]]:
+def _groups(names: Iterable[str], table: Table) -> list[tuple[str, ...]]:
     """List columns that are shown side by side, since they are parallel; others stand alone."""
     left = list(names)
     groups: list[tuple[str, ...]] = []
     for name in left:
-        group = next((g for g in PARALLEL.get((dataset, config), ()) if name in g), (name,))
+        group = next((g for g in table.parallel() if name in g), (name,))
         if group not in groups:
             groups.append(group)
     return [tuple(name for name in group if name in left) for group in groups]

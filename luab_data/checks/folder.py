@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from luab_data.checks.report import Report
+from luab_data.checks.report import Notes
 from luab_data.console import progress
 from luab_data.errors import DatasetError
-from luab_data.files import CHECKSUMS, MANIFEST, files_in, sha256_of
+from luab_data.files import CHECKSUMS, MANIFEST, foreign_files, sha256_of
+from luab_data.kinds import KINDS
 from luab_data.raw.worker_ids import METHOD
-from luab_data.schema import COCO_CLASSES, DATASETS, Table
+from luab_data.schema import Table
 from luab_data.store.folder import SKIPPED, read_manifest
+from luab_data.tools import COCO_CLASSES
 
 Manifest = dict[str, Any]
 
@@ -32,82 +34,79 @@ _KEYS: dict[str, type] = {
 }
 
 
-def check_manifest(folder: Path, report: Report) -> Manifest:
+def check_manifest(folder: Path, notes: Notes) -> Manifest:
     """The manifest, or as much of it as can be used; what is missing is left out.
 
     Raises:
         DatasetError: the folder is not there or holds nothing of luab.
     """
+    found = (k.dataset for k in KINDS.values() if any(folder.glob(f"{k.events.folder}/*.parquet")))
+    guess = next(found, None)
     try:
-        manifest = read_manifest(folder)
+        manifest = dict(read_manifest(folder))
     except (DatasetError, OSError, RecursionError) as error:
-        dataset = _guess(folder)
-        if dataset is None and isinstance(error, DatasetError):
+        if guess is None and isinstance(error, DatasetError):
             raise
-        if dataset is None:
+        if guess is None:
             raise DatasetError(f"{folder / MANIFEST}: cannot be read ({error})") from error
-        report.problem("manifest", MANIFEST, str(error), "a manifest written by luab")
-        return {"dataset": dataset}
-    report.ran("manifest")
-    usable = dict(manifest)
+        notes.problem("manifest", MANIFEST, str(error), "a manifest written by luab")
+        return {"dataset": guess}
+    notes.ran("manifest")
     for key, kind in _KEYS.items():
         if not isinstance(manifest.get(key), kind):
-            found = f"{key} is {type(manifest.get(key)).__name__}"
-            report.problem("manifest", MANIFEST, found, f"a {kind.__name__}")
-            usable.pop(key, None)
-    if usable.get("dataset") not in DATASETS:
-        known = " or ".join(DATASETS)
-        report.problem("manifest", MANIFEST, f"dataset is {usable.get('dataset')!r:.60}", known)
-        usable["dataset"] = _guess(folder)
-        if usable["dataset"] is None:
+            has = f"{key} is {type(manifest.get(key)).__name__}"
+            notes.problem("manifest", MANIFEST, has, f"a {kind.__name__}")
+            manifest.pop(key, None)
+    if manifest.get("dataset") not in KINDS:
+        known = " or ".join(KINDS)
+        has = f"dataset is {manifest.get('dataset')!r:.60}"
+        notes.problem("manifest", MANIFEST, has, known)
+        if guess is None:
             raise DatasetError(f"{folder / MANIFEST}: names no dataset of luab; expected {known}")
-    return _check_contents(usable, report)
-
-
-def _guess(folder: Path) -> str | None:
-    """Which dataset a folder without a usable manifest holds, by its folders of Parquet."""
-    for dataset, tables in DATASETS.items():
-        if any((folder / tables[1].folder).glob("*.parquet")):
-            return dataset
-    return None
-
-
-def _check_contents(manifest: Manifest, report: Report) -> Manifest:
-    """The manifest without entries that nothing could be done with."""
-    files = {}
-    for name, digest in manifest.get("files", {}).items():
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-            report.problem("manifest", MANIFEST, f"file {name!r:.80}", "a path inside the folder")
-        elif not isinstance(digest, str) or not _DIGEST(digest):
-            report.problem("manifest", MANIFEST, f"SHA-256 {digest!r:.80} of {name}", "64 digits")
-        else:
-            files[name] = digest
-    if "files" in manifest:
-        manifest["files"] = files
-    for config in (table.config for table in DATASETS[manifest["dataset"]]):
-        count = manifest.get("num_rows", {}).get(config)
-        if "num_rows" in manifest and (isinstance(count, bool) or not isinstance(count, int)):
-            report.problem("manifest", MANIFEST, f"{count!r:.40} rows of {config}", "a number")
-            manifest["num_rows"].pop(config, None)
-        if "schemas" in manifest and not isinstance(manifest["schemas"].get(config), dict):
-            report.problem("manifest", MANIFEST, f"no schema of {config}", "one of every config")
-            manifest["schemas"].pop(config, None)
-    if "shards" in manifest and not _are_shards(manifest["shards"]):
-        report.problem("manifest", MANIFEST, "shards without digests", "a digest of each shard")
-        del manifest["shards"]
+        manifest["dataset"] = guess
+    for has, expected in _without_unusable(manifest):
+        notes.problem("manifest", MANIFEST, has, expected)
     ids = manifest.get("worker_ids")
     if not isinstance(ids, dict) or ids.get("method") != METHOD or not ids.get("key"):
         expected = f"worker_ids with method {METHOD} and the fingerprint of a key"
         advice = "convert the raw log again, with --worker-key-file"
-        report.problem("workers", MANIFEST, "no word of how ids were hashed", expected, advice)
+        notes.problem("workers", MANIFEST, "no word of how ids were hashed", expected, advice)
+    return manifest
+
+
+def _without_unusable(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Drop entries that nothing can be done with; yields found and expected of each."""
+    for name, digest in list(manifest.get("files", {}).items()):
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+            yield f"file {name!r:.80}", "a path inside the folder"
+        elif not isinstance(digest, str) or not _DIGEST(digest):
+            yield f"SHA-256 {digest!r:.80} of {name}", "64 digits"
+        else:
+            continue
+        del manifest["files"][name]
+    for table in KINDS[manifest["dataset"]].tables:
+        count = manifest.get("num_rows", {}).get(table.config)
+        if "num_rows" in manifest and type(count) is not int:
+            yield f"{count!r:.40} rows of {table.config}", "a number"
+            manifest["num_rows"].pop(table.config, None)
+        types = manifest.get("schemas", {}).get(table.config)
+        if "schemas" in manifest and not isinstance(types, dict):
+            yield f"no schema of {table.config}", "one of every config"
+            manifest["schemas"].pop(table.config, None)
+    if not _is_tally(manifest.get("repaired", {})):
+        yield f"repaired is {manifest.pop('repaired')!r:.80}", "a number of each repair"
+    if "shards" in manifest and not _are_shards(manifest["shards"]):
+        yield "shards without digests", "a digest of each shard"
+        del manifest["shards"]
     names = manifest.get("classes", [])
     if not all(isinstance(name, str) for name in names) or names != sorted(set(names)):
-        report.problem(
-            "manifest", MANIFEST, "classes that repeat or are not sorted", "sorted names"
-        )
+        yield "classes that repeat or are not sorted", "sorted names"
         del manifest["classes"]
-    return manifest
+
+
+def _is_tally(found: Any) -> bool:
+    return isinstance(found, dict) and all(type(count) is int for count in found.values())
 
 
 def _are_shards(found: Any) -> bool:
@@ -120,57 +119,55 @@ def _are_shards(found: Any) -> bool:
     )
 
 
-def check_files(folder: Path, manifest: Manifest, report: Report, *, shown: bool | None) -> None:
+def check_files(folder: Path, manifest: Manifest, notes: Notes, *, shown: bool | None) -> None:
     """Presence, strangers, SHA-256 of every file, SHA256SUMS."""
     if "files" not in manifest:
         return
-    report.ran("files", "checksums")
+    notes.ran("files", "checksums")
     files: dict[str, str] = manifest["files"]
-    there = {*files_in(folder)}
-    for name in sorted(there - files.keys() - {MANIFEST, CHECKSUMS}):
+    for name in foreign_files(folder, {*files, MANIFEST, CHECKSUMS}):
         advice = "move it away; if luab should know it, convert again"
-        report.problem("files", name, "a file", "only files of the manifest", advice)
+        notes.problem("files", name, "a file", "only files of the manifest", advice)
     with progress(sorted(files), what="checksums", unit="file", shown=shown) as names:
         for name in names:
-            if not (folder / name).is_file():  # a pipe would be waited for without end
-                found = "no plain file" if name in there else "nothing"
-                report.problem("files", name, found, "the file, which the manifest lists")
+            path = folder / name
+            if not path.is_file():  # a pipe would be waited for without end
+                there = path.is_symlink() or path.exists()
+                found = "no plain file" if there else "nothing"
+                notes.problem("files", name, found, "the file, which the manifest lists")
                 continue
             try:
-                digest = sha256_of(folder / name)
+                digest = sha256_of(path)
             except OSError as error:
-                report.problem("files", name, f"{error.strerror or error}", "a readable file")
+                notes.problem("files", name, f"{error.strerror or error}", "a readable file")
                 continue
             if digest != files[name]:
-                report.problem("checksums", name, f"SHA-256 {digest}", files[name])
-    _check_sums(folder, files, report)
-    _check_skipped(folder, manifest, report)
+                notes.problem("checksums", name, f"SHA-256 {digest}", files[name])
+    _check_sums(folder, files, notes)
+    _check_skipped(folder, manifest, notes)
 
 
-def _check_sums(folder: Path, files: dict[str, str], report: Report) -> None:
+def _check_sums(folder: Path, files: dict[str, str], notes: Notes) -> None:
     try:
-        if not (folder / CHECKSUMS).is_file():
-            raise ValueError("no plain file of that name")
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        lines = _text(folder / CHECKSUMS).splitlines()
     except (OSError, ValueError) as error:
-        report.problem("checksums", CHECKSUMS, f"{error}", "a line for each file")
+        notes.problem("checksums", CHECKSUMS, f"{error}", "a line for each file")
         return
     sums = {}
     for number, line in enumerate(lines, 1):
-        match = _SUM(line)
-        if match is None:
-            where = f"{CHECKSUMS}:{number}"
-            report.problem("checksums", where, f"{line!r:.80}", "a SHA-256, two spaces, a path")
-        else:
+        if match := _SUM(line):
             sums[match[2]] = match[1]
+        else:
+            where = f"{CHECKSUMS}:{number}"
+            notes.problem("checksums", where, f"{line!r:.80}", "a SHA-256, two spaces, a path")
     for name in sorted(sums.keys() | files.keys()):
         if sums.get(name) != files.get(name):
             found = f"{sums.get(name, 'no line')} for {name}"
             expected = f"{files.get(name, 'no line')}, as the manifest has it"
-            report.problem("checksums", CHECKSUMS, found, expected)
+            notes.problem("checksums", CHECKSUMS, found, expected)
 
 
-def _check_skipped(folder: Path, manifest: Manifest, report: Report) -> None:
+def _check_skipped(folder: Path, manifest: Manifest, notes: Notes) -> None:
     """The manifest's tally of records left out is that of their list."""
     tally: Counter[str] = Counter()
     path = folder / SKIPPED
@@ -179,45 +176,41 @@ def _check_skipped(folder: Path, manifest: Manifest, report: Report) -> None:
             with path.open(encoding="utf-8") as lines:
                 tally.update(str(json.loads(line)["rule"]) for line in lines)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            report.problem("manifest", SKIPPED, f"{error!r:.120}", "a JSON object a line")
+            notes.problem("manifest", SKIPPED, f"{error!r:.120}", "a JSON object a line")
             return
     if manifest.get("skipped", {}) != dict(tally):
         found = f"skipped is {manifest.get('skipped')!r:.120}"
-        report.problem("manifest", MANIFEST, found, f"{dict(tally)!r:.120}, as {SKIPPED} has it")
+        notes.problem("manifest", MANIFEST, found, f"{dict(tally)!r:.120}, as {SKIPPED} has it")
 
 
-def check_card(folder: Path, manifest: Manifest, report: Report) -> None:
+def check_card(folder: Path, manifest: Manifest, notes: Notes) -> None:
     """The YAML of README.md, which `datasets` goes by, against the manifest."""
-    report.ran("card")
+    notes.ran("card")
     try:
         matter = _front_matter(folder / CARD)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        report.problem("card", CARD, f"{error}"[:300], "a dataset card with YAML in front")
+        notes.problem("card", CARD, f"{error}"[:300], "a dataset card with YAML in front")
         return
-    configs = _by_name(matter.get("configs"))
-    infos = _by_name(matter.get("dataset_info"))
-    for table in DATASETS[manifest["dataset"]]:
+    configs, infos = (_by_name(matter.get(key)) for key in ("configs", "dataset_info"))
+    for table in KINDS[manifest["dataset"]].tables:
         config, info = configs.get(table.config), infos.get(table.config)
         if config is None or info is None:
-            report.problem("card", CARD, f"no config {table.config}", "one of every table")
+            notes.problem("card", CARD, f"no config {table.config}", "one of every table")
             continue
-        for what, found, expected in _differences(table, config, info, manifest):
+        for what, found, expected in _said_twice(table, config, info, manifest):
             if found != expected:
                 short = f"{what} of {table.config} is {_short(found)}"
-                report.problem("card", CARD, short, _short(expected))
+                notes.problem("card", CARD, short, _short(expected))
 
 
-def _differences(
+def _said_twice(
     table: Table, config: dict[str, Any], info: dict[str, Any], manifest: Manifest
-) -> Iterable[tuple[str, Any, Any]]:
+) -> Iterator[tuple[str, Any, Any]]:
     """(what, as the card has it, as the manifest has it) of one config."""
     if "version" in manifest:
         yield "version", config.get("version"), manifest["version"]
-    yield (
-        "data_files",
-        config.get("data_files"),
-        [{"split": "train", "path": f"{table.folder}/train-*.parquet"}],
-    )
+    expected = [{"split": "train", "path": f"{table.folder}/train-*.parquet"}]
+    yield "data_files", config.get("data_files"), expected
     splits = _listed(info.get("splits"))
     counts = [split.get("num_examples") for split in splits if split.get("name") == "train"]
     if table.config in manifest.get("num_rows", {}):
@@ -234,13 +227,16 @@ def _differences(
             yield f"class names of {feature['name']}", _class_names(feature), classes[kind]
 
 
-def _front_matter(path: Path) -> dict[str, Any]:
+def _text(path: Path) -> str:
     if not path.is_file():
         raise ValueError("no plain file of that name")
     if path.stat().st_size > _MAX_CARD_BYTES:
         raise ValueError(f"{path.stat().st_size} bytes")
-    text = path.read_text(encoding="utf-8")
-    parts = text.split("---\n", 2)
+    return path.read_text(encoding="utf-8")
+
+
+def _front_matter(path: Path) -> dict[str, Any]:
+    parts = _text(path).split("---\n", 2)
     if len(parts) < 3 or parts[0]:
         raise ValueError("no YAML between two lines of ---")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 1000 class names: 20 times as fast

@@ -1,0 +1,86 @@
+"""What a column and a table of a dataset are, before any is declared in schema.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from luab_data.tools import COCO_CLASSES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One published column.
+
+    Args:
+        name: snake_case name.
+        type: Arrow type on disk.
+        doc: one sentence for the card, null meaning included where null is possible.
+        unit: `px`, `ms`, `fraction` of the picture, ...; empty for plain counts and names.
+        raw: key in the tool's log; None for derived columns.
+        classes: set when the integers are labels: `wnid` (names follow from the data) or `coco`.
+        group: of a list: lists of one group are equally long in every row, element beside element.
+    """
+
+    name: str
+    type: pa.DataType
+    doc: str
+    unit: str = ""
+    raw: str | None = None
+    classes: str | None = None
+    group: str = ""
+
+    def field(self) -> pa.Field:
+        """The Arrow field, unit and sentence in its metadata."""
+        return pa.field(self.name, self.type, metadata={"unit": self.unit, "doc": self.doc})
+
+    def class_names(self, wnids: Sequence[str]) -> Sequence[str]:
+        """Names of the labels of a column, by label; empty if its integers are no labels.
+
+        Args:
+            wnids: those of the dataset, sorted.
+        """
+        if self.classes is None:
+            return ()
+        return wnids if self.classes == "wnid" else COCO_CLASSES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One config of a dataset: its name, folder, the meaning of a row, its columns.
+
+    `optional` columns are in a dataset only if `luab-data derive --columns` put them there.
+    """
+
+    config: str
+    folder: str
+    row: str
+    columns: tuple[Column, ...]
+    optional: tuple[Column, ...] = ()
+
+    def schema(self) -> pa.Schema:
+        """The Arrow schema, in the published order, without any schema-level metadata."""
+        return pa.schema([column.field() for column in self.columns])
+
+    def __getitem__(self, name: str) -> Column:
+        """The column of that name, optional ones included; KeyError names the table."""
+        for column in (*self.columns, *self.optional):
+            if column.name == name:
+                return column
+        raise KeyError(f"{self.config} has no column {name!r}")
+
+    def parallel(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of lists that are equally long in every row, optional columns included."""
+        groups: dict[str, list[str]] = {}
+        for column in (*self.columns, *self.optional):
+            groups.setdefault(column.group, []).append(column.name)
+        groups.pop("", None)
+        return tuple(tuple(names) for names in groups.values())
+
+    def having(self, names: Sequence[str]) -> Table:
+        """The same table with those optional columns that are in `names` after its own ones."""
+        extra = tuple(column for column in self.optional if column.name in names)
+        rest = tuple(column for column in self.optional if column not in extra)
+        return replace(self, columns=(*self.columns, *extra), optional=rest)
