@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import pyarrow as pa
 
@@ -53,13 +54,11 @@ class _Bad(Exception):
 
 
 def parse(name: str, body: bytes) -> ImagenetRecord:
-    """One member of the archive as values.
-
-    What a person would understand is mended: see repairs.py. Class and id are those of the path
-    `.../<wnid>/<image id>.xml` where the record says something else.
+    """One member of the archive as values; what a person would understand is mended: repairs.py.
 
     Args:
-        name: the member's name; its stem is the record's filename, or else an id of ImageNet's.
+        name: the member's path `.../<wnid>/<image id>.xml`, which holds where the record says
+            something else; its stem is the record's filename, or an id of ImageNet.
         body: UTF-8 XML without DTD or entities.
 
     Raises:
@@ -72,7 +71,7 @@ def parse(name: str, body: bytes) -> ImagenetRecord:
         raise RecordError(name, bad.rule, without_ids(str(bad), ids)) from None
 
 
-def _root(body: bytes) -> ElementTree.Element:
+def _root(body: bytes) -> Element:
     if not body.strip():
         raise _Bad("empty", "the file is empty; expected an <annotation>")
     try:
@@ -91,7 +90,7 @@ def _root(body: bytes) -> ElementTree.Element:
     return root
 
 
-def _text(element: ElementTree.Element) -> str:
+def _text(element: Element) -> str:
     if len(element):
         raise _Bad("nested", f"<{element.tag}> holds <{element[0].tag[:40]}>; expected text")
     return (element.text or "").strip()
@@ -175,7 +174,6 @@ def _fields() -> tuple[Fields, dict[str, Fields]]:
 _SCALARS, _NESTED = _fields()
 _POSITION = _NESTED.pop("imagePosition")
 _LISTS = tuple(column for fields in _NESTED.values() for column, _ in fields.values())
-_REQUIRED = ("assignment_id", "selected")
 _TRACE, _WORKER = "mouseTracking", "worker_id"
 
 
@@ -185,7 +183,19 @@ def _once(values: Values, column: str, value: Any, tag: str) -> None:
     values[column] = value
 
 
-def _block(block: ElementTree.Element, unknown: list[str], repaired: list[str]) -> Values:
+def _scalar(
+    values: Values, fields: Fields, key: str, child: Element, unknown: list[str], at: str = ""
+) -> None:
+    """Take the text of an element that `key` names in `fields`; it lies in annotation/`at`."""
+    if key not in fields:
+        unknown.append(f"annotation/{at}{key}")
+        return
+    column, convert = fields[key]
+    text = _text(child)
+    _once(values, column, None if text in _EMPTY else convert(text, key), key)
+
+
+def _block(block: Element, unknown: list[str], repaired: list[str]) -> Values:
     values: Values = {column: [] for column in _LISTS}
     for element in block:
         tag = element.tag
@@ -199,34 +209,28 @@ def _block(block: ElementTree.Element, unknown: list[str], repaired: list[str]) 
                 continue
             for column, value in entry.items():
                 values[column].append(value)
-        elif tag in _SCALARS:
-            column, convert = _SCALARS[tag]
-            text = _text(element)
-            if tag == _WORKER and text in _EMPTY:
-                repaired.append("worker-id-empty")
-            elif tag == _WORKER and text != element.text:
-                repaired.append("worker-id-padded")
-            _once(values, column, None if text in _EMPTY else convert(text, tag), tag)
         elif tag == "imagePosition":
             for column, value in _entry(element, _POSITION, unknown).items():
                 _once(values, column, value, tag)
         else:
-            unknown.append(f"annotation/metadata/{tag}")
-    for column in _REQUIRED:
-        if values.get(column) is None:
+            _scalar(values, _SCALARS, tag, element, unknown, "metadata/")
+            if tag == _WORKER and not values[tag]:
+                repaired.append("worker-id-empty")
+            elif tag == _WORKER and values[tag] != element.text:
+                repaired.append("worker-id-padded")
+    for column in ("assignment_id", "selected", _WORKER):
+        if column not in values or (values[column] is None and column != _WORKER):
             raise _Bad("missing", f"a metadata block has no <{column}>")
-    if _WORKER not in values:
-        raise _Bad("missing", f"a metadata block has no <{_WORKER}>")
     return values
 
 
-def _lacks_a_number(point: ElementTree.Element) -> bool:
+def _lacks_a_number(point: Element) -> bool:
     """Whether a child of a trace point is not there, or says that it has no value."""
     texts = {c.tag: "nested" if len(c) else (c.text or "").strip().lower() for c in point}
     return any(texts.get(tag, "") in _NO_NUMBER for tag in _NESTED[_TRACE])
 
 
-def _entry(element: ElementTree.Element, fields: Fields, unknown: list[str]) -> Values:
+def _entry(element: Element, fields: Fields, unknown: list[str]) -> Values:
     """The children of one list entry or position; empty for the tool's `None`."""
     values: Values = {}
     if not len(element):
@@ -258,7 +262,7 @@ _BOX_SCALARS: Fields = {
 _BOX_EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def _annotation(root: ElementTree.Element, path: PurePosixPath) -> ImagenetRecord:
+def _annotation(root: Element, path: PurePosixPath) -> ImagenetRecord:
     unknown: list[str] = []
     repaired: list[str] = []
     rounds: list[Values] = []
@@ -270,16 +274,14 @@ def _annotation(root: ElementTree.Element, path: PurePosixPath) -> ImagenetRecor
             _object(image, element, unknown)
         elif element.tag in ("source", "size"):
             for child in element:
-                _image_scalar(image, f"{element.tag}/{child.tag}", child, unknown)
+                _scalar(image, _IMAGE_SCALARS, f"{element.tag}/{child.tag}", child, unknown)
         else:
-            _image_scalar(image, element.tag, element, unknown)
+            _scalar(image, _IMAGE_SCALARS, element.tag, element, unknown)
     for column, tag in (("image_id", "filename"), ("wnid", "folder")):
         if not image.get(column):
             raise _Bad("missing", f"the record has no <{tag}>")
-    if len(rounds) > MAX_ROUNDS:
-        raise _Bad(
-            "too-many-rounds", f"{len(rounds)} metadata blocks; expected {MAX_ROUNDS} at most"
-        )
+    if (count := len(rounds)) > MAX_ROUNDS:
+        raise _Bad("too-many-rounds", f"{count} metadata blocks; expected {MAX_ROUNDS} at most")
     _name(image, path, repaired)
     for values in rounds:
         values["image_id"], values["wnid"] = image["image_id"], image["wnid"]
@@ -304,18 +306,7 @@ def _name(image: Values, path: PurePosixPath, repaired: list[str]) -> None:
         raise _Bad("name-mismatch", f"filename is {image['image_id']!r}; expected {stem!r}")
 
 
-def _image_scalar(
-    image: Values, key: str, element: ElementTree.Element, unknown: list[str]
-) -> None:
-    if key not in _IMAGE_SCALARS:
-        unknown.append(f"annotation/{key}")
-        return
-    column, convert = _IMAGE_SCALARS[key]
-    text = _text(element)
-    _once(image, column, None if text in _EMPTY else convert(text, key), key)
-
-
-def _object(image: Values, element: ElementTree.Element, unknown: list[str]) -> None:
+def _object(image: Values, element: Element, unknown: list[str]) -> None:
     values: Values = {}
     for child in element:
         if child.tag == "bndbox":
@@ -324,12 +315,8 @@ def _object(image: Values, element: ElementTree.Element, unknown: list[str]) -> 
                 raise _Bad("bad-box", f"<bndbox> holds {sorted(edges)}; expected {_BOX_EDGES}")
             box = [edges[edge] for edge in _BOX_EDGES]
             _once(values, "boxes", box, "bndbox")
-        elif child.tag in _BOX_SCALARS:
-            column, convert = _BOX_SCALARS[child.tag]
-            text = _text(child)
-            _once(values, column, None if text in _EMPTY else convert(text, child.tag), child.tag)
         else:
-            unknown.append(f"annotation/object/{child.tag}")
+            _scalar(values, _BOX_SCALARS, child.tag, child, unknown, "object/")
     if "boxes" not in values:
         raise _Bad("bad-box", "an <object> has no <bndbox>")
     for column in ("boxes", *(column for column, _ in _BOX_SCALARS.values())):
@@ -339,8 +326,8 @@ def _object(image: Values, element: ElementTree.Element, unknown: list[str]) -> 
 class ImagenetBatch(NamedTuple):
     """Some images in archive order: their headers and their metadata blocks.
 
-    `images` has the raw columns of IMAGENET_IMAGES, `rounds` all of IMAGENET_ROUNDS but `round`,
-    blocks of one image side by side, in file order.
+    `images` has the raw columns of IMAGENET_IMAGES, `rounds` those of IMAGENET_ROUNDS, blocks of
+    one image side by side, in file order.
     """
 
     images: pa.Table
@@ -359,8 +346,5 @@ def to_batch(records: Iterable[ImagenetRecord], hash_worker: Callable[[str], str
         for values in record.rounds:
             worker = values["worker_id"]
             rounds.append({**values, "worker_id": worker and hash_worker(worker)})
-    return ImagenetBatch(_columns(images, IMAGE_SCHEMA), _columns(rounds, ROUND_SCHEMA))
-
-
-def _columns(rows: list[Values], schema: pa.Schema) -> pa.Table:
-    return pa.table([pa.array([row.get(f.name) for row in rows], f.type) for f in schema], schema)
+    table = pa.Table.from_pylist
+    return ImagenetBatch(table(images, IMAGE_SCHEMA), table(rounds, ROUND_SCHEMA))

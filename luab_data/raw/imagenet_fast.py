@@ -1,8 +1,8 @@
 """Whole runs of ImageNet-AB members straight to Arrow columns, where they have the known layout.
 
-The release was written by one program, so nearly every member has one layout (raw-formats.md):
-these templates. A member that has another one, or a value that is not plain, goes through
-`imagenet.parse`, which decides alone what is good and what is wrong with the rest.
+The release was written by one program, so nearly every member has one layout, that of the
+templates (docs/formats.md#imagenet-ab-log). A member that has another one, or a value that is not
+plain, goes through `imagenet.parse`, which decides alone what is good and what is wrong.
 """
 
 from __future__ import annotations
@@ -38,18 +38,15 @@ from luab_data.raw.imagenet_templates import (
     SELECTED,
     SIZE,
     TRACKING,
-    Part,
+    Deviates,
+    Found,
+    Members,
     Spans,
     Text,
-    integers,
-    names,
-    numbers,
     word,
 )
+from luab_data.raw.plain_values import one_of, plain_values
 from luab_data.raw.tar import Run
-
-_FIRST, _LAST = b"<annotation>\n", b"</annotation>"
-_NONE = "    <{0}>None</{0}>\n"
 
 
 class Read(NamedTuple):
@@ -75,7 +72,7 @@ def read_run(run: Run, hash_worker: Callable[[str], str]) -> Read:
         try:
             fast = _read_known(run, np.flatnonzero(known), hash_worker)
             break
-        except _Deviates as others:
+        except Deviates as others:
             known[others.members] = False
     records: list[imagenet.ImagenetRecord] = []
     places: list[int] = []
@@ -104,85 +101,13 @@ def read_run(run: Run, hash_worker: Callable[[str], str]) -> Read:
     return Read(batch, where, errors, unknown, repaired, num_slow)
 
 
-class _Deviates(Exception):
-    """Some members have another layout, or values that are not plain."""
-
-    def __init__(self, members: Ints) -> None:
-        super().__init__(f"{len(members)} members")
-        self.members = members
-
-
-class _Found(NamedTuple):
-    """The spans of one part: value j of `columns` belongs to `owner[j]`, a block or an image."""
-
-    part: Part
-    spans: list[Spans]
-    owner: Ints  # (num_values,) index of a member
-    bounds: Ints  # lists: (num_owners + 1,) values of each block or image; empty for one value each
-
-
-_SINGLE: Ints = np.zeros(0, np.int64)
-
-
-class _Members:
-    """The members of a run that are read together; collects those that deviate."""
-
-    def __init__(self, text: Text, starts: Ints, ends: Ints) -> None:
-        self.text = text
-        self._deviant = np.zeros(len(starts), bool)
-        self.first = np.searchsorted(text.newlines, starts)
-        has_newline = text.data[ends - 1] == ord("\n")
-        # The line of </annotation>, whether a newline follows it or not.
-        self.close = np.searchsorted(text.newlines, ends) - has_newline
-        last = ends - has_newline - len(_LAST)
-        self.must(
-            (self.close > self.first + 2)
-            & text.has(starts, _FIRST)
-            & text.has(last, _LAST)
-            & (text.newlines[self.close - 1] + 1 == last)
-        )
-
-    def must(self, holds: Bools, owner: Ints | None = None) -> None:
-        """Note the members (or those that own the values) for which something does not hold."""
-        if not holds.all():
-            self._deviant[np.flatnonzero(~holds) if owner is None else owner[~holds]] = True
-
-    def check(self) -> None:
-        """Raise _Deviates if anything was noted."""
-        if self._deviant.any():
-            raise _Deviates(np.flatnonzero(self._deviant))
-
-    def match(self, part: Part, lines: Ints, owner: Ints, bounds: Ints = _SINGLE) -> _Found:
-        """Compare a part at its first lines."""
-        spans, holds = part.template.match(self.text, lines)
-        self.must(holds, owner)
-        return _Found(part, spans, owner, bounds)
-
-    def match_list(self, part: Part, tag: str, begin: Ints, end: Ints, owner: Ints) -> _Found:
-        """Compare repeated siblings that fill the lines [begin, end), or the tool's None."""
-        size = part.template.num_lines
-        lines = end - begin
-        is_none = lines == 1
-        none = self.text.has(self.text.starts_of(begin), _NONE.format(tag).encode())
-        self.must(np.where(is_none, none, (lines > 0) & (lines % size == 0)), owner)
-        return self.match_repeated(part, begin, np.where(is_none, 0, lines // size), owner)
-
-    def match_repeated(self, part: Part, begin: Ints, counts: Ints, owner: Ints) -> _Found:
-        """Compare `counts` repetitions from the lines `begin` on."""
-        counts = np.maximum(counts, 0)
-        bounds = np.concatenate([[0], np.cumsum(counts)])
-        place = np.arange(bounds[-1]) - np.repeat(bounds[:-1], counts)
-        lines = np.repeat(begin, counts) + part.template.num_lines * place
-        return self.match(part, lines, np.repeat(owner, counts), bounds)
-
-
 def _read_known(run: Run, chosen: Ints, hash_worker: Callable[[str], str]) -> ImagenetBatch:
-    """The chosen members as columns; raises _Deviates if some are not in the layout."""
+    """The chosen members as columns; raises Deviates if some are not in the layout."""
     text = Text.of(run.data)
     starts, ends = run.starts[chosen], run.ends[chosen]
     if len(text.newlines) < 2 or (ends <= starts).any():
-        raise _Deviates(chosen if len(text.newlines) < 2 else chosen[ends <= starts])
-    members = _Members(text, starts, ends)
+        raise Deviates(chosen if len(text.newlines) < 2 else chosen[ends <= starts])
+    members = Members(text, starts, ends)
     try:
         members.check()
         blocks = _blocks(members)
@@ -195,8 +120,8 @@ def _read_known(run: Run, chosen: Ints, hash_worker: Callable[[str], str]) -> Im
             pa.table([images[f.name] for f in IMAGE_SCHEMA], IMAGE_SCHEMA),
             _round_table(members, found, blocks, images, hash_worker),
         )
-    except _Deviates as others:
-        raise _Deviates(chosen[others.members]) from None
+    except Deviates as others:
+        raise Deviates(chosen[others.members]) from None
 
 
 class _Blocks(NamedTuple):
@@ -214,7 +139,7 @@ _OPEN, _IMAGE, _ORIGINAL, _WORKER = map(word, ("  <metad", "    <ima", "    <ori
 _HEIGHT, _GINAL = word("geHeight"), word("ginalIma")
 
 
-def _blocks(members: _Members) -> _Blocks:
+def _blocks(members: Members) -> _Blocks:
     """Find the blocks by lines that each has once; a member where that fails deviates."""
     text = members.text
     begins = text.newlines[:-1] + 1  # of line 1, 2, ...
@@ -241,7 +166,7 @@ def _blocks(members: _Members) -> _Blocks:
     return _Blocks(owners[0], opened, height, original, worker, end)
 
 
-def _header(members: _Members, blocks: _Blocks) -> list[_Found]:
+def _header(members: Members, blocks: _Blocks) -> list[Found]:
     """Names, sizes and boxes; also checks that header and blocks leave no line between them."""
     text, every = members.text, np.arange(len(members.first))
     begin = members.first + 1
@@ -270,7 +195,7 @@ def _header(members: _Members, blocks: _Blocks) -> list[_Found]:
     return found
 
 
-def _block_parts(members: _Members, blocks: _Blocks) -> list[_Found]:
+def _block_parts(members: Members, blocks: _Blocks) -> list[Found]:
     """Everything inside the blocks."""
     owner = blocks.member
     hovered = blocks.open + BLOCK_START.template.num_lines
@@ -294,41 +219,25 @@ _TYPES: dict[str, pa.DataType] = {
 _NEEDED = ("image_id", "wnid", "assignment_id", "worker_id")
 
 
-def _values(members: _Members, column: str, spans: Spans, owner: Ints) -> pa.Array:
+def _values(members: Members, column: str, spans: Spans, owner: Ints) -> pa.Array:
     """One column of plain values; what is not plain makes its member deviate."""
     type = _TYPES[column]
-    if pa.types.is_list(type):
-        type = type.value_type
-    text, size = members.text, spans.ends - spans.starts
-    if pa.types.is_boolean(type):
-        true = (size == 4) & text.has(spans.starts, b"True")
-        members.must(true | ((size == 5) & text.has(spans.starts, b"False")), owner)
-        return pa.array(true)
+    type = type.value_type if pa.types.is_list(type) else type
     if column == "hovered_record_action":
-        enter = text.has(spans.starts, b"enter")
-        members.must((size == 5) & (enter | text.has(spans.starts, b"leave")), owner)
-        return pa.array(["leave", "enter"]).take(pa.array(enter.astype(np.int8)))
+        found, odd = one_of(spans, ("leave", "enter"))
+    else:
+        found, odd = plain_values(spans, type)
     if pa.types.is_string(type):
-        found, odd = names(spans.strings())
         is_none = pc.equal(found, "None")
         if column in _NEEDED:
             odd |= is_none.to_numpy(zero_copy_only=False)
         elif pc.any(is_none).as_py():
             found = pc.if_else(is_none, pa.scalar(None, pa.string()), found)
-    elif pa.types.is_floating(type):
-        found, odd = numbers(spans.strings())
-    else:
-        found, odd = integers(spans)
-        limit = 2 ** (type.bit_width - 1)
-        if not odd.any():
-            value = found.to_numpy()
-            odd = (value < -limit) | (value >= limit)
-        found = pa.nulls(len(found), type) if odd.any() else found.cast(type)
     members.must(~odd, owner)
     return found
 
 
-def _check_names(members: _Members, images: dict[str, pa.Array], paths: list[str]) -> None:
+def _check_names(members: Members, images: dict[str, pa.Array], paths: list[str]) -> None:
     """Names that are not those of the path deviate: imagenet.parse says which of the two holds."""
     ids, wnids = images["image_id"], images["wnid"]
     # Every path ends in .xml, else the member would have a problem.
@@ -347,8 +256,8 @@ def _flags(column: pa.Array) -> Bools:
 
 
 def _round_table(
-    members: _Members,
-    found: Sequence[_Found],
+    members: Members,
+    found: Sequence[Found],
     blocks: _Blocks,
     images: dict[str, pa.Array],
     hash_worker: Callable[[str], str],
@@ -369,7 +278,7 @@ def _round_table(
     return pa.table([rounds[f.name] for f in ROUND_SCHEMA], ROUND_SCHEMA)
 
 
-def _image_columns(members: _Members, header: Sequence[_Found]) -> dict[str, pa.Array]:
+def _image_columns(members: Members, header: Sequence[Found]) -> dict[str, pa.Array]:
     num_images = len(members.first)
     folder_first, filename_first, size, objects = header
     images: dict[str, pa.Array] = {}

@@ -24,7 +24,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from luab_data.ragged import Bools, Ints
 from luab_data.raw.tar import SPARE_BYTES
@@ -130,72 +129,7 @@ class Template:
         return values[:-1], holds
 
 
-def integers(spans: Spans) -> tuple[pa.Array, Bools]:
-    """Decimal integers as int64, and (num_values,) which are none, or have more than 16 digits."""
-    negative = spans.data[spans.starts] == ord("-")
-    sizes = spans.ends - spans.starts - negative
-    odd = (sizes < 1) | (sizes > 16) | (spans.ends < 16)
-    if odd.any():
-        return pa.nulls(len(odd), pa.int64()), odd
-    text = Text(spans.data, np.zeros(0, np.int64))
-    value = np.zeros(len(odd), np.uint64)
-    # The last 16 bytes of each in two words, what is before its first digit replaced by zeros.
-    for half in range(2):
-        mask, zeros = _MASKS[half][sizes], _ZEROS[half][sizes]
-        digits = (text.words(spans.ends - 16 + 8 * half) & mask) | zeros
-        odd |= (((digits + _ABOVE_9) | (digits - _CHAR_0)) & _HIGH_BITS) != 0
-        value = value * np.uint64(10**8) + _eight_digits(digits)
-    signed = value.astype(np.int64)
-    return pa.array(np.where(negative, -signed, signed)), odd
-
-
-def _eight_digits(digits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """8 ASCII digits in a word, the first one lowest, as numbers: pairs, then fours, then eight."""
-    digits = digits - _CHAR_0
-    digits = digits * np.uint64(10) + (digits >> np.uint64(8))
-    low = (digits & _PAIRS) * np.uint64(0x000F424000000064)
-    high = ((digits >> np.uint64(16)) & _PAIRS) * np.uint64(0x0000271000000001)
-    return np.asarray((low + high) >> np.uint64(32))
-
-
-_CHAR_0 = np.uint64(0x3030303030303030)
-_ABOVE_9 = np.uint64(0x4646464646464646)  # sets a byte's high bit from ":" on
-_HIGH_BITS = np.uint64(0x8080808080808080)
-_PAIRS = np.uint64(0x000000FF000000FF)
-# For sizes 0..16: the bytes of each word that belong to the number, and zeros for the others.
-_MASKS = [
-    np.array(
-        [~(2 ** (8 * min(8, max(0, end - size))) - 1) % 2**64 for size in range(17)], np.uint64
-    )
-    for end in (16, 8)
-]
-_ZEROS = [~mask & _CHAR_0 for mask in _MASKS]
-
-
-def numbers(values: pa.StringArray) -> tuple[pa.Array, Bools]:
-    """Decimal numbers as float64, correctly rounded, and (num_values,) which are none."""
-    try:
-        found = values.cast(pa.float64())
-    except pa.ArrowInvalid:
-        odd = ~pc.match_substring_regex(values, _NUMBER).to_numpy(zero_copy_only=False)
-        # If none is odd, Arrow and the pattern are of two minds: somebody else decides.
-        return pa.nulls(len(values), pa.float64()), odd if odd.any() else ~odd
-    return found, ~np.isfinite(found.to_numpy())
-
-
-_NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-
-
-def names(values: pa.StringArray) -> tuple[pa.Array, Bools]:
-    """Strings of printable ASCII that XML takes as they are, and (num_values,) which are others."""
-    return values, ~pc.match_substring_regex(values, _NAME).to_numpy(zero_copy_only=False)
-
-
-# Not & < >, no space at either end, and not the tool's word for "nothing".
-_NAME = r"^[!-%'-;=?-~]([ -%'-;=?-~]*[!-%'-;=?-~])?$"
-
-
-# --- the layout of a record -----------------------------------------------------------------------
+# --- parts of a layout in many members at once ------------------------------------------------
 
 
 class Part(NamedTuple):
@@ -203,6 +137,85 @@ class Part(NamedTuple):
 
     template: Template
     columns: tuple[str, ...]
+
+
+_FIRST, _LAST = b"<annotation>\n", b"</annotation>"
+_NONE = "    <{0}>None</{0}>\n"
+
+
+class Deviates(Exception):
+    """Some members have another layout, or values that are not plain."""
+
+    def __init__(self, members: Ints) -> None:
+        super().__init__(f"{len(members)} members")
+        self.members = members
+
+
+class Found(NamedTuple):
+    """The spans of one part: value j of `columns` belongs to `owner[j]`, a block or an image."""
+
+    part: Part
+    spans: list[Spans]
+    owner: Ints  # (num_values,) index of a member
+    bounds: Ints  # lists: (num_owners + 1,) values of each block or image; empty for one value each
+
+
+_SINGLE: Ints = np.zeros(0, np.int64)
+
+
+class Members:
+    """The members of a run that are read together; collects those that deviate."""
+
+    def __init__(self, text: Text, starts: Ints, ends: Ints) -> None:
+        self.text = text
+        self._deviant = np.zeros(len(starts), bool)
+        self.first = np.searchsorted(text.newlines, starts)
+        has_newline = text.data[ends - 1] == ord("\n")
+        # The line of </annotation>, whether a newline follows it or not.
+        self.close = np.searchsorted(text.newlines, ends) - has_newline
+        last = ends - has_newline - len(_LAST)
+        self.must(
+            (self.close > self.first + 2)
+            & text.has(starts, _FIRST)
+            & text.has(last, _LAST)
+            & (text.newlines[self.close - 1] + 1 == last)
+        )
+
+    def must(self, holds: Bools, owner: Ints | None = None) -> None:
+        """Note the members (or those that own the values) for which something does not hold."""
+        if not holds.all():
+            self._deviant[np.flatnonzero(~holds) if owner is None else owner[~holds]] = True
+
+    def check(self) -> None:
+        """Raise Deviates if anything was noted."""
+        if self._deviant.any():
+            raise Deviates(np.flatnonzero(self._deviant))
+
+    def match(self, part: Part, lines: Ints, owner: Ints, bounds: Ints = _SINGLE) -> Found:
+        """Compare a part at its first lines."""
+        spans, holds = part.template.match(self.text, lines)
+        self.must(holds, owner)
+        return Found(part, spans, owner, bounds)
+
+    def match_list(self, part: Part, tag: str, begin: Ints, end: Ints, owner: Ints) -> Found:
+        """Compare repeated siblings that fill the lines [begin, end), or the tool's None."""
+        size = part.template.num_lines
+        lines = end - begin
+        is_none = lines == 1
+        none = self.text.has(self.text.starts_of(begin), _NONE.format(tag).encode())
+        self.must(np.where(is_none, none, (lines > 0) & (lines % size == 0)), owner)
+        return self.match_repeated(part, begin, np.where(is_none, 0, lines // size), owner)
+
+    def match_repeated(self, part: Part, begin: Ints, counts: Ints, owner: Ints) -> Found:
+        """Compare `counts` repetitions from the lines `begin` on."""
+        counts = np.maximum(counts, 0)
+        bounds = np.concatenate([[0], np.cumsum(counts)])
+        place = np.arange(bounds[-1]) - np.repeat(bounds[:-1], counts)
+        lines = np.repeat(begin, counts) + part.template.num_lines * place
+        return self.match(part, lines, np.repeat(owner, counts), bounds)
+
+
+# --- the layout of a record -----------------------------------------------------------------------
 
 
 def _part(columns: str, text: str) -> Part:
