@@ -27,9 +27,8 @@
 import pandas
 
 import luab_data
-from luab_data.figures import BROWSING_FIGURES
 from luab_data.statistics.maps import mode_offset
-from luab_data.statistics.paper import compare, in_words
+from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"
@@ -39,7 +38,7 @@ DATASET = "imagenet-ab"
 
 # %%
 stats = luab_data.stats(DATASET)
-pandas.Series(stats.counts, name="count").to_frame()
+pandas.Series(stats.counts, name="count", dtype=object).to_frame()
 
 # %% [markdown]
 # ## Statistics
@@ -49,18 +48,9 @@ pandas.Series(stats.counts, name="count").to_frame()
 # would be without the effect: for an accuracy, the same points dealt out to the images at random.
 
 # %%
-measures, found = stats.measures, stats.estimates
-pandas.DataFrame(
-    {
-        "statistic": m.title,
-        "value [95 %]": in_words(m, found[m.name]),
-        "n": int(found[m.name].n),
-        "null": float(found[m.name].null),
-        "what": m.doc,
-    }
-    for m in measures
-    if not m.shape
-)
+frame = stats.to_frame()
+numbers = ["title", "value", "low", "high", "n", "null", "unit"]
+frame.loc[frame["axis"].isna() & frame["n"].notna(), numbers].round(3).reset_index(drop=True)
 
 # %% [markdown]
 # ## Where objects are, and what random clicks would score (Fig. C)
@@ -70,10 +60,10 @@ pandas.DataFrame(
 # of a click explains. At t = 0 it is the picture's centre, at t = 1 a point anywhere.
 
 # %%
-BROWSING_FIGURES["box_centres"].draw(found, {})
+luab_data.draw("box_centres", DATASET).figure
 
 # %%
-BROWSING_FIGURES["random_clicks"].draw(found, {})
+luab_data.draw("random_clicks", DATASET).figure
 
 # %% [markdown]
 # ## Accuracy by place (Fig. D)
@@ -82,7 +72,7 @@ BROWSING_FIGURES["random_clicks"].draw(found, {})
 # with few clicks are marked: their colours mean little.
 
 # %%
-BROWSING_FIGURES["accuracy_maps"].draw(found, {})
+luab_data.draw("accuracy_maps", DATASET)[0, 0].figure
 
 # %% [markdown]
 # ## Along the trace (Fig. E)
@@ -93,10 +83,10 @@ BROWSING_FIGURES["accuracy_maps"].draw(found, {})
 # them, the mouse knows about this picture and not only about pictures.
 
 # %%
-BROWSING_FIGURES["last_n"].draw(found, {})
+luab_data.draw("last_n", DATASET).figure
 
 # %%
-BROWSING_FIGURES["quantiles"].draw(found, {})
+luab_data.draw("quantiles", DATASET).figure
 
 # %% [markdown]
 # ## Clicks relative to the box (Fig. F)
@@ -104,10 +94,10 @@ BROWSING_FIGURES["quantiles"].draw(found, {})
 # Offsets are in box widths and heights, y points down: to the right is positive, up is negative.
 
 # %%
-BROWSING_FIGURES["click_offset"].draw(found, {})
+luab_data.draw("click_offset", DATASET).figure
 
 # %%
-mode_offset(found["click_offset_density"].value)
+mode_offset(stats["click_offset_density"])
 
 # %% [markdown]
 # ## Rounds, pages and slots
@@ -116,16 +106,16 @@ mode_offset(found["click_offset_density"].value)
 # on the page matter, or the page of the HIT? By which side does the mouse enter and leave?
 
 # %%
-BROWSING_FIGURES["rounds"].draw(found, {})
+luab_data.draw("rounds", DATASET).figure
 
 # %%
-BROWSING_FIGURES["slots"].draw(found, {})
+luab_data.draw("slots", DATASET)[0, 0].figure
 
 # %%
-BROWSING_FIGURES["pages"].draw(found, {})
+luab_data.draw("pages", DATASET)[0, 0].figure
 
 # %%
-BROWSING_FIGURES["sides"].draw(found, {})
+luab_data.draw("sides", DATASET).figure
 
 # %% [markdown]
 # ## The paper and this dataset

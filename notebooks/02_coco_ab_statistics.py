@@ -27,10 +27,8 @@
 import pandas
 
 import luab_data
-from luab_data.figures import TAGGING_FIGURES
-from luab_data.statistics.coco.icons import sequence_table
 from luab_data.statistics.coco.sizes import size_outliers
-from luab_data.statistics.paper import compare, in_words
+from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "coco-ab"
@@ -41,7 +39,7 @@ DATASET = "coco-ab"
 # %%
 stats = luab_data.stats(DATASET)
 counts = {name: value for name, value in stats.counts.items() if name != "action_sequences"}
-pandas.Series(counts, name="count").to_frame()
+pandas.Series(counts, name="count", dtype=object).to_frame()
 
 # %% [markdown]
 # ## Statistics
@@ -51,18 +49,9 @@ pandas.Series(counts, name="count").to_frame()
 # with replacement. *null* is what the value would be without the effect.
 
 # %%
-measures, found = stats.measures, stats.estimates
-pandas.DataFrame(
-    {
-        "statistic": m.title,
-        "value [95 %]": in_words(m, found[m.name]),
-        "n": int(found[m.name].n),
-        "null": float(found[m.name].null),
-        "what": m.doc,
-    }
-    for m in measures
-    if not m.shape
-)
+frame = stats.to_frame()
+numbers = ["title", "value", "low", "high", "n", "null", "unit"]
+frame.loc[frame["axis"].isna() & frame["n"].notna(), numbers].round(3).reset_index(drop=True)
 
 # %% [markdown]
 # ## Where objects are
@@ -70,7 +59,7 @@ pandas.DataFrame(
 # COCO's objects are less in the middle than ImageNet's.
 
 # %%
-TAGGING_FIGURES["box_centres"].draw(found, {})
+luab_data.draw("box_centres", DATASET).figure
 
 # %% [markdown]
 # ## Icons relative to the box (Fig. H)
@@ -79,7 +68,7 @@ TAGGING_FIGURES["box_centres"].draw(found, {})
 # its class; in box widths and heights, y down.
 
 # %%
-TAGGING_FIGURES["icon_offset"].draw(found, {})
+luab_data.draw("icon_offset", DATASET).figure
 
 # %% [markdown]
 # ## Sequences of actions (Fig. J)
@@ -88,11 +77,10 @@ TAGGING_FIGURES["icon_offset"].draw(found, {})
 # comes a move or a removal, after a removal an add. Others occur when a page reloads its image.
 
 # %%
-histogram = sequence_table(stats.labelled["action_sequences"])
-histogram.slice(0, 10).to_pandas()
+stats.curve("action_sequences").to_pandas().sort_values("value", ascending=False).head(10)
 
 # %%
-TAGGING_FIGURES["sequences"].draw(stats.labelled, {})
+luab_data.draw("sequences", DATASET).figure
 
 # %% [markdown]
 # ## Recall and size (Fig. K)
@@ -101,13 +89,13 @@ TAGGING_FIGURES["sequences"].draw(stats.labelled, {})
 # lets expect?
 
 # %%
-TAGGING_FIGURES["class_recall"].draw(found, {})
+luab_data.draw("class_recall", DATASET).figure
 
 # %%
-size_outliers(found["class_recall"], found["class_size"])
+size_outliers(stats.estimates["class_recall"], stats.estimates["class_size"])
 
 # %%
-TAGGING_FIGURES["recall_by_size"].draw(found, {})
+luab_data.draw("recall_by_size", DATASET).figure
 
 # %% [markdown]
 # ## Browsing the icons
@@ -116,7 +104,7 @@ TAGGING_FIGURES["recall_by_size"].draw(found, {})
 # no entry in the log.
 
 # %%
-TAGGING_FIGURES["superclasses"].draw(found, {})
+luab_data.draw("superclasses", DATASET).figure
 
 # %% [markdown]
 # ## The paper and this dataset

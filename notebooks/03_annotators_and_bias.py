@@ -26,8 +26,6 @@
 import pandas
 
 import luab_data
-from luab_data.figures import BROWSING_FIGURES, TAGGING_FIGURES
-from luab_data.figures.workers import overview
 from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)
@@ -50,7 +48,7 @@ pandas.DataFrame(workers.as_dict()["traits"]).T
 # the centre of the box.
 
 # %%
-BROWSING_FIGURES["annotators"].draw({}, {"workers": overview(workers)})
+luab_data.draw("annotators", DATASET)[0, 0].figure
 
 # %% [markdown]
 # ## Whom to look at
@@ -78,22 +76,12 @@ workers.to_frame().head(10)[
 
 # %%
 stats = luab_data.stats(DATASET)
-found = stats.estimates
-pandas.DataFrame(
-    {
-        "statistic": m.title,
-        "axis": axis,
-        "offset": float(found[m.name].value[place]),
-        "low": float(found[m.name].low[place]),
-        "high": float(found[m.name].high[place]),
-    }
-    for m in stats.measures
-    if m.name in ("click_offset", "click_offset_inside")
-    for place, axis in enumerate("xy")
+pandas.concat(
+    {name: stats.curve(name).to_pandas() for name in ("click_offset", "click_offset_inside")}
 )
 
 # %%
-BROWSING_FIGURES["click_offset"].draw(found, {})
+luab_data.draw("click_offset", DATASET).figure
 
 # %% [markdown]
 # ## COCO-AB
@@ -102,7 +90,7 @@ BROWSING_FIGURES["click_offset"].draw(found, {})
 
 # %%
 taggers = luab_data.annotators("coco-ab")
-TAGGING_FIGURES["annotators"].draw({}, {"workers": overview(taggers)})
+luab_data.draw("annotators", "coco-ab").figure
 
 # %%
 taggers.to_frame().head(10)[

@@ -95,8 +95,8 @@ def main() -> None:
         os.environ["LUAB_IMAGES"] = str(corner / "images")
         os.environ["IPYTHONDIR"] = str(corner / "ipython")
         os.environ["HF_HOME"] = str(corner / "hf")
-        simulated.imagenet_ab(corner)
-        simulated.coco_ab(corner)
+        simulated.imagenet_ab(corner, num_images=1800)
+        simulated.coco_ab(corner, num_images=1200, num_workers=16)
         for stem in wanted:
             write(HERE / f"{stem}.py", corner)
 
