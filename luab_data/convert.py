@@ -24,10 +24,10 @@ from luab_data.columns import imagenet as imagenet_columns
 from luab_data.columns.registry import ACTIONS, ROUNDS, with_derived
 from luab_data.columns.rounds import order_rounds
 from luab_data.console import progress
-from luab_data.errors import ArchiveError, ImagesError
-from luab_data.files import new_folder, sha256_of
+from luab_data.errors import ArchiveError
+from luab_data.files import new_folder
 from luab_data.forks import Forks, can_fork
-from luab_data.hub.card import complete, versions
+from luab_data.hub.card import about_instances, complete, versions
 from luab_data.kinds import BROWSING, TAGGING, Kind
 from luab_data.pipeline import (
     Batch,
@@ -185,9 +185,8 @@ def convert_coco(
         actions.close()
         about = _about(TAGGING, log, hash_worker, bad, written)
         if truth is not None and instances is not None:
-            about["instances"] = _about_truth(
-                truth, Path(instances), source, folder, written.num_images
-            )
+            labels = (t["labels"] for t in read_columns(folder, TAGGING.images, ["labels"]))
+            about["instances"] = about_instances(truth, Path(instances), source, labels)
         done = _seal(
             TAGGING,
             folder,
@@ -310,25 +309,6 @@ def _write_annotators(kind: Kind, folder: Path) -> list[Shard]:
     writer.write(kind.workers.table(images, events))
     writer.close()
     return writer.shards
-
-
-def _about_truth(
-    truth: Instances, instances: Path, source: Path, folder: Path, num_images: int
-) -> dict[str, Any]:
-    """What the manifest says of the instances file."""
-    labels = read_columns(folder, TAGGING.images, ["labels"])
-    num_missing = sum(table["labels"].null_count for table in labels)
-    if num_missing == num_images:
-        raise ImagesError(
-            f"{instances}: has none of the {num_images} images of {source}; expected the instances"
-            " file of these images, e.g. instances_train2014.json"
-        )
-    return {
-        "name": instances.name,
-        "sha256": sha256_of(instances),
-        "num_images_missing": num_missing,
-        **truth.about(),
-    }
 
 
 def _about(

@@ -21,9 +21,9 @@ from luab_data.columns.icons import Truth
 from luab_data.console import progress
 from luab_data.derivation.places import Place, place
 from luab_data.derivation.shard import Job, Written, derive_shard
-from luab_data.errors import DatasetError, ImagesError, OptionError, OutputError
-from luab_data.files import MANIFEST, new_folder, sha256_of
-from luab_data.hub.card import complete, versions
+from luab_data.errors import DatasetError, OptionError, OutputError
+from luab_data.files import MANIFEST, new_folder
+from luab_data.hub.card import about_instances, complete, versions
 from luab_data.kinds import kind_of, tables_of
 from luab_data.pipeline import in_order, num_threads
 from luab_data.raw.instances import Instances, read_instances
@@ -265,8 +265,9 @@ def _build(
                 " raw log again or copy the folder again"
             )
     about = {key: v for key, v in manifest.items() if key not in _OF_COMPLETE}
-    if instances:
-        about["instances"] = _about_instances(job, instances, truth)
+    if instances is not None and truth is not None:
+        labels = (table["labels"] for table in job.read(job.target, job.images, ["labels"]))
+        about["instances"] = about_instances(truth, instances, job.source, labels)
     digests = {config: [s.digest for s in some] for config, some in shards.items()}
     if content_digest(digests) != manifest["content_digest"]:
         about["derived"] = {"columns": list(job.names), "versions": versions()}
@@ -316,22 +317,6 @@ def _shards(
         else:
             shards[annotators.config] = writer.shards
     return shards
-
-
-def _about_instances(job: Job, instances: Path, truth: Instances | None) -> dict[str, Any]:
-    labels = [table["labels"] for table in job.read(job.target, job.images, ["labels"])]
-    missing = sum(column.null_count for column in labels)
-    if missing == sum(len(column) for column in labels):
-        raise ImagesError(
-            f"{instances}: has none of the {missing} images of {job.source}; expected the"
-            " instances file of these images, e.g. instances_train2014.json"
-        )
-    return {
-        "name": instances.name,
-        "sha256": sha256_of(instances),
-        "num_images_missing": missing,
-        **(truth.about() if truth is not None else {}),
-    }
 
 
 @contextmanager

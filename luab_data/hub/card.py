@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -19,10 +19,13 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from luab_data.errors import ImagesError
+from luab_data.files import sha256_of
 from luab_data.hub.about import PAPER, PRIVACY, About
 from luab_data.hub.citation import bibtex
 from luab_data.hub.legacy import dtype_name, legacy_script
 from luab_data.kinds import about_of, tables_of
+from luab_data.raw.instances import Instances
 from luab_data.raw.worker_ids import RELEASE_IDS
 from luab_data.schema import Column, Table
 from luab_data.store.digest import content_digest
@@ -313,3 +316,32 @@ def versions() -> dict[str, str]:
     """What a dataset's bytes depend on besides its input: the manifest's `versions`."""
     names = ("luab", "numpy", "pyarrow", "shapely")
     return {"python": platform.python_version(), **{name: installed(name) for name in names}}
+
+
+def about_instances(
+    truth: Instances, path: Path, source: object, labels: Iterable[pa.Array | pa.ChunkedArray]
+) -> dict[str, Any]:
+    """What a manifest says of the instances file.
+
+    Args:
+        truth: read from `path`.
+        source: the log or the dataset, for the error.
+        labels: `labels` of all images; null where the file lacks the image.
+
+    Raises:
+        ImagesError: it has none of the images.
+    """
+    counts = [(len(column), column.null_count) for column in labels]
+    total, missing = (sum(numbers) for numbers in zip(*counts, strict=True))
+    if missing == total:
+        raise ImagesError(
+            f"{path}: has none of the {total} images of {source}; expected the instances file of"
+            " these images, e.g. instances_train2014.json"
+        )
+    sha256 = sha256_of(path)
+    return {
+        "name": path.name,
+        "sha256": sha256,
+        "num_images_missing": missing,
+        **truth.about(),
+    }
