@@ -711,7 +711,7 @@ def test_a_page_is_an_svg_file_of_its_own(world: Path, coco: Path):
     drawing = page_svg(world / "imagenet-ab", "n00000001_0", images=world / "pictures")
     assert drawing.startswith("<svg") and drawing.count("data:image/jpeg") == 3
     assert 'aria-label="Page 0 of 3A0: 4 of 48 pictures logged' in drawing
-    assert "dog" in page_svg(str(coco / "coco-ab"), "1")
+    assert "dog" in page_svg(str(coco / "coco-ab"), 1)
 
 
 def test_any_figure_is_drawn_into_the_axes_of_the_user(world: Path, coco: Path):

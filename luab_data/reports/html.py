@@ -82,15 +82,17 @@ def page_html(
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    def words(text: str) -> Markup:
-        """Text in which `names` are set as code."""
-        parts = [Markup("<code>{}</code>" if k % 2 else "{}").format(p)
-                 for k, p in enumerate(text.split("`"))]  # fmt: skip
-        return Markup("").join(parts)
+    def with_code(text: str) -> Markup:
+        """Text in which what stands between backticks is set as code."""
+        pieces = text.split("`")
+        return Markup("").join(
+            Markup("<code>{}</code>" if k % 2 else "{}").format(piece)
+            for k, piece in enumerate(pieces)
+        )
 
     here = files("luab_data.reports")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["words"] = words
+    environment.filters["with_code"] = with_code
     own = {name: (here / name).read_text(encoding="utf-8")
            for name in ("style.css", "replay.css", "replay.js", "template.html")}  # fmt: skip
     return environment.from_string(own["template.html"]).render(

@@ -59,7 +59,7 @@ def report(
     out: str | os.PathLike[str],
     *,
     images: str | os.PathLike[str] | None = None,
-    page: Sequence[str] = (),
+    page: str | int | Sequence[str | int] = (),
     pages: int | None = None,
     force: bool = False,
     shown: bool | None = None,
@@ -70,7 +70,7 @@ def report(
         dataset: a dataset folder, or a name under $LUAB_DATA_HOME.
         out: folder to make. One that holds the report of the same arguments is left as it is.
         images: folder of its image files, at any depth; without it pictures are grey boxes.
-        page: pages to replay: ASSIGNMENT:PAGE, or the id or file name of an image.
+        page: one or more to replay: ASSIGNMENT:PAGE, or the id or file name of an image.
         pages: how many others to choose; by default 4, or none if `page` names some.
         force: replace another report.
         shown: whether progress is shown; None: once it takes longer than a moment.
@@ -86,7 +86,9 @@ def report(
     manifest = read_manifest(folder)
     kind = kind_of(manifest)
     pictures = None if images is None else Path(images)
-    named = [Chosen(key=key, why=ASKED) for text in page for key in kind.pages.named(folder, text)]
+    asked = [page] if isinstance(page, (str, int)) else page
+    keys = [key for name in asked for key in kind.pages.named(folder, str(name))]
+    named = [Chosen(key=key, why=ASKED) for key in dict.fromkeys(keys)]
     number = (0 if named else PAGES) if pages is None else pages
     settings = {
         "dataset": manifest["content_digest"], "luab": version("luab"),
@@ -103,8 +105,7 @@ def report(
             steps.update()
             others = _chosen(folder, kind, number, flagged_workers(workers))
             # Pages and pictures before statistics: a wrong one is told in seconds.
-            asked = {c.key for c in named}
-            chosen = [*dict.fromkeys(named), *(c for c in others if c.key not in asked)]
+            chosen = [*named, *(c for c in others if c.key not in keys)]
             replays, num_without = _players(folder, kind, chosen, pictures)
             steps.update()
             found = stats(folder)
@@ -135,7 +136,7 @@ def report(
 
 def page_svg(
     dataset: str | os.PathLike[str],
-    page: str,
+    page: str | int,
     *,
     images: str | os.PathLike[str] | None = None,
 ) -> str:
@@ -147,7 +148,7 @@ def page_svg(
     """
     folder = find_dataset(dataset)
     kind = kind_of(read_manifest(folder))
-    (shown,) = kind.pages.read(folder, kind.pages.named(folder, page)[:1])
+    (shown,) = kind.pages.read(folder, kind.pages.named(folder, str(page))[:1])
     sources = {}
     if images is not None:
         ids = {p.image_id for p in shown.replay.pictures}

@@ -110,7 +110,8 @@ def _cell(found: Annotators, name: str, k: int) -> Cell:
 
 
 def _score(value: float) -> str:
-    return f"{value:.1f}".replace("-", "−") if np.isfinite(value) else MISSING
+    rounded = round(value, 1) + 0.0  # no -0.0
+    return f"{rounded:.1f}".replace("-", "−") if np.isfinite(value) else MISSING
 
 
 def _trait(found: Annotators, name: str) -> Trait:
