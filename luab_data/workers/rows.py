@@ -59,9 +59,9 @@ class Rows:
         return np.bincount(worker, minlength=self.num_workers)
 
     def sum(self, values: Floats) -> Floats:
-        """(num_workers,) of values (num_rows,)."""
-        there = ~np.isnan(values)
-        total = np.bincount(self.worker[there], values[there], self.num_workers)
+        """(num_workers,) of values (num_rows,), the same to the bit in any order of the rows."""
+        order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]  # NaN comes last
+        total = np.bincount(self.worker[order], values[order], self.num_workers)
         return np.asarray(total, np.float64)
 
     def mean(self, values: Floats) -> Floats:
