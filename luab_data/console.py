@@ -26,7 +26,8 @@ class LuabGroup(click.Group):
     """A Click group whose commands end with one sentence, whatever ends them.
 
     Exit codes: 1 (or what the error asks for) on a LuabError and on output that nobody takes, 130
-    on Ctrl-C. Anything else is a bug of ours and shows its traceback. NO_COLOR is respected.
+    on Ctrl-C, 143 on SIGTERM. Anything else is a bug of ours and shows its traceback. NO_COLOR is
+    respected.
     """
 
     def main(self, *args: Any, **options: Any) -> Any:
@@ -49,8 +50,18 @@ class LuabGroup(click.Group):
             return super().invoke(ctx)
         except LuabError as error:
             raise _Shown(str(error), getattr(error, "exit_code", 1)) from error
-        except KeyboardInterrupt:
-            raise _Shown("stopped by Ctrl-C; what was not finished is not there", 130) from None
+        except KeyboardInterrupt as error:
+            by, code = ("SIGTERM", 143) if isinstance(error, Terminated) else ("Ctrl-C", 130)
+            raise _Shown(f"stopped by {by}; what was not finished is not there", code) from None
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: the work is tidied up and left, as on Ctrl-C."""
+
+
+def terminate(*_: object) -> None:
+    """The handler of SIGTERM."""
+    raise Terminated
 
 
 def _came_from_echo(error: OSError) -> bool:

@@ -28,7 +28,7 @@ from luab_data.errors import ArchiveError
 from luab_data.files import new_folder
 from luab_data.forks import Forks, can_fork
 from luab_data.hub.card import about_instances, complete, versions
-from luab_data.kinds import BROWSING, TAGGING, Kind
+from luab_data.kinds import BROWSING, TAGGING, Kind, check_log
 from luab_data.pipeline import (
     Batch,
     Unlabelled,
@@ -129,7 +129,7 @@ def convert_imagenet(
         bad = BadRecords(on_bad, folder / SKIPPED)
         unlabelled = Unlabelled(folder / "unlabelled")
         rounds = ShardWriter(folder, BROWSING.events)
-        with _opened(source, shown) as log:
+        with _opened(BROWSING, source, shown) as log:
             runs = tar.runs(log, max_member_bytes=max_member_bytes)
             batches = forks.in_order(runs) if forks else in_order(parse, runs, num_threads())
             written = write_shards(BROWSING, batches, unlabelled, rounds, bad)
@@ -169,6 +169,8 @@ def convert_coco(
             images.
     """
     source, out = Path(source), Path(out)
+    if source.is_dir():
+        raise ArchiveError(f"{source}: is a folder; expected a file: {TAGGING.log_format}")
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
     truth = _read_truth(instances, shown)
     derive = partial(_coco_batch, truth=truth)
@@ -177,7 +179,7 @@ def convert_coco(
         bad = BadRecords(on_bad, folder / SKIPPED)
         images = ShardWriter(folder, TAGGING.images)
         actions = ShardWriter(folder, TAGGING.events)
-        with _opened(source, shown) as log:
+        with _opened(TAGGING, source, shown) as log:
             batches = in_order(derive, coco_fast.batches(log, hash_worker), num_threads())
             written = write_shards(TAGGING, batches, images, actions, bad)
         _check_some(written, source, bad)
@@ -246,7 +248,7 @@ def _coco_batch(found: coco_fast.CocoBatch, *, truth: Instances | None) -> Batch
         names=[f"record {place}" for place in found.places.tolist()],
         errors=found.errors,
         unknown=[key for _, key in found.unknown],
-        repaired={"trace-point-dropped": found.num_dropped} if found.num_dropped else {},
+        repaired=found.repaired,
     )
 
 
@@ -278,8 +280,9 @@ def _file_bar(path: Path, what: str, shown: bool | None) -> Any:
 
 
 @contextmanager
-def _opened(source: Path, shown: bool | None) -> Iterator[Source]:
+def _opened(kind: Kind, source: Path, shown: bool | None) -> Iterator[Source]:
     with _file_bar(source, "convert", shown) as bar, Source(source, bar.update) as log:
+        check_log(kind, source, log.head)
         yield log
 
 

@@ -8,11 +8,13 @@ module for each stage it takes part in; those modules never import this one.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from luab_data.errors import DatasetError
+from luab_data.errors import ArchiveError, DatasetError
 from luab_data.schema import (
     COCO_ACTIONS,
     COCO_ANNOTATORS,
@@ -47,6 +49,8 @@ class Kind(ABC):
         annotators: the table of one row a worker.
         score: trait of a worker by which pooling is shown.
         images_per_shard: of `default`; the shard of `events` of one number holds the same images.
+        log_format: what a raw log is, in words.
+        log_begins: how its first bytes look, decompressed.
     """
 
     dataset: ClassVar[str]
@@ -56,6 +60,8 @@ class Kind(ABC):
     annotators: ClassVar[Table]
     images_per_shard: ClassVar[int]
     score: ClassVar[str]
+    log_format: ClassVar[str]
+    log_begins: ClassVar[re.Pattern[bytes]]
 
     @property
     @abstractmethod
@@ -123,6 +129,8 @@ class Browsing(Kind):
     annotators = IMAGENET_ANNOTATORS
     images_per_shard = 32_768
     score = "click_accuracy"
+    log_format = "a tar of XML files, or a folder of them"
+    log_begins = re.compile(rb".{257}ustar|\s*<(\?xml|annotation)", re.DOTALL)
 
     @property
     def figures(self) -> Mapping[str, PlannedFigure]:
@@ -205,6 +213,8 @@ class Tagging(Kind):
     annotators = COCO_ANNOTATORS
     images_per_shard = 8_192
     score = "icon_precision"
+    log_format = "JSON, one array or an object a line"
+    log_begins = re.compile(rb"(\xef\xbb\xbf)?\s*[\[{]")
 
     @property
     def figures(self) -> Mapping[str, PlannedFigure]:
@@ -318,3 +328,24 @@ def about_of(manifest: Mapping[str, Any]) -> About:
     """A dataset folder in words: of its release, or of a simulation of it."""
     about = kind_of(manifest).about
     return about.simulated() if manifest.get("simulated") else about
+
+
+def check_log(kind: Kind, path: Path, head: bytes) -> None:
+    """Refuse a log that is plainly of another kind.
+
+    Args:
+        kind: expected.
+        path: of the log.
+        head: its first bytes, decompressed.
+
+    Raises:
+        ArchiveError: names the command that reads it.
+    """
+    if not head or kind.log_begins.match(head):
+        return  # if it is no log at all, its reader says what is wrong
+    for other in KINDS.values():
+        if other.log_begins.match(head):
+            raise ArchiveError(
+                f"{path}: looks like a log of {other.title} ({other.log_format}); expected one of"
+                f" {kind.title}: {kind.log_format}. `luab-data convert {other.dataset}` reads it"
+            )

@@ -11,7 +11,8 @@ import os
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -41,14 +42,22 @@ def num_threads() -> int:
     return min(len(affinity(0)) if affinity else os.cpu_count() or 1, MAX_THREADS)
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+def in_order(
+    work: Callable[[T], R], items: Iterable[T], workers: int, pool: Executor | None = None
+) -> Iterator[R]:
     """map() with threads: results in the order of the items, few of them ahead of the reader.
 
     If `items` raises, the results of the items before come first.
+
+    Args:
+        work: an item -> its result.
+        items: taken one by one, in this thread.
+        workers: threads, or processes of the pool.
+        pool: who does the work in the place of threads; stays open.
     """
     source = iter(items)
     waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    with nullcontext(pool) if pool else ThreadPoolExecutor(workers) as pool:
         try:
             while True:
                 try:
@@ -61,7 +70,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterat
                     raise
                 waiting.append(pool.submit(work, item))
                 del item  # a run is large: only its worker holds it
-                if len(waiting) > threads:
+                if len(waiting) > workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,12 +42,12 @@ class Outcome(NamedTuple):
     errors: list[tuple[int, str, str, str]]
     unknown: list[tuple[int, str]]
     fatal: str
-    num_dropped: int
+    repaired: Counter[str]
 
 
 def outcome(path: Path, read: Callable[[Source], Iterator[CocoBatch]]) -> Outcome:
     tables = [coco.SCHEMA.empty_table()]
-    found, fatal = Outcome([], [], [], [], "", 0), ""
+    found, fatal = Outcome([], [], [], [], "", Counter()), ""
     with Source(path) as log:
         try:
             for batch in read(log):
@@ -57,7 +58,7 @@ def outcome(path: Path, read: Callable[[Source], Iterator[CocoBatch]]) -> Outcom
                 found.places.extend(batch.places.tolist())
                 found.errors.extend((p, e.where, e.rule, e.reason) for p, e in batch.errors)
                 found.unknown.extend(batch.unknown)
-                found = found._replace(num_dropped=found.num_dropped + batch.num_dropped)
+                found.repaired.update(batch.repaired)
         except ArchiveError as error:
             fatal = str(error)
     rows = list(map(repr, pa.concat_tables(tables).to_pylist()))
@@ -71,10 +72,10 @@ def slow(log: Source) -> Iterator[CocoBatch]:
         try:
             record = parse(place, value)
         except RecordError as error:
-            yield CocoBatch(to_table([], hashed), at[:0], [(place, error)], [], 0)
+            yield CocoBatch(to_table([], hashed), at[:0], [(place, error)], [], Counter())
         else:
             unknown = [(place, key) for key in record.unknown]
-            yield CocoBatch(to_table([record], hashed), at, [], unknown, record.num_dropped)
+            yield CocoBatch(to_table([record], hashed), at, [], unknown, Counter(record.repaired))
 
 
 def fast(log: Source) -> Iterator[CocoBatch]:
@@ -188,6 +189,7 @@ ODD = {
     "one spelling null": edited(page_id=None, page_idx=5),
     "half a surrogate pair": edited(hit_id="\ud800"),
     "no worker": edited(worker_id=None),
+    "no key of the worker": {k: v for k, v in edited().items() if k != "worker_id"},
     "no worker but spaces": edited(worker_id=" "),
     "a padded worker": edited(worker_id=" WORKER1 "),
     "an id as text": edited(image_id="1000", page_id="3", hit_id=7),

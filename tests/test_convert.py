@@ -236,6 +236,20 @@ def test_a_failed_conversion_leaves_the_old_dataset_alone(tmp_path: Path):
     assert files(out) == before
 
 
+def test_a_log_of_the_other_kind_is_sent_to_its_command(tmp_path: Path):
+    tagging = coco_log(tmp_path / "log.json", [coco_record(1, [])])
+    browsing = small(tmp_path / "raw.tar.gz")
+    plain = tar(tmp_path / "raw.tar", {"train_xml/n1/n1_1.xml": xml("n1_1")})
+    with pytest.raises(ArchiveError, match=r"log of COCO-AB .* `luab-data convert coco-ab` reads"):
+        convert(tagging, tmp_path / "ab")
+    for log in (browsing, plain):
+        with pytest.raises(ArchiveError, match=r"log of ImageNet-AB .*`luab-data convert imagenet"):
+            luab_data.convert_coco(log, tmp_path / "ab", worker_key=KEY)
+    with pytest.raises(ArchiveError, match="is a folder; expected a file: JSON"):
+        luab_data.convert_coco(tmp_path, tmp_path / "ab", worker_key=KEY)
+    assert not (tmp_path / "ab").exists()
+
+
 def test_an_archive_without_any_record_is_no_dataset(tmp_path: Path):
     raw = tar(tmp_path / "raw.tar.gz", {"README.txt": b"hello"})
     with pytest.raises(ArchiveError, match=r"no usable record among 1 \({'not-xml': 1}\)"):

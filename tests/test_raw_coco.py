@@ -199,10 +199,26 @@ def test_what_a_person_would_read_is_read():
     ] == [True]
 
 
+@pytest.mark.parametrize(
+    ("worker", "published", "repaired"),
+    [
+        ("W1", "W1", []),
+        (" W1\n", "W1", ["worker-id-padded"]),
+        ("", None, ["worker-id-empty"]),
+        (" ", None, ["worker-id-empty"]),
+        (None, None, []),
+    ],
+)
+def test_padded_and_empty_worker_ids(worker: Any, published: Any, repaired: list[str]):
+    record = parse(0, edit(worker_id=worker))
+    assert record.repaired == repaired
+    assert to_table([record], lambda worker: worker)["worker_id"].to_pylist() == [published]
+
+
 def test_a_point_of_the_trace_without_a_coordinate_is_left_out_and_counted():
     points = [{"timeAt": 1, "x": 0.5, "y": None}, {"timeAt": 2, "x": 0.5, "y": 1}, {"timeAt": 3}]
     found = parse(0, edit(mouseTracking=points))
-    assert found.values["mouse_tracking_time_at_ms"] == [2] and found.num_dropped == 2
+    assert found.values["mouse_tracking_time_at_ms"] == [2] and found.repaired == [DROPPED] * 2
 
 
 @pytest.mark.parametrize("text", ['{"7": %s, "8": %s}', '{ "a": {"zoom": 1, "image_id": 3}}'])
@@ -218,6 +234,9 @@ def test_unknown_keys_are_reported_not_fatal():
     assert parse(0, coco_record(1, [], **{"\ud800": 1})).unknown == ["\\ud800"]
 
 
+DROPPED = "trace-point-dropped"
+
+
 def edit(**values: Any) -> dict[str, Any]:
     return {**coco_record(1, []), **values}
 
@@ -231,13 +250,12 @@ def edit(**values: Any) -> dict[str, Any]:
         (edit(image_id="7"), None),
         (edit(image_id="7x"), "not-an-integer"),
         (edit(image_id="9" * 19), "out-of-range"),
-        (edit(worker_id="  "), "missing"),
         (edit(timeSpent="7"), "not-an-integer"),
         (edit(image_id=True), "not-an-integer"),
         (edit(image_id=1.5), "not-an-integer"),
         (edit(image_id=2**70), "out-of-range"),
         (edit(page_id=70000), "out-of-range"),
-        (edit(worker_id=None), "missing"),
+        ({k: v for k, v in edit().items() if k != "worker_id"}, "missing"),
         (edit(worker_id=["x"]), "not-a-string"),
         (edit(worker_id="\ud800"), "not-utf8"),
         (edit(mouseTracking={}), None),

@@ -24,7 +24,7 @@ from luab_data.cli.simulate import simulate
 from luab_data.cli.stats import stats
 from luab_data.cli.trace import trace
 from luab_data.cli.where import where
-from luab_data.console import LuabGroup
+from luab_data.console import LuabGroup, terminate
 
 
 @click.group(cls=LuabGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,7 +53,7 @@ for _command in (
 
 def run() -> None:
     """The entry point of the process: what is main, and a process that suits it."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # tidy up and leave
+    signal.signal(signal.SIGTERM, terminate)
     if sys.argv[1:2] == ["convert"]:
         suit_conversion()
     main()

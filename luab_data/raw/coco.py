@@ -26,7 +26,9 @@ ALIASES = {"page_idx": "page_id", "assignment_id": "hit_id", "timeSpend": "timeS
 """The spelling of a key in the paper, or in the tool's source -> in the release."""
 TRACE = "mouseTracking"
 """The list of points that are nothing but points: one without a coordinate is left out."""
-REQUIRED = ("image_id", "worker_id")
+WORKER = "worker_id"
+REQUIRED = ("image_id", WORKER)
+"""Of these the worker's id may be null, or nothing but spaces: then it is not known who it was."""
 NAMES = {"actionHistories/actionType": ACTIONS, "actionHistories/iconType": COCO_CLASSES}
 """Strings of a closed set."""
 POINTS = ("pointFrom", "pointTo")
@@ -43,12 +45,12 @@ class CocoRecord(NamedTuple):
     Args:
         values: by column name.
         unknown: keys that the schema does not know.
-        num_dropped: points of the trace that were left out, since a coordinate is null.
+        repaired: ids of repairs.REPAIRS, one for each value that was mended.
     """
 
     values: Values
     unknown: list[str]
-    num_dropped: int = 0
+    repaired: list[str]
 
 
 class _Bad(Exception):
@@ -115,7 +117,7 @@ def parse(index: int, record: Any) -> CocoRecord:
         where += f" (image_id={record.get('image_id')!r:.20})"
         return _record(record)
     except _Bad as bad:
-        ids = [record.get("worker_id")] if isinstance(record, dict) else []
+        ids = [record.get(WORKER)] if isinstance(record, dict) else []
         where, reason = without_ids(where, ids), without_ids(str(bad), ids)
         raise RecordError(where, bad.rule, reason) from None
 
@@ -198,7 +200,7 @@ _OF_KEY: dict[str, Convert] = {
     "actionHistories/iconType": _choice(COCO_CLASSES, "unknown-icon"),
     "image_id": partial(_identifier, bits=64),
     "page_id": partial(_identifier, bits=16),
-    "worker_id": _worker_id,
+    WORKER: _worker_id,
     "hit_id": _hit_id,
 }
 
@@ -230,7 +232,7 @@ for _column in COCO_ACTIONS.columns:
 def _record(record: dict[str, Any]) -> CocoRecord:
     values: Values = {}
     unknown: list[str] = []
-    num_dropped = 0
+    repaired: list[str] = []
     for key, fields in _LISTS.items():
         values.update({column: [] for column, _ in fields.values()})
         entries = record.get(key) or []
@@ -239,7 +241,7 @@ def _record(record: dict[str, Any]) -> CocoRecord:
         for index, entry in enumerate(entries):
             of_entry = _values_of(entry, fields, f"{key}[{index}]")
             if key == TRACE and None in of_entry:
-                num_dropped += 1
+                repaired.append("trace-point-dropped")
                 continue
             for (column, _), value in zip(fields.values(), of_entry, strict=True):
                 values[column].append(value)
@@ -256,9 +258,13 @@ def _record(record: dict[str, Any]) -> CocoRecord:
     if record.get(_URL) is not None and not _takes_url(values, record[_URL]):
         unknown.append(_URL)
     for column in REQUIRED:
-        if values.get(column) is None:
+        if values.get(column) is None and column != WORKER:
             raise _Bad("missing", f"the record has no {column}")
-    return CocoRecord(values, unknown, num_dropped)
+    if WORKER not in record:
+        raise _Bad("missing", f"the record has no {WORKER}")
+    if values[WORKER] != record[WORKER]:
+        repaired.append("worker-id-padded" if values[WORKER] else "worker-id-empty")
+    return CocoRecord(values, unknown, repaired)
 
 
 _URL = "imageURL"
@@ -320,8 +326,8 @@ def to_table(records: Iterable[CocoRecord], hash_worker: Callable[[str], str]) -
 
     Worker ids are hashed here and nowhere kept.
     """
-    rows = [
-        {**record.values, "worker_id": hash_worker(record.values["worker_id"])}
-        for record in records
-    ]
+    rows = []
+    for record in records:
+        worker = record.values[WORKER]
+        rows.append({**record.values, WORKER: None if worker is None else hash_worker(worker)})
     return pa.table([pa.array([row.get(f.name) for row in rows], f.type) for f in SCHEMA], SCHEMA)

@@ -7,6 +7,7 @@ the same values or words the refusal.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
@@ -26,6 +27,7 @@ from luab_data.raw.coco import (
     REQUIRED,
     SCHEMA,
     TRACE,
+    WORKER,
     CocoRecord,
     is_array,
     parse,
@@ -46,14 +48,14 @@ class CocoBatch(NamedTuple):
         places: (num_rows,) int64, ascending.
         errors: (place, what is wrong) of the other records, ascending.
         unknown: (place, key) of keys of good records that the schema does not know.
-        num_dropped: points of traces that were left out, since a coordinate is null.
+        repaired: id of repairs.REPAIRS -> values that were mended.
     """
 
     table: pa.Table
     places: Ints
     errors: list[tuple[int, RecordError]]
     unknown: list[tuple[int, str]]
-    num_dropped: int
+    repaired: Counter[str]
 
 
 def batches(
@@ -124,7 +126,7 @@ class _Growing:
         columns: dict[str, pa.Array] = {}
         for number, (key, column) in enumerate(SCALARS.items()):
             values: Iterable[Any] = chain.from_iterable(p.scalars[number] for p in self._parts)
-            hashed = map(hash_worker, values) if key == "worker_id" else values
+            hashed = _hashed(values, hash_worker) if key == WORKER else values
             columns[column.name] = pa.array(list(hashed), column.type)
         for number, leaves in enumerate(LISTS.values()):
             lengths = list(chain.from_iterable(part.lengths[number] for part in self._parts))
@@ -136,8 +138,12 @@ class _Growing:
         is_good = np.ones(len(self), bool)
         is_good[[place - self.start for place, _ in self._errors]] = False
         places = self.start + np.flatnonzero(is_good)
-        num_dropped = sum(part.num_dropped for part in self._parts)
-        return CocoBatch(table, places, self._errors, self._unknown, num_dropped)
+        repaired = Counter(chain.from_iterable(part.repaired for part in self._parts))
+        return CocoBatch(table, places, self._errors, self._unknown, repaired)
+
+
+def _hashed(workers: Iterable[str | None], hash_worker: Callable[[str], str]) -> Iterator[Any]:
+    return (None if worker is None else hash_worker(worker) for worker in workers)
 
 
 def _joined(parts: list[Any], leaf: Leaf) -> pa.Array:
@@ -243,14 +249,14 @@ class Part(NamedTuple):
         scalars: values of each of SCALARS.
         lengths: of each of LISTS, the number of entries of each record.
         leaves: of each of LISTS, the values of each column: strings, or an array, NaN for null.
-        num_dropped: points of traces that were left out.
+        repaired: ids of repairs.REPAIRS, one for each value that was mended.
     """
 
     num_rows: int
     scalars: list[list[Any]]
     lengths: list[list[int]]
     leaves: list[list[Any]]
-    num_dropped: int
+    repaired: list[str]
 
 
 class _Nowhere:
@@ -269,17 +275,17 @@ def from_typed(records: list[Any]) -> Part:
             others = map(_ALIAS_OF[key], records)
             values = [o if v is None else v for v, o in zip(values, others, strict=True)]
         scalars.append(values)
-    all_lengths, all_leaves, num_dropped = [], [], 0
+    all_lengths, all_leaves, repaired = [], [], list[str]()
     for key, leaves in LISTS.items():
         lists = [entries or () for entries in map(attrgetter(key), records)]
         entries, lengths = list(chain.from_iterable(lists)), list(map(len, lists))
         flat = (_fixed_width if key in _NUMBERS else _one_by_one)(entries, leaves)
         if key == TRACE:
             flat, lengths = _without_gaps(flat, lengths)
-            num_dropped = len(entries) - sum(lengths)
+            repaired = ["trace-point-dropped"] * (len(entries) - sum(lengths))
         all_lengths.append(lengths)
         all_leaves.append(flat)
-    return Part(len(records), scalars, all_lengths, all_leaves, num_dropped)
+    return Part(len(records), scalars, all_lengths, all_leaves, repaired)
 
 
 def _without_gaps(flat: list[Any], lengths: list[int]) -> tuple[list[Any], list[int]]:
@@ -303,7 +309,7 @@ def from_record(record: CocoRecord) -> Part:
             [_flat(values[leaf.column.name], leaf.dtype) for leaf in leaves]
             for leaves in LISTS.values()
         ],
-        record.num_dropped,
+        record.repaired,
     )
 
 
