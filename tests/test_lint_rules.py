@@ -90,6 +90,7 @@ IMAGENET_BROKEN: dict[str, Callable[[str], bytes]] = {
     ),
     "not-shown": lambda i: image(i),
     "box-outside-image": lambda i: image(i, seen(), box=(0, 0, 401, 100)),
+    "box-reversed": lambda i: image(i, seen(), box=(0, 100, 90, 0)),
 }
 IMAGENET_CLEAN: list[Callable[[str], bytes]] = [
     lambda i: image(i, seen()),
@@ -178,7 +179,7 @@ RULES = [
     for name, kind in KINDS.items()
     for rule in kind.lint.rules
 ]
-NOT_CONVERTIBLE = {"unknown-name", "box-reversed"}
+NOT_CONVERTIBLE = {"unknown-name"}
 """Names that the reader refuses, so only an edited dataset has them: drawn as a table below."""
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pyarrow as pa
 
-from luab_data.columns.regions import clicked_box, floats
-from luab_data.ragged import Bools, Floats, Ints
+from luab_data.columns.regions import clicked_box
+from luab_data.ragged import Bools, Floats, Ints, floats
 from luab_data.statistics.estimate import NOBODY
 from luab_data.workers.pooling import pool
 

@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.calibration.bias import means
-from luab_data.columns.regions import floats
-from luab_data.ragged import ArrowColumn, Floats, Ints, bounds_of, ragged
+from luab_data.ragged import ArrowColumn, Floats, Ints, bounds_of, floats, ragged
 from luab_data.statistics.estimate import NOBODY
 from luab_data.workers.pooling import pool
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from luab_data.ragged import ArrowColumn, Bools, Floats, bounds_of, nullable, ragged
-from luab_data.ragged import is_true as is_true
+from luab_data.ragged import ArrowColumn, Bools, Floats, bounds_of, is_true, nullable, ragged
 
 FAR = 1e6
 """A point further from the picture than this, in its sizes, is no place but a number that

@@ -10,8 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.columns.clicks import is_true
-from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, bounds_of, one_array, ragged
+from luab_data.ragged import (
+    ArrowColumn,
+    Bools,
+    Floats,
+    Ints,
+    Ragged,
+    bounds_of,
+    is_true,
+    one_array,
+    ragged,
+)
 
 NEVER = np.iinfo(np.int64).max
 """The time of what did not happen: later than all else."""

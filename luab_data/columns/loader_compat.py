@@ -9,10 +9,18 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from luab_data.columns.clicks import is_true
 from luab_data.columns.icons import Icons, by_image, last_add_action
-from luab_data.columns.regions import floats
-from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, nullable, ragged
+from luab_data.ragged import (
+    ArrowColumn,
+    Bools,
+    Floats,
+    Ints,
+    Ragged,
+    floats,
+    is_true,
+    nullable,
+    ragged,
+)
 
 
 def imagenet_point(

@@ -17,11 +17,11 @@ from luab_data.ragged import (
     Ints,
     Ragged,
     bounds_of,
+    floats,
     list_array,
     nullable,
     one_array,
 )
-from luab_data.ragged import floats as floats
 
 
 def sort_corners(boxes: Floats) -> Floats:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from luab_data.columns.clicks import is_true
 from luab_data.figures import charts, icons, maps, workers
 from luab_data.figures.style import (
     BLUE,
@@ -24,6 +23,7 @@ from luab_data.figures.style import (
     legend_below,
     new_figure,
 )
+from luab_data.ragged import is_true
 from luab_data.statistics.coco.icons import sequence_table
 from luab_data.statistics.estimate import Estimate
 

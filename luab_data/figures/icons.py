@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from luab_data.columns.regions import floats
 from luab_data.figures.charts import draw_bars, draw_counts, draw_curve, label_points
 from luab_data.figures.style import BLACK, BLUE, GREEN, GREY, SKY, VERMILION
+from luab_data.ragged import floats
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
 from luab_data.statistics.coco.sizes import MIN_OCCURRENCES, SMALLEST, size_outliers
 from luab_data.statistics.estimate import Estimate

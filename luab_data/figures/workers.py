@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from luab_data.columns.clicks import is_true
-from luab_data.columns.regions import floats
 from luab_data.figures.charts import label_points
 from luab_data.figures.style import BASELINE, BLUE, GREY, VERMILION
 from luab_data.kinds import KINDS
-from luab_data.ragged import Bools, Floats
+from luab_data.ragged import Bools, Floats, floats, is_true
 from luab_data.workers.annotators import Annotators
 from luab_data.workers.suspects import flagged
 
