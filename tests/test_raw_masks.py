@@ -145,7 +145,7 @@ def test_any_characters_give_a_mask_or_a_value_error(text: str):
 
 
 def contains_slow(image: TrueImage, label: int, x: float, y: float) -> bool:
-    """The definition (metrics 4.9), on the whole mask."""
+    """The definition (docs/definitions.md#icon-precision), on the whole mask."""
     if label not in image.masks or not (0 <= x <= 1 and 0 <= y <= 1):
         return False
     column = min(int(x * image.width), image.width - 1)
