@@ -11,11 +11,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.errors import OptionError
-from luab_data.files import Target, new_file
+from luab_data.files import ALREADY, Target, new_file
 
 if TYPE_CHECKING:
     import pandas
@@ -62,19 +63,20 @@ def _cell(value: object) -> str:
 
 @contextmanager
 def new_table(
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None,
     *,
     verb: str,
     first: str,
     formats: Sequence[str] = (".csv", ".json", ".parquet"),
     force: bool = False,
-) -> Iterator[Callable[[pa.Table], Target]]:
+) -> Iterator[Callable[[pa.Table], Target | None]]:
     """A file for one table, CSV, JSON (a list of records) or Parquet by its name.
 
     Refuses what cannot be written before the table is made; the file is there when the block ends.
+    Where the same is there already, a line on stderr says so.
 
     Args:
-        out: the file; see files.new_file for what is replaced.
+        out: the file; see files.new_file for what is replaced. None: nothing is written.
         verb: who writes it, e.g. `luab-data annotators`.
         first: the table's first column, by which an earlier CSV or JSON file is known as ours.
         formats: suffixes that are allowed.
@@ -84,6 +86,9 @@ def new_table(
     Raises:
         OptionError: `out` ends in no such suffix. OutputError: as files.new_file.
     """
+    if out is None:
+        yield lambda table: None
+        return
     suffix = Path(out).suffix
     if suffix not in formats:
         raise OptionError(f"{out}: ends in {suffix!r}; expected {' or '.join(formats)}")
@@ -107,6 +112,8 @@ def new_table(
             return target
 
         yield write
+    if target.same:
+        click.echo(f"{out}: {ALREADY}", err=True)
 
 
 def _flat(table: pa.Table) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from luab_data import kinds
 from luab_data.acceptance import coco, imagenet, rules
-from luab_data.acceptance.accept import cost, hourly_wage
+from luab_data.acceptance.accept import Cost
 from luab_data.acceptance.codes import CODES
 from luab_data.errors import OptionError
 from luab_data.schema import COCO_IMAGES, IMAGENET_ROUNDS
@@ -406,44 +407,46 @@ def test_no_assignments_give_no_decisions(dataset: str):
 
 
 def test_imagenet_cost_24364_80_usd():
-    found = cost(
+    found = Cost(
         num_accepted=14_681 - 1_145, num_rejected=1_145, reward_usd=imagenet.RULES.reward_usd
     )
-    assert found.num_submitted == 14_681
-    assert found.rewards_usd == 20_304
-    assert found.fees_usd == pytest.approx(4_060.8)
+    assert found.as_dict()["num_submitted"] == 14_681
+    assert found.as_dict()["rewards_usd"] == 20_304
+    assert found.as_dict()["fees_usd"] == pytest.approx(4_060.8)
     assert found.total_usd == pytest.approx(24_364.8)
-    assert round(100 * (found.rejected_of_submitted or 0), 1) == 7.8
+    assert round(100 * (found.as_dict()["rejected_of_submitted"] or 0), 1) == 7.8
 
 
 def test_coco_cost_9936_usd_and_its_rejection_rate_is_of_the_accepted():
-    found = cost(num_accepted=4_140, num_rejected=365, reward_usd=coco.RULES.reward_usd)
-    assert (found.rewards_usd, found.fees_usd) == (8_280, 1_656)
+    found = Cost(num_accepted=4_140, num_rejected=365, reward_usd=coco.RULES.reward_usd)
+    assert (found.as_dict()["rewards_usd"], found.as_dict()["fees_usd"]) == (8_280, 1_656)
     assert found.total_usd == pytest.approx(9_936)
-    assert found.num_submitted == 4_505
-    assert round(100 * (found.rejected_of_accepted or 0), 1) == 8.8
-    assert round(100 * (found.rejected_of_submitted or 0), 1) == 8.1
+    assert found.as_dict()["num_submitted"] == 4_505
+    assert round(100 * (found.as_dict()["rejected_of_accepted"] or 0), 1) == 8.8
+    assert round(100 * (found.as_dict()["rejected_of_submitted"] or 0), 1) == 8.1
 
 
-def test_hourly_wages():
-    assert hourly_wage(1.5, 9.0 * 60_000) == pytest.approx(10.0)
-    assert round(hourly_wage(2.0, 12.1 * 60_000) or 0, 2) == 9.92
-    assert hourly_wage(1.5, 0.0) is None
-    found = cost(num_accepted=1, num_rejected=0, reward_usd=1.5, median_hit_ms=540_000, num_timed=1)
-    assert found.hourly_wage_usd == pytest.approx(10.0)
+@pytest.mark.parametrize(("reward", "minutes", "wage"), [(1.5, 9.0, 10.0), (2.0, 12.1, 9.92)])
+def test_hourly_wages(reward: float, minutes: float, wage: float):
+    found = Cost(num_accepted=1, num_rejected=0, reward_usd=reward, median_hit_ms=minutes * 60_000)
+    assert found.hourly_wage_usd == pytest.approx(wage, abs=0.005)
+    assert replace(found, median_hit_ms=0.0).hourly_wage_usd is None
 
 
 def test_nothing_accepted_has_no_rate_of_the_accepted_and_undecided_ones_cost_extra():
-    found = cost(num_accepted=0, num_rejected=1, num_undecided=3, reward_usd=2.0)
-    assert found.rejected_of_accepted is None and found.rejected_of_submitted == 0.25
-    assert found.total_usd == 0 and found.undecided_usd == pytest.approx(7.2)
-    nothing = cost(num_accepted=0, num_rejected=0, reward_usd=2.0)
-    assert nothing.rejected_of_submitted is None and nothing.hourly_wage_usd is None
+    found = Cost(num_accepted=0, num_rejected=1, num_undecided=3, reward_usd=2.0)
+    assert (
+        found.as_dict()["rejected_of_accepted"] is None
+        and found.as_dict()["rejected_of_submitted"] == 0.25
+    )
+    assert found.total_usd == 0 and found.as_dict()["undecided_usd"] == pytest.approx(7.2)
+    nothing = Cost(num_accepted=0, num_rejected=0, reward_usd=2.0)
+    assert nothing.as_dict()["rejected_of_submitted"] is None and nothing.hourly_wage_usd is None
 
 
 @pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf])
 def test_a_reward_or_a_fee_is_a_number_that_is_not_negative(bad: float):
     with pytest.raises(OptionError, match="reward"):
-        cost(num_accepted=1, num_rejected=0, reward_usd=bad)
+        Cost(num_accepted=1, num_rejected=0, reward_usd=bad)
     with pytest.raises(OptionError, match="fee"):
-        cost(num_accepted=1, num_rejected=0, reward_usd=1.0, fee=bad)
+        Cost(num_accepted=1, num_rejected=0, reward_usd=1.0, fee=bad)

@@ -212,7 +212,7 @@ def test_round_rows_against_a_slow_reference_sliced_and_in_chunks(seed: int):
 
 
 def test_the_worked_example_of_click_accuracy_for_one_worker():
-    """metrics.md, example 4.3: 50 % in all and 50 % of the two whose boxes miss the centre."""
+    """docs/definitions.md#click-accuracy: 50 % in all, and of the two off the centre."""
     images = boxed([(0.5, 0.5), (0.3, 0.3), (0.5, 0.9), (0.2, 0.5)], [[A], [B], [C], [D]])
     found = image_row(images.table)
     assert found["right"].tolist() == [1, 1, 0, 0]
@@ -287,7 +287,7 @@ def coco_values(images: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def test_the_worked_example_of_recall_for_one_worker():
-    """metrics.md, example 4.10: micro recall 2/3 and icon precision 2/3."""
+    """docs/definitions.md#recall: micro recall 2/3 and icon precision 2/3."""
     a, b, c = 3, 7, 9
     found = coco_values([coco_image([a, b], [a], [True]), coco_image([a], [a, c], [True, False])])
     assert found["recall"] == pytest.approx(2 / 3)

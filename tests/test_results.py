@@ -31,6 +31,7 @@ class Found(Tabular):
 def write(out: Path, table: pa.Table = TABLE, *, force: bool = False) -> bool:
     with new_table(out, verb="luab-data try", first="name", force=force) as put:
         target = put(table)
+        assert target is not None
     return target.same
 
 
@@ -56,10 +57,13 @@ def test_a_table_is_the_same_in_every_format(tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
-def test_a_table_of_ours_is_replaced_with_force_only(tmp_path: Path, suffix: str):
+def test_a_table_of_ours_is_replaced_with_force_only(
+    tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+):
     out = tmp_path / f"t.{suffix}"
     write(out)
     assert write(out), "the same again"
+    assert "same content; nothing was written" in capsys.readouterr().err
     with pytest.raises(OutputError, match="--force"):
         write(out, TABLE.slice(1))
     write(out, TABLE.slice(1), force=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,70 +45,63 @@ _MS_PER_HOUR = 3_600_000
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What some HITs cost.
+    """What HITs of one reward cost.
 
-    Attributes:
+    Args:
         reward_usd, fee: of one HIT, and the share on top.
-        num_submitted: all of them; the accepted ones are paid.
-        rewards_usd, fees_usd, total_usd: for the accepted ones.
-        undecided_usd: what the undecided ones would add to the total if all were accepted.
+        num_accepted, num_rejected, num_undecided: the accepted ones are paid.
         median_hit_ms: over the `num_timed` HITs whose duration is known; None if none is.
-        hourly_wage_usd: reward of a HIT of that duration; None without it, or if it is 0.
-        rejected_of_submitted, rejected_of_accepted: None where there is nothing to divide by.
-    """
-
-    reward_usd: float
-    fee: float
-    num_submitted: int
-    num_accepted: int
-    num_rejected: int
-    num_undecided: int
-    rewards_usd: float
-    fees_usd: float
-    total_usd: float
-    undecided_usd: float
-    num_timed: int
-    median_hit_ms: float | None
-    hourly_wage_usd: float | None
-    rejected_of_submitted: float | None
-    rejected_of_accepted: float | None
-
-
-def cost(
-    *,
-    num_accepted: int,
-    num_rejected: int,
-    num_undecided: int = 0,
-    reward_usd: float,
-    fee: float = FEE,
-    median_hit_ms: float | None = None,
-    num_timed: int = 0,
-) -> Cost:
-    """Cost, wage and rejection rates of HITs of one reward.
 
     Raises:
         OptionError: a reward or a fee that is negative or not a number.
     """
-    check_money(reward_usd, fee)
-    num_submitted = num_accepted + num_rejected + num_undecided
-    rewards, undecided = num_accepted * reward_usd, num_undecided * reward_usd
-    return Cost(
-        reward_usd=reward_usd,
-        fee=fee,
-        num_submitted=num_submitted,
-        num_accepted=num_accepted,
-        num_rejected=num_rejected,
-        num_undecided=num_undecided,
-        rewards_usd=rewards,
-        fees_usd=rewards * fee,
-        total_usd=rewards * (1 + fee),
-        undecided_usd=undecided * (1 + fee),
-        num_timed=num_timed,
-        median_hit_ms=median_hit_ms,
-        hourly_wage_usd=hourly_wage(reward_usd, median_hit_ms),
-        rejected_of_submitted=_share(num_rejected, num_submitted),
-        rejected_of_accepted=_share(num_rejected, num_accepted),
-    )
+
+    reward_usd: float
+    num_accepted: int
+    num_rejected: int
+    num_undecided: int = 0
+    fee: float = FEE
+    median_hit_ms: float | None = None
+    num_timed: int = 0
+
+    def __post_init__(self) -> None:
+        check_money(self.reward_usd, self.fee)
+
+    @property
+    def total_usd(self) -> float:
+        """Rewards and fees of the accepted ones."""
+        return self.num_accepted * self.reward_usd * (1 + self.fee)
+
+    @property
+    def hourly_wage_usd(self) -> float | None:
+        """Reward of a HIT of the median duration; None if that is unknown or 0."""
+        return self.reward_usd / (self.median_hit_ms / _MS_PER_HOUR) if self.median_hit_ms else None
+
+    def as_dict(self) -> dict[str, float | None]:
+        """All numbers: also `undecided_usd`, what the undecided ones would add to the total if all
+        were accepted, and rates of rejection, None where there is nothing to divide by.
+        """
+        num_submitted = self.num_accepted + self.num_rejected + self.num_undecided
+        rewards = self.num_accepted * self.reward_usd
+        return {
+            "reward_usd": self.reward_usd,
+            "fee": self.fee,
+            "num_submitted": num_submitted,
+            "num_accepted": self.num_accepted,
+            "num_rejected": self.num_rejected,
+            "num_undecided": self.num_undecided,
+            "rewards_usd": rewards,
+            "fees_usd": rewards * self.fee,
+            "total_usd": self.total_usd,
+            "undecided_usd": self.num_undecided * self.reward_usd * (1 + self.fee),
+            "num_timed": self.num_timed,
+            "median_hit_ms": self.median_hit_ms,
+            "hourly_wage_usd": self.hourly_wage_usd,
+            "rejected_of_submitted": self.num_rejected / num_submitted if num_submitted else None,
+            "rejected_of_accepted": (
+                self.num_rejected / self.num_accepted if self.num_accepted else None
+            ),
+        }
 
 
 def check_money(reward_usd: float, fee: float) -> None:
@@ -116,15 +109,6 @@ def check_money(reward_usd: float, fee: float) -> None:
     for name, value in (("reward", reward_usd), ("fee", fee)):
         if not 0 <= value < math.inf:
             raise OptionError(f"{name} is {value}; expected a number that is not negative")
-
-
-def hourly_wage(reward_usd: float, hit_ms: float | None) -> float | None:
-    """USD an hour for HITs of one reward and duration; None if that is unknown or 0."""
-    return reward_usd / (hit_ms / _MS_PER_HOUR) if hit_ms and hit_ms > 0 else None
-
-
-def _share(num: int, of: int) -> float | None:
-    return num / of if of else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -181,7 +165,7 @@ class Acceptance(Tabular):
                 }
                 for a in self.rules
             ],
-            "cost": asdict(self.cost),
+            "cost": self.cost.as_dict(),
             "assigned": self.assigned,
             "codes_given": self.codes is not None,
             "num_codes": self.codes.num_listed if self.codes else 0,
@@ -239,8 +223,6 @@ def accept(
             shares no assignment with the log. OutputError: `out` cannot be written.
     """
     check_money(0 if reward is None else reward, fee)
-    if out is None:
-        return _accept(dataset, codes, assigned, reward, fee, shown)
     with new_table(out, verb="luab-data accept", first="assignment_id", force=force) as write:
         found = _accept(dataset, codes, assigned, reward, fee, shown)
         write(found.table)
@@ -340,7 +322,7 @@ def _num(flags: pa.Array) -> int:
 def _cost(decisions: Decisions, reward_usd: float, fee: float) -> Cost:
     durations = floats(decisions.table["duration_ms"])
     durations = durations[~np.isnan(durations)]
-    return cost(
+    return Cost(
         num_accepted=decisions.count(ACCEPTED),
         num_rejected=decisions.count(REJECTED),
         num_undecided=decisions.count(UNDECIDED),

@@ -40,11 +40,10 @@ _PASSES, _FAILS, _UNKNOWN, _NOT_APPLIED = range(4)
 _Outcome = npt.NDArray[np.int8]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule. Rejects if what is measured is less than the minimum.
 
-    Attributes:
+    Args:
         name: key in JSON and tables.
         title: what is measured, in words.
         minimum: None for the rule of the survey code, which measures nothing.
@@ -57,12 +56,7 @@ class Rule:
     unknown: str
 
 
-CODE = Rule(
-    name="code",
-    title="record missing and survey code wrong",
-    minimum=None,
-    unknown="the list of codes does not say",
-)
+CODE = Rule("code", "record missing and survey code wrong", None, "the list of codes does not say")
 
 
 class Measured(NamedTuple):
@@ -82,7 +76,6 @@ class AcceptanceRules:
         in_events: whether of the table of events; else of `default`.
         reward_usd: the paper's, for a HIT.
         rules: in the order in which they are told.
-        facts: schema of what the log tells of an assignment.
         collect: batches -> facts, sorted by assignment_id; rows without an assignment left out.
         measure: facts with the columns of CODES, and originals assigned -> what each rule is about,
             and a column `num_assigned` if the kind has originals.
@@ -94,7 +87,6 @@ class AcceptanceRules:
     in_events: bool
     reward_usd: float
     rules: tuple[Rule, ...]
-    facts: pa.Schema
     collect: Callable[[Iterable[pa.Table]], pa.Table]
     measure: Callable[[pa.Table, int | None], tuple[dict[str, Measured], Floats | None]]
     has_originals: bool

@@ -83,12 +83,11 @@ def calibrate(
         DatasetError: not there or not whole, without clicks, or no click is on an image with boxes.
         OptionError, OutputError: `split` or `out` makes no sense, or `out` cannot be written.
     """
-    if out is None:
-        return evaluate(read_images(dataset), split_by=split, shown=shown)
     verb = "luab-data calibrate"
     with new_table(out, verb=verb, first="image_id", formats=[".parquet"], force=force) as write:
         images = read_images(dataset)
-        write(points_of(apply(fit(images), images)))
+        if out is not None:
+            write(points_of(apply(fit(images), images)))
         return evaluate(images, split_by=split, shown=shown)
 
 

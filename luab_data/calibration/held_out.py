@@ -72,8 +72,7 @@ class HeldOut(Tabular):
         split_by: `worker` or `image`: what no fold shares with another.
         folds, seed: their number, and the seed of folds and bootstrap.
         num_clicks, num_workers: clicks on images with boxes, each held out once, and whose.
-        values: criterion -> estimate of shape (num_arms,), in the order of ARMS.
-        changes: criterion -> estimate of shape (num_contrasts,), of CONTRASTS, paired.
+        values, changes: criterion -> estimates of ARMS, and of CONTRASTS, paired.
         ranking: what the reliability is worth; see rank_reliability.
     """
 

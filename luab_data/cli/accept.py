@@ -121,15 +121,16 @@ def _left_out(found: Acceptance) -> Iterator[str]:
 
 
 def _cost(cost: Cost) -> Iterator[str]:
+    numbers = cost.as_dict()
     yield (
-        f"paid: {cost.num_accepted:,} x {cost.reward_usd:.2f} = {cost.rewards_usd:,.2f} USD"
-        f" + {cost.fee:.0%} fee {cost.fees_usd:,.2f} = {cost.total_usd:,.2f} USD"
+        f"paid: {cost.num_accepted:,} x {cost.reward_usd:.2f} = {numbers['rewards_usd']:,.2f} USD"
+        f" + {cost.fee:.0%} fee {numbers['fees_usd']:,.2f} = {cost.total_usd:,.2f} USD"
     )
     if cost.num_undecided:
-        yield f"undecided: up to {cost.undecided_usd:,.2f} USD more, fee included"
+        yield f"undecided: up to {numbers['undecided_usd']:,.2f} USD more, fee included"
     yield (
-        f"rejected: {_percent(cost.rejected_of_submitted)} of the submitted,"
-        f" {_percent(cost.rejected_of_accepted)} of the accepted"
+        f"rejected: {_percent(numbers['rejected_of_submitted'])} of the submitted,"
+        f" {_percent(numbers['rejected_of_accepted'])} of the accepted"
     )
     if cost.hourly_wage_usd is not None and cost.median_hit_ms is not None:
         yield (

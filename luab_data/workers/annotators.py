@@ -158,32 +158,24 @@ def annotators(
         DatasetError: no dataset, or not whole.
         OptionError: no column `sort`, or an unknown suffix. OutputError: `out` cannot be written.
     """
-    if out is None:
-        return _annotators(dataset, sort, shown)
     with new_table(out, verb="luab-data annotators", first="worker_id", force=force) as write:
-        found = _annotators(dataset, sort, shown)
+        folder = find_dataset(dataset)
+        kind = kind_of(read_manifest(folder))
+        measures = kind.workers
+        with progress(what="annotators", unit=" batches", shown=shown) as bar:
+
+            def batches(table: Table, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+                for batch in read_columns(folder, table, list(columns)):
+                    bar.update()
+                    yield batch
+
+            names, rows = measures.collect(
+                batches(kind.images, measures.image_columns),
+                batches(kind.events, measures.event_columns),
+            )
+        found = of_rows(kind.dataset, names, rows, measures, sort=sort)
         write(found.to_table())
-    return found
-
-
-def _annotators(
-    dataset: str | os.PathLike[str], sort: str | None, shown: bool | None
-) -> Annotators:
-    folder = find_dataset(dataset)
-    kind = kind_of(read_manifest(folder))
-    measures = kind.workers
-    with progress(what="annotators", unit=" batches", shown=shown) as bar:
-
-        def batches(table: Table, columns: tuple[str, ...]) -> Iterator[pa.Table]:
-            for batch in read_columns(folder, table, list(columns)):
-                bar.update()
-                yield batch
-
-        names, rows = measures.collect(
-            batches(kind.images, measures.image_columns),
-            batches(kind.events, measures.event_columns),
-        )
-    return of_rows(kind.dataset, names, rows, measures, sort=sort)
+        return found
 
 
 def of_rows(
