@@ -86,6 +86,15 @@ def test_final_point_last_add_and_all_adds_differ():
     assert value([table], "icon_precision_all_adds") == pytest.approx(3 / 5)
 
 
+def test_images_without_a_hit_are_in_no_mean_over_hits():
+    table = image_table(
+        [image([icon(0, True)], [0], hit="h"), image([], [0], hit=None), image([], [0], hit=None)]
+    )
+    found = counted(COCO_STATISTICS, {"default": [table]})
+    assert (found["recall_hit_mean"], found["recall"]) == (1, pytest.approx(1 / 3))
+    assert json.loads(json.dumps(found)) == found
+
+
 def test_images_without_ground_truth_count_in_no_precision_and_no_recall():
     known = two_images()
     unknown = image_table([image([icon(A), icon(B)], None)])

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from coco_world import icon, image, image_table
 from logs import KEY, action, archive, block, coco_log, coco_record, xml
-from planted import counted
 
 import luab_data
-from luab_data.statistics.coco.measures import COCO_STATISTICS
 
 
 def test_medians_counts_and_offsets_of_two_workers(tmp_path: Path):
@@ -59,12 +55,3 @@ def test_coco_workers_without_hit_or_ground_truth(tmp_path: Path):
     assert (row["num_hits"], row["num_images"], row["num_placed"]) == (2, 4, 4)
     assert row["median_time_spent_ms"] == 35
     assert (row["num_evaluated"], row["icon_precision"], row["recall"]) == (0, None, None)
-
-
-def test_images_without_a_hit_are_in_no_mean_over_hits():
-    table = image_table(
-        [image([icon(0, True)], [0], hit="h"), image([], [0], hit=None), image([], [0], hit=None)]
-    )
-    found = counted(COCO_STATISTICS, {"default": [table]})
-    assert (found["recall_hit_mean"], found["recall"]) == (1, pytest.approx(1 / 3))
-    assert json.loads(json.dumps(found)) == found
