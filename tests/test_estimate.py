@@ -115,6 +115,7 @@ def test_shares_sum_to_1():
     terms = Terms(np.arange(4), np.ones(4), np.ones(4), cell=np.array([0, 1, 1, 3]))
     found = estimate(terms, np.arange(4) % 2, num_cells=4, shape=(2, 2), finish=share)
     np.testing.assert_allclose(found.value, [[0.25, 0.5], [0, 0.25]])
+    assert (found.n == 4).all()  # each is divided by all, not by its own cell
 
 
 def test_a_null_comes_from_the_parts_or_is_known_beforehand():

@@ -43,7 +43,7 @@ from luab_data.figures.maps import draw_accuracy_map, draw_density, draw_offset,
 from luab_data.figures.style import SMALL, STYLE, VERMILION, counts
 from luab_data.figures.workers import MANY, draw_shrinkage, draw_worker_offsets
 from luab_data.kinds import KINDS
-from luab_data.statistics.estimate import Estimate
+from luab_data.statistics.estimate import Estimate, share
 from luab_data.tools import COCO_CLASSES
 from luab_data.words import short_count
 
@@ -69,6 +69,7 @@ def estimates_like(dataset: str, kind: str = "full") -> dict[str, Estimate]:
         if measure.shape[:1] in ((11,), (21,)) and len(measure.shape) == 2:
             value = np.where(rng.uniform(size=measure.shape) < 0.2, np.nan, value)
         n = np.round(rng.uniform(5, 2000, measure.shape))
+        n = np.full(measure.shape, 1234.0) if measure.finish is share else n
         if kind == "empty":
             found[name] = an_estimate(np.full(measure.shape, np.nan), n=0)
         elif kind == "one worker":
@@ -76,7 +77,7 @@ def estimates_like(dataset: str, kind: str = "full") -> dict[str, Estimate]:
         else:
             found[name] = an_estimate(value, value - 0.1, value + 0.1, n, value / 2)
     if dataset == "coco-ab" and kind != "empty":
-        shares = an_estimate([0.9, 0.09, 0.01], n=[90, 9, 1])
+        shares = an_estimate([0.9, 0.09, 0.01], n=100)
         found["action_sequences"] = replace(shares, labels=SEQUENCES)
     return found
 

@@ -37,7 +37,7 @@ from luab_data.reports.pages import Finding, Page
 from luab_data.reports.replay import Event, Picture, Replay
 from luab_data.reports.run import page_svg, report
 from luab_data.reports.tables import quotes, rows_of
-from luab_data.statistics.estimate import Estimate, share
+from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
 from luab_data.store.load import read_table
 from luab_data.words import MISSING, count, interval, number
@@ -165,16 +165,6 @@ def test_an_empty_dataset_of_estimates_shows_dashes_only():
     assert (row.value, row.n, row.null) == ("", MISSING, "")
     assert {point.value for point in row.points} == {MISSING}
     assert row.curve and not row.curve.line
-
-
-def test_n_is_what_a_share_is_divided_by():
-    seen = estimate([0.25, 0.75], n=np.array([3.0, 9.0]))
-    of_all = replace(measure((2,), ("x", "y")), finish=share)
-    assert [row.n for row in rows_of(of_all, seen)] == ["12", "12"]
-    assert [row.n for row in rows_of(measure((2,), ("x", "y")), seen)] == ["3", "9"]
-    lengths = np.array([212.0, 280.0, np.nan, 250.0, 260.0])
-    (row,) = rows_of(measure((5,)), estimate(np.full(5, 0.5), n=lengths))
-    assert row.n == "212–280"
 
 
 def test_findings_are_sentences_with_a_value_an_interval_and_n():

@@ -93,7 +93,7 @@ class PlannedFigure:
 
 def _box_centres(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
     maps.draw_density(axes[0, 0], found["box_centre_density"])
-    axes[0, 0].set_title(counts(found["box_centre_density"].n.sum()))
+    axes[0, 0].set_title(counts(found["box_centre_density"].n))
 
 
 def _random_clicks(axes: AxesGrid, found: Estimates, tables: Tables) -> None:

@@ -149,7 +149,7 @@ def draw_accuracy_maps(axes: AxesGrid, pairs: Sequence[tuple[Estimate, Estimate,
         draw_accuracy_map(left, accuracy)
         left.set_title(f"accuracy by {name}")
         draw_density(right, density, limits=(0, top))
-        right.set_title(f"{name}s, {counts(density.n.sum())}")
+        right.set_title(f"{name}s, {counts(density.n)}")
     for column, label in enumerate(("in a box, %", "share, %")):
         add_colour_bar([*axes[:, column]], axes[0, column].images[0], label, below=True)
     return axes

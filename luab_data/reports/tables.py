@@ -14,7 +14,7 @@ import numpy as np
 
 from luab_data.ragged import Floats
 from luab_data.reports.pages import Finding
-from luab_data.statistics.estimate import Estimate, share
+from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
 from luab_data.words import MISSING, bare_number, count, interval, number
 
@@ -133,8 +133,7 @@ def groups(measures: Sequence[Measure], estimates: Mapping[str, Estimate]) -> tu
 
 
 def rows_of(measure: Measure, estimate: Estimate) -> Iterable[Row]:
-    """One row, or one a value of a short curve; `n` is what a value is divided by."""
-    estimate = replace(estimate, n=_denominators(measure, estimate))
+    """One row, or one a value of a short curve."""
     shape = estimate.value.shape
     common: dict[str, Any] = {
         **{"name": measure.name, "title": measure.title, "doc": measure.doc},
@@ -147,13 +146,6 @@ def rows_of(measure: Measure, estimate: Estimate) -> Iterable[Row]:
         return [values[0], *(replace(row, doc="") for row in values[1:])]
     curve = _curve(estimate, has_order=_has_order(measure))
     return [Row(**common, n=_extent(estimate.n), curve=curve, points=tuple(values))]
-
-
-def _denominators(measure: Measure, estimate: Estimate) -> Floats:
-    """What each value is divided by: a share of all is divided by all, not by its own cell."""
-    if measure.finish is share:
-        return np.full_like(estimate.n, np.nansum(estimate.n))
-    return estimate.n
 
 
 def _texts(measure: Measure, estimate: Estimate, at: tuple[int, ...]) -> Mapping[str, Any]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure, Read, Source, take
 from luab_data.statistics.paper import Printed
@@ -47,7 +49,8 @@ def workers(found: Estimate) -> int:
 
 def labelled(found: Estimate) -> dict[str, int]:
     """Label -> how many, the most frequent first."""
-    pairs = zip(found.labels, found.n.astype(int).tolist(), strict=True)
+    counts = np.rint(found.value * found.n).astype(int).tolist()
+    pairs = zip(found.labels, counts, strict=True)
     return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
 

@@ -37,7 +37,7 @@ class Estimate:
     Attributes:
         value: the statistic; NaN where nothing was seen.
         low, high: ends of its 95 % interval; NaN with fewer than two workers.
-        n: what it was taken over: clicks, images, pages, ...
+        n: what it was taken over, the denominator: clicks, images, pages, ...
         null: what it would be without the effect; NaN where there is no such model.
         num_workers: workers who contributed.
         labels: of a Measure by labels: the label of each place; else empty.
@@ -248,6 +248,7 @@ class WorkerSums:
         low, high = interval(replicates.reshape(len(weights), *shape), num_workers)
         if n is None:
             n = trials.reshape(shape) if math.prod(shape) == self.num_cells else trials[0]
+            n = trials.sum() if finish is share else n
         return Estimate(
             value=finish(total, trials).reshape(shape),
             low=low,

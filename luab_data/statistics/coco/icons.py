@@ -160,7 +160,7 @@ def sequence_table(found: Estimate) -> pa.Table:
     names = pa.array(found.labels, pa.string())
     columns = {
         "sequence": names,
-        "count": pa.array(found.n.astype(np.int64)),
+        "count": pa.array(np.rint(found.value * found.n).astype(np.int64)),
         "share": pa.array(found.value),
         "low": pa.array(found.low, from_pandas=True),
         "high": pa.array(found.high, from_pandas=True),
