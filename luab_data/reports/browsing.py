@@ -67,10 +67,6 @@ class BrowsingPages(PageReader):
         Finding(name="dwell_time_ms", text="is how long the pointer stays on a picture (median)"),
         Finding(name="coverage", text="of the images have any interaction"),
     )
-    traits = (
-        *("picture_time_ms", "selected_rate", "hover_rate", "revisit_rate", "centre_distance"),
-        *("click_spread", "click_accuracy", "box_following", "offset_x", "offset_y"),
-    )
 
     def facts_of(self, events: pa.Table) -> pa.Table:
         """Pictures that have a size, times one was entered, deselections that the clicks prove."""

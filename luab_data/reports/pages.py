@@ -61,7 +61,6 @@ class PageReader(ABC):
         lead: what a replay shows and what it cannot.
         legend: kinds of marks that occur, for the legend: `click` or `add`.
         findings: the first three that have a value open the report.
-        traits: of the table of annotators; `luab-data annotators --json` has all.
     """
 
     key_columns: ClassVar[tuple[str, ...]]
@@ -70,7 +69,6 @@ class PageReader(ABC):
     lead: ClassVar[str]
     legend: ClassVar[str]
     findings: ClassVar[tuple[Finding, ...]]
-    traits: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def facts_of(self, events: pa.Table) -> pa.Table:

@@ -121,7 +121,7 @@ def report(
                 findings=quotes(kind.pages.findings, measures, estimates),
                 groups=groups(measures, estimates),
                 figures=figures,
-                annotators=worker_table(workers, kind.pages.traits),
+                annotators=worker_table(workers),
                 replays=replays,
             )
             (making.path / PAGE_NAME).write_text(html, encoding="utf-8")

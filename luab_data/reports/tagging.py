@@ -59,10 +59,6 @@ class TaggingPages(PageReader):
         Finding(name="keyboard_share", text="of the steps between superclasses are by keyboard"),
         Finding(name="superclass_revisit_share", text="of the pages go back to a superclass"),
     )
-    traits = (
-        *("page_time_ms", "icons_per_page", "removed_share", "keyboard_share", "icon_precision"),
-        "recall",
-    )
 
     def facts_of(self, events: pa.Table) -> pa.Table:
         """Actions on icons, trace records, removals."""

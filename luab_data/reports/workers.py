@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,10 +64,10 @@ class WorkerTable:
     rules: tuple[str, ...]
 
 
-def worker_table(found: Annotators, traits: Sequence[str]) -> WorkerTable:
+def worker_table(found: Annotators) -> WorkerTable:
     """The most suspicious workers first, at most MOST_ROWS of them, with some of their traits."""
     order = found.order()[:MOST_ROWS].tolist()
-    names = [name for name in traits if name in found.pooled]
+    names = found.measures.shown
     counts = dict([*found.counts.items()][:2])  # how much was done; the others are traits' n
     scores, reasons = found.suspicion(), found.reasons()
     return WorkerTable(
