@@ -6,15 +6,14 @@ history: add, move*, remove, add, ... Every column of icons is a list a row, ord
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.columns import regions
 from luab_data.ragged import (
     ArrowColumn,
     Bools,
@@ -86,9 +85,8 @@ def group_icons(
 
 def codes(names: ArrowColumn, known: tuple[str, ...]) -> Ints:
     """(num_values,) the place of each name of a list column among the known ones, else -1."""
-    codes = pc.index_in(one_array(names).flatten(), value_set=pa.array(known))
-    numbers: Ints = pc.fill_null(codes, -1).to_numpy().astype(np.int64)
-    return numbers
+    places = pc.index_in(one_array(names).flatten(), value_set=pa.array(known))
+    return np.asarray(pc.fill_null(places, -1), dtype=np.int64)
 
 
 def _names(codes: Ints, known: tuple[str, ...]) -> pa.Array:
@@ -105,8 +103,7 @@ def last_add_action(icons: Icons) -> Ints:
 def final_action(icons: Icons) -> Ints:
     """(num_icons,) index of the action that left the icon where it ended; -1 if it ended removed.
 
-    Source: docs/definitions.md#icon-precision; docs/definitions.md#coco-notebook, replay of all
-    actions.
+    Source: docs/definitions.md#icon-precision, replay of all actions.
     """
     last = icons.bounds[1:] - 1
     return np.where(icons.action[last] == _REMOVE, -1, last)
@@ -114,13 +111,11 @@ def final_action(icons: Icons) -> Ints:
 
 def points_at(icons: Icons, index: Ints) -> tuple[pa.Array, pa.Array]:
     """Where the actions `index` (num_icons,) put the icons; null where -1 or not a number."""
-    there: Bools = index >= 0
-    found = []
-    for values in (icons.to_x, icons.to_y):
-        taken = np.full(len(index), np.nan)
-        taken[there] = values[index[there]]
-        found.append(pa.array(taken, mask=np.isnan(taken)))
-    return found[0], found[1]
+    there = index >= 0
+    xy = np.full((2, len(index)), np.nan)
+    xy[:, there] = icons.to_x[index[there]], icons.to_y[index[there]]
+    x, y = (pa.array(values, mask=np.isnan(values)) for values in xy)
+    return x, y
 
 
 def by_image(icons: Icons, values: pa.Array) -> pa.ListArray:
@@ -166,8 +161,7 @@ def final(icons: Icons) -> tuple[pa.ListArray, pa.ListArray]:
     Returns: x and y, (num_images,) lists of float64, fractions of the picture, parallel to
     icon_label.
     Null elements where the icon ended removed.
-    Source: docs/definitions.md#icon-precision; docs/definitions.md#coco-notebook, replay of all
-    actions.
+    Source: docs/definitions.md#icon-precision, replay of all actions.
     """
     x, y = points_at(icons, final_action(icons))
     return by_image(icons, x), by_image(icons, y)
@@ -236,16 +230,10 @@ def labels(known: Known) -> pa.ListArray:
 
     Returns: (num_images,) lists of int64, 0..79, ascending.
     Null where the instances file lacks the image, or there is no such file.
-    Source: docs/definitions.md#mean-average-precision, 6.4h.
+    Source: docs/definitions.md#mean-average-precision; docs/definitions.md#coco-notebook.
     """
-    if all(image is None for image in known):
-        return pa.nulls(len(known), pa.list_(pa.int64()))
-    present = [None if image is None else image.labels for image in known]
-    missing = ~_is_known(known)
-    lengths = np.array([len(found or ()) for found in present], dtype=np.int64)
-    values = list(chain.from_iterable(found or () for found in present))
-    bounds = np.concatenate([[0], np.cumsum(lengths)])
-    return list_array(pa.array(values, pa.int64()), bounds, null_rows=missing)
+    found = [None if image is None else image.labels for image in known]
+    return pa.array(found, pa.list_(pa.int64()))
 
 
 def boxes(known: Known) -> pa.ListArray:
@@ -255,12 +243,9 @@ def boxes(known: Known) -> pa.ListArray:
     Null where the instances file lacks the image, or there is no such file.
     Source: `bbox` of the instances file, which is [x, y, width, height].
     """
-    values = array("d")
-    for image in known:
-        if image is not None:
-            values.extend(image.box_xyxy)
+    values = np.concatenate([[], *(image.box_xyxy for image in known if image is not None)])
     corners = np.arange(0, len(values) + 1, 4)
-    return _of_boxes(known, list_array(pa.array(np.array(values)), corners))
+    return _of_boxes(known, list_array(pa.array(values), corners))
 
 
 def box_label(known: Known) -> pa.ListArray:
@@ -283,7 +268,7 @@ def _of_boxes(known: Known, values: pa.Array) -> pa.ListArray:
 
 def size(
     known: Known, original_image_width: ArrowColumn, original_image_height: ArrowColumn
-) -> tuple[pa.Array, pa.Array]:
+) -> tuple[ArrowColumn, ArrowColumn]:
     """Size of the original picture: that of the instances file, else as logged.
 
     Args:
@@ -293,18 +278,9 @@ def size(
     Null if neither is there: the log's can be 0.
     Source: docs/formats.md#zero-sizes.
     """
-    wide, high = (
-        pc.coalesce(_positive(pa.array(true, pa.int32())), _positive(one_array(logged)))
-        for true, logged in (
-            ([None if image is None else image.width for image in known], original_image_width),
-            ([None if image is None else image.height for image in known], original_image_height),
-        )
-    )
-    return wide, high
-
-
-def _positive(size: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(size, 0), pa.scalar(None, size.type), size)
+    wide = pa.array([None if image is None else image.width for image in known], pa.int32())
+    high = pa.array([None if image is None else image.height for image in known], pa.int32())
+    return regions.size(wide, high, original_image_width, original_image_height)
 
 
 def is_on_object(icons: Icons, known: Known) -> pa.ListArray:

@@ -43,7 +43,7 @@ def imagenet_point(
     Returns: x and y, (num_images,) float64, fractions of the picture.
     Null where no round selected the image, or a selected round has no click.
     Source: imagenet_dataloader.ipynb of naver-ai/NeglectedFreeLunch;
-    docs/definitions.md#imagenet-notebook, 6.3b.
+    docs/definitions.md#imagenet-notebook.
     """
     chosen = is_true(selected)
     owner = Ragged(np.arange(len(chosen)), bounds).keep(chosen)

@@ -29,6 +29,7 @@ from luab_data.columns import clicks, icons, loader_compat, page_size, regions, 
 from luab_data.errors import OptionError
 from luab_data.ragged import ArrowColumn
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS, Table
+from luab_data.words import did_you_mean
 
 
 class Derived(NamedTuple):
@@ -77,8 +78,7 @@ class Registry:
         """
         if name not in self._by_name:
             raise OptionError(
-                f"{name!r} is no derived column of this dataset; expected some of"
-                f" {', '.join(self._by_name)}"
+                f"{name!r} is no derived column of this dataset{did_you_mean(name, self._by_name)}"
             )
         return self._by_name[name]
 
