@@ -19,7 +19,7 @@ from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, is_o
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.tools import SLOTS
-from luab_data.words import did_you_mean
+from luab_data.words import near
 
 COLUMNS = (
     *("image_id", "image_idx", "selected", "image_position_x", "image_position_y"),
@@ -88,30 +88,30 @@ class BrowsingPages(PageReader):
         """ASSIGNMENT:PAGE, or every page on which an image was shown."""
         assignment, colon, number = text.rpartition(":")
         if colon and assignment and number.isascii() and number.isdigit():
-            self._check_there(folder, assignment, int(number))
-            return [(assignment, int(number))]
+            pages = self._keys(folder, "assignment_id", assignment)
+            if (assignment, int(number)) in pages:
+                return [(assignment, int(number))]
+            raise DatasetError(
+                f"{folder}: no page {text}; expected an assignment_id and a page_idx of its rounds,"
+                f" or an image id{self._near_it(folder, assignment, [page for _, page in pages])}"
+            )
         image_id = read_image_id(text, "imagenet-ab")
-        shown = rows_with(folder, IMAGENET_ROUNDS, self.key_columns, "image_id", [image_id])
-        if not len(shown):
-            why = not_there(folder, IMAGENET_IMAGES, image_id, read_manifest(folder))
-            raise DatasetError(f"{why}. A page can also be named as ASSIGNMENT:PAGE")
-        return sorted({tuple(row.values()) for row in shown.select(self.key_columns).to_pylist()})
+        if pages := self._keys(folder, "image_id", image_id):
+            return pages
+        why = not_there(folder, IMAGENET_IMAGES, image_id, read_manifest(folder))
+        raise DatasetError(f"{why}. A page can also be named as ASSIGNMENT:PAGE")
 
-    def _check_there(self, folder: Path, assignment: str, page: int) -> None:
-        batches = read_columns(folder, IMAGENET_ROUNDS, [*self.key_columns])
-        pages: dict[str, set[int]] = {}
-        for batch in batches:
-            for name, number in zip(*(batch[c].to_pylist() for c in self.key_columns), strict=True):
-                pages.setdefault(name, set()).add(number)
-        if page in pages.get(assignment, ()):
-            return
-        near = did_you_mean(assignment, pages)
-        if assignment in pages:
-            near = f"; its pages are {', '.join(map(str, sorted(pages[assignment])))}"
-        raise DatasetError(
-            f"{folder}: no page {assignment}:{page}; expected an assignment_id and a page_idx of"
-            f" its rounds, or an image id{near}"
-        )
+    def _keys(self, folder: Path, column: str, value: str | int) -> list[Key]:
+        found = rows_with(folder, IMAGENET_ROUNDS, self.key_columns, column, [value])
+        return sorted({tuple(row[c] for c in self.key_columns) for row in found.to_pylist()})
+
+    def _near_it(self, folder: Path, assignment: str, pages: Sequence[int]) -> str:
+        if pages:
+            return f"; its pages are {', '.join(map(str, pages))}"
+        batches = read_columns(folder, IMAGENET_ROUNDS, ["assignment_id"])
+        known = {name for b in batches for name in pc.unique(b["assignment_id"]).to_pylist()}
+        found = near(assignment, sorted(known - {None}))
+        return f"; did you mean {' or '.join(found)}?" if found else ""
 
     def read(self, folder: Path, keys: Sequence[Key]) -> list[Page]:
         """The rounds of each page, with the boxes of their images."""
