@@ -26,6 +26,8 @@ from luab_data.schema import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from luab_data.acceptance.rules import AcceptanceRules
     from luab_data.checks.invariants import Promises
     from luab_data.checks.lint import LintRules
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from luab_data.exports.points import PointFormat
     from luab_data.figures.catalogue import PlannedFigure
     from luab_data.hub.about import About
+    from luab_data.provenance.explain import Explained
     from luab_data.reports.pages import PageReader
     from luab_data.statistics.counts import Statistics
     from luab_data.workers.traits import WorkerMeasures
@@ -98,6 +101,10 @@ class Kind(ABC):
     def pages(self) -> PageReader:
         """How its pages are found, read and told of in a report."""
 
+    @abstractmethod
+    def explain(self, image: pa.Table, records: pa.Table) -> Explained:
+        """How derived values of an image follow; its rows of `images` and `events`."""
+
     @property
     @abstractmethod
     def derivation(self) -> Derivation:
@@ -145,6 +152,12 @@ class Browsing(Kind):
         from luab_data.reports.browsing import BrowsingPages
 
         return BrowsingPages()
+
+    def explain(self, image: pa.Table, records: pa.Table) -> Explained:
+        """Which round decided, and which part of its trace led to the click."""
+        from luab_data.provenance.explain import explain_rounds
+
+        return explain_rounds(image, records)
 
     @property
     def points(self) -> PointFormat:
@@ -229,6 +242,12 @@ class Tagging(Kind):
         from luab_data.reports.tagging import TaggingPages
 
         return TaggingPages()
+
+    def explain(self, image: pa.Table, records: pa.Table) -> Explained:
+        """Which action each icon is where it is by."""
+        from luab_data.provenance.explain import explain_icons
+
+        return explain_icons(image, records)
 
     @property
     def points(self) -> PointFormat:

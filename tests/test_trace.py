@@ -23,7 +23,7 @@ from luab_data.cli.trace import trace as command
 from luab_data.columns.traces import approach
 from luab_data.errors import DatasetError
 from luab_data.files import sha256_of
-from luab_data.kinds import Browsing
+from luab_data.kinds import KINDS, Browsing
 from luab_data.provenance.find import find_rows, read_image_id
 from luab_data.provenance.record import trace
 from luab_data.provenance.text import as_text
@@ -178,7 +178,7 @@ MOMENTS = st.lists(st.integers(0, 9), max_size=6).map(sorted)
 def test_the_visit_named_is_the_one_that_quantiles_are_taken_of(
     trace: list[int], clicks: list[int], hovered: list[str]
 ):
-    from luab_data.provenance.record import _visit
+    from luab_data.provenance.explain import _visit
 
     row = {
         "selected": True,
@@ -229,19 +229,21 @@ def test_icons_say_which_action_each_point_comes_from(coco: Path):
         ("n1_5", "imagenet-ab", "n1_5"),
         ("n1/n1_5.JPEG", "imagenet-ab", "n1_5"),
         ("train_xml/n1/n1_5.xml", "imagenet-ab", "n1_5"),
+        ("n01440764_10026_n01440764.JPEG", "imagenet-ab", "n01440764_10026"),
         ("9", "coco-ab", 9),
+        (9, "coco-ab", 9),
         ("000000000009.jpg", "coco-ab", 9),
         ("COCO_train2014_000000000009.jpg", "coco-ab", 9),
         ("images/train/COCO_train2014_000000000009.jpg", "coco-ab", 9),
     ],
 )
 def test_file_names_stand_for_ids(text: str, dataset: str, expected: Any):
-    assert read_image_id(text, dataset) == expected
+    assert read_image_id(text, KINDS[dataset].images) == expected
 
 
 @pytest.mark.parametrize("text", ["dog", "", "9" * 40, "-9", "1.5e3.4"])
 def test_what_is_no_coco_id_is_refused(coco: Path, text: str):
-    with pytest.raises(DatasetError, match="is no image id of COCO-AB; expected a number"):
+    with pytest.raises(DatasetError, match="is no image id of this dataset; expected a number"):
         trace(coco, text)
 
 

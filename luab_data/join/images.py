@@ -105,7 +105,8 @@ def _stems(paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     return pc.replace_substring_regex(names, _SUFFIX, "")
 
 
-def _ids(paths: pa.Array | pa.ChunkedArray, id_type: pa.DataType) -> pa.Array | pa.ChunkedArray:
+def ids_of(paths: pa.Array | pa.ChunkedArray, id_type: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """The ids that file names hold, as `id_type` has them: see imagenet_ids and coco_ids."""
     return coco_ids(paths) if pa.types.is_integer(id_type) else imagenet_ids(paths)
 
 
@@ -121,7 +122,7 @@ def _files(folder: Path, id_type: pa.DataType) -> Images:
     root = Path(os.path.abspath(folder))
     if not _is_unicode(str(root)):
         raise ImagesError(f"{root}: Arrow cannot hold this path; rename the folder in UTF-8")
-    return Images(name=str(folder), ids=_ids(paths, id_type), places=paths, root=root)
+    return Images(name=str(folder), ids=ids_of(paths, id_type), places=paths, root=root)
 
 
 def _path_chunks(folder: Path) -> Iterator[pa.Array]:
@@ -208,7 +209,7 @@ def _ids_of_rows(dataset: Any, name: str, column: str, id_type: pa.DataType) -> 
     # Of a memory-mapped file this reads the paths alone, not the pictures stored beside them.
     paths = in_order(dataset, pc.struct_field(dataset.data.table[column], "path"))
     if paths.null_count < len(paths):
-        return _ids(paths, id_type)
+        return ids_of(paths, id_type)
     if "image_id" in dataset.features:
         # COCO on the Hub: pictures without a name, their number beside them.
         try:

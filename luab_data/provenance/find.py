@@ -16,11 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from luab_data.errors import DatasetError
+from luab_data.join.images import ids_of
 from luab_data.schema import Table
 from luab_data.store.folder import parquet_files, read_columns
 
-_SUFFIX = re.compile(r"\.(jpe?g|png|xml)$", re.IGNORECASE)
-_COCO_NAME = re.compile(r"(?:.*[/_])?([0-9]{1,18})(?:\.[A-Za-z]+)?").fullmatch
 _MAX_CANDIDATES = 20_000
 _NEAR = 3
 
@@ -43,21 +42,23 @@ class Place:
     file_row: int
 
 
-def read_image_id(text: str, dataset: str) -> str | int:
+def read_image_id(text: str | int, table: Table) -> str | int:
     """What a user typed as an image id: paths and extensions of the image or its XML may stay.
 
+    Args:
+        table: that has such ids; see join.images.ids_of.
+
     Raises:
-        DatasetError: COCO-AB's ids are numbers, and there is none in the text.
+        DatasetError: its ids are numbers, and there is none in the text.
     """
-    if dataset == "imagenet-ab":
-        return _SUFFIX.sub("", text.rpartition("/")[2])
-    match = _COCO_NAME(text)
-    if match is None:
+    name = pa.array([re.sub(r"\.xml$", "", str(text), flags=re.IGNORECASE)], pa.string())
+    (found,) = ids_of(name, table["image_id"].type).to_pylist()
+    if found is None:
         raise DatasetError(
-            f"{text!r} is no image id of COCO-AB; expected a number such as 9, or a file name that"
-            " ends in one"
+            f"{text!r} is no image id of this dataset; expected a number such as 9, or a file name"
+            " that ends in one"
         )
-    return int(match[1])
+    return found  # type: ignore[no-any-return]
 
 
 def find_rows(

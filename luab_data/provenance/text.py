@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
-from luab_data.provenance.record import Record, Values
+from luab_data.provenance.explain import Values
+from luab_data.provenance.record import Record
 from luab_data.schema import Table, tables_of
 from luab_data.words import aligned
 
@@ -34,7 +35,7 @@ def _origin(record: Record) -> Iterator[str]:
     yield ""
     source = manifest.get("source") or {}
     rows = [("  source", f"{source.get('name')}, sha256 {source.get('sha256')}")]
-    if manifest["dataset"] == "imagenet-ab":
+    if "wnid" in record.image:
         rows.append(("  member", f"{record.image['wnid']}/{record.image_id}.xml"))
     if instances := manifest.get("instances"):
         rows.append(("  instances", f"{instances['name']}, sha256 {instances['sha256']}"))

@@ -95,7 +95,7 @@ class BrowsingPages(PageReader):
                 f"{folder}: no page {text}; expected an assignment_id and a page_idx of its rounds,"
                 f" or an image id{self._near_it(folder, assignment, [page for _, page in pages])}"
             )
-        image_id = read_image_id(text, "imagenet-ab")
+        image_id = read_image_id(text, IMAGENET_IMAGES)
         if pages := self._keys(folder, "image_id", image_id):
             return pages
         why = not_there(folder, IMAGENET_IMAGES, image_id, read_manifest(folder))

@@ -129,7 +129,7 @@ def clicks(dataset: str | os.PathLike[str], image_id: str | int) -> ImageEvents:
     Raises:
         DatasetError: no such dataset, or no such image: then with the ids near it.
     """
-    record = trace(dataset, str(image_id))
+    record = trace(dataset, image_id)
     kind = kind_of(record.manifest)
     of_rounds = [kind.pages.in_fractions(row, record.image) for row in record.records]
     decision = record.decision or {"round": 1 if of_rounds else None}

@@ -75,7 +75,7 @@ class TaggingPages(PageReader):
 
     def named(self, folder: Path, text: str) -> list[Key]:
         """The image with this id, or with this file name."""
-        image_id = read_image_id(text, "coco-ab")
+        image_id = read_image_id(text, COCO_IMAGES)
         if not len(rows_with(folder, COCO_ACTIONS, [], "image_id", [image_id])):
             raise DatasetError(not_there(folder, COCO_IMAGES, image_id, read_manifest(folder)))
         return [(image_id,)]
