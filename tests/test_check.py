@@ -596,6 +596,26 @@ def test_the_shared_logs_are_whole_and_hold_the_traps_of_the_release(tmp_path: P
     assert counts["icon-not-shown"] == counts["double-add"] == counts["category-jump"] == 0
 
 
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+@pytest.mark.parametrize(
+    ("case", "rules", "repaired"),
+    [
+        ("real_record", {"width-copies-height": 1}, {}),
+        ("minmax_one_of_two", {"box-reversed": 1, "estimate-too-long": 49}, {}),
+        ("wholly_outside", {"box-outside-image": 1, "estimate-too-long": 49}, {}),
+        ("fn_percent_s", {"estimate-too-long": 49}, {"name-from-path": 2}),
+        ("folder_percent_s", {"estimate-too-long": 49}, {"name-from-path": 1}),
+    ],
+)
+def test_the_cases_that_people_have_are_whole_and_what_is_odd_is_said(
+    tmp_path: Path, case: str, rules: dict[str, int], repaired: dict[str, int]
+):
+    log = SHARED / "data" / "cases" / "imagenet-ab" / f"{case}.tar.gz"
+    report = check(luab_data.convert_imagenet(log, tmp_path / "out", worker_key=KEY).out)
+    assert report.whole and report.repaired == repaired
+    assert {f.rule.id: f.count for f in report.findings if f.count} == rules
+
+
 @pytest.mark.slow
 def test_no_flipped_or_cut_byte_goes_unseen_or_stops_the_check(whole: Path, tmp_path: Path):
     """Somewhere in every file: the report is made, and never says that the folder is whole."""
