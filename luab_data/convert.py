@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from luab_data.columns import coco as coco_columns
 from luab_data.columns import imagenet as imagenet_columns
@@ -40,6 +41,7 @@ from luab_data.pipeline import (
     with_ids,
     write_shards,
 )
+from luab_data.ragged import one_array
 from luab_data.raw import coco_fast, imagenet_fast, tar
 from luab_data.raw.bad_records import BadRecords, OnBad, SeenIds
 from luab_data.raw.instances import Instances, read_instances
@@ -215,7 +217,10 @@ def _imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
     """Parse a run and derive its columns."""
     read = imagenet_fast.read_run(run, hash_worker)
     errors, unknown = list(read.errors), read.unknown
-    ids, is_new = own_ids(read.batch.images, SeenIds())
+    ids = one_array(read.batch.images["image_id"])
+    is_new = np.ones(len(ids), np.bool_)
+    if pc.count_distinct(ids).as_py() < len(ids):
+        ids, is_new = own_ids(read.batch.images, SeenIds())
     places = read.places[is_new]
     if not is_new.all():
         # Blocks of two members with one image would be taken for rounds of one record.

@@ -70,6 +70,7 @@ class SeenIds:
     def __init__(self) -> None:
         self._bits: dict[str, bytearray] = {}
         self._others: set[str | int] = set()
+        self._classes: dict[str | int, str] = {}  # of those ids that do not tell it themselves
 
     def own_id(self, image_id: str | int, wnid: str = "") -> str | int | None:
         """The id that an image gets; None if the image was there before.
@@ -80,12 +81,14 @@ class SeenIds:
         Args:
             image_id: name of the image; wnid: its class, for kinds of logs whose images have one.
         """
-        if wnid and not self._add(f"{wnid}/{image_id}"):
-            return None
+        told = str(image_id).rpartition("_")[0]
         if self._add(image_id):
+            if told != wnid:
+                self._classes[image_id] = wnid
             return image_id
         other = f"{wnid}_{image_id}"
-        return other if wnid and self._add(other) else None
+        is_other = self._classes.get(image_id, told) != wnid and self._add(other)
+        return other if is_other else None
 
     def _add(self, image_id: str | int) -> bool:
         """Remember an id; False if it was there before."""
