@@ -251,12 +251,12 @@ def label_points(
     at, avoided = (scale * ax.transData.transform(p) for p in (points, every))
     frame = scale * np.array(ax.get_window_extent().extents)
     taken = np.column_stack([avoided - _POINT, avoided + _POINT])
-    drawn = []
+    labels = []
     for name, point, xy in zip(names, at, points, strict=True):
         box, reach = _place(point, _extent(name), taken, frame)
         taken = np.concatenate([taken, box[None]])
         far = reach > _REACH[0]
-        drawn.append(
+        labels.append(
             ax.annotate(
                 name, tuple(xy), xytext=tuple((box[:2] + box[2:]) / 2 - point),
                 textcoords="offset points", ha="center", va="center", fontsize=SMALL, color=BLACK,
@@ -265,7 +265,7 @@ def label_points(
                             "shrinkB": 2} if far else None,
             )
         )  # fmt: skip
-    return drawn
+    return labels
 
 
 def _place(

@@ -35,7 +35,7 @@ function replay(article) {
 
   function draw() {
     const count = happened(now), atEnd = now >= data.duration;
-    const drawn = { trail: "", jumps: "", recent: "" };
+    const paths = { trail: "", jumps: "", recent: "" };
     const selected = data.selected.map(() => false);
     let at = null, inside = null, group = "", latest = "", fresh = false;
     for (let i = 0; i < count; i++) {
@@ -45,10 +45,10 @@ function replay(article) {
       if (e.kind === "category") group = e.name;
       if (e.kind === "move" || e.kind === "click") {
         const point = `${e.x} ${e.y}`;
-        if (e.starts && at) drawn.jumps += `M${at.x} ${at.y}L${point}`;
-        drawn.trail += (e.starts ? "M" : "L") + point;
+        if (e.starts && at) paths.jumps += `M${at.x} ${at.y}L${point}`;
+        paths.trail += (e.starts ? "M" : "L") + point;
         if (e.time >= now - RECENT) {
-          drawn.recent += (e.starts || !fresh ? "M" : "L") + point;
+          paths.recent += (e.starts || !fresh ? "M" : "L") + point;
           fresh = true;
         }
         // The tool logs no path over a selected picture: a later record proves a deselection.
@@ -58,10 +58,10 @@ function replay(article) {
       if (DONE[e.kind]) latest = `${DONE[e.kind]} ${e.name}`;
       if (e.placed) at = e;
     }
-    trail.setAttribute("d", drawn.trail);
-    halo.setAttribute("d", drawn.trail);
-    jumps.setAttribute("d", drawn.jumps);
-    recent.setAttribute("d", atEnd ? "" : drawn.recent);
+    trail.setAttribute("d", paths.trail);
+    halo.setAttribute("d", paths.trail);
+    jumps.setAttribute("d", paths.jumps);
+    recent.setAttribute("d", atEnd ? "" : paths.recent);
     frames.forEach((frame, i) => {
       frame.classList.toggle("selected", (atEnd ? data.selected : selected)[i]);
       frame.classList.toggle("inside", !atEnd && inside === i && data.grid);

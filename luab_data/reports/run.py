@@ -101,7 +101,7 @@ def report(
         bar = progress(what="report", total=5, unit="step", shown=shown)
         # Logs hold coordinates such as 1e308, which overflow in sums: such numbers then read so.
         with np.errstate(over="ignore", invalid="ignore"), bar as steps:
-            workers = annotators(folder)
+            workers = annotators(folder, shown=shown)
             steps.update()
             others = _chosen(folder, kind, number, flagged_workers(workers))
             # Pages and pictures before statistics: a wrong one is told in seconds.
