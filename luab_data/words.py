@@ -31,9 +31,8 @@ def interval(low: float, high: float, unit: str) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return MISSING
     if unit == "ms":  # one unit for both
-        unit, low, high = (
-            ("s", low / 1000, high / 1000) if high >= 1000 else ("whole ms", low, high)
-        )
+        unit, size = _time_unit(high)
+        low, high = low / size, high / size
     return f"{_bare(low, unit)} to {_bare(high, unit)}{_short_suffix(high, unit)}"
 
 
@@ -50,9 +49,12 @@ def _bare(value: float, unit: str) -> str:
     if unit == "difference of shares":
         return _signed(f"{100 * value:+.1f}")
     if unit == "ms":
-        return _bare(value / 1000, "s") if abs(value) >= 1000 else f"{value:.0f}"
+        unit, size = _time_unit(value)
+        return _bare(value / size, unit)
     if unit == "s":
         return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
+    if unit == "min":
+        return f"{value:,.1f}"
     if unit == "whole ms":
         return f"{value:.0f}"
     if abs(value) >= _HUGE:
@@ -67,15 +69,22 @@ def _signed(text: str) -> str:
     return text.lstrip("+-") if zero else text.replace("-", "−")
 
 
+def _time_unit(ms: float) -> tuple[str, float]:
+    """The unit that a time is told in, and how many ms it has."""
+    if abs(ms) >= 120_000:
+        return "min", 60_000
+    return ("s", 1000) if abs(ms) >= 1000 else ("whole ms", 1)
+
+
 def _suffix(value: float, unit: str) -> str:
     if unit == "ms":
-        return " s" if abs(value) >= 1000 else " ms"
-    names = {"share": " %", "difference of shares": " points", "s": " s", "whole ms": " ms"}
+        unit = _time_unit(value)[0]
+    names = {"share": " %", "difference of shares": " points", "whole ms": " ms"}
     return names.get(unit, "" if unit in ("", "correlation") else f" {unit}")
 
 
 def _short_suffix(value: float, unit: str) -> str:
-    return _suffix(value, unit) if unit in ("share", "ms", "s", "whole ms") else ""
+    return _suffix(value, unit) if unit in ("share", "ms", "s", "min", "whole ms") else ""
 
 
 def short_count(number: float) -> str:

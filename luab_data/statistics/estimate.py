@@ -30,7 +30,7 @@ Finish = Callable[[Floats, Floats], Floats]
 """(sums of parts (..., num_cells), sums of wholes (..., num_cells)) -> (..., *shape)."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Estimate:
     """One statistic, or a curve or map of them: all arrays have its shape, () for one number.
 
@@ -50,6 +50,13 @@ class Estimate:
     null: Floats
     num_workers: int
     labels: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """One line: `Estimate(0.935 [0.905, 0.953], n=3941, null=0.718, 24 workers)`."""
+        if self.value.ndim:
+            return f"Estimate(shape {self.value.shape}, {self.num_workers} workers)"
+        text = "{0.value:.4g} [{0.low:.4g}, {0.high:.4g}], n={0.n:.0f}, null={0.null:.4g}"
+        return f"Estimate({text.format(self)}, {self.num_workers} workers)"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: numbers or nested lists, None for NaN."""

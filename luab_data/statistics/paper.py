@@ -13,6 +13,7 @@ import numpy as np
 
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
+from luab_data.words import MISSING, interval, number
 
 if TYPE_CHECKING:
     from luab_data.statistics.dataset import Stats
@@ -81,15 +82,9 @@ def compare(found: Stats, names: Sequence[str] | None = None) -> list[Compared]:
 
 
 def in_words(measure: Measure, found: Estimate, place: tuple[int, ...] = ()) -> str:
-    """`93.5 % [90.5, 95.3]`, in the unit that the paper uses; "not measurable here" for NaN."""
+    """`93.5 % [90.5 to 95.3 %]`, in the unit that the paper uses; "not measurable here" for NaN."""
     value, low, high = (float(v[place]) for v in (found.value, found.low, found.high))
     if np.isnan(value):
         return "not measurable here"
-    factor, unit, digits = 1.0, f" {measure.unit}", 3
-    if measure.unit in ("share", "difference of shares"):
-        factor, unit, digits = 100.0, " %", 1
-    elif measure.unit == "ms":
-        minutes = value >= 120_000
-        factor, unit, digits = (1 / 60_000, " min", 1) if minutes else (1e-3, " s", 2)
-    shown = [f"{factor * v:.{digits}f}" for v in (value, low, high)]
-    return f"{shown[0]}{unit}" + ("" if np.isnan(low) else f" [{shown[1]}, {shown[2]}]")
+    ends = interval(low, high, measure.unit)
+    return number(value, measure.unit) + ("" if ends == MISSING else f" [{ends}]")
