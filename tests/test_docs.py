@@ -11,15 +11,18 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from luab_data.checks.lint import chosen
 from luab_data.hub.card import column_table
+from luab_data.hub.citation import AUTHORS
 from luab_data.kinds import KINDS
 from luab_data.raw.repairs import REPAIRS
 from luab_data.statistics.coco.measures import COCO_MEASURES
@@ -172,6 +175,27 @@ def test_every_citation_of_a_page_leads_to_an_anchor():
             if page not in have or (name and name not in have[page]):
                 broken.append(f"{path.relative_to(ROOT)}: {page}#{name}")
     assert not broken, "\n".join(broken)
+
+
+def test_every_path_that_a_page_names_is_there():
+    named = re.compile(r"(?<![\w/])((?:luab_data|luab_train|docs)/[\w./-]+)")
+    pages = [README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    missing = [
+        f"{page.name}: {path}"
+        for page in pages
+        if page.name != "changelog.md"
+        for path in named.findall(re.sub(r"https?://\S+", "", page.read_text()))
+        if not (ROOT / path.rstrip(".")).exists()
+    ]
+    assert not missing, "\n".join(missing)
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    (paper,) = citation["references"]
+    assert [(a["given-names"], a["family-names"]) for a in paper["authors"]] == [*AUTHORS]
 
 
 def test_the_page_of_keys_follows_from_the_recipe():
