@@ -144,7 +144,7 @@ def test_values_agree_with_sums_by_hand():
 def test_a_box_without_area_has_no_size_to_measure_by():
     boxes = np.array([[0.4, 0.4, 0.4, 0.6], [0.2, 0.2, 0.6, 0.6], [0.2, 0.2, 0.6, 0.6]])
     images = clicked(np.full((3, 2), 0.5), boxes, [0, 1, 2])
-    found = calibrate.evaluate(images, split_by="image", folds=3)
+    found = calibrate.evaluate(images, split_by="image")
     assert found.values["distance"].n[0] == 3
     assert found.values["distance_box_sizes"].n[0] == 2
     assert np.isfinite(found.values["distance_box_sizes"].value).all()
@@ -152,14 +152,14 @@ def test_a_box_without_area_has_no_size_to_measure_by():
 
 def test_folds_are_even_and_do_not_follow_the_order_of_rows():
     ids = pa.chunked_array([[f"w{k % 23}" for k in range(230)]])
-    fold = calibrate._deal(ids, 5, 0, "worker")
+    fold = calibrate._deal(ids, 0, "worker")
     of_worker = {w: set(fold[np.array(ids.to_pylist()) == w]) for w in set(ids.to_pylist())}
     assert all(len(found) == 1 for found in of_worker.values())
     sizes = np.bincount([found.pop() for found in of_worker.values()])
     assert sorted(sizes) == [4, 4, 5, 5, 5]
-    backwards = calibrate._deal(ids.take(pa.array(np.arange(230)[::-1])), 5, 0, "worker")
+    backwards = calibrate._deal(ids.take(pa.array(np.arange(230)[::-1])), 0, "worker")
     assert (backwards[::-1] == fold).all()
-    assert (calibrate._deal(ids, 5, 1, "worker") != fold).any()
+    assert (calibrate._deal(ids, 1, "worker") != fold).any()
 
 
 def test_the_same_seed_gives_the_same_report_in_any_order_of_rows():
@@ -181,10 +181,6 @@ def test_three_workers_are_three_folds_and_one_is_nothing_to_hold_out():
 
 def test_options_that_make_no_sense_are_refused():
     images, _ = biased(8, num_images=20, num_workers=3)
-    with pytest.raises(OptionError, match="folds 5: expected 2 to 3, the number of workers"):
-        calibrate.evaluate(images, folds=5)
-    with pytest.raises(OptionError, match="folds 1"):
-        calibrate.evaluate(images, folds=1)
     with pytest.raises(OptionError, match="split_by 'class': expected worker or image"):
         calibrate.evaluate(images, split_by="class")  # type: ignore[arg-type]
     with pytest.raises(DatasetError, match="no column 'image_id'"):

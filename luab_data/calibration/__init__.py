@@ -11,7 +11,6 @@ from luab_data.calibration.calibrate import Calibration as Calibration
 from luab_data.calibration.calibrate import apply as apply
 from luab_data.calibration.calibrate import evaluate as evaluate
 from luab_data.calibration.calibrate import fit as fit
-from luab_data.calibration.calibrate import points_of as points_of
 from luab_data.calibration.calibrate import read_images as read_images
 from luab_data.calibration.held_out import ARMS as ARMS
 from luab_data.calibration.held_out import CRITERIA as CRITERIA

@@ -29,7 +29,7 @@ from luab_data.errors import DatasetError, OptionError
 from luab_data.kinds import KINDS, kind_of
 from luab_data.ragged import ArrowColumn, Floats, Ints, floats, nullable
 from luab_data.results import new_table
-from luab_data.statistics.estimate import NOBODY, RESAMPLES, draw_workers
+from luab_data.statistics.estimate import NOBODY, draw_workers
 from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset, read_table
 
@@ -87,7 +87,7 @@ def calibrate(
     with new_table(out, verb=verb, first="image_id", formats=[".parquet"], force=force) as write:
         images = read_images(dataset)
         if out is not None:
-            write(points_of(apply(fit(images), images)))
+            write(apply(fit(images), images).select(["image_id", *ADDED]))
         return evaluate(images, split_by=split, shown=shown)
 
 
@@ -165,41 +165,32 @@ def apply(calibration: Calibration, images: pa.Table) -> pa.Table:
     return images
 
 
-def points_of(images: pa.Table) -> pa.Table:
-    """`image_id` and the columns that `apply` added: what is worth keeping in a file."""
-    check_columns(images, ("image_id", *ADDED))
-    return images.select(["image_id", *ADDED])
-
-
 def evaluate(
     images: pa.Table,
     *,
     split_by: SplitBy = "worker",
-    folds: int | None = None,
     seed: int = 0,
-    resamples: int = RESAMPLES,
     shown: bool | None = None,
 ) -> HeldOut:
-    """Calibrate each fold of the clicks by the other folds, and compare with two baselines.
+    """Calibrate each fifth of the clicks by the others, and compare with two baselines.
+
+    With fewer than five workers (or images) there are as many folds as there are of these.
 
     Args:
         images: rows of `default` of ImageNet-AB with COLUMNS and `image_id`.
         split_by: `worker`: clicks of new workers, who get the crowd's bias. `image`: new images of
             known workers, who get their own.
-        folds: at least 2, at most as many as there are workers (or images); None is 5, or as many
-            as there are.
         seed: who is in which fold, and the bootstrap; the order of rows does not matter.
-        resamples: of the bootstrap over workers.
         shown: False for no progress.
 
     Raises:
-        DatasetError: a column is missing, or no click is on an image with boxes.
-        OptionError: an unknown split, or more folds than there is to deal.
+        DatasetError: a column is missing, no click is on an image with boxes, or they are of one
+            worker (or image) only. OptionError: an unknown split.
     """
     if split_by not in get_args(SplitBy):
         raise OptionError(f"split_by {split_by!r}: expected {' or '.join(get_args(SplitBy))}")
     images = _taught(images, (*COLUMNS, "image_id"))
-    fold = _deal(images[f"{split_by}_id"], folds, seed, split_by)
+    fold = _deal(images[f"{split_by}_id"], seed, split_by)
     names = _workers(images)
     clicks = boxed_clicks(images, codes(images["worker_id"], names))
     moved_points = cross_fit(clicks, behaviours(images), fold, len(names), shown=shown)
@@ -209,7 +200,7 @@ def evaluate(
     def holds(point: Floats) -> Floats:
         return in_any_box(point[:, 0], point[:, 1], width, height, boxes, rows).astype(np.float64)
 
-    weights = draw_workers(len(names), resamples=resamples, seed=seed)
+    weights = draw_workers(len(names), seed=seed)
     values, changes = compare(moved_points, holds, weights)
     return HeldOut(
         split_by=split_by,
@@ -274,7 +265,7 @@ def _taught(images: pa.Table, columns: tuple[str, ...]) -> pa.Table:
     return images.take(pa.array(row))
 
 
-def _deal(ids: pa.ChunkedArray, asked: int | None, seed: int, what: str) -> Ints:
+def _deal(ids: pa.ChunkedArray, seed: int, what: str) -> Ints:
     """(num_rows,) fold of each row: ids are dealt out evenly, whatever order they come in."""
     encoded = ids.cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode")
     order = pc.sort_indices(encoded.dictionary).to_numpy()
@@ -283,11 +274,8 @@ def _deal(ids: pa.ChunkedArray, asked: int | None, seed: int, what: str) -> Ints
             f"clicks on images with boxes are of {len(order)} {what}; expected at least 2, to hold"
             " some out"
         )
-    folds = min(_FOLDS, len(order)) if asked is None else asked
-    if not 2 <= folds <= len(order):
-        raise OptionError(f"folds {folds}: expected 2 to {len(order)}, the number of {what}s")
     of_id = np.empty(len(order), np.int64)
-    of_id[order] = np.random.default_rng(seed).permutation(len(order)) % folds
+    of_id[order] = np.random.default_rng(seed).permutation(len(order)) % min(_FOLDS, len(order))
     fold: Ints = of_id[encoded.indices.to_numpy()]
     return fold
 
