@@ -223,32 +223,36 @@ def accept(
             shares no assignment with the log. OutputError: `out` cannot be written.
     """
     check_money(0 if reward is None else reward, fee)
+    if Path(dataset).expanduser().is_file():
+        raise OptionError(
+            f"{dataset}: is a file; expected a dataset folder. Convert a raw log first: `luab-data"
+            " convert`"
+        )
     with new_table(out, verb="luab-data accept", first="assignment_id", force=force) as write:
-        found = _accept(dataset, codes, assigned, reward, fee, shown)
+        listed = None if codes is None else read_codes(codes)
+        folder = find_dataset(dataset)
+        kind = kind_of(read_manifest(folder))
+        _check_options(kind, listed, assigned)
+        facts, num_without = _facts(folder, kind, shown)
+        compared = None if listed is None else _compare(facts, listed, kind.acceptance)
+        decisions = decide(facts, kind.acceptance, codes=listed, assigned=assigned)
+        found = Acceptance(
+            dataset=kind.dataset,
+            table=decisions.table,
+            rules=decisions.rules,
+            cost=_cost(decisions, kind.acceptance.reward_usd if reward is None else reward, fee),
+            assigned=assigned,
+            has_originals=kind.acceptance.has_originals,
+            codes=compared,
+            num_without_assignment=num_without,
+        )
         write(found.table)
     return found
 
 
-def _accept(
-    dataset: str | os.PathLike[str],
-    codes: str | os.PathLike[str] | None,
-    assigned: int | None,
-    reward: float | None,
-    fee: float,
-    shown: bool | None,
-) -> Acceptance:
-    path = Path(dataset).expanduser()
-    if path.is_file():
-        raise OptionError(
-            f"{path}: is a file; expected a dataset folder. Convert a raw log first: `luab-data"
-            " convert`"
-        )
-    listed = None if codes is None else read_codes(codes)
-    folder = find_dataset(dataset)
-    kind = kind_of(read_manifest(folder))
-    rules = kind.acceptance
-    _check_options(kind, listed, assigned)
-    num_without = 0
+def _facts(folder: Path, kind: Kind, shown: bool | None) -> tuple[pa.Table, int]:
+    """What the log tells of each assignment, and how many rows have none."""
+    rules, num_without = kind.acceptance, 0
 
     def batches() -> Iterator[pa.Table]:
         nonlocal num_without
@@ -259,19 +263,7 @@ def _accept(
             num_without += ids.null_count + (pc.sum(pc.equal(ids, "")).as_py() or 0)
             yield batch
 
-    facts = rules.collect(batches())
-    compared = None if listed is None else _compare(facts, listed, rules)
-    decisions = decide(facts, rules, codes=listed, assigned=assigned)
-    return Acceptance(
-        dataset=kind.dataset,
-        table=decisions.table,
-        rules=decisions.rules,
-        cost=_cost(decisions, rules.reward_usd if reward is None else reward, fee),
-        assigned=assigned,
-        has_originals=rules.has_originals,
-        codes=compared,
-        num_without_assignment=num_without,
-    )
+    return rules.collect(batches()), num_without
 
 
 def _check_options(kind: Kind, codes: pa.Table | None, assigned: int | None) -> None:
