@@ -263,16 +263,23 @@ def edited(folder: Path, **values: Any) -> Report:
     ("values", "fails", "found"),
     [
         ({"num_rows": {"default": 41, "rounds": 39, "annotators": 3}}, "rows", "40 rows"),
-        ({"num_rows": {"default": "40", "rounds": 39, "annotators": 3}}, "manifest", "'40' rows"),
+        (
+            {"num_rows": {"default": "40", "rounds": 39, "annotators": 3}},
+            "manifest",
+            "num_rows: Expected `int`, got `str`",
+        ),
         ({"version": "1.0.7"}, "content", "version 1.0.7"),
         ({"content_digest": "0" * 64}, "content", "content_digest 000"),
         ({"classes": ["n00000002", "n00000001"]}, "manifest", "not sorted"),
         ({"classes": ["n00000001", "n00000009"]}, "classes", "label is not its wnid's"),
-        ({"schemas": ...}, "manifest", "schemas is NoneType"),
+        ({"schemas": ...}, "manifest", "schemas: Expected `object`, got `null`"),
         ({"worker_ids": {"method": "none"}}, "workers", "no word of how ids were hashed"),
         ({"files": {"../../etc/passwd": "0" * 64}}, "manifest", "'../../etc/passwd'"),
-        ({"files": {"README.md": "?"}}, "manifest", "SHA-256 '?' of README.md"),
+        ({"files": {"README.md": "?"}}, "manifest", "files: Expected `str` matching regex"),
         ({"dataset": "imagenet"}, "manifest", "dataset is 'imagenet'"),
+        ({"dataset": ["imagenet-ab"]}, "manifest", "dataset is ['imagenet-ab']"),
+        ({"num_rows": {"default": 40, "rounds": 39}}, "manifest", "missing required field"),
+        ({"shards": 3}, "manifest", "shards: Expected `object`, got `int`"),
         ({"shards": {"default": [{"digest": "0"}]}}, "content", "values of digest"),
     ],
 )
@@ -516,7 +523,7 @@ def test_what_was_mended_while_the_log_was_read_is_said(folder: Path):
     text = report.as_text()
     assert "trace-point-dropped  3  A trace point without a coordinate" in text
     assert re.search(r"^of-tomorrow +1$", text, re.MULTILINE)
-    assert "repaired is" in problems(edited(folder, repaired=[1]), "manifest")[0]
+    assert "repaired: Expected" in problems(edited(folder, repaired=[1]), "manifest")[0]
 
 
 # --- the command ---------------------------------------------------------------------------------

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 import yaml
 
 from luab_data.checks.report import Notes
 from luab_data.console import progress
 from luab_data.errors import DatasetError
 from luab_data.files import CHECKSUMS, MANIFEST, foreign_files, sha256_of
-from luab_data.kinds import KINDS
+from luab_data.kinds import KINDS, kind_of
 from luab_data.raw.worker_ids import METHOD
 from luab_data.schema import Table
 from luab_data.store.folder import SKIPPED, read_manifest
@@ -25,13 +26,30 @@ Manifest = dict[str, Any]
 
 CARD = "README.md"
 _MAX_CARD_BYTES = 16 * 2**20
-_DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)").fullmatch
 
-_KEYS: dict[str, type] = {
-    **{"dataset": str, "version": str, "content_digest": str, "source": dict},
-    **{"files": dict, "num_rows": dict, "classes": list, "schemas": dict},
-}
+
+class _Shard(msgspec.Struct):
+    digest: str
+
+
+def _entries(tables: Sequence[Table]) -> dict[str, Any]:
+    """Entry of a manifest -> the type that the checks need it to have."""
+
+    def of_each(kind: Any) -> Any:
+        return msgspec.defstruct("Configs", [(table.config, kind) for table in tables])
+
+    return {
+        **{"version": str, "content_digest": str, "source": dict, "classes": list[str]},
+        "files": dict[str, Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]],
+        "num_rows": of_each(int),
+        "schemas": of_each(dict[str, str]),
+        "shards": dict[str, list[_Shard]],
+        "repaired": dict[str, int],
+    }
+
+
+_OPTIONAL = {"shards", "repaired"}
 
 
 def check_manifest(folder: Path, notes: Notes) -> Manifest:
@@ -52,71 +70,29 @@ def check_manifest(folder: Path, notes: Notes) -> Manifest:
         notes.problem("manifest", MANIFEST, str(error), "a manifest written by luab")
         return {"dataset": guess}
     notes.ran("manifest")
-    for key, kind in _KEYS.items():
-        if not isinstance(manifest.get(key), kind):
-            has = f"{key} is {type(manifest.get(key)).__name__}"
-            notes.problem("manifest", MANIFEST, has, f"a {kind.__name__}")
-            manifest.pop(key, None)
-    if manifest.get("dataset") not in KINDS:
+    if manifest["dataset"] not in [*KINDS]:  # it may be anything
         known = " or ".join(KINDS)
-        has = f"dataset is {manifest.get('dataset')!r:.60}"
-        notes.problem("manifest", MANIFEST, has, known)
+        notes.problem("manifest", MANIFEST, f"dataset is {manifest['dataset']!r:.60}", known)
         if guess is None:
             raise DatasetError(f"{folder / MANIFEST}: names no dataset of luab; expected {known}")
         manifest["dataset"] = guess
-    for has, expected in _without_unusable(manifest):
-        notes.problem("manifest", MANIFEST, has, expected)
+    for key, wanted in _entries(kind_of(manifest).tables).items():
+        try:
+            if key in manifest or key not in _OPTIONAL:
+                msgspec.convert(manifest.get(key), wanted)
+        except msgspec.ValidationError as error:
+            notes.problem("manifest", MANIFEST, f"{key}: {error}", "an entry as luab writes it")
+            manifest.pop(key, None)
+    if (names := manifest.get("classes", [])) != sorted(set(names)):
+        has = "classes that repeat or are not sorted"
+        notes.problem("manifest", MANIFEST, has, "sorted names")
+        del manifest["classes"]
     ids = manifest.get("worker_ids")
     if not isinstance(ids, dict) or ids.get("method") != METHOD or not ids.get("key"):
         expected = f"worker_ids with method {METHOD} and the fingerprint of a key"
         advice = "convert the raw log again, with --worker-key-file"
         notes.problem("workers", MANIFEST, "no word of how ids were hashed", expected, advice)
     return manifest
-
-
-def _without_unusable(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Drop entries that nothing can be done with; yields found and expected of each."""
-    for name, digest in list(manifest.get("files", {}).items()):
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-            yield f"file {name!r:.80}", "a path inside the folder"
-        elif not isinstance(digest, str) or not _DIGEST(digest):
-            yield f"SHA-256 {digest!r:.80} of {name}", "64 digits"
-        else:
-            continue
-        del manifest["files"][name]
-    for table in KINDS[manifest["dataset"]].tables:
-        count = manifest.get("num_rows", {}).get(table.config)
-        if "num_rows" in manifest and type(count) is not int:
-            yield f"{count!r:.40} rows of {table.config}", "a number"
-            manifest["num_rows"].pop(table.config, None)
-        types = manifest.get("schemas", {}).get(table.config)
-        if "schemas" in manifest and not isinstance(types, dict):
-            yield f"no schema of {table.config}", "one of every config"
-            manifest["schemas"].pop(table.config, None)
-    if not _is_tally(manifest.get("repaired", {})):
-        yield f"repaired is {manifest.pop('repaired')!r:.80}", "a number of each repair"
-    if "shards" in manifest and not _are_shards(manifest["shards"]):
-        yield "shards without digests", "a digest of each shard"
-        del manifest["shards"]
-    names = manifest.get("classes", [])
-    if not all(isinstance(name, str) for name in names) or names != sorted(set(names)):
-        yield "classes that repeat or are not sorted", "sorted names"
-        del manifest["classes"]
-
-
-def _is_tally(found: Any) -> bool:
-    return isinstance(found, dict) and all(type(count) is int for count in found.values())
-
-
-def _are_shards(found: Any) -> bool:
-    """Whether it is config -> [{"digest": ...}, ...]."""
-    lists = found.values() if isinstance(found, dict) else [None]
-    return all(
-        isinstance(shards, list)
-        and all(isinstance(shard, dict) and "digest" in shard for shard in shards)
-        for shards in lists
-    )
 
 
 def check_files(folder: Path, manifest: Manifest, notes: Notes, *, shown: bool | None) -> None:
@@ -192,7 +168,7 @@ def check_card(folder: Path, manifest: Manifest, notes: Notes) -> None:
         notes.problem("card", CARD, f"{error}"[:300], "a dataset card with YAML in front")
         return
     configs, infos = (_by_name(matter.get(key)) for key in ("configs", "dataset_info"))
-    for table in KINDS[manifest["dataset"]].tables:
+    for table in kind_of(manifest).tables:
         config, info = configs.get(table.config), infos.get(table.config)
         if config is None or info is None:
             notes.problem("card", CARD, f"no config {table.config}", "one of every table")
