@@ -87,6 +87,12 @@ def _short_suffix(value: float, unit: str) -> str:
     return _suffix(value, unit) if unit in ("share", "ms", "s", "min", "whole ms") else ""
 
 
+def counted(number: int, name: str) -> str:
+    """`1 click`, `1,200 clicks`, `no clicks`."""
+    amount = f"{number:,}" if number else "no"
+    return f"{amount} {name}{'' if number == 1 else 's'}"
+
+
 def short_count(number: float) -> str:
     """A count in at most five characters: 950, 7.2k, 12k, 1.3M."""
     for size, letter in ((1e6, "M"), (1e3, "k")):

@@ -40,7 +40,7 @@ from luab_data.reports.tables import quotes, rows_of
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
 from luab_data.store.load import read_table
-from luab_data.words import MISSING, count, interval, number
+from luab_data.words import MISSING, count, counted, interval, number
 
 BIN = Path(sys.executable).parent
 START = 1_640_000_000_000
@@ -127,6 +127,7 @@ def test_numbers_read_as_people_write_them_and_a_missing_one_is_a_dash():
     assert interval(0.905, 0.953, "share") == "90.5 to 95.3 %"
     assert interval(950.0, 1234.0, "ms") == "0.95 to 1.23 s"
     assert count(1_281_167) == "1,281,167"
+    assert [counted(n, "click") for n in (0, 1, 1200)] == ["no clicks", "1 click", "1,200 clicks"]
     assert number(1.5e307, "box sizes") == "1.50e+307 box sizes"
     assert number(math.nan, "ms") == interval(0.1, math.nan, "share") == count(math.nan) == MISSING
 
@@ -742,6 +743,8 @@ def test_what_happened_on_an_image_of_a_browsing_log(world: Path):
     assert html.startswith(f"<p>{escape(repr(found))}</p><img src=")
     assert "data:image/jpeg" in found.svg(world / "pictures" / "n00000002" / "n00000002_3.JPEG")
     assert "data:image/jpeg" in found.svg(Image.new("L", (4, 2)))
+    with pytest.raises(OptionError, match="round=2; n00000002_3 was shown in 1"):
+        found.svg(round=2)
     with pytest.raises(DatasetError, match="near it n00000002_"):
         luab_data.clicks(world / "imagenet-ab", "n00000002_9")
 

@@ -48,12 +48,13 @@ def report(
     """
     from luab_data.files import ALREADY
     from luab_data.reports import run
+    from luab_data.words import counted
 
     done = run.report(dataset, out, images=images, page=page, pages=pages, force=force)
     if done.same:
         click.echo(f"{done.page}: {ALREADY}")
         return
-    number = "1 page" if done.num_replays == 1 else f"{done.num_replays} pages"
+    number = counted(done.num_replays or 0, "page")
     click.echo(f"{done.page}: {done.num_bytes / 1e6:.1f} MB, {number} to replay")
     if images is not None and done.num_without_picture:
         click.echo(f"pictures without a file, shown as boxes: {done.num_without_picture}")

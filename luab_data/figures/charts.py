@@ -218,8 +218,10 @@ def draw_positions(
     return ax
 
 
-_DIRECTIONS = ((1, 0), (0.7, 0.7), (0.7, -0.7), (0, 1), (0, -1), (-0.7, 0.7), (-0.7, -0.7), (-1, 0))
-_REACH = (5.0, 10.0, 16.0, 24.0, 34.0)
+_DIRECTIONS = np.array(
+    [(1, 0), (0.7, 0.7), (0.7, -0.7), (0, 1), (0, -1), (-0.7, 0.7), (-0.7, -0.7), (-1, 0)]
+)
+_REACH = np.array([5.0, 10.0, 16.0, 24.0, 34.0])
 _POINT = 2.5
 _OUTSIDE = 50.0
 
@@ -253,9 +255,8 @@ def label_points(
     taken = np.column_stack([avoided - _POINT, avoided + _POINT])
     labels = []
     for name, point, xy in zip(names, at, points, strict=True):
-        box, reach = _place(point, _extent(name), taken, frame)
+        box, far = _place(point, _extent(name) / 2, taken, frame)
         taken = np.concatenate([taken, box[None]])
-        far = reach > _REACH[0]
         labels.append(
             ax.annotate(
                 name, tuple(xy), xytext=tuple((box[:2] + box[2:]) / 2 - point),
@@ -268,39 +269,21 @@ def label_points(
     return labels
 
 
-def _place(
-    point: Floats, extent: tuple[float, float], taken: Floats, frame: Floats
-) -> tuple[Floats, float]:
-    """The nearest free box (x0, y0, x1, y1), points, else the one that covers least."""
-    half = np.array(extent) / 2
-    best, best_cost, best_reach = np.zeros(4), np.inf, 0.0
-    for reach in _REACH:
-        for across, up in _DIRECTIONS:
-            middle = point + np.array([across, up]) * (reach + half)
-            box = np.concatenate([middle - half, middle + half])
-            cost = _covered(box, taken) + _OUTSIDE * _beyond(box, frame)
-            if cost < best_cost - 1e-9:
-                best, best_cost, best_reach = box, cost, reach
-        if best_cost == 0:
-            break
-    return best, best_reach
+def _place(point: Floats, half: Floats, taken: Floats, frame: Floats) -> tuple[Floats, bool]:
+    """The nearest free box (x0, y0, x1, y1), points, else the one that covers least; is it far?"""
+    middle = (point + _DIRECTIONS * (_REACH[:, None, None] + half)).reshape(-1, 2)
+    boxes = np.concatenate([middle - half, middle + half], axis=1)
+    low = np.maximum(boxes[:, None, :2], taken[:, :2])
+    high = np.minimum(boxes[:, None, 2:], taken[:, 2:])
+    covered = np.clip(high - low, 0, None).prod(axis=2).sum(axis=1)
+    beyond = np.maximum(frame[:2] - boxes[:, :2], 0) + np.maximum(boxes[:, 2:] - frame[2:], 0)
+    best = int(np.argmin(np.round(covered + _OUTSIDE * beyond.sum(axis=1), 9)))
+    return boxes[best], best >= len(_DIRECTIONS)
 
 
-def _covered(box: Floats, taken: Floats) -> float:
-    low = np.maximum(box[:2], taken[:, :2])
-    high = np.minimum(box[2:], taken[:, 2:])
-    return float(np.clip(high - low, 0, None).prod(axis=1).sum())
-
-
-def _beyond(box: Floats, frame: Floats) -> float:
-    return float(np.clip(frame[:2] - box[:2], 0, None).sum() +
-                 np.clip(box[2:] - frame[2:], 0, None).sum())  # fmt: skip
-
-
-def _extent(text: str) -> tuple[float, float]:
+def _extent(text: str) -> Floats:
     """Width and height of a line of text, points."""
     from matplotlib.textpath import TextPath
 
-    if not text.strip():
-        return 0.0, SMALL
-    return float(TextPath((0, 0), text, size=SMALL).get_extents().width) + 3.0, 1.15 * SMALL
+    width = TextPath((0, 0), text, size=SMALL).get_extents().width + 3.0 if text.strip() else 0.0
+    return np.array([width, 1.15 * SMALL])

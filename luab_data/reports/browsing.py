@@ -19,7 +19,7 @@ from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, is_o
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.tools import SLOTS
-from luab_data.words import near
+from luab_data.words import counted, near
 
 COLUMNS = (
     *("image_id", "image_idx", "selected", "image_position_x", "image_position_y"),
@@ -217,11 +217,10 @@ def _hovers(row: Row, picture: int) -> Iterator[Event]:
 
 def _facts(replay: Replay) -> Iterable[str]:
     selected = sum(p.selected is True for p in replay.pictures)
-    clicks, moves = replay.count("click"), replay.count("move")
     yield f"{len(replay.pictures)} of {SLOTS} pictures logged"
     yield f"{selected} selected"
-    yield f"{clicks:,} click{'' if clicks == 1 else 's'}" if clicks else "no clicks"
-    yield f"{moves:,} trace record{'' if moves == 1 else 's'}" if moves else "no trace"
+    yield counted(replay.count("click"), "click")
+    yield counted(replay.count("move"), "trace record")
     yield f"{replay.duration_ms / 1000:.1f} s from first to last event"
     if replay.num_left_out:
         yield f"{replay.num_left_out} never loaded, left out"

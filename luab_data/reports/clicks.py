@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from luab_data.errors import OptionError
 from luab_data.kinds import kind_of
 from luab_data.provenance.record import trace
 from luab_data.reports.html import data_uri, small_jpeg
 from luab_data.reports.layout import lay_out, svg, visits_of
 from luab_data.reports.replay import Event, Replay
 from luab_data.results import Tabular
+from luab_data.words import counted
 
 _SCHEMA = pa.schema(
     {
@@ -81,9 +83,9 @@ class ImageEvents(Tabular):
     def __repr__(self) -> str:
         """One line."""
         return (
-            f"ImageEvents({self.image_id!r} of {self.title}: {_many(self.num_rounds, 'round')},"
-            f" {_many(len(self.trace), 'trace record')}, {_many(len(self.visits), 'visit')},"
-            f" {_many(len(self.clicks), 'click')})"
+            f"ImageEvents({self.image_id!r} of {self.title}: {counted(self.num_rounds, 'round')},"
+            f" {counted(len(self.trace), 'trace record')}, {counted(len(self.visits), 'visit')},"
+            f" {counted(len(self.clicks), 'click')})"
         )
 
     def to_table(self) -> pa.Table:
@@ -104,19 +106,26 @@ class ImageEvents(Tabular):
         Args:
             image: a path or a PIL image; None is a grey box.
             round: from 1; None is the deciding one, else the first.
+
+        Raises:
+            OptionError: there is no such round. ImagesError: a file that is no picture.
         """
         if not self._replays:
             return ""
-        replay = self._replays[(round or self.deciding_round or 1) - 1]
+        number = round or self.deciding_round or 1
+        if not 1 <= number <= self.num_rounds:
+            raise OptionError(f"round={number}; {self.image_id} was shown in {self.num_rounds}")
+        replay = self._replays[number - 1]
         sources = {} if image is None else {str(self.image_id): data_uri(small_jpeg(image))}
         return svg(lay_out(replay), alt=repr(self), sources=sources, standalone=True)
 
     def _repr_html_(self) -> str:
         """For notebooks: one line of words and the picture."""
-        line, drawing = f"<p>{escape(repr(self))}</p>", self.svg()
+        line, drawing = escape(repr(self)), self.svg()
         # An image, since the styles of an element would reach the rest of the notebook.
         uri = data_uri(drawing.encode(), "image/svg+xml")
-        return f'{line}<img src="{uri}" style="max-width: 420px">' if drawing else line
+        picture = f'<img src="{uri}" alt="{line}" style="max-width: 420px">' if drawing else ""
+        return f"<p>{line}</p>{picture}"
 
 
 def clicks(dataset: str | os.PathLike[str], image_id: str | int) -> ImageEvents:
@@ -163,7 +172,3 @@ def _visits(replay: Replay, number: int) -> Iterator[Visit]:
     ends = [*(e.time_ms for e in shown[1:]), replay.duration_ms]
     for event, end in zip(shown, ends, strict=False):
         yield Visit(event.time_ms, end - event.time_ms, event.name, number)
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -18,6 +18,7 @@ from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, on_p
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES
 from luab_data.store.folder import read_manifest
 from luab_data.tools import BOARD_HEIGHT, COCO_CLASSES
+from luab_data.words import counted
 
 COLUMNS = (
     *("image_id", "original_image_width", "original_image_height", "image_height"),
@@ -170,7 +171,6 @@ def _icons(row: Row, picture: Picture) -> Iterator[Event]:
 def _facts(replay: Replay) -> Iterator[str]:
     for kind, done in _DONE.items():
         if number := replay.count(kind):
-            yield f"{number} {'icon' if number == 1 else 'icons'} {done}"
-    moves = replay.count("move")
-    yield f"{moves:,} trace record{'' if moves == 1 else 's'}" if moves else "no trace"
+            yield f"{counted(number, 'icon')} {done}"
+    yield counted(replay.count("move"), "trace record")
     yield f"{replay.duration_ms / 1000:.1f} s from first to last event"
