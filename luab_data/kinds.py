@@ -141,76 +141,65 @@ class Browsing(Kind):
 
     @property
     def figures(self) -> Mapping[str, PlannedFigure]:
-        """Where objects and clicks are, what traces tell, who the workers are."""
         from luab_data.figures.catalogue import BROWSING_FIGURES
 
         return BROWSING_FIGURES
 
     @property
     def pages(self) -> PageReader:
-        """A page is what an assignment was shown at once."""
         from luab_data.reports.browsing import BrowsingPages
 
         return BrowsingPages()
 
     def explain(self, image: pa.Table, records: pa.Table) -> Explained:
-        """Which round decided, and which part of its trace led to the click."""
         from luab_data.provenance.explain import explain_rounds
 
         return explain_rounds(image, records)
 
     @property
     def points(self) -> PointFormat:
-        """Final clicks in their boxes, and the way there."""
         from luab_data.exports import points
 
         return points.BROWSING
 
     @property
     def statistics(self) -> Statistics:
-        """Of clicks, pictures shown, pages and HITs."""
         from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
 
         return IMAGENET_STATISTICS
 
     @property
     def workers(self) -> WorkerMeasures:
-        """Times, ways of looking, clicks against boxes."""
         from luab_data.workers.imagenet import WORKERS
 
         return WORKERS
 
     @property
     def acceptance(self) -> AcceptanceRules:
-        """Recall of originals, selections, pages, survey code."""
         from luab_data.acceptance.imagenet import RULES
 
         return RULES
 
     @property
     def derivation(self) -> Derivation:
-        """From the ordered rounds of each image."""
         from luab_data.derivation import shard
 
         return shard.BROWSING
 
     @property
     def about(self) -> About:
-        """The release in words."""
         from luab_data.hub.about import IMAGENET
 
         return IMAGENET
 
     @property
     def promises(self) -> Promises:
-        """What holds in every row, and how derived columns follow from the others."""
         from luab_data.checks.invariants import BROWSING
 
         return BROWSING
 
     @property
     def lint(self) -> LintRules:
-        """What is odd about rows."""
         from luab_data.checks.imagenet_rules import LINT
 
         return LINT
@@ -231,76 +220,65 @@ class Tagging(Kind):
 
     @property
     def figures(self) -> Mapping[str, PlannedFigure]:
-        """Where objects and clicks are, what traces tell, who the workers are."""
         from luab_data.figures.catalogue import TAGGING_FIGURES
 
         return TAGGING_FIGURES
 
     @property
     def pages(self) -> PageReader:
-        """A page is one image."""
         from luab_data.reports.tagging import TaggingPages
 
         return TaggingPages()
 
     def explain(self, image: pa.Table, records: pa.Table) -> Explained:
-        """Which action each icon is where it is by."""
         from luab_data.provenance.explain import explain_icons
 
         return explain_icons(image, records)
 
     @property
     def points(self) -> PointFormat:
-        """Icons at the end, and how they were moved."""
         from luab_data.exports import points
 
         return points.TAGGING
 
     @property
     def statistics(self) -> Statistics:
-        """Of icons, HITs and superclasses."""
         from luab_data.statistics.coco.measures import COCO_STATISTICS
 
         return COCO_STATISTICS
 
     @property
     def workers(self) -> WorkerMeasures:
-        """Times, icons against masks."""
         from luab_data.workers.coco import WORKERS
 
         return WORKERS
 
     @property
     def acceptance(self) -> AcceptanceRules:
-        """Recall of classes, icons on their class, pages, survey code."""
         from luab_data.acceptance.coco import RULES
 
         return RULES
 
     @property
     def derivation(self) -> Derivation:
-        """From the actions on each image, and the instances file."""
         from luab_data.derivation import shard
 
         return shard.TAGGING
 
     @property
     def about(self) -> About:
-        """The release in words."""
         from luab_data.hub.about import COCO
 
         return COCO
 
     @property
     def promises(self) -> Promises:
-        """What holds in every row, and how derived columns follow from the others."""
         from luab_data.checks.invariants import TAGGING
 
         return TAGGING
 
     @property
     def lint(self) -> LintRules:
-        """What is odd about rows."""
         from luab_data.checks.coco_rules import LINT
 
         return LINT

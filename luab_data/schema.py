@@ -7,9 +7,6 @@ are `xyxy` pixels as published; times in milliseconds end in `_ms`. Null is "not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pyarrow as pa
 
 from luab_data.table import Column as Column
@@ -303,20 +300,3 @@ COCO_ANNOTATORS = Table(
         _c("recall", _F, "num_retrieved / num_present; null without ground truth"),
     ),
 )  # fmt: skip
-
-DATASETS: dict[str, tuple[Table, ...]] = {
-    "imagenet-ab": (IMAGENET_IMAGES, IMAGENET_ROUNDS, IMAGENET_ANNOTATORS),
-    "coco-ab": (COCO_IMAGES, COCO_ACTIONS, COCO_ANNOTATORS),
-}
-"""The tables of each dataset, the default config first."""
-
-
-def tables_of(manifest: Mapping[str, Any]) -> tuple[Table, ...]:
-    """The tables of a dataset folder, the default config first, with its optional columns.
-
-    Args:
-        manifest: its `dataset`, and `schemas` (config -> column -> type), which say what is there.
-    """
-    found = manifest.get("schemas", {})
-    tables = DATASETS[manifest["dataset"]]
-    return tuple(table.having(list(found.get(table.config, ()))) for table in tables)

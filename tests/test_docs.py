@@ -318,6 +318,39 @@ def test_imports_run_one_way():
         graphlib.TopologicalSorter(graph).prepare()  # CycleError names a circle
 
 
+def test_kinds_alone_tells_kinds_of_logs_apart():
+    """No other module compares with the name of a dataset, nor looks something up by it."""
+    for path in sorted((ROOT / "luab_data").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            keys = node.keys if isinstance(node, ast.Dict) else []
+            asked = [node] if isinstance(node, ast.Compare | ast.Match) else keys
+            named = {n.value for part in asked if part for n in ast.walk(part) if is_text(n)}
+            kinds = {n.id for part in asked if part for n in ast.walk(part) if is_name(n)}
+            if path.name != "kinds.py":
+                assert not named & {"imagenet-ab", "coco-ab"}, f"{path}:{node.lineno}"
+                assert not kinds & {"BROWSING", "TAGGING"}, f"{path}:{node.lineno}"
+
+
+def is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def is_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name)
+
+
+def test_every_module_can_be_read_at_one_sitting():
+    """At most 350 lines; those that are longer today are listed, and may only shrink."""
+    longer = {}
+    for path in sorted((ROOT / "luab_data").rglob("*.py")):
+        if (lines := len(path.read_text().splitlines())) > 350:
+            longer[path.relative_to(ROOT / "luab_data").as_posix()] = lines
+    assert longer.keys() <= _LONG, longer
+
+
+_LONG = {"columns/icons.py", "convert.py", "files.py", "raw/coco_fast.py", "raw/instances.py"}
+
+
 @pytest.mark.parametrize("package", ["luab_data", "luab_train.cli"])
 def test_import_is_light(package: str):
     heavy = "{'torch', 'pandas', 'datasets', 'matplotlib', 'timm', 'sklearn'}"
