@@ -14,10 +14,10 @@ import pyarrow as pa
 from luab_data.checks.invariants import Promises, broken_values
 from luab_data.checks.lint import Rule, chosen
 from luab_data.errors import DatasetError
-from luab_data.kinds import kind_of
+from luab_data.kinds import kind_of, tables_of
 from luab_data.provenance.explain import Values
 from luab_data.provenance.find import Place, find_rows, not_there, read_image_id
-from luab_data.schema import Table, tables_of
+from luab_data.schema import Table
 from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
+from luab_data.kinds import tables_of
 from luab_data.provenance.explain import Values
 from luab_data.provenance.record import Record
-from luab_data.schema import Table, tables_of
+from luab_data.schema import Table
 from luab_data.words import aligned
 
 _SHOWN = 24
