@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from luab_data.workers.annotators import Annotators, of_rows
 from luab_data.workers.imagenet import WORKERS, completed
-from luab_data.workers.rows import Collector, Rows
+from luab_data.workers.observations import Collector, Observations
 from luab_data.workers.suspects import flagged
 
 PER_HIT = 60
@@ -81,8 +81,10 @@ def rows_of(
     return hit, rounds, images
 
 
-def collected(workers: Mapping[str, tuple[Any, Any, Any]]) -> tuple[list[str], dict[str, Rows]]:
-    """Rows of workers by name."""
+def collected(
+    workers: Mapping[str, tuple[Any, Any, Any]],
+) -> tuple[list[str], dict[str, Observations]]:
+    """Observations of workers by name."""
     found = Collector()
     for name, (hit, rounds, images) in workers.items():
         who = pa.array([name] * len(hit), pa.string())
@@ -94,7 +96,7 @@ def collected(workers: Mapping[str, tuple[Any, Any, Any]]) -> tuple[list[str], d
         }
         found.add("rounds", who, {**rounds, **follows}, of)
         found.add("images", who, images, of)
-    names, rows = found.rows()
+    names, rows = found.collected()
     return names, completed(rows)
 
 

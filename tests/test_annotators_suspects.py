@@ -187,7 +187,7 @@ def person_of(style: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("num", [4, 6])
 def test_a_few_more_strange_clicks_do_not_either(num: int):
-    """Rows beyond what 98 % of all rows are count as if they were there."""
+    """Observations beyond what 98 % of all rows are count as if they were there."""
     rng = np.random.default_rng(num)
     workers, _ = world(num, {"ordinary": 40, "centre_clicker": 3, "careless": 3})
     hit, rounds, images = rows_of(rng, person_of("ordinary"), 1, num)

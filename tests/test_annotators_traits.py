@@ -12,7 +12,7 @@ from planted import boxed
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_ROUNDS
 from luab_data.workers import coco
 from luab_data.workers.imagenet import ROUND_COLUMNS, image_row, pages_of, round_row
-from luab_data.workers.rows import Collector, Rows
+from luab_data.workers.observations import Collector, Observations
 from luab_data.workers.traits import (
     components,
     few_rows,
@@ -26,16 +26,16 @@ from luab_data.workers.traits import (
 A, B, C, D = (0.2, 0.2, 0.8, 0.8), (0, 0, 0.4, 0.4), (0.6, 0.6, 1, 1), (0.4, 0, 1, 1)
 
 
-def some_rows(seed: int, num: int = 200) -> tuple[Rows, np.ndarray]:
+def some_rows(seed: int, num: int = 200) -> tuple[Observations, np.ndarray]:
     """Workers 0..5, of whom 4 has one row and 5 none; HITs are not nested by number."""
     rng = np.random.default_rng(seed)
     worker = rng.integers(0, 4, num)
     worker[0] = 4
     hit = worker * 3 + rng.integers(0, 3, num)
-    return Rows(worker, hit, 6), rng.lognormal(0, 1, num)
+    return Observations(worker, hit, 6), rng.lognormal(0, 1, num)
 
 
-def slow_components(values: list[float], rows: Rows) -> tuple[float, float]:
+def slow_components(values: list[float], rows: Observations) -> tuple[float, float]:
     """Mean squares of a nested analysis of variance, group by group."""
     groups: dict[tuple[int, int], list[float]] = {}
     for worker, hit, value in zip(rows.worker, rows.hit, values, strict=True):
@@ -89,7 +89,7 @@ def test_variances_of_rows_and_hits_are_recovered():
     worker = np.repeat(np.arange(num_workers), num_hits * per_hit)
     hit = np.repeat(np.arange(num_hits.sum()), per_hit)
     values = rng.normal(0, 0.5, num_hits.sum())[hit] + rng.normal(0, 1, len(hit))
-    rows = Rows(worker, hit, num_workers)
+    rows = Observations(worker, hit, num_workers)
     of_row, of_hit = components(values, rows)
     assert of_row == pytest.approx(1, abs=0.05)
     assert of_hit == pytest.approx(0.25, abs=0.04)
@@ -100,7 +100,7 @@ def test_variances_of_rows_and_hits_are_recovered():
 
 def test_rows_that_forget_their_hit_would_look_too_sure():
     """Two HITs of 50 equal rows are two observations, not a hundred."""
-    rows = Rows(np.repeat([0, 0, 1, 1], 50), np.repeat([0, 1, 2, 3], 50), 2)
+    rows = Observations(np.repeat([0, 0, 1, 1], 50), np.repeat([0, 1, 2, 3], 50), 2)
     values = np.repeat([0.0, 1.0, 0.0, 1.0], 50)
     found = mean_of(values, rows)
     np.testing.assert_allclose(found.variance, 0.25)  # (1/2) / 2 HITs, and no part of rows
@@ -109,7 +109,9 @@ def test_rows_that_forget_their_hit_would_look_too_sure():
 def test_the_variances_of_the_other_traits_are_as_large_as_they_say():
     rng = np.random.default_rng(1)
     num_workers, per = 3000, 20
-    rows = Rows(np.repeat(np.arange(num_workers), per), np.zeros(num_workers * per, int), 3000)
+    rows = Observations(
+        np.repeat(np.arange(num_workers), per), np.zeros(num_workers * per, int), 3000
+    )
     x, y = rng.normal(0, 1, (2, num_workers * per))
     for found, true in (
         (log_median(np.exp(x), rows), 0.0),
@@ -123,7 +125,7 @@ def test_the_variances_of_the_other_traits_are_as_large_as_they_say():
 
 
 def test_unknown_variances_are_infinite():
-    lonely = Rows(np.arange(3), np.arange(3), 3)
+    lonely = Observations(np.arange(3), np.arange(3), 3)
     assert np.isinf(mean_of(np.array([1.0, 2, 3]), lonely).variance).all()
     nothing = mean_of(np.full(3, np.nan), lonely)
     assert np.isnan(nothing.value).all() and nothing.n.tolist() == [0, 0, 0]
@@ -131,15 +133,15 @@ def test_unknown_variances_are_infinite():
     assert np.isnan(flat.value).all()
 
 
-def _one(num: int) -> Rows:
-    return Rows(np.zeros(num, np.int64), np.zeros(num, np.int64), 1)
+def _one(num: int) -> Observations:
+    return Observations(np.zeros(num, np.int64), np.zeros(num, np.int64), 1)
 
 
 def test_drift_is_taken_within_hits():
     """Accuracy falls by .1 a page in both HITs; the second HIT was easier."""
     page = np.tile(np.arange(4.0), 2)
     easier = np.repeat([0.0, 0.4], 4)
-    rows = Rows(np.zeros(8, np.int64), np.repeat([0, 1], 4), 1)
+    rows = Observations(np.zeros(8, np.int64), np.repeat([0, 1], 4), 1)
     assert slope_of(
         (0.5 - 0.1 * page + easier,), (page + 10 * easier,), rows, within_hits=True
     ).value == pytest.approx(-0.1)
@@ -237,7 +239,7 @@ def test_the_time_a_picture_does_not_depend_on_how_many_were_logged():
     }  # fmt: skip
     found = Collector()
     found.add("rounds", pa.array(["w"] * 14), given, pa.array(hits))
-    _, rows = found.rows()
+    _, rows = found.collected()
     assert pages_of(rows["rounds"])["time_ms"].tolist() == [500, 500]
 
 
@@ -245,7 +247,7 @@ def test_rows_without_a_worker_are_left_out_and_workers_are_sorted():
     found = Collector()
     for names in (["b", None, "a", ""], ["a"]):
         found.add("rows", pa.array(names, pa.string()), {"v": np.arange(float(len(names)))})
-    names, rows = found.rows()
+    names, rows = found.collected()
     assert names == ["a", "b"]
     assert rows["rows"].mean(rows["rows"]["v"]).tolist() == [1, 0]
     assert rows["rows"].num_hits().tolist() == [0, 0]
@@ -316,7 +318,10 @@ def test_some_of_the_rows_keep_their_columns():
 
 
 def test_nan_counts_nowhere():
-    rows, values = Rows(np.array([0, 0, 0, 2]), np.full(4, -1), 3), np.array([3.0, 5, np.nan, 1])
+    rows, values = (
+        Observations(np.array([0, 0, 0, 2]), np.full(4, -1), 3),
+        np.array([3.0, 5, np.nan, 1]),
+    )
     assert rows.count().tolist() == [3, 0, 1]
     assert rows.count(values).tolist() == [2, 0, 1]
     assert rows.sum(values).tolist() == [8, 0, 1]
@@ -328,7 +333,7 @@ def test_a_stray_row_is_shown_but_not_pooled():
     """Of 300 rows around 100 ms one says 1 ms, and it is all that its worker has."""
     times = np.append(np.random.default_rng(0).lognormal(np.log(100), 0.2, 300), 1.0)
     worker = np.append(np.repeat(np.arange(10), 30), 10)
-    found = log_median(times, Rows(worker, np.zeros(301, np.int64), 11))
+    found = log_median(times, Observations(worker, np.zeros(301, np.int64), 11))
     assert found.own is not None and found.own[10] == 0  # log 1
     assert found.value[10] == pytest.approx(np.quantile(np.log(times), 0.01))
 
@@ -342,6 +347,6 @@ def test_winsorising_leaves_shares_alone():
 def test_up_to_three_rows_tell_nothing_and_many_nearly_all():
     n = np.array([0, 1, 2, 3, 4, 5, 103])
     assert few_rows(n).tolist() == [np.inf] * 4 + [3, 2, 1.02]
-    rows = Rows(np.repeat([0, 1], [3, 50]), np.zeros(53, np.int64), 2)
+    rows = Observations(np.repeat([0, 1], [3, 50]), np.zeros(53, np.int64), 2)
     found = mean_of(np.random.default_rng(0).random(53), rows)
     assert np.isinf(found.variance[0]) and np.isfinite(found.variance[1])

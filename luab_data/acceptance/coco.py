@@ -20,7 +20,7 @@ from luab_data.acceptance.rules import (
 )
 from luab_data.ragged import Floats, bounds_of, floats, one_array
 from luab_data.statistics.coco.icons import retrieved_classes
-from luab_data.workers.rows import Collector, over, owner_table
+from luab_data.workers.observations import Collector, over, owner_table
 
 NUM_PAGES = 20
 
@@ -59,7 +59,7 @@ def collect(images: Iterable[pa.Table]) -> pa.Table:
         on_object = one_array(batch["is_on_object"]).flatten()
         columns = {"right": floats(on_object.cast(pa.int8()))}
         found.add("icons", batch["hit_id"].take(image), columns)
-    names, rows = found.rows()
+    names, rows = found.collected()
     pages, icons = rows["pages"], rows["icons"]
     num_pages, _, num_without_page = count_pages(pages, NUM_PAGES)
     timed = pages.count(pages["time_ms"]) > 0

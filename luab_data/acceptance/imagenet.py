@@ -24,7 +24,7 @@ from luab_data.acceptance.rules import (
 from luab_data.columns.events import EVENT_TIMES, event_span
 from luab_data.errors import OptionError
 from luab_data.ragged import Floats, floats, is_true
-from luab_data.workers.rows import Collector, extremes, owner_table
+from luab_data.workers.observations import Collector, extremes, owner_table
 
 NUM_PAGES, NUM_PICTURES = 10, 480
 
@@ -57,7 +57,7 @@ def collect(rounds: Iterable[pa.Table]) -> pa.Table:
             "last": np.fmax(last, floats(batch["hit_submit_time"]) * 1000),
         }
         found.add("rounds", batch["assignment_id"], columns)
-    names, rows = found.rows()
+    names, rows = found.collected()
     shown = rows["rounds"]
     num_pages, max_on_page, num_without_page = count_pages(shown, NUM_PAGES)
     start, end = extremes(shown["first"], shown["last"], shown.worker, len(names))

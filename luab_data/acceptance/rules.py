@@ -33,7 +33,7 @@ import pyarrow.compute as pc
 
 from luab_data.acceptance.codes import CODES
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, floats, nullable
-from luab_data.workers.rows import Rows
+from luab_data.workers.observations import Observations
 
 ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", "undecided"
 _PASSES, _FAILS, _UNKNOWN, _NOT_APPLIED = range(4)
@@ -99,7 +99,7 @@ def page_numbers(column: ArrowColumn, num_pages: int) -> Floats:
         return np.where((page >= 0) & (page < num_pages), page, np.nan)
 
 
-def count_pages(rows: Rows, num_pages: int) -> tuple[Ints, Ints, Ints]:
+def count_pages(rows: Observations, num_pages: int) -> tuple[Ints, Ints, Ints]:
     """Distinct pages of each owner, most rows on one, rows without one; (num_owners,) each."""
     page = rows["page"]
     known = ~np.isnan(page)

@@ -66,7 +66,7 @@ def annotators(
             del everything["workers"][limit:]
         click.echo(json.dumps(everything, indent=2))
         return
-    for line in _lines(found, limit, max(80, shutil.get_terminal_size().columns)):
+    for line in _lines(found, limit, max(_COUNTS + _TRAIT, shutil.get_terminal_size().columns)):
         click.echo(line)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,6 @@ import click
 
 if TYPE_CHECKING:
     from luab_data.calibration.held_out import HeldOut
-
-_WIDTH = 80
 
 
 @click.command()
@@ -66,8 +65,9 @@ def _lines(found: HeldOut) -> Iterator[str]:
     yield _row("quarter of reliability", ["least", "second", "third", "most"])
     yield _row("clicks in any box (share)", _numbers(found.ranking["quarter_accuracy"].value))
     yield ""
+    width = max(40, shutil.get_terminal_size().columns)
     for sentence in found.sentences:
-        yield textwrap.fill(sentence, _WIDTH, subsequent_indent="  ")
+        yield textwrap.fill(sentence, width, subsequent_indent="  ")
 
 
 def _row(title: str, cells: list[str]) -> str:

@@ -20,8 +20,8 @@ from luab_data.schema import Table
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
 from luab_data.words import did_you_mean
+from luab_data.workers.observations import Observations
 from luab_data.workers.pooling import Pooled
-from luab_data.workers.rows import Rows
 from luab_data.workers.suspects import flagged
 from luab_data.workers.traits import WorkerMeasures
 
@@ -181,7 +181,7 @@ def annotators(
 def of_rows(
     dataset: str,
     worker_id: list[str],
-    rows: Mapping[str, Rows],
+    rows: Mapping[str, Observations],
     measures: WorkerMeasures,
     *,
     sort: str | None = None,

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from luab_data.ragged import Floats, Ints, above_0, bounds_of, floats, is_true, one_array, ragged
 from luab_data.schema import COCO_ANNOTATORS
 from luab_data.statistics.coco.icons import occurrences
-from luab_data.workers.rows import Collector, Columns, Rows, over, owner_table
+from luab_data.workers.observations import Collector, Columns, Observations, over, owner_table
 from luab_data.workers.suspects import COCO_SUSPICIONS
 from luab_data.workers.traits import Trait, WorkerMeasures
 
@@ -24,7 +24,7 @@ ACTION_COLUMNS = ("worker_id", "hit_id", "category_histories_using_keyboard")
 
 def collect(
     images: Iterable[pa.Table], actions: Iterable[pa.Table]
-) -> tuple[list[str], dict[str, Rows]]:
+) -> tuple[list[str], dict[str, Observations]]:
     """Slim rows of a COCO-AB dataset.
 
     Args:
@@ -44,7 +44,7 @@ def collect(
         index = pa.array(np.repeat(np.arange(len(batch)), np.diff(bounds_of(steps))))
         columns = {"keyboard": _booleans(one_array(steps).flatten())}
         found.add("steps", batch["worker_id"].take(index), columns, batch["hit_id"].take(index))
-    return found.rows()
+    return found.collected()
 
 
 def _booleans(flags: pa.Array) -> Floats:
@@ -116,7 +116,7 @@ TRAITS: tuple[Trait, ...] = (
 )  # fmt: skip
 
 
-def counts(rows: Mapping[str, Rows]) -> dict[str, Ints]:
+def counts(rows: Mapping[str, Observations]) -> dict[str, Ints]:
     """Counts of each worker: (num_workers,) each."""
     pages, icons = rows["pages"], rows["icons"]
     return {

@@ -17,7 +17,7 @@ from luab_data.columns.regions import click_offset
 from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, is_true, ragged
 from luab_data.schema import IMAGENET_ANNOTATORS, LAST_N
 from luab_data.statistics.imagenet.clicks import ImageBatch
-from luab_data.workers.rows import Collector, Rows, extremes, over, owner_table
+from luab_data.workers.observations import Collector, Observations, extremes, over, owner_table
 from luab_data.workers.suspects import IMAGENET_SUSPICIONS
 from luab_data.workers.traits import Trait, WorkerMeasures
 
@@ -39,7 +39,7 @@ TABLE_COLUMNS = (
 
 def collect(
     images: Iterable[pa.Table], rounds: Iterable[pa.Table]
-) -> tuple[list[str], dict[str, Rows]]:
+) -> tuple[list[str], dict[str, Observations]]:
     """Slim rows of an ImageNet-AB dataset.
 
     Args:
@@ -54,11 +54,11 @@ def collect(
         found.add("rounds", table["worker_id"], round_row(table), table["assignment_id"])
     for table in images:
         found.add("images", table["worker_id"], image_row(table), table["assignment_id"])
-    names, rows = found.rows()
+    names, rows = found.collected()
     return names, completed(rows)
 
 
-def completed(rows: Mapping[str, Rows]) -> dict[str, Rows]:
+def completed(rows: Mapping[str, Observations]) -> dict[str, Observations]:
     """What follows from the rows of all batches: who used a mouse, the pages."""
     rounds, images = rows["rounds"], rows["images"]
     group, _ = rounds.groups
@@ -157,7 +157,7 @@ def _box_centre(images: ImageBatch) -> tuple[Floats, Floats]:
     return found[0], found[1]
 
 
-def pages_of(rounds: Rows) -> Rows:
+def pages_of(rounds: Observations) -> Observations:
     """Pages: their number in the HIT, and ms a picture; NaN if only one record is there.
 
     Between the first record and the last one the worker went over all slots between the pictures
@@ -256,7 +256,7 @@ TRAITS: tuple[Trait, ...] = (
 )  # fmt: skip
 
 
-def counts(rows: Mapping[str, Rows]) -> dict[str, Ints]:
+def counts(rows: Mapping[str, Observations]) -> dict[str, Ints]:
     """Counts of each worker: (num_workers,) each."""
     rounds, images = rows["rounds"], rows["images"]
     return {
@@ -280,7 +280,7 @@ def table(images: Iterable[pa.Table], rounds: Iterable[pa.Table]) -> pa.Table:
     for batch in images:
         clicked = batch.filter(batch["final_click_x"].is_valid())
         found.add("images", clicked["worker_id"], click_row(clicked))
-    names, rows = found.rows()
+    names, rows = found.collected()
     rounds_of, clicks = rows["rounds"], rows["images"]
     counted, in_box = counts(rows), clicks.sum(clicks["right"])
     numbers = {

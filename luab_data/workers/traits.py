@@ -25,8 +25,8 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.ragged import Floats, Ints, above_0
+from luab_data.workers.observations import Observations, over
 from luab_data.workers.pooling import Pooled, pool
-from luab_data.workers.rows import Rows, over
 from luab_data.workers.suspects import Suspicion
 
 
@@ -57,7 +57,7 @@ def limits(values: Floats) -> tuple[float, float]:
     return low, high
 
 
-def components(values: Floats, rows: Rows) -> tuple[float, float]:
+def components(values: Floats, rows: Observations) -> tuple[float, float]:
     """Variance of rows around their HIT's mean, and of HITs around their worker's mean.
 
     Args:
@@ -83,7 +83,7 @@ def components(values: Floats, rows: Rows) -> tuple[float, float]:
     return of_row, of_hit
 
 
-def _variance(values: Floats, rows: Rows, *, factor: float = 1.0, lost: int = 0) -> Floats:
+def _variance(values: Floats, rows: Observations, *, factor: float = 1.0, lost: int = 0) -> Floats:
     """(num_workers,) of a worker's mean of values; `factor` times as much for its rows' part.
 
     Args:
@@ -107,20 +107,20 @@ def few_rows(n: Ints) -> Floats:
     return found
 
 
-def share_of(values: Floats, rows: Rows) -> Unpooled:
+def share_of(values: Floats, rows: Observations) -> Unpooled:
     """The share of 1s in each worker's 0s and 1s; NaN values are left out."""
     values, rows = _known(values, rows)
     return Unpooled(rows.mean(values), _variance(values, rows), rows.count())
 
 
-def mean_of(values: Floats, rows: Rows) -> Unpooled:
+def mean_of(values: Floats, rows: Observations) -> Unpooled:
     """The mean of each worker's values; NaN values are left out."""
     values, rows = _known(values, rows)
     kept = np.clip(values, *limits(values))
     return Unpooled(rows.mean(kept), _variance(kept, rows), rows.count(), rows.mean(values))
 
 
-def log_median(values: Floats, rows: Rows) -> Unpooled:
+def log_median(values: Floats, rows: Observations) -> Unpooled:
     """The logarithm of each worker's median of values; those not above 0 are left out.
 
     The variance is pi/2 times that of a mean of logarithms, as for normal values; times are near
@@ -133,7 +133,7 @@ def log_median(values: Floats, rows: Rows) -> Unpooled:
     return Unpooled(np.clip(median, *ends), variance, rows.count(), median)
 
 
-def squared_spread(x: Floats, y: Floats, rows: Rows) -> Unpooled:
+def squared_spread(x: Floats, y: Floats, rows: Observations) -> Unpooled:
     """The variance of each worker's points along an axis, around the worker's own mean.
 
     It is half the mean squared distance, with n - 1 for n; NaN with fewer than two points. Squares
@@ -152,7 +152,7 @@ def squared_spread(x: Floats, y: Floats, rows: Rows) -> Unpooled:
 
 
 def slope_of(
-    y: Sequence[Floats], x: Sequence[Floats], rows: Rows, *, within_hits: bool = False
+    y: Sequence[Floats], x: Sequence[Floats], rows: Observations, *, within_hits: bool = False
 ) -> Unpooled:
     """The least-squares slope of y on x of each worker, both taken from their means.
 
@@ -187,7 +187,7 @@ def slope_of(
     return Unpooled(slope, np.where(np.isnan(variance) & usable, np.inf, variance), rows.count())
 
 
-def _known(values: Floats, rows: Rows) -> tuple[Floats, Rows]:
+def _known(values: Floats, rows: Observations) -> tuple[Floats, Observations]:
     known = np.isfinite(values)
     return values[known].astype(np.float64), rows.having({}, known)
 
@@ -234,7 +234,7 @@ class Trait:
     unit: str = ""
     has_truth: bool = False
 
-    def pooled(self, rows: Rows) -> tuple[Pooled, Ints]:
+    def pooled(self, rows: Observations) -> tuple[Pooled, Ints]:
         """The trait of all workers, pooled; and the rows it was taken over, (num_workers,)."""
         of, on = ([rows[name] for name in names] for names in (self.of, self.on))
         if on:
@@ -263,8 +263,10 @@ class WorkerMeasures:
 
     image_columns: tuple[str, ...]
     event_columns: tuple[str, ...]
-    collect: Callable[[Iterable[pa.Table], Iterable[pa.Table]], tuple[list[str], dict[str, Rows]]]
-    counts: Callable[[Mapping[str, Rows]], dict[str, Ints]]
+    collect: Callable[
+        [Iterable[pa.Table], Iterable[pa.Table]], tuple[list[str], dict[str, Observations]]
+    ]
+    counts: Callable[[Mapping[str, Observations]], dict[str, Ints]]
     traits: tuple[Trait, ...]
     suspicions: tuple[Suspicion, ...]
     shown: tuple[str, ...]

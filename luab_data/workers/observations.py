@@ -1,4 +1,4 @@
-"""Rows of numbers by worker, collected from batches: slim, so that memory holds a release's."""
+"""Numbers observed of workers, collected from batches: slim, so that memory holds a release's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from luab_data.statistics.estimate import NOBODY, Workers
 Columns = Mapping[str, Floats]
 
 
-class Rows:
+class Observations:
     """Columns of numbers, and whose row each is, and of which HIT. NaN values count nowhere.
 
     Args:
@@ -40,18 +40,18 @@ class Rows:
         """A column."""
         return self._columns[name]
 
-    def where(self, mask: Bools) -> Rows:
+    def where(self, mask: Bools) -> Observations:
         """Some of the rows."""
         columns = {name: values[mask] for name, values in self._columns.items()}
-        return Rows(self.worker[mask], self.hit[mask], self.num_workers, columns)
+        return Observations(self.worker[mask], self.hit[mask], self.num_workers, columns)
 
-    def adding(self, columns: Columns) -> Rows:
+    def adding(self, columns: Columns) -> Observations:
         """The same rows with more columns."""
-        return Rows(self.worker, self.hit, self.num_workers, {**self._columns, **columns})
+        return Observations(self.worker, self.hit, self.num_workers, {**self._columns, **columns})
 
-    def having(self, columns: Columns, index: Ints | slice = slice(None)) -> Rows:
+    def having(self, columns: Columns, index: Ints | slice = slice(None)) -> Observations:
         """Other columns, of the owners of some of the rows."""
-        return Rows(self.worker[index], self.hit[index], self.num_workers, columns)
+        return Observations(self.worker[index], self.hit[index], self.num_workers, columns)
 
     def count(self, values: Floats | None = None) -> Ints:
         """(num_workers,) rows of each worker, or those of values (num_rows,) that are there."""
@@ -142,7 +142,7 @@ class Collector:
         kept = {column: values[known] for column, values in columns.items()}
         self._batches.setdefault(name, []).append((worker[known], hits[known], kept))
 
-    def rows(self) -> tuple[list[str], dict[str, Rows]]:
+    def collected(self) -> tuple[list[str], dict[str, Observations]]:
         """Worker ids, sorted, and the rows by name; batches are given up."""
         ids = np.array(self._workers.names, dtype=str)
         order = np.argsort(ids)
@@ -156,7 +156,7 @@ class Collector:
                 column: np.concatenate([batch[2].pop(column) for batch in batches])
                 for column in tuple(batches[0][2])
             }
-            found[name] = Rows(place[worker], hit, len(ids), columns)
+            found[name] = Observations(place[worker], hit, len(ids), columns)
         return [str(name) for name in ids[order]], found
 
 
