@@ -27,7 +27,6 @@ class About:
         limits: what the tool does not log or logs wrongly: (name, explanation).
         licence: what the licence covers and what it does not.
         source_datasets, task_ids, keywords: as the Hub's card metadata has them.
-        statistics: key of `luab-data stats` -> its meaning.
         creators: who annotated, as the Hub's card metadata has it.
     """
 
@@ -43,7 +42,6 @@ class About:
     source_datasets: tuple[str, ...]
     task_ids: tuple[str, ...]
     keywords: tuple[str, ...]
-    statistics: dict[str, str]
     creators: str = "crowdsourced"
 
     def simulated(self) -> About:
@@ -177,21 +175,6 @@ IMAGENET = About(
     source_datasets=("extended|imagenet-1k",),
     task_ids=("multi-class-image-classification",),
     keywords=("annotation-byproducts", "mouse-tracking", "click", "crowdsourcing", "imagenet"),
-    statistics={
-        "num_images": "images",
-        "num_rounds": "metadata blocks: an image shown to a worker",
-        "num_with_interaction": "images with any hovered, tracking or selected record",
-        "num_with_boxes": "images with ILSVRC boxes",
-        "num_selected": "images that a round ended with selected",
-        "num_selected_round1": "images that round 1 ended with selected",
-        "num_evaluated": "selected images with boxes, a final click and a size: the set S",
-        "click_accuracy": "share of S whose final click lies in a box",
-        "centre_accuracy": "share of S whose centre lies in a box",
-        "off_centre_fraction": "share of S whose boxes all miss the centre",
-        "off_centre_click_accuracy": "of those, the share whose final click lies in a box",
-        "num_workers": "workers",
-        "num_trace_points": "mouse positions",
-    },
 )
 
 COCO = About(
@@ -264,15 +247,6 @@ COCO = About(
     source_datasets=("extended|other-coco-2014",),
     task_ids=("multi-label-image-classification",),
     keywords=("annotation-byproducts", "mouse-tracking", "drag-and-drop", "crowdsourcing", "coco"),
-    statistics={
-        "num_records": "images",
-        "num_placed": "icons present at the end",
-        "num_present": "classes in the ground truth, summed over images",
-        "icon_precision": "share of the evaluated icons that lie on a mask of their class",
-        "recall": "share of the classes present that have an icon at the end",
-        "recall_hit_mean": "mean over HITs of the mean over their images of that share",
-        "action_sequences": "how an icon that is present at the end came there",
-    },
 )
 
 PRIVACY = """\

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import yaml
@@ -24,13 +24,16 @@ from luab_data.files import sha256_of
 from luab_data.hub.about import PAPER, PRIVACY, About
 from luab_data.hub.citation import bibtex
 from luab_data.hub.legacy import dtype_name, legacy_script
-from luab_data.kinds import about_of, tables_of
+from luab_data.kinds import about_of, kind_of, tables_of
 from luab_data.raw.instances import Instances
 from luab_data.raw.worker_ids import RELEASE_IDS
 from luab_data.schema import Column, Table
 from luab_data.store.digest import content_digest
 from luab_data.store.folder import seal, version_of
 from luab_data.store.shards import Shard
+
+if TYPE_CHECKING:
+    from luab_data.statistics.counts import Count
 
 README = "README.md"
 _MARK = "---\n"  # around the YAML block
@@ -124,11 +127,11 @@ def column_table(table: Table) -> str:
     return "\n".join(lines)
 
 
-def statistics_table(about: About, statistics: Mapping[str, Any]) -> str:
+def statistics_table(counts: Mapping[str, Count], statistics: Mapping[str, Any]) -> str:
     """A Markdown table of `luab-data stats`: counts whole, shares to 4 digits, no value as `-`."""
     lines = ["| number | value | meaning |", "|---|---|---|"]
     for name, value in statistics.items():
-        meaning = about.statistics.get(name, "")
+        meaning = counts[name].title
         if isinstance(value, Mapping):
             some = [f"{key} {_shown(count)}" for key, count in list(value.items())[:8]]
             some += [f"{len(value) - 8} more"] if len(value) > 8 else []
@@ -186,7 +189,9 @@ def dataset_card(
     ]
     if statistics is not None:
         intro = "Computed from this folder by `luab-data stats`; a share of an empty group is `-`."
-        parts.append(f"## Statistics\n\n{intro}\n\n{statistics_table(about, statistics)}\n")
+        parts.append(
+            f"## Statistics\n\n{intro}\n\n{statistics_table(kind_of(manifest).statistics.counts, statistics)}\n"
+        )
     parts += [
         f"## Known biases\n\n{_bullets(about.biases)}\n",
         f"## Known limits of the logs\n\n{_bullets(about.limits)}\n",

@@ -15,7 +15,7 @@ import pyarrow as pa
 from luab_data.hub.about import PAPER, About
 from luab_data.hub.card import privacy
 from luab_data.hub.citation import AUTHORS, bibtex
-from luab_data.kinds import about_of, tables_of
+from luab_data.kinds import about_of, kind_of, tables_of
 from luab_data.schema import Column, Table
 
 PARQUET = "application/x-parquet"
@@ -125,7 +125,8 @@ def _responsible(
     images, events, _ = tables_of(manifest)
     skipped, luab = sum(manifest["skipped"].values()), f"luab {manifest['versions']['luab']}"
     per_item = rows[events.config] / rows[images.config] if rows[images.config] else 0
-    shown = [f"{n}: {v:.4f} ({about.statistics.get(n, n)})" for n, v in statistics.items()
+    counts = kind_of(manifest).statistics.counts
+    shown = [f"{n}: {v:.4f} ({counts[n].title})" for n, v in statistics.items()
              if isinstance(v, float)]  # fmt: skip
     return {
         "rai:dataCollection": " ".join(about.collection),

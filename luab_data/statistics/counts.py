@@ -21,7 +21,7 @@ class Count(NamedTuple):
     """One plain number.
 
     Args:
-        title: a few words.
+        title: what it counts, or of what it is a share.
         measure: what it is read from.
         read: its estimate -> the number.
     """
@@ -54,13 +54,13 @@ def labelled(found: Estimate) -> dict[str, int]:
     return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
 
-def fraction(measure: Measure) -> Count:
+def fraction(title: str, measure: Measure) -> Count:
     """The value of a measure; None where nothing was seen."""
 
     def value(found: Estimate) -> float | None:
         return float(found.value) if found.n else None
 
-    return Count(measure.title, measure, value)
+    return Count(title, measure, value)
 
 
 def count(counts: Mapping[str, Count], sources: tuple[Source, ...], read: Read) -> dict[str, Any]:

@@ -149,12 +149,17 @@ _SEQUENCES = _images("action_sequences", "actions on an icon",
 _COUNTS: Mapping[str, Count] = {
     "num_records": Count("images", _placed, trials),
     "num_placed": Count("icons present at the end", _placed, summed),
-    "num_present": Count("classes present in images", _taken["recall"], trials),
-    "icon_precision": fraction(_taken["icon_precision"]),
-    "recall": fraction(_taken["recall"]),
-    "recall_hit_mean": fraction(_taken["recall_hit_mean"]),
-    "action_sequences": Count("actions on an icon", _SEQUENCES, labelled),
-}
+    "num_present": Count("classes in the ground truth, summed over images",
+                         _taken["recall"], trials),
+    "icon_precision": fraction("share of the evaluated icons that lie on a mask of their class",
+                               _taken["icon_precision"]),
+    "recall": fraction("share of the classes present that have an icon at the end",
+                       _taken["recall"]),
+    "recall_hit_mean": fraction("mean over HITs of the mean over their images of that share",
+                                _taken["recall_hit_mean"]),
+    "action_sequences": Count("how an icon that is present at the end came there",
+                              _SEQUENCES, labelled),
+}  # fmt: skip
 
 COCO_STATISTICS = Statistics(
     counts=_COUNTS, measures=COCO_MEASURES, sources=_SOURCES, printed=COCO_PRINTED,
