@@ -516,10 +516,8 @@ def test_a_card_of_simulated_data_says_so_and_not_crowdsourced(tmp_path: Path):
 
 def test_a_number_that_is_not_there_is_no_zero():
     counts = KINDS["coco-ab"].statistics.counts
-    table = statistics_table(
-        counts,
-        {"recall": None, "num_records": 12345, "icon_precision": 0.5, "action_sequences": {}},
-    )
+    numbers = {"recall": None, "num_records": 12345, "icon_precision": 0.5, "action_sequences": {}}
+    table = statistics_table(counts, numbers)
     rows = [line.split(" | ")[1] for line in table.splitlines()[2:]]
     assert rows == ["-", "12,345", "0.5000", "-"]
 
