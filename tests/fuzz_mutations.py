@@ -156,13 +156,16 @@ DOCUMENTS = (
 """Valid COCO-AB logs: arrays, indented, packed, JSON Lines, gzip."""
 
 
-def tar_of(bodies: Sequence[tuple[str, bytes]], form: int = tarfile.USTAR_FORMAT) -> bytes:
+def tar_of(
+    bodies: Sequence[tuple[str, bytes]], form: int = tarfile.USTAR_FORMAT, mtime: float = 0
+) -> bytes:
     """A tar of files."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for name, body in bodies:
             info = tarfile.TarInfo(name)
             info.size = len(body)
+            info.mtime = mtime  # part of a second makes a pax header
             tar.addfile(info, io.BytesIO(body))
     return out.getvalue()
 
@@ -172,6 +175,7 @@ ARCHIVES = (
     tar_of([(f"t/n1/n1_{k}.xml", _BARE * k) for k in range(4)]),
     tar_of([(_LONG, b"long"), ("t/ü.xml", b"x" * 700), ("t/c.txt", b"")], tarfile.GNU_FORMAT),
     tar_of([(_LONG, b"long"), ("t/ü.xml", b"x" * 513), ("t/e.xml", b"")], tarfile.PAX_FORMAT),
+    tar_of([(n, _BARE) for n in ("t/._a.xml", "t/a.xml", "t/b.xml")], tarfile.PAX_FORMAT, 0.5),
 )
 
 _numbers = st.integers(0, 2**16 - 1)

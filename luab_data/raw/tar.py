@@ -149,7 +149,11 @@ class _Walk:
         self.places: list[npt.NDArray[np.int64]] = []
         self.problems: dict[int, RecordError] = {}
         while True:
-            self._add_files(*plain_files(buffer.data, buffer.filled, self.at))
+            names, places, after, cut = plain_files(buffer.data, buffer.filled, self.at)
+            self._add_files(names, places, after)
+            if cut and cut[1] <= max_member_bytes:
+                self._more(f"the file ends within {printable(cut[0])}")
+                break
             if not self._odd_member():
                 break
 
@@ -237,8 +241,6 @@ def _cut(source: Source, last: str, why: str, damage: Exception | None) -> Archi
     if isinstance(damage, OSError) and not isinstance(damage, DAMAGE):
         return ArchiveError(f"{source.path}: cannot be read after {last} ({why})")
     if last == _START and not damage:
-        if source.head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
-            why = "it looks like JSON; `luab-data convert coco-ab` reads COCO-AB's log"
         return ArchiveError(
             f"{source.path}: not a tar archive with records ({why}); expected the release's"
             " .tar.gz, a folder of its XML files, or one of them"

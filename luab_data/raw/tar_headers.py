@@ -36,18 +36,20 @@ _PLAIN = (0, ord("0"), _PAX)
 
 def plain_files(
     data: npt.NDArray[np.uint8], filled: int, at: int
-) -> tuple[list[str], npt.NDArray[np.int64], int]:
+) -> tuple[list[str], npt.NDArray[np.int64], int, tuple[str, int] | None]:
     """Files with nothing unusual in their headers, one after the other from `at` on.
 
-    Ends before a header that is odd, damaged or not all there, or whose body is not: the slow walk
-    decides about that one. Only sizes are read one by one, since each says where the next header
-    is; everything else is checked for all of them at once. The pax headers that macOS and others
-    write before each file are passed over where they tell nothing but times and the like.
+    Ends before a header that is odd, damaged or not all there: the slow walk decides about that
+    one; or before a file whose body is not all there. Only sizes are read one by one, since each
+    says where the next header is; everything else is checked for all of them at once. The pax
+    headers that macOS and others write before each file are passed over where they tell nothing
+    but times and the like.
 
     Args:
         data: a window of the archive and some spare bytes; filled: how long the window is.
 
-    Returns: names, (num_files, 2) body and its end, and where the next header is.
+    Returns: names, (num_files, 2) body and its end, where the next header is, and name and size
+        of the file that is cut off there, if one is.
     """
     view = data.data
     places: list[tuple[int, int]] = []
@@ -59,10 +61,10 @@ def plain_files(
                 break
             body = at + BLOCK
             at = body + (size + BLOCK - 1) // BLOCK * BLOCK
-            if at > filled:
-                break
             places.append((body, body + size))
             heads.append(at)
+            if at > filled:
+                break
     found = np.asarray(places, np.int64).reshape(-1, 2)
     whole = np.ndarray(len(data) - BLOCK + 1, f"V{BLOCK}", data, strides=(1,))
     blocks = whole[found[:, 0] - BLOCK].view(np.uint8).reshape(-1, BLOCK)
@@ -74,10 +76,14 @@ def plain_files(
     names = [name.split(b"\0", 1)[0].decode("ascii") for name in raw]
     # A name with a slash at its end is the folder of old tars.
     count = next((i for i, name in enumerate(names) if name.endswith("/")), count)
+    cut = None
+    if count and count == len(places) and heads[count] > filled and not is_pax[count - 1]:
+        count -= 1
+        cut = (names[count], int(found[count, 1] - found[count, 0]))
     while count and is_pax[count - 1]:  # its file is odd, and is read together with it
         count -= 1
     files = np.flatnonzero(~is_pax[:count])
-    return [names[i] for i in files.tolist()], found[files], heads[count]
+    return [names[i] for i in files.tolist()], found[files], heads[count], cut
 
 
 def _are_plain(blocks: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
