@@ -189,8 +189,8 @@ def dataset_card(
     ]
     if statistics is not None:
         intro = "Computed from this folder by `luab-data stats`; a share of an empty group is `-`."
-        table = statistics_table(kind_of(manifest).statistics.counts, statistics)
-        parts.append(f"## Statistics\n\n{intro}\n\n{table}\n")
+        shown = statistics_table(kind_of(manifest).statistics.counts, statistics)
+        parts.append(f"## Statistics\n\n{intro}\n\n{shown}\n")
     parts += [
         f"## Known biases\n\n{_bullets(about.biases)}\n",
         f"## Known limits of the logs\n\n{_bullets(about.limits)}\n",
