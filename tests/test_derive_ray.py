@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -35,6 +37,49 @@ def test_without_ray_the_answer_is_what_to_install(tmp_path: Path, monkeypatch: 
     with pytest.raises(OptionError, match=r'pip install "luab\[ray\]"'):
         derive(folder, engine="ray")
     assert files(folder) == before
+
+
+class StandIn:
+    """What derive asks of Ray, in this process: everything is pickled on its way, as Ray does."""
+
+    def __init__(self, function: Any = None) -> None:
+        self.function = pickle.loads(pickle.dumps(function))
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def put(self, value: object) -> bytes:
+        return pickle.dumps(value)
+
+    def remote(self, *given: Any) -> Any:
+        if self.function is None:
+            return StandIn(*given)
+        job, number, truth = given
+        job = pickle.loads(pickle.dumps(job))
+        return pickle.dumps(self.function(job, number, pickle.loads(truth)))
+
+    def wait(self, refs: list[bytes], num_returns: int) -> tuple[list[bytes], list[bytes]]:
+        return refs[-num_returns:], refs[:-num_returns]  # the last ones first
+
+    def get(self, ref: bytes) -> Any:
+        return pickle.loads(ref)
+
+
+def test_what_goes_to_ray_and_back_survives_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for kind in KINDS.values():
+        monkeypatch.setattr(type(kind), "images_per_shard", IMAGES_PER_SHARD)
+    monkeypatch.setitem(sys.modules, "ray", StandIn())
+    truth = instances_file(tmp_path / "instances.json")
+    coco, imagenet = coco_dataset(tmp_path, truth), imagenet_dataset(tmp_path)
+    for folder, given in ((coco, truth), (imagenet, None)):
+        derive(folder, out=tmp_path / "out" / folder.name, instances=given, engine="ray")
+        assert files(tmp_path / "out" / folder.name) == files(folder)
+    damaged = sorted((coco / "actions").iterdir())[1]
+    damaged.write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match=f"{damaged.name}: damaged"):
+        derive(coco, out=tmp_path / "again", engine="ray")
 
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs luab[ray]")

@@ -88,7 +88,8 @@ def load_dataset(
             checksums of `verify` are the only check.
         verify: compare the checksums of the config's files first (about 1 s a gigabyte, streaming
             too), since `datasets` serves damaged pages without a word.
-        options: passed on: split, streaming, cache_dir, num_proc, ...
+        options: passed on: split, streaming, cache_dir, num_proc, ... Close a stream that is not
+            read to its end: a process that ends while one reads ahead may abort.
 
     Raises:
         DatasetError: not there or not whole, damaged, no such config or column, or a file in it
