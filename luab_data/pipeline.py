@@ -24,7 +24,7 @@ from luab_data.errors import RecordError
 from luab_data.kinds import Kind
 from luab_data.ragged import Bools, Ints, one_array
 from luab_data.raw.bad_records import BadRecords, SeenIds
-from luab_data.store.shards import ShardWriter
+from luab_data.store.shards import ShardWriter, begins
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -224,12 +224,15 @@ def write_shards(
     more once this has returned or raised.
 
     Args:
-        kind: says how many images a shard has; the last one may have fewer.
+        kind: says how many images a shard has at least; it ends where one begins after that (see
+            begins), so that images inserted in a log move the ends of few shards. The last one may
+            have fewer.
         batches: in the order of the log; of two records of one image the first holds.
         images, events: writers of the two configs.
         bad: the policy, applied in the order of the log.
     """
-    seen, num_images = SeenIds(), 0
+    least, every = kind.images_per_shard, max(kind.images_per_shard // 8, 1)
+    seen, num_images, in_shard = SeenIds(), 0, 0
     unknown, repaired = Counter[str](), Counter[str]()
     writes: deque[Future[None]] = deque()
 
@@ -248,20 +251,24 @@ def write_shards(
                     bad(error)
                 unknown.update(batch.unknown)
                 repaired.update(batch.repaired)
-                first = 0
-                while first < len(batch.images):
-                    room = kind.images_per_shard - num_images % kind.images_per_shard
-                    count = min(room, len(batch.images) - first)
-                    writes.append(thread.submit(write, *batch.slice(first, count), count == room))
+                places = np.flatnonzero(begins(batch.images["image_id"], every))
+                first, end = 0, len(batch.images)
+                num_images += end
+                while first < end:
+                    later = places[np.searchsorted(places, first + least - in_shard) :]
+                    last = int(later[0]) if len(later) else end
+                    in_shard = 0 if len(later) else in_shard + last - first
+                    some = batch.slice(first, last - first)
+                    writes.append(thread.submit(write, *some, bool(len(later))))
                     while len(writes) > MAX_WRITES:
                         writes.popleft().result()  # raises what a write raised
-                    first, num_images = first + count, num_images + count
+                    first = last
             while writes:
                 writes.popleft().result()
         finally:
             for future in writes:
                 future.cancel()
-    if num_images % kind.images_per_shard:
+    if in_shard:
         images.end_shard()
         events.end_shard()
     return Written(num_images, unknown, repaired)

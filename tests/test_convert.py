@@ -150,7 +150,7 @@ def test_batches_and_shards_do_not_show_in_the_rows(tmp_path: Path, monkeypatch:
     raw = small(tmp_path / "raw.tar.gz", count=40)
     whole = convert(raw, tmp_path / "whole").out
     monkeypatch.setattr("luab_data.raw.tar.RUN_BYTES", 7 * 4096)
-    monkeypatch.setattr(shards, "ROWS_PER_GROUP", 5)
+    monkeypatch.setattr(shards, "ROWS_PER_GROUP", 20)
     monkeypatch.setattr(Browsing, "images_per_shard", 10)
     parts = convert(raw, tmp_path / "parts").out
     names = sorted(p.name for p in (parts / "data").iterdir())

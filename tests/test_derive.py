@@ -158,7 +158,7 @@ def test_a_sealed_dataset_with_wrong_values_gets_another_version_and_its_annotat
     note = json.loads(now["manifest.json"])["derived"]
     assert note["columns"] == list(done.columns) and "pyarrow" in note["versions"]
     same = [name for name in whole if name.endswith(".parquet") or name == "skipped.jsonl"]
-    assert len(same) > 8 and all(now[name] == whole[name] for name in same)
+    assert len(same) > 6 and all(now[name] == whole[name] for name in same)
     assert done.content_digest == store.read_manifest(made / "imagenet-ab")["content_digest"]
 
 
@@ -321,7 +321,7 @@ def flip(path: Path, place: int) -> None:
 @pytest.mark.parametrize("config", ["data", "rounds"])
 def test_damaged_shards_are_refused_and_nothing_changes(made: Path, config: str, tmp_path: Path):
     folder = copy(made, "imagenet-ab", tmp_path)
-    flip(folder / config / "train-00001-of-00004.parquet", 100)
+    flip(sorted((folder / config).iterdir())[1], 100)
     before = files(folder)
     with pytest.raises(DatasetError, match=rf"{config}/train-00001.*damaged"):
         derive(folder)

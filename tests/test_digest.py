@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
-from logs import KEY
+from logs import KEY, archive, block, xml
 from test_convert import small
 
 import luab_data
+from luab_data.kinds import Browsing
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS, Column, Table
 from luab_data.store import folder as store
 from luab_data.store import shards
@@ -193,3 +195,51 @@ def test_pages_after_an_inserted_row_are_the_same_bytes(tmp_path: Path, monkeypa
     after = pages_of(rows_of_traces(4000, inserted=4), tmp_path / "after")
     fresh = sum(size for key, size in after.items() if key not in before)
     assert fresh / sum(after.values()) < 0.2  # 1.0 with pages of one size
+
+
+def groups_of(ids: list[str], folder: Path, batch: int) -> dict[bytes, int]:
+    """SHA-256 -> bytes of each row group of short rows with these ids."""
+    columns = (
+        Column(name="image_id", type=pa.string(), doc=""),
+        Column(name="x", type=pa.float64(), doc=""),
+    )
+    table = Table(config="default", folder="data", row="", columns=columns)
+    values = [(zlib.crc32(name.encode()) % 324) / 324 for name in ids]
+    rows = pa.table([pa.array(ids), pa.array(values)], table.schema())
+    folder.mkdir()
+    writer = shards.ShardWriter(folder, table)
+    for start in range(0, len(rows), batch):
+        writer.write(rows.slice(start, batch))
+    path = writer.end_shard()
+    data, found, metadata = path.read_bytes(), {}, pq.read_metadata(path)
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        start = group.column(0).dictionary_page_offset
+        end = start + sum(group.column(k).total_compressed_size for k in range(2))
+        found[hashlib.sha256(data[start:end]).digest()] = end - start
+    return found
+
+
+def test_row_groups_after_an_inserted_row_are_the_same_bytes(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(shards, "ROWS_PER_GROUP", 2048)
+    ids = [f"n0000000{k % 7}_{k}" for k in range(30_000)]
+    more = [*ids[:3000], *(f"n00000009_{k}" for k in range(30)), *ids[3000:]]
+    before = groups_of(ids, tmp_path / "a", batch=1000)
+    assert before == groups_of(ids, tmp_path / "b", batch=4321)  # whatever the batches
+    after = groups_of(more, tmp_path / "c", batch=1000)
+    fresh = sum(size for key, size in after.items() if key not in before)
+    assert len(after) > 20 and fresh / sum(after.values()) < 0.1
+
+
+def test_shards_after_inserted_images_are_the_same_rows(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(Browsing, "images_per_shard", 600)
+    digests = []
+    for name, names in (
+        ("a", range(3000)),
+        ("b", [*range(300), *range(9000, 9004), *range(300, 3000)]),
+    ):
+        records = {f"n00000001_{k}": xml(f"n00000001_{k}", [block()]) for k in names}
+        log = archive(tmp_path / f"{name}.tar.gz", records)
+        out = luab_data.convert_imagenet(log, tmp_path / name, worker_key=KEY).out
+        digests.append([shard["digest"] for shard in store.read_manifest(out)["shards"]["default"]])
+        assert all(s["num_rows"] >= 600 for s in store.read_manifest(out)["shards"]["default"][:-1])
+    assert len(digests[0]) > 3 and sum(a != b for a, b in zip(*digests, strict=True)) == 1

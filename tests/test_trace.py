@@ -69,7 +69,7 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records += [("train_xml/n2/n2_9.xml", b"<annotation>")]
     log = tar(base / "raw.tar.gz", records)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "ROWS_PER_GROUP", 7)
+        patch.setattr(shards, "ROWS_PER_GROUP", 28)  # a quarter of it
         patch.setattr(Browsing, "images_per_shard", 20)
         out = base / "imagenet-ab"
         return luab_data.convert_imagenet(log, out, worker_key=KEY, on_bad="skip").out

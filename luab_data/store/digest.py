@@ -137,6 +137,11 @@ def _characters(values: pa.BinaryArray) -> npt.NDArray[np.uint8]:
     return data[offsets[0] : offsets[len(values)]]
 
 
+def hashes_of(values: pa.Array) -> Hashes:
+    """(num_values,) a hash of each value, null included, the same ones always."""
+    return _mix(ShardDigest()._hash(values))
+
+
 def shard_digest(batches: Iterable[pa.Table]) -> str:
     """Digest of one shard's rows."""
     digest = ShardDigest()

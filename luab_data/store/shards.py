@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from luab_data.schema import Table
-from luab_data.store.digest import ShardDigest
+from luab_data.store.digest import ShardDigest, hashes_of
 
 ROWS_PER_GROUP = 16_384
+"""At most; a group ends where `begins` says from a quarter of it on."""
+
 CHUNKS = {"min_chunk_size": 2**18, "max_chunk_size": 2**20, "norm_level": 0}
 """Bytes of a page, as `datasets` has them."""
 
@@ -62,6 +65,25 @@ def _is_time(field: pa.Field) -> bool:
     return bool(pa.types.is_int64(type) and unit in (b"ms", b"epoch ms", b"epoch s"))
 
 
+def begins(ids: pa.Array | pa.ChunkedArray, every: int) -> np.ndarray:
+    """Where a row group or a shard may begin: before about one row in `every`.
+
+    The id of the row tells, nothing else: rows inserted before it move no beginning, so what was
+    written after them stays the same bytes.
+
+    Args:
+        ids: (num_rows,) of images or workers.
+        every: below 64 any row will do: pieces that small end by their count.
+    Returns: (num_rows,) bool.
+    """
+    if every < 64:
+        return np.ones(len(ids), bool)
+    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
+    hashes = np.concatenate([np.zeros(0, np.uint64), *map(hashes_of, chunks)])
+    found: np.ndarray = hashes % np.uint64(every) == 0
+    return found
+
+
 class ShardWriter:
     """One config's rows as `part-NNNNN.parquet`, later `train-NNNNN-of-NNNNN.parquet`.
 
@@ -92,14 +114,20 @@ class ShardWriter:
         if not table.schema.equals(self._schema):
             raise ValueError(f"schema differs from {self._folder.name}: {table.schema}")
         self._in_shard += len(table)
-        self._pending.append(table)
-        self._num_pending += len(table)
-        # Row groups of one size, whatever the batches were: equal rows give equal files.
-        while self._num_pending >= ROWS_PER_GROUP:
-            waiting = pa.concat_tables(self._pending)
-            self._write_group(waiting.slice(0, ROWS_PER_GROUP))
-            self._pending = [waiting.slice(ROWS_PER_GROUP)]
-            self._num_pending -= ROWS_PER_GROUP
+        least, most = max(ROWS_PER_GROUP // 4, 1), ROWS_PER_GROUP
+        places = np.flatnonzero(begins(table.column(0), max(ROWS_PER_GROUP // 2, 1)))
+        start = -self._num_pending  # of the group, counted from this table's first row
+        # Whatever the batches were, groups end at the same rows: equal rows give equal files.
+        while True:
+            later = places[np.searchsorted(places, start + least) :]
+            end = min(int(later[0]) if len(later) else len(table) + 1, start + most)
+            if end > len(table):
+                break
+            self._pending.append(table.slice(max(start, 0), end - max(start, 0)))
+            self._write_group(pa.concat_tables(self._pending).combine_chunks())
+            self._pending, start = [], end
+        self._pending.append(table.slice(max(start, 0)))
+        self._num_pending = len(table) - start
 
     def _write_group(self, group: pa.Table) -> None:
         if self._writer is None:
@@ -108,7 +136,7 @@ class ShardWriter:
                 self._path(), self._schema, **_parquet_options(self._schema)
             )
         self._digest.update(group)
-        self._writer.write_table(group, row_group_size=ROWS_PER_GROUP)
+        self._writer.write_table(group, row_group_size=max(len(group), 1))
 
     def _path(self) -> Path:
         return self._folder / f"part-{self._first + len(self.shards):05d}.parquet"
