@@ -51,7 +51,7 @@ class Kind(ABC):
         events: the table of raw fields: `rounds` or `actions`.
         annotators: the table of one row a worker.
         score: trait of a worker by which pooling is shown.
-        images_per_shard: of `default`; the shard of `events` of one number holds the same images.
+        images_per_shard: at least, of `default`; `events` has the same images in each shard.
         log_format: what a raw log is, in words.
         log_begins: how its first bytes look, decompressed.
     """
