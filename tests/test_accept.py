@@ -340,7 +340,8 @@ def test_ids_in_other_capitals_are_told(drawn: Path, tmp_path: Path):
     lower = codes_file(tmp_path, "assignment_id,is_recorded,is_code_right\nH1,1,1\nH2,0,0\n")
     with pytest.raises(OptionError, match=r"none of the 2 .* 2 would be with other capitals"):
         accept(drawn / "coco-ab", codes=lower)
-    some = codes_file(tmp_path, "assignment_id,is_recorded,is_code_right\nh1,1,1\nH2,1,0\n")
+    some = codes_file(tmp_path, "assignment_id,is_recorded,is_code_right\nh1,1,1\nH2,0,1\n")
+    assert len(accept(drawn / "coco-ab", codes=some).table) == len(COCO_HITS), "H2 is h2"
     shown = run(drawn / "coco-ab", "--codes", some).output
     assert "of the 2 assignments of --codes 1 (50.0%) are in the log" in shown
     assert "1 of --codes would be in it with other capitals" in shown

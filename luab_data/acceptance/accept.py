@@ -234,7 +234,9 @@ def accept(
         kind = kind_of(read_manifest(folder))
         _check_options(kind, listed, assigned)
         facts, num_without = _facts(folder, kind, shown)
-        compared = None if listed is None else _compare(facts, listed, kind.acceptance)
+        compared = None
+        if listed is not None:
+            listed, compared = _compare(facts, listed, kind.acceptance)
         decisions = decide(facts, kind.acceptance, codes=listed, assigned=assigned)
         found = Acceptance(
             dataset=kind.dataset,
@@ -279,21 +281,27 @@ def _check_options(kind: Kind, codes: pa.Table | None, assigned: int | None) -> 
         )
 
 
-def _compare(facts: pa.Table, codes: pa.Table, rules: AcceptanceRules) -> CodesInLog:
-    """How a list and the log go together.
+def _compare(
+    facts: pa.Table, codes: pa.Table, rules: AcceptanceRules
+) -> tuple[pa.Table, CodesInLog]:
+    """The codes that can be used, and how the list and the log go together.
+
+    What would be in the log with other capitals is left out: it is no assignment of its own, though
+    the list may say that it was never recorded, and would be paid twice.
 
     Raises:
         OptionError: not at all.
     """
     logged, listed = (table["assignment_id"].combine_chunks() for table in (facts, codes))
     is_in = pc.is_in(listed, value_set=logged)
-    others = listed.filter(pc.invert(is_in))
-    by_case = pc.is_in(pc.utf8_lower(others), value_set=pc.utf8_lower(logged))
+    is_folded = pc.is_in(pc.utf8_lower(listed), value_set=pc.utf8_lower(logged))
+    by_case = pc.and_(is_folded, pc.invert(is_in))
     is_expected = pc.and_(pc.fill_null(codes["is_recorded"], True), codes["mturk_status"].is_null())
+    is_left_out = pc.or_(by_case, pc.and_(pc.invert(is_in), is_expected.combine_chunks()))
     found = CodesInLog(
         num_listed=len(listed),
         num_in_log=_num(is_in),
-        num_left_out=_num(pc.and_(pc.invert(is_in), is_expected.combine_chunks())),
+        num_left_out=_num(is_left_out),
         num_but_for_case=_num(by_case),
     )
     if len(listed) and not found.num_in_log:
@@ -304,7 +312,7 @@ def _compare(facts: pa.Table, codes: pa.Table, rules: AcceptanceRules) -> CodesI
             else f"expected a list of {rules.assignment} of this log"
         )
         raise OptionError(f"codes: none of the {len(listed)} assignments is in the log; {hint}")
-    return found
+    return codes.filter(pc.invert(is_left_out)), found
 
 
 def _num(flags: pa.Array) -> int:

@@ -20,9 +20,8 @@ from luab_data.acceptance.rules import (
 )
 from luab_data.ragged import Floats, bounds_of, floats, one_array
 from luab_data.statistics.coco.icons import retrieved_classes
+from luab_data.tools import TAGGING_PAGES
 from luab_data.workers.observations import Collector, over, owner_table
-
-NUM_PAGES = 20
 
 FACTS = pa.schema(
     [
@@ -49,7 +48,7 @@ def collect(images: Iterable[pa.Table]) -> pa.Table:
     for batch in images:
         retrieved, present = retrieved_classes(batch)
         columns = {
-            "page": page_numbers(batch["page_id"], NUM_PAGES),
+            "page": page_numbers(batch["page_id"], TAGGING_PAGES),
             "unknown": floats(batch["labels"].is_null().cast(pa.int8())),
             "recall": over(retrieved, present),
             "time_ms": floats(batch["time_spent_ms"]),
@@ -61,7 +60,7 @@ def collect(images: Iterable[pa.Table]) -> pa.Table:
         found.add("icons", batch["hit_id"].take(image), columns)
     names, rows = found.collected()
     pages, icons = rows["pages"], rows["icons"]
-    num_pages, _, num_without_page = count_pages(pages, NUM_PAGES)
+    num_pages, _, num_without_page = count_pages(pages, TAGGING_PAGES)
     timed = pages.count(pages["time_ms"]) > 0
     facts = {
         "num_pages": num_pages + num_without_page,

@@ -24,9 +24,10 @@ from luab_data.acceptance.rules import (
 from luab_data.columns.events import EVENT_TIMES, event_span
 from luab_data.errors import OptionError
 from luab_data.ragged import Floats, floats, is_true
+from luab_data.tools import BROWSING_PAGES, SLOTS
 from luab_data.workers.observations import Collector, extremes, owner_table
 
-NUM_PAGES, NUM_PICTURES = 10, 480
+NUM_PICTURES = BROWSING_PAGES * SLOTS
 
 FACTS = pa.schema(
     [
@@ -51,7 +52,7 @@ def collect(rounds: Iterable[pa.Table]) -> pa.Table:
     for batch in rounds:
         first, last = event_span(batch)
         columns = {
-            "page": page_numbers(batch["page_idx"], NUM_PAGES),
+            "page": page_numbers(batch["page_idx"], BROWSING_PAGES),
             "selected": is_true(batch["selected"]).astype(np.float64),
             "first": first,
             "last": np.fmax(last, floats(batch["hit_submit_time"]) * 1000),
@@ -59,7 +60,7 @@ def collect(rounds: Iterable[pa.Table]) -> pa.Table:
         found.add("rounds", batch["assignment_id"], columns)
     names, rows = found.collected()
     shown = rows["rounds"]
-    num_pages, max_on_page, num_without_page = count_pages(shown, NUM_PAGES)
+    num_pages, max_on_page, num_without_page = count_pages(shown, BROWSING_PAGES)
     start, end = extremes(shown["first"], shown["last"], shown.worker, len(names))
     facts = {
         "num_shown": shown.count(),
@@ -109,7 +110,7 @@ def _num_assigned(table: pa.Table, assigned: int | None) -> Floats:
                 " whole HIT, e.g. 120, or none for those logged"
             )
         return np.where(np.isnan(shown), np.nan, float(assigned))
-    missing = NUM_PAGES - pages
+    missing = BROWSING_PAGES - pages
     is_open = (missing > 0) & (floats(table["num_without_page"]) > 0)
     return np.where(is_open, np.nan, shown + floats(table["max_on_page"]) * missing)
 
