@@ -546,6 +546,14 @@ def test_the_command_prints_a_table_and_ends_with_0_though_the_lint_found_someth
     assert "WORKER" not in found.output
 
 
+def test_statuses_are_coloured_on_a_terminal_only(whole: Path, folder: Path):
+    (folder / ROUNDS).unlink()
+    arguments = [str(folder), "--rule", "parity"]
+    shown = CliRunner().invoke(command, arguments, color=True).output
+    assert "\x1b[31mFAILED\x1b[0m (1)" in shown and "\x1b[32mok\x1b[0m" in shown
+    assert "\x1b" not in run(*arguments).output
+
+
 def test_the_verb_runs_as_a_process(whole: Path, folder: Path, tmp_path: Path):
     def process(where: Path) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "luab_data", "check", str(where), "--rule", "parity"]
