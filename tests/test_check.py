@@ -321,7 +321,7 @@ def test_without_a_manifest_the_rows_are_checked_all_the_same(folder: Path, text
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path):
-    with pytest.raises(DatasetError, match="is not there; expected a folder written by"):
+    with pytest.raises(DatasetError, match=r"no dataset .*nothing is not there\. Write one"):
         check(tmp_path / "nothing")
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(DatasetError, match=r"has no manifest\.json"):

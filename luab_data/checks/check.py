@@ -15,9 +15,8 @@ from luab_data.checks.lint import Lint, chosen
 from luab_data.checks.report import CHECKS, Notes, Report
 from luab_data.checks.tables import check_tables
 from luab_data.errors import OptionError
-from luab_data.files import MANIFEST
 from luab_data.kinds import kind_of
-from luab_data.store.load import HOME_VARIABLE
+from luab_data.store.load import find_dataset
 
 EXAMPLES = 3
 
@@ -45,7 +44,9 @@ def check(
     """
     if examples < 0:
         raise OptionError(f"examples is {examples}; expected 0 or more")
-    folder, notes = _folder(dataset), Notes()
+    folder, notes = Path(dataset).expanduser(), Notes()
+    if not folder.exists():
+        folder = find_dataset(dataset, whole=False)
     manifest = check_manifest(folder, notes)
     kind = kind_of(manifest)
     lint = Lint(chosen(kind.lint.rules, rules), examples)
@@ -64,11 +65,3 @@ def check(
         not_linted=notes.not_linted,
         repaired=manifest.get("repaired", {}),
     )
-
-
-def _folder(dataset: str | os.PathLike[str]) -> Path:
-    """As find_dataset, but without asking for whole files: that is for the report to say."""
-    folder = Path(dataset).expanduser()
-    home = os.environ.get(HOME_VARIABLE)
-    named = Path(home).expanduser() / dataset if home else folder
-    return named if not folder.exists() and (named / MANIFEST).is_file() else folder

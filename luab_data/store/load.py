@@ -39,8 +39,12 @@ _IGNORED = {
 }
 
 
-def find_dataset(name_or_path: str | os.PathLike[str]) -> Path:
+def find_dataset(name_or_path: str | os.PathLike[str], *, whole: bool = True) -> Path:
     """The folder of a dataset: the path itself, else that name under $LUAB_DATA_HOME.
+
+    Args:
+        name_or_path: a folder, or a name.
+        whole: ask whether the files of the manifest are there, and no others.
 
     Raises:
         DatasetError: neither is a dataset, files of it are missing, or there are more shards than
@@ -51,7 +55,8 @@ def find_dataset(name_or_path: str | os.PathLike[str]) -> Path:
         tried.append(Path(home).expanduser() / name_or_path)
     for folder in tried:
         if (folder / MANIFEST).is_file():
-            check_files(folder)
+            if whole:
+                check_files(folder)
             return folder
     looked = "; ".join(f"{folder} {folder_state(folder)}" for folder in dict.fromkeys(tried))
     raise DatasetError(
