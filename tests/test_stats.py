@@ -12,6 +12,7 @@ import pytest
 import simulated
 
 from luab_data import LabelledImage, convert_imagenet, simulate_imagenet
+from luab_data.console import progress
 from luab_data.errors import DatasetError, OptionError, OutputError
 from luab_data.kinds import KINDS, Kind
 from luab_data.statistics.dataset import SCHEMA, stats
@@ -251,3 +252,16 @@ def test_only_and_out_of_the_command_line(folder: Path, tmp_path: Path):
     assert [line.split(",")[0] for line in out.read_text().splitlines()] == [
         '"name"', '"num_images"', '"coverage"',
     ]  # fmt: skip
+
+
+def test_reading_and_resampling_say_how_far_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    bars = []
+
+    def recorded(items: Any = None, **options: Any) -> Any:
+        bars.append((progress(items, **options, shown=False), options["what"]))
+        return bars[-1][0]
+
+    monkeypatch.setattr("luab_data.statistics.dataset.progress", recorded)
+    assert stats(folder, ["click_accuracy", "entry_side"], resamples=10).estimates
+    assert [what for _, what in bars] == ["stats", "intervals"]
+    assert bars[0][0].total > 600  # rows of both configs

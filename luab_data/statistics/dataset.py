@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,9 +148,9 @@ class Stats(Tabular, Mapping[str, Any]):
     @cached_property
     def _taken(self) -> dict[str, Estimate]:
         """All that was asked for, in one pass."""
-        options = {"resamples": self.resamples, "seed": self.seed}
         measures, sources = (*self.measures, *self._labelled), self.kind.statistics.sources
-        return self._read(lambda read: take(measures, sources, read, **options))
+        take_them = partial(take, measures, sources, resamples=self.resamples, seed=self.seed)
+        return self._read(partial(take_them, watched=partial(progress, what="intervals")))
 
     def _read(self, work: Callable[[Read], _T]) -> _T:
         manifest = read_manifest(self.folder)

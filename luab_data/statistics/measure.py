@@ -217,6 +217,7 @@ def take(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    watched: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> dict[str, Estimate]:
     """All the measures, each source read once.
 
@@ -226,6 +227,7 @@ def take(
         read: of the dataset.
         resamples, seed: of the bootstrap; all measures are taken on the same resamples. With 0
             resamples there are no intervals, and only the columns that counts need are read.
+        watched: sees how resampling gets on: it is given what is resampled, one a measure.
     Returns: name of the measure -> its estimate, in the order of `measures`.
     """
     workers = Workers()
@@ -254,4 +256,4 @@ def take(
                 if name in asked:
                     add(name, source.whole[name](rows))
     weights = draw_workers(len(workers), resamples=resamples, seed=seed)
-    return {each.measure.name: each.estimate(weights) for each in taken}
+    return {each.measure.name: each.estimate(weights) for each in watched(taken)}
