@@ -7,6 +7,8 @@ Killed at any moment, the old folder is whole; the next conversion begins anew.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,39 +18,22 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from luab_data.columns import coco as coco_columns
+from luab_data.batches import coco_batch, imagenet_batch
 from luab_data.columns import imagenet as imagenet_columns
-from luab_data.columns.registry import ACTIONS, ROUNDS, with_derived
-from luab_data.columns.rounds import order_rounds
 from luab_data.console import progress
 from luab_data.errors import ArchiveError
-from luab_data.files import new_folder
+from luab_data.files import MANIFEST, new_folder, sha256_of
 from luab_data.forks import Forks, can_fork
 from luab_data.hub.card import about_instances, complete, versions
 from luab_data.kinds import BROWSING, TAGGING, Kind, check_log
-from luab_data.pipeline import (
-    Batch,
-    Unlabelled,
-    Written,
-    duplicate_error,
-    in_order,
-    num_threads,
-    own_ids,
-    with_ids,
-    write_shards,
-)
-from luab_data.ragged import one_array
-from luab_data.raw import coco_fast, imagenet_fast, tar
-from luab_data.raw.bad_records import BadRecords, OnBad, SeenIds
+from luab_data.pipeline import Unlabelled, Written, in_order, num_threads, write_shards
+from luab_data.raw import coco_fast, tar
+from luab_data.raw.bad_records import BadRecords, OnBad
 from luab_data.raw.instances import Instances, read_instances
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
 from luab_data.simulate.writer import is_simulated
-from luab_data.store.folder import SKIPPED, read_columns
+from luab_data.store.folder import SKIPPED, read_columns, read_manifest
 from luab_data.store.shards import Shard, ShardWriter, name_shards
 
 AnyPath = str | PathLike[str]
@@ -120,13 +105,18 @@ def convert_imagenet(
     """
     source, out = Path(source), Path(out)
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
-    parse = partial(_imagenet_batch, hash_worker=hash_worker)
+    parse = partial(imagenet_batch, hash_worker=hash_worker)
     with ExitStack() as stack:
         forks = None
         if fork and can_fork():
             # Before anything is open: a child would hold our locks a moment longer than we do.
             forks = stack.enter_context(Forks(parse, num_threads(), hash_worker))
-        target = stack.enter_context(new_folder(out, by="dataset", force=force))
+        job = _Job(BROWSING, hash_worker, {"on_bad": on_bad, "max_member_bytes": max_member_bytes})
+        target = stack.enter_context(
+            new_folder(out, by="dataset", settings=job.settings(source, out), force=force)
+        )
+        if target.same:
+            return _converted(out, read_manifest(out), is_same=True)
         folder = target.path
         bad = BadRecords(on_bad, folder / SKIPPED)
         unlabelled = Unlabelled(folder / "unlabelled")
@@ -145,7 +135,7 @@ def convert_imagenet(
             folder,
             out,
             shards=(images, rounds.shards, _write_annotators(BROWSING, folder)),
-            about=_about(BROWSING, log, hash_worker, bad, written),
+            about=_about(job, log, bad, written),
             wnids=sorted(unlabelled.wnids),
         )
     return replace(done, left_aside=dict(log.left_aside), is_same=target.same)
@@ -174,9 +164,13 @@ def convert_coco(
     if source.is_dir():
         raise ArchiveError(f"{source}: is a folder; expected a file: {TAGGING.log_format}")
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
-    truth = _read_truth(instances, shown)
-    derive = partial(_coco_batch, truth=truth)
-    with new_folder(out, by="dataset", force=force) as target:
+    instances = None if instances is None else Path(instances)
+    job = _Job(TAGGING, hash_worker, {"on_bad": on_bad}, instances)
+    with new_folder(out, by="dataset", settings=job.settings(source, out), force=force) as target:
+        if target.same:
+            return _converted(out, read_manifest(out), is_same=True)
+        truth = _read_truth(instances, shown)
+        derive = partial(coco_batch, truth=truth)
         folder = target.path
         bad = BadRecords(on_bad, folder / SKIPPED)
         images = ShardWriter(folder, TAGGING.images)
@@ -187,7 +181,7 @@ def convert_coco(
         _check_some(written, source, bad)
         images.close()
         actions.close()
-        about = _about(TAGGING, log, hash_worker, bad, written)
+        about = _about(job, log, bad, written)
         if truth is not None and instances is not None:
             labels = (t["labels"] for t in read_columns(folder, TAGGING.images, ["labels"]))
             about["instances"] = about_instances(truth, Path(instances), source, labels)
@@ -210,51 +204,7 @@ _NO_INSTANCES = (
 )
 
 
-# --- parse and derive ----------------------------------------------------------------------------
-
-
-def _imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
-    """Parse a run and derive its columns."""
-    read = imagenet_fast.read_run(run, hash_worker)
-    errors, unknown = list(read.errors), read.unknown
-    ids = one_array(read.batch.images["image_id"])
-    is_new = np.ones(len(ids), np.bool_)
-    if pc.count_distinct(ids).as_py() < len(ids):
-        ids, is_new = own_ids(read.batch.images, SeenIds())
-    places = read.places[is_new]
-    if not is_new.all():
-        # Blocks of two members with one image would be taken for rounds of one record.
-        names = read.batch.images["image_id"].filter(pa.array(~is_new)).to_pylist()
-        for place, name in zip(read.places[~is_new].tolist(), names, strict=True):
-            errors.append((place, duplicate_error(run.names[place], name)))
-        errors.sort(key=lambda entry: entry[0])
-        read = imagenet_fast.read_run(run.only(places), hash_worker)
-    images, blocks = with_ids(*read.batch, ids)
-    rounds = order_rounds(images["image_id"], with_derived(blocks, ROUNDS))
-    return Batch(
-        images=imagenet_columns.image_table(images, rounds),
-        events=rounds.table,
-        bounds=rounds.bounds,
-        places=places,
-        names=[run.names[i] for i in places.tolist()],
-        errors=errors,
-        unknown=[path for _, path in unknown],
-        repaired=Counter(repair for _, repair in read.repaired),
-    )
-
-
-def _coco_batch(found: coco_fast.CocoBatch, *, truth: Instances | None) -> Batch:
-    """Derive the columns of some records."""
-    return Batch(
-        images=coco_columns.image_table(found.table, truth),
-        events=with_derived(found.table, ACTIONS),
-        bounds=np.arange(len(found.table) + 1),
-        places=found.places,
-        names=[f"record {place}" for place in found.places.tolist()],
-        errors=found.errors,
-        unknown=[key for _, key in found.unknown],
-        repaired=found.repaired,
-    )
+# --- open, write, seal ---------------------------------------------------------------------------
 
 
 def _label(unlabelled: Unlabelled, folder: Path, shown: bool | None) -> list[Shard]:
@@ -273,9 +223,6 @@ def _label(unlabelled: Unlabelled, folder: Path, shown: bool | None) -> list[Sha
     unlabelled.remove()
     name_shards(folder / BROWSING.images.folder)
     return done
-
-
-# --- open, write, seal ---------------------------------------------------------------------------
 
 
 def _file_bar(path: Path, what: str, shown: bool | None) -> Any:
@@ -319,15 +266,38 @@ def _write_annotators(kind: Kind, folder: Path) -> list[Shard]:
     return writer.shards
 
 
-def _about(
-    kind: Kind, log: Source, hash_worker: WorkerHash, bad: BadRecords, written: Written
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Job:
+    """All that a dataset's content depends on: two conversions of one digest give one folder."""
+
+    kind: Kind
+    hash_worker: WorkerHash
+    options: Mapping[str, Any]
+    instances: Path | None = None
+
+    def digest(self, source: Path, sha256: str) -> str:
+        """Sha256 over the log's name and content, the options, the key and the versions."""
+        given = self.instances and (self.instances.name, sha256_of(self.instances))
+        log = [self.kind.dataset, source.name, sha256, is_simulated(source)]
+        what = [*log, given, self.options, versions()]
+        text = json.dumps([*what, self.hash_worker.fingerprint], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def settings(self, source: Path, out: Path) -> dict[str, str] | None:
+        """For new_folder, if there is a dataset that may be of the same job."""
+        if not (out / MANIFEST).is_file() or not source.is_file():
+            return None
+        return {"job": self.digest(source, sha256_of(source))}
+
+
+def _about(job: _Job, log: Source, bad: BadRecords, written: Written) -> dict[str, Any]:
     """What the manifest says of the input. No dates and no paths: equal input, equal bytes."""
     return {
-        "dataset": kind.dataset,
+        "dataset": job.kind.dataset,
         "source": {"name": log.path.name, "sha256": log.sha256},
         **({"simulated": True} if is_simulated(log.path) else {}),
-        "worker_ids": hash_worker.describe(),
+        "job": job.digest(log.path, log.sha256),
+        "worker_ids": job.hash_worker.describe(),
         "skipped": dict(sorted(bad.tally.items())),
         "unknown": _most_common(written.unknown),
         **({"repaired": dict(sorted(written.repaired.items()))} if written.repaired else {}),
@@ -363,6 +333,10 @@ def _seal(
         schemas={table.config: table.schema() for table in kind.tables},
         wnids=wnids,
     )
+    return _converted(out, manifest)
+
+
+def _converted(out: Path, manifest: Mapping[str, Any], *, is_same: bool = False) -> Converted:
     return Converted(
         out=out,
         version=manifest["version"],
@@ -372,4 +346,5 @@ def _seal(
         content_digest=manifest["content_digest"],
         num_without_truth=manifest.get("instances", {}).get("num_images_missing", 0),
         repaired=manifest.get("repaired", {}),
+        is_same=is_same,
     )

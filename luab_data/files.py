@@ -102,7 +102,7 @@ def written_files(folder: Path) -> tuple[str, Mapping[str, str], Any] | None:
             if name == MARKER:
                 return str(found["written_by"]), {**files, MARKER: ""}, found["settings"]
             if found["dataset"] and found["version"]:
-                return "dataset", {**files, MANIFEST: "", CHECKSUMS: ""}, None
+                return "dataset", {**files, MANIFEST: "", CHECKSUMS: ""}, {"job": found.get("job")}
     return None
 
 

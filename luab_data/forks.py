@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from luab_data.batches import Batch
 from luab_data.errors import StoppedError
-from luab_data.pipeline import Batch, in_order
+from luab_data.pipeline import in_order
 from luab_data.raw.tar import Run
 from luab_data.raw.worker_ids import WorkerHash
 

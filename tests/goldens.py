@@ -370,6 +370,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     """The manifest without versions of libraries and without digests of Parquet bytes."""
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["versions"] = sorted(manifest["versions"])
+    manifest["job"] = len(manifest["job"])  # of the versions, too
     manifest["files"] = sorted(manifest["files"])
     return dict(manifest)
 

@@ -336,6 +336,30 @@ def test_what_luab_did_not_write_is_never_replaced(tmp_path: Path):
         convert(raw, raw)
 
 
+def test_the_same_job_is_known_without_doing_it(tmp_path: Path, monkeypatch: Any):
+    raw = small(tmp_path / "raw.tar.gz")
+    log = coco_log(tmp_path / "raw.json", [coco_record(1, [])])
+    truth = tmp_path / "instances.json"
+    truth.write_text(
+        json.dumps({"images": [{"id": 1, "width": 4, "height": 4}], "annotations": []})
+    )
+    coco: dict[str, Any] = {"worker_key": KEY, "instances": truth}
+    convert(raw, tmp_path / "in")
+    luab_data.convert_coco(log, tmp_path / "co", **coco)
+    before = files(tmp_path)
+    monkeypatch.setattr("luab_data.convert.write_shards", lambda *_: 1 / 0)
+    assert luab_data.convert_imagenet(raw, tmp_path / "in", worker_key=KEY).is_same
+    done = luab_data.convert_coco(log, tmp_path / "co", **coco)
+    assert done.is_same and done.num_rows["default"] == 1
+    for other in ({"worker_key": KEY * 2}, {"instances": None}, {"on_bad": "skip"}):
+        with pytest.raises(OutputError, match="with other content; replace it with --force"):
+            luab_data.convert_coco(log, tmp_path / "co", **{**coco, **other})
+    assert files(tmp_path) == before
+    (tmp_path / "in" / "data" / "train-00000-of-00001.parquet").write_bytes(b"damaged")
+    with pytest.raises(OutputError, match="with other content"):
+        luab_data.convert_imagenet(raw, tmp_path / "in", worker_key=KEY)
+
+
 def test_another_dataset_is_replaced_with_force_only_and_the_same_is_left_alone(tmp_path: Path):
     log, other = small(tmp_path / "a.tar.gz"), small(tmp_path / "b.tar.gz", shift=0.05)
     out = convert(log, tmp_path / "ab").out

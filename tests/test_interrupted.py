@@ -126,7 +126,7 @@ def test_a_cut_log_says_where_and_keeps_nothing(tmp_path: Path, monkeypatch: Any
     before = files(out)
     log.write_bytes(log.read_bytes()[: log.stat().st_size * 2 // 3])
     with pytest.raises(ArchiveError, match=r"cut or damaged after member train_xml/n0000000\d/n"):
-        luab_data.convert_imagenet(log, out, worker_key=KEY, on_bad="skip")
+        luab_data.convert_imagenet(log, out, worker_key=KEY, on_bad="skip", force=True)
     assert files(out) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ab", "log.tar.gz"]
 
@@ -159,7 +159,7 @@ def test_a_full_disk_in_the_middle_of_a_shard_leaves_the_old_dataset(
     key = tmp_path / "key"
     key.write_bytes(KEY)
     command = [sys.executable, "-c", code, "convert", "imagenet-ab", str(log), "--out", str(out)]
-    command += ["--on-bad", "skip", "--worker-key-file", str(key)]
+    command += ["--on-bad", "skip", "--worker-key-file", str(key), "--force"]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert found.returncode == 1 and len(found.stderr.splitlines()) == 1, found.stderr
     assert "cannot be written" in found.stderr and "Nothing was changed" in found.stderr

@@ -270,6 +270,7 @@ def _build(
         about["instances"] = about_instances(truth, instances, job.source, labels)
     digests = {config: [s.digest for s in some] for config, some in shards.items()}
     if content_digest(digests) != manifest["content_digest"]:
+        about.pop("job", None)  # another content than that of the conversion
         about["derived"] = {"columns": list(job.names), "versions": versions()}
     tables = (job.images, *tables_of(manifest)[1:])
     return complete(

@@ -87,7 +87,8 @@ def is_array(stream: JsonStream) -> bool:
     if first == "{" and _IS_MAPPING(stream.ahead(_HEAD_CHARS)):
         stream.fail(
             "one object with the records as its values; expected an array of records, or one record"
-            " a line. `jq '[.[]]' FILE` gives the array"
+            " a line. `jq '[.[]]' FILE` gives the array",
+            is_damage=False,
         )
     return first == "["
 

@@ -125,9 +125,10 @@ class _Growing:
         """What was added."""
         columns: dict[str, pa.Array] = {}
         for number, (key, column) in enumerate(SCALARS.items()):
-            values: Iterable[Any] = chain.from_iterable(p.scalars[number] for p in self._parts)
-            hashed = _hashed(values, hash_worker) if key == WORKER else values
-            columns[column.name] = pa.array(list(hashed), column.type)
+            values = list(chain.from_iterable(part.scalars[number] for part in self._parts))
+            if key == WORKER:
+                values = [None if worker is None else hash_worker(worker) for worker in values]
+            columns[column.name] = pa.array(values, column.type)
         for number, leaves in enumerate(LISTS.values()):
             lengths = list(chain.from_iterable(part.lengths[number] for part in self._parts))
             bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -140,10 +141,6 @@ class _Growing:
         places = self.start + np.flatnonzero(is_good)
         repaired = Counter(chain.from_iterable(part.repaired for part in self._parts))
         return CocoBatch(table, places, self._errors, self._unknown, repaired)
-
-
-def _hashed(workers: Iterable[str | None], hash_worker: Callable[[str], str]) -> Iterator[Any]:
-    return (None if worker is None else hash_worker(worker) for worker in workers)
 
 
 def _joined(parts: list[Any], leaf: Leaf) -> pa.Array:
@@ -221,15 +218,14 @@ Record: Any = _struct(
         *((key, list[_entry(key, leaves)], True) for key, leaves in LISTS.items()),  # type: ignore[misc]
     ],
 )
-_ALIASED = [(attrgetter(alias), attrgetter(key)) for alias, key in ALIASES.items()]
 _ALIAS_OF = {key: attrgetter(alias) for alias, key in ALIASES.items()}
 
 
 def _check(records: list[Any]) -> None:
     """What the types cannot say."""
     for record in records:
-        for alias, key in _ALIASED:
-            if alias(record) is not None and key(record) is not None:
+        for key, alias in _ALIAS_OF.items():
+            if alias(record) is not None and getattr(record, key) is not None:
                 raise Differs
         if not record.worker_id or record.worker_id != record.worker_id.strip():
             raise Differs
@@ -333,15 +329,10 @@ _pack = msgspec.msgpack.Encoder().encode
 
 def _packed_type(leaves: list[Leaf]) -> np.dtype[Any]:
     """Where MessagePack has the values of an entry: a byte, then for each its key and 9 bytes."""
-    ends = np.cumsum([len(leaf.key) + 10 for leaf in leaves]) + 1
-    return np.dtype(
-        {
-            "names": [leaf.key for leaf in leaves],
-            "formats": [">f8"] * len(leaves),
-            "offsets": (ends - 8).tolist(),
-            "itemsize": int(ends[-1]),
-        }
-    )
+    fields = [(f"before {leaf.key}", f"V{len(leaf.key) + 2}") for leaf in leaves]
+    values = [(leaf.key, ">f8") for leaf in leaves]
+    pairs = chain.from_iterable(zip(fields, values, strict=True))
+    return np.dtype([("head", "V1"), *pairs])
 
 
 _PACKED_TYPES = {leaves[0].column.name: _packed_type(leaves) for leaves in _NUMBERS.values()}

@@ -155,7 +155,9 @@ class _Reader:
         """Take in the document, or the second time its annotations; its keys."""
         keys: list[str] = []
         if stream.peek() != "{":
-            stream.fail("expected a COCO instances object, like instances_train2014.json")
+            stream.fail(
+                "expected a COCO instances object, like instances_train2014.json", is_damage=False
+            )
         for key in stream.members():
             if key == "images" and not is_again:
                 for image in _elements(stream, _Image):

@@ -72,11 +72,11 @@ class JsonStream:
         """Characters read so far, for error messages."""
         return self._dropped + self._at
 
-    def fail(self, reason: str) -> NoReturn:
-        """Raise ArchiveError at the current position."""
+    def fail(self, reason: str, *, is_damage: bool = True) -> NoReturn:
+        """Raise ArchiveError at the current position; damage has the advice to get it again."""
+        advice = "; get the file again and compare its checksum" if is_damage else ""
         raise ArchiveError(
-            f"{self._path}: at character {self.position}: {reason}. Nothing was written; get the"
-            " file again and compare its checksum"
+            f"{self._path}: at character {self.position}: {reason}. Nothing was written{advice}"
         )
 
     def _more(self) -> bool:
@@ -162,7 +162,9 @@ class JsonStream:
                 # The position of an open string is its start, however long it is.
                 is_near = len(self._text) - error.pos <= _LONGEST_TOKEN
                 hopeless = not is_near and not error.msg.startswith("Unterminated")
-            except (_NoNumber, RecursionError) as error:
+            except _NoNumber as error:
+                self.fail(str(error), is_damage=False)
+            except RecursionError as error:
                 reason, hopeless = str(error), True
             except ValueError as error:  # more digits than Python takes for an integer
                 reason, hopeless = str(error), False
