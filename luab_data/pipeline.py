@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from luab_data.batches import Batch
