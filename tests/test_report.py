@@ -32,7 +32,7 @@ from luab_data.console import LuabGroup
 from luab_data.errors import DatasetError, ImagesError, OptionError, OutputError
 from luab_data.figures import TAGGING_FIGURES
 from luab_data.reports.browsing import BrowsingPages
-from luab_data.reports.html import page_html, picture, player, small_jpeg
+from luab_data.reports.html import embed, page_html, player, small_jpeg
 from luab_data.reports.pages import Finding, Page
 from luab_data.reports.replay import Event, Picture, Replay
 from luab_data.reports.run import page_svg, report
@@ -287,7 +287,7 @@ def test_the_figure_of_sequences_has_the_intervals_that_its_caption_promises(
     found = luab_data.stats(coco / "coco-ab", ["action_sequences"]).labelled
     assert np.isfinite(found["action_sequences"].low).any()
     planned = TAGGING_FIGURES["sequences"]
-    shown = picture("", planned.title, planned.caption, planned.draw(found, {}))
+    shown = embed("", planned.title, planned.caption, planned.draw(found, {}))
     assert "95 % intervals" in shown.caption and shown.src in unescape(coco_page.read_text())
 
 

@@ -14,7 +14,7 @@ from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError
 from luab_data.provenance.find import not_there, read_image_id, rows_with
 from luab_data.ragged import ragged
-from luab_data.reports.pages import Finding, Key, Page, PageReader, Row
+from luab_data.reports.pages import Finding, Key, Page, PageReader, Values
 from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, is_on_screen, points
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 from luab_data.store.folder import read_columns, read_manifest
@@ -135,11 +135,11 @@ class BrowsingPages(PageReader):
             found.append(Page(replay=replay, title=title, facts=(*_facts(replay), *facts)))
         return found
 
-    def on_its_page(self, row: Row, image: Row) -> Replay:
+    def on_its_page(self, row: Values, image: Values) -> Replay:
         """One picture of a page, with its boxes."""
         return page_of([row], {image["image_id"]: _boxes(image)})
 
-    def in_fractions(self, row: Row, image: Row) -> Replay:
+    def in_fractions(self, row: Values, image: Values) -> Replay:
         """The same at (0, 0), 1 x 1."""
         corner = {"image_position_x": 0, "image_position_y": 0}
         size = {"image_width": 1, "image_height": 1, "original_image_width": None}
@@ -153,7 +153,7 @@ def boxes_of(folder: Path, image_ids: Collection[str]) -> Boxes:
     return {row["image_id"]: _boxes(row) for row in images.to_pylist()}
 
 
-def _boxes(image: Row) -> tuple[Box, ...]:
+def _boxes(image: Values) -> tuple[Box, ...]:
     width, height = image["width"], image["height"]
     if not (width and height):
         return ()
@@ -161,7 +161,7 @@ def _boxes(image: Row) -> tuple[Box, ...]:
     return tuple(Box(*box) for box in boxes.tolist())
 
 
-def page_of(rounds: Sequence[Row], boxes: Boxes | None = None) -> Replay:
+def page_of(rounds: Sequence[Values], boxes: Boxes | None = None) -> Replay:
     """The replay of one page: the rounds of one (assignment_id, page_idx).
 
     Args:
@@ -192,11 +192,11 @@ def page_of(rounds: Sequence[Row], boxes: Boxes | None = None) -> Replay:
     )  # fmt: skip
 
 
-def _by_slot(row: Row) -> tuple[int, str]:
+def _by_slot(row: Values) -> tuple[int, str]:
     return row["image_idx"] or 0, str(row["image_id"])
 
 
-def _frame(row: Row) -> tuple[float, float, float, float] | None:
+def _frame(row: Values) -> tuple[float, float, float, float] | None:
     """Left, top, width, height; None if one is missing or the size is 0 (never loaded)."""
     x, y, w, h = (row[f"image_{name}"] for name in ("position_x", "position_y", "width", "height"))
     if not all(map(is_on_screen, (x, y, w, h))) or w <= 0 or h <= 0:
@@ -208,7 +208,7 @@ def _frame(row: Row) -> tuple[float, float, float, float] | None:
     return float(x), float(y), float(w), float(h)
 
 
-def _hovers(row: Row, picture: int) -> Iterator[Event]:
+def _hovers(row: Values, picture: int) -> Iterator[Event]:
     actions, times = row["hovered_record_action"] or (), row["hovered_record_time_ms"] or ()
     for action, time in zip(actions, times, strict=False):
         if time is not None and action in ("enter", "leave"):

@@ -66,7 +66,7 @@ def page_html(
     reader: PageReader,
     findings: Sequence[Quote],
     groups: Sequence[Group],
-    figures: Sequence[Picture],
+    figures: Sequence[Embedded],
     annotators: WorkerTable | None,
     replays: Sequence[Mapping[str, Any]],
 ) -> str:
@@ -141,7 +141,7 @@ def player(page: Page, why: str, sources: Mapping[str, str], number: int) -> dic
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class Embedded:
     """A figure: its key, words, data URI and size in CSS px."""
 
     key: str
@@ -152,7 +152,7 @@ class Picture:
     height: int
 
 
-def picture(key: str, title: str, caption: str, figure: Figure) -> Picture:
+def embed(key: str, title: str, caption: str, figure: Figure) -> Embedded:
     """A drawn figure, as SVG unless that is large."""
     width, height = (round(float(side) * _PX_PER_INCH) for side in figure.get_size_inches())
     drawing = svg(figure).encode()
@@ -161,7 +161,7 @@ def picture(key: str, title: str, caption: str, figure: Figure) -> Picture:
     else:
         figure.set_dpi(2.5 * _PX_PER_INCH)
         src = data_uri(png(figure), "image/png")
-    return Picture(key=key, title=title, caption=caption, src=src, width=width, height=height)
+    return Embedded(key=key, title=title, caption=caption, src=src, width=width, height=height)
 
 
 def thumbnails(images: Path, folder: Path, image_ids: Iterable[str]) -> dict[str, str]:

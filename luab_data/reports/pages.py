@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from luab_data.ragged import Ints
 from luab_data.reports.replay import Replay
 
-Row: TypeAlias = Mapping[str, Any]
+Values: TypeAlias = Mapping[str, Any]
 """One row of a table, as `to_pylist` gives it."""
 Key: TypeAlias = tuple[Any, ...]
 """What names a page of a dataset: (assignment_id, page_idx), or (image_id,)."""
@@ -93,7 +93,7 @@ class PageReader(ABC):
         """The pages of these keys, which are in the dataset, in their order."""
 
     @abstractmethod
-    def on_its_page(self, row: Row, image: Row) -> Replay:
+    def on_its_page(self, row: Values, image: Values) -> Replay:
         """One picture alone, in px of its page.
 
         Args:
@@ -101,7 +101,7 @@ class PageReader(ABC):
         """
 
     @abstractmethod
-    def in_fractions(self, row: Row, image: Row) -> Replay:
+    def in_fractions(self, row: Values, image: Values) -> Replay:
         """The same, in fractions of the picture."""
 
 

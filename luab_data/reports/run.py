@@ -18,7 +18,7 @@ from luab_data.errors import LuabError
 from luab_data.figures.workers import overview
 from luab_data.files import new_folder
 from luab_data.kinds import Kind, kind_of
-from luab_data.reports.html import Picture, page_html, picture, player, thumbnails
+from luab_data.reports.html import Embedded, embed, page_html, player, thumbnails
 from luab_data.reports.layout import lay_out, svg
 from luab_data.reports.pages import ASKED, Chosen, candidates, choose
 from luab_data.reports.tables import groups, quotes
@@ -177,10 +177,10 @@ def _cards(found: Stats) -> list[tuple[str, str]]:
     ]
 
 
-def _figures(kind: Kind, found: Stats, workers: Annotators) -> tuple[Picture, ...]:
+def _figures(kind: Kind, found: Stats, workers: Annotators) -> tuple[Embedded, ...]:
     estimates, tables = {**found.estimates, **found.labelled}, {"workers": overview(workers)}
     return tuple(
-        picture(name, planned.title, planned.caption, planned.draw(estimates, tables))
+        embed(name, planned.title, planned.caption, planned.draw(estimates, tables))
         for name, planned in kind.figures.items()
         if planned.is_drawable(estimates, tables)
     )

@@ -13,7 +13,7 @@ from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError
 from luab_data.provenance.find import not_there, read_image_id, rows_with
 from luab_data.ragged import ragged
-from luab_data.reports.pages import Finding, Key, Page, PageReader, Row
+from luab_data.reports.pages import Finding, Key, Page, PageReader, Values
 from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, on_page, points
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES
 from luab_data.store.folder import read_manifest
@@ -103,16 +103,16 @@ class TaggingPages(PageReader):
             found.append(Page(replay=replay, title=f"Image {image_id}", facts=facts))
         return found
 
-    def on_its_page(self, row: Row, image: Row) -> Replay:
+    def on_its_page(self, row: Values, image: Values) -> Replay:
         """The page is the picture."""
         return page_of(row, image)
 
-    def in_fractions(self, row: Row, image: Row) -> Replay:
+    def in_fractions(self, row: Values, image: Values) -> Replay:
         """The same, 1 x 1."""
         return page_of({**row, "image_height": 1}, {"width": 1, "height": 1})
 
 
-def page_of(row: Row, image: Row | None = None) -> Replay:
+def page_of(row: Values, image: Values | None = None) -> Replay:
     """The replay of one image's page: one row of `actions`.
 
     Args:
@@ -135,7 +135,7 @@ def page_of(row: Row, image: Row | None = None) -> Replay:
     return Replay(pictures=(picture,), events=events, is_grid=False)
 
 
-def _boxes(image: Row, width: float, height: float) -> tuple[Box, ...]:
+def _boxes(image: Values, width: float, height: float) -> tuple[Box, ...]:
     """The image's boxes, and whether an icon of their class stayed on it."""
     icons = zip(image.get("icon_label") or (), image.get("is_present_at_end") or (), strict=False)
     tagged = {label for label, is_present in icons if is_present}
@@ -147,7 +147,7 @@ def _boxes(image: Row, width: float, height: float) -> tuple[Box, ...]:
     )
 
 
-def _categories(row: Row) -> Iterator[Event]:
+def _categories(row: Values) -> Iterator[Event]:
     names = row["category_histories_category_name"] or ()
     times = row["category_histories_time_at_ms"] or ()
     for name, time in zip(names, times, strict=False):
@@ -155,7 +155,7 @@ def _categories(row: Row) -> Iterator[Event]:
             yield Event(time, "category", 0, name=name)
 
 
-def _icons(row: Row, picture: Picture) -> Iterator[Event]:
+def _icons(row: Values, picture: Picture) -> Iterator[Event]:
     names = ("action_type", "icon_type", "time_at_ms", "point_to_x", "point_to_y")
     lists = (row[f"action_histories_{name}"] or () for name in names)
     for action, icon, time, x, y in zip(*lists, strict=False):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luab_data.figures.style import png
-from luab_data.reports.html import picture
+from luab_data.reports.html import embed
 from luab_train.evaluation.report.evaluated import Arm, arms_of
 from luab_train.evaluation.report.figures import Planned, plan
 from luab_train.evaluation.report.latex import to_latex
@@ -68,9 +68,9 @@ def benchmark_files(
         return drawn[figure.key]
 
     def page() -> bytes:
-        pictures = [picture(f.key, f.title, f.caption, figure_of(f)) for f in planned]
+        pictures = [embed(f.key, f.title, f.caption, figure_of(f)) for f in planned]
         if any(LAST_EPOCH in run.results for run in runs):
-            pictures.append(picture(*_CURVES, curves_figure(runs)))
+            pictures.append(embed(*_CURVES, curves_figure(runs)))
         return page_html(report.arms, report.tables, pictures).encode()
 
     return {

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from luab_data.reports.html import Picture
+from luab_data.reports.html import Embedded
 from luab_train.evaluation.report import words
 from luab_train.evaluation.report.evaluated import Arm
 from luab_train.evaluation.report.layout import Column
@@ -20,7 +20,7 @@ GENERATOR = "luab-train report"
 _KINDS: tuple[Kind, ...] = ("quoted", "ours", "difference")
 
 
-def page_html(arms: Sequence[Arm], tables: Sequence[Table], figures: Sequence[Picture]) -> str:
+def page_html(arms: Sequence[Arm], tables: Sequence[Table], figures: Sequence[Embedded]) -> str:
     """The whole page; everything that came from files is escaped."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
