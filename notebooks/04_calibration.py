@@ -22,22 +22,19 @@
 
 # %%
 # %matplotlib inline
+import matplotlib.pyplot as plt
 import pandas
 
 import luab_data
 from luab_data import calibration
-from luab_data.calibration import ARMS, CRITERIA
-from luab_data.figures import drawing, new_figure
-from luab_data.figures.charts import draw_curve
 from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"
 
 # %%
-images = calibration.read_images(DATASET)
-by_worker = calibration.evaluate(images, split_by="worker")
-by_image = calibration.evaluate(images, split_by="image")
+by_worker = luab_data.calibrate(DATASET, split="worker")
+by_image = luab_data.calibrate(DATASET, split="image")
 
 # %% [markdown]
 # ## Held out
@@ -47,14 +44,9 @@ by_image = calibration.evaluate(images, split_by="image")
 # where objects are in the middle and ruins it where they are not, so both are shown.
 
 # %%
-pandas.DataFrame(
-    {
-        "held out": o.title,
-        "unit": o.unit,
-        **dict(zip(ARMS, by_worker.values[o.name].value, strict=True)),
-    }
-    for o in CRITERIA
-)
+frame = by_worker.to_frame()
+points = frame[~frame["arm"].str.contains(" - ")]
+points.pivot(index=["criterion", "unit"], columns="arm", values="value").round(3)
 
 # %% [markdown]
 # In words, chosen by the numbers. First for held-out workers, then for held-out images.
@@ -73,12 +65,12 @@ print(*by_image.sentences, sep="\n")
 # reliable quarter of the clicks.
 
 # %%
-with drawing():
-    figure, ((ax,),) = new_figure()
-    draw_curve(ax, [1.0, 2.0, 3.0, 4.0], by_image.ranking["quarter_accuracy"], label="clicks")
-    ax.set(xlabel="quarter of reliability, least to most", ylabel="in a box, %")
-    ax.set_xticks([1, 2, 3, 4])
-figure
+quarters = by_image.ranking["quarter_accuracy"]
+value, low, high = (100 * numbers for numbers in (quarters.value, quarters.low, quarters.high))
+figure, ax = plt.subplots(figsize=(3.4, 2.4), layout="constrained")
+ax.errorbar([1, 2, 3, 4], value, yerr=[value - low, high - value], marker="o", capsize=2)
+ax.set(xlabel="quarter of reliability, least to most", ylabel="in a box, %", xticks=[1, 2, 3, 4])
+plt.show()
 
 # %% [markdown]
 # ## Applying it
@@ -87,6 +79,7 @@ figure
 # result is what the numbers above are for.
 
 # %%
+images = calibration.read_images(DATASET)
 calibrated = calibration.apply(calibration.fit(images), images)
 calibrated.select(
     [
