@@ -284,7 +284,7 @@ def test_the_page_shows_the_annotators_and_says_how(world: Path, page: Path):
 def test_the_figure_of_sequences_has_the_intervals_that_its_caption_promises(
     coco: Path, coco_page: Path
 ):
-    found = luab_data.stats(coco / "coco-ab", ["action_sequences"]).labelled
+    found = luab_data.stats(coco / "coco-ab", ["action_sequences"]).estimates
     assert np.isfinite(found["action_sequences"].low).any()
     planned = TAGGING_FIGURES["sequences"]
     shown = embed("", planned.title, planned.caption, planned.draw(found, {}))

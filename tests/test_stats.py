@@ -113,7 +113,7 @@ def test_a_number_is_had_by_its_name_and_nothing_is_measured_for_a_count(folder:
     found = stats(folder)
     assert isinstance(found["click_accuracy"], float)
     assert found["num_images"] == 300
-    assert "_taken" not in vars(found)
+    assert "estimates" not in vars(found)
     assert repr(found) == f"Stats({str(folder)!r}: ImageNet-AB, 13 counts, 42 statistics)"
     assert found["click_density"].shape == (11, 11)
     assert {*found} == {*found.counts, *found.estimates} and len(found) == len({*found})

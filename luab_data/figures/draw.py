@@ -54,7 +54,7 @@ def draw(
         )
     wanted = [*planned.needs, *planned.uses]
     taken = stats(folder, wanted or None)
-    found = {**taken.estimates, **taken.labelled} if wanted else {}
+    found = taken.estimates if wanted else {}
     tables = {"workers": overview(annotators(folder))} if planned.tables else {}
     if not planned.is_drawable(found, tables):
         raise OptionError(

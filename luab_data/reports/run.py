@@ -178,7 +178,7 @@ def _cards(found: Stats) -> list[tuple[str, str]]:
 
 
 def _figures(kind: Kind, found: Stats, workers: Annotators) -> tuple[Embedded, ...]:
-    estimates, tables = {**found.estimates, **found.labelled}, {"workers": overview(workers)}
+    estimates, tables = found.estimates, {"workers": overview(workers)}
     return tuple(
         embed(name, planned.title, planned.caption, planned.draw(estimates, tables))
         for name, planned in kind.figures.items()

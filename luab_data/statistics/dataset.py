@@ -68,25 +68,23 @@ class Stats(Tabular, Mapping[str, Any]):
         wanted = {name: c for name, c in counts.items() if self._asked(name)}
         return self._read(lambda read: count(wanted, self.kind.statistics.sources, read))
 
-    @property
+    @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """Name -> value, interval, sample size and null, in the order of `measures`.
 
-        Batches are streamed; only a slim row of each picture shown is held.
+        After them stands what has no places beforehand: the sequences of actions on icons. Batches
+        are streamed; only a slim row of each picture shown is held.
         """
-        return {m.name: self._taken[m.name] for m in self.measures}
-
-    @property
-    def labelled(self) -> dict[str, Estimate]:
-        """The same of what has no places beforehand: the sequences of actions on icons."""
-        return {m.name: self._taken[m.name] for m in self._labelled}
+        measures, sources = (*self.measures, *self._labelled), self.kind.statistics.sources
+        take_them = partial(take, measures, sources, resamples=self.resamples, seed=self.seed)
+        return self._read(partial(take_them, watched=partial(progress, what="intervals")))
 
     def curve(self, name: str) -> pa.Table:
         """A curve or map in long form: a column an axis, its places as they are; then NUMBERS."""
         measures = {m.name: m for m in (*self.measures, *self._labelled)}
         if name not in measures:
             raise OptionError(f"no statistic {name!r}{did_you_mean(name, measures)}")
-        estimate, axes = self._taken[name], measures[name].axes
+        estimate, axes = self.estimates[name], measures[name].axes
         places = [*itertools.product(*(estimate.labels or labels for _, labels in axes))]
         columns = {axis: [place[k] for place in places] for k, (axis, _) in enumerate(axes)}
         numbers = {key: pa.array(getattr(estimate, key).ravel(), from_pandas=True)
@@ -144,13 +142,6 @@ class Stats(Tabular, Mapping[str, Any]):
     @property
     def _labelled(self) -> tuple[Measure, ...]:
         return tuple(m for m in self.kind.statistics.labelled if self._asked(m.name))
-
-    @cached_property
-    def _taken(self) -> dict[str, Estimate]:
-        """All that was asked for, in one pass."""
-        measures, sources = (*self.measures, *self._labelled), self.kind.statistics.sources
-        take_them = partial(take, measures, sources, resamples=self.resamples, seed=self.seed)
-        return self._read(partial(take_them, watched=partial(progress, what="intervals")))
 
     def _read(self, work: Callable[[Read], _T]) -> _T:
         manifest = read_manifest(self.folder)
