@@ -335,10 +335,10 @@ def _climb(folder: Path) -> None:
         (lambda f: (f / "SHA256SUMS").unlink(), "SHA256SUMS: found no plain file"),
         (_drop_column, "found num_rounds is missing"),
         (_climb, r"'\.\./diary\.txt', which is outside of the folder"),
-        (lambda f: edit(f, num_rows={"default": 7}), "rows of rounds; expected a number"),
+        (lambda f: edit(f, num_rows={"default": 7}), "missing required field `rounds`"),
         (lambda f: edit(f, dataset="openimages-ab"), "imagenet-ab or coco-ab"),
         (lambda f: edit(f, shards=None), "has no shards: an older luab"),
-        (lambda f: edit(f, source="raw.tar.gz"), "found source is str"),
+        (lambda f: edit(f, source="raw.tar.gz"), "found source: Expected `object`, got `str`"),
     ],
 )
 def test_a_folder_that_is_not_as_luab_wrote_it_is_refused(
