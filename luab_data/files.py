@@ -15,12 +15,10 @@ other folders, and a file that bears the mark of its verb near its start or its 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,25 +27,20 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from luab_data.errors import LuabError, OutputError
-
-MANIFEST = "manifest.json"
-CHECKSUMS = "SHA256SUMS"
-MARKER = ".luab.json"
-"""In a folder that is no dataset: the verb that wrote it, its settings, its files and their
-SHA-256."""
+from luab_data.ours import CHECKSUMS as CHECKSUMS
+from luab_data.ours import MANIFEST as MANIFEST
+from luab_data.ours import MARKER as MARKER
+from luab_data.ours import files_in as files_in
+from luab_data.ours import foreign_files as foreign_files
+from luab_data.ours import is_intact, is_link, is_same, mark_folder
+from luab_data.ours import is_noise as is_noise
+from luab_data.ours import sha256_of as sha256_of
+from luab_data.ours import written_files as written_files
 
 ALREADY = "is there already, with the same content; nothing was written"
 """What a verb says after the path of an output if `Target.same`."""
 
-_BLOCK = 2**20
 _MARKED = 2**16  # bytes at each end of a file that are searched for its mark
-_NOISE = re.compile(
-    r"(.*/)?("
-    r"\._[^/]*|\.DS_Store|\.localized|Icon\r|__MACOSX/.*"  # macOS
-    r"|Thumbs\.db|ehthumbs\.db|desktop\.ini|\.directory"  # Windows, KDE
-    r"|\.ipynb_checkpoints/.*|\.nfs[0-9a-f]+"
-    r")|\.gitattributes|\.gitignore|\.cache/.*|\.git/.*"  # what git and the Hub's client add
-).fullmatch
 
 
 @dataclass
@@ -61,55 +54,6 @@ class Target:
 
     path: Path
     same: bool = False
-
-
-# --- what is in a folder --------------------------------------------------------------------------
-
-
-def is_noise(name: str) -> bool:
-    """Whether a path in a folder, `/` between its names, is left by a desktop, git or the Hub.
-
-    Noise is neither data nor foreign: no verb reads, counts, publishes or complains of it.
-    """
-    return bool(_NOISE(name))
-
-
-def files_in(folder: Path) -> list[str]:
-    """Everything in a folder but folders and noise, by its path with `/`, sorted.
-
-    A link to a folder is listed and not followed.
-    """
-    found = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
-    names = (p.relative_to(folder).as_posix() for p in found)
-    return sorted(name for name in names if not is_noise(name) or name == MARKER)
-
-
-def foreign_files(folder: Path, ours: Collection[str]) -> list[str]:
-    """What is in the folder and neither ours nor noise."""
-    return [name for name in files_in(folder) if name not in ours]
-
-
-def written_files(folder: Path) -> tuple[str, Mapping[str, str], Any] | None:
-    """What luab wrote in a folder; None if it did not.
-
-    Returns: the verb's word (`dataset` for a dataset folder), path -> SHA-256 of its files, and
-        the settings that were given to new_folder.
-    """
-    for name in (MANIFEST, MARKER):
-        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            found = json.loads((folder / name).read_text(encoding="utf-8"))
-            files = dict(found["files"])
-            if name == MARKER:
-                return str(found["written_by"]), {**files, MARKER: ""}, found["settings"]
-            if found["dataset"] and found["version"]:
-                return "dataset", {**files, MANIFEST: "", CHECKSUMS: ""}, {"job": found.get("job")}
-    return None
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- outputs --------------------------------------------------------------------------------------
@@ -182,7 +126,7 @@ def new_folder(
         target = Target(_beside(place, "partial"))
         if earlier and settings is not None and not force:
             files, told = earlier
-            if told != settings or not _is_intact(place, files):
+            if told != settings or not is_intact(place, files):
                 raise OutputError(_other(place))
             target.same = True
         _remove(target.path)
@@ -192,12 +136,12 @@ def new_folder(
             if target.same:
                 return
             if by != "dataset":
-                _mark_folder(target.path, by, settings)
+                mark_folder(target.path, by, settings)
             for name in files_in(target.path):
-                if not _is_link(target.path / name):
+                if not is_link(target.path / name):
                     flush(target.path / name)
             if earlier:
-                target.same = _is_same(target.path, place)
+                target.same = is_same(target.path, place)
                 if not target.same and not force:
                     raise OutputError(_other(place))
             if not target.same:
@@ -338,47 +282,15 @@ def _other(place: Path, *, can_force: bool = True) -> str:
     return f"{place}: is there already, with other content; {advice}"
 
 
-def _mark_folder(folder: Path, by: str, settings: Any) -> None:
-    paths = {name: folder / name for name in files_in(folder)}
-    files = {name: "" if _is_link(path) else sha256_of(path) for name, path in paths.items()}
-    text = json.dumps({"written_by": by, "settings": settings, "files": files}, indent=1)
-    (folder / MARKER).write_text(text + "\n", encoding="utf-8")
-
-
-def _is_intact(folder: Path, files: Mapping[str, str]) -> bool:
-    """Whether every file is there as it was written."""
-    return all(
-        (folder / name).is_file() and (not digest or sha256_of(folder / name) == digest)
-        for name, digest in files.items()
-    )
-
-
-def _is_same(new: Path, old: Path) -> bool:
-    """Whether two folders hold the same files; noise does not count."""
-    names = files_in(new)
-    return names == files_in(old) and all(
-        (old / name).is_file()
-        and (
-            os.path.samefile(new / name, old / name)
-            or sha256_of(new / name) == sha256_of(old / name)
-        )
-        for name in names
-    )
-
-
-def _is_link(path: Path) -> bool:
-    """A hard link is somebody else's file too, e.g. a picture: on disk already, often large."""
-    return path.stat().st_nlink > 1
-
-
 # --- renames --------------------------------------------------------------------------------------
 
 
 def _finish_swap(place: Path, old: Path) -> None:
     """After a kill between the two renames the old folder waits beside its place."""
-    if old.exists() and not place.exists():
-        old.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
+    if written_files(old):  # a folder of that name that is not ours stays, and stops the swap
+        if not place.exists():
+            old.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _swap(new: Path, place: Path, old: Path) -> None:
@@ -402,17 +314,15 @@ def _remove(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have a file on disk, not only in memory."""
+    """Have a file, or the names in a folder, on disk and not only in memory."""
     # Windows flushes only what is open for writing; elsewhere a file may be read-only.
-    with path.open("r+b" if os.name == "nt" else "rb") as file:
-        os.fsync(file.fileno())
+    number = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have the names in a folder on disk, where the system lets one ask for that."""
-    with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+    with suppress(OSError):  # where the system lets one ask for that
+        flush(folder)

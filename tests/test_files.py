@@ -205,3 +205,13 @@ def test_write_whole_replaces(tmp_path: Path):
     assert (tmp_path / "recipe.json").read_bytes() == b"2"
     with pytest.raises(OutputError, match="cannot be written"):
         files.write_whole(tmp_path / "none" / "recipe.json", b"")
+
+
+def test_a_folder_of_somebody_else_in_the_place_of_ours_old_one_stays(tmp_path: Path):
+    fill(tmp_path / "report")
+    (tmp_path / ".report.old").mkdir()
+    (tmp_path / ".report.old" / "diary.txt").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        fill(tmp_path / "report", "two", force=True)
+    assert (tmp_path / ".report.old" / "diary.txt").is_file()
+    assert (tmp_path / "report" / "deep" / "index.html").read_text() == "one"

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from luab_data.files import write_whole
 from luab_train.demo import steps, story
 from luab_train.demo.arms import is_finished, train_seeds, warm_up, workers
 from luab_train.demo.figure import demo_png
@@ -135,7 +136,7 @@ def tell(out: Path, plan: Plan, outcome: Outcome, *, num_seeds: int, say: Say) -
         ),
     )
     training, test, centre_error = steps.pictures(out)
-    _write(out / "demo.png", demo_png(training, test, runs, centre_error))
+    write_whole(out / "demo.png", demo_png(training, test, runs, centre_error))
     content = {
         "note": story.BANNER,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -154,7 +155,7 @@ def tell(out: Path, plan: Plan, outcome: Outcome, *, num_seeds: int, say: Say) -
         "checks": [asdict(check) for check in telling.checks],
     }
     text = json.dumps(null_for_nan(content), indent=2, allow_nan=False) + "\n"
-    _write(out / "results.json", text.encode())
+    write_whole(out / "results.json", text.encode())
     return telling
 
 
@@ -187,10 +188,3 @@ def _difference(
     estimate = story.paired(runs, arm, versus, measure)
     word = story.verdict(estimate, higher_is_better=measure.higher_is_better)
     return {**asdict(estimate), "verdict": word if estimate.n else None}
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside, then rename over: no half-written result."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from luab_data.errors import OptionError, OutputError
+from luab_data.files import write_whole
 from luab_train.evaluation.predictor import Predictor
-from luab_train.training.checkpoint import write_atomically
 from luab_train.training.device import versions
 
 Row = dict[str, Any]
@@ -38,7 +38,7 @@ def replace_rows(file: Path, name: str, rows: Sequence[Row]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{file.parent}: cannot be made ({error.strerror})") from error
-    write_atomically(file, text.encode())
+    write_whole(file, text.encode())
 
 
 def read_results(file: Path) -> list[Row]:

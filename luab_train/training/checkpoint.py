@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from luab_data.errors import OptionError, OutputError
+from luab_data.files import write_whole
 from luab_train.models.classifier import LuabModel, build_recipe_model
 from luab_train.models.weights import (
     load_state_from_file,
@@ -105,7 +105,7 @@ def open_run(run: Path, recipe: object, *, resume: bool) -> Position:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{run}: cannot be made ({error.strerror})") from error
-    write_atomically(run / "recipe.json", to_json(recipe).encode())
+    write_whole(run / "recipe.json", to_json(recipe).encode())
     return Position()
 
 
@@ -159,7 +159,7 @@ def record_environment(
         # What a run begins with is drawn or read once; another version may draw otherwise.
         content = {**content, **{key: before[key] for key in _OF_THE_START & set(before)}}
     text = json.dumps({**content, "resumed_after": resumed}, indent=2)
-    write_atomically(run / "environment.json", (text + "\n").encode())
+    write_whole(run / "environment.json", (text + "\n").encode())
 
 
 def _read(path: Path) -> str:
@@ -198,7 +198,7 @@ def keep_metrics(run: Path, epoch: int) -> None:
             continue
         if line.get("event") != "epoch" or line["epoch"] <= epoch:
             kept.append(text + "\n")
-    write_atomically(path, "".join(kept).encode())
+    write_whole(path, "".join(kept).encode())
 
 
 def last_position(run: Path) -> Position:
@@ -245,7 +245,7 @@ def save_model(model: LuabModel, run: Path) -> None:
 def save_weights(weights: Mapping[str, Tensor], run: Path) -> None:
     """`save_model` of any network, from its state dict."""
     content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    write_atomically(run / "model.safetensors", save_tensors(content, metadata={"format": "pt"}))
+    write_whole(run / "model.safetensors", save_tensors(content, metadata={"format": "pt"}))
 
 
 def load_model(run: Path) -> LuabModel:
@@ -264,17 +264,3 @@ def load_model(run: Path) -> LuabModel:
     model = build_recipe_model(dataclasses.replace(recipe, model=spec), num_classes=len(classes))
     load_state_from_file(model, read_weights(run / "model.safetensors"))
     return model.eval()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, then rename over."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error

@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from luab_data.errors import OptionError, OutputError
+from luab_data.files import write_whole
 from luab_data.statistics.estimate import Estimate
 from luab_train.evaluation.intervals import NOTHING, Interval, wilson
 from luab_train.evaluation.scores import count
-from luab_train.training.checkpoint import finite_or_none, write_atomically
+from luab_train.training.checkpoint import finite_or_none
 
 if TYPE_CHECKING:
     from luab_train.evaluation.coco.class_pixels import ClassPixels
@@ -86,7 +87,7 @@ def write_class_pixels(evaluation: Path, pixels: ClassPixels) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{file.parent}: cannot be made ({error.strerror})") from error
-    write_atomically(file, (json.dumps(content) + "\n").encode())
+    write_whole(file, (json.dumps(content) + "\n").encode())
     return file
 
 
