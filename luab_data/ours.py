@@ -53,7 +53,7 @@ def written_files(folder: Path) -> tuple[str, Mapping[str, str], Any] | None:
     """What luab wrote in a folder; None if it did not.
 
     Returns: the verb's word (`dataset` for a dataset folder), path -> SHA-256 of its files, and
-        the settings that were given to new_folder.
+        the settings that were given to new_folder; of a dataset, the digest of its job.
     """
     for name in (MANIFEST, MARKER):
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
