@@ -342,10 +342,9 @@ def about_instances(
             f"{path}: has none of the {total} images of {source}; expected the instances file of"
             " these images, e.g. instances_train2014.json"
         )
-    sha256 = sha256_of(path)
     return {
         "name": path.name,
-        "sha256": sha256,
+        "sha256": sha256_of(path),
         "num_images_missing": missing,
         **truth.about(),
     }
