@@ -207,7 +207,7 @@ COCO_ACTIONS = Table(
         _c("page_id", _I16, "Page of the HIT, 0..19 (also page_idx); null if not logged",
            raw="page_id"),
         _c("hit_id", _S, "HIT (also assignment_id); null if not logged", raw="hit_id"),
-        _c("worker_id", _S, "Keyed hash of the worker's id", raw="worker_id"),
+        _c("worker_id", _S, "Keyed hash of the worker's id; null if it was empty", raw="worker_id"),
     ),
 )  # fmt: skip
 
@@ -245,7 +245,7 @@ COCO_IMAGES = Table(
         _icon("num_adds_on_object", _I32, "Of the adds, those on a mask of the class; null"
            " if the instances file lacks the image"),
         _c("time_spent_ms", _I64, "Time on the page", "ms"),
-        _c("worker_id", _S, "Keyed hash of the worker's id"),
+        _c("worker_id", _S, "Keyed hash of the worker's id; null if it was empty"),
         _c("hit_id", _S, "HIT; null if not logged"),
         _c("page_id", _I16, "Page of the HIT; null if not logged"),
     ),

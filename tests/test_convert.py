@@ -590,3 +590,14 @@ def test_a_folder_of_xml_files_gives_the_dataset_of_their_archive(tmp_path: Path
     assert files(tmp_path / "a" / "data") == files(tmp_path / "b" / "data")
     one = convert(tmp_path / "raw" / names[3], tmp_path / "c")
     assert pq.read_table(one.out / "data")["image_id"].to_pylist() == [names[3].stem]
+
+
+def test_an_empty_worker_id_of_either_log_is_nobody(tmp_path: Path):
+    records = [coco_record(i, [], worker_id=w) for i, w in enumerate(["A1", " ", "A1 "])]
+    done = luab_data.convert_coco(
+        coco_log(tmp_path / "log.json", records), tmp_path / "out", worker_key=KEY
+    )
+    workers = pq.read_table(done.out / "data")["worker_id"].to_pylist()
+    assert workers[1] is None and workers[0] == workers[2] is not None
+    assert pq.read_table(done.out / "annotators")["num_images"].to_pylist() == [2]
+    assert CliRunner().invoke(main, ["check", str(done.out)]).exit_code == 0

@@ -127,10 +127,18 @@ class Rounds(Window):
 
     @cached_property
     def other_id(self) -> Bools:
-        """(num_records,) whether the tool's id is another one than wnid/image_id."""
-        names = (self.records[name] for name in ("wnid", "image_id"))
-        own = pc.binary_join_element_wise(*names, "/")
-        return is_true(pc.not_equal(self.records["image_id_raw"], own))
+        """(num_records,) whether the tool's id is another one than wnid/image_id.
+
+        Of a name that several classes have, image_id is the class and the name.
+        """
+        wnid, own, logged = (self.records[n] for n in ("wnid", "image_id", "image_id_raw"))
+        join = pc.binary_join_element_wise
+        name = pc.replace_substring_regex(logged, "^[^/]*/", "")
+        is_shared = pc.and_(
+            pc.equal(logged, join(wnid, name, "/")), pc.equal(own, join(wnid, name, "_"))
+        )
+        is_own = pc.or_(pc.equal(logged, join(wnid, own, "/")), is_shared)
+        return is_true(pc.invert(is_own))
 
     @cached_property
     def other_class(self) -> Bools:

@@ -176,7 +176,7 @@ BROWSING = Promises(
 )
 TAGGING = Promises(
     not_null={
-        **dict.fromkeys(("default", "actions"), ("image_id", "worker_id")),
+        **dict.fromkeys(("default", "actions"), ("image_id",)),
         "annotators": ("worker_id",),
     },
     full=(
