@@ -1,9 +1,8 @@
 """What each kind of log has at each stage: the only module that tells kinds of logs apart.
 
 A *browsing* log (ImageNet-AB) shows pages of pictures and asks which are of a class; a *tagging*
-log (COCO-AB) shows one picture and asks to drag an icon onto each object. Everything else asks a
-Kind for its reader, columns, measures, rules, figures. To add a kind, write one class here and one
-module for each stage it takes part in; those modules never import this one.
+log (COCO-AB) shows one picture and asks to drag an icon onto each object. To add a kind, write one
+class here and one module for each stage it takes part in; those modules never import this one.
 """
 
 from __future__ import annotations
@@ -80,6 +79,9 @@ class Kind(ABC):
     @abstractmethod
     def acceptance(self) -> AcceptanceRules:
         """When an assignment is accepted, and what it costs."""
+
+    def __repr__(self) -> str:
+        return f"<Kind {self.dataset}>"
 
     @property
     def tables(self) -> tuple[Table, Table, Table]:
