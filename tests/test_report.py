@@ -424,7 +424,7 @@ def test_the_page_forbids_itself_to_load_anything_and_holds_its_pictures(page: P
 
 def test_the_command_works_as_a_process_and_says_what_it_wrote(written: Written):
     out, found = written
-    assert (found.returncode, found.stderr) == (0, "")
+    assert found.returncode == 0, found.stderr  # on a busy machine progress is told there
     first, *rest = found.stdout.splitlines()
     assert re.fullmatch(rf"{out}/index\.html: 0\.\d MB, 4 pages to replay", first)
     assert rest == ["pictures without a file, shown as boxes: 1"]
