@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 
 from luab_data.batches import Batch
 from luab_data.errors import StoppedError
@@ -54,8 +55,10 @@ class Forks:
         self.close()
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes, and give back what their messages took."""
         self._pool.shutdown(cancel_futures=True)
+        with suppress(AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
     def in_order(self, items: Iterable[Run]) -> Iterator[Batch]:
         """The batches of the runs, in their order; as pipeline.in_order."""
