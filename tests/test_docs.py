@@ -348,7 +348,7 @@ def test_every_module_can_be_read_at_one_sitting():
     assert longer.keys() <= _LONG, longer
 
 
-_LONG = {"columns/icons.py", "convert.py", "files.py", "raw/coco_fast.py", "raw/instances.py"}
+_LONG = {"columns/icons.py", "files.py", "raw/coco_fast.py"}
 
 
 @pytest.mark.parametrize("package", ["luab_data", "luab_train.cli"])

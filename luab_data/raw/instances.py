@@ -324,10 +324,7 @@ _LABELS = {_letters(name): label for label, name in enumerate(COCO_CLASSES)}
 def _elements(stream: JsonStream, type: Any) -> Iterator[Any]:
     """The elements of an array: typed, or whatever they are."""
     for run in Runs(stream, type, iter).array():
-        if isinstance(run, Plain):
-            yield run.value
-        else:
-            yield from run
+        yield from [run.value] if isinstance(run, Plain) else run
 
 
 def _getter(element: Any) -> Callable[[str], Any]:
@@ -335,15 +332,11 @@ def _getter(element: Any) -> Callable[[str], Any]:
 
 
 def _optional(annotation: Any, key: str) -> Any:
-    if isinstance(annotation, dict):
-        return annotation.get(key)
-    return getattr(annotation, key)
+    return annotation.get(key) if isinstance(annotation, dict) else getattr(annotation, key)
 
 
 def _with(image: TrueImage, known: bytes | None, mask: bytes) -> bytes:
-    if known is None:
-        return mask
-    return union([known, mask], image.width, image.height)
+    return mask if known is None else union([known, mask], image.width, image.height)
 
 
 def _xyxy(bbox: Any) -> list[float]:
