@@ -12,7 +12,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from logs import Member, members, tar, xml
 
 from luab_data.errors import ArchiveError
@@ -261,11 +261,12 @@ formats = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX
     st.booleans(),
 )
 def test_any_tar_is_read_as_tarfile_reads_it(tmp_path, found, format, run_bytes: int, zipped: bool):
+    # A name that is cut at a slash is to tarfile the folder of old tars.
+    found = [one for one in found if not one[0][:100].endswith("/")]
+    assume(found)
     path = tmp_path / ("log.tar.gz" if zipped else "log.tar")
     with tarfile.open(path, "w:gz" if zipped else "w", format=format) as out:
         for number, (name, kind, size, dated) in enumerate(found):
-            if name[:100].endswith("/"):  # cut there, tarfile takes it for the folder of old tars
-                continue
             info = tarfile.TarInfo(name)
             info.type, info.size = kind, size if kind in tarfile.REGULAR_TYPES else 0
             info.mtime = number + 0.5 if dated and format == tarfile.PAX_FORMAT else number
