@@ -161,3 +161,26 @@ def test_the_cases(tmp_path: Path):
     assert found["cats_subset_renumbered"][:2] == (pytest.approx(11 / 12), 12)
     assert found["cats_subset_renumbered"][2] == pytest.approx(12 / 26)
     assert found["all_empty_seg"][:3] == (None, 0, found["ok"][2])
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="needs ../shared/data/cases")
+def test_sessions_of_the_front_end_lose_no_field(tmp_path: Path):
+    records = json.loads((SHARED / "data/cases/own/fe_coco_asis.json").read_text())
+    sent = [
+        {
+            **{k: v for k, v in record.items() if k not in ("timeSpent", "image_id")},
+            "timeSpend": record["timeSpent"],
+            "imageURL": f"https://host/val2014/COCO_val2014_{record['image_id']:012}.jpg",
+        }
+        for record in records
+    ]
+    digests = set()
+    for name, found in (("a", records), ("b", sent)):
+        done = luab_data.convert_coco(
+            coco_log(tmp_path / f"{name}.json", found), tmp_path / name, worker_key=KEY
+        )
+        assert done.unknown == done.skipped == done.repaired == {}
+        digests.add(done.content_digest)
+    assert len(digests) == 1
+    times = pq.read_table(tmp_path / "b" / "data")["time_spent_ms"].to_pylist()
+    assert times == [record["timeSpent"] for record in records]
