@@ -10,7 +10,17 @@ sys.path.insert(0, str(ROOT))
 # Tracebacks and help texts are for 80 columns; no colour in what sphinx-click copies.
 os.environ.setdefault("NO_COLOR", "1")
 
+import click
+
 import luab_data
+from luab_data.cli import main as data_commands
+from luab_train.cli import main as train_commands
+
+# sphinx-click sees only commands that are loaded; ours are, when they run.
+for group in (data_commands, train_commands):
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        group.add_command(group.get_command(context, name), name)
 
 project = "luab"
 author = "the authors of luab"
@@ -25,6 +35,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "render.py"]
 source_suffix = {".md": "markdown"}
+smartquotes = False  # `--out` in a help text is two hyphens
 default_role = "code"  # `name` in a docstring is code, as everywhere else
 
 myst_heading_anchors = 4
