@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from luab_data.exports.points import PointFormat
     from luab_data.figures.catalogue import PlannedFigure
     from luab_data.hub.about import About
-    from luab_data.provenance.explain import Explained
     from luab_data.reports.pages import PageReader
     from luab_data.statistics.counts import Statistics
     from luab_data.workers.traits import WorkerMeasures
@@ -104,8 +103,12 @@ class Kind(ABC):
         """How its pages are found, read and told of in a report."""
 
     @abstractmethod
-    def explain(self, image: pa.Table, records: pa.Table) -> Explained:
-        """How derived values of an image follow; its rows of `images` and `events`."""
+    def explain(self, image: pa.Table, records: pa.Table) -> dict[str, Any]:
+        """How derived values of an image follow: `decision`, `visit` or `icons` of a Record.
+
+        Args:
+            image, records: its rows of `images` and `events`.
+        """
 
     @property
     @abstractmethod
@@ -153,7 +156,7 @@ class Browsing(Kind):
 
         return BrowsingPages()
 
-    def explain(self, image: pa.Table, records: pa.Table) -> Explained:
+    def explain(self, image: pa.Table, records: pa.Table) -> dict[str, Any]:
         from luab_data.provenance.explain import explain_rounds
 
         return explain_rounds(image, records)
@@ -232,7 +235,7 @@ class Tagging(Kind):
 
         return TaggingPages()
 
-    def explain(self, image: pa.Table, records: pa.Table) -> Explained:
+    def explain(self, image: pa.Table, records: pa.Table) -> dict[str, Any]:
         from luab_data.provenance.explain import explain_icons
 
         return explain_icons(image, records)

@@ -287,8 +287,8 @@ def test_the_figure_of_sequences_has_the_intervals_that_its_caption_promises(
     found = luab_data.stats(coco / "coco-ab", ["action_sequences"]).estimates
     assert np.isfinite(found["action_sequences"].low).any()
     planned = TAGGING_FIGURES["sequences"]
-    shown = embed("", planned.title, planned.caption, planned.draw(found, {}))
-    assert "95 % intervals" in shown.caption and shown.src in unescape(coco_page.read_text())
+    shown = embed("", planned, planned.draw(found, {}))
+    assert "95 % intervals" in shown["caption"] and shown["src"] in unescape(coco_page.read_text())
 
 
 def test_the_page_opens_with_three_findings(page: Path, coco_page: Path):
@@ -374,8 +374,11 @@ def hostile_page(name: str) -> str:
     page = player(Page(replay=shown, title=name, facts=(name,)), name, {}, 1)
     manifest = {"version": name, "content_digest": name, "source": {"name": name}}
     return page_html(
-        title=name, manifest=manifest, cards=[(name, name)], reader=BrowsingPages(), findings=(),
-        groups=(), figures=(), annotators=None, replays=[page],
+        {
+            "title": name, "manifest": manifest, "cards": [(name, name)], "findings": (),
+            "reader": BrowsingPages(), "groups": (), "figures": (), "annotators": None,
+            "replays": [page],
+        }
     )  # fmt: skip
 
 

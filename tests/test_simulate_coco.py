@@ -22,8 +22,8 @@ from luab_data.errors import ArchiveError, ImagesError, OptionError, OutputError
 from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
 from luab_data.simulate import coco as coco_module
-from luab_data.simulate.coco import CocoSimulation, _objects, simulate_coco
-from luab_data.simulate.drag import Board, shown_width
+from luab_data.simulate.coco import CocoSimulation, simulate_coco
+from luab_data.simulate.drag import Board, objects_of, shown_width
 from luab_data.simulate.habits import COCO_HABITS
 
 SHARED = Path(__file__).parents[1].parent / "shared/data"
@@ -445,7 +445,7 @@ def test_polygon_run_lengths_and_crowds_are_read_alike(tmp_path: Path) -> None:
         ],
     )
     (image,) = read_instances(path, things=True).values()
-    objects = _objects(image)
+    objects = objects_of(image)
     assert objects.keys() == {"dog", "toothbrush"}
     assert [i.area_px for i in (*objects["dog"], *objects["toothbrush"])] == [2000] * 3
     for instance in (*objects["dog"], *objects["toothbrush"]):

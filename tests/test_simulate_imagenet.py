@@ -21,11 +21,18 @@ from hypothesis import strategies as st
 from luab_data.boxes import LabelledImage
 from luab_data.cli.simulate import simulate
 from luab_data.errors import ImagesError, OptionError, OutputError
-from luab_data.simulate.habits import IMAGENET_HABITS
+from luab_data.simulate.habits import IMAGENET_HABITS, Worker
 from luab_data.simulate.hand import move
 from luab_data.simulate.imagenet import ImagenetSimulation, simulate_imagenet
-from luab_data.simulate.imagenet_xml import Block, Hit, annotation
-from luab_data.simulate.page import Picture, positions, rendered_sizes, serpentine
+from luab_data.simulate.page import (
+    Hit,
+    Picture,
+    Shown,
+    annotation,
+    positions,
+    rendered_sizes,
+    serpentine,
+)
 from luab_data.simulate.writer import is_simulated
 
 EXCERPTS = Path(__file__).parents[1].parent / "shared/data/release-excerpts"
@@ -136,22 +143,14 @@ def test_a_drawn_record_with_boxes_is_written_to_the_letter() -> None:
     picture.moves([1001.2], [[81.0, 0.0]])
     picture.click(1050.0, (162, 243))
     hit = Hit(
-        assignment_id="3A",
-        hit_id="3B",
-        imagenet_hit_id="0c",
-        submit_time=2,
-        worker_id="00FF",
-    )
-    block = Block(hit=hit, page_idx=1, image_idx=29, position=(857, 1678), picture=picture)
-    untouched = Block(hit=hit, page_idx=9, image_idx=0, position=(5, 6), picture=Picture(324, 243))
-    absent = Block(
-        hit=hit,
-        page_idx=9,
-        image_idx=0,
-        position=(5, 6),
-        picture=Picture(324, 243),
-        is_loaded=False,
-    )
+        assignment_id="3A", hit_id="3B", imagenet_hit_id="0c", submit_time=2,
+        worker=Worker(worker_id="00FF", style="accurate", pace=1.0),
+    )  # fmt: skip
+    block = Shown(image=image, page_idx=1, slot=29, position=(857, 1678))
+    untouched = Shown(image=image, page_idx=9, position=(5, 6))
+    absent = Shown(image=image, page_idx=9, position=(5, 6), is_loaded=False)
+    for shown, logged in ((block, picture), (untouched, Picture(324, 243)), (absent, picture)):
+        shown.hit, shown.picture = hit, logged
     text = annotation(image, [block, untouched, absent], has_box_part=True)
     first, second, third = text.split("  <metadata>\n")[1:]
     assert text.split("  <metadata>\n")[0] == (

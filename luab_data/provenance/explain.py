@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -13,30 +12,22 @@ from luab_data.columns.rounds import order_rounds
 Values = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explained:
-    """What can be said of one image.
+def explain_rounds(image: pa.Table, records: pa.Table) -> Values:
+    """What can be said of an image of a browsing log, one row, and its rounds in order.
 
-    Attributes:
-        decision: of a browsing log: which round decided, and why.
-        visit: of a browsing log: which part of the trace led to the final click; None without one.
-        icons: of a tagging log: which action `last_add` and `final` of each icon come from.
+    Returns: `decision`: which round decided, and why. `visit`: which part of the trace led to the
+        final click; None without one.
     """
-
-    decision: Values | None = None
-    visit: Values | None = None
-    icons: list[Values] = field(default_factory=list)
-
-
-def explain_rounds(image: pa.Table, records: pa.Table) -> Explained:
-    """An image of a browsing log, one row, and its rounds in order."""
     decision = _decision(image, records)
-    return Explained(decision=decision, visit=_visit(records.to_pylist(), decision))
+    return {"decision": decision, "visit": _visit(records.to_pylist(), decision)}
 
 
-def explain_icons(image: pa.Table, records: pa.Table) -> Explained:
-    """An image of a tagging log, one row, and its row of actions."""
-    return Explained(icons=_icons(records.to_pylist()))
+def explain_icons(image: pa.Table, records: pa.Table) -> Values:
+    """What can be said of an image of a tagging log, one row, and its row of actions.
+
+    Returns: `icons`: each icon's actions, and which of them `last_add` and `final` come from.
+    """
+    return {"icons": _icons(records.to_pylist())}
 
 
 def _decision(image: pa.Table, records: pa.Table) -> Values:
@@ -59,7 +50,7 @@ def _decision(image: pa.Table, records: pa.Table) -> Values:
     return {"round": place + 1, "of": count, "why": why}
 
 
-def _visit(records: Sequence[Values], decision: Values | None) -> Values | None:
+def _visit(records: Sequence[Values], decision: Values) -> Values | None:
     """The visit that ends in the final click: the trace records that quantiles are taken of.
 
     Returns: `enter_ms` (None if the log has no enter before the click, then the visit starts with
@@ -67,7 +58,7 @@ def _visit(records: Sequence[Values], decision: Values | None) -> Values | None:
         among the round's trace records, None without any) and `num_records`; None without a final
         click. Source: docs/definitions.md#trace-curves
     """
-    if decision is None or decision["round"] is None:
+    if decision["round"] is None:
         return None
     row = records[decision["round"] - 1]
     if not row["selected"] or not row["selected_record_time_ms"]:
@@ -106,12 +97,6 @@ def _icons(records: Sequence[Values]) -> list[Values]:
     for name, actions in of_icon.items():
         adds = [number for number in actions if kinds[number] == "add"]
         ended = actions[-1] if kinds[actions[-1]] != "remove" else None
-        found.append(
-            {
-                "icon": name,
-                "actions": actions,
-                "last_add": adds[-1] if adds else None,
-                "final": ended,
-            }
-        )
+        last_add = adds[-1] if adds else None
+        found.append({"icon": name, "actions": actions, "last_add": last_add, "final": ended})
     return found

@@ -82,20 +82,13 @@ def find_rows(
     rows: list[pa.Table] = []
     places: list[Place] = []
     for path in paths[first : first + 1] + paths[:first] + paths[first + 1 :]:
-        with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-            name = path.relative_to(folder).as_posix()
-            for group, start, found in _matches(file, "image_id", [image_id]):
-                rows.append(file.read_row_group(group).take(pa.array(found)))
-                places.extend(
-                    Place(
-                        config=table.config,
-                        file=name,
-                        row_group=group,
-                        row=row,
-                        file_row=start + row,
-                    )
-                    for row in found
-                )
+        name = path.relative_to(folder).as_posix()
+        for group, start, numbers, found in _matches(path, None, "image_id", [image_id]):
+            rows.append(found)
+            places += [
+                Place(config=table.config, file=name, row_group=group, row=n, file_row=start + n)
+                for n in numbers
+            ]
         if len(places) >= enough:
             break
     return (pa.concat_tables(rows) if rows else table.schema().empty_table()), places
@@ -116,32 +109,31 @@ def rows_with(
     names = list(dict.fromkeys([*columns, key]))
     found = [pa.schema([table.schema().field(name) for name in names]).empty_table()]
     for path in parquet_files(folder, table) if values else ():
-        with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group, _, rows in _matches(file, key, values):
-                part = file.read_row_group(group, columns=names).take(pa.array(rows))
-                found.append(part.select(names))
+        found += [part.select(names) for *_, part in _matches(path, names, key, values)]
     return pa.concat_tables(found)
 
 
 def _matches(
-    file: pq.ParquetFile, key: str, values: Collection[Any]
-) -> Iterator[tuple[int, int, list[int]]]:
-    """(row group, its first row in the file, rows whose key is one of the values), none without.
+    path: Path, columns: list[str] | None, key: str, values: Collection[Any]
+) -> Iterator[tuple[int, int, list[int], pa.Table]]:
+    """(row group, its first row in the file, rows whose key is one of the values, these rows).
 
     A group is read only if a value can be between its least and its greatest key.
     """
     start, least, most = 0, min(values), max(values)
-    wanted = pa.array(values, file.schema_arrow.field(key).type)
-    for group in range(file.num_row_groups):
-        about = file.metadata.row_group(group)
-        columns = (about.column(i) for i in range(about.num_columns))
-        bounds = next((c.statistics for c in columns if c.path_in_schema == key), None)
-        if not (bounds and bounds.has_min_max) or (bounds.min <= most and least <= bounds.max):
-            column = file.read_row_group(group, columns=[key])[key]
-            found = pc.indices_nonzero(pc.is_in(column, value_set=wanted)).to_pylist()
-            if found:
-                yield group, start, found
-        start += about.num_rows
+    with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        wanted = pa.array(values, file.schema_arrow.field(key).type)
+        for group in range(file.num_row_groups):
+            about = file.metadata.row_group(group)
+            chunks = (about.column(i) for i in range(about.num_columns))
+            bounds = next((c.statistics for c in chunks if c.path_in_schema == key), None)
+            if not (bounds and bounds.has_min_max) or (bounds.min <= most and least <= bounds.max):
+                column = file.read_row_group(group, columns=[key])[key]
+                found = pc.indices_nonzero(pc.is_in(column, value_set=wanted))
+                if len(found):
+                    part = file.read_row_group(group, columns=columns).take(found)
+                    yield group, start, found.to_pylist(), part
+            start += about.num_rows
 
 
 @contextmanager

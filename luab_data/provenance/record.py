@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ class Record:
         image: its row of `default`: derived values, and raw ones of the image.
         records: its rows of `rounds` (in order) or of `actions`, raw values.
         places: where these rows lie, the one of `default` first.
-        decision, visit, icons: how derived values follow; see Explained.
         odd: lint rules that its rows break.
+        decision: of a browsing log: which round decided, and why.
+        visit: of a browsing log: which part of the trace led to the final click; None without one.
+        icons: of a tagging log: which action `last_add` and `final` of each icon come from.
     """
 
     folder: Path
@@ -43,10 +45,10 @@ class Record:
     image: Values
     records: list[Values]
     places: list[Place]
-    decision: Values | None
-    visit: Values | None
-    icons: list[Values]
     odd: list[Rule]
+    decision: Values | None = None
+    visit: Values | None = None
+    icons: list[Values] = field(default_factory=list)
 
     def as_dict(self) -> Values:
         """For JSON."""
@@ -91,7 +93,6 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
     for config, found in ((images, image), (table, records)):
         _check_sound(folder, kind.promises, config, found)
     window = kind.lint.window(image, records, np.array([0, len(records)], np.int64))
-    explained = kind.explain(image, records)
     return Record(
         folder=folder,
         manifest=manifest,
@@ -99,9 +100,7 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
         image=image.to_pylist()[0],
         records=records.to_pylist(),
         places=[places[0], *others],
-        decision=explained.decision,
-        visit=explained.visit,
-        icons=explained.icons,
+        **kind.explain(image, records),
         odd=[rule for rule in chosen(kind.lint.rules) if rule(window).any()],
     )
 

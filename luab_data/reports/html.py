@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -21,13 +20,13 @@ from luab_data.join.joined import match
 from luab_data.join.rows import dataset_rows
 from luab_data.reports.layout import lay_out, script_json
 from luab_data.reports.layout import svg as page_svg
-from luab_data.reports.pages import Page, PageReader
+from luab_data.reports.pages import Page
 from luab_data.reports.replay import ICON_EVENTS
-from luab_data.reports.tables import Group, Quote
-from luab_data.reports.workers import WorkerTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from luab_data.figures import PlannedFigure
 
 MOST_SVG_BYTES = 150_000
 """Larger drawings (maps of many cells) are embedded as PNG, twice as dense as a screen."""
@@ -58,26 +57,14 @@ _METHOD = (
 )
 
 
-def page_html(
-    *,
-    title: str,
-    manifest: Mapping[str, Any],
-    cards: Sequence[tuple[str, str]],
-    reader: PageReader,
-    findings: Sequence[Quote],
-    groups: Sequence[Group],
-    figures: Sequence[Embedded],
-    annotators: WorkerTable | None,
-    replays: Sequence[Mapping[str, Any]],
-) -> str:
+def page_html(shown: Mapping[str, Any]) -> str:
     """The whole page; everything that came from the data is escaped.
 
     Args:
-        title: of the dataset, as people write it.
-        manifest: of its folder.
-        cards: value and title of each count.
-        reader: of its kind.
-        replays: of `player`.
+        shown: what template.html shows: `title` of the dataset, as people write it; `manifest`;
+            `cards`, value and title of each count; `reader` of its kind; `findings` and `groups`
+            of tables; `figures` of `embed`; `annotators` of worker_table, or None; `replays` of
+            `player`.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -99,16 +86,8 @@ def page_html(
         style=Markup(own["style.css"] + own["replay.css"]),
         script=Markup(own["replay.js"]),
         generator=f"luab-data report {version('luab')}",
-        title=title,
-        manifest=manifest,
-        cards=cards,
-        reader=reader,
-        findings=findings,
-        groups=groups,
-        figures=figures,
-        annotators=annotators,
-        replays=[{**r, "json": Markup(r["json"]), "svg": Markup(r["svg"])} for r in replays],
         method=_METHOD,
+        **shown,
     )
 
 
@@ -140,20 +119,8 @@ def player(page: Page, why: str, sources: Mapping[str, str], number: int) -> dic
 # --- pictures inside the page --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Embedded:
-    """A figure: its key, words, data URI and size in CSS px."""
-
-    key: str
-    title: str
-    caption: str
-    src: str
-    width: int
-    height: int
-
-
-def embed(key: str, title: str, caption: str, figure: Figure) -> Embedded:
-    """A drawn figure, as SVG unless that is large."""
+def embed(key: str, planned: PlannedFigure, figure: Figure) -> dict[str, Any]:
+    """A drawn figure, as SVG unless that is large: its words, data URI and size in CSS px."""
     width, height = (round(float(side) * _PX_PER_INCH) for side in figure.get_size_inches())
     drawing = svg(figure).encode()
     if len(drawing) <= MOST_SVG_BYTES:
@@ -161,7 +128,8 @@ def embed(key: str, title: str, caption: str, figure: Figure) -> Embedded:
     else:
         figure.set_dpi(2.5 * _PX_PER_INCH)
         src = data_uri(png(figure), "image/png")
-    return Embedded(key=key, title=title, caption=caption, src=src, width=width, height=height)
+    about = {"key": key, "title": planned.title, "caption": planned.caption}
+    return {**about, "src": src, "width": width, "height": height}
 
 
 def thumbnails(images: Path, folder: Path, image_ids: Iterable[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from luab_data.errors import LuabError
 from luab_data.figures.workers import overview
 from luab_data.files import new_folder
 from luab_data.kinds import Kind, kind_of
-from luab_data.reports.html import Embedded, embed, page_html, player, thumbnails
+from luab_data.reports.html import embed, page_html, player, thumbnails
 from luab_data.reports.layout import lay_out, svg
 from luab_data.reports.pages import ASKED, Chosen, candidates, choose
 from luab_data.reports.tables import groups, quotes
@@ -114,16 +114,13 @@ def report(
             figures = _figures(kind, found, workers)
             steps.update()
             html = page_html(
-                title=kind.title,
-                manifest=manifest,
-                cards=_cards(found),
-                reader=kind.pages,
-                findings=quotes(kind.pages.findings, measures, estimates),
-                groups=groups(measures, estimates),
-                figures=figures,
-                annotators=worker_table(workers),
-                replays=replays,
-            )
+                {
+                    "title": kind.title, "manifest": manifest, "cards": _cards(found),
+                    "reader": kind.pages, "groups": groups(measures, estimates),
+                    "findings": quotes(kind.pages.findings, measures, estimates),
+                    "figures": figures, "annotators": worker_table(workers), "replays": replays,
+                }
+            )  # fmt: skip
             (making.path / PAGE_NAME).write_text(html, encoding="utf-8")
             steps.update()
     return Reported(
@@ -177,13 +174,13 @@ def _cards(found: Stats) -> list[tuple[str, str]]:
     ]
 
 
-def _figures(kind: Kind, found: Stats, workers: Annotators) -> tuple[Embedded, ...]:
+def _figures(kind: Kind, found: Stats, workers: Annotators) -> list[dict[str, Any]]:
     estimates, tables = found.estimates, {"workers": overview(workers)}
-    return tuple(
-        embed(name, planned.title, planned.caption, planned.draw(estimates, tables))
+    return [
+        embed(name, planned, planned.draw(estimates, tables))
         for name, planned in kind.figures.items()
         if planned.is_drawable(estimates, tables)
-    )
+    ]
 
 
 def _chosen(folder: Path, kind: Kind, number: int, flagged: Sequence[str]) -> tuple[Chosen, ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,75 +17,34 @@ MOST_ROWS = 30
 """Workers that a page lists; a release has thousands."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heading:
-    """A column: its heading, and what it is."""
+def worker_table(found: Annotators) -> dict[str, Any]:
+    """The most suspicious workers first, at most MOST_ROWS of them, with some of their traits.
 
-    title: str
-    doc: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """A trait of one worker.
-
-    Attributes:
-        pooled: between the worker's own number and the crowd's. own: the worker's own.
-        interval: of the true value, 95 %. is_far: whether it is far from ordinary workers'.
+    Returns: for the template, all text: `lead`; `counts` and `traits`, the title and what it is of
+        each column; `crowd`, the crowd's traits; `rows`, of one worker each, with `reasons` that
+        they are suspected for; `rules`, what these mean.
     """
-
-    pooled: str = MISSING
-    own: str = ""
-    interval: str = ""
-    is_far: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerRow:
-    """One worker: counts and traits in the order of the columns, and what they are suspected of."""
-
-    worker_id: str
-    score: str
-    counts: tuple[str, ...]
-    traits: tuple[Cell, ...]
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerTable:
-    """What is shown of the annotators; `crowd` are the crowd's traits."""
-
-    lead: str
-    counts: tuple[Heading, ...]
-    traits: tuple[Heading, ...]
-    crowd: tuple[str, ...]
-    rows: tuple[WorkerRow, ...]
-    rules: tuple[str, ...]
-
-
-def worker_table(found: Annotators) -> WorkerTable:
-    """The most suspicious workers first, at most MOST_ROWS of them, with some of their traits."""
     order = found.order()[:MOST_ROWS].tolist()
     names = found.measures.shown
     counts = dict([*found.counts.items()][:2])  # how much was done; the others are traits' n
     scores, reasons = found.suspicion(), found.reasons()
-    return WorkerTable(
-        lead=_lead(found, len(order)),
-        counts=tuple(Heading(title=_title(n), doc="how many") for n in counts),
-        traits=tuple(Heading(title=_title(n), doc=_doc(found, n)) for n in names),
-        crowd=tuple(number(found.pooled[n].crowd, _unit(found, n)) for n in names),
-        rows=tuple(
-            WorkerRow(
-                worker_id=found.worker_id[k],
-                score=_score(float(scores[k])),
-                counts=tuple(count(int(values[k])) for values in counts.values()),
-                traits=tuple(_cell(found, name, k) for name in names),
-                reasons=tuple(_plain(reason) for reason in reasons[k]),
-            )
+    return {
+        "lead": _lead(found, len(order)),
+        "counts": [{"title": _title(name), "doc": "how many"} for name in counts],
+        "traits": [{"title": _title(name), "doc": _doc(found, name)} for name in names],
+        "crowd": [number(found.pooled[name].crowd, _unit(found, name)) for name in names],
+        "rows": [
+            {
+                "worker_id": found.worker_id[k],
+                "score": _score(float(scores[k])),
+                "counts": [count(int(values[k])) for values in counts.values()],
+                "traits": [_cell(found, name, k) for name in names],
+                "reasons": [_plain(reason) for reason in reasons[k]],
+            }
             for k in order
-        ),
-        rules=tuple(f"{_plain(s.key)}: {s.doc}" for s in found.measures.suspicions),
-    )
+        ],
+        "rules": [f"{_plain(s.key)}: {s.doc}" for s in found.measures.suspicions],
+    }
 
 
 def flagged_workers(found: Annotators) -> list[str]:
@@ -95,17 +53,20 @@ def flagged_workers(found: Annotators) -> list[str]:
     return [found.worker_id[k] for k in found.order().tolist() if is_flagged[k]]
 
 
-def _cell(found: Annotators, name: str, k: int) -> Cell:
+def _cell(found: Annotators, name: str, k: int) -> dict[str, Any]:
+    """A trait of a worker: `pooled` between their `own` and the crowd's, its 95 % `interval`, and
+    whether it `is_far` from ordinary workers'.
+    """
     pooled, unit = found.pooled[name], _unit(found, name)
     own = float(pooled.raw[k])
     if not np.isfinite(own):
-        return Cell()
-    return Cell(
-        pooled=number(float(pooled.value[k]), unit),
-        own=number(own, unit),
-        interval=interval(float(pooled.low[k]), float(pooled.high[k]), unit),
-        is_far=bool(abs(pooled.z[k]) >= CLEAR),
-    )
+        return {"pooled": MISSING, "own": "", "interval": "", "is_far": False}
+    return {
+        "pooled": number(float(pooled.value[k]), unit),
+        "own": number(own, unit),
+        "interval": interval(float(pooled.low[k]), float(pooled.high[k]), unit),
+        "is_far": bool(abs(pooled.z[k]) >= CLEAR),
+    }
 
 
 def _score(value: float) -> str:

@@ -8,49 +8,25 @@ pictures on the way to one that is not next to them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from luab_data.boxes import LabelledImage
 from luab_data.simulate.habits import IMAGENET_HABITS, Habit, Worker
 from luab_data.simulate.hand import Browser, Hand
-from luab_data.simulate.page import GRID_WIDTH, Picture, positions, rendered_sizes, serpentine
+from luab_data.simulate.page import (
+    GRID_WIDTH,
+    Picture,
+    Shown,
+    positions,
+    rendered_sizes,
+    serpentine,
+)
 
-_UNSEEN_OBJECT = (
-    0.15,
-    0.15,
-    0.85,
-    0.85,
-)  # where an image without boxes is taken to have its object
+_UNSEEN_OBJECT = (0.15, 0.15, 0.85, 0.85)  # taken for the object of an image without boxes
 _RESELECTS = 0.6
 _REVISIT_DESELECTS = 0.15
 _REVISIT_SELECTS = 0.2
 _SUBMITS_BY_KEYBOARD = 0.3  # the cursor stays, so the last picture's `leave` is never logged
-
-
-@dataclass(kw_only=True, eq=False)
-class Shown:
-    """A picture of the class asked for, shown once; the pictures of other classes are not logged.
-
-    Attributes:
-        image: the image.
-        slot: its place on the page, 0..47.
-        overlooked: the worker pays it no attention at all.
-        must_hover: nobody has passed over it so far, so this worker does.
-        picture: what the tool logged, once browsed.
-        position: (x, y) px of the picture on the page as the tool logged it.
-        target_box: index of the box that the last selecting click was meant for; None when it was
-            meant for no box.
-    """
-
-    image: LabelledImage
-    slot: int
-    overlooked: bool = False
-    must_hover: bool = False
-    picture: Picture = field(init=False)
-    position: tuple[int, int] = (0, 0)
-    target_box: int | None = None
 
 
 def aim(

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from luab_data.errors import ImagesError, OptionError
 from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CLASSES
-from luab_data.simulate.drag import Board, Instance, Placed, Scene, shown_width, tag
+from luab_data.simulate.drag import Board, Placed, shown_width, tag
 from luab_data.simulate.habits import COCO_HABITS, Worker, recruit
-from luab_data.simulate.writer import new_simulation, truth_beside
+from luab_data.simulate.writer import Simulation, new_simulation, truth_beside
 from luab_data.tools import BOARD_HEIGHT, TAGGING_PAGES
 from luab_data.truth import TrueImage
 
@@ -29,34 +28,24 @@ _SIZELESS = 0.01  # share of records whose original size was logged as 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class CocoSimulation:
-    """Counts of what was written.
+class CocoSimulation(Simulation):
+    """Counts of what was written; those of Simulation, and:
 
     Attributes:
         num_records: records, one an image.
-        num_hits: HITs answered.
         num_actions: entries of actionHistories.
         num_placed: icons present at the end.
         num_on_object: of those, on a mask of their class.
         num_present: classes in the ground truth, summed over images.
         num_retrieved: of those, with an icon at the end.
-        num_trace_points: mouseTracking records.
-        num_workers: workers who answered at least one HIT.
-        workers_by_style: number of workers of each style, whether or not they got a HIT.
-        same: the same log was there already; nothing was written.
     """
 
     num_records: int
-    num_hits: int
     num_actions: int
     num_placed: int
     num_on_object: int
     num_present: int
     num_retrieved: int
-    num_trace_points: int
-    num_workers: int
-    workers_by_style: dict[str, int]
-    same: bool = False
 
 
 def simulate_coco(
@@ -95,9 +84,7 @@ def simulate_coco(
     if seed < 0:
         raise OptionError(f"seed is {seed}; expected 0 or more")
     rng = np.random.default_rng(seed)
-    shares = {name: habit.share for name, habit in COCO_HABITS.items()}
-    paces = {name: habit.pace for name, habit in COCO_HABITS.items()}
-    workers = recruit(rng, num_workers, shares if styles is None else styles, paces)
+    workers = recruit(rng, num_workers, styles, COCO_HABITS)
     true = read_instances(Path(instances), things=True)
     if not true:
         raise ImagesError(f"{instances}: found no images; expected some")
@@ -149,10 +136,8 @@ def _annotate(
     page_id: int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """One page: its record as the release writes it, and its line of truth."""
-    objects = _objects(image)
-    scene = Scene(width=image.width, height=image.height, objects=objects)
     board = Board(shown_width(image.width, image.height))
-    placed, time_spent = tag(rng, COCO_HABITS[worker.style], worker.pace, scene, board)
+    placed, time_spent = tag(rng, worker, image, board)
     has_size = bool(rng.random() >= _SIZELESS)
     record = {
         "mouseTracking": board.mouse_tracking,
@@ -188,17 +173,6 @@ def _annotate(
         ],
     }
     return record, row
-
-
-def _objects(image: TrueImage) -> dict[str, list[Instance]]:
-    """Objects by class name, in file order; an object without a single pixel is left out."""
-    found: dict[str, list[Instance]] = {}
-    for thing in image.things:
-        rle = {"size": [image.height, image.width], "counts": thing.mask}
-        if area_px := int(coco_mask.area(rle)):
-            instance = Instance(annotation_id=thing.annotation_id, rle=rle, area_px=area_px)
-            found.setdefault(COCO_CLASSES[thing.label], []).append(instance)
-    return found
 
 
 def _truth_icon(name: str, item: Placed, board: Board, image: TrueImage) -> dict[str, Any]:

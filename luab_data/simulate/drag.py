@@ -16,15 +16,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from luab_data.schema import COCO_SUPERCLASSES
-from luab_data.simulate.habits import IconHabit
+from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
+from luab_data.simulate.habits import COCO_HABITS, IconHabit, Worker
 from luab_data.simulate.hand import move, stroke_ms
 from luab_data.tools import BOARD_HEIGHT, BORDER_PX
+from luab_data.truth import TrueImage
 
 SUPERCLASSES = tuple(COCO_SUPERCLASSES)
 _MAX_WIDTH = 1100  # the board is no wider than its page
@@ -160,25 +161,31 @@ class Instance:
         return np.column_stack(np.divmod(picks, len(decoded)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """An image as the worker sees it: objects by class, sizes in px of the original."""
+Objects: TypeAlias = Mapping[str, Sequence[Instance]]
 
-    width: int
-    height: int
-    objects: Mapping[str, Sequence[Instance]]
+
+def objects_of(image: TrueImage) -> Objects:
+    """Objects by class name, in file order; an object without a single pixel is left out."""
+    found: dict[str, list[Instance]] = {}
+    for thing in image.things:
+        rle = {"size": [image.height, image.width], "counts": thing.mask}
+        if area_px := int(coco_mask.area(rle)):
+            instance = Instance(annotation_id=thing.annotation_id, rle=rle, area_px=area_px)
+            found.setdefault(COCO_CLASSES[thing.label], []).append(instance)
+    return found
 
 
 def tag(
-    rng: np.random.Generator, habit: IconHabit, pace: float, scene: Scene, board: Board
+    rng: np.random.Generator, worker: Worker, image: TrueImage, board: Board
 ) -> tuple[dict[str, Placed], float]:
     """Work through one page; the board then holds the log.
 
     Returns: what was meant, by icon name, for every icon that was ever on the image; and the ms
         from the page's start to its submission.
     """
-    tagger = _Tagger(rng, habit, pace, scene, board)
-    found = _found_classes(rng, habit, scene)
+    habit, objects = COCO_HABITS[worker.style], objects_of(image)
+    tagger = _Tagger(rng, habit, worker.pace, image, objects, board)
+    found = _found_classes(rng, habit, objects, image.width * image.height)
     tagger.t = 600.0 + 1500.0 * float(rng.exponential())
     while True:
         for name in COCO_SUPERCLASSES[SUPERCLASSES[board.category_index]]:
@@ -191,21 +198,22 @@ def tag(
         if board.category_index == len(SUPERCLASSES) - 1 and not goes_back:
             break
         tagger.turn(-1 if goes_back else 1)
-    return tagger.placed, tagger.t + pace * (400.0 + 900.0 * float(rng.exponential()))
+    return tagger.placed, tagger.t + worker.pace * (400.0 + 900.0 * float(rng.exponential()))
 
 
-def _found_classes(rng: np.random.Generator, habit: IconHabit, scene: Scene) -> set[str]:
+def _found_classes(
+    rng: np.random.Generator, habit: IconHabit, objects: Objects, total_px: int
+) -> set[str]:
     """Classes that get an icon: present ones by size, and a few that are not there."""
-    total = scene.width * scene.height
     base = math.log(habit.finds / (1 - habit.finds))
     found = set()
-    for name, instances in scene.objects.items():
-        share = sum(instance.area_px for instance in instances) / total
+    for name, instances in objects.items():
+        share = sum(instance.area_px for instance in instances) / total_px
         odds = base + habit.finds_slope * math.log10(share / 0.01)
         if rng.random() < 1 / (1 + math.exp(-odds)):
             found.add(name)
     names = [name for group in COCO_SUPERCLASSES.values() for name in group]
-    absent = [name for name in names if name not in scene.objects]
+    absent = [name for name in names if name not in objects]
     for _ in range(min(int(rng.poisson(habit.invents)), len(absent))):
         found.add(absent[int(rng.integers(len(absent)))])
     return found
@@ -219,13 +227,15 @@ class _Tagger:
         rng: np.random.Generator,
         habit: IconHabit,
         pace: float,
-        scene: Scene,
+        image: TrueImage,
+        objects: Objects,
         board: Board,
     ) -> None:
         self.rng = rng
         self.habit = habit
         self.pace = pace
-        self.scene = scene
+        self.image = image
+        self.objects = objects
         self.board = board
         self.t = 0.0
         self.xy = (board.width / 2, float(_TRAY_Y))
@@ -299,7 +309,7 @@ class _Tagger:
     def _target(self, name: str) -> tuple[int | None, tuple[int, int]]:
         """Where to drop an icon, px as shown, and the object it is meant for."""
         board, rng = self.board, self.rng
-        instances = self.scene.objects.get(name, ())
+        instances = self.objects.get(name, ())
         annotation_id = None
         if instances and rng.random() < self.habit.on_object:
             instance = instances[0]
@@ -309,10 +319,10 @@ class _Tagger:
             annotation_id = instance.annotation_id
             x, y = _inner_point(rng, instance)
         else:
-            x, y = (rng.random(2) * (self.scene.width, self.scene.height)).tolist()
+            x, y = (rng.random(2) * (self.image.width, self.image.height)).tolist()
         shaky = rng.normal(0.0, _HAND_PX, 2).tolist()
-        px = math.floor(x * board.width / self.scene.width + shaky[0])
-        py = math.floor(y * BOARD_HEIGHT / self.scene.height + shaky[1])
+        px = math.floor(x * board.width / self.image.width + shaky[0])
+        py = math.floor(y * BOARD_HEIGHT / self.image.height + shaky[1])
         low, right, bottom = -BORDER_PX, board.width + BORDER_PX - 1, BOARD_HEIGHT + BORDER_PX - 1
         return annotation_id, (min(max(px, low), right), min(max(py, low), bottom))
 

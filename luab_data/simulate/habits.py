@@ -122,22 +122,23 @@ class Worker:
 def recruit(
     rng: np.random.Generator,
     num_workers: int,
-    shares: Mapping[str, float],
-    paces: Mapping[str, float],
+    styles: Mapping[str, float] | None,
+    habits: Mapping[str, Habit] | Mapping[str, IconHabit],
 ) -> list[Worker]:
     """Workers whose styles follow the shares as exactly as whole persons can.
 
     Args:
         rng: shuffles the styles, draws ids and tempos.
         num_workers: at least 1.
-        shares: weight of each style, need not sum to 1.
-        paces: style's factor on durations, for every known style.
+        styles: weight of each style, need not sum to 1; None: the habits' shares.
+        habits: every known style.
     """
     if num_workers < 1:
         raise OptionError(f"num_workers is {num_workers}; expected at least 1")
-    unknown = sorted(shares.keys() - paces.keys())
+    shares = {name: habit.share for name, habit in habits.items()} if styles is None else styles
+    unknown = sorted(shares.keys() - habits.keys())
     if unknown:
-        raise OptionError(f"unknown style {unknown[0]!r}; expected some of {', '.join(paces)}")
+        raise OptionError(f"unknown style {unknown[0]!r}; expected some of {', '.join(habits)}")
     total = math.fsum(shares.values())
     if not all(0 <= share < math.inf for share in shares.values()) or not 0 < total < math.inf:
         raise OptionError(
@@ -148,13 +149,13 @@ def recruit(
     by_remainder = sorted(exact, key=lambda style: counts[style] - exact[style])
     for style in by_remainder[: num_workers - sum(counts.values())]:
         counts[style] += 1
-    styles = [style for style, count in counts.items() for _ in range(count)]
-    rng.shuffle(styles)
+    of_workers = [style for style, count in counts.items() for _ in range(count)]
+    rng.shuffle(of_workers)
     ids: dict[str, None] = {}
     while len(ids) < num_workers:  # two equal draws of 40 bits must not become one person
         ids[f"{int(rng.integers(2**40)):010X}"] = None
     tempos = rng.lognormal(0.0, 0.15, num_workers)
     return [
-        Worker(worker_id=worker_id, style=style, pace=paces[style] * float(tempo))
-        for worker_id, style, tempo in zip(ids, styles, tempos, strict=True)
+        Worker(worker_id=worker_id, style=style, pace=habits[style].pace * float(tempo))
+        for worker_id, style, tempo in zip(ids, of_workers, tempos, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The ImageNet tool: where pictures are on the page, and what it logs of the mouse.
+"""The ImageNet tool: where pictures are on the page, what it logs of the mouse, and how as XML.
 
 Source: naver-ai/imagenet-annotation-tool: AnnotatorPage.style.ts and AnnotationComponent.style.ts
 (layout), AnnotationComponent.handler.ts (log). Its quirks are kept:
@@ -8,9 +8,14 @@ docs/formats.md#imagenet-ab-tool.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from xml.sax.saxutils import escape
 
 import numpy as np
 
+from luab_data.boxes import LabelledImage
+from luab_data.simulate.habits import Worker
 from luab_data.tools import CELL_HEIGHT, CELL_WIDTH, GRID_COLUMNS
 
 _FRAME = 8  # margin 4 + border 4, on each side
@@ -139,3 +144,145 @@ class Picture:
         elif self._running_since is not None:
             self.estimate_time += int(t) - self._running_since
             self._running_since = None
+
+
+# --- the log -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """What every block of one answered HIT repeats; `submit_time` is epoch seconds."""
+
+    assignment_id: str
+    hit_id: str
+    imagenet_hit_id: str
+    submit_time: int
+    worker: Worker
+
+
+@dataclass(kw_only=True, eq=False)
+class Shown:
+    """A picture of the class asked for, shown once; the pictures of other classes are not logged.
+
+    Attributes:
+        image: the image.
+        hit: the HIT it was shown in, once that is answered.
+        page_idx: 0..9.
+        slot: its place on the page, 0..47.
+        position: (x, y) px of the picture on the page as the tool logged it.
+        picture: what the tool logged, once browsed.
+        is_loaded: False when the browser never had the image; its sizes and position are then 0.
+        overlooked: the worker pays it no attention at all.
+        must_hover: nobody has passed over it so far, so this worker does.
+        target_box: index of the box that the last selecting click was meant for; None when it was
+            meant for no box. Not logged.
+    """
+
+    image: LabelledImage
+    hit: Hit = field(init=False)
+    page_idx: int = 0
+    slot: int = 0
+    position: tuple[int, int] = (0, 0)
+    picture: Picture = field(init=False)
+    is_loaded: bool = True
+    overlooked: bool = False
+    must_hover: bool = False
+    target_box: int | None = None
+
+
+def annotation(image: LabelledImage, rounds: Sequence[Shown], *, has_box_part: bool) -> str:
+    """The text of one record, byte for byte as the release writes it.
+
+    2-space indent, no XML declaration; keys sorted inside `metadata`; a list is repeated siblings
+    and an empty one is one element with the text None. With boxes `folder` comes before `filename`,
+    without them after it (docs/formats.md#imagenet-ab-log).
+    """
+    image_id, wnid = escape(image.image_id), escape(image.wnid)
+    names = (f"  <folder>{wnid}</folder>\n", f"  <filename>{image_id}</filename>\n")
+    head = "".join(names) + _box_part(image, wnid) if has_box_part else names[1] + names[0]
+    metadata = "".join(_metadata(f"{wnid}/{image_id}", item) for item in rounds)
+    return f"<annotation>\n{head}{metadata}</annotation>\n"
+
+
+def _box_part(image: LabelledImage, wnid: str) -> str:
+    """source, size, segmented and one object per box, as ILSVRC published them."""
+    objects = "".join(
+        f"""  <object>
+    <name>{wnid}</name>
+    <pose>Unspecified</pose>
+    <truncated>0</truncated>
+    <difficult>0</difficult>
+    <bndbox>
+      <xmin>{_number(xmin)}</xmin>
+      <ymin>{_number(ymin)}</ymin>
+      <xmax>{_number(xmax)}</xmax>
+      <ymax>{_number(ymax)}</ymax>
+    </bndbox>
+  </object>
+"""
+        for xmin, ymin, xmax, ymax in image.boxes.tolist()
+    )
+    return f"""  <source>
+    <database>ILSVRC_2012</database>
+  </source>
+  <size>
+    <width>{image.width}</width>
+    <height>{image.height}</height>
+    <depth>3</depth>
+  </size>
+  <segmented>0</segmented>
+{objects}"""
+
+
+def _metadata(image_path: str, item: Shown) -> str:
+    image, hit, picture = item.image, item.hit, item.picture
+    # The release writes the height twice: a picture of 324 x 243 has imageWidth 243.
+    height = picture.height if item.is_loaded else 0
+    width_height = (image.width, image.height) if item.is_loaded else (0, 0)
+    x, y = item.position if item.is_loaded else (0, 0)
+    return f"""  <metadata>
+    <assignment_id>{hit.assignment_id}</assignment_id>
+    <estimateTime>{picture.estimate_time}</estimateTime>
+    <hit_id>{hit.hit_id}</hit_id>
+    <hit_submit_time>{hit.submit_time}</hit_submit_time>
+    <hoveredCount>{picture.hovered_count}</hoveredCount>
+{_hovered(picture.hovered_record)}    <imageHeight>{height}</imageHeight>
+    <imageID>{image_path}</imageID>
+    <imagePosition>
+      <x>{x}</x>
+      <y>{y}</y>
+    </imagePosition>
+    <imageWidth>{height}</imageWidth>
+    <image_idx>{item.slot}</image_idx>
+    <imagenet_hit_id>{hit.imagenet_hit_id}</imagenet_hit_id>
+{_points("mouseTracking", picture.mouse_tracking)}    <originalImageHeight>{width_height[1]}</originalImageHeight>
+    <originalImageWidth>{width_height[0]}</originalImageWidth>
+    <page_idx>{item.page_idx}</page_idx>
+    <selected>{picture.selected}</selected>
+    <selectedCount>{len(picture.selected_record)}</selectedCount>
+{_points("selectedRecord", picture.selected_record)}    <worker_id>{hit.worker.worker_id}</worker_id>
+  </metadata>
+"""  # noqa: E501
+
+
+def _hovered(records: Iterable[tuple[str, int]]) -> str:
+    text = "".join(
+        f"    <hoveredRecord>\n      <action>{action}</action>\n"
+        f"      <time>{time}</time>\n    </hoveredRecord>\n"
+        for action, time in records
+    )
+    return text or "    <hoveredRecord>None</hoveredRecord>\n"
+
+
+def _points(key: str, points: Iterable[tuple[int, float, float]]) -> str:
+    text = "".join(
+        f"    <{key}>\n      <time>{time}</time>\n"
+        f"      <x>{x!r}</x>\n      <y>{y!r}</y>\n    </{key}>\n"
+        for time, x, y in points
+    )
+    return text or f"    <{key}>None</{key}>\n"
+
+
+def _number(value: float) -> str:
+    """36.0 -> 36: published boxes are whole pixels, others keep their fraction."""
+    return str(int(value)) if value.is_integer() else repr(value)

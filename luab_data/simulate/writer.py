@@ -12,6 +12,7 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,25 @@ from luab_data.files import Target, new_file, sha256_of
 
 _MEMBER_MTIME = 1_640_995_200  # 2022-01-01; a clock would change the bytes
 _SEAL = b"luab simulated "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """Counts of what was written.
+
+    Attributes:
+        num_hits: HITs answered.
+        num_trace_points: mouseTracking records.
+        num_workers: workers who answered at least one HIT.
+        workers_by_style: number of workers of each style, whether or not they got a HIT.
+        same: the same log was there already; nothing was written.
+    """
+
+    num_hits: int
+    num_trace_points: int
+    num_workers: int
+    workers_by_style: dict[str, int]
+    same: bool
 
 
 def truth_beside(log: Path) -> Path:
