@@ -35,7 +35,7 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
     Image ids are COCO's own; ImageNet's are 1 + the row of `default`, the same in every subset,
     and stand beside the `image_id` as text.
     """
-    points = subset.kind.points
+    points, root = subset.kind.points, subset.matched.images.root or ""
     categories = points.categories(subset.classes.get("label", ()))
     skeleton = {"keypoints": [points.point], "skeleton": []}
     head = {
@@ -60,7 +60,7 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
                 image = {"id": image_id}
                 if isinstance(image_id, str):
                     image = {"id": number, "image_id": image_id}
-                name = path.relative_to(subset.root).as_posix()
+                name = path.relative_to(root).as_posix()
                 size = {"width": frame.width, "height": frame.height}
                 images.add({**image, "file_name": name, **size})
                 for marked in points.marks(row, frame):
@@ -114,6 +114,6 @@ def _info(subset: Subset) -> dict[str, Any]:
     return {
         "description": f"{subset.kind.dataset}: points of annotators, exported by luab-data export"
         " --format coco-keypoints; px of the image files, (x, y) from the top left",
-        "version": subset.version,
-        "content_digest": subset.digest,
+        "version": subset.manifest["version"],
+        "content_digest": subset.manifest["content_digest"],
     }

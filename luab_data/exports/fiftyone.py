@@ -30,7 +30,8 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
     """Write the folder."""
     points = subset.kind.points
     names = [c["name"] for c in points.categories(subset.classes.get("label", ()))]
-    columns = list(dict.fromkeys([*points.columns, *subset.folder_columns, "worker_id"]))
+    wnid = [name for name in ("wnid",) if name in subset.table.schema().names]
+    columns = [*points.columns, *wnid, "worker_id"]
     (out / "data").mkdir()
     separator = ""
     with (out / "samples.json").open("x", encoding="utf-8") as file:
@@ -51,7 +52,7 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
                 separator = ","
             advance(len(batch))
         file.write("\n]}\n")
-    about = {"version": subset.version, "content_digest": subset.digest}
+    about = {name: subset.manifest[name] for name in ("version", "content_digest")}
     info = {"dataset": subset.kind.dataset, "written_by": "luab-data export", **about}
     (out / "metadata.json").write_text(json.dumps({"info": info}, indent=1) + "\n", "utf-8")
 

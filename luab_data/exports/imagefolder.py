@@ -26,8 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from luab_data.errors import DatasetError, ImagesError, OutputError
-from luab_data.exports.readme import readme
-from luab_data.exports.select import Subset
+from luab_data.exports.select import Subset, readme
 from luab_data.join.joined import IMAGE_PATH
 
 METADATA = "metadata.parquet"

@@ -91,6 +91,6 @@ def export(
     return Exported(
         out=Path(out),
         num_images=subset.num_rows,
-        rows_without_image=subset.rows_without_image,
+        rows_without_image=subset.matched.rows_without_image,
         same=target.same,
     )

@@ -1,18 +1,21 @@
-"""[I/O] Which rows are exported, and where their images are."""
+"""[I/O] Which rows are exported, where their images are, and what the folder's README says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 
 from luab_data.errors import ImagesError, OptionError
-from luab_data.join.images import Images, find_images
-from luab_data.join.joined import Matched, Unmatched, joined_batches, left_over, match
+from luab_data.hub.card import column_table
+from luab_data.join.images import find_images
+from luab_data.join.joined import Matched, left_over, match
 from luab_data.join.rows import Rows, dataset_rows
 from luab_data.kinds import Kind, kind_of, tables_of
 from luab_data.ragged import Bools, Ints, Ragged, bounds_of
@@ -27,41 +30,32 @@ class Subset:
     """The rows to export, with their images.
 
     Args:
-        kind: of log.
-        version, digest: of the dataset's content.
+        manifest: of the dataset.
         table: schema of `default`.
-        classes: column of labels -> class names by number, those of the whole dataset.
         numbers: (num_rows,) row of `default` of each row; it does not depend on the subset.
-        rows_without_image: rows that were asked for and have no image, by image id.
+        matched: in it only these rows have an image; its `rows_without_image` are those that were
+            asked for.
     """
 
-    kind: Kind
-    version: str
-    digest: str
+    manifest: Mapping[str, Any]
     table: Table
-    classes: dict[str, tuple[str, ...]]
     numbers: Ints
-    rows_without_image: Unmatched
-    _rows: Rows
-    _images: Images
-    _matched: Matched
+    matched: Matched
+
+    @property
+    def kind(self) -> Kind:
+        """Of log."""
+        return kind_of(self.manifest)
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """Column of labels -> class names by number, those of the whole dataset."""
+        return self.matched.rows.classes
 
     @property
     def num_rows(self) -> int:
         """Rows of the subset."""
         return len(self.numbers)
-
-    @property
-    def folder_columns(self) -> tuple[str, ...]:
-        """Columns that the files' folders are named by."""
-        return tuple(name for name in ("wnid",) if name in self.table.schema().names)
-
-    @property
-    def root(self) -> Path:
-        """The image folder, absolute."""
-        if self._images.root is None:
-            raise ValueError("images of a subset are files")
-        return self._images.root
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The columns (None: all) and `image_path` of the rows, some thousand rows at a time.
@@ -69,7 +63,7 @@ class Subset:
         Can be called again. Reading ends at the last row of the subset.
         """
         left = self.num_rows
-        for batch in joined_batches(self._rows, self._images, self._matched, columns):
+        for batch in self.matched.batches(columns):
             if len(batch):
                 yield batch
             left -= len(batch)
@@ -121,18 +115,8 @@ def select(
     kept[numbers] = True
     image = np.full(len(wanted), -1)
     image[matched.has_image] = matched.image
-    return Subset(
-        kind=kind_of(manifest),
-        version=manifest["version"],
-        digest=manifest["content_digest"],
-        table=table,
-        classes=rows.classes,
-        numbers=numbers,
-        rows_without_image=missing,
-        _rows=rows,
-        _images=found,
-        _matched=replace(matched, has_image=kept, image=image[numbers]),
-    )
+    matched = replace(matched, has_image=kept, image=image[numbers], rows_without_image=missing)
+    return Subset(manifest=manifest, table=table, numbers=numbers, matched=matched)
 
 
 def _wanted(rows: Rows, table: Table, classes: Sequence[str], fraction: float | None) -> Bools:
@@ -171,3 +155,56 @@ def _has_class(column: pa.ChunkedArray, classes: Sequence[str]) -> Bools:
     found = pc.is_in(column.combine_chunks().flatten(), value_set=names)
     found = found.to_numpy(zero_copy_only=False)
     return Ragged(found, bounds_of(column)).reduce(np.logical_or, False)
+
+
+# --- the README of an exported folder -------------------------------------------------------------
+
+_OPENING = {
+    "imagefolder": """```python
+from datasets import load_dataset
+
+images = load_dataset("THIS FOLDER", split="train")  # or load_dataset("imagefolder", data_dir=...)
+```
+
+Needs `datasets` 3 or later: 2 passes over `metadata.parquet` and serves images and classes alone.
+timm: `create_dataset("hfds//ABSOLUTE/PATH", additional_features=["final_click_x", ...])`.
+Image files may be hard links: changing one in place changes the original.""",
+    "webdataset": """```python
+from datasets import load_dataset
+
+samples = load_dataset("THIS FOLDER", split="train", streaming=True)  # jpg, json, __key__
+```
+
+WebDataset: `wds.WebDataset("train-{000000..}.tar").decode("pil").to_tuple("jpg", "json")`.
+timm: `--dataset wds/`; `_info.json` tells it the shards and that `label` of the json is the target.
+Samples follow the dataset's order, but for a few complete ones in front: `datasets` infers types
+from the first five where it does not see this file.""",
+}
+
+
+def readme(subset: Subset, format: str, front_matter: Mapping[str, Any]) -> str:
+    """Where it came from, how to open it, what the columns are.
+
+    Args:
+        front_matter: becomes its YAML block, keys in the order given.
+    """
+    matter = yaml.safe_dump(dict(front_matter), sort_keys=False, allow_unicode=True, width=100)
+    return f"""---
+{matter}---
+
+# {subset.num_rows:,} images of {subset.kind.dataset} {subset.manifest["version"]}
+
+Exported by `luab-data export --format {format}` from the dataset with content digest
+`{subset.manifest["content_digest"]}`.
+
+{_OPENING[format]}
+
+Points are (x, y) fractions of the picture, origin top left, raw values kept even outside [0, 1].
+Boxes are xyxy pixels of the original, as published. Null means not there. Labels count the classes
+of the whole dataset. Worker ids are the hashes of the dataset. The pictures are under the terms of
+those who published them, not under the licence of the byproducts.
+
+## Columns
+
+{column_table(subset.table)}
+"""

@@ -27,8 +27,7 @@ import pyarrow.compute as pc
 
 from luab_data.errors import ImagesError
 from luab_data.exports.imagefolder import sample_names
-from luab_data.exports.readme import readme
-from luab_data.exports.select import Subset
+from luab_data.exports.select import Subset, readme
 from luab_data.hub.card import feature
 from luab_data.join.joined import IMAGE_PATH
 from luab_data.ragged import Bools, bounds_of
@@ -43,7 +42,7 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
     leading, suffixes = survey(subset.batches())
     paths: list[Path] = []
     lengths: list[int] = []
-    digest = hashlib.sha256(subset.digest.encode())
+    digest = hashlib.sha256(subset.manifest["content_digest"].encode())
     samples = _samples(subset, leading)
     while shard := list(islice(samples, SAMPLES_PER_SHARD)):
         paths.append(out / f"train-{len(paths):06d}.tar")

@@ -48,43 +48,58 @@ class Unmatched:
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """Rows with their images.
+    """Byproducts and images, matched by id, and what was left over.
 
     Args:
+        rows: the byproducts.
+        images: where the images are.
         has_image: (num_rows,) whether the row has an image.
-        image: (num_joined,) the image of each row that has one, a position in Images.
+        image: (num_joined,) the image of each row that has one, a position in `images`.
         rows_without_image: by image id.
         images_without_row: by image id.
-        images_without_id: files whose names hold no id as the rows have them, by path.
+        images_without_id: images whose names hold no id as the rows have them, by path or row.
     """
 
+    rows: Rows
+    images: Images
     has_image: Bools
     image: Ints
     rows_without_image: Unmatched
     images_without_row: Unmatched
     images_without_id: Unmatched
 
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The joined table piece by piece, empty pieces included, so that there is a schema."""
+        start, joined = 0, 0
+        for batch in self.rows.batches(columns):
+            mask = self.has_image[start : start + len(batch)]
+            start += len(batch)
+            image = pa.array(self.image[joined : joined + int(mask.sum())])
+            joined += len(image)
+            field, places = IMAGE_ROW, self.images.places.take(image)
+            if self.images.root is not None:
+                field = IMAGE_PATH
+                places = pc.binary_join_element_wise(str(self.images.root), places, "/")
+            # Not both: a table that was joined before is joined anew.
+            kept = [n for n in batch.column_names if n not in (IMAGE_PATH.name, IMAGE_ROW.name)]
+            yield batch.select(kept).filter(pa.array(mask)).append_column(field, places)
+
 
 @dataclass(frozen=True, kw_only=True)
-class JoinedImages:
-    """Byproducts with their images, and what was left over.
+class JoinedImages(Matched):
+    """Byproducts with their images.
 
     Args:
         table: (num_joined,) the byproducts' columns in the byproducts' order, and `image_path`
             (absolute path of the file) or `image_row` (row in the dataset that was given).
-        rows_without_image: rows of byproducts that are not in the table, by image id.
-        images_without_row: images that are not in the table, by image id.
-        images_without_id: images whose names hold no image id, by path or row.
-        classes: column of labels -> class names by number.
-        images: where the images are.
     """
 
     table: pa.Table
-    rows_without_image: Unmatched
-    images_without_row: Unmatched
-    images_without_id: Unmatched
-    classes: dict[str, tuple[str, ...]]
-    images: Images
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """Column of labels -> class names by number."""
+        return self.rows.classes
 
     def __str__(self) -> str:
         return (
@@ -166,18 +181,10 @@ def join_images(
             to a row.
     """
     rows = find_rows(ab)
-    found = find_images(images, rows.ids.type)
-    matched = match(rows, found)
+    matched = match(rows, find_images(images, rows.ids.type))
     if columns is not None:
         columns = list(dict.fromkeys(["image_id", *columns]))
-    return JoinedImages(
-        table=pa.concat_tables(list(joined_batches(rows, found, matched, columns))),
-        rows_without_image=matched.rows_without_image,
-        images_without_row=matched.images_without_row,
-        images_without_id=matched.images_without_id,
-        classes=rows.classes,
-        images=found,
-    )
+    return JoinedImages(**vars(matched), table=pa.concat_tables(list(matched.batches(columns))))
 
 
 def match(rows: Rows, images: Images) -> Matched:
@@ -190,6 +197,8 @@ def match(rows: Rows, images: Images) -> Matched:
     used[image] = True
     named = pc.is_valid(images.ids).to_numpy(zero_copy_only=False)
     matched = Matched(
+        rows=rows,
+        images=images,
         has_image=has_image,
         image=image,
         rows_without_image=left_over(rows.ids, ~has_image),
@@ -205,25 +214,6 @@ def match(rows: Rows, images: Images) -> Matched:
             f" {', '.join(matched.rows_without_image.examples)}. Is it the right folder?"
         )
     return matched
-
-
-def joined_batches(
-    rows: Rows, images: Images, matched: Matched, columns: Sequence[str] | None
-) -> Iterator[pa.Table]:
-    """The joined table piece by piece, empty pieces included, so that there is a schema."""
-    start, joined = 0, 0
-    for batch in rows.batches(columns):
-        mask = matched.has_image[start : start + len(batch)]
-        start += len(batch)
-        image = pa.array(matched.image[joined : joined + int(mask.sum())])
-        joined += len(image)
-        field, places = IMAGE_ROW, images.places.take(image)
-        if images.root is not None:
-            field = IMAGE_PATH
-            places = pc.binary_join_element_wise(str(images.root), places, "/")
-        # Not both: a table that was joined before is joined anew.
-        kept = [n for n in batch.column_names if n not in (IMAGE_PATH.name, IMAGE_ROW.name)]
-        yield batch.select(kept).filter(pa.array(mask)).append_column(field, places)
 
 
 def _dataset(table: pa.Table, features: dict[str, Any]) -> datasets.Dataset:
