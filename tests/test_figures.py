@@ -103,6 +103,10 @@ def ax() -> Iterator[Axes]:
         yield new_figure()[1][0, 0]
 
 
+def grid(ax: Axes) -> np.ndarray:
+    return np.array([[ax]])
+
+
 def rendered(figure: Figure) -> Figure:
     FigureCanvasAgg(figure).draw()
     return figure
@@ -250,7 +254,8 @@ def test_one_worker_gives_no_band_and_no_null_gives_no_line(ax: Axes):
 
 
 def test_last_n_writes_the_sample_size_of_each_point(ax: Axes):
-    draw_last_n(ax, an_estimate([0.8, 0.7, 0.6], n=[1500, 900, 12]))
+    estimate = an_estimate([0.8, 0.7, 0.6], n=[1500, 900, 12])
+    draw_last_n(grid(ax), {"last_n_accuracy": estimate}, {})
     assert [t.get_text() for t in ax.texts] == ["1.5k", "900", "12", "n "]
     assert list(ax.get_xticks()) == [0, 1, 2]
 
@@ -258,7 +263,8 @@ def test_last_n_writes_the_sample_size_of_each_point(ax: Axes):
 def test_the_random_click_curve_runs_from_0_to_1_beside_two_named_levels(ax: Axes):
     curve = an_estimate(np.linspace(0.8, 0.5, 21))
     click, centre = (an_estimate(v, v - 0.01, v + 0.01) for v in (0.805, 0.81))
-    draw_random_clicks(ax, curve, click, centre)
+    found = {"random_click_curve": curve, "click_accuracy": click, "centre_accuracy": centre}
+    draw_random_clicks(grid(ax), found, {})
     np.testing.assert_allclose(ax.lines[0].get_xdata(), np.linspace(0, 1, 21))
     # The lines lie close, so the higher one is named above and the lower one below.
     upper, lower = ax.texts
@@ -267,7 +273,9 @@ def test_the_random_click_curve_runs_from_0_to_1_beside_two_named_levels(ax: Axe
 
 
 def test_quantiles_run_from_entry_to_click(ax: Axes):
-    draw_quantiles(ax, an_estimate(np.linspace(0, 1, 11)), an_estimate(np.linspace(0, 1, 11)))
+    estimate = an_estimate(np.linspace(0, 1, 11))
+    names = ("trace_quantile_accuracy", "time_quantile_accuracy")
+    draw_quantiles(grid(ax), dict.fromkeys(names, estimate), {})
     np.testing.assert_allclose(ax.lines[0].get_xdata(), np.linspace(0, 1, 11))
     assert ax.get_legend_handles_labels()[1] == ["by record", "by time"]
 
@@ -317,7 +325,8 @@ def test_a_top_right_bias_is_drawn_at_the_top_right(ax: Axes):
     corner, size = mode_cell(density)
     assert (*corner, size) == pytest.approx((0.35, -0.35, 0.1))
     mean = an_estimate([0.4, -0.3], [0.35, -0.32], [0.45, -0.2])
-    draw_offset(ax, an_estimate(density), mean)
+    found = {"click_offset": mean, "click_offset_density": an_estimate(density)}
+    draw_offset("click_offset")(grid(ax), found, {})
     assert ax.get_ylim() == (1.05, -1.05)
     (cross,) = (line for line in ax.lines if line.get_label() == "mean")
     assert (*cross.get_xdata(), *cross.get_ydata()) == pytest.approx((0.4, -0.3))
@@ -331,7 +340,9 @@ def test_a_top_right_bias_is_drawn_at_the_top_right(ax: Axes):
 
 def test_an_interval_that_misses_its_mean_is_still_drawn(ax: Axes):
     mean = an_estimate([0.4, -0.3], [0.41, -0.3], [0.45, -0.3])
-    draw_offset(ax, an_estimate(np.full((21, 21), 1 / 441)), mean)
+    density = an_estimate(np.full((21, 21), 1 / 441))
+    found = {"click_offset": mean, "click_offset_density": density}
+    draw_offset("click_offset")(grid(ax), found, {})
     rendered(ax.figure)
 
 
@@ -347,17 +358,17 @@ def test_repeated_pairs_of_a_sequence_are_folded():
         assert short_sequence(plain) == plain
 
 
-def test_sequences_are_sorted_named_and_the_rest_added_up(ax: Axes):
-    table = pa.table(
-        {
-            "sequence": ["add-move", "add", "add-add", "x", "y"],
-            "count": [30, 940, 20, 6, 4],
-            "low": [0.02, 0.9, 0.01, None, None],
-            "high": [0.05, 0.97, 0.03, None, None],
-            "is_valid": [True, True, False, None, True],
-        }
-    )
-    draw_sequences(ax, table, top=3)
+def test_sequences_are_sorted_named_and_the_rest_added_up(
+    ax: Axes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("luab_data.figures.icons.MOST_SEQUENCES", 3)
+    none = np.nan
+    shares = an_estimate(
+        [0.03, 0.94, 0.02, 0.006, 0.004], [0.02, 0.9, 0.01, none, none],
+        [0.05, 0.97, 0.03, none, none], n=1000,
+    )  # fmt: skip
+    names = ("add-move", "add", "add-add", "add-remove-add", "add-move-move")
+    draw_sequences(grid(ax), {"action_sequences": replace(shares, labels=names)}, {})
     names = [t.get_text() for t in ax.get_yticklabels()]
     assert names == ["add", "add-move", "add-add", "2 others"]
     assert [bar.get_width() for bar in ax.patches] == [940, 30, 20, 10]
@@ -367,7 +378,9 @@ def test_sequences_are_sorted_named_and_the_rest_added_up(ax: Axes):
     assert ax.get_xscale() == "log"
 
 
-def test_class_recall_draws_the_line_and_names_who_is_far_off_it(ax: Axes):
+def test_class_recall_draws_the_line_and_names_who_is_far_off_it(
+    ax: Axes, monkeypatch: pytest.MonkeyPatch
+):
     size = np.linspace(1, 8, 80)
     recall = 0.2 + 0.05 * size + 0.01 * np.cos(np.arange(80))
     recall[[10, 30]] += (0.3, -0.3)
@@ -375,8 +388,12 @@ def test_class_recall_draws_the_line_and_names_who_is_far_off_it(ax: Axes):
     n = np.full(80, 200.0)
     n[5] = 3
     recall[7] = np.nan
-    found = an_estimate(recall, n=n)
-    draw_class_recall(ax, found, an_estimate(size), an_estimate(0.6, 0.5, 0.7), num_named=2)
+    monkeypatch.setattr("luab_data.figures.icons.NUM_NAMED", 2)
+    found = {
+        "class_recall": an_estimate(recall, n=n), "class_size": an_estimate(size),
+        "recall_size_correlation": an_estimate(0.6, 0.5, 0.7),
+    }  # fmt: skip
+    draw_class_recall(grid(ax), found, {})
     assert {t.get_text() for t in ax.texts} == {COCO_CLASSES[10], COCO_CLASSES[30]}
     assert ax.get_title(loc="left") == "$r$ = 0.60 (0.50 to 0.70)"
     (x0, x1), (y0, y1) = ax.lines[0].get_data()

@@ -287,7 +287,7 @@ def test_the_figure_of_sequences_has_the_intervals_that_its_caption_promises(
     found = luab_data.stats(coco / "coco-ab", ["action_sequences"]).estimates
     assert np.isfinite(found["action_sequences"].low).any()
     planned = TAGGING_FIGURES["sequences"]
-    shown = embed("", planned, planned.draw(found, {}))
+    shown = embed("", planned.title, planned.caption, planned.draw(found, {}))
     assert "95 % intervals" in shown["caption"] and shown["src"] in unescape(coco_page.read_text())
 
 

@@ -6,34 +6,17 @@ an Axes, and an entry here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from luab_data.figures import charts, icons, maps, workers
-from luab_data.figures.style import (
-    BLUE,
-    VERMILION,
-    AxesGrid,
-    counts,
-    drawing,
-    legend_below,
-    new_figure,
-)
-from luab_data.ragged import is_true
-from luab_data.statistics.coco.icons import sequence_table
-from luab_data.statistics.estimate import Estimate
+from luab_data.figures.style import Draw, Estimates, Tables, drawing, legend_below, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Estimates: TypeAlias = Mapping[str, Estimate]
-"""Name of the measure -> its estimate."""
-Tables: TypeAlias = Mapping[str, pa.Table]
-"""`workers`, see workers.overview."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +41,7 @@ class PlannedFigure:
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
-    on: Callable[[AxesGrid, Estimates, Tables], object]
+    on: Draw
     panels: tuple[int, int] = (1, 1)
     shares_axes: bool = True
     height: float = 2.2
@@ -88,102 +71,6 @@ class PlannedFigure:
         ) and all(name in tables and tables[name].num_rows for name in self.tables)
 
 
-# --- what is on their axes -----------------------------------------------------------------------
-
-
-def _box_centres(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-    maps.draw_density(axes[0, 0], found["box_centre_density"])
-    axes[0, 0].set_title(counts(found["box_centre_density"].n))
-
-
-def _random_clicks(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-    curve = found["random_click_curve"]
-    levels = found.get("click_accuracy"), found.get("centre_accuracy")
-    charts.draw_random_clicks(axes[0, 0], curve, *levels)
-    axes[0, 0].set_title(counts(curve.n))
-
-
-def _accuracy_maps(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-    rows = (
-        ("accuracy_by_box_centre", "box_centre_density", "box centre"),
-        ("accuracy_by_click", "click_density", "click"),
-    )
-    maps.draw_accuracy_maps(axes, [(found[a], found[d], name) for a, d, name in rows])
-
-
-def _quantiles(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-    trace = found["trace_quantile_accuracy"]
-    charts.draw_quantiles(axes[0, 0], trace, found["time_quantile_accuracy"])
-    axes[0, 0].set_title(counts(trace.n))
-
-
-def _offset(name: str) -> Callable[[AxesGrid, Estimates, Tables], None]:
-    def on(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-        maps.draw_offset(axes[0, 0], found[f"{name}_density"], found[name])
-        axes[0, 0].set_title(counts(found[name].n))
-
-    return on
-
-
-def _rounds(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-    estimate = found["selected_share_by_round"]
-    names = [f"round {k + 1}\n{counts(estimate.n[k : k + 1])}" for k in range(2)]
-    charts.draw_bars(axes[0, 0], names, estimate, thickness=0.5)
-    axes[0, 0].set(ylabel="selected, %", xlim=(-0.7, 1.7))
-
-
-def _by_position(position: str, xlabel: str) -> Callable[[AxesGrid, Estimates, Tables], None]:
-    def on(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-        for ax, name, ylabel, colour in (
-            (axes[0, 0], "selected_share", "selected, %", BLUE),
-            (axes[1, 0], "accuracy", "in a box, %", VERMILION),
-        ):
-            estimate = found[f"{name}_by_{position}"]
-            charts.draw_positions(ax, estimate, xlabel="", ylabel=ylabel, colour=colour)
-            ax.set_title(counts(estimate.n))
-        axes[1, 0].set_xlabel(xlabel)
-
-    return on
-
-
-def _sides(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-    for shift, name, label, colour in (
-        (-0.2, "entry_side", "enters", BLUE),
-        (0.2, "exit_side", "leaves", VERMILION),
-    ):
-        charts.draw_bars(
-            axes[0, 0], ("left", "right", "top", "bottom"), found[name], colour=colour,
-            shift=shift, thickness=0.36, label=label,
-            null_label="all sides alike" if name == "exit_side" else None,
-        )  # fmt: skip
-    axes[0, 0].set(ylabel="share of visits, %")
-
-
-def _annotators(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-    workers.draw_shrinkage(axes[0, 0], tables["workers"])
-    if len(axes) > 1:
-        workers.draw_worker_offsets(axes[1, 0], tables["workers"])
-    if not is_true(tables["workers"]["flag"]).any():
-        for dots in axes[0, 0].collections:  # one kind of dot needs no legend
-            dots.set_label("_")
-
-
-def _class_recall(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-    recall, size = found["class_recall"], found["class_size"]
-    icons.draw_class_recall(axes[0, 0], recall, size, found.get("recall_size_correlation"))
-
-
-def _sequences(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-    icons.draw_sequences(axes[0, 0], sequence_table(found["action_sequences"]))
-
-
-def _superclasses(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
-    time, visits = found["superclass_time_share"], found.get("superclass_visits")
-    icons.draw_superclasses(axes[0, 0], time, visits)
-
-
-# --- the figures ---------------------------------------------------------------------------------
-
 _POOLED = (
     "each worker, own and shrunk towards the crowd; a dot's area grows with the {n}, the line to"
     " the diagonal is the shrinkage"
@@ -191,19 +78,21 @@ _POOLED = (
 
 BROWSING_FIGURES: Mapping[str, PlannedFigure] = {
     "box_centres": PlannedFigure(
-        title="Where objects are", on=_box_centres, height=2.7, needs=("box_centre_density",),
+        title="Where objects are", on=maps.draw_box_centres, height=2.7,
+        needs=("box_centre_density",),
         caption="Share of boxes whose centre lies in each of 11 x 11 cells of the image; the"
         " central cell is framed. Colours go by the square root.",
     ),
     "random_clicks": PlannedFigure(
-        title="What random clicks score", on=_random_clicks, needs=("random_click_curve",),
+        title="What random clicks score", on=charts.draw_random_clicks,
+        needs=("random_click_curve",),
         uses=("click_accuracy", "centre_accuracy"),
         caption="Chance that a point drawn evenly from the centred square of side t lies in a box,"
         " exact, with its 95 % interval; the lines are the workers' final clicks and the image's"
         " centre, on the same images.",
     ),
     "accuracy_maps": PlannedFigure(
-        title="Accuracy by place", on=_accuracy_maps, panels=(2, 2), height=4.1,
+        title="Accuracy by place", on=maps.draw_accuracy_maps, panels=(2, 2), height=4.1,
         needs=("accuracy_by_box_centre", "accuracy_by_click", "box_centre_density",
                "click_density"),
         caption="Share of final clicks in a box, by the place of the box's centre (above) and of"
@@ -212,47 +101,50 @@ BROWSING_FIGURES: Mapping[str, PlannedFigure] = {
     ),
     "last_n": PlannedFigure(
         title="The last records before the click", needs=("last_n_accuracy",), height=2.4, legend=2,
-        on=lambda axes, found, _: charts.draw_last_n(axes[0, 0], found["last_n_accuracy"]),
+        on=charts.draw_last_n,
         caption="Share in a box of the N-th trace record before the final click (N = 0 is the"
         " click), with 95 % interval and the number of visits that are long enough; dashed: the"
         " same points dealt to the images at random.",
     ),
     "quantiles": PlannedFigure(
-        title="From entry to click", on=_quantiles, height=2.4, legend=3,
+        title="From entry to click", on=charts.draw_quantiles, height=2.4, legend=3,
         needs=("trace_quantile_accuracy", "time_quantile_accuracy"),
         caption="Share in a box along the visit that ends in the final click, by the share of its"
         " records and of its time, with 95 % intervals; dashed: the same points dealt to the images"
         " at random.",
     ),
     "click_offset": PlannedFigure(
-        title="Clicks relative to the box", on=_offset("click_offset"), height=3.1, legend=3,
+        title="Clicks relative to the box", on=maps.draw_offset("click_offset"), height=3.1,
+        legend=3,
         needs=("click_offset_density", "click_offset"),
         caption="Density of final clicks around the box, in its widths and heights, y down, with"
         " the fullest cell and the mean with its 95 % interval. Colours go by the square root.",
     ),
     "rounds": PlannedFigure(
-        title="Selection by round", on=_rounds, height=1.7, needs=("selected_share_by_round",),
+        title="Selection by round", on=charts.draw_rounds, height=1.7,
+        needs=("selected_share_by_round",),
         caption="Share of the pictures shown that were selected, with 95 % intervals.",
     ),
     "slots": PlannedFigure(
-        title="The place on the page", on=_by_position("slot", "slot on the page"), panels=(2, 1),
+        title="The place on the page", on=charts.draw_by("slot", "slot on the page"), panels=(2, 1),
         height=2.8, needs=("selected_share_by_slot", "accuracy_by_slot"),
         caption="Share of pictures selected and of clicks in a box by slot on the page, with 95 %"
         " intervals.",
     ),
     "pages": PlannedFigure(
-        title="The pages of a HIT", on=_by_position("page", "page of the HIT"), panels=(2, 1),
+        title="The pages of a HIT", on=charts.draw_by("page", "page of the HIT"), panels=(2, 1),
         height=2.8, needs=("selected_share_by_page", "accuracy_by_page"),
         caption="Share of pictures selected and of clicks in a box by page of the HIT, with 95 %"
         " intervals.",
     ),
     "sides": PlannedFigure(
-        title="Entry and exit", on=_sides, needs=("entry_side", "exit_side"), legend=3,
+        title="Entry and exit", on=charts.draw_sides, needs=("entry_side", "exit_side"), legend=3,
         caption="Side of the picture nearest to the first and to the last record, with 95 %"
         " intervals; dashed: all sides alike.",
     ),
     "annotators": PlannedFigure(
-        title="Annotators", on=_annotators, panels=(2, 1), shares_axes=False, height=5.4, legend=2,
+        title="Annotators", on=workers.draw_annotators, panels=(2, 1), shares_axes=False,
+        height=5.4, legend=2,
         tables=("workers",),
         caption=f"Above: click accuracy of {_POOLED.format(n='clicks')}. Below: mean offset"
         " of the worker's clicks from the box's centre. Suspects are orange; the busiest"
@@ -262,24 +154,25 @@ BROWSING_FIGURES: Mapping[str, PlannedFigure] = {
 
 TAGGING_FIGURES: Mapping[str, PlannedFigure] = {
     "box_centres": PlannedFigure(
-        title="Where objects are", on=_box_centres, height=2.7, needs=("box_centre_density",),
+        title="Where objects are", on=maps.draw_box_centres, height=2.7,
+        needs=("box_centre_density",),
         caption="Share of objects whose box centre lies in each of 11 x 11 cells of the image; the"
         " central cell is framed. Colours go by the square root.",
     ),
     "icon_offset": PlannedFigure(
-        title="Icons relative to the box", on=_offset("icon_offset"), height=3.1, legend=3,
+        title="Icons relative to the box", on=maps.draw_offset("icon_offset"), height=3.1, legend=3,
         needs=("icon_offset_density", "icon_offset"),
         caption="Density of final icons around the box of their object, in its widths and heights,"
         " y down, with the fullest cell and the mean with its 95 % interval. Colours go by the"
         " square root.",
     ),
     "sequences": PlannedFigure(
-        title="Actions on an icon", needs=("action_sequences",), on=_sequences,
+        title="Actions on an icon", needs=("action_sequences",), on=icons.draw_sequences,
         caption="How often each sequence of actions occurs among the icons present at the"
         " end, with 95 % intervals; orange: the tool does not allow it.",
     ),
     "class_recall": PlannedFigure(
-        title="Recall and size of a class", on=_class_recall, height=2.6,
+        title="Recall and size of a class", on=icons.draw_class_recall, height=2.6,
         needs=("class_recall", "class_size"), uses=("recall_size_correlation",),
         caption="Recall of each class against the size of its objects; a dot's area grows with the"
         " number of images, and is hollow where that is too few for the line of least squares."
@@ -287,18 +180,18 @@ TAGGING_FIGURES: Mapping[str, PlannedFigure] = {
     ),
     "recall_by_size": PlannedFigure(
         title="Recall by size", needs=("recall_by_size",),
-        on=lambda axes, found, _: icons.draw_recall_by_size(axes[0, 0], found["recall_by_size"]),
+        on=icons.draw_recall_by_size,
         caption="Recall of classes by the area of their largest box in the image, with 95 %"
         " interval and the number of occurrences.",
     ),
     "superclasses": PlannedFigure(
-        title="Browsing the icons", on=_superclasses, height=2.5,
+        title="Browsing the icons", on=icons.draw_superclasses, height=2.5,
         needs=("superclass_time_share",), uses=("superclass_visits",),
         caption="Share of the time on a page that each superclass of icons is shown, with 95 %"
         " intervals, and how often a page visits it.",
     ),
     "annotators": PlannedFigure(
-        title="Annotators", on=_annotators, height=2.9, legend=2, tables=("workers",),
+        title="Annotators", on=workers.draw_annotators, height=2.9, legend=2, tables=("workers",),
         caption=f"Score of {_POOLED.format(n='number of icons')}. Suspects are orange.",
     ),
 }  # fmt: skip

@@ -1,7 +1,6 @@
-"""Bars, curves and names beside points, the same in every figure.
+"""Bars, curves and names beside points, the same in every figure; the figures of these alone.
 
-Functions draw estimates on an Axes and return it: values, intervals, the null dashed. Shares are
-drawn in percent.
+Estimates are drawn as values, intervals, the null dashed; shares in percent.
 """
 
 from __future__ import annotations
@@ -11,7 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luab_data.figures.style import BASELINE, BLACK, BLUE, GREY, SMALL, VERMILION, outlined
+from luab_data.figures.style import (
+    BASELINE,
+    BLACK,
+    BLUE,
+    GREY,
+    SMALL,
+    VERMILION,
+    AxesGrid,
+    Draw,
+    Estimates,
+    Tables,
+    counts,
+    outlined,
+)  # fmt: skip
 from luab_data.ragged import Floats
 from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
@@ -142,80 +154,95 @@ def draw_level(ax: Axes, estimate: Estimate, label: str, *, colour: str, above: 
     return ax
 
 
-def draw_random_clicks(
-    ax: Axes, curve: Estimate, click: Estimate | None = None, centre: Estimate | None = None
-) -> Axes:
+def draw_random_clicks(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
     """Accuracy of a random click against the side of the square it falls in. Fig. C right.
 
-    Args:
-        curve: (num_sides,) at sides 0 to 1, evenly spaced.
-        click, centre: () accuracy of the workers' clicks and of the image's centre, as lines.
+    (num_sides,) at sides 0 to 1, evenly spaced; as lines the accuracy of the workers' clicks and of
+    the image's centre, where they are known.
     """
+    ax, curve = axes[0, 0], found["random_click_curve"]
     draw_curve(ax, np.linspace(0, 1, len(curve.value)), curve, colour=BLACK, marker=None)
+    lines = (("click_accuracy", "workers", BLUE), ("centre_accuracy", "centre", VERMILION))
     levels = [
-        (level, name, colour)
-        for level, name, colour in ((click, "workers", BLUE), (centre, "centre", VERMILION))
-        if level is not None and np.isfinite(level.value)
+        (found[key], name, colour)
+        for key, name, colour in lines
+        if key in found and np.isfinite(found[key].value)
     ]
     # Two lines may lie close: the upper one is named above, the lower one below.
     levels.sort(key=lambda entry: -float(entry[0].value))
     for place, (level, name, colour) in enumerate(levels):
         draw_level(ax, level, name, colour=colour, above=place == 0)
     ax.set(xlim=(0, 1), xlabel="side $t$ of the centred square", ylabel="in a box, %")
-    return ax
+    ax.set_title(counts(curve.n))
 
 
-def draw_last_n(ax: Axes, estimate: Estimate) -> Axes:
-    """Accuracy of the N-th record before the click. Fig. E.
-
-    Args:
-        estimate: (num_records,) N = 0 is the click itself; n is written below.
-    """
+def draw_last_n(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    """Accuracy of the N-th record before the click, N = 0 is the click itself. Fig. E."""
+    ax, estimate = axes[0, 0], found["last_n_accuracy"]
     steps = np.arange(len(estimate.value), dtype=np.float64)
     draw_curve(ax, steps, estimate, label="workers' traces", null_label=DEALT)
     draw_counts(ax, steps, estimate.n)
     ax.set(xticks=steps, xlabel="records before the click, $N$", ylabel="in a box, %")
-    return ax
 
 
-def draw_quantiles(ax: Axes, trace: Estimate | None = None, time: Estimate | None = None) -> Axes:
-    """Accuracy along the visit that ends in the click, from its entry to the click. Fig. E.
-
-    Args:
-        trace, time: (num_quantiles,) q from 0 to 1, by records and by time.
-    """
-    for estimate, name, colour, marker in (
-        (trace, "by record", BLUE, "o"),
-        (time, "by time", VERMILION, "s"),
+def draw_quantiles(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    """Accuracy along the visit that ends in the click, from its entry to the click. Fig. E."""
+    ax = axes[0, 0]
+    for key, name, colour, marker, null_label in (
+        ("trace_quantile_accuracy", "by record", BLUE, "o", DEALT),
+        ("time_quantile_accuracy", "by time", VERMILION, "s", None),
     ):
-        if estimate is not None:
-            at = np.linspace(0, 1, len(estimate.value))
-            null_label = DEALT if estimate is trace or trace is None else None
-            draw_curve(
-                ax, at, estimate, label=name, colour=colour, marker=marker, null_label=null_label
-            )
+        draw_curve(
+            ax, np.linspace(0, 1, len(found[key].value)), found[key], label=name, colour=colour,
+            marker=marker, null_label=null_label,
+        )  # fmt: skip
     ax.set(xlim=(-0.02, 1.02), xlabel="quantile $q$ of the trace", ylabel="in a box, %")
-    return ax
+    ax.set_title(counts(found["trace_quantile_accuracy"].n))
 
 
-def draw_positions(
-    ax: Axes, estimate: Estimate, *, xlabel: str, ylabel: str, colour: str = BLUE
-) -> Axes:
-    """A share against the slot on the page or the page of the HIT, numbered from 0 as in the log.
+def draw_rounds(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    """Share selected in each round."""
+    estimate = found["selected_share_by_round"]
+    names = [f"round {k + 1}\n{counts(estimate.n[k : k + 1])}" for k in range(2)]
+    draw_bars(axes[0, 0], names, estimate, thickness=0.5)
+    axes[0, 0].set(ylabel="selected, %", xlim=(-0.7, 1.7))
 
-    Args:
-        estimate: (num_positions,).
-    """
-    from matplotlib.ticker import MaxNLocator
 
-    positions = np.arange(len(estimate.value), dtype=np.float64)
-    marker: dict[str, Any] = {} if len(positions) <= 12 else {"marker": None}
-    draw_curve(
-        ax, positions, estimate, colour=colour, null_label="no effect of the place", **marker
-    )
-    ax.set(xlim=(-0.5, len(positions) - 0.5), xlabel=xlabel, ylabel=ylabel)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return ax
+def draw_by(position: str, xlabel: str) -> Draw:
+    """Shares against the slot on the page or the page of the HIT, numbered from 0 as in the log."""
+
+    def draw(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        for ax, name, ylabel, colour in (
+            (axes[0, 0], "selected_share", "selected, %", BLUE),
+            (axes[1, 0], "accuracy", "in a box, %", VERMILION),
+        ):
+            estimate = found[f"{name}_by_{position}"]
+            places = np.arange(len(estimate.value), dtype=np.float64)
+            marker = "o" if len(places) <= 12 else None
+            null = "no effect of the place"
+            draw_curve(ax, places, estimate, colour=colour, null_label=null, marker=marker)
+            ax.set(xlim=(-0.5, len(places) - 0.5), ylabel=ylabel)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.set_title(counts(estimate.n))
+        axes[1, 0].set_xlabel(xlabel)
+
+    return draw
+
+
+def draw_sides(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    """Sides of the picture by which the pointer enters and leaves."""
+    for shift, name, label, colour in (
+        (-0.2, "entry_side", "enters", BLUE),
+        (0.2, "exit_side", "leaves", VERMILION),
+    ):
+        draw_bars(
+            axes[0, 0], ("left", "right", "top", "bottom"), found[name], colour=colour,
+            shift=shift, thickness=0.36, label=label,
+            null_label="all sides alike" if name == "exit_side" else None,
+        )  # fmt: skip
+    axes[0, 0].set(ylabel="share of visits, %")
 
 
 _DIRECTIONS = np.array(

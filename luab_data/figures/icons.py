@@ -1,54 +1,55 @@
 """COCO-AB: action sequences, class recall against size, superclasses. Appendix J, K.
 
-Functions draw on an Axes and return it. Shares are drawn in percent.
+Shares are drawn in percent.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-import pyarrow as pa
 
 from luab_data.figures.charts import draw_bars, draw_counts, draw_curve, label_points
-from luab_data.figures.style import BLACK, BLUE, GREEN, GREY, SKY, VERMILION
+from luab_data.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    SKY,
+    VERMILION,
+    AxesGrid,
+    Estimates,
+    Tables,
+)  # fmt: skip
 from luab_data.ragged import floats
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
+from luab_data.statistics.coco.icons import sequence_table
 from luab_data.statistics.coco.sizes import MIN_OCCURRENCES, SMALLEST, size_outliers
 from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
+MOST_SEQUENCES = 8
+"""The most frequent ones that are named; the others are one bar."""
+NUM_NAMED = 8
+"""Classes of size_outliers that are named."""
 _LONGEST_NAME = 26
 _LEAST = 0.5  # left end of a logarithmic axis of counts
 
 
-def draw_sequences(ax: Axes, sequences: pa.Table, *, top: int = 8) -> Axes:
-    """How often each sequence of actions on an icon occurs, on a logarithmic axis. Fig. J.
-
-    Args:
-        sequences: as of `analysis.icons.sequence_shares`, one row a sequence: `sequence` (such as
-            add-move), `count`, and where they are there `low` and `high`, shares, for the
-            interval, and `is_valid`, whether the tool allows it.
-        top: the most frequent ones that are named; the others are one bar.
-    """
-    table = sequences.sort_by([("count", "descending"), ("sequence", "ascending")])
+def draw_sequences(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    """How often each sequence of actions on an icon occurs, on a logarithmic axis. Fig. J."""
+    ax, table = axes[0, 0], sequence_table(found["action_sequences"])
     number = floats(table["count"])
-    total = number.sum()
+    total, top = number.sum(), MOST_SEQUENCES
     shown = min(top, len(number))
     names = [_cut(short_sequence(name)) for name in table["sequence"].to_pylist()[:shown]]
-    colours = [BLUE if valid else VERMILION for valid in _valid(table)[:shown]]
+    colours = [BLUE if valid else VERMILION for valid in table["is_valid"].to_pylist()[:shown]]
     if len(number) > top:
         names, colours = [*names, f"{len(number) - top} others"], [*colours, GREY]
         number = np.append(number[:top], number[top:].sum())
     ax.barh(np.arange(len(names)), number, 0.7, color=colours, linewidth=0)
     ends = number.copy()
-    if {"low", "high"} <= {*table.column_names}:
-        low, high = (total * floats(table[name])[:shown] for name in ("low", "high"))
-        ends[:shown] = np.fmax(ends[:shown], high)
-        ax.hlines(np.arange(shown), np.maximum(low, _LEAST), high, color=BLACK, linewidth=1.0)
+    low, high = (total * floats(table[name])[:shown] for name in ("low", "high"))
+    ends[:shown] = np.fmax(ends[:shown], high)
+    ax.hlines(np.arange(shown), np.maximum(low, _LEAST), high, color=BLACK, linewidth=1.0)
     for place, (value, end) in enumerate(zip(number, ends, strict=True)):
         ax.annotate(
             f"{short_count(value)} ({100 * value / total:.2g} %)", (end, place), xytext=(3, 0),
@@ -60,13 +61,6 @@ def draw_sequences(ax: Axes, sequences: pa.Table, *, top: int = 8) -> Axes:
     # Bars take the left 58 % of the logarithmic axis, numbers the rest.
     longest = max(float(ends.max(initial=1)), 1) / _LEAST
     ax.set_xlim(_LEAST, _LEAST * longest ** (1 / 0.58))
-    return ax
-
-
-def _valid(table: pa.Table) -> list[bool]:
-    if "is_valid" not in table.column_names:
-        return [True] * table.num_rows
-    return [value is not False for value in table["is_valid"].to_pylist()]
 
 
 def _cut(name: str) -> str:
@@ -91,22 +85,14 @@ def short_sequence(sequence: str) -> str:
     return "-".join(folded)
 
 
-def draw_class_recall(
-    ax: Axes,
-    recall: Estimate,
-    size: Estimate,
-    correlation: Estimate | None = None,
-    *,
-    num_named: int = 8,
-) -> Axes:
+def draw_class_recall(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
     """Recall of each class against the size of its objects; the farthest off are named. Fig. K.
 
-    Args:
-        recall: (80,); NaN classes are left out, those in few images are hollow.
-        size: (80,) mean bin of the object's area.
-        correlation: () Pearson's r over the classes of MIN_OCCURRENCES images, for the title.
-        num_named: classes of size_outliers that are named.
+    (80,) recalls, NaN classes are left out, those in few images are hollow; (80,) mean bins of the
+    object's area; Pearson's r over the classes of MIN_OCCURRENCES images, if known, is the title.
     """
+    ax, recall, size = axes[0, 0], found["class_recall"], found["class_size"]
+    correlation = found.get("recall_size_correlation")
     x, y = size.value, 100 * recall.value
     seen = np.isfinite(x) & np.isfinite(y)
     enough = np.flatnonzero(seen & (recall.n >= MIN_OCCURRENCES))
@@ -123,22 +109,21 @@ def draw_class_recall(
             else f"$r$ unknown: too few classes in {MIN_OCCURRENCES} images or more"
         )  # fmt: skip
     if len(enough) < 3 or np.ptp(x[enough]) == 0:
-        return ax
+        return
     slope, start = np.polyfit(x[enough], y[enough], 1)
     ends = np.array([x[enough].min(), x[enough].max()])
     ax.plot(ends, start + slope * ends, color=VERMILION, linewidth=1.2, zorder=1)
-    names = [*size_outliers(recall, size, num=num_named)]
+    names = [*size_outliers(recall, size, num=NUM_NAMED)]
     far = [COCO_CLASSES.index(name) for name in names]
     label_points(ax, x[far], y[far], names, others=np.column_stack([x[seen], y[seen]]))
-    return ax
 
 
-def draw_recall_by_size(ax: Axes, estimate: Estimate) -> Axes:
+def draw_recall_by_size(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
     """Recall of icons against the size of the object, in bins of its share of the image.
 
-    Args:
-        estimate: (num_bins,) logarithmic bins of the area from SMALLEST to 1.
+    (num_bins,) logarithmic bins of the area from SMALLEST to 1.
     """
+    ax, estimate = axes[0, 0], found["recall_by_size"]
     edges = np.geomspace(SMALLEST, 1, len(estimate.value) + 1)
     middle = np.sqrt(edges[:-1] * edges[1:])
     draw_curve(ax, middle, estimate, colour=GREEN)
@@ -147,16 +132,14 @@ def draw_recall_by_size(ax: Axes, estimate: Estimate) -> Axes:
         xscale="log", xlim=(SMALLEST, 1), xlabel="largest box of the class, share of the image",
         ylabel="recall, %",
     )  # fmt: skip
-    return ax
 
 
-def draw_superclasses(ax: Axes, time: Estimate, visits: Estimate | None = None) -> Axes:
+def draw_superclasses(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
     """Share of a page's time on each superclass, and how often it is visited.
 
-    Args:
-        time: (11,) shares, in the order of the tool.
-        visits: (11,) mean visits of a page, written at the right.
+    (11,) shares, in the order of the tool; (11,) mean visits of a page, if known, at the right.
     """
+    ax, time, visits = axes[0, 0], found["superclass_time_share"], found.get("superclass_visits")
     draw_bars(ax, [*COCO_SUPERCLASSES], time, colour=GREEN, horizontal=True)
     ax.set_xlabel("share of the page's time, %")
     if visits is not None:
@@ -170,7 +153,6 @@ def draw_superclasses(ax: Axes, time: Estimate, visits: Estimate | None = None) 
                 )  # fmt: skip
         ends = 100 * np.where(np.isfinite(time.high), time.high, time.value)
         ax.set_xlim(0, 1.2 * max(float(np.nanmax(ends)) if np.isfinite(ends).any() else 1, 1))
-    return ax
 
 
 def _with_interval(estimate: Estimate) -> str:

@@ -7,7 +7,7 @@ it. Cells without a value are grey and hatched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from luab_data.figures.style import (
     VERMILION,
     YELLOW,
     AxesGrid,
+    Draw,
+    Estimates,
+    Tables,
     counts,
     outlined,
 )
@@ -137,52 +140,61 @@ def draw_accuracy_map(ax: Axes, estimate: Estimate) -> Axes:
     return ax
 
 
-def draw_accuracy_maps(axes: AxesGrid, pairs: Sequence[tuple[Estimate, Estimate, str]]) -> AxesGrid:
-    """Accuracy (left) and density (right) by several kinds of place, one row each. Fig. D.
-
-    Args:
-        axes: (num_kinds, 2).
-        pairs: accuracy map, density and name of each kind.
-    """
-    top = max(_highest(density.value) for _, density, _ in pairs)
+def draw_accuracy_maps(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    """Accuracy (left) and density (right) by box centre and by click, one row each. Fig. D."""
+    pairs = (
+        ("accuracy_by_box_centre", "box_centre_density", "box centre"),
+        ("accuracy_by_click", "click_density", "click"),
+    )
+    top = max(_highest(found[density].value) for _, density, _ in pairs)
     for (left, right), (accuracy, density, name) in zip(axes, pairs, strict=True):
-        draw_accuracy_map(left, accuracy)
+        draw_accuracy_map(left, found[accuracy])
         left.set_title(f"accuracy by {name}")
-        draw_density(right, density, limits=(0, top))
-        right.set_title(f"{name}s, {counts(density.n)}")
+        draw_density(right, found[density], limits=(0, top))
+        right.set_title(f"{name}s, {counts(found[density].n)}")
     for column, label in enumerate(("in a box, %", "share, %")):
         add_colour_bar([*axes[:, column]], axes[0, column].images[0], label, below=True)
-    return axes
 
 
-def draw_offset(ax: Axes, density: Estimate, mean: Estimate | None = None) -> Axes:
-    """Where clicks lie relative to their box: density, mode cell, mean. Fig. F, H.
+def draw_box_centres(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    """Where the boxes' centres are. Fig. C left."""
+    draw_density(axes[0, 0], found["box_centre_density"])
+    axes[0, 0].set_title(counts(found["box_centre_density"].n))
+
+
+def draw_offset(name: str) -> Draw:
+    """Where clicks (icons) lie relative to their box: density, mode cell, mean. Fig. F, H.
 
     Args:
-        density: (num_rows, num_columns) over AROUND_BOX on both axes.
-        mean: (2,) mean offset x, y in box widths and heights, y down.
+        name: of the mean, (2,) x, y in box widths and heights, y down; NAME_density is (num_rows,
+            num_columns) over AROUND_BOX on both axes.
     """
-    from matplotlib.patches import Rectangle
 
-    image = draw_map(ax, density.value, span=AROUND_BOX, density=True)
-    add_colour_bar(ax, image, "share, %")
-    ax.add_patch(
-        Rectangle((-0.5, -0.5), 1, 1, fill=False, edgecolor=BLACK, linewidth=1.0, zorder=3,
-                  label="the box")
-    )  # fmt: skip
-    if np.isfinite(density.value).any():
-        corner, size = mode_cell(density.value)
+    def draw(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+        from matplotlib.patches import Rectangle
+
+        ax, density, mean = axes[0, 0], found[f"{name}_density"].value, found[name]
+        image = draw_map(ax, density, span=AROUND_BOX, density=True)
+        add_colour_bar(ax, image, "share, %")
         ax.add_patch(
-            Rectangle(corner, size, size, fill=False, edgecolor=YELLOW, linewidth=1.2, zorder=4,
-                      path_effects=outlined(2.4, BLACK), label="fullest cell")
+            Rectangle((-0.5, -0.5), 1, 1, fill=False, edgecolor=BLACK, linewidth=1.0, zorder=3,
+                      label="the box")
         )  # fmt: skip
-    if mean is not None and np.isfinite(mean.value).all():
-        _draw_mean(ax, mean)
-    ax.set(
-        xticks=(-1, -0.5, 0, 0.5, 1), yticks=(-1, -0.5, 0, 0.5, 1),
-        xlabel="from the box's centre, box widths", ylabel="box heights, down",
-    )  # fmt: skip
-    return ax
+        if np.isfinite(density).any():
+            corner, size = mode_cell(density)
+            ax.add_patch(
+                Rectangle(corner, size, size, fill=False, edgecolor=YELLOW, linewidth=1.2, zorder=4,
+                          path_effects=outlined(2.4, BLACK), label="fullest cell")
+            )  # fmt: skip
+        if np.isfinite(mean.value).all():
+            _draw_mean(ax, mean)
+        ax.set(
+            xticks=(-1, -0.5, 0, 0.5, 1), yticks=(-1, -0.5, 0, 0.5, 1),
+            xlabel="from the box's centre, box widths", ylabel="box heights, down",
+        )  # fmt: skip
+        ax.set_title(counts(mean.n))
+
+    return draw
 
 
 def mode_cell(density: Floats) -> tuple[tuple[float, float], float]:
@@ -194,19 +206,17 @@ def mode_cell(density: Floats) -> tuple[tuple[float, float], float]:
 
 def _draw_mean(ax: Axes, mean: Estimate) -> None:
     x, y = mean.value
-    error: Any = None
-    if np.isfinite(mean.low).all() and np.isfinite(mean.high).all():
-        # A bootstrap interval need not hold the value, and matplotlib takes no negative length.
-        ends = np.maximum([mean.value - mean.low, mean.high - mean.value], 0)
-        error = {"xerr": ends[:, :1], "yerr": ends[:, 1:]}
     ax.plot(
         x, y, "+", color=VERMILION, markersize=7, markeredgewidth=1.4, zorder=6, label="mean",
         path_effects=outlined(2.6),
     )  # fmt: skip
-    if error:
+    if np.isfinite(mean.low).all() and np.isfinite(mean.high).all():
+        # A bootstrap interval need not hold the value, and matplotlib takes no negative length.
+        ends = np.maximum([mean.value - mean.low, mean.high - mean.value], 0)
         ax.errorbar(
-            x, y, **error, fmt="none", ecolor=VERMILION, elinewidth=1.4, capsize=2, zorder=6
-        )
+            x, y, xerr=ends[:, :1], yerr=ends[:, 1:], fmt="none", ecolor=VERMILION, elinewidth=1.4,
+            capsize=2, zorder=6,
+        )  # fmt: skip
 
 
 def _mark_centre(ax: Axes, estimate: Estimate) -> None:

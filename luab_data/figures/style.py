@@ -7,13 +7,15 @@ Lines are Okabe and Ito's colours, maps cividis or one hue: colour-blind readers
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
 
 if TYPE_CHECKING:
@@ -68,6 +70,12 @@ STYLE: Any = {
 
 AxesGrid = npt.NDArray[Any]
 """(rows, columns) of Axes, as `Figure.subplots` and `plt.subplots` give them."""
+Estimates: TypeAlias = Mapping[str, Estimate]
+"""Name of the measure -> its estimate."""
+Tables: TypeAlias = Mapping[str, pa.Table]
+"""`workers`, see workers.overview."""
+Draw: TypeAlias = Callable[[AxesGrid, Estimates, Tables], object]
+"""Draws one figure of the catalogue on its axes, from what the figure needs and uses."""
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.figures.charts import label_points
-from luab_data.figures.style import BASELINE, BLUE, GREY, VERMILION
+from luab_data.figures.style import BASELINE, BLUE, GREY, VERMILION, AxesGrid, Estimates, Tables
 from luab_data.kinds import KINDS
 from luab_data.ragged import Bools, Floats, floats, is_true
 from luab_data.workers.annotators import Annotators
@@ -48,6 +48,16 @@ def overview(found: Annotators) -> pa.Table:
         if name in found.pooled:
             columns[name] = pa.array(found.pooled[name].value, from_pandas=True)
     return pa.table(columns)
+
+
+def draw_annotators(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    """Scores, and below them, where there is room for it, offsets."""
+    draw_shrinkage(axes[0, 0], tables["workers"])
+    if len(axes) > 1:
+        draw_worker_offsets(axes[1, 0], tables["workers"])
+    if not is_true(tables["workers"]["flag"]).any():
+        for dots in axes[0, 0].collections:  # one kind of dot needs no legend
+            dots.set_label("_")
 
 
 def draw_shrinkage(ax: Axes, workers: pa.Table) -> Axes:

@@ -26,8 +26,6 @@ from luab_data.reports.replay import ICON_EVENTS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from luab_data.figures import PlannedFigure
-
 MOST_SVG_BYTES = 150_000
 """Larger drawings (maps of many cells) are embedded as PNG, twice as dense as a screen."""
 LONGEST_SIDE = 340
@@ -119,7 +117,7 @@ def player(page: Page, why: str, sources: Mapping[str, str], number: int) -> dic
 # --- pictures inside the page --------------------------------------------------------------------
 
 
-def embed(key: str, planned: PlannedFigure, figure: Figure) -> dict[str, Any]:
+def embed(key: str, title: str, caption: str, figure: Figure) -> dict[str, Any]:
     """A drawn figure, as SVG unless that is large: its words, data URI and size in CSS px."""
     width, height = (round(float(side) * _PX_PER_INCH) for side in figure.get_size_inches())
     drawing = svg(figure).encode()
@@ -128,8 +126,8 @@ def embed(key: str, planned: PlannedFigure, figure: Figure) -> dict[str, Any]:
     else:
         figure.set_dpi(2.5 * _PX_PER_INCH)
         src = data_uri(png(figure), "image/png")
-    about = {"key": key, "title": planned.title, "caption": planned.caption}
-    return {**about, "src": src, "width": width, "height": height}
+    words = {"key": key, "title": title, "caption": caption}
+    return {**words, "src": src, "width": width, "height": height}
 
 
 def thumbnails(images: Path, folder: Path, image_ids: Iterable[str]) -> dict[str, str]:

@@ -177,7 +177,7 @@ def _cards(found: Stats) -> list[tuple[str, str]]:
 def _figures(kind: Kind, found: Stats, workers: Annotators) -> list[dict[str, Any]]:
     estimates, tables = found.estimates, {"workers": overview(workers)}
     return [
-        embed(name, planned, planned.draw(estimates, tables))
+        embed(name, planned.title, planned.caption, planned.draw(estimates, tables))
         for name, planned in kind.figures.items()
         if planned.is_drawable(estimates, tables)
     ]

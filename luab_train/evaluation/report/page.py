@@ -5,12 +5,11 @@ The style is that of the data's report, `luab_data.reports`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from luab_data.reports.html import Embedded
 from luab_train.evaluation.report import words
 from luab_train.evaluation.report.evaluated import Arm
 from luab_train.evaluation.report.layout import Column
@@ -20,7 +19,9 @@ GENERATOR = "luab-train report"
 _KINDS: tuple[Kind, ...] = ("quoted", "ours", "difference")
 
 
-def page_html(arms: Sequence[Arm], tables: Sequence[Table], figures: Sequence[Embedded]) -> str:
+def page_html(
+    arms: Sequence[Arm], tables: Sequence[Table], figures: Sequence[Mapping[str, Any]]
+) -> str:
     """The whole page; everything that came from files is escaped."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
