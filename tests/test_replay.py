@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from luab_data.reports.browsing import BrowsingPages
 from luab_data.reports.browsing import page_of as browsing_page
-from luab_data.reports.layout import empty_slots, lay_out, script_json, svg
+from luab_data.reports.layout import empty_slots, lay_out, script_json, svg, visits_of
 from luab_data.reports.pages import PageReader, candidates, choose
 from luab_data.reports.replay import ORDER, Event, Picture, Replay
 from luab_data.reports.tagging import TaggingPages
@@ -91,7 +91,7 @@ def test_the_path_breaks_between_pictures_and_the_timeline_shows_the_visits():
     trail, jumps = found.trail, found.jumps
     assert trail == "M10 70L110 70M110 300L110 350L110 350M210 20L60 120L60 120"
     assert jumps == "M110 70L110 300M110 350L210 20"
-    assert found.visits == ((0, 20), (20, 40), (70, 20))
+    assert visits_of(found.replay.events) == ((0, 20), (20, 40), (70, 20))
 
 
 def test_a_picture_entered_again_starts_a_new_stretch():
@@ -108,7 +108,7 @@ def test_a_picture_entered_again_starts_a_new_stretch():
 def test_a_visit_that_lost_its_leave_ends_with_the_next_one_or_the_page():
     events = [Event(0, "enter", 0), Event(30, "enter", 1), Event(50, "move", 1, 1.0, 1.0)]
     replay = Replay(pictures=(), events=tuple(events), is_grid=True)
-    assert lay_out(replay).visits == ((0, 30), (30, 20))
+    assert visits_of(replay.events) == ((0, 30), (30, 20))
 
 
 def test_a_picture_without_a_place_or_size_is_left_out_with_its_events():

@@ -37,6 +37,7 @@ from luab_data.reports.pages import Finding, Page
 from luab_data.reports.replay import Event, Picture, Replay
 from luab_data.reports.run import page_svg, report
 from luab_data.reports.tables import quotes, rows_of
+from luab_data.reports.tagging import TaggingPages
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
 from luab_data.store.load import read_table
@@ -332,22 +333,12 @@ def titles(page: Path) -> list[str]:
     return re.findall(r"<h3 id=[^>]*>(.*?) <span", page.read_text())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("n00000002_1", "n00000002/n00000002_1", "n00000002_1.JPEG", "n00000002_1.xml", "3A1:1"),
-    ],
-)
-def test_a_page_is_named_by_itself_or_by_an_image_on_it(world: Path, tmp_path: Path, name: str):
-    done = report(world / "imagenet-ab", tmp_path / "r", page=[name])
-    assert titles(done.page) == ["Page 1 of 3A1"]
-
-
-@pytest.mark.parametrize(
-    "name", ["3", "000000000003", "000000000003.jpg", "train/000000000003.jpg"]
-)
-def test_an_image_of_coco_is_named_by_its_number_or_file(coco: Path, tmp_path: Path, name: str):
-    assert titles(report(coco / "coco-ab", tmp_path / "r", page=[name]).page) == ["Image 3"]
+def test_a_page_is_named_by_itself_or_by_an_image_on_it(world: Path, coco: Path):
+    for name in ("n00000002_1", "n00000002/n00000002_1", "n00000002_1.JPEG", "n00000002_1.xml",
+                 "3A1:1"):  # fmt: skip
+        assert BrowsingPages().named(world / "imagenet-ab", name) == [("3A1", 1)]
+    for name in ("3", "000000000003", "000000000003.jpg", "train/000000000003.jpg"):
+        assert TaggingPages().named(coco / "coco-ab", name) == [(3,)]
 
 
 def test_a_page_that_is_not_there_is_named_with_those_near_it(

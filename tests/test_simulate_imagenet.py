@@ -294,11 +294,8 @@ def check_counts(log: Log) -> None:
     assert counts.num_workers == len({block["worker_id"] for block, _, _ in blocks}) or not blocks
 
 
-def test_truth_equals_a_naive_reading_of_the_log(log: Log) -> None:
+def test_truth_and_counts_equal_a_naive_reading_of_the_log(log: Log) -> None:
     check_truth(log)
-
-
-def test_counts_equal_a_naive_count(log: Log) -> None:
     check_counts(log)
 
 
@@ -463,23 +460,6 @@ def test_the_tool_forgets_deselecting_clicks_and_throttles() -> None:
     assert [time for time, _, _ in picture.mouse_tracking] == [1000, 1016, 1100]
     assert picture.estimate_time == 40 + 50 + 10
     assert picture.hovered_count == 3
-
-
-def test_the_first_move_after_any_toggle_is_kept() -> None:
-    picture = Picture(100, 50)
-    picture.enter(1000.0)
-    picture.moves([1000.0], [[1, 1]])
-    picture.click(1002.0, (1, 1))
-    picture.click(1004.0, (1, 1))
-    picture.moves([1005.0, 1006.0], [[2, 2], [3, 3]])
-    assert [time for time, _, _ in picture.mouse_tracking] == [1000, 1005]
-
-
-def test_touch_leaves_no_trace_and_no_time() -> None:
-    picture = Picture(100, 50)
-    picture.click(1000.0, (50, 25))
-    assert picture.estimate_time == 0 and picture.has_interaction
-    assert not picture.mouse_tracking and not picture.hovered_record
 
 
 @settings(max_examples=100, deadline=None)

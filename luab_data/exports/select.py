@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from luab_data.errors import ImagesError, OptionError
+from luab_data.errors import OptionError
 from luab_data.hub.card import column_table
-from luab_data.join.images import find_images
-from luab_data.join.joined import Matched, left_over, match
-from luab_data.join.rows import Rows, dataset_rows
+from luab_data.join.joined import Matched, left_over, match_files
+from luab_data.join.rows import Rows
 from luab_data.kinds import Kind, kind_of, tables_of
 from luab_data.ragged import Bools, Ints, Ragged, bounds_of
 from luab_data.schema import COCO_CLASSES, Table
@@ -98,11 +97,8 @@ def select(
         raise OptionError(f"limit {limit}: expected at least 1")
     manifest = read_manifest(folder)
     table = tables_of(manifest)[0]
-    rows = dataset_rows(folder)
-    found = find_images(images, rows.ids.type)
-    if found.root is None:
-        raise ImagesError(f"{images}: a saved dataset; expected a folder of image files")
-    matched = match(rows, found)
+    matched = match_files(folder, images)
+    rows = matched.rows
     wanted = _wanted(rows, table, classes, fraction)
     missing = left_over(rows.ids, wanted & ~matched.has_image)
     numbers = np.flatnonzero(wanted & matched.has_image)[:limit]

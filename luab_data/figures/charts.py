@@ -132,28 +132,6 @@ def draw_counts(ax: Axes, x: Sequence[float] | Floats, n: Floats) -> Axes:
     return ax
 
 
-def draw_level(ax: Axes, estimate: Estimate, label: str, *, colour: str, above: bool) -> Axes:
-    """One number as a horizontal line with its band, named at its right end.
-
-    Args:
-        estimate: ().
-        above: whether the name stands above the line or below it.
-    """
-    value = PERCENT * float(estimate.value)
-    if not np.isfinite(value):
-        return ax
-    low, high = PERCENT * float(estimate.low), PERCENT * float(estimate.high)
-    if np.isfinite(low):
-        ax.axhspan(low, high, color=colour, alpha=0.15, linewidth=0)
-    ax.axhline(value, color=colour, linewidth=1.0)
-    ax.annotate(
-        f"{label} {value:.1f} %", (1.0, value), xycoords=ax.get_yaxis_transform(),
-        xytext=(-1, 2 if above else -2), textcoords="offset points", color=colour, fontsize=7,
-        ha="right", va="bottom" if above else "top",
-    )  # fmt: skip
-    return ax
-
-
 def draw_random_clicks(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
     """Accuracy of a random click against the side of the square it falls in. Fig. C right.
 
@@ -171,7 +149,15 @@ def draw_random_clicks(axes: AxesGrid, found: Estimates, tables: Tables) -> None
     # Two lines may lie close: the upper one is named above, the lower one below.
     levels.sort(key=lambda entry: -float(entry[0].value))
     for place, (level, name, colour) in enumerate(levels):
-        draw_level(ax, level, name, colour=colour, above=place == 0)
+        value, low, high = (PERCENT * float(x) for x in (level.value, level.low, level.high))
+        if np.isfinite(low):
+            ax.axhspan(low, high, color=colour, alpha=0.15, linewidth=0)
+        ax.axhline(value, color=colour, linewidth=1.0)
+        ax.annotate(
+            f"{name} {value:.1f} %", (1.0, value), xycoords=ax.get_yaxis_transform(),
+            xytext=(-1, -2 if place else 2), textcoords="offset points", color=colour, fontsize=7,
+            ha="right", va="top" if place else "bottom",
+        )  # fmt: skip
     ax.set(xlim=(0, 1), xlabel="side $t$ of the centred square", ylabel="in a box, %")
     ax.set_title(counts(curve.n))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 
 from luab_data.errors import DatasetError, ImagesError
 from luab_data.join.images import Images, find_images, image_column
-from luab_data.join.rows import Rows, find_rows
+from luab_data.join.rows import Rows, dataset_rows, find_rows
 from luab_data.ragged import Bools, Ints
 
 if TYPE_CHECKING:
@@ -185,6 +186,15 @@ def join_images(
     if columns is not None:
         columns = list(dict.fromkeys(["image_id", *columns]))
     return JoinedImages(**vars(matched), table=pa.concat_tables(list(matched.batches(columns))))
+
+
+def match_files(folder: Path, images: Path) -> Matched:
+    """Match the rows of a dataset folder with a folder of image files; errors as join_images."""
+    rows = dataset_rows(folder)
+    found = find_images(images, rows.ids.type)
+    if found.root is None:
+        raise ImagesError(f"{images}: a saved dataset; expected a folder of image files")
+    return match(rows, found)
 
 
 def match(rows: Rows, images: Images) -> Matched:

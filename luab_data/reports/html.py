@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from importlib.resources import files
@@ -15,10 +16,8 @@ import pyarrow.compute as pc
 
 from luab_data.errors import ImagesError
 from luab_data.figures.style import png, svg
-from luab_data.join.images import find_images
-from luab_data.join.joined import match
-from luab_data.join.rows import dataset_rows
-from luab_data.reports.layout import lay_out, script_json
+from luab_data.join.joined import match_files
+from luab_data.reports.layout import lay_out, script_json, visits_of
 from luab_data.reports.layout import svg as page_svg
 from luab_data.reports.pages import Page
 from luab_data.reports.replay import ICON_EVENTS
@@ -103,8 +102,8 @@ def player(page: Page, why: str, sources: Mapping[str, str], number: int) -> dic
     ticks = [(e.time_ms, e.kind) for e in replay.events if e.kind in marked]
     return {
         "title": page.title, "why": why, "facts": page.facts, "grid": replay.is_grid,
-        "view": plain["view"], "trail": layout.trail, "visits": layout.visits, "ticks": ticks,
-        "duration": replay.duration_ms, "end": f"{replay.duration_ms / 1000:.2f} s",
+        "view": plain["view"], "trail": layout.trail, "visits": visits_of(replay.events),
+        "ticks": ticks, "duration": replay.duration_ms, "end": f"{replay.duration_ms / 1000:.2f} s",
         "scrolls": replay.view[3] > MOST_VISIBLE_RATIO * replay.view[2],
         "json": script_json(plain),
         "svg": page_svg(
@@ -142,16 +141,12 @@ def thumbnails(images: Path, folder: Path, image_ids: Iterable[str]) -> dict[str
         ImagesError: no such folder, no image of this dataset in it, an id twice, or a file that is
             no picture.
     """
-    rows = dataset_rows(folder)
-    found = find_images(images, rows.ids.type)
-    if found.root is None:
-        raise ImagesError(f"{images}: a saved dataset; expected a folder of image files")
-    match(rows, found)  # a folder of other images is refused
-    wanted = pa.array(sorted(set(image_ids)), pa.string()).cast(rows.ids.type)
+    found = match_files(folder, images).images  # a folder of other images is refused
+    wanted = pa.array(sorted(set(image_ids)), pa.string()).cast(found.ids.type)
     kept = pc.is_in(found.ids, value_set=wanted)
     ids, paths = (column.filter(kept).to_pylist() for column in (found.ids, found.places))
     return {
-        str(name): data_uri(small_jpeg(found.root / path))
+        str(name): data_uri(small_jpeg(os.path.join(found.root or "", path)))
         for name, path in zip(ids, paths, strict=True)
     }
 

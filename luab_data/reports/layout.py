@@ -45,19 +45,16 @@ class Layout:
 
     Attributes:
         replay: what is laid out.
-        empty: (num_empty, 4) left, top, width, height of slots that were not logged.
         starts: for each event whether the pointer's path starts anew with it.
         trail, jumps: SVG paths: where the pointer was, and from where to where it was not logged.
-        marks: clicks and icons. visits: start and length of each visit of a picture.
+        marks: clicks and icons.
     """
 
     replay: Replay
-    empty: Floats
     starts: tuple[bool, ...]
     trail: str
     jumps: str
     marks: tuple[Mark, ...]
-    visits: tuple[tuple[int, int], ...]
 
     def as_dict(self) -> dict[str, Any]:
         """What the player needs, compact: an event is [ms, kind, picture, x, y, name, starts]."""
@@ -99,9 +96,8 @@ def lay_out(replay: Replay) -> Layout:
         if event.x == event.x:
             last = event
     return Layout(
-        replay=replay, empty=empty_slots(replay.pictures), starts=tuple(starts),
-        trail="".join(trail), jumps="".join(jumps), marks=_marks(replay.events),
-        visits=visits_of(replay.events),
+        replay=replay, starts=tuple(starts), trail="".join(trail), jumps="".join(jumps),
+        marks=_marks(replay.events),
     )  # fmt: skip
 
 
@@ -225,7 +221,8 @@ def svg(
         _picture(p, number, (sources or {}).get(p.image_id))
         for number, p in enumerate(layout.replay.pictures)
     )
-    empty = "".join(f'<rect class="empty" {_frame(*frame)} rx="6"/>' for frame in layout.empty)
+    slots = empty_slots(layout.replay.pictures)
+    empty = "".join(f'<rect class="empty" {_frame(*frame)} rx="6"/>' for frame in slots)
     marks = "".join(map(_mark, layout.marks))
     group = f'<g id="{escape(name)}">' if name else "<g>"
     pointer = (

@@ -178,19 +178,15 @@ def _annotate(
 def _truth_icon(name: str, item: Placed, board: Board, image: TrueImage) -> dict[str, Any]:
     actions = [a["actionType"] for a in board.action_histories if a["iconType"] == name]
     offset = board.icons.get(name)
-    final = None if offset is None else _fraction(offset, board)
+    final = None if offset is None else [*board.fraction(offset).values()]
     return {
         "name": name,
         "annotation_id": item.annotation_id,
         "sequence": "-".join(actions),
-        "last_add": _fraction(item.last_add, board),
+        "last_add": [*board.fraction(item.last_add).values()],
         "final": final,
         "on_object": None if final is None else image.contains(COCO_CLASSES.index(name), *final),
     }
-
-
-def _fraction(offset: tuple[int, int], board: Board) -> list[float]:
-    return [offset[0] / board.width, offset[1] / BOARD_HEIGHT]
 
 
 def _count(tally: Counter[str], record: Mapping[str, Any], row: Mapping[str, Any]) -> None:

@@ -14,15 +14,15 @@ back to the icons does.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
-from luab_data.simulate.habits import COCO_HABITS, IconHabit, Worker
+from luab_data.simulate.habits import COCO_HABITS, Worker
 from luab_data.simulate.hand import move, stroke_ms
 from luab_data.tools import BOARD_HEIGHT, BORDER_PX
 from luab_data.truth import TrueImage
@@ -79,7 +79,7 @@ class Board:
         for t, (x, y) in zip(times, offsets, strict=True):
             place = (int(x), int(y))
             if self._on_image(place) and not self.is_covered(place):
-                self.mouse_tracking.append({"timeAt": int(t), **self._fraction(place)})
+                self.mouse_tracking.append({"timeAt": int(t), **self.fraction(place)})
 
     def step(self, direction: int, t: float, *, by_keyboard: bool) -> None:
         """Go to the next (+1) or previous (-1) superclass; nothing happens past the ends."""
@@ -102,7 +102,8 @@ class Board:
             -BORDER_PX <= x < self.width + BORDER_PX and -BORDER_PX <= y < BOARD_HEIGHT + BORDER_PX
         )
 
-    def _fraction(self, offset: tuple[int, int]) -> dict[str, float]:
+    def fraction(self, offset: tuple[int, int]) -> dict[str, float]:
+        """`x`, `y` of a place, fractions of the picture."""
         return {"x": offset[0] / self.width, "y": offset[1] / BOARD_HEIGHT}
 
     def _log(
@@ -117,8 +118,8 @@ class Board:
             {
                 "actionType": action,
                 "iconType": icon,
-                "pointFrom": None if before is None else self._fraction(before),
-                "pointTo": None if after is None else self._fraction(after),
+                "pointFrom": None if before is None else self.fraction(before),
+                "pointTo": None if after is None else self.fraction(after),
                 "timeAt": int(t),
             }
         )
@@ -161,10 +162,7 @@ class Instance:
         return np.column_stack(np.divmod(picks, len(decoded)))
 
 
-Objects: TypeAlias = Mapping[str, Sequence[Instance]]
-
-
-def objects_of(image: TrueImage) -> Objects:
+def objects_of(image: TrueImage) -> dict[str, list[Instance]]:
     """Objects by class name, in file order; an object without a single pixel is left out."""
     found: dict[str, list[Instance]] = {}
     for thing in image.things:
@@ -183,9 +181,8 @@ def tag(
     Returns: what was meant, by icon name, for every icon that was ever on the image; and the ms
         from the page's start to its submission.
     """
-    habit, objects = COCO_HABITS[worker.style], objects_of(image)
-    tagger = _Tagger(rng, habit, worker.pace, image, objects, board)
-    found = _found_classes(rng, habit, objects, image.width * image.height)
+    tagger = _Tagger(rng, worker, image, board)
+    found = tagger.find_classes()
     tagger.t = 600.0 + 1500.0 * float(rng.exponential())
     while True:
         for name in COCO_SUPERCLASSES[SUPERCLASSES[board.category_index]]:
@@ -194,52 +191,45 @@ def tag(
                 tagger.place(name)
         if rng.random() < _WANDERS:
             tagger.wander()
-        goes_back = board.category_index > 0 and rng.random() < habit.returns
+        goes_back = board.category_index > 0 and rng.random() < tagger.habit.returns
         if board.category_index == len(SUPERCLASSES) - 1 and not goes_back:
             break
         tagger.turn(-1 if goes_back else 1)
     return tagger.placed, tagger.t + worker.pace * (400.0 + 900.0 * float(rng.exponential()))
 
 
-def _found_classes(
-    rng: np.random.Generator, habit: IconHabit, objects: Objects, total_px: int
-) -> set[str]:
-    """Classes that get an icon: present ones by size, and a few that are not there."""
-    base = math.log(habit.finds / (1 - habit.finds))
-    found = set()
-    for name, instances in objects.items():
-        share = sum(instance.area_px for instance in instances) / total_px
-        odds = base + habit.finds_slope * math.log10(share / 0.01)
-        if rng.random() < 1 / (1 + math.exp(-odds)):
-            found.add(name)
-    names = [name for group in COCO_SUPERCLASSES.values() for name in group]
-    absent = [name for name in names if name not in objects]
-    for _ in range(min(int(rng.poisson(habit.invents)), len(absent))):
-        found.add(absent[int(rng.integers(len(absent)))])
-    return found
-
-
 class _Tagger:
     """Hand, clock and intentions of the worker on one page."""
 
     def __init__(
-        self,
-        rng: np.random.Generator,
-        habit: IconHabit,
-        pace: float,
-        image: TrueImage,
-        objects: Objects,
-        board: Board,
+        self, rng: np.random.Generator, worker: Worker, image: TrueImage, board: Board
     ) -> None:
         self.rng = rng
-        self.habit = habit
-        self.pace = pace
+        self.habit = COCO_HABITS[worker.style]
+        self.pace = worker.pace
         self.image = image
-        self.objects = objects
+        self.objects = objects_of(image)
         self.board = board
         self.t = 0.0
         self.xy = (board.width / 2, float(_TRAY_Y))
         self.placed: dict[str, Placed] = {}
+
+    def find_classes(self) -> set[str]:
+        """Classes that get an icon: present ones by size, and a few that are not there."""
+        rng, habit = self.rng, self.habit
+        base = math.log(habit.finds / (1 - habit.finds))
+        found = set()
+        for name, instances in self.objects.items():
+            area_px = sum(instance.area_px for instance in instances)
+            share = area_px / (self.image.width * self.image.height)
+            odds = base + habit.finds_slope * math.log10(share / 0.01)
+            if rng.random() < 1 / (1 + math.exp(-odds)):
+                found.add(name)
+        names = [name for group in COCO_SUPERCLASSES.values() for name in group]
+        absent = [name for name in names if name not in self.objects]
+        for _ in range(min(int(rng.poisson(habit.invents)), len(absent))):
+            found.add(absent[int(rng.integers(len(absent)))])
+        return found
 
     def turn(self, direction: int) -> None:
         """Show another superclass."""
