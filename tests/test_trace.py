@@ -25,8 +25,7 @@ from luab_data.errors import DatasetError
 from luab_data.files import sha256_of
 from luab_data.kinds import KINDS, Browsing
 from luab_data.provenance.find import find_rows, read_image_id
-from luab_data.provenance.record import trace
-from luab_data.provenance.text import as_text
+from luab_data.provenance.record import as_text, trace
 from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS
 from luab_data.store import shards
 
