@@ -214,21 +214,6 @@ def _ids(source: Any) -> list[str]:
     return column.to_pylist() if isinstance(source, pa.Table) else list(column)
 
 
-def test_row_groups_of_any_size_give_the_same_join(
-    ab: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
-):
-    from luab_data.join import rows
-
-    whole, real = join_images(ab, tree), rows.read_columns
-
-    def small(*arguments: Any) -> Any:
-        for table in real(*arguments):
-            yield from (table.slice(start, 2) for start in range(0, len(table), 2))
-
-    monkeypatch.setattr(rows, "read_columns", small)
-    assert join_images(ab, tree).table.equals(whole.table)
-
-
 def test_columns_can_be_few(ab: Path, tree: Path):
     joined = join_images(ab, tree, columns=["label", "boxes", "label"])
     assert joined.table.column_names == ["image_id", "label", "boxes", "image_path"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -304,15 +302,6 @@ def test_the_text_holds_every_value_and_where_it_came_from(imagenet: Path):
         assert piece in found.output, piece
     assert "SECRETWORKER" not in found.output
     assert all(line == line.rstrip() for line in found.output.splitlines())
-
-
-def test_the_verb_runs_as_a_process(imagenet: Path):
-    command = [sys.executable, "-m", "luab_data", "trace", str(imagenet)]
-    found = subprocess.run([*command, "n1_5"], capture_output=True, text=True, timeout=60)
-    assert found.returncode == 0 and found.stdout.startswith("n1_5 of imagenet-ab"), found.stderr
-    found = subprocess.run([*command, "n1_99"], capture_output=True, text=True, timeout=60)
-    assert found.returncode == 1 and found.stdout == ""
-    assert found.stderr.startswith("Error: ") and len(found.stderr.splitlines()) == 1
 
 
 def test_json_holds_every_list_in_full(imagenet: Path, coco: Path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +118,10 @@ class BrowsingPages(PageReader):
         columns = [*COLUMNS, "wnid", "worker_id", "page_idx"]
         assignments = {assignment for assignment, _ in keys}
         rounds = rows_with(folder, IMAGENET_ROUNDS, columns, "assignment_id", assignments)
-        boxes = boxes_of(folder, set(rounds["image_id"].to_pylist()))
+        image_ids = set(rounds["image_id"].to_pylist())
+        sized = ["width", "height", "boxes"]
+        images = rows_with(folder, IMAGENET_IMAGES, sized, "image_id", image_ids).to_pylist()
+        boxes = {image["image_id"]: _boxes(image) for image in images}
         found = []
         for assignment, page in keys:
             this = pc.and_(
@@ -146,14 +149,8 @@ class BrowsingPages(PageReader):
         return page_of([{**row, **corner, **size}])
 
 
-def boxes_of(folder: Path, image_ids: Collection[str]) -> Boxes:
-    """image_id -> its boxes as fractions of the picture; none without a size."""
-    columns = ["width", "height", "boxes"]
-    images = rows_with(folder, IMAGENET_IMAGES, columns, "image_id", image_ids)
-    return {row["image_id"]: _boxes(row) for row in images.to_pylist()}
-
-
 def _boxes(image: Values) -> tuple[Box, ...]:
+    """As fractions of the picture; none without a size."""
     width, height = image["width"], image["height"]
     if not (width and height):
         return ()

@@ -92,7 +92,7 @@ def browse(
         item.picture = Picture(*rendered[item.slot].tolist())
         x, y = logged[index, item.slot].tolist()
         item.position = (x, y)
-    visit = _Visit(rng, habit, worker.pace, browser, final, t_start)
+    visit = _Visit(Hand(rng, worker.pace, browser, t_start), habit, final)
     visit.first_pass(shown, rendered, habit.selects[round_number - 1])
     visit.second_pass(shown)
     bottom = float(final[-1, 1] + rendered[-1, 1] + 80)
@@ -102,19 +102,11 @@ def browse(
 class _Visit:
     """The course of one page: hand, habit and where the pictures really are."""
 
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        habit: Habit,
-        pace: float,
-        browser: Browser,
-        origins: np.ndarray,
-        t_start: float,
-    ) -> None:
-        self.rng = rng
+    def __init__(self, hand: Hand, habit: Habit, origins: np.ndarray) -> None:
+        self.hand = hand
+        self.rng = hand.rng
         self.habit = habit
         self.origins: list[tuple[int, int]] = [(x, y) for x, y in origins.tolist()]
-        self.hand = Hand(rng, pace, browser, t_start)
 
     def first_pass(self, shown: list[Shown], rendered: np.ndarray, selects: float) -> None:
         """All slots in serpentine order."""
