@@ -129,7 +129,12 @@ def test_a_stop_from_outside_makes_no_noise(tmp_path: Path, what: signal.Signals
     key.write_bytes(KEY)
     out = tmp_path / "ab"
     code = (
-        "from luab_data.raw import tar; tar.RUN_BYTES = 2**16\nfrom luab_data.cli import run; run()"
+        "import time\n"
+        "from luab_data.raw import imagenet_fast, tar\n"
+        "tar.RUN_BYTES, read_run = 2**16, imagenet_fast.read_run\n"
+        # Some seconds of work on any machine, so that the signal comes in the middle.
+        "imagenet_fast.read_run = lambda *a: time.sleep(0.05) or read_run(*a)\n"
+        "from luab_data.cli import run; run()"
     )
     command = [sys.executable, "-c", code, "convert", "imagenet-ab", str(log), "--out", str(out)]
     command += ["--on-bad", "skip", "--worker-key-file", str(key)]
