@@ -91,7 +91,7 @@ def test_the_default_config_and_the_others_are_declared(world: Path, tmp_path: P
 
 
 def test_a_folder_with_its_script_loads_and_the_script_does_not(world: Path, monkeypatch: Any):
-    """What ecosystem 1.1 found: the script must be in its own folder, under another name."""
+    """As `datasets` 3 has it, the script must be in its own folder, under another name."""
     import datasets
 
     monkeypatch.chdir(world)
