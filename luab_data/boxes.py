@@ -55,7 +55,7 @@ class LabelledImage:
         object.__setattr__(self, "boxes", np.asarray(self.boxes, dtype=float).reshape(-1, 4))
 
 
-def read_boxes(source: Path) -> dict[str, np.ndarray]:
+def read_boxes(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Boxes by image id, from a folder or from one file.
 
     Args:
@@ -71,6 +71,7 @@ def read_boxes(source: Path) -> dict[str, np.ndarray]:
     Raises:
         ImagesError: a line that is no box, or an image with boxes in two files.
     """
+    source = Path(source)
     if source.is_dir():
         return _merge(_read_file(path) for path in _box_files(source))
     if not source.is_file():
@@ -78,7 +79,9 @@ def read_boxes(source: Path) -> dict[str, np.ndarray]:
     return _merge([_read_file(source)])
 
 
-def read_labelled_images(tree: Path, boxes: Path | None = None) -> list[LabelledImage]:
+def read_labelled_images(
+    tree: str | os.PathLike[str], boxes: str | os.PathLike[str] | None = None
+) -> list[LabelledImage]:
     """The images `TREE/<wnid>/*` (jpg, jpeg, png, webp, bmp), sorted by class and file name.
 
     Args:
@@ -88,6 +91,7 @@ def read_labelled_images(tree: Path, boxes: Path | None = None) -> list[Labelled
     Raises:
         ImagesError: no image, an unreadable image, one image id twice, or `boxes` of other images.
     """
+    tree = Path(tree)
     if not tree.is_dir():
         raise ImagesError(f"{tree}: not a folder; expected class folders with images inside")
     boxes_of = read_boxes(tree if boxes is None else boxes)

@@ -93,7 +93,8 @@ def convert_imagenet(
             a folder of them, read in the order of its paths; or a single one.
         out: the dataset folder.
         on_bad: `raise` at the first bad member, or `skip` and list them in `skipped.jsonl`.
-        worker_key: secret that worker ids are hashed with; None takes read_key().
+        worker_key: secret that worker ids are hashed with; None takes that of
+            `$LUAB_WORKER_KEY_FILE`, else of your configuration folder.
         force: replace another dataset of luab at `out`; what luab did not write is never replaced.
         max_member_bytes: a larger member is bad.
         fork: parse in forked processes instead of threads: faster, but only for a process that
@@ -154,11 +155,19 @@ def convert_coco(
     """Convert the JSON (array or lines, plain or gzip) of COCO-AB to a dataset folder.
 
     Args:
-        source, out, on_bad, worker_key, force, shown: as convert_imagenet. Broken JSON is never
-            skipped: what follows it cannot be told apart.
+        source: a file.
+        out: the dataset folder.
+        on_bad: `raise` at the first bad record, or `skip` and list them in `skipped.jsonl`. Broken
+            JSON is never skipped: what follows it cannot be told apart.
+        worker_key: as of convert_imagenet.
+        force: replace another dataset of luab at `out`; what luab did not write is never replaced.
+        shown: progress bars; None shows them on a terminal.
         instances: COCO's instances_*.json of the images; without it `labels`, boxes and what is
             judged by masks are null and sizes are as logged. ImagesError if it has none of the
             images.
+
+    Raises:
+        RecordError, ArchiveError, ImagesError, OutputError, OptionError: nothing was changed then.
     """
     source, out = Path(source), Path(out)
     if source.is_dir():

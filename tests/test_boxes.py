@@ -57,7 +57,7 @@ def test_tiny_imagenet_tree_tabs_and_spaces_and_several_boxes(tmp_path: Path) ->
         "n1_0": [[0, 10, 63, 58], [1, 2, 3, 4]],
         "n2_7": [[5, 6.5, 7, 8]],
     }
-    assert as_lists(read_boxes(tmp_path / "n2/n2_boxes.txt")) == {"n2_7": [[5, 6.5, 7, 8]]}
+    assert as_lists(read_boxes(str(tmp_path / "n2/n2_boxes.txt"))) == {"n2_7": [[5, 6.5, 7, 8]]}
 
 
 def test_voc_folder_nested_with_and_without_extension_and_placeholder(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_labelled_images_sorted_with_sizes_and_empty_boxes(tmp_path: Path) -> No
     image(tmp_path / "n1/n1_8.bmp", (2, 2))
     write(tmp_path / "n1/n1_boxes.txt", "n1_9.JPEG\t0\t1\t39\t29\nelsewhere.JPEG\t0\t0\t1\t1\n")
     write(tmp_path / "classes.tsv", "n1\tfish\n")
-    images = read_labelled_images(tmp_path)
+    images = read_labelled_images(str(tmp_path))
     assert [(i.image_id, i.wnid, i.width, i.height) for i in images] == [
         ("n1_10", "n1", 3, 4),
         ("n1_8", "n1", 2, 2),

@@ -189,6 +189,7 @@ def test_rows_and_pictures_find_one_another(ab: Path, tree: Path):
         "7 rows with image; rows without image: 1, e.g. n00000001_0; images without row: 2, e.g."
         " n00000001_77, n00000003_1; images without id: 0"
     )
+    assert repr(joined) == f"JoinedImages({joined})"
 
 
 def test_the_byproducts_may_be_a_folder_a_table_or_a_dataset(ab: Path, tree: Path):

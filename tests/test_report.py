@@ -716,7 +716,7 @@ def test_any_figure_is_drawn_into_the_axes_of_the_user(world: Path, coco: Path):
     for name, given, message in (
         ("round", None, "no figure 'round' of ImageNet-AB; did you mean 'rounds'"),
         ("sequences", None, "no figure 'sequences' of ImageNet-AB"),
-        ("pages", ax, r"has 2 x 1 panels, found 1 Axes; give those of plt.subplots\(2, 1\)"),
+        ("pages", ax, r"has 2 x 1 panels, found 1 Axes; give those of plt.subplots\(2, 1, layout="),
     ):
         with pytest.raises(OptionError, match=message):
             luab_data.draw(name, world / "imagenet-ab", given)

@@ -218,6 +218,7 @@ def test_icons_say_which_action_each_point_comes_from(coco: Path):
     assert record.decision is None and record.visit is None
     assert "double-add" in {rule.id for rule in record.odd}
     assert trace(coco, "42").icons == []
+    assert repr(trace(coco, "42")).startswith("Record(42 of coco-ab 1.0.")
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ BROWSING_FIGURES: Mapping[str, PlannedFigure] = {
         tables=("workers",),
         caption=f"Above: click accuracy of {_POOLED.format(n='clicks')}. Below: mean offset"
         " of the worker's clicks from the box's centre. Suspects are orange; the busiest"
-        " are named.",
+        " of them are named.",
     ),
 }  # fmt: skip
 

@@ -32,7 +32,8 @@ def draw(
     Args:
         name: of the figure, such as `last_n` or `class_recall`; a wrong one lists all.
         dataset: a folder, or a name under $LUAB_DATA_HOME.
-        ax: where to draw, with your own settings; None is a new figure in ours, one column wide.
+        ax: where to draw, with your own settings (`layout="constrained"` keeps panels apart); None
+            is a new figure in ours, one column wide.
 
     Returns: the Axes, or the array of them, `.figure` or `[0, 0].figure` to save.
 
@@ -50,7 +51,7 @@ def draw(
     if ax is not None and axes.size != rows * columns:
         raise OptionError(
             f"figure {name!r} has {rows} x {columns} panels, found {axes.size} Axes; give those of"
-            f" plt.subplots({rows}, {columns}), or none"
+            f' plt.subplots({rows}, {columns}, layout="constrained"), or none'
         )
     wanted = [*planned.needs, *planned.uses]
     taken = stats(folder, wanted or None)

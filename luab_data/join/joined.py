@@ -86,7 +86,7 @@ class Matched:
             yield batch.select(kept).filter(pa.array(mask)).append_column(field, places)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class JoinedImages(Matched):
     """Byproducts with their images.
 
@@ -101,6 +101,9 @@ class JoinedImages(Matched):
     def classes(self) -> dict[str, tuple[str, ...]]:
         """Column of labels -> class names by number."""
         return self.rows.classes
+
+    def __repr__(self) -> str:
+        return f"JoinedImages({self})"
 
     def __str__(self) -> str:
         return (

@@ -28,7 +28,7 @@ _SHOWN = 24
 _WIDE = 96
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Record:
     """Everything a dataset knows about one image.
 
@@ -55,6 +55,13 @@ class Record:
     decision: Values | None = None
     visit: Values | None = None
     icons: list[Values] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        """One line; as_dict() is all of it."""
+        dataset, version = self.manifest["dataset"], self.manifest["version"]
+        events = f"{len(self.records)} {kind_of(self.manifest).events.config}"
+        odd = ", ".join(rule.id for rule in self.odd) or "no lint"
+        return f"Record({self.image_id!r} of {dataset} {version}: {events}, {odd})"
 
     def as_dict(self) -> Values:
         """For JSON."""

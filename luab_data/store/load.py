@@ -155,7 +155,8 @@ def read_table(
     "final_click_x"]).to_pandas()`. Page checksums are verified; files that are not read are not.
 
     Args:
-        name_or_path, config: as load_dataset.
+        name_or_path: a folder, or a name under $LUAB_DATA_HOME.
+        config: `default`, `rounds` (`actions`) or `annotators`; None is `default`.
         columns: read only these, in this order; None reads all.
         filters: keep only rows that match; see Filters. Their columns need not be among `columns`.
 
