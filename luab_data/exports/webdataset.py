@@ -105,7 +105,7 @@ def survey(batches: Iterator[pa.Table]) -> tuple[pa.Table, list[str]]:
                 rows.append(batch.take(pa.array([row])))  # a copy: a slice would keep its batch
     num_rows = sum(len(rows) for rows in found.values())
     enough = [p for p, rows in found.items() if len(rows) >= min(NUM_LEADING, num_rows)]
-    best = max(enough or found, key=_num_filled)
+    best = max(enough or found, key=lambda pattern: sum(byte.bit_count() for byte in pattern))
     return pa.concat_tables(found[best]), sorted(suffixes)
 
 
@@ -118,10 +118,6 @@ def _first_of_each(filled: Bools) -> tuple[list[int], list[bytes]]:
     rank = np.arange(len(order)) - np.searchsorted(code[order], code[order])
     rows = np.sort(order[rank < NUM_LEADING])
     return rows.tolist(), [patterns[row].tobytes() for row in rows]
-
-
-def _num_filled(pattern: bytes) -> int:
-    return sum(byte.bit_count() for byte in pattern)
 
 
 def _is_filled(column: pa.ChunkedArray) -> Bools:

@@ -51,17 +51,14 @@ class PlannedFigure:
         """A figure of its own, in our style."""
         with drawing():
             figure, axes = new_figure(
-                *self.panels, height=self.height, sharex=self.shares_axes, sharey=self._shares_y
-            )
+                *self.panels, height=self.height, sharex=self.shares_axes,
+                sharey=self.shares_axes and self.panels[1] > 1,
+            )  # fmt: skip
             self.on(axes, estimates, tables)
             figure.align_ylabels()
             if self.legend:
                 legend_below(figure, axes[0, 0], columns=self.legend)
         return figure
-
-    @property
-    def _shares_y(self) -> bool:
-        return self.shares_axes and self.panels[1] > 1
 
     def is_drawable(self, estimates: Estimates, tables: Tables) -> bool:
         """Whether everything needed is there and has a value."""

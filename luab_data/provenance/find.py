@@ -6,7 +6,6 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,25 +120,22 @@ def _matches(
     A group is read only if a value can be between its least and its greatest key.
     """
     start, least, most = 0, min(values), max(values)
-    with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        wanted = pa.array(values, file.schema_arrow.field(key).type)
-        for group in range(file.num_row_groups):
-            about = file.metadata.row_group(group)
-            chunks = (about.column(i) for i in range(about.num_columns))
-            bounds = next((c.statistics for c in chunks if c.path_in_schema == key), None)
-            if not (bounds and bounds.has_min_max) or (bounds.min <= most and least <= bounds.max):
-                column = file.read_row_group(group, columns=[key])[key]
-                found = pc.indices_nonzero(pc.is_in(column, value_set=wanted))
-                if len(found):
-                    part = file.read_row_group(group, columns=columns).take(found)
-                    yield group, start, found.to_pylist(), part
-            start += about.num_rows
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
     try:
-        yield
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            wanted = pa.array(values, file.schema_arrow.field(key).type)
+            for group in range(file.num_row_groups):
+                about = file.metadata.row_group(group)
+                chunks = (about.column(i) for i in range(about.num_columns))
+                bounds = next((c.statistics for c in chunks if c.path_in_schema == key), None)
+                if not (bounds and bounds.has_min_max) or (
+                    bounds.min <= most and least <= bounds.max
+                ):
+                    column = file.read_row_group(group, columns=[key])[key]
+                    found = pc.indices_nonzero(pc.is_in(column, value_set=wanted))
+                    if len(found):
+                        part = file.read_row_group(group, columns=columns).take(found)
+                        yield group, start, found.to_pylist(), part
+                start += about.num_rows
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DatasetError(
             f"{path}: damaged ({error}); `luab-data check` says what else is. Convert the raw log"

@@ -165,7 +165,7 @@ def page_of(rounds: Sequence[Values], boxes: Boxes | None = None) -> Replay:
         rounds: its rows, with COLUMNS, in any order.
         boxes: image_id -> its boxes.
     """
-    rows = sorted(rounds, key=_by_slot)
+    rows = sorted(rounds, key=lambda row: (row["image_idx"] or 0, str(row["image_id"])))
     pictures: list[Picture] = []
     events: list[Event] = []
     for row in rows:
@@ -187,10 +187,6 @@ def page_of(rounds: Sequence[Values], boxes: Boxes | None = None) -> Replay:
         pictures=tuple(pictures), events=in_order(events), is_grid=True,
         num_left_out=len(rows) - len(pictures),
     )  # fmt: skip
-
-
-def _by_slot(row: Values) -> tuple[int, str]:
-    return row["image_idx"] or 0, str(row["image_id"])
 
 
 def _frame(row: Values) -> tuple[float, float, float, float] | None:

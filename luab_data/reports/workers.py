@@ -11,6 +11,7 @@ from luab_data.workers.suspects import CLEAR, THRESHOLD, flagged
 
 if TYPE_CHECKING:
     from luab_data.workers.annotators import Annotators
+    from luab_data.workers.pooling import Pooled
     from luab_data.workers.traits import Trait
 
 MOST_ROWS = 30
@@ -25,20 +26,21 @@ def worker_table(found: Annotators) -> dict[str, Any]:
         they are suspected for; `rules`, what these mean.
     """
     order = found.order()[:MOST_ROWS].tolist()
-    names = found.measures.shown
+    by_name = {trait.name: trait for trait in found.measures.traits}
+    traits = [by_name[name] for name in found.measures.shown]
     counts = dict([*found.counts.items()][:2])  # how much was done; the others are traits' n
     scores, reasons = found.suspicion(), found.reasons()
     return {
         "lead": _lead(found, len(order)),
         "counts": [{"title": _title(name), "doc": "how many"} for name in counts],
-        "traits": [{"title": _title(name), "doc": _doc(found, name)} for name in names],
-        "crowd": [number(found.pooled[name].crowd, _unit(found, name)) for name in names],
+        "traits": [{"title": _title(trait.name), "doc": _doc(trait)} for trait in traits],
+        "crowd": [number(found.pooled[trait.name].crowd, _unit(trait)) for trait in traits],
         "rows": [
             {
                 "worker_id": found.worker_id[k],
                 "score": _score(float(scores[k])),
                 "counts": [count(int(values[k])) for values in counts.values()],
-                "traits": [_cell(found, name, k) for name in names],
+                "traits": [_cell(found.pooled[trait.name], _unit(trait), k) for trait in traits],
                 "reasons": [_plain(reason) for reason in reasons[k]],
             }
             for k in order
@@ -53,11 +55,10 @@ def flagged_workers(found: Annotators) -> list[str]:
     return [found.worker_id[k] for k in found.order().tolist() if is_flagged[k]]
 
 
-def _cell(found: Annotators, name: str, k: int) -> dict[str, Any]:
+def _cell(pooled: Pooled, unit: str, k: int) -> dict[str, Any]:
     """A trait of a worker: `pooled` between their `own` and the crowd's, its 95 % `interval`, and
     whether it `is_far` from ordinary workers'.
     """
-    pooled, unit = found.pooled[name], _unit(found, name)
     own = float(pooled.raw[k])
     if not np.isfinite(own):
         return {"pooled": MISSING, "own": "", "interval": "", "is_far": False}
@@ -74,21 +75,15 @@ def _score(value: float) -> str:
     return f"{rounded:.1f}".replace("-", "−") if np.isfinite(value) else MISSING
 
 
-def _trait(found: Annotators, name: str) -> Trait:
-    return next(trait for trait in found.measures.traits if trait.name == name)
-
-
-def _unit(found: Annotators, name: str) -> str:
-    trait = _trait(found, name)
+def _unit(trait: Trait) -> str:
     if trait.scale == "share":
         return "share"
     return "ms" if trait.unit == "ms" else ""
 
 
-def _doc(found: Annotators, name: str) -> str:
+def _doc(trait: Trait) -> str:
     """What a trait is, with the unit that its numbers lack in the table."""
-    trait = _trait(found, name)
-    return trait.doc if _unit(found, name) or not trait.unit else f"{trait.doc} ({trait.unit})"
+    return trait.doc if _unit(trait) or not trait.unit else f"{trait.doc} ({trait.unit})"
 
 
 def _title(name: str) -> str:

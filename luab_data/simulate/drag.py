@@ -307,7 +307,10 @@ class _Tagger:
                 weights = np.sqrt([item.area_px for item in instances])
                 instance = instances[int(rng.choice(len(instances), p=weights / weights.sum()))]
             annotation_id = instance.annotation_id
-            x, y = _inner_point(rng, instance)
+            # The most central of a few of its points.
+            points = instance.sample(rng, _CANDIDATES) + 0.5
+            distances = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
+            x, y = points[int(distances.argmin())].tolist()
         else:
             x, y = (rng.random(2) * (self.image.width, self.image.height)).tolist()
         shaky = rng.normal(0.0, _HAND_PX, 2).tolist()
@@ -324,11 +327,3 @@ class _Tagger:
     def _go_to_tray(self) -> None:
         if self.xy[1] < BOARD_HEIGHT:
             self._go((self.board.width * float(self.rng.uniform(0.3, 0.7)), float(_TRAY_Y)))
-
-
-def _inner_point(rng: np.random.Generator, instance: Instance) -> tuple[float, float]:
-    """A point (x, y) in px of the original on the object: the most central of a few at random."""
-    points = instance.sample(rng, _CANDIDATES) + 0.5
-    distances = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
-    x, y = points[int(distances.argmin())].tolist()
-    return x, y
