@@ -333,12 +333,7 @@ def about_of(manifest: Mapping[str, Any]) -> About:
 
 
 def check_log(kind: Kind, path: Path, head: bytes) -> None:
-    """Refuse a log that is plainly of another kind.
-
-    Args:
-        kind: expected.
-        path: of the log.
-        head: its first bytes, decompressed.
+    """Refuse a log that is plainly of another kind, by its first bytes, decompressed.
 
     Raises:
         ArchiveError: names the command that reads it.
