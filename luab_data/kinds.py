@@ -104,11 +104,7 @@ class Kind(ABC):
 
     @abstractmethod
     def explain(self, image: pa.Table, records: pa.Table) -> dict[str, Any]:
-        """How derived values of an image follow: `decision`, `visit` or `icons` of a Record.
-
-        Args:
-            image, records: its rows of `images` and `events`.
-        """
+        """`decision`, `visit` or `icons` of a Record, from its rows of `images` and `events`."""
 
     @property
     @abstractmethod
