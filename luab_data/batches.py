@@ -21,8 +21,8 @@ from luab_data.errors import RecordError
 from luab_data.ragged import Bools, Ints, one_array
 from luab_data.raw import coco_fast, imagenet_fast, tar
 from luab_data.raw.bad_records import SeenIds
-from luab_data.raw.instances import Instances
 from luab_data.raw.worker_ids import WorkerHash
+from luab_data.truth import Instances
 
 
 def imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:

@@ -29,12 +29,13 @@ from luab_data.kinds import BROWSING, TAGGING, Kind, check_log
 from luab_data.pipeline import Unlabelled, Written, in_order, num_threads, write_shards
 from luab_data.raw import coco_fast, tar
 from luab_data.raw.bad_records import BadRecords, OnBad
-from luab_data.raw.instances import Instances, read_instances
+from luab_data.raw.instances import read_instances
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
 from luab_data.simulate.writer import is_simulated
 from luab_data.store.folder import SKIPPED, read_columns, read_manifest
 from luab_data.store.shards import Shard, ShardWriter, name_shards
+from luab_data.truth import Instances
 
 AnyPath = str | PathLike[str]
 
@@ -256,10 +257,9 @@ def _read_truth(instances: AnyPath | None, shown: bool | None) -> Instances | No
 
 def _check_some(written: Written, source: Path, bad: BadRecords) -> None:
     if not written.num_images:
-        raise ArchiveError(
-            f"{source}: no usable record among {bad.total} ({dict(bad.tally)}); expected a log of"
-            f" the release. The first: {bad.first or 'none'}"
-        )
+        found = f"no usable record among {bad.total} ({dict(bad.tally)})" if bad.total else "empty"
+        first = f". The first: {bad.first}" if bad.total else ""
+        raise ArchiveError(f"{source}: {found}; expected a log of the release{first}")
 
 
 def _write_annotators(kind: Kind, folder: Path) -> list[Shard]:

@@ -7,7 +7,7 @@ characters of pycocotools' compressed RLE. Its size is that of its image.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
@@ -75,6 +75,65 @@ class TrueImage:
     def contains(self, label: int, x: float, y: float) -> bool:
         """contains_many() for one point."""
         return bool(contains_many([self], np.array([label]), np.array([x]), np.array([y]))[0])
+
+
+class Instances(dict[int, TrueImage]):
+    """Image id -> what is known of it, in the file's order, images without annotations included.
+
+    Attributes:
+        absent: names of COCO's 80 classes that the file's categories lack.
+        category_of: contiguous label -> the file's category id.
+        has_names: whether the categories of the file have names; else its ids are taken for COCO's.
+        num_annotations: of the listed images.
+        num_unmasked: of those, how many have no mask.
+        num_renumbered: images whose id is not the number in their file's name, which holds.
+    """
+
+    absent: tuple[str, ...] = ()
+    category_of: Mapping[int, Any]
+    has_names = True
+    num_annotations = 0
+    num_unmasked = 0
+    num_renumbered = 0
+
+    def about(self) -> dict[str, Any]:
+        """What is out of the ordinary, for the manifest: empty for COCO's own files."""
+        return {
+            **({} if self.has_names else {"category_ids": "taken for COCO's"}),
+            **({"absent_classes": list(self.absent)} if self.absent else {}),
+            **({"num_without_mask": self.num_unmasked} if self.num_unmasked else {}),
+            **({"num_renumbered": self.num_renumbered} if self.num_renumbered else {}),
+        }
+
+    def remarks(self) -> list[str]:
+        """The same, a sentence each."""
+        found = []
+        if not self.has_names:
+            found.append("its categories have no names, so their ids are taken for COCO's")
+        if self.absent:
+            some = ", ".join(self.absent[:3]) + (", ..." if len(self.absent) > 3 else "")
+            found.append(
+                f"{len(self.absent)} of COCO's 80 classes are not in its categories ({some}): icons"
+                " of those are not judged"
+            )
+        if self.num_renumbered:
+            found.append(
+                f"{self.num_renumbered:,} images are numbered anew; the numbers in the names of"
+                " their files are taken"
+            )
+        if not self.num_annotations:
+            found.append("it has no annotation, so no icon is judged")
+        elif self.num_unmasked == self.num_annotations:
+            found.append(
+                "no annotation has a mask (every `segmentation` is empty), so no icon is judged;"
+                " boxes and classes are used"
+            )
+        elif self.num_unmasked:
+            found.append(
+                f"{self.num_unmasked:,} of {self.num_annotations:,} annotations have no mask; icons"
+                " of their classes that are on no other mask are not judged"
+            )
+        return found
 
 
 def contains_many(images: Sequence[TrueImage], labels: Ints, x: Floats, y: Floats) -> Bools:

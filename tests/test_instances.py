@@ -107,7 +107,7 @@ def test_categories_that_are_no_classes_are_refused(
         read_instances(instances(tmp_path / "i.json", [(used, SQUARE)], names))
 
 
-@pytest.mark.parametrize("empty", [[], None])
+@pytest.mark.parametrize("empty", [[], [[]], None])
 def test_a_miss_is_not_wrong_where_an_object_has_no_mask(tmp_path: Path, empty: Any):
     truth = instances(tmp_path / "i.json", [(18, SQUARE), (18, empty), (17, SQUARE)], NAMES)
     assert converted(tmp_path, truth, ("dog", 0.2))["is_on_object"] == {"dog": True}
@@ -124,6 +124,38 @@ def test_without_any_mask_nothing_is_judged_but_boxes_and_classes_are_used(tmp_p
     assert row["labels"] == [15, 16] and row["boxes"] == [[0, 0, 5, 10]] * 2
     assert any("no annotation has a mask" in remark for remark in row["remarks"])
     assert luab_data.stats(tmp_path / "coco-ab")["icon_precision"] is None
+
+
+def test_without_any_annotation_nothing_is_judged(tmp_path: Path):
+    row = converted(tmp_path, instances(tmp_path / "i.json", [], NAMES), ("dog", 0.2))
+    assert row["is_on_object"] == {"dog": None} and row["labels"] == []
+    assert any("it has no annotation" in remark for remark in row["remarks"])
+
+
+def test_images_numbered_anew_have_the_number_in_their_files_name(tmp_path: Path):
+    """As Roboflow's exports do, whose small numbers are those of other pictures."""
+    truth = instances(tmp_path / "i.json", [(18, SQUARE)], NAMES)
+    content = json.loads(truth.read_text())
+    content["images"][0].update(id=0, file_name="000000000001_jpg.rf.0123456789abcdef.jpg")
+    content["annotations"][0]["image_id"] = 0
+    truth.write_text(json.dumps(content))
+    row = converted(tmp_path, truth, ("dog", 0.2))
+    assert row["is_on_object"] == {"dog": True} and row["about"]["num_renumbered"] == 1
+    assert any("1 images are numbered anew" in remark for remark in row["remarks"])
+
+
+def test_numbers_written_as_text_are_numbers(tmp_path: Path):
+    truth = instances(tmp_path / "i.json", [(18, SQUARE)], {18: "dog"})
+    content = json.loads(truth.read_text())
+    for things, keys in {
+        "images": ("id", "width", "height"),
+        "annotations": ("image_id", "category_id"),
+        "categories": ("id",),
+    }.items():
+        for key in keys:
+            content[things][0][key] = str(content[things][0][key])
+    truth.write_text(json.dumps(content))
+    assert converted(tmp_path, truth, ("dog", 0.2))["is_on_object"] == {"dog": True}
 
 
 def test_without_instances_it_is_said_what_is_null(tmp_path: Path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def test_json_lines_with_bom_blank_lines_and_no_last_newline(tmp_path: Path):
         ('[{"a": 1}', "found ''; expected ','"),
         ('[{"a": 1} {"b": 2}]', "expected ','"),
         ('[{"a": 1}] x', "after the end"),
-        ('[{"a": NaN}]', "NaN is no JSON number"),
+        ('[{"a": 1},\n]', r"a comma before '\]'"),
+        ('{"a": 1},\n{"a": 2}', "found ','|after a line|not JSON"),
+        ('{"info": {}, "images": []}', "annotations of COCO, not a log"),
         ('[{"a": -Infinity}]', "no JSON number"),
         ("[" * 200_000, "recursion|nested|cut"),
         ('{"a": 1}\n{"b": ', "cut"),
@@ -206,6 +209,7 @@ def test_what_a_person_would_read_is_read():
         (" W1\n", "W1", ["worker-id-padded"]),
         ("", None, ["worker-id-empty"]),
         (" ", None, ["worker-id-empty"]),
+        ("None", None, ["worker-id-empty"]),
         (None, None, []),
     ],
 )
@@ -215,17 +219,38 @@ def test_padded_and_empty_worker_ids(worker: Any, published: Any, repaired: list
     assert to_table([record], lambda worker: worker)["worker_id"].to_pylist() == [published]
 
 
-def test_a_point_of_the_trace_without_a_coordinate_is_left_out_and_counted():
-    points = [{"timeAt": 1, "x": 0.5, "y": None}, {"timeAt": 2, "x": 0.5, "y": 1}, {"timeAt": 3}]
+def test_a_point_of_the_trace_without_a_coordinate_or_time_is_left_out_and_counted():
+    points = [
+        {"timeAt": 1, "x": 0.5, "y": None},
+        {"timeAt": 2, "x": 0.5, "y": 1},
+        {"timeAt": 3},
+        {"timeAt": None, "x": 0.5, "y": 1},
+        {"timeAt": 4, "x": math.nan, "y": 1},
+        None,
+    ]
     found = parse(0, edit(mouseTracking=points))
-    assert found.values["mouse_tracking_time_at_ms"] == [2] and found.repaired == [DROPPED] * 2
+    assert found.values["mouse_tracking_time_at_ms"] == [2] and found.repaired == [DROPPED] * 5
 
 
-@pytest.mark.parametrize("text", ['{"7": %s, "8": %s}', '{ "a": {"zoom": 1, "image_id": 3}}'])
+def test_nan_is_read_as_the_null_of_a_coordinate_and_refused_elsewhere(tmp_path: Path):
+    path = tmp_path / "log.json"
+    point = {"timeAt": 1, "x": math.nan, "y": 0.5}
+    path.write_text(json.dumps([edit(mouseTracking=[point]), edit(timeSpent=math.nan)]))
+    first, second = read(path)
+    assert parse(0, first).repaired == [DROPPED]
+    with pytest.raises(RecordError, match="timeSpent is nan; expected an integer"):
+        parse(1, second)
+    found = parse(0, edit(actionHistories=[action("add", "dog", (math.nan, 0.5))]))
+    assert found.values["action_histories_point_to_x"] == [None]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"data": [%s]}', '{"7": %s, "8": %s}', '{ "a": {"zoom": 1, "image_id": 3}}']
+)
 def test_an_object_of_records_is_told_how_to_become_an_array(tmp_path: Path, text: str):
     path = tmp_path / "log.json"
     path.write_text(text.replace("%s", json.dumps(coco_record(7, []))))
-    with pytest.raises(ArchiveError, match=r"one object with the records as its values.*jq"):
+    with pytest.raises(ArchiveError, match=r"one object with the records in it.*jq"):
         read(path)
 
 
@@ -263,7 +288,7 @@ def edit(**values: Any) -> dict[str, Any]:
         (edit(mouseTracking=[3]), "not-an-object"),
         (edit(mouseTracking=[{"x": "1", "y": 0, "timeAt": 0}]), "not-a-number"),
         (edit(mouseTracking=[{"x": 10**400, "y": 0, "timeAt": 0}]), "not-a-number"),
-        (edit(mouseTracking=[{"x": 1, "y": 0}]), "missing"),
+        (edit(mouseTracking=[{"x": 1, "y": 0}]), None),
         (edit(actionHistories=[action("drop", "dog", (0, 0))]), "unknown-action"),
         (edit(actionHistories=[action("add", "unicorn", (0, 0))]), "unknown-icon"),
         (edit(actionHistories=[action("move", "dog", None)]), "missing-point"),
@@ -341,7 +366,15 @@ def test_what_is_no_instances_file_is_said_to_be_none(
 
 @pytest.mark.parametrize(
     "segmentation",
-    [[[]], [[1, 1, 2, 2]], [[0, 0, 1, 1, 2]], [["a"] * 6], {"size": [4, 5], "counts": "01"}, 3, {}],
+    [
+        [[], []],
+        [[1, 1, 2, 2]],
+        [[0, 0, 1, 1, 2]],
+        [["a"] * 6],
+        {"size": [4, 5], "counts": "01"},
+        3,
+        {},
+    ],
 )
 def test_odd_segmentations_name_the_annotation(tmp_path: Path, segmentation: Any):
     annotation = {"id": 5, "image_id": 1, "category_id": 1, "segmentation": segmentation}

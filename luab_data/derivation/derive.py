@@ -26,11 +26,12 @@ from luab_data.files import MANIFEST, new_folder
 from luab_data.hub.card import about_instances, complete, versions
 from luab_data.kinds import kind_of, tables_of
 from luab_data.pipeline import in_order, num_threads
-from luab_data.raw.instances import Instances, read_instances
+from luab_data.raw.instances import read_instances
 from luab_data.store import folder as store
 from luab_data.store.digest import content_digest
 from luab_data.store.load import find_dataset
 from luab_data.store.shards import Shard, ShardWriter
+from luab_data.truth import Instances
 
 Engine = Literal["local", "ray"]
 Manifest = Mapping[str, Any]

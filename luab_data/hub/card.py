@@ -25,12 +25,12 @@ from luab_data.hub.about import PAPER, PRIVACY, About
 from luab_data.hub.citation import bibtex
 from luab_data.hub.legacy import dtype_name, legacy_script
 from luab_data.kinds import about_of, kind_of, tables_of
-from luab_data.raw.instances import Instances
 from luab_data.raw.worker_ids import RELEASE_IDS
 from luab_data.schema import Column, Table
 from luab_data.store.digest import content_digest
 from luab_data.store.folder import seal, version_of
 from luab_data.store.shards import Shard
+from luab_data.truth import Instances
 
 if TYPE_CHECKING:
     from luab_data.statistics.counts import Count

@@ -25,10 +25,10 @@ ACTIONS = ("add", "move", "remove")
 ALIASES = {"page_idx": "page_id", "assignment_id": "hit_id", "timeSpend": "timeSpent"}
 """The spelling of a key in the paper, or in the tool's source -> in the release."""
 TRACE = "mouseTracking"
-"""The list of points that are nothing but points: one without a coordinate is left out."""
+"""The list of points that are nothing but points: one without a coordinate or time is left out."""
 WORKER = "worker_id"
 REQUIRED = ("image_id", WORKER)
-"""Of these the worker's id may be null, or nothing but spaces: then it is not known who it was."""
+"""Of these the worker's id may be null, "None", or nothing but spaces: nobody knows who it was."""
 NAMES = {"actionHistories/actionType": ACTIONS, "actionHistories/iconType": COCO_CLASSES}
 """Strings of a closed set."""
 POINTS = ("pointFrom", "pointTo")
@@ -66,7 +66,7 @@ def raw_records(source: Source) -> Iterator[Any]:
         ArchiveError: the text is not JSON or is cut. What follows a broken spot in an array cannot
             be trusted, so that is never skipped.
     """
-    stream = JsonStream(source)
+    stream = JsonStream(source, takes_nan=True)
     if is_array(stream):
         yield from stream.elements()
         stream.end()
@@ -79,26 +79,30 @@ def is_array(stream: JsonStream) -> bool:
     """Whether the file is an array; else it is JSON Lines.
 
     Raises:
-        ArchiveError: it is neither: empty, or one object of records.
+        ArchiveError: it is neither: empty, COCO's annotations, or one object of records.
     """
     first = stream.peek()
     if not first:
         stream.fail("the file is empty; expected a JSON array or JSON Lines")
-    if first == "{" and _IS_MAPPING(stream.ahead(_HEAD_CHARS)):
-        stream.fail(
-            "one object with the records as its values; expected an array of records, or one record"
-            " a line. `jq '[.[]]' FILE` gives the array",
-            is_damage=False,
-        )
+    head = stream.ahead(_HEAD_CHARS)
+    for is_so, reason in _NO_LOG.items():
+        if is_so(head):
+            stream.fail(reason, is_damage=False)
     return first == "["
 
 
 _HEAD_CHARS = 2**12
 _KEY = r'\s*"[^"\\]*"\s*:'
 _RECORD_KEYS = "image_id|actionHistories|mouseTracking|worker_id|originalImageWidth"
-_IS_MAPPING = re.compile(
-    rf'\{{{_KEY}\s*\{{(?:{_KEY}[^\[\]{{}}]*?,)?\s*"(?:{_RECORD_KEYS})"\s*:', re.DOTALL
+_OF_RECORDS = re.compile(
+    rf'\{{{_KEY}\s*(?:\[\s*)?\{{(?:{_KEY}[^\[\]{{}}]*?,)?\s*"(?:{_RECORD_KEYS})"\s*:', re.DOTALL
 ).match
+_OF_COCO = re.compile(r'\{\s*"(info|licenses|images|annotations|categories)"\s*:\s*[\[{]').match
+_NO_LOG = {
+    _OF_COCO: "annotations of COCO, not a log: give them with --instances, beside the log",
+    _OF_RECORDS: "one object with the records in it; expected an array of them, or one a line, as"
+    " `jq '.[]' FILE` gives them",
+}
 
 
 def parse(index: int, record: Any) -> CocoRecord:
@@ -150,6 +154,8 @@ def _number(value: Any, key: str) -> float | None:
         number = float(value)
     except OverflowError:
         number = math.inf
+    if math.isnan(number):
+        raise _Bad("not-a-number", f"{key} is NaN, which is no JSON number; expected a number")
     if not math.isfinite(number):
         raise _Bad("not-a-number", f"{key} is {value!r:.40}; expected a finite number")
     return number
@@ -167,8 +173,12 @@ def _string(value: Any, key: str) -> str:
 
 
 def _worker_id(value: Any, key: str) -> str | None:
-    """Without spaces around it; of nothing but spaces it is none."""
-    return _string(value, key).strip() or None
+    """Without spaces around it; of nothing but spaces, or Python's word for nothing, it is none."""
+    found = _string(value, key).strip()
+    return None if found in NO_WORKER else found
+
+
+NO_WORKER = ("", "None")
 
 
 def _hit_id(value: Any, key: str) -> str:
@@ -240,7 +250,9 @@ def _record(record: dict[str, Any]) -> CocoRecord:
         if not isinstance(entries, list):
             raise _Bad("not-a-list", f"{key} is {entries!r:.40}; expected a list")
         for index, entry in enumerate(entries):
-            of_entry = _values_of(entry, fields, f"{key}[{index}]")
+            if key == TRACE and entry is None:
+                entry = {}
+            of_entry = _values_of(entry, fields, f"{key}[{index}]", key == TRACE)
             if key == TRACE and None in of_entry:
                 repaired.append("trace-point-dropped")
                 continue
@@ -289,9 +301,9 @@ _NUMBER_OF_URL = re.compile(
 
 
 def _values_of(
-    entry: Any, fields: dict[tuple[str, ...], tuple[str, Convert]], where: str
+    entry: Any, fields: dict[tuple[str, ...], tuple[str, Convert]], where: str, has_gaps: bool
 ) -> list[Any]:
-    """The values of an entry of a list, in the order of the fields."""
+    """The values of an entry of a list, in the order of the fields; `has_gaps` if any may lack."""
     if not isinstance(entry, dict):
         raise _Bad("not-an-object", f"{where} is {entry!r:.40}; expected an object")
     if "actionType" in entry:
@@ -305,7 +317,10 @@ def _values_of(
             found = found.get(key)
             if found is None:
                 break
-        if found is None and path[0] not in NULLABLE:
+        may_lack = has_gaps or path[0] in NULLABLE
+        if may_lack and found != found:  # NaN, which Python writes where the browser writes null
+            found = None
+        if found is None and not may_lack:
             raise _Bad("missing", f"{where} has no {'/'.join(path)}")
         values.append(None if found is None else convert(found, f"{where}/{path[-1]}"))
     return values

@@ -22,6 +22,7 @@ from luab_data.ragged import Floats, Ints, list_array
 from luab_data.raw.coco import (
     ALIASES,
     NAMES,
+    NO_WORKER,
     NULLABLE,
     POINT_TO,
     REQUIRED,
@@ -74,7 +75,7 @@ def batches(
     """
     growing = _Growing(0)
     try:
-        for found in _records(JsonStream(log)):
+        for found in _records(JsonStream(log, takes_nan=True)):
             growing.add(found)
             if len(growing) >= size:
                 yield growing.batch(hash_worker)
@@ -227,7 +228,8 @@ def _check(records: list[Any]) -> None:
         for key, alias in _ALIAS_OF.items():
             if alias(record) is not None and getattr(record, key) is not None:
                 raise Differs
-        if not record.worker_id or record.worker_id != record.worker_id.strip():
+        worker = record.worker_id
+        if worker is None or worker in NO_WORKER or worker != worker.strip():
             raise Differs
         for action in record.actionHistories or ():
             if action.pointTo is None and action.actionType in POINT_TO:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -25,68 +25,25 @@ from luab_data.errors import ImagesError
 from luab_data.raw.json_values import JsonStream, Plain, Runs
 from luab_data.raw.source import Source
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
-from luab_data.truth import NO_CLASSES, Thing, TrueImage, bounds, from_segmentation, union
+from luab_data.truth import (
+    NO_CLASSES,
+    Instances,
+    Thing,
+    TrueImage,
+    bounds,
+    from_segmentation,
+    union,
+)
 
 MAX_SIDE = 2**15
 """Pixels; a mask counts them in 32 bits."""
-
-
-class Instances(dict[int, TrueImage]):
-    """Image id -> what is known of it, in the file's order, images without annotations included.
-
-    Attributes:
-        absent: names of COCO's 80 classes that the file's categories lack.
-        category_of: contiguous label -> the file's category id.
-        has_names: whether the categories of the file have names; else its ids are taken for COCO's.
-        num_annotations: of the listed images.
-        num_unmasked: of those, how many have no mask.
-    """
-
-    absent: tuple[str, ...] = ()
-    category_of: Mapping[int, Any]
-    has_names = True
-    num_annotations = 0
-    num_unmasked = 0
-
-    def about(self) -> dict[str, Any]:
-        """What is out of the ordinary, for the manifest: empty for COCO's own files."""
-        return {
-            **({} if self.has_names else {"category_ids": "taken for COCO's"}),
-            **({"absent_classes": list(self.absent)} if self.absent else {}),
-            **({"num_without_mask": self.num_unmasked} if self.num_unmasked else {}),
-        }
-
-    def remarks(self) -> list[str]:
-        """The same, a sentence each."""
-        found = []
-        if not self.has_names:
-            found.append("its categories have no names, so their ids are taken for COCO's")
-        if self.absent:
-            some = ", ".join(self.absent[:3]) + (", ..." if len(self.absent) > 3 else "")
-            found.append(
-                f"{len(self.absent)} of COCO's 80 classes are not in its categories ({some}): icons"
-                " of those are not judged"
-            )
-        if self.num_unmasked and self.num_unmasked == self.num_annotations:
-            found.append(
-                "no annotation has a mask (every `segmentation` is empty), so no icon is judged;"
-                " boxes and classes are used"
-            )
-        elif self.num_unmasked:
-            found.append(
-                f"{self.num_unmasked:,} of {self.num_annotations:,} annotations have no mask; icons"
-                " of their classes that are on no other mask are not judged"
-            )
-        return found
-
-
-# --- reading -------------------------------------------------------------------------------------
 
 
 class _Image(msgspec.Struct, gc=False):
     id: int
     width: int
     height: int
+    file_name: Any = None
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -146,6 +103,7 @@ class _Reader:
         self._outlines = outlines
         self._keeps_things = things
         self._images = Instances()
+        self._coco_id: dict[Any, int] = {}  # of images that the file numbers anew
         self._categories: list[Any] = []
         self._box_category: dict[int, list[Any]] = defaultdict(list)
         self._things: dict[int, list[Thing]] = defaultdict(list)
@@ -186,6 +144,11 @@ class _Reader:
             raise ImagesError(
                 f"{self._where('image', image)}: expected id, width and height ({error!r})"
             ) from None
+        if in_name := _COCO_NAME(str(_optional(image, "file_name"))):
+            renumbered, number = number, int(in_name[1])
+            if renumbered != number:
+                self._coco_id[renumbered] = number
+                self._images.num_renumbered += 1
         if number in self._images:
             raise ImagesError(f"{self._path}: image {number} is there twice; expected it once")
         self._images[number] = TrueImage(width, height)
@@ -193,20 +156,22 @@ class _Reader:
     def _add_class(self, annotation: Any) -> None:
         try:
             get = _getter(annotation)
-            category = get("category_id")
-            self._images[get("image_id")].masks[category] = b""
+            image_id, category = get("image_id"), get("category_id")
+            self._images[self._coco_id.get(image_id, image_id)].masks[category] = b""
             self._first_of.setdefault(category, annotation)
         except (KeyError, TypeError, AttributeError) as error:
             raise self._unknown(annotation, error) from None
+        self._images.num_annotations += 1
 
     def _add_annotation(self, annotation: Any) -> None:
         try:
             get = _getter(annotation)
             image_id, category = get("image_id"), get("category_id")
+            image_id = self._coco_id.get(image_id, image_id)
             image = self._images[image_id]
             self._first_of.setdefault(category, annotation)
             outline, bbox = (_optional(annotation, key) for key in ("segmentation", "bbox"))
-            if is_unmasked := outline is None or outline == []:
+            if is_unmasked := outline in (None, [], [[]]):
                 image.unmasked |= {category}
             mask = from_segmentation([] if is_unmasked else outline, image.width, image.height)
             is_crowd = bool(_optional(annotation, "iscrowd"))
@@ -257,7 +222,7 @@ class _Reader:
                 c for k, c in enumerate(COCO_CLASSES) if k not in found.category_of
             )
         unjudged = frozenset(COCO_CLASSES.index(name) for name in found.absent)
-        if found.num_unmasked and found.num_unmasked == found.num_annotations:
+        if self._outlines and found.num_unmasked == found.num_annotations:
             unjudged = frozenset(range(len(COCO_CLASSES)))
         for image_id, image in found.items():
             image.masks = {label_of[c]: mask for c, mask in image.masks.items()}
@@ -273,7 +238,9 @@ class _Reader:
     def _labels(self) -> dict[Any, int]:
         """Category id -> contiguous label of the categories that are COCO's classes."""
         try:
-            names = {c["id"]: c["name"] for c in self._categories if c.get("name") is not None}
+            names = {
+                _number(c["id"]): c["name"] for c in self._categories if c.get("name") is not None
+            }
             words = {category: _letters(name) for category, name in names.items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise ImagesError(
@@ -297,7 +264,7 @@ class _Reader:
         return labels
 
     def _no_class(self, category: Any) -> str:
-        names = {c["id"]: c["name"] for c in self._categories if c.get("name") is not None}
+        names = {_number(c["id"]): c["name"] for c in self._categories if c.get("name") is not None}
         if not names:
             return f"{category} is missing or unknown; expected one of COCO's 80 category ids"
         if category not in names:
@@ -311,6 +278,9 @@ class _Reader:
 
 
 _COCO_LABELS = {category: label for label, category in enumerate(COCO_CATEGORIES)}
+
+
+_COCO_NAME = re.compile(r"(?:.*\D)?(0{6}[0-9]{6})(?:\D.*)?", re.ASCII | re.DOTALL).fullmatch
 
 
 def _letters(name: str) -> str:
@@ -328,7 +298,14 @@ def _elements(stream: JsonStream, type: Any) -> Iterator[Any]:
 
 
 def _getter(element: Any) -> Callable[[str], Any]:
-    return element.__getitem__ if isinstance(element, dict) else partial(getattr, element)
+    """What gives a number by its key, also where an export writes numbers as text."""
+    if isinstance(element, dict):
+        return lambda key: _number(element[key])
+    return partial(getattr, element)
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
 def _optional(annotation: Any, key: str) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from types import GenericAlias
@@ -47,7 +48,12 @@ def _refuse_constant(text: str) -> NoReturn:
     )
 
 
+def _nan(text: str) -> float:
+    return math.nan if text == "NaN" else _refuse_constant(text)
+
+
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_NAN_DECODER = json.JSONDecoder(parse_constant=_nan)
 
 
 class JsonStream:
@@ -55,9 +61,11 @@ class JsonStream:
 
     Args:
         source: the file; its name and a character position are in every error.
+        takes_nan: read NaN, as Python writes it, for the caller to judge; else it is refused.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, takes_nan: bool = False) -> None:
+        self._decoder = _NAN_DECODER if takes_nan else _DECODER
         self._path = source.path
         self._file = source.content()
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
@@ -148,7 +156,7 @@ class JsonStream:
         self.peek()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
+                value, end = self._decoder.raw_decode(self._text, self._at)
                 # A number may go on in the next chunk: `1`, `1.` and `1e` are all read as 1.
                 number = isinstance(value, (int, float))
                 rest = self._text[end : end + 1]
@@ -185,7 +193,13 @@ class JsonStream:
             if self.peek() == "]":
                 self.take("]")
                 return
-            self.take(",")
+            self.comma("]")
+
+    def comma(self, bracket: str) -> None:
+        """Step over a comma that something follows, before the closing bracket."""
+        self.take(",")
+        if self.peek() == bracket:
+            self.fail(f"a comma before {bracket!r}, which JSON does not have", is_damage=False)
 
     def members(self) -> Iterator[str]:
         """The keys of the object that starts here; the caller reads each value."""
@@ -202,7 +216,7 @@ class JsonStream:
             if self.peek() == "}":
                 self.take("}")
                 return
-            self.take(",")
+            self.comma("}")
 
     def end(self) -> None:
         """Check that nothing but white space is left."""
@@ -269,7 +283,7 @@ class Runs(Generic[T]):
             if self._stream.peek() == "]":
                 self._stream.take("]")
                 return
-            self._stream.take(",")
+            self._stream.comma("]")
 
     def lines(self) -> Iterator[T | Plain]:
         """The values up to the end of the file, parted by white space or by nothing."""
@@ -277,6 +291,11 @@ class Runs(Generic[T]):
         decode = msgspec.json.Decoder(self._type).decode_lines
         while self._stream.peek():
             yield self._some(decode)
+            if self._stream.peek() == ",":
+                self._stream.fail(
+                    "a comma after a line; expected none, or `[` and `]` around it all",
+                    is_damage=False,
+                )
 
     def _some(self, decode: _Decode) -> T | Plain:
         found = self._run(decode)

@@ -115,6 +115,8 @@ _FOREIGN = {
     rb"PK(\x03\x04|\x05\x06)": "a zip archive; unpack it and give the folder or the file in it",
     rb"7z\xbc\xaf\x27\x1c": "a 7-Zip archive; unpack it and give the folder or the file in it",
     rb"\x1f\x8b": f"gzip within gzip, as some downloads are; {_AGAIN} `gunzip FILE`, once",
+    rb"\xff\xfe|\xfe\xff": "UTF-16 text, as Windows PowerShell writes it; expected UTF-8:"
+    " `iconv -f UTF-16 -t UTF-8 FILE` gives that",
     rb"version https://git-lfs": "a Git LFS pointer, not the file itself; `git lfs pull` gets that",
     rb"(\xef\xbb\xbf)?\s*(<!DOCTYPE html|<html)": "an HTML page, not the file: the download failed,"
     " or asks for a login or a consent. Open the address in a browser to see",
