@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from luab_data.console import LuabGroup
+from luab_data.console import LuabGroup, install_command
 from luab_data.errors import OptionError
 from luab_train.fields import read_settings
 from luab_train.recipe import TARGETS, Recipe, find_recipe
@@ -28,7 +28,32 @@ _ELSEWHERE = {
 }
 
 
+# Of the extra `train`; luab without it has this command all the same.
+_NEEDED = frozenset(
+    (
+        "torch",
+        "torchvision",
+        "timm",
+        "accelerate",
+        "torchmetrics",
+        "safetensors",
+        "PIL",
+        "matplotlib",
+    )
+)
+
+
 class _TrainGroup(LuabGroup):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if error.name not in _NEEDED:
+                raise
+            raise click.ClickException(
+                f"luab-train needs {error.name}, not installed here: {install_command('train')}"
+            ) from error
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *_ELSEWHERE])
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html import escape, unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,14 @@ import luab_data
 from luab_data.class_names import imagenet_names, with_name
 from luab_data.cli.report import report as command
 from luab_data.console import LuabGroup
-from luab_data.errors import DatasetError, ImagesError, OptionError, OutputError
+from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError, OutputError
 from luab_data.figures import TAGGING_FIGURES
+from luab_data.kinds import KINDS
 from luab_data.reports.browsing import BrowsingPages
 from luab_data.reports.html import embed, page_html, player, small_jpeg
 from luab_data.reports.pages import Finding, Page
 from luab_data.reports.replay import Event, Picture, Replay
-from luab_data.reports.run import page_svg, report
+from luab_data.reports.run import _cards, page_svg, report
 from luab_data.reports.tables import quotes, rows_of
 from luab_data.reports.tagging import TaggingPages
 from luab_data.statistics.estimate import Estimate
@@ -720,6 +722,20 @@ def test_any_figure_is_drawn_into_the_axes_of_the_user(world: Path, coco: Path):
     ):
         with pytest.raises(OptionError, match=message):
             luab_data.draw(name, world / "imagenet-ab", given)
+
+
+def test_a_figure_without_matplotlib_says_what_to_install(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(LuabError, match=r"figures need matplotlib, .*: pip install .*\[report\]"):
+        luab_data.draw("rounds", world / "imagenet-ab")
+
+
+def test_cards_are_counts_and_not_the_fractions_that_are_null():
+    kind = KINDS["imagenet-ab"]
+    found = SimpleNamespace(kind=kind, counts={"num_images": 7, "off_centre_fraction": None})
+    assert _cards(found) == [("7", "images")]
 
 
 def test_what_happened_on_an_image_of_a_browsing_log(world: Path):

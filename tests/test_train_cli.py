@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from train_world import make_world, metrics_lines
 
-from luab_train.cli import main
+from luab_train.cli import _TrainGroup, main
 from luab_train.training.checkpoint import read_recipe
 
 OPTIONS = {
@@ -92,6 +92,19 @@ def test_recipes_are_listed_and_shown():
         assert any(line.split()[:1] == [name] for line in listed.output.splitlines())
     shown = CliRunner().invoke(main, ["recipes", "debug:tiny"])
     assert '"image_size": 64' in shown.output
+
+
+def test_what_is_not_installed_is_named_with_its_extra():
+    @click.command()
+    @click.argument("name")
+    def need(name):
+        raise ModuleNotFoundError(name=name)
+
+    group = _TrainGroup(commands={"need": need})
+    result = CliRunner().invoke(group, ["need", "timm"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: luab-train needs timm, not installed here: pip install")
+    assert isinstance(CliRunner().invoke(group, ["need", "ours"]).exception, ModuleNotFoundError)
 
 
 def test_the_help_of_a_run_fits_one_screen():

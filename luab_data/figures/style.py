@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from luab_data.console import install_command
+from luab_data.errors import LuabError
 from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
 
@@ -81,7 +83,11 @@ Draw: TypeAlias = Callable[[AxesGrid, Estimates, Tables], object]
 @contextmanager
 def drawing() -> Iterator[None]:
     """Draw with STYLE inside, with the caller's settings outside."""
-    from matplotlib import rc_context
+    try:
+        from matplotlib import rc_context
+    except ModuleNotFoundError as error:
+        hint = install_command("report")
+        raise LuabError(f"figures need matplotlib, not installed here: {hint}") from error
 
     with rc_context(STYLE):
         yield

@@ -26,7 +26,7 @@ from luab_data.reports.workers import flagged_workers, worker_table
 from luab_data.statistics.dataset import Stats, stats
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
-from luab_data.words import MISSING, count
+from luab_data.words import count
 from luab_data.workers.annotators import Annotators, annotators
 
 PAGES = 4
@@ -166,11 +166,11 @@ def _size(target: Path) -> int:
 
 
 def _cards(found: Stats) -> list[tuple[str, str]]:
-    """Value and title of each count."""
+    """Value and title of each count; fractions have a row among the statistics."""
     return [
-        (MISSING if number is None else count(number), found.kind.statistics.counts[name].title)
+        (count(number), found.kind.statistics.counts[name].title)
         for name, number in found.counts.items()
-        if number is None or isinstance(number, int)
+        if isinstance(number, int)
     ]
 
 
