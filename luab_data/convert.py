@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -308,20 +307,10 @@ def _about(job: _Job, log: Source, bad: BadRecords, written: Written) -> dict[st
         "job": job.digest(log.path, log.sha256),
         "worker_ids": job.hash_worker.describe(),
         "skipped": dict(sorted(bad.tally.items())),
-        "unknown": _most_common(written.unknown),
-        **({"repaired": dict(sorted(written.repaired.items()))} if written.repaired else {}),
+        "unknown": written.unknown,
+        **({"repaired": written.repaired} if written.repaired else {}),
         "versions": versions(),
     }
-
-
-def _most_common(unknown: Counter[str]) -> dict[str, int]:
-    """The counts, sorted by name; names that are made up record by record as one."""
-    kept = unknown.most_common(_MAX_UNKNOWN)
-    others = unknown.total() - sum(count for _, count in kept)
-    return {**dict(sorted(kept)), **({"others": others} if others else {})}
-
-
-_MAX_UNKNOWN = 100
 
 
 def _seal(

@@ -129,8 +129,8 @@ class Written(NamedTuple):
     """What write_shards saw go by."""
 
     num_images: int
-    unknown: Counter[str]  # what the schema does not know -> occurrences
-    repaired: Counter[str]  # id of raw.repairs -> values that were read as they were meant
+    unknown: dict[str, int]  # what the schema does not know -> occurrences, by name
+    repaired: dict[str, int]  # id of raw.repairs -> values that were read as they were meant
 
 
 def write_shards(
@@ -193,4 +193,14 @@ def write_shards(
     if in_shard:
         images.end_shard()
         events.end_shard()
-    return Written(num_images, unknown, repaired)
+    return Written(num_images, _most_common(unknown), dict(sorted(repaired.items())))
+
+
+_MAX_UNKNOWN = 100
+
+
+def _most_common(unknown: Counter[str]) -> dict[str, int]:
+    """The counts, sorted by name; names that are made up record by record as one."""
+    kept = unknown.most_common(_MAX_UNKNOWN)
+    others = unknown.total() - sum(count for _, count in kept)
+    return {**dict(sorted(kept)), **({"others": others} if others else {})}
