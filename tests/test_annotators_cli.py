@@ -1,28 +1,26 @@
-"""`luab-data annotators` as a process, on datasets converted from drawn logs."""
+"""`luab-data annotators` on datasets converted from drawn logs."""
 
 from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner, Result
 from derive_world import coco_dataset, imagenet_dataset, instances_file
 from logs import KEY, SHARED, archive, xml
 
 import luab_data
+from luab_data.cli import main
 from luab_data.errors import OptionError
 
-LUAB = Path(sys.executable).parent / "luab-data"
 
-
-def run(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [str(LUAB), "annotators", *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == code, done.stderr
+def run(*args: object, code: int = 0, columns: int = 80) -> Result:
+    runner = CliRunner(env={"COLUMNS": str(columns)})
+    done = runner.invoke(main, ["annotators", *map(str, args)])
+    assert done.exit_code == code, done.output
     return done
 
 
@@ -109,9 +107,8 @@ def test_the_result_is_one_line_or_a_table(imagenet: Path):
         luab_data.annotators(imagenet, sort="num_round")
 
 
-def test_a_wide_terminal_shows_more_traits(imagenet: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COLUMNS", "120")
-    lines = run(imagenet).stdout.splitlines()
+def test_a_wide_terminal_shows_more_traits(imagenet: Path):
+    lines = run(imagenet, columns=120).stdout.splitlines()
     assert 96 < max(map(len, lines)) <= 120
     assert any("selected_rate" in line for line in lines)
 
