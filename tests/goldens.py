@@ -9,9 +9,9 @@ NAME is a golden (`stats.coco-ab`), a part of its name (`stats`, `coco-ab`), or 
 left out where that folder is absent). No NAME is all. A line `-` of the diff is what is written
 down, `+` what the code says now.
 
-The command line is run as a process, `python -m luab_data ...`, and files are read from disk;
-nothing of luab is imported here. $PYTHONPATH decides which tree runs, by default the one this
-script is in; so goldens of an older commit are written with
+The command line is run in processes of its own, as by `python -m luab_data`, and files are read
+from disk; nothing of luab is imported here. $PYTHONPATH decides which tree runs, by default the one
+this script is in; so goldens of an older commit are written with
 `PYTHONPATH=OLD_TREE python tests/goldens.py --write`. Dates, temporary paths, versions of libraries
 and the bytes of Parquet files are left out; content digests and all numbers are kept as printed.
 Goldens hold for the versions of libraries in `goldens/made-with.json`.
@@ -85,13 +85,12 @@ def _succeeded(command: Sequence[str], answer: Answer) -> Answer:
     return answer
 
 
-_IN_TURN = """
+_SERVE = """
 import io, json, runpy, sys, traceback
-answers = []
-for command in json.loads(sys.argv[1]):
-    sys.argv = ["luab-data", *command]
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in streams)
+own = sys.stdout
+for line in sys.stdin:
+    sys.argv = ["luab-data", *json.loads(line)]
+    sys.stdout, sys.stderr = said = [io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2)]
     code = 0
     try:
         runpy.run_module("luab_data", run_name="__main__", alter_sys=True)
@@ -100,14 +99,11 @@ for command in json.loads(sys.argv[1]):
     except BaseException:
         code = 1
         traceback.print_exc()
-    said = []
-    for stream in (sys.stdout, sys.stderr):
+    for stream in said:
         stream.flush()
-        said.append(stream.buffer.getvalue().decode())
-    sys.stdout, sys.stderr = streams
-    answers.append([code, *said])
-print(json.dumps(answers))
+    print(json.dumps([code, *(s.buffer.getvalue().decode() for s in said)]), file=own, flush=True)
 """
+"""`python -m luab_data` for each line of stdin, in one process: most of their time is imports."""
 
 
 class World:
@@ -138,34 +134,51 @@ class World:
         self.environment.pop("LUAB_DATA_HOME", None)
         self._made: dict[str, Future[Any]] = {}
         self._lock = threading.Lock()
+        self._mine = threading.local()
+        self._servers: list[subprocess.Popen[str]] = []
 
-    def luab(self, *arguments: str, code: str | None = None, ok: bool = True) -> Answer:
-        """`python -m luab_data ARGUMENTS` in the folder.
+    def luab(self, *arguments: str, ok: bool = True) -> Answer:
+        """`python -m luab_data ARGUMENTS` in the folder, in a process that this thread keeps.
 
         Args:
-            code: a program to run instead of `-m luab_data`.
             ok: stop if the exit code is not 0.
         """
-        start = ["-m", "luab_data"] if code is None else ["-c", code]
-        found = subprocess.run(
-            [sys.executable, *start, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=_SECONDS,
-        )
-        answer = self._without_paths(found.returncode, found.stdout, found.stderr)
+        if not hasattr(self._mine, "server"):
+            self._mine.server = self._start(_SERVE, stdin=subprocess.PIPE)
+            self._servers.append(self._mine.server)
+        server = self._mine.server
+        patience = threading.Timer(_SECONDS, server.kill)
+        patience.start()
+        server.stdin.write(json.dumps(arguments) + "\n")
+        server.stdin.flush()
+        line = server.stdout.readline()
+        patience.cancel()
+        if not line:
+            raise SystemExit(f"luab-data {' '.join(arguments)}\nended its process")
+        answer = self._without_paths(*json.loads(line))
         return _succeeded(arguments, answer) if ok else answer
 
     def luab_in_turn(self, *commands: Sequence[str], ok: bool = True) -> list[Answer]:
-        """`python -m luab_data` for each command, in one process: most of their time is imports."""
-        said = self.luab(json.dumps(commands), code=_IN_TURN)
-        answers = [self._without_paths(*answer) for answer in json.loads(said.out)]
-        if ok:
-            for command, answer in zip(commands, answers, strict=True):
-                _succeeded(command, answer)
-        return answers
+        """`python -m luab_data` for each command."""
+        return [self.luab(*command, ok=ok) for command in commands]
+
+    def program(self, code: str, *arguments: str) -> Answer:
+        """What another program says, in a process of its own."""
+        process = self._start(code, *arguments, stderr=subprocess.PIPE)
+        out, error = process.communicate(timeout=_SECONDS)
+        return _succeeded(arguments, self._without_paths(process.returncode, out, error))
+
+    def _start(self, code: str, *arguments: str, **streams: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            cwd=self.folder, env=self.environment, encoding="utf-8",
+            stdout=subprocess.PIPE, **streams,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End the processes."""
+        for server in self._servers:
+            server.communicate()
 
     def _without_paths(self, exit_code: int, out: str, error: str) -> Answer:
         folder = str(self.folder)
@@ -481,7 +494,7 @@ runpy.run_module("luab_data", run_name="__main__", alter_sys=True)
 
 def publish(world: World, kind: str) -> Any:
     world.dataset(kind)
-    said = world.luab("publish", kind, "--repo-id", "me/some", "--dry-run", code=_KEEP_TEMPORARY)
+    said = world.program(_KEEP_TEMPORARY, "publish", kind, "--repo-id", "me/some", "--dry-run")
     listed = re.sub(r"SHA256 +[\d,]+", "SHA256 BYTES", _SHA256.sub("SHA256", said.out))
     listed = re.sub(r"[\d,]+ bytes", "BYTES", listed)
     staged = [
@@ -670,7 +683,7 @@ runpy.run_module("luab_data", run_name="__main__", alter_sys=True)
 
 def cli(world: World) -> Any:
     """Every verb with help, arguments and options."""
-    tree = json.loads(world.luab(code=_HELP).out)
+    tree = json.loads(world.program(_HELP).out)
     for option in tree["parameters"].values():
         option.pop("callback", None)
     return tree
@@ -695,7 +708,7 @@ print(json.dumps(found))
 
 def public(world: World) -> Any:
     """Names of `luab_data` (not modules) and their parameters."""
-    return json.loads(world.luab(code=_PUBLIC).out)
+    return json.loads(world.program(_PUBLIC).out)
 
 
 def shared(world: World, log: str) -> Any:
@@ -831,7 +844,10 @@ def record(names: Sequence[str]) -> dict[str, str]:
         world = World(Path(name).resolve())
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
             made = {golden: pool.submit(goldens[golden], world) for golden in names}
-            found = {golden: as_text(future.result()) for golden, future in made.items()}
+            try:
+                found = {golden: as_text(future.result()) for golden, future in made.items()}
+            finally:
+                world.close()
     # The version follows from the content: `convert` and `shared` hold it, others would repeat it.
     return {
         name: text if name.startswith(("convert.", "shared.")) else _VERSION.sub("1.0.N", text)
