@@ -12,6 +12,7 @@ from typing import Any
 
 from luab_data import errors
 from luab_data.columns.icons import Truth
+from luab_data.console import install_command
 from luab_data.derivation.shard import Job, Written, derive_shard
 from luab_data.errors import LuabError, OptionError
 
@@ -27,7 +28,7 @@ def derive_on_ray(job: Job, truth: Truth | None) -> Iterator[Written]:
     except ImportError as error:
         raise OptionError(
             f"--engine ray needs Ray, which is not installed ({error}):"
-            ' pip install "luab[ray]", or leave --engine out'
+            f" {install_command('ray')}, or leave --engine out"
         ) from None
     with _cluster(ray):
         task = ray.remote(_answer)

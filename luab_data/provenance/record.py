@@ -21,7 +21,7 @@ from luab_data.provenance.find import Place, find_rows, not_there, read_image_id
 from luab_data.schema import Table
 from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset
-from luab_data.words import aligned
+from luab_data.words import aligned, counted
 
 _SHOWN = 24
 """Records of a list that are printed; of a longer one the middle is left out."""
@@ -59,7 +59,7 @@ class Record:
     def __repr__(self) -> str:
         """One line; as_dict() is all of it."""
         dataset, version = self.manifest["dataset"], self.manifest["version"]
-        events = f"{len(self.records)} {kind_of(self.manifest).events.config}"
+        events = f"{counted(len(self.records), 'row')} of {kind_of(self.manifest).events.config}"
         odd = ", ".join(rule.id for rule in self.odd) or "no lint"
         return f"Record({self.image_id!r} of {dataset} {version}: {events}, {odd})"
 

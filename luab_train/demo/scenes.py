@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from luab_data.console import install_command
 from luab_data.errors import OptionError
 
 Part = Literal["train", "test"]
@@ -88,7 +89,7 @@ def load_material(part: Part) -> Material:
     except ImportError as error:
         raise OptionError(
             f"the demo needs scikit-learn and scikit-image, and `{error.name}` cannot be imported; "
-            'install them with: pip install ".[demo]"'
+            f"install them with: {install_command('demo')}"
         ) from error
     scans = load_digits()
     digits = tuple(scans.images[scans.target == digit] / 16 for digit in range(NUM_CLASSES))
