@@ -313,6 +313,8 @@ def test_false_in_words_is_false(tmp_path: Path):
             "assignment_id,is_recorded,is_code_right\n3A,SECRET,1\n",
             "line 2: is_recorded is neither",
         ),
+        ("assignment_id,num_selections\n3A,1.5\n", "line 2: num_selections is not a whole"),
+        ("assignment_id,num_selections\n", "no assignment; expected a line for each"),
         ('assignment_id,num_selections\n"3A,1\n', "cannot be read as CSV"),
     ],
 )
@@ -320,6 +322,11 @@ def test_a_bad_list_of_codes_is_refused_without_quoting_it(tmp_path: Path, text:
     with pytest.raises(OptionError, match=message) as found:
         read_codes(codes_file(tmp_path, text))
     assert "SECRET" not in str(found.value)
+
+
+def test_whole_numbers_may_have_a_point_as_pandas_writes_them(tmp_path: Path):
+    found = read_codes(codes_file(tmp_path, "assignment_id,num_selections\n3A,210.0\n3B,\n"))
+    assert found["num_selections"].to_pylist() == [210, None]
 
 
 def test_codes_that_are_no_text_or_not_there_are_refused(tmp_path: Path):

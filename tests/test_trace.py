@@ -348,3 +348,16 @@ def test_rows_that_break_a_promise_are_not_explained(imagenet: Path, tmp_path: P
     pq.write_table(table.drop_columns(["image_id"]), path)
     with pytest.raises(DatasetError, match=f"{path.name}: damaged"):
         trace(folder, "n1_0")
+
+
+def test_equal_names_in_two_class_folders_are_two_images(tmp_path: Path):
+    members = {}
+    for wnid in ("n00000001", "n00000002"):
+        body = xml(f"{wnid}_0", [block(assignment_id=wnid)])
+        members[f"{wnid}/img_0.xml"] = body.replace(f"{wnid}_0".encode(), b"img_0")
+    log = tar(tmp_path / "log.tar", members)
+    out = luab_data.convert_imagenet(log, tmp_path / "ab", worker_key=KEY).out
+    for wnid in ("n00000001", "n00000002"):
+        found = trace(out, f"{wnid}/img_0.JPEG")
+        assert found.image["wnid"] == wnid
+        assert [row["assignment_id"] for row in found.records] == [wnid]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -68,6 +69,8 @@ def read_codes(path: str | os.PathLike[str]) -> pa.Table:
                 rows.append(values)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OptionError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from error
+    if not rows:
+        raise OptionError(f"{path}: has a header and no assignment; expected a line for each")
     return pa.Table.from_pylist(rows, CODES)
 
 
@@ -111,7 +114,8 @@ def _values(where: str, cells: Mapping[str, str]) -> dict[str, object]:
         if (text := found.get(name, "").lower()) not in _TRUTHS:
             raise OptionError(f"{where}: {name} is neither true nor false")
         values[name] = _TRUTHS[text]
-    text = found.get("num_selections", "")
+    # pandas writes whole numbers as 210.0 where a cell of the column is empty.
+    text = re.sub(r"\.0+$", "", found.get("num_selections", ""))
     if text and not (text.isascii() and text.isdigit() and len(text) < 10):
         raise OptionError(f"{where}: num_selections is not a whole number")
     values["num_selections"] = int(text) if text else None

@@ -179,7 +179,9 @@ def _files(path: Path) -> Iterator[tuple[Path, str]]:
 
 # --- what is no record ---------------------------------------------------------------------------
 
-_MACOS = re.compile(r"(.*/)?(__MACOSX(/.*)?|\._[^/]*|\.DS_Store)", re.DOTALL).fullmatch
+_MACOS = re.compile(
+    r"(.*/)?(__MACOSX(/.*)?|\._[^/]*|\.DS_Store|\.localized|Icon\r)", re.DOTALL
+).fullmatch
 _WINDOWS = re.compile(r"(.*/)?(thumbs\.db|desktop\.ini)", re.DOTALL | re.IGNORECASE).fullmatch
 
 
