@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from derive_world import coco_dataset, imagenet_dataset, instances_file
-from logs import KEY, SHARED, archive, xml
+from logs import KEY, archive, xml
 
 import luab_data
 from luab_data.cli import main
@@ -156,13 +156,3 @@ def test_one_worker_alone_is_the_crowd(tmp_path: Path):
     (only,) = json.loads(run(tmp_path / "out", "--json").stdout)["workers"]
     assert only["click_accuracy"] == only["click_accuracy_pooled"] == 1
     assert only["click_accuracy_weight"] == 0 and only["reasons"] == []
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared raw logs")
-def test_the_shared_logs_give_a_table(tmp_path: Path):
-    raw = next(SHARED.glob("data/raw/imagenet_ab_tiny*.tar.gz"), None)
-    if raw is None:
-        pytest.skip("no tiny log")
-    luab_data.convert_imagenet(raw, tmp_path / "out", worker_key=KEY)
-    lines = run(tmp_path / "out").stdout.splitlines()
-    assert lines[0].startswith("imagenet-ab, ") and len(lines) > 10

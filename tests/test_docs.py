@@ -381,14 +381,19 @@ def lines(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in found]
 
 
-def run_python(code: str, folder: Path) -> str:
+def run_python(folder: Path, *codes: str) -> list[str]:
+    """What each piece of code prints, all in one process, none seeing the names of another."""
+    code = (
+        "import sys\nfor code in sys.argv[1:]:\n exec(code, {'__name__': '__main__'}); print('\\f')"
+    )
     found = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
+        [sys.executable, "-W", "ignore", "-c", code, *codes],
         capture_output=True, text=True, cwd=folder, timeout=120,
         env={**os.environ, "HF_HOME": str(folder / "hf")},
     )  # fmt: skip
-    assert found.returncode == 0, f"{code}\n{found.stderr}"
-    return found.stdout
+    said = found.stdout.split("\f")[:-1]
+    assert found.returncode == 0, f"{codes[len(said)]}\n{found.stderr}"
+    return said
 
 
 def test_the_readme_is_short_and_shows_its_pictures():
@@ -402,8 +407,8 @@ def test_the_readme_is_short_and_shows_its_pictures():
 
 def test_the_python_of_the_readme_works_as_pasted(tmp_path: Path):
     load, make = blocks(README, "python")
-    assert "[[8.0, 8.0, 40.0, 40.0]]" in run_python(make, tmp_path)
-    assert "n00000001_" in run_python(load, tmp_path)
+    made, loaded = run_python(tmp_path, make, load)
+    assert "[[8.0, 8.0, 40.0, 40.0]]" in made and "n00000001_" in loaded
 
 
 def test_what_the_guides_do_with_data_works_as_pasted(
@@ -423,9 +428,7 @@ def test_what_the_guides_do_with_data_works_as_pasted(
             if program == "luab-data":
                 found = CliRunner().invoke(main, words)
                 assert found.exit_code == 0, f"{words}\n{found.output}{found.exception}"
-    for page in GUIDES:
-        for code in blocks(page, "python"):
-            run_python(code, tmp_path)
+    run_python(tmp_path, *(code for page in GUIDES for code in blocks(page, "python")))
     assert time.monotonic() - began < 120
 
 

@@ -88,7 +88,7 @@ def test_killed_at_any_moment_the_old_folder_is_whole_and_the_next_run_ends_the_
     assert start(verb, before, out).wait(timeout=60) == 0
     old = files(out)
     killed_amid = 0
-    for moment in range(6):
+    for moment in range(4):
         process = start(verb, log, out)
         if moment % 2:  # between two shards, wherever that is
             while process.poll() is None and num_parts(out) < 2 + moment:
