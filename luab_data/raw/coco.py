@@ -317,10 +317,9 @@ def _values_of(
             found = found.get(key)
             if found is None:
                 break
-        may_lack = has_gaps or path[0] in NULLABLE
-        if may_lack and found != found:  # NaN, which Python writes where the browser writes null
+        if has_gaps and found != found:  # NaN, which Python writes where the browser writes null
             found = None
-        if found is None and not may_lack:
+        if found is None and not has_gaps and path[0] not in NULLABLE:
             raise _Bad("missing", f"{where} has no {'/'.join(path)}")
         values.append(None if found is None else convert(found, f"{where}/{path[-1]}"))
     return values
