@@ -116,7 +116,8 @@ def progress(
     on_terminal = sys.stderr.isatty()
     options: dict[str, Any] = {"delay": _BAR_AFTER_S}
     if not on_terminal:
-        options = {"delay": _LINE_EVERY_S, "mininterval": _LINE_EVERY_S, "miniters": 1, "ncols": 78}
+        options = {"delay": _LINE_EVERY_S, "mininterval": _LINE_EVERY_S, "miniters": 1}
+        options["bar_format"] = "{desc}: {n_fmt} of {total_fmt}, {elapsed}, {rate_fmt}"
     return (tqdm if on_terminal else _Lines)(
         items,
         desc=what,

@@ -69,7 +69,8 @@ def test_off_a_terminal_progress_is_a_line_now_and_then(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "stderr", err)
     assert [*progress(range(3), what="count", unit="thing")] == [0, 1, 2]
     lines = err.getvalue().splitlines()
-    assert lines and all(line.startswith("count:") and "\r" not in line for line in lines)
+    assert lines and all(line.startswith("count: ") and "\r" not in line for line in lines)
+    assert " of 3, 00:0" in lines[0] and "thing/s" in lines[0] and "|" not in lines[0]
 
 
 def test_short_work_says_nothing(monkeypatch: pytest.MonkeyPatch):

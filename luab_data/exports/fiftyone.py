@@ -40,7 +40,7 @@ def write(subset: Subset, out: Path, advance: Callable[[int], object]) -> None:
             files = file_names(subset, batch).to_pylist()
             place(out / "data", batch[IMAGE_PATH.name].to_pylist(), files)
             for row, name in zip(batch.to_pylist(), files, strict=True):
-                frame = read_frame(out / "data" / name)
+                frame = read_frame(Path(row[IMAGE_PATH.name]))
                 sample = {
                     "filepath": f"data/{name}",
                     "tags": [],
