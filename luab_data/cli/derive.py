@@ -53,8 +53,7 @@ def derive(
     done = compute(dataset, columns=names, out=out, instances=instances, engine=engine, force=force)
     if done.is_same:
         click.echo(f"{done.out}: {ALREADY}")
-        return
-    state = "new content" if done.changed else "content as before"
+    state = "new content" if done.changed and not done.is_same else "content as before"
     click.echo(f"{done.out}: version {done.version}, {state}, {done.num_rows['default']:,} images")
     click.echo(f"computed: {', '.join(done.columns)}")
     if done.kept:
