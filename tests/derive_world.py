@@ -83,11 +83,6 @@ def instances_file(path: Path) -> Path:
     return path
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    found = (p for p in folder.rglob("*") if p.is_file())
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
-
-
 def spoil(folder: Path, table: Table, names: list[str]) -> None:
     """Write wrong values (those of the row before) into columns of every shard, sums not minded."""
     for path in store.parquet_files(folder, table):

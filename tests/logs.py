@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from click.testing import CliRunner, Result
+
+from luab_data.cli import main
 from luab_data.errors import RecordError
 from luab_data.raw.source import Source
 from luab_data.raw.tar import runs
@@ -141,6 +144,21 @@ def coco_record(image_id: int, actions: list[dict[str, Any]], **other: Any) -> d
 def coco_log(path: Path, records: list[Any]) -> Path:
     path.write_text(json.dumps(records), encoding="utf-8")
     return path
+
+
+def luab(*words: object, columns: int = 80) -> Result:
+    """`luab-data WORDS` in this process, without a terminal."""
+    runner = CliRunner(env={"COLUMNS": str(columns)})
+    found = runner.invoke(main, [str(word) for word in words], prog_name="luab-data")
+    if found.exception and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    return found
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Path in a folder -> content."""
+    found = (p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
 
 
 class Member(NamedTuple):

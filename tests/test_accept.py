@@ -5,20 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
-from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
+from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, luab, xml
 
 import luab_data
 from luab_data.acceptance.accept import accept
 from luab_data.acceptance.codes import read_codes
-from luab_data.cli import main
 from luab_data.errors import DatasetError, OptionError
 
 WORKER = "5EC2E71D00"
@@ -107,13 +104,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def process(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "luab_data", "accept", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["accept", *map(str, arguments)])
+run = partial(luab, "accept")
 
 
 def decided(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -130,8 +121,8 @@ def decided(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def test_decisions_on_imagenet(drawn: Path):
-    folder = process(drawn / "imagenet-ab", "--json")
-    assert folder.returncode == 0, folder.stderr
+    folder = run(drawn / "imagenet-ab", "--json")
+    assert folder.exit_code == 0, folder.stderr
     found = json.loads(folder.stdout)
     assert decided(found) == {name: what for name, (_, what) in HITS.items()}
     assert (found["num_accepted"], found["num_rejected"], found["num_undecided"]) == (3, 2, 1)
@@ -144,8 +135,8 @@ def test_decisions_on_imagenet(drawn: Path):
 
 
 def test_decisions_on_coco(drawn: Path):
-    folder = process(drawn / "coco-ab", "--json")
-    assert folder.returncode == 0, folder.stderr
+    folder = run(drawn / "coco-ab", "--json")
+    assert folder.exit_code == 0, folder.stderr
     found = json.loads(folder.stdout)
     assert decided(found) == {name: what for name, (_, what) in COCO_HITS.items()}
     assert found["cost"]["total_usd"] == pytest.approx(3 * 2 * 1.2)
@@ -168,8 +159,8 @@ def test_without_ground_truth_coco_is_undecided_unless_pages_are_missing(
 
 
 def test_the_summary_says_what_was_counted_and_what_was_not(drawn: Path):
-    shown = process(drawn / "imagenet-ab")
-    assert shown.returncode == 0 and not shown.stderr
+    shown = run(drawn / "imagenet-ab")
+    assert shown.exit_code == 0 and not shown.stderr
     flat = re.sub(" +", " ", shown.stdout)
     for line in (
         "imagenet-ab, 6 assignments: 3 accepted, 2 rejected, 1 undecided",
@@ -273,7 +264,7 @@ def test_codes_reject_what_is_missing_and_wrong(drawn: Path, tmp_path: Path):
         "310,false,TRUE,\n312,0,0,75\n314,1,0,\n315,True,true,30\n399,false,false,\n"
         "398,true,false,\n397,true,true,\n",
     )
-    found = json.loads(process(drawn / "imagenet-ab", "--codes", codes, "--json").stdout)
+    found = json.loads(run(drawn / "imagenet-ab", "--codes", codes, "--json").stdout)
     assert decided(found) == {
         **{name: what for name, (_, what) in HITS.items()},
         "312": ("rejected", "code"),

@@ -8,18 +8,16 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from derive_world import coco_dataset, imagenet_dataset, instances_file
-from logs import KEY, archive, xml
+from logs import KEY, archive, luab, xml
 
 import luab_data
-from luab_data.cli import main
 from luab_data.errors import OptionError
 
 
-def run(*args: object, code: int = 0, columns: int = 80) -> Result:
-    runner = CliRunner(env={"COLUMNS": str(columns)})
-    done = runner.invoke(main, ["annotators", *map(str, args)])
+def run(*words: object, code: int = 0, columns: int = 80) -> Result:
+    done = luab("annotators", *words, columns=columns)
     assert done.exit_code == code, done.output
     return done
 

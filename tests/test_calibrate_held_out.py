@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import simulated
 from calibration_world import biased, centres, clicked
-from logs import KEY, SHARED
+from logs import KEY, SHARED, luab
 from planted import draw_boxes
 
 import luab_data
@@ -299,15 +298,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulated.imagenet_ab(tmp_path_factory.mktemp("calibrate"), num_images=300)
 
 
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "luab_data", "calibrate", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120)
+command = partial(luab, "calibrate")
 
 
 def test_the_command_prints_the_held_out_table_and_writes_the_points(folder: Path, tmp_path: Path):
     out = tmp_path / "new" / "points.parquet"
     done = command(folder, "--split", "image", "--out", out)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     images = calibrate.read_images(folder)
     report = calibrate.evaluate(images, split_by="image")
     lines = done.stdout.splitlines()
@@ -327,7 +324,7 @@ def test_the_command_prints_the_held_out_table_and_writes_the_points(folder: Pat
     assert written["calibrated_click_x"].null_count == images["final_click_x"].null_count
     assert [path.name for path in out.parent.iterdir()] == ["points.parquet"]
     again = command(folder, "--out", out)
-    assert again.returncode == 0, "the same points"
+    assert again.exit_code == 0, "the same points"
     assert luab_data.calibrate(folder, split="image").sentences == report.sentences
 
 
@@ -357,7 +354,7 @@ def test_the_command_refuses_what_it_cannot_do(folder: Path, tmp_path: Path):
     assert "expected .parquet" in command(folder, "--out", tmp_path / "points.csv").stderr
     (tmp_path / "not one").mkdir()
     found = command(tmp_path / "not one")
-    assert found.returncode == 1
+    assert found.exit_code == 1
     assert "no dataset" in found.stderr
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, tar, xml
+from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, files, tar, xml
 
 import luab_data
 from luab_data.cli import main
@@ -42,11 +42,6 @@ def small(path: Path, count: int = 6, shift: float = 0.0) -> Path:
 
 def convert(source: Path, out: Path, **options: Any) -> Converted:
     return luab_data.convert_imagenet(source, out, worker_key=KEY, force=True, **options)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    found = (p for p in folder.rglob("*") if p.is_file())
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

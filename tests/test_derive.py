@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import signal
@@ -20,11 +19,11 @@ from click.testing import CliRunner
 from derive_world import (
     IMAGES_PER_SHARD,
     coco_dataset,
-    files,
     imagenet_dataset,
     instances_file,
     spoil,
 )
+from logs import files, luab
 
 from luab_data.cli.derive import derive as command
 from luab_data.columns.registry import COCO, IMAGENET
@@ -451,17 +450,11 @@ def test_a_url_without_a_dataset_is_answered_clearly(tmp_path: Path):
 # --- the command ----------------------------------------------------------------------------------
 
 
-def test_the_command_as_a_process(made: Path, tmp_path: Path):
+def test_the_command_says_what_it_computed(made: Path, tmp_path: Path):
     folder = copy(made, "imagenet-ab", tmp_path)
     arguments = ["derive", str(folder), "--columns", "notebook_point_x, notebook_point_y"]
-    found = subprocess.run(
-        [sys.executable, "-m", "luab_data", *arguments, "--out", str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    assert found.returncode == 0, found.stderr
+    found = luab(*arguments, "--out", tmp_path / "out", columns=200)
+    assert found.exit_code == 0, found.output
     version = store.read_manifest(tmp_path / "out")["version"]
     assert found.stdout.splitlines() == [
         f"{tmp_path / 'out'}: version {version}, new content, 50 images",

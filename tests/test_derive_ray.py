@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from derive_world import (
     IMAGES_PER_SHARD,
     coco_dataset,
-    files,
     imagenet_dataset,
     instances_file,
     spoil,
 )
+from logs import files
 
 from luab_data.cli.derive import derive as command
 from luab_data.columns.registry import IMAGENET

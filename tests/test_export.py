@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
-from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
+from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, files, luab, xml
 from PIL import Image
 
 import luab_data
 from luab_data.boxes import Frame
-from luab_data.cli.export import export as command
-from luab_data.console import LuabGroup
 from luab_data.errors import ImagesError, OptionError, OutputError
 from luab_data.exports import points
 from luab_data.exports.coco_keypoints import annotation
@@ -91,20 +89,13 @@ def rows_of(dataset: Path) -> list[dict[str, Any]]:
     return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    found = (p for p in folder.rglob("*") if p.is_file())
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
-
-
 def load(*arguments: str, cache: Path, **options: Any) -> Any:
     import datasets
 
     return datasets.load_dataset(*arguments, split="train", cache_dir=str(cache), **options)
 
 
-def run(*arguments: str | Path) -> Result:
-    group = LuabGroup(commands={"export": command})
-    return CliRunner().invoke(group, ["export", *map(str, arguments)])
+run = partial(luab, "export")
 
 
 # --- imagefolder ---------------------------------------------------------------------------------

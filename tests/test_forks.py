@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 import pytest
-from logs import KEY, archive, block, tar, xml
-from test_convert import dirty, files
+from logs import KEY, archive, block, files, tar, xml
+from test_convert import dirty
 from test_interrupted import imagenet_log
 
 import luab_data

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logs import KEY, action, archive, block, coco_log, coco_record, xml
-from test_convert import files
+from logs import KEY, action, archive, block, coco_log, coco_record, files, xml
 
 import luab_data
 from luab_data.errors import ArchiveError, RecordError

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loading_world import RELEASES, configs_of, environment, make_datasets, true_rows
+from logs import luab
 
 import luab_data
 from luab_data.cli import main
@@ -101,18 +102,14 @@ def test_where_prints_the_folder_and_nothing_else(world: Path, monkeypatch: Any)
     assert found.output == f"{world / 'imagenet-ab'}\n"
 
 
-def test_where_as_a_process_tells_what_is_missing(copied: Path):
-    def run(name: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "luab_data", "where", name]
-        environ = {**os.environ, "LUAB_DATA_HOME": str(copied.parent)}
-        return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
-
-    assert run("imagenet-ab").stdout == f"{copied}\n"
+def test_where_tells_what_is_missing(copied: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LUAB_DATA_HOME", str(copied.parent))
+    assert luab("where", "imagenet-ab").stdout == f"{copied}\n"
     (shard,) = (copied / "data").iterdir()
     shard.unlink()
     for name, words in (("imagenet-ab", "is missing though"), ("nothing-ab", "luab-data convert")):
-        found = run(name)
-        assert found.returncode == 1 and found.stdout == ""
+        found = luab("where", name)
+        assert found.exit_code == 1 and found.stdout == ""
         assert words in found.stderr and len(found.stderr.splitlines()) == 1
 
 

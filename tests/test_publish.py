@@ -19,7 +19,7 @@ import yaml
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from logs import KEY, action, archive, block, coco_log, coco_record, xml
+from logs import KEY, action, archive, block, coco_log, coco_record, files, xml
 
 import luab_data
 from luab_data.cli import main
@@ -119,11 +119,6 @@ def stats(folder: Path) -> dict[str, Any]:
 
 def send(folder: Path, hub: Any = None, **options: Any) -> Published:
     return publish(folder, REPO, api=hub, date=DAY, **options)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    found = (p for p in folder.rglob("*") if p.is_file())
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
 
 
 def front_matter(text: str) -> dict[str, Any]:

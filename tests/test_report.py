@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from html import escape, unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,15 +22,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
+from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, luab, xml
 from matplotlib.figure import Figure
 from PIL import Image
 
 import luab_data
 from luab_data.class_names import imagenet_names, with_name
-from luab_data.cli.report import report as command
-from luab_data.console import LuabGroup
 from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError, OutputError
 from luab_data.figures import TAGGING_FIGURES
 from luab_data.kinds import KINDS
@@ -103,9 +101,7 @@ def picture_file(path: Path, size: tuple[int, int] = (40, 20), **options: Any) -
     return path
 
 
-def run(*arguments: str | Path) -> Result:
-    group = LuabGroup(commands={"report": command})
-    return CliRunner().invoke(group, ["report", *map(str, arguments)])
+run = partial(luab, "report")
 
 
 def text_of(page: Path) -> str:

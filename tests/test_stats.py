@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import simulated
+from logs import luab
 
 from luab_data import LabelledImage, convert_imagenet, simulate_imagenet
 from luab_data.console import progress
@@ -40,11 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return corner / "imagenet-ab"
 
 
-def command(*words: str) -> str:
-    found = subprocess.run(
-        [sys.executable, "-m", "luab_data", *words], capture_output=True, text=True, timeout=120
-    )
-    assert found.returncode == 0, found.stderr
+def command(*words: object, columns: int = 80) -> str:
+    found = luab(*words, columns=columns)
+    assert found.exit_code == 0, found.output
     return found.stdout
 
 
@@ -235,11 +232,9 @@ def test_a_folder_of_an_older_luab_says_what_to_do(coco: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("width", "last"), [(70, "n"), (60, "interval"), (45, "value"), (160, "null")]
 )
-def test_the_table_is_as_wide_as_the_terminal(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, width: int, last: str
-):
-    monkeypatch.setenv("COLUMNS", str(width))
-    lines = command("stats", str(folder), "--only", "coverage,click_accuracy").splitlines()
+def test_the_table_is_as_wide_as_the_terminal(folder: Path, width: int, last: str):
+    text = command("stats", folder, "--only", "coverage,click_accuracy", columns=width)
+    lines = text.splitlines()
     assert max(map(len, lines[2:-3])) <= width
     assert lines[2].endswith(last)
     assert lines[3].endswith("over all images") == (width == 160)

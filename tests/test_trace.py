@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from logs import KEY, action, archive, block, coco_log, coco_record, tar, xml
+from logs import KEY, action, archive, block, coco_log, coco_record, luab, tar, xml
 
 import luab_data
-from luab_data.cli.trace import trace as command
 from luab_data.columns.traces import approach
 from luab_data.errors import DatasetError
 from luab_data.files import sha256_of
@@ -278,8 +277,7 @@ def test_a_damaged_shard_is_named(imagenet: Path, tmp_path: Path):
 # --- the command ---------------------------------------------------------------------------------
 
 
-def run(*arguments: str | Path) -> Any:
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+run = partial(luab, "trace")
 
 
 def test_the_text_holds_every_value_and_where_it_came_from(imagenet: Path):
