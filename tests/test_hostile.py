@@ -173,6 +173,7 @@ def test_coordinates_that_overflow_are_no_place(tmp_path: Path, far: float):
 @pytest.mark.parametrize(
     "text",
     [
+        GOOD.replace("0.5", "NaN"),
         GOOD.replace("0.5", "Infinity"),
         "[" * 100_000 + "]" * 100_000,
         '[{"image_id": ' + "9" * 6000 + "}",
