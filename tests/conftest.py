@@ -17,6 +17,19 @@ settings.register_profile(
 settings.load_profile("luab")
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small log of ../shared as a dataset, to be read only."""
+    from logs import KEY, SHARED
+
+    from luab_data import convert_imagenet
+
+    raw = SHARED / "data" / "raw" / "imagenet_ab_tiny.tar.gz"
+    return convert_imagenet(
+        raw, tmp_path_factory.mktemp("tiny") / "imagenet-ab", worker_key=KEY
+    ).out
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_corner(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test touches the user's key, cache or the network."""

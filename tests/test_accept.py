@@ -390,9 +390,7 @@ def test_mturks_own_results_are_read_and_nothing_personal_of_them_is_kept(
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
-def test_lists_as_people_have_them(tmp_path: Path):
-    raw = SHARED / "data/raw/imagenet_ab_tiny.tar.gz"
-    tiny = luab_data.convert_imagenet(raw, tmp_path / "ab", worker_key=KEY).out
+def test_lists_as_people_have_them(tiny: Path):
     cases = SHARED / "data/cases/codes"
     assert accept(tiny, codes=cases / "x_ok.csv").cost.total_usd == pytest.approx(162)
     with pytest.raises(OptionError, match="101 would be with other capitals"):

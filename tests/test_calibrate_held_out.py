@@ -12,11 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import simulated
 from calibration_world import biased, centres, clicked
-from logs import KEY, SHARED, luab
+from logs import SHARED, luab
 from planted import draw_boxes
 
 import luab_data
-from luab_data import convert_imagenet
 from luab_data.calibration import calibrate
 from luab_data.calibration.bias import Points, boxed_clicks
 from luab_data.calibration.calibrate import cross_fit
@@ -359,8 +358,6 @@ def test_the_command_refuses_what_it_cannot_do(folder: Path, tmp_path: Path):
 
 
 @pytest.mark.skipif(not (SHARED / "data/raw").is_dir(), reason="no shared data")
-def test_the_shared_log_can_be_calibrated(tmp_path: Path):
-    raw = SHARED / "data/raw/imagenet_ab_tiny.tar.gz"
-    convert_imagenet(raw, tmp_path / "imagenet-ab", worker_key=KEY)
-    found = calibrate.evaluate(calibrate.read_images(tmp_path / "imagenet-ab"))
+def test_the_shared_log_can_be_calibrated(tiny: Path):
+    found = calibrate.evaluate(calibrate.read_images(tiny))
     assert found.changes["bias"].high[0] < 0

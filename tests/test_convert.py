@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, files, tar, xml
+from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, files, luab, tar, xml
 
 import luab_data
 from luab_data.cli import main
@@ -210,8 +210,8 @@ def test_skipped_records_are_listed_by_name_and_reason(tmp_path: Path):
 
 
 def test_a_bad_record_stops_the_conversion_and_leaves_nothing(tmp_path: Path):
-    found = run("convert", "imagenet-ab", dirty(tmp_path / "raw.tar.gz"), "--out", tmp_path / "ab")
-    assert found.returncode == 1
+    found = luab("convert", "imagenet-ab", dirty(tmp_path / "raw.tar.gz"), "--out", tmp_path / "ab")
+    assert found.exit_code == 1
     assert "train_xml/n1/n1_2.xml" in found.stderr and "--on-bad skip" in found.stderr
     assert "Traceback" not in found.stderr and len(found.stderr.splitlines()) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["raw.tar.gz"]
@@ -495,11 +495,11 @@ def test_the_first_use_makes_a_secret_key_that_stays(tmp_path: Path, monkeypatch
 
 
 @needs_shared
-def test_the_tiny_archive_has_the_known_counts(tmp_path: Path):
-    done = convert(RAW / "imagenet_ab_tiny.tar.gz", tmp_path / "imagenet-ab")
-    assert (done.num_rows["default"], done.num_rows["rounds"]) == (10_000, 11_821)
-    assert len(store.read_manifest(done.out)["classes"]) == 20
-    numbers = luab_data.stats(done.out)
+def test_the_tiny_archive_has_the_known_counts(tiny: Path):
+    manifest = store.read_manifest(tiny)
+    assert manifest["num_rows"]["default"] == 10_000 and manifest["num_rows"]["rounds"] == 11_821
+    assert len(manifest["classes"]) == 20
+    numbers = luab_data.stats(tiny)
     assert numbers["num_selected"] == 9_514 and numbers["num_selected_round1"] == 8_039
     assert numbers["num_with_boxes"] == 4_137 and numbers["num_trace_points"] == 213_353
     assert numbers["num_workers"] == 24
