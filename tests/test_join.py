@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, xml
+from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, tar, xml
 from PIL import Image
 
 import luab_data
@@ -271,6 +271,20 @@ def test_an_id_that_is_there_twice_is_an_error(ab: Path, tree: Path, tmp_path: P
         join_images(missing, tree)
     with pytest.raises(DatasetError, match="no column 'image_id'"):
         join_images(table.drop_columns(["image_id"]), tree)
+
+
+def test_pictures_of_one_name_in_two_class_folders_find_their_rows(tmp_path: Path):
+    records = {
+        f"t/{wnid}/7.xml": xml(f"{wnid}_7").replace(f"<filename>{wnid}_".encode(), b"<filename>")
+        for wnid in ("cat", "dog")
+    }
+    log = tar(tmp_path / "log.tar.gz", [*records.items()])
+    luab_data.convert_imagenet(log, tmp_path / "ab", worker_key=KEY)
+    for number, wnid in enumerate(("dog", "cat"), 1):
+        picture(tmp_path / "pictures" / wnid / "7.jpg", number)
+    found = join_images(tmp_path / "ab", tmp_path / "pictures", columns=["wnid"]).table.to_pylist()
+    assert [(row["image_id"], row["wnid"]) for row in found] == [("7", "cat"), ("dog_7", "dog")]
+    assert all(Path(row["image_path"]).parent.name == row["wnid"] for row in found)
 
 
 def test_pictures_of_something_else_are_an_error(ab: Path, tmp_path: Path):

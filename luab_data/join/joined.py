@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,6 +202,7 @@ def match_files(folder: Path, images: Path) -> Matched:
 
 def match(rows: Rows, images: Images) -> Matched:
     """Find each row's image; arguments and errors as join_images."""
+    images = _told_apart(rows, images)
     _check_unique(rows, images)
     index = pc.index_in(rows.ids, value_set=images.ids)
     has_image = pc.is_valid(index).to_numpy()
@@ -250,6 +251,22 @@ def left_over(values: pa.Array | pa.ChunkedArray, mask: Bools) -> Unmatched:
     left = values.filter(pa.array(mask))
     examples = left.take(pc.bottom_k_unstable(left, EXAMPLES))
     return Unmatched(len(left), tuple(map(str, examples.to_pylist())))
+
+
+def _told_apart(rows: Rows, images: Images) -> Images:
+    """Pictures of one name in two class folders under the ids that convert gave their records.
+
+    The first record of a name has it as its id, those of other classes are `<class>_<name>`.
+    """
+    twice = pa.array(_duplicates(images.ids), images.ids.type)
+    if images.root is None or not len(twice) or not pa.types.is_string(images.ids.type):
+        return images
+    parent = pc.extract_regex(images.places, r"(?:^|/)(?P<name>[^/]+)/[^/]*$")
+    other = pc.binary_join_element_wise(pc.struct_field(parent, "name"), images.ids, "_")
+    is_other = pc.and_(
+        pc.is_in(images.ids, value_set=twice), pc.is_in(other, value_set=rows.ids.combine_chunks())
+    )
+    return replace(images, ids=pc.if_else(is_other, other, images.ids))
 
 
 def _check_unique(rows: Rows, images: Images) -> None:
