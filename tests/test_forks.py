@@ -129,7 +129,9 @@ def test_a_stop_from_outside_makes_no_noise(tmp_path: Path, what: signal.Signals
     key.write_bytes(KEY)
     out = tmp_path / "ab"
     code = (
-        "import time\n"
+        "import signal, time\n"
+        # A shell starts what runs in its background with Ctrl-C ignored, and so this test maybe.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from luab_data.raw import imagenet_fast, tar\n"
         "tar.RUN_BYTES, read_run = 2**16, imagenet_fast.read_run\n"
         # Some seconds of work on any machine, so that the signal comes in the middle.
