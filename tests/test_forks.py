@@ -89,7 +89,7 @@ def test_processes_end_when_the_one_that_writes_is_killed(tmp_path: Path):
     reader, writer = os.pipe()
     child = os.fork()
     if not child:  # a process with workers, killed without a word
-        found = forks.Forks(lambda run: None, 2, convert.WorkerHash(KEY))  # type: ignore
+        found = forks.Forks(lambda run: None, 2, convert.WorkerHash(KEY))  # type: ignore[arg-type]
         os.write(writer, " ".join(str(pid) for pid in found._pool._processes).encode())
         time.sleep(60)
         os._exit(0)

@@ -8,6 +8,7 @@ with the dataset; where rows of one thing are spread over the log, a Source keep
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,7 +75,7 @@ def numbers(column: ArrowColumn) -> Floats:
     return floats(column.cast("int8") if pa.types.is_boolean(column.type) else column)
 
 
-class BoxedBatch(TableBatch):
+class BoxedBatch(TableBatch, ABC):
     """Rows of pictures that have boxes, in the columns `width`, `height`, `boxes`."""
 
     @cached_property
@@ -95,6 +96,7 @@ class BoxedBatch(TableBatch):
             return np.asarray(boxes / np.stack(self.size * 2, axis=1)[rows.rows])
 
     @cached_property
+    @abstractmethod
     def offsets(self) -> tuple[Ints, Floats]:
         """Row of each point that annotators gave, and its offset from its box's centre.
 
@@ -102,7 +104,6 @@ class BoxedBatch(TableBatch):
         inside. Its box is the one that holds it, else the one with the nearest centre; of several
         that hold it the one with the nearest centre. Points without a box are left out.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
