@@ -27,7 +27,7 @@ from luab_train.models.classifier import build_recipe_model
 from luab_train.recipe import Data, Model, Optim, Recipe
 from luab_train.training.device import make_accelerator
 from luab_train.training.optim import make_optimizer
-from luab_train.training.steps import Trainer
+from luab_train.training.step import Trainer
 
 CLASSES = 1000
 _MIB = 2**20

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from luab_train.recipe import Recipe as Recipe
     from luab_train.recipe import find_recipe as find_recipe
     from luab_train.settings import override as override
-    from luab_train.training.checkpoint import load_model as load_model
-    from luab_train.training.train import train as train
+    from luab_train.training.loop import train as train
+    from luab_train.training.run_folder import load_model as load_model
 
 _HOME = {
     "Data": "recipe",
@@ -31,10 +31,10 @@ _HOME = {
     "Recipe": "recipe",
     "evaluate": "evaluation.folder",
     "find_recipe": "recipe",
-    "load_model": "training.checkpoint",
+    "load_model": "training.run_folder",
     "override": "settings",
     "split_state_dict": "models.weights",
-    "train": "training.train",
+    "train": "training.loop",
 }
 
 __all__ = sorted(_HOME)

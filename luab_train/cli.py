@@ -148,7 +148,7 @@ def run(
     resolved = override(_find(recipe), changes)
 
     from luab_train.report.measures import is_of_place, learns_place
-    from luab_train.training.train import train
+    from luab_train.training.loop import train
 
     result = train(
         resolved,

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from train_world import make_world, metrics_lines
 
 from luab_train.cli import _TrainGroup, main
-from luab_train.training.checkpoint import read_recipe
+from luab_train.training.run_folder import read_recipe
 
 OPTIONS = {
     "run": ["--batch-size", "--calibrated", "--data", "--epochs", "--help", "--images", "--lr",

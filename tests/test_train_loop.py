@@ -25,11 +25,11 @@ from luab_train.evaluation.folder import evaluate
 from luab_train.models.classifier import build_model
 from luab_train.models.weights import split_state_dict, weights_digest
 from luab_train.recipe import Data, Loss, Model, Optim, Recipe, from_json
-from luab_train.training import checkpoint, setup, steps
-from luab_train.training import train as train_module
-from luab_train.training.checkpoint import load_model
+from luab_train.training import loop as train_module
+from luab_train.training import run_folder, setup, step
+from luab_train.training.loop import train
 from luab_train.training.optim import make_optimizer, make_schedule
-from luab_train.training.train import train
+from luab_train.training.run_folder import load_model
 
 EPOCH_KEYS = {
     "event", "epoch", "lr", "seconds", "train_images", "train_points", "train_label_loss",
@@ -164,8 +164,8 @@ class Interrupted(Exception):
 
 
 def interrupted(monkeypatch, function: str, at: int) -> None:
-    """Raise in the `at`-th call of a function of luab_train.training.train, or of its steps."""
-    module = train_module if hasattr(train_module, function) else steps
+    """Raise in the `at`-th call of a function of luab_train.training.loop, or of its steps."""
+    module = train_module if hasattr(train_module, function) else step
     real = getattr(module, function)
     calls = iter(range(1, 100))
 
@@ -189,7 +189,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
         interrupted(patch, function, at)
         run(small_recipe(epochs=3), world, out)
     assert not (out / "model.safetensors").exists()
-    assert checkpoint.last_position(out) == (epochs_done, 0)
+    assert run_folder.last_position(out) == (epochs_done, 0)
     torch.rand(7)  # whatever happened in between
     run(small_recipe(epochs=3), world, out)
     same_run(finished, out)
@@ -208,9 +208,9 @@ def test_interrupted_between_metrics_and_checkpoint_no_epoch_is_reported_twice(
             raise Interrupted
         real(accelerator, folder, position)
 
-    real = checkpoint.save_checkpoint
+    real = run_folder.save_checkpoint
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(checkpoint, "save_checkpoint", broken)
+        patch.setattr(run_folder, "save_checkpoint", broken)
         run(small_recipe(epochs=3), world, out)
     assert [line["epoch"] for line in metrics_lines(out)] == [1, 2]
     with open(out / "metrics.jsonl", "a") as file:
@@ -227,7 +227,7 @@ def test_interrupted_after_the_last_epoch_only_the_model_is_written(
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(checkpoint, "save_model", broken)
+        patch.setattr(run_folder, "save_model", broken)
         run(small_recipe(epochs=3), world, out)
     result = run(small_recipe(epochs=3), world, out)
     same_run(finished, out)
@@ -239,7 +239,7 @@ def test_killed_from_outside_and_started_again(finished, world, tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
         "from train_world import *\n"
-        "from luab_train.training.train import train\n"
+        "from luab_train.training.loop import train\n"
         "data, images, val, out = map(Path, sys.argv[1:])\n"
         "train(small_recipe(epochs=3), data=data, images=images, val=val, out=out, shown=False)\n"
     )
@@ -249,7 +249,7 @@ def test_killed_from_outside_and_started_again(finished, world, tmp_path):
     )
     deadline = time.monotonic() + 60
     while (
-        checkpoint.last_position(out).epoch < 1
+        run_folder.last_position(out).epoch < 1
         and process.poll() is None
         and time.monotonic() < deadline
     ):
@@ -258,7 +258,7 @@ def test_killed_from_outside_and_started_again(finished, world, tmp_path):
     process.wait()
     if (out / "model.safetensors").exists():
         pytest.skip("the run was over before it could be killed")
-    assert checkpoint.last_position(out).epoch >= 1
+    assert run_folder.last_position(out).epoch >= 1
     run(small_recipe(epochs=3), world, out)
     same_run(finished, out)
 
@@ -321,7 +321,7 @@ def test_a_folder_of_something_else_is_left_alone(world, tmp_path):
 def test_a_run_killed_before_its_recipe_was_in_place_starts_anew(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".recipe.json.partial").write_text("{")
-    assert checkpoint.check_run(tmp_path / "run", small_recipe()) is False
+    assert run_folder.check_run(tmp_path / "run", small_recipe()) is False
 
 
 def test_evaluation_repeats_the_last_validation_and_is_recorded(finished, world, tmp_path):
@@ -380,7 +380,7 @@ def test_a_loaded_model_sees_what_the_run_saw(finished, world):
 def first_steps(monkeypatch, world, out, target: str) -> dict[str, list[torch.Tensor]]:
     """Initial weights and the pictures and labels of an arm's first epoch."""
     seen: dict[str, list[torch.Tensor]] = {"weights": [], "images": [], "labels": [], "points": []}
-    real_build, real_term = setup.build_recipe_model, steps.label_term
+    real_build, real_term = setup.build_recipe_model, step.label_term
 
     def build(*args, **options):
         model = real_build(*args, **options)
@@ -399,7 +399,7 @@ def first_steps(monkeypatch, world, out, target: str) -> dict[str, list[torch.Te
 
     with monkeypatch.context() as patch:
         patch.setattr(setup, "build_recipe_model", build)
-        patch.setattr(steps, "label_term", term)
+        patch.setattr(step, "label_term", term)
         run(small_recipe(epochs=1, target=target), world, out)
     return seen
 
@@ -453,7 +453,7 @@ def test_mixed_precision_keeps_losses_finite(world, tmp_path):
     script = (
         "import sys; from dataclasses import replace; from pathlib import Path\n"
         "from train_world import *\n"
-        "from luab_train.training.train import train\n"
+        "from luab_train.training.loop import train\n"
         "data, images, val, out = map(Path, sys.argv[1:]); r = small_recipe()\n"
         "r = replace(r, optim=replace(r.optim, precision='bf16'))\n"
         "train(r, data=data, images=images, val=val, out=out, shown=False)\n"
@@ -469,18 +469,18 @@ def test_mixed_precision_keeps_losses_finite(world, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(world, tmp_path, monkeypatch):
-    real = steps.label_term
+    real = step.label_term
     calls = iter(range(1, 100))
 
     def poisoned(*args, **options):
         return real(*args, **options) * (torch.nan if next(calls) == 7 else 1)
 
-    monkeypatch.setattr(steps, "label_term", poisoned)
+    monkeypatch.setattr(step, "label_term", poisoned)
     with pytest.raises(
         LuabError, match=r"loss is nan at epoch 2, update 3; its batch is in .*bad_batch_0\.pt"
     ):
         run(small_recipe(epochs=3), world, tmp_path / "run")
-    assert checkpoint.last_position(tmp_path / "run") == (1, 0)
+    assert run_folder.last_position(tmp_path / "run") == (1, 0)
 
 
 def test_gradients_are_clipped_when_asked(world, tmp_path, monkeypatch):
@@ -588,7 +588,7 @@ def test_two_processes_train_as_one(world, tmp_path):
         "import sys; from dataclasses import replace; from pathlib import Path\n"
         "from train_world import *\n"
         "import torch; torch.set_num_threads(1)\n"
-        "from luab_train.training.train import train\n"
+        "from luab_train.training.loop import train\n"
         "data, images, val, out = map(Path, sys.argv[1:]); r = small_recipe()\n"
         # No dropout: its draws belong to a process. ViT: a batch norm's statistics do too.
         "r = replace(r, model=replace(r.model, drop_rate=0.0))\n"

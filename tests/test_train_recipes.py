@@ -27,7 +27,7 @@ from luab_train.recipes.variants import arm, variant
 from luab_train.settings import differences, flatten, override, to_json
 from luab_train.training.device import make_accelerator
 from luab_train.training.optim import make_optimizer
-from luab_train.training.steps import ROW, Trainer
+from luab_train.training.step import ROW, Trainer
 
 MODULES = ("coco_ab", "debug", "imagenet_ab")
 

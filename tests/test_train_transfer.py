@@ -25,8 +25,8 @@ from transfer_world import Scenery, make_run, make_scenery, small_transfer
 from luab_data.errors import ImagesError, LuabError, OptionError, OutputError
 from luab_train.cli import main
 from luab_train.settings import flatten, parse_json
-from luab_train.training import checkpoint
-from luab_train.training.stopping import Stop, Terminated
+from luab_train.training import run_folder
+from luab_train.training.signals import Stop, Terminated
 from luab_train.transfer import train as train_module
 from luab_train.transfer.loader import SceneSamples, make_scene_loader
 from luab_train.transfer.model import build_mask_rcnn, read_backbone
@@ -140,7 +140,7 @@ class Interrupted(Exception):
 
 def interrupted(monkeypatch, function: str, at: int) -> None:
     """Raise in the `at`-th call of a function that luab_train.transfer.train calls."""
-    owner = checkpoint if hasattr(checkpoint, function) else train_module
+    owner = run_folder if hasattr(run_folder, function) else train_module
     real = getattr(owner, function)
     calls = iter(range(1, 100))
 

@@ -8,15 +8,15 @@ from luab_data.errors import OptionError
 from luab_train.data.crops import EvalCrop
 from luab_train.data.loader import Samples, make_loader
 from luab_train.data.validation_data import evaluation_split
-from luab_train.training.checkpoint import (
+from luab_train.training.device import make_accelerator
+from luab_train.training.metrics import score
+from luab_train.training.run_folder import (
     append_metrics,
     finite_or_none,
     load_model,
     read_environment,
     read_recipe,
 )
-from luab_train.training.device import make_accelerator
-from luab_train.training.metrics import score
 from luab_train.training.validate import predict
 
 

@@ -26,7 +26,7 @@ from luab_train.evaluation.predictor import Predictor
 from luab_train.evaluation.rows import Row, provenance, replace_rows
 from luab_train.evaluation.rows import read_results as read_results
 from luab_train.evaluation.scoring import Score, Stored
-from luab_train.training.checkpoint import finite_or_none
+from luab_train.training.run_folder import finite_or_none
 
 ON_BAD = ("raise", "skip")
 

@@ -31,8 +31,8 @@ from luab_train.models.weights import weights_digest
 from luab_train.recipe import Recipe
 from luab_train.training.device import describe, make_accelerator
 from luab_train.training.optim import make_optimizer, make_schedule
-from luab_train.training.steps import Trainer
-from luab_train.training.tally import Tally
+from luab_train.training.step import Trainer
+from luab_train.training.sums import Tally
 from luab_train.training.validate import Validation
 
 

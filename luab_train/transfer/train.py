@@ -23,10 +23,10 @@ from luab_data.errors import ImagesError, OptionError
 from luab_train.data.loader import EpochOrder
 from luab_train.data.transforms import update_seed
 from luab_train.data.workers import batches
-from luab_train.training import checkpoint
-from luab_train.training.checkpoint import Position
+from luab_train.training import run_folder
 from luab_train.training.device import describe, make_accelerator
-from luab_train.training.stopping import Stop, Terminated
+from luab_train.training.run_folder import Position
+from luab_train.training.signals import Stop, Terminated
 from luab_train.transfer.average_precision import average_precision, read_truth
 from luab_train.transfer.loader import Scenes, SceneSamples, make_scene_loader
 from luab_train.transfer.model import build_mask_rcnn, read_backbone
@@ -75,7 +75,7 @@ def transfer(
         LuabError: a loss is no number.
         StoppedError: SIGTERM came; the transfer saved itself.
     """
-    checkpoint.check_run(out, recipe)  # before anything slow
+    run_folder.check_run(out, recipe)  # before anything slow
     backbone = read_backbone(source, recipe)
     seen, held_out = read_objects(annotations, images), read_objects(val_annotations, val)
     _check_classes(seen, held_out, annotations, val_annotations)
@@ -109,12 +109,12 @@ def transfer(
     }
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            position = checkpoint.open_run(out, recipe, resume=resume)
+            position = run_folder.open_run(out, recipe, resume=resume)
             same = ("backbone", "train", "val", "classes")
-            checkpoint.record_environment(out, environment, position=position, same=same)
-    position = checkpoint.last_position(out)
+            run_folder.record_environment(out, environment, position=position, same=same)
+    position = run_folder.last_position(out)
     if position > Position():
-        checkpoint.load_checkpoint(accelerator, out, position)
+        run_folder.load_checkpoint(accelerator, out, position)
 
     truth = read_truth(val_annotations) if accelerator.is_main_process else None
     with Stop(accelerator) as stop:
@@ -146,16 +146,16 @@ def transfer(
                     line |= {f"val_{key}": value for key, value in precision.items()}
             line["seconds"] = round(time.perf_counter() - started, 3)
             if accelerator.is_main_process:
-                checkpoint.append_metrics(out, line)
-            checkpoint.save_checkpoint(accelerator, out, position)
+                run_folder.append_metrics(out, line)
+            run_folder.save_checkpoint(accelerator, out, position)
             if epoch < recipe.epochs and stop(0):
                 raise Terminated(out, position)
     if accelerator.is_main_process:
-        checkpoint.save_weights(accelerator.unwrap_model(model).state_dict(), out)
+        run_folder.save_weights(accelerator.unwrap_model(model).state_dict(), out)
         shutil.rmtree(out / "checkpoint")  # with the momentum of all weights, large
     accelerator.wait_for_everyone()
     accelerator.free_memory()
-    return TransferResult(out, checkpoint.last_metrics(out))
+    return TransferResult(out, run_folder.last_metrics(out))
 
 
 def make_sgd(model: nn.Module, recipe: Transfer) -> torch.optim.SGD:
@@ -221,7 +221,7 @@ def train_epoch(
             every = recipe.checkpoint_every
             if done < updates and (stopping or (every is not None and done % every == 0)):
                 position = Position(epoch - 1, done)
-                checkpoint.save_checkpoint(accelerator, out, position)
+                run_folder.save_checkpoint(accelerator, out, position)
                 if stopping:
                     raise Terminated(out, position)
     return {"lr": lr, **sums.result()}

@@ -23,7 +23,7 @@ from luab_data.files import write_whole
 from luab_data.statistics.estimate import Estimate
 from luab_train.evaluation.intervals import NOTHING, Interval, wilson
 from luab_train.evaluation.scores import count
-from luab_train.training.checkpoint import finite_or_none
+from luab_train.training.run_folder import finite_or_none
 
 if TYPE_CHECKING:
     from luab_train.evaluation.coco.class_pixels import ClassPixels

@@ -16,11 +16,11 @@ from luab_data.console import progress
 from luab_train.data.workers import batches
 from luab_train.recipe import Recipe
 from luab_train.settings import flatten
-from luab_train.training import checkpoint
-from luab_train.training.checkpoint import Position
+from luab_train.training import run_folder
+from luab_train.training.run_folder import Position
 from luab_train.training.setup import Setup, set_up
-from luab_train.training.steps import Trainer
-from luab_train.training.stopping import Stop, Terminated
+from luab_train.training.signals import Stop, Terminated
+from luab_train.training.step import Trainer
 from luab_train.training.validate import report_unreadable, validate
 
 
@@ -66,7 +66,7 @@ def train(
         LuabError: the loss is no number; the batch is in the run's folder.
         StoppedError: SIGTERM came; the run saved itself.
     """
-    checkpoint.check_run(out, recipe)  # before anything slow
+    run_folder.check_run(out, recipe)  # before anything slow
     run = set_up(
         recipe,
         data=data,
@@ -95,20 +95,20 @@ def train(
                 line |= validate(accelerator, _judged(run.trainer), run.validation, shown=shown)
             line["seconds"] = round(time.perf_counter() - started, 3)
             if accelerator.is_main_process:
-                checkpoint.append_metrics(out, line)
+                run_folder.append_metrics(out, line)
             accelerator.log({k: v for k, v in line.items() if k != "event"}, step=epoch)
-            checkpoint.save_checkpoint(accelerator, out, position)
+            run_folder.save_checkpoint(accelerator, out, position)
             if epoch < recipe.epochs and stop(0):
                 raise Terminated(out, position)
     network = accelerator.unwrap_model(_judged(run.trainer), keep_torch_compile=False)
     if accelerator.is_main_process:
-        checkpoint.save_model(network, out)
+        run_folder.save_model(network, out)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     # Else loader processes wait seconds for their end, and the next run of this process for memory.
     accelerator.free_memory()
-    line = line or checkpoint.last_metrics(out)
-    return TrainResult(out, {key: checkpoint.finite_or_none(value) for key, value in line.items()})
+    line = line or run_folder.last_metrics(out)
+    return TrainResult(out, {key: run_folder.finite_or_none(value) for key, value in line.items()})
 
 
 def train_epoch(
@@ -146,7 +146,7 @@ def train_epoch(
                 tally.gather()
                 trainer.check_weights()
                 position = Position(epoch - 1, done)
-                checkpoint.save_checkpoint(accelerator, tally.run, position)
+                run_folder.save_checkpoint(accelerator, tally.run, position)
                 if stopping:
                     raise Terminated(tally.run, position)
     result = tally.result()
@@ -175,11 +175,11 @@ def _open(run: Setup, out: Path, recipe: Recipe, *, resume: bool) -> Position:
     accelerator = run.trainer.accelerator
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            position = checkpoint.open_run(out, recipe, resume=resume)
-            checkpoint.record_environment(out, run.environment, position=position)
-    position = checkpoint.last_position(out)
+            position = run_folder.open_run(out, recipe, resume=resume)
+            run_folder.record_environment(out, run.environment, position=position)
+    position = run_folder.last_position(out)
     if position > Position():
-        checkpoint.load_checkpoint(accelerator, out, position)
+        run_folder.load_checkpoint(accelerator, out, position)
     plain = {
         key: value if isinstance(value, (bool, int, float)) else str(value)
         for key, value in flatten(recipe).items()
