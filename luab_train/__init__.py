@@ -8,10 +8,12 @@ The names below are all that is public. They are imported when first used: torch
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from luab_train.evaluation.folder import evaluate as evaluate
+    from luab_train.evaluate.folder import evaluate as evaluate
     from luab_train.models.weights import split_state_dict as split_state_dict
     from luab_train.recipe import Data as Data
     from luab_train.recipe import Loss as Loss
@@ -29,7 +31,7 @@ _HOME = {
     "Model": "recipe",
     "Optim": "recipe",
     "Recipe": "recipe",
-    "evaluate": "evaluation.folder",
+    "evaluate": "evaluate.folder",
     "find_recipe": "recipe",
     "load_model": "training.run_folder",
     "override": "settings",
@@ -50,3 +52,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(ModuleType):
+    """A subpackage of a verb's name does not hide the verb: `evaluate` stays the function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

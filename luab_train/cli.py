@@ -249,7 +249,7 @@ def evaluate_command(
     finished is not done again.
     """
     if list_them:
-        from luab_train.evaluation.table import list_benchmarks
+        from luab_train.evaluate.table import list_benchmarks
 
         click.echo(list_benchmarks())
         return
@@ -260,7 +260,7 @@ def evaluate_command(
     of_suite |= {"--arch": arch, "--pretrained": pretrained or None}
     _check_mode(of_folder, of_suite)
     if images is not None:
-        from luab_train.evaluation.folder import evaluate
+        from luab_train.evaluate.folder import evaluate
 
         result = evaluate(
             Path(model),
@@ -274,7 +274,7 @@ def evaluate_command(
         if _is_main_process():
             click.echo(_table(result))
         return
-    from luab_train.evaluation.suite import evaluate_model
+    from luab_train.evaluate.suite import evaluate_model
 
     assert benchmarks is not None and root is not None
     click.echo(

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
-from luab_train.evaluation.predictor import Predictor
+from luab_train.evaluate.predictor import Predictor
 from luab_train.models.classifier import Outputs
 from luab_train.recipe import Data
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from luab_train.evaluation.benchmarks import BENCHMARKS, BY_NAME, Benchmark
-from luab_train.evaluation.predictions import PAIRS_SCHEMA, SCHEMA, write_predictions
-from luab_train.evaluation.scores import C15, SEVERITIES
-from luab_train.evaluation.scoring import Stored
+from luab_train.evaluate.benchmarks import BENCHMARKS, BY_NAME, Benchmark
+from luab_train.evaluate.predictions import PAIRS_SCHEMA, SCHEMA, write_predictions
+from luab_train.evaluate.scores import C15, SEVERITIES
+from luab_train.evaluate.scoring import Stored
 
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
 SKILL = {

@@ -16,13 +16,13 @@ from PIL import Image
 from torch import nn
 
 from luab_data.errors import ImagesError, OptionError
-from luab_train.evaluation.backgrounds import (
+from luab_train.evaluate.backgrounds import (
     challenge,
     foreground_parts,
     load_mask,
     load_square,
 )
-from luab_train.evaluation.runner import evaluate_benchmarks
+from luab_train.evaluate.runner import evaluate_benchmarks
 from luab_train.models.classifier import Outputs
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from luab_train.cli import main
-from luab_train.evaluation.benchmarks import BENCHMARKS
+from luab_train.evaluate.benchmarks import BENCHMARKS
 
 
 @pytest.fixture(scope="module")

@@ -28,15 +28,15 @@ from torch import Tensor, nn
 
 from luab_data.errors import DatasetError, ImagesError, OptionError
 from luab_data.schema import COCO_CLASSES
-from luab_train.evaluation.coco.class_pixels import class_pixels
-from luab_train.evaluation.coco.erasing import Eraser
-from luab_train.evaluation.coco.evaluate import evaluate_coco
-from luab_train.evaluation.coco.multi_label import load_multi_label
-from luab_train.evaluation.coco.scenes import Gallery, Status, find_scenes
-from luab_train.evaluation.coco.storage import SCORES, RowWriter, read_tables
-from luab_train.evaluation.coco.summary import CocoResult, compare, summarise
-from luab_train.evaluation.coco.views import View
-from luab_train.evaluation.predictor import PlainClassifier, Predictor, timm_data
+from luab_train.evaluate.coco.class_pixels import class_pixels
+from luab_train.evaluate.coco.erasing import Eraser
+from luab_train.evaluate.coco.evaluate import evaluate_coco
+from luab_train.evaluate.coco.multi_label import load_multi_label
+from luab_train.evaluate.coco.scenes import Gallery, Status, find_scenes
+from luab_train.evaluate.coco.storage import SCORES, RowWriter, read_tables
+from luab_train.evaluate.coco.summary import CocoResult, compare, summarise
+from luab_train.evaluate.coco.views import View
+from luab_train.evaluate.predictor import PlainClassifier, Predictor, timm_data
 from luab_train.recipe import Data
 
 LEFT, RIGHT, TOP = (2, 10, 10, 20), (20, 12, 30, 24), (6, 1, 24, 7)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from luab_data.errors import OptionError
-from luab_train.evaluation.coco.context import (
+from luab_train.evaluate.coco.context import (
     Context,
     Erasures,
     Pairs,
@@ -17,7 +17,7 @@ from luab_train.evaluation.coco.context import (
     context_difference,
     pairs_of,
 )
-from luab_train.evaluation.coco.leaning import SCHEMA, leaning, wilson
+from luab_train.evaluate.coco.leaning import SCHEMA, leaning, wilson
 
 NUM = 80
 NAMES = tuple(f"class {k}" for k in range(NUM))

@@ -13,9 +13,9 @@ from logs import SHARED
 from PIL import Image
 
 from luab_data.errors import OptionError
-from luab_train.evaluation.coco.erasing import FILLS, Eraser, dilated
-from luab_train.evaluation.coco.scenes import decode, find_scenes, load_rgb
-from luab_train.evaluation.coco.views import View
+from luab_train.evaluate.coco.erasing import FILLS, Eraser, dilated
+from luab_train.evaluate.coco.scenes import decode, find_scenes, load_rgb
+from luab_train.evaluate.coco.views import View
 from luab_train.recipe import Data
 
 MEAN = (124, 116, 104)

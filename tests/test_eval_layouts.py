@@ -11,18 +11,18 @@ from miniatures.objectnet import make_objectnet
 from miniatures.si_score import make_si
 
 from luab_data.errors import ImagesError
-from luab_train.evaluation import datasets
-from luab_train.evaluation.benchmarks import BENCHMARKS
-from luab_train.evaluation.layouts import Missing, corruption_folders, locate, scan_folders
-from luab_train.evaluation.mappings import (
+from luab_train.evaluate import datasets
+from luab_train.evaluate.benchmarks import BENCHMARKS
+from luab_train.evaluate.layouts import Missing, corruption_folders, locate, scan_folders
+from luab_train.evaluate.mappings import (
     in9_accepted,
     real_labels,
     real_labels_of,
     si_score_accepted,
     timm_synsets,
 )
-from luab_train.evaluation.parts import folder_part
-from luab_train.evaluation.predictor import imagenet_classes
+from luab_train.evaluate.parts import folder_part
+from luab_train.evaluate.predictor import imagenet_classes
 
 
 def touch(root: Path, *paths: str) -> Path:

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from luab_train.evaluation import scoring
-from luab_train.evaluation.predictions import SCHEMA, write_predictions
-from luab_train.evaluation.scores import ALEXNET_ERROR, C15, SEVERITIES
-from luab_train.evaluation.scoring import Stored
+from luab_train.evaluate import scoring
+from luab_train.evaluate.predictions import SCHEMA, write_predictions
+from luab_train.evaluate.scores import ALEXNET_ERROR, C15, SEVERITIES
+from luab_train.evaluate.scoring import Stored
 
 LABELS = ("n01440764", "n01443537")
 CELLS = [(name, s) for name in C15 for s in SEVERITIES]

@@ -10,7 +10,7 @@ from miniatures.run import make_run
 from safetensors.torch import save_file
 
 from luab_data.errors import OptionError
-from luab_train.evaluation.predictor import (
+from luab_train.evaluate.predictor import (
     Network,
     PlainClassifier,
     imagenet_classes,
@@ -91,7 +91,7 @@ def test_pretrained_weights_that_cannot_be_had_are_explained(monkeypatch):
 def test_the_crop_is_the_papers_and_the_rest_timms():
     data = load_predictor("test_resnet", device="cpu").data
     assert (data.image_size, data.eval_resize) == (160, int(160 / 0.875))
-    from luab_train.evaluation.predictor import timm_data
+    from luab_train.evaluate.predictor import timm_data
 
     deit = timm_data("deit_tiny_patch16_224")
     assert (deit.image_size, deit.eval_resize, deit.interpolation) == (224, 256, "bicubic")

@@ -30,41 +30,41 @@ from scipy import stats
 from test_train_report import write_run
 
 from luab_data.errors import ImagesError, OptionError
-from luab_train.evaluation.coco.evaluate import evaluate_coco
-from luab_train.evaluation.report import words
-from luab_train.evaluation.report.draw_results import (
+from luab_train.evaluate.coco.evaluate import evaluate_coco
+from luab_train.evaluate.report import words
+from luab_train.evaluate.report.draw_results import (
     draw_bars,
     draw_differences,
     looks_of,
     severity_curve,
 )
-from luab_train.evaluation.report.draw_samples import Sample, draw_sample
-from luab_train.evaluation.report.evaluated import arms_of
-from luab_train.evaluation.report.factors import (
+from luab_train.evaluate.report.draw_samples import Sample, draw_sample
+from luab_train.evaluate.report.evaluated import arms_of
+from luab_train.evaluate.report.factors import (
     curve_by,
     foreground_distance,
     gap_by_distance,
     position_map,
     read_factors,
 )
-from luab_train.evaluation.report.figures import plan
-from luab_train.evaluation.report.files import benchmark_files, benchmark_report
-from luab_train.evaluation.report.judged import judged
-from luab_train.evaluation.report.latex import escaped as latex
-from luab_train.evaluation.report.latex import to_latex
-from luab_train.evaluation.report.layout import COCO, LAYOUTS, ROBUSTNESS
-from luab_train.evaluation.report.listing import to_csv
-from luab_train.evaluation.report.markdown import escaped as markdown
-from luab_train.evaluation.report.markdown import to_markdown
-from luab_train.evaluation.report.outcomes import write_localised
-from luab_train.evaluation.report.paired import over_images, over_seeds
-from luab_train.evaluation.report.quoted import QUOTED
-from luab_train.evaluation.report.tables import Cell, Table, make_tables
-from luab_train.evaluation.scores import C15, SEVERITIES
-from luab_train.evaluation.wsol.cam import CAM
-from luab_train.evaluation.wsol.localisation import box_update
-from luab_train.evaluation.wsol.localise import Localised
-from luab_train.evaluation.wsol.points import no_points
+from luab_train.evaluate.report.figures import plan
+from luab_train.evaluate.report.files import benchmark_files, benchmark_report
+from luab_train.evaluate.report.judged import judged
+from luab_train.evaluate.report.latex import escaped as latex
+from luab_train.evaluate.report.latex import to_latex
+from luab_train.evaluate.report.layout import COCO, LAYOUTS, ROBUSTNESS
+from luab_train.evaluate.report.listing import to_csv
+from luab_train.evaluate.report.markdown import escaped as markdown
+from luab_train.evaluate.report.markdown import to_markdown
+from luab_train.evaluate.report.outcomes import write_localised
+from luab_train.evaluate.report.paired import over_images, over_seeds
+from luab_train.evaluate.report.quoted import QUOTED
+from luab_train.evaluate.report.tables import Cell, Table, make_tables
+from luab_train.evaluate.scores import C15, SEVERITIES
+from luab_train.evaluate.wsol.cam import CAM
+from luab_train.evaluate.wsol.localisation import box_update
+from luab_train.evaluate.wsol.localise import Localised
+from luab_train.evaluate.wsol.points import no_points
 from luab_train.report.runs import read_run
 
 IN_1K, GAP = (

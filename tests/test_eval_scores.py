@@ -12,10 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luab_train.evaluation import intervals, scores
-from luab_train.evaluation.backgrounds import compose
-from luab_train.evaluation.predict import centre_hole, top_classes
-from luab_train.evaluation.scores import C15, EXTRA, SEVERITIES, Count
+from luab_train.evaluate import intervals, scores
+from luab_train.evaluate.backgrounds import compose
+from luab_train.evaluate.predict import centre_hole, top_classes
+from luab_train.evaluate.scores import C15, EXTRA, SEVERITIES, Count
 
 
 def accuracy(top1, label, accepted=None, **options) -> float:

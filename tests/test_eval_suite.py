@@ -14,15 +14,15 @@ from miniatures.everything import make_everything
 from miniatures.palette import BANANA, CLASSES, COLOUR, JEEP, NINE, TENCH
 
 from luab_data.errors import ImagesError, OptionError
-from luab_train.evaluation import runner
-from luab_train.evaluation.benchmarks import BENCHMARKS, BY_NAME
-from luab_train.evaluation.mappings import real_labels, timm_synsets
-from luab_train.evaluation.predictions import read_predictions
-from luab_train.evaluation.rows import read_results
-from luab_train.evaluation.runner import evaluate_benchmarks
-from luab_train.evaluation.scores import ALEXNET_ERROR, C15, EXTRA, SEVERITIES
-from luab_train.evaluation.scoring import Stored
-from luab_train.evaluation.table import list_benchmarks, to_table
+from luab_train.evaluate import runner
+from luab_train.evaluate.benchmarks import BENCHMARKS, BY_NAME
+from luab_train.evaluate.mappings import real_labels, timm_synsets
+from luab_train.evaluate.predictions import read_predictions
+from luab_train.evaluate.rows import read_results
+from luab_train.evaluate.runner import evaluate_benchmarks
+from luab_train.evaluate.scores import ALEXNET_ERROR, C15, EXTRA, SEVERITIES
+from luab_train.evaluate.scoring import Stored
+from luab_train.evaluate.table import list_benchmarks, to_table
 
 
 @pytest.fixture(scope="module")

@@ -17,16 +17,16 @@ from wsol_reference import (
 )
 
 from luab_data.errors import OptionError
-from luab_train.evaluation.wsol.contours import LevelBoxes, _of_polygons, _of_runs, level_boxes
-from luab_train.evaluation.wsol.localisation import (
+from luab_train.evaluate.wsol.contours import LevelBoxes, _of_polygons, _of_runs, level_boxes
+from luab_train.evaluate.wsol.localisation import (
     DELTAS,
     BoxSums,
     box_compute,
     box_update,
     map_overlap,
 )
-from luab_train.evaluation.wsol.overlap import check_convention, iou, true_boxes
-from luab_train.evaluation.wsol.score_maps import (
+from luab_train.evaluate.wsol.overlap import check_convention, iou, true_boxes
+from luab_train.evaluate.wsol.score_maps import (
     levels_of,
     normalise,
     peak,

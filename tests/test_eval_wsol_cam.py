@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,13 @@ from torch import nn
 
 from luab_data.errors import ImagesError, OptionError
 from luab_train.data.boxes import Boxes
-from luab_train.evaluation.predictor import PlainClassifier, Predictor
-from luab_train.evaluation.wsol.cam import Mapper
-from luab_train.evaluation.wsol.localisation import map_overlap
-from luab_train.evaluation.wsol.localise import localise
-from luab_train.evaluation.wsol.metadata import Metadata
-from luab_train.evaluation.wsol.overlap import true_boxes
-from luab_train.evaluation.wsol.score_maps import score_map
+from luab_train.evaluate.predictor import PlainClassifier, Predictor
+from luab_train.evaluate.wsol.cam import Mapper
+from luab_train.evaluate.wsol.localisation import map_overlap
+from luab_train.evaluate.wsol.localise import localise
+from luab_train.evaluate.wsol.metadata import Metadata
+from luab_train.evaluate.wsol.overlap import true_boxes
+from luab_train.evaluate.wsol.score_maps import score_map
 from luab_train.models.classifier import LuabModel, Outputs
 from luab_train.recipe import Data
 
@@ -363,5 +364,5 @@ def test_wrong_inputs_of_the_driver_say_what_was_found(tmp_path: Path):
 def test_overlaps_beyond_the_memory_limit_go_to_a_file_and_come_back(monkeypatch):
     images, metadata, _ = square_world()
     expected = localise(bright(), images, metadata).rows
-    monkeypatch.setattr("luab_train.evaluation.wsol.localise._IN_MEMORY", 1)
+    monkeypatch.setattr(sys.modules["luab_train.evaluate.wsol.localise"], "_IN_MEMORY", 1)
     assert localise(bright(), images, metadata, batch_size=2).rows.equals(expected)

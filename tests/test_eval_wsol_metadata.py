@@ -7,7 +7,7 @@ import pytest
 
 from luab_data.errors import ImagesError, OutputError
 from luab_train.data.boxes import Boxes
-from luab_train.evaluation.wsol.metadata import Metadata, read_metadata, write_metadata
+from luab_train.evaluate.wsol.metadata import Metadata, read_metadata, write_metadata
 
 FILES = {
     "image_ids.txt": "val/a.JPEG\nval/b.JPEG\n",

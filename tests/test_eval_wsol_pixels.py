@@ -11,14 +11,14 @@ from hypothesis.extra.numpy import arrays
 
 from luab_data.errors import OptionError
 from luab_train.data.boxes import Boxes
-from luab_train.evaluation.wsol.pixels import (
+from luab_train.evaluate.wsol.pixels import (
     PixelSums,
     foreground_share,
     pixel_compute,
     px_ap,
     target_mask,
 )
-from luab_train.evaluation.wsol.points import add_points, no_points, point_compute, point_update
+from luab_train.evaluate.wsol.points import add_points, no_points, point_compute, point_update
 
 
 def sums_of(scores: list, mask: list, *, interval: float) -> PixelSums:

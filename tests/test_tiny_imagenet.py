@@ -26,8 +26,8 @@ from measures import BY_NAME, difference, level, seeds_of  # noqa: E402
 from paired import estimate  # noqa: E402
 from prepare import halves  # noqa: E402
 
-from luab_train.evaluation.probes.probed import Probed  # noqa: E402
-from luab_train.evaluation.probes.views import VARIANTS  # noqa: E402
+from luab_train.evaluate.probes.probed import Probed  # noqa: E402
+from luab_train.evaluate.probes.views import VARIANTS  # noqa: E402
 from luab_train.settings import differences  # noqa: E402
 
 

@@ -153,8 +153,13 @@ def test_the_public_names_are_few_and_all_there():
         luab_train.nothing  # noqa: B018
 
 
+def test_a_subpackage_of_a_verbs_name_does_not_hide_the_verb():
+    code = "import luab_train.evaluate.rows\nassert callable(luab_train.evaluate)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 _FLOW = [
-    "fields", "settings", "recipe", "data", "models", "training", "report", "evaluation",
+    "fields", "settings", "recipe", "data", "models", "training", "report", "evaluate",
     "transfer", "demo", "recipes", "cli",
 ]  # fmt: skip
 

@@ -213,8 +213,8 @@ def test_map_over_nothing_is_not_a_number():
 def test_the_evaluation_finds_the_map_that_the_run_wrote(world, tmp_path):
     pytest.importorskip("pycocotools")
     lines = run(world, tmp_path / "run", coco_recipe())
-    from luab_train.evaluation.coco.evaluate import evaluate_coco
-    from luab_train.evaluation.predictor import load_predictor
+    from luab_train.evaluate.coco.evaluate import evaluate_coco
+    from luab_train.evaluate.predictor import load_predictor
 
     predictor = load_predictor(tmp_path / "run")
     found = evaluate_coco(

@@ -36,7 +36,7 @@ from luab_data.errors import LuabError
 from luab_train.data.crops import TrainCrop
 from luab_train.data.loader import Samples, collate
 from luab_train.data.training_data import training_data
-from luab_train.evaluation.folder import evaluate
+from luab_train.evaluate.folder import evaluate
 from luab_train.recipe import Model, Recipe
 from luab_train.training.device import make_accelerator
 from luab_train.training.run_folder import Position, last_position

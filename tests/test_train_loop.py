@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from train_world import SIZE, WNIDS, World, make_world, metrics_lines, small_recipe
 
 from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError, OutputError
-from luab_train.evaluation.folder import evaluate
+from luab_train.evaluate.folder import evaluate
 from luab_train.models.classifier import build_model
 from luab_train.models.weights import split_state_dict, weights_digest
 from luab_train.recipe import Data, Loss, Model, Optim, Recipe, from_json

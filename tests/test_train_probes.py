@@ -16,11 +16,11 @@ from train_world import small_recipe
 from luab_train.data.boxes import Boxes
 from luab_train.data.images import Split, labelled_split
 from luab_train.data.sources import scan_images
-from luab_train.evaluation.probes import pictures
-from luab_train.evaluation.probes.donors import NONE, draw_donors
-from luab_train.evaluation.probes.probe import probe
-from luab_train.evaluation.probes.probed import load_probed, rows_of
-from luab_train.evaluation.probes.regions import (
+from luab_train.evaluate.probes import pictures
+from luab_train.evaluate.probes.donors import NONE, draw_donors
+from luab_train.evaluate.probes.probe import probe
+from luab_train.evaluate.probes.probed import load_probed, rows_of
+from luab_train.evaluate.probes.regions import (
     NOWHERE,
     Region,
     beside,
@@ -28,7 +28,7 @@ from luab_train.evaluation.probes.regions import (
     elsewhere,
     object_regions,
 )
-from luab_train.evaluation.probes.views import VARIANTS
+from luab_train.evaluate.probes.views import VARIANTS
 from luab_train.models.classifier import Outputs, build_model
 
 S = 8

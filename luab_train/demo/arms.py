@@ -80,7 +80,7 @@ def warm_up(pool: ProcessPoolExecutor) -> None:
 
 
 def _import_training() -> None:
-    import luab_train.evaluation.folder
+    import luab_train.evaluate.folder
     import luab_train.training.loop  # noqa: F401
 
 
@@ -230,7 +230,7 @@ def _epochs_done(folder: Path) -> int:
 
 def train_and_evaluate(out: Path, plan: Plan, job: Job) -> float:
     """One run and its three evaluations, whatever is missing of them; seconds it took."""
-    from luab_train.evaluation.folder import evaluate
+    from luab_train.evaluate.folder import evaluate
     from luab_train.training.loop import train
 
     began = time.monotonic()

@@ -319,7 +319,7 @@ def report_command(
         contents = training_files(report, read)
         text = to_markdown(report)
     if folders or any(_has_results(run.path / "evaluation") for run in read):
-        from luab_train.evaluation.report.files import benchmark_files, benchmark_report
+        from luab_train.evaluate.report.files import benchmark_files, benchmark_report
 
         benchmarks = benchmark_report(read, folders, reference=reference)
         written_text = "\n".join(filter(None, [text, benchmarks.markdown(details=True)]))

@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from luab_train.evaluation.probes.probed import Probed, load_probed
-from luab_train.evaluation.probes.views import VARIANTS
+from luab_train.evaluate.probes.probed import Probed, load_probed
+from luab_train.evaluate.probes.views import VARIANTS
 
 HITS = Path(__file__).with_name("hits.parquet")
 IMAGES = Path(__file__).with_name("images.parquet")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from luab_train.evaluation.predictor import Predictor
+from luab_train.evaluate.predictor import Predictor
 from luab_train.models.classifier import Outputs
 from luab_train.models.weights import weights_digest
 from luab_train.recipe import Data

@@ -1,0 +1,247 @@
+"""One part through the model: decode, prepare, forward, keep what the metrics need.     [I/O]
+
+`B` images of a batch, `C` classes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from luab_data.console import progress
+from luab_data.errors import ImagesError, OptionError
+from luab_train.data.workers import worker_setup
+from luab_train.evaluate.parts import Part, View
+from luab_train.evaluate.predictions import SCHEMA
+from luab_train.evaluate.predictor import Predictor
+from luab_train.evaluate.preprocess import load_input
+from luab_train.models.classifier import Outputs
+from luab_train.recipe import Data
+
+TOP = 5
+
+
+class Inputs(NamedTuple):
+    """`B` images that could be read, and those of the batch that could not."""
+
+    image_BCHW: Tensor
+    """uint8 RGB."""
+    index_B: Tensor
+    """int64, which image of the part."""
+    region_B4: Tensor
+    """float64 xyxy, fractions of the original images."""
+    turned: int
+    resized: int
+    bad: list[tuple[int, str]]
+    """(index, why) of images that cannot be decoded."""
+
+
+class PartImages(Dataset):  # type: ignore[type-arg]
+    """The prepared images of a part, by index; a bad one is the text of its error."""
+
+    def __init__(self, part: Part, data: Data) -> None:
+        self.part = part
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        path = self.part.root / str(self.part.image_id[index])
+        try:
+            return index, load_input(path, self.part.prepared, self.data)
+        except ImagesError as error:
+            return index, str(error)
+
+
+def collate(samples: list[tuple[int, Any]]) -> Inputs:
+    """Samples -> Inputs."""
+    good = [(index, value) for index, value in samples if not isinstance(value, str)]
+    bad = [(index, value) for index, value in samples if isinstance(value, str)]
+    pixels = np.stack([value.pixels for _, value in good]) if good else np.empty((0, 1, 1, 3))
+    return Inputs(
+        image_BCHW=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+        index_B=torch.tensor([index for index, _ in good], dtype=torch.int64),
+        region_B4=torch.from_numpy(np.array([v.region for _, v in good]).reshape(-1, 4)),
+        turned=sum(value.turned for _, value in good),
+        resized=sum(value.resized for _, value in good),
+        bad=bad,
+    )
+
+
+def part_loader(
+    part: Part, data: Data, *, batch_size: int, num_workers: int, pin_memory: bool = False
+) -> DataLoader[Inputs]:
+    """Batches of a part in order; a small part is read here, for starting workers costs more."""
+    workers = min(num_workers, len(part) // (2 * batch_size))
+    return DataLoader(
+        PartImages(part, data),
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        worker_init_fn=worker_setup() if workers else None,
+    )
+
+
+def default_workers() -> int:
+    """Loader processes where the user names no number: one a core, at most 16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(16, cores or 1) if (cores or 1) > 2 else 0
+
+
+def predict_part(
+    predictor: Predictor,
+    part: Part,
+    *,
+    on_bad: str,
+    batch_size: int,
+    num_workers: int,
+    what: str,
+    shown: bool | None = None,
+) -> tuple[pa.Table, dict[str, int]]:
+    """A table of SCHEMA in the part's order, and counts `num_turned`, `num_resized`.
+
+    Args:
+        predictor: the model.
+        part: its images.
+        on_bad: `raise` at the first image that cannot be decoded, or `skip`: a row with its error.
+        batch_size, num_workers: change no result but for rounding.
+        what, shown: of the progress bar.
+    """
+    loader = part_loader(
+        part,
+        predictor.data,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        pin_memory=predictor.device.type == "cuda",
+    )
+    columns = _column_indices(part.mask, predictor.classes)
+    rows = _Rows(part, predictor)
+    counts = {"num_turned": 0, "num_resized": 0}
+    with progress(total=len(part), what=what, unit="image", shown=shown) as bar:
+        for inputs in loader:
+            if inputs.bad and on_bad == "raise":
+                raise ImagesError(
+                    f"{inputs.bad[0][1]}; to go on without such images: --on-bad skip"
+                )
+            rows.add_bad(inputs.bad)
+            if len(inputs.index_B):
+                outputs = look(predictor, inputs.image_BCHW, part.view)
+                rows.add(inputs, *top_classes(outputs.logits_BC, columns), outputs.point_B2)
+            counts["num_turned"] += inputs.turned
+            counts["num_resized"] += inputs.resized
+            bar.update(len(inputs.index_B) + len(inputs.bad))
+    return rows.table(), counts
+
+
+def look(predictor: Predictor, image_BCHW: Tensor, view: View) -> Outputs:
+    """The model's answer to uint8 images, whole or with a hole in their middle."""
+    if view == "plain":
+        return predictor(image_BCHW)
+    image = image_BCHW.to(predictor.device).float()
+    if view == "hole-before":
+        return predictor(centre_hole(image))
+    mean, std = (
+        255 * torch.tensor(values, device=image.device).view(1, -1, 1, 1)
+        for values in (predictor.data.mean, predictor.data.std)
+    )
+    return predictor.forward_normalised(centre_hole((image - mean) / std))
+
+
+def centre_hole(image_BCHW: Tensor) -> Tensor:
+    """A copy whose middle square of half the side is 0: 112 of 224 px, [56, 168)."""
+    hollow = image_BCHW.clone()
+    height, width = image_BCHW.shape[-2:]
+    top, left = (height - height // 2) // 2, (width - width // 2) // 2
+    hollow[..., top : top + height // 2, left : left + width // 2] = 0
+    return hollow
+
+
+def top_classes(logits_BC: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Classes and probabilities of the five highest logits, (B, min(5, C)); ties by class order.
+
+    Args:
+        logits_BC: of all classes.
+        columns: class indices that take part, ascending; None for all. The softmax is over them.
+    """
+    if columns is not None:
+        logits_BC = logits_BC[:, columns.to(logits_BC.device)]
+    if not torch.isfinite(logits_BC).all():
+        raise OptionError(
+            "the model answers NaN or infinity for some image; its training diverged, or the"
+            " precision is too low: try --precision no"
+        )
+    ordered, index = logits_BC.sort(dim=1, descending=True, stable=True)
+    # Of the sorted logits: the same logits in another order give the same bits, so ties stay ties.
+    probability = ordered.softmax(dim=1)[:, :TOP]
+    index = index[:, :TOP].cpu()
+    return (index if columns is None else columns[index]), probability.cpu()
+
+
+def _column_indices(mask: tuple[str, ...] | None, classes: tuple[str, ...]) -> Tensor | None:
+    """Class indices of a mask's wnids; a model of few classes has only some of them."""
+    if mask is None:
+        return None
+    wanted = set(mask)
+    return torch.tensor([i for i, wnid in enumerate(classes) if wnid in wanted], dtype=torch.int64)
+
+
+class _Rows:
+    """Predictions in the order of the part, filled batch by batch."""
+
+    def __init__(self, part: Part, predictor: Predictor) -> None:
+        num_classes = len(predictor.classes)
+        if part.mask is not None:
+            num_classes = len(set(part.mask) & set(predictor.classes))
+        top = min(TOP, num_classes)
+        self.part = part
+        self.predictor = predictor
+        self.index = np.zeros((len(part), top), dtype=np.int32)
+        self.probability = np.zeros((len(part), top), dtype=np.float32)
+        self.point = np.full((len(part), 2), np.nan, dtype=np.float32)
+        self.error: list[str | None] = [None] * len(part)
+
+    def add_bad(self, bad: list[tuple[int, str]]) -> None:
+        for index, why in bad:
+            # Without the path: a file of predictions names no folder of the user's machine.
+            self.error[index] = why.replace(f"{self.part.root}{os.sep}", "")
+
+    def add(self, inputs: Inputs, index: Tensor, probability: Tensor, point_B2: Tensor) -> None:
+        at = inputs.index_B.numpy()
+        self.index[at] = index.numpy()
+        self.probability[at] = probability.numpy()
+        if self.predictor.point_trained:
+            low, high = inputs.region_B4[:, :2], inputs.region_B4[:, 2:]
+            self.point[at] = (low + point_B2.cpu() * (high - low)).numpy()
+
+    def table(self) -> pa.Table:
+        size, top = self.index.shape
+        bad = np.array([error is not None for error in self.error], dtype=bool)
+        offsets = pa.array(np.arange(size + 1) * top, pa.int32(), mask=np.append(bad, False))
+        names = pa.array(self.predictor.classes).take(pa.array(self.index.ravel()))
+        second = self.probability[:, 1] if top > 1 else np.zeros(size, np.float32)
+        columns = {
+            "image_id": pa.array(self.part.image_id.tolist(), pa.string()),
+            "label": pa.array(self.part.label.tolist(), pa.string()),
+            "top5_class": pa.ListArray.from_arrays(offsets, names),
+            "top5_probability": pa.ListArray.from_arrays(
+                offsets, pa.array(self.probability.ravel())
+            ),
+            "margin": pa.array(self.probability[:, 0] - second, mask=bad),
+            "max_probability": pa.array(self.probability[:, 0], mask=bad),
+            "point_x": _nullable(self.point[:, 0]),
+            "point_y": _nullable(self.point[:, 1]),
+            "error": pa.array(self.error, pa.string()),
+        }
+        return pa.table(columns, schema=SCHEMA)
+
+
+def _nullable(values: np.ndarray) -> pa.Array:
+    return pa.array(values, mask=np.isnan(values))

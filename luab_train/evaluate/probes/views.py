@@ -1,0 +1,129 @@
+"""Pictures whose object or background was taken away, one by one.     [I/O]
+
+    original           the centre crop, as in evaluation
+    same_background    the object before the background of another image of its class
+    other_background   the object before the background of an image of another class
+    object_masked      the object's box in the mean colour; what the background alone gives away
+    elsewhere_masked   as much masked elsewhere, where there is room
+    centre_masked      the central square of half the side in the mean colour
+    object_only        all but the object's box in the mean colour
+
+What the last step before the network sees is changed, never the file. Only boxes are needed, and a
+box is no mask: its corners show the image's own background. `other_background` therefore
+understates, and `object_masked` hides some background too. Compare within a pair, `same_background`
+with `other_background` and `object_masked` with `elsewhere_masked`: both of a pair have the same
+seams and the same hidden area, so their difference does not come from these.
+
+Objects that fill more than MAX_SHARE of the crop take part in `original` and `centre_masked` alone,
+for they leave no background to speak of; so do those under MIN_SHARE, for with so few pixels a
+composite is a picture of the donor. Backgrounds come from images whose object is within MAX_SHARE:
+at least a seventh of the picture is then there to tile the place of the object with. Where a data
+set boxes one object an image, as Tiny ImageNet does, backgrounds hold unboxed ones too, so a gap is
+what context and other instances together give away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from luab_train.data.crops import EvalCrop
+from luab_train.data.images import Split
+from luab_train.data.targets import uniform
+from luab_train.evaluate.probes import pictures
+from luab_train.evaluate.probes.donors import NONE, draw_donors
+from luab_train.evaluate.probes.regions import (
+    NOWHERE,
+    Region,
+    centre_region,
+    elsewhere,
+    object_regions,
+)
+
+VARIANTS = (
+    "original",
+    "same_background",
+    "other_background",
+    "object_masked",
+    "elsewhere_masked",
+    "centre_masked",
+    "object_only",
+)
+PAIRS = (("same_background", "other_background"), ("elsewhere_masked", "object_masked"))
+"""First less second is what leaning on the background costs, and what hiding the object costs."""
+MIN_SHARE, MAX_SHARE = 0.05, 0.5
+
+
+class Sizes(Dataset):  # type: ignore[type-arg]
+    """(2,) int64 width and height of each image, px: where its box lies in the crop needs them."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.array(self.split.load(index).size)
+
+
+class Views(Dataset):  # type: ignore[type-arg]
+    """All variants of an image, (V, S, S, 3) uint8, and which of them it has, (V,) bool."""
+
+    def __init__(self, split: Split, crop: EvalCrop, size_wh: np.ndarray, *, seed: int = 0) -> None:
+        """See the class.
+
+        Args:
+            split: the images and their boxes.
+            crop: what the network sees of an image.
+            size_wh: (N, 2) px of the originals.
+            seed: of donors and places.
+        """
+        side = crop.data.image_size
+        self.split = split
+        self.crop = crop
+        self.region = object_regions(split.boxes, crop.regions(size_wh), side)
+        width_height = self.region[:, 2:] - self.region[:, :2]
+        area = width_height.prod(axis=1)
+        may_give = (area > 0) & (area <= MAX_SHARE * side**2)
+        self.fits = may_give & (area >= MIN_SHARE * side**2)
+        self.donors = draw_donors(split.image_id, split.label, may_give, seed=seed)
+        self.place = uniform(split.image_id, seed, stream="elsewhere")
+        self.colour = np.round(255 * np.array(crop.data.mean)).astype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        original = self._seen(index)
+        found = {"original": original} | dict(self._variants(index, original))
+        blank = np.zeros_like(original)
+        return (
+            np.stack([found.get(name, blank) for name in VARIANTS]),
+            np.array([name in found for name in VARIANTS]),
+        )
+
+    def _variants(self, index: int, original: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        side = len(original)
+        yield "centre_masked", pictures.filled(original, centre_region(side), self.colour)
+        if not self.fits[index]:
+            return
+        region = self._region(index)
+        yield "object_masked", pictures.filled(original, region, self.colour)
+        yield "object_only", pictures.alone(original, region, self.colour)
+        if (place := elsewhere(region, side, self.place[index])) != NOWHERE:
+            yield "elsewhere_masked", pictures.filled(original, place, self.colour)
+        for name, donors in (("same_background", self.donors.same),
+                             ("other_background", self.donors.other)):  # fmt: skip
+            donor = int(donors[index])
+            if donor != NONE:
+                lent = self._seen(donor), self._region(donor)
+                yield name, pictures.on_background(original, region, *lent)
+
+    def _seen(self, index: int) -> np.ndarray:
+        return self.crop(self.split.load(index)).image
+
+    def _region(self, index: int) -> Region:
+        return Region(*(int(v) for v in self.region[index]))

@@ -1,0 +1,240 @@
+"""Results as figures: bars of all columns, differences with intervals, severity curves of IN-C.
+
+Functions draw on an Axes and return it. Colours are those of the training curves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from luab_data.figures.style import BASELINE, BLACK, COLOURS, GREY, SMALL, drawing, new_figure
+from luab_train.evaluate.report.evaluated import Arm
+from luab_train.evaluate.report.layout import Column
+from luab_train.evaluate.report.tables import Cell
+from luab_train.evaluate.scores import SEVERITIES
+from luab_train.report.figures import ARM_COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_FEW_COLUMNS = 6
+"""So many heads stand side by side; more are turned."""
+_THIN_PT = 6.0
+"""A word on a bar of less runs into the next bar's."""
+_LINES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How an arm is drawn in every figure."""
+
+    colour: str
+    line: Any
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """Accuracy of one arm against something, percent; NaN where nothing was seen.
+
+    Args:
+        x: (K,) where. mean: (K,) over models. low, high: (K,) the band, see `band_of`.
+    """
+
+    x: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def looks_of(arms: Sequence[Arm]) -> dict[str, Look]:
+    """Arm -> look; runs have the colour of their target, a line style each where it repeats."""
+    taken: dict[str, int] = {}
+    spare = [c for c in COLOURS if c not in {ARM_COLOURS.get(a.target or "") for a in arms}]
+    looks = {}
+    for arm in arms:
+        if arm.target is None:
+            number = taken[""] = taken.get("", -1) + 1
+            colour, line = (spare or COLOURS)[number % len(spare or COLOURS)], 1 + number
+        else:
+            colour = ARM_COLOURS[arm.target]
+            line = taken[arm.target] = taken.get(arm.target, -1) + 1
+        looks[arm.name] = Look(colour=colour, line=_LINES[line % len(_LINES)])
+    return looks
+
+
+def draw_bars(
+    ax: Axes,
+    columns: Sequence[Column],
+    cells: Mapping[str, Sequence[Cell]],
+    looks: Mapping[str, Look],
+) -> Axes:
+    """One group a column, one bar an arm, with its interval; what is missing is written, or is a
+    cross where bars are too thin for words.
+
+    Args:
+        cells: arm -> one cell a column.
+    """
+    width = 0.84 / max(len(cells), 1)
+    bar_pt = 72 * ax.bbox.width / ax.figure.dpi * width / len(columns)
+    missing = "missing" if bar_pt > _THIN_PT else "×"
+    for k, (name, of_arm) in enumerate(cells.items()):
+        at = np.arange(len(columns)) + (k - (len(cells) - 1) / 2) * width
+        value, low, high = (
+            np.array([getattr(cell, end) for cell in of_arm]) for end in ("value", "low", "high")
+        )
+        ax.bar(at, value, 0.92 * width, color=looks[name].colour, label=name, linewidth=0)
+        known = np.isfinite(low) & np.isfinite(high)
+        ax.vlines(at[known], low[known], high[known], color="white", linewidth=1.6, zorder=3)
+        ax.vlines(at[known], low[known], high[known], color=BLACK, linewidth=0.7, zorder=4)
+        for x, cell in zip(at, of_arm, strict=True):
+            if cell.status in ("missing", "none"):
+                ax.annotate(
+                    missing if cell.status == "missing" else "–", (x, 0), xytext=(0, 2),
+                    textcoords="offset points", rotation=90, ha="center", va="bottom",
+                    fontsize=min(SMALL, 0.8 * bar_pt), color=GREY,
+                )  # fmt: skip
+    if len(columns) > _FEW_COLUMNS:
+        ax.set_xticks(range(len(columns)), [c.head for c in columns], rotation=35, ha="right")
+    else:
+        ax.set_xticks(range(len(columns)), [fill(c.head, 12) for c in columns])
+    ax.tick_params(axis="x", pad=2, length=0)
+    ax.set_xlim(-0.6, len(columns) - 0.4)
+    ax.set_ylabel("%")
+    ax.grid(False, axis="x")
+    return ax
+
+
+def draw_differences(
+    ax: Axes,
+    columns: Sequence[Column],
+    cells: Mapping[str, Sequence[Cell]],
+    colours: Mapping[str, str],
+) -> Axes:
+    """Differences with intervals, a line a column; to the right is better in every column.
+
+    Full dots are those whose interval leaves out 0.
+
+    Args:
+        cells: name of a difference -> one cell a column.
+        colours: name of a difference -> colour.
+    """
+    step = 0.7 / max(len(cells), 1)
+    nowhere = {row for row in range(len(columns))
+               if all(of_pair[row].status == "missing" for of_pair in cells.values())}  # fmt: skip
+    for row in nowhere:
+        _write_missing(ax, row, "missing")
+    for k, (name, of_pair) in enumerate(cells.items()):
+        first = True
+        for row, (column, cell) in enumerate(zip(columns, of_pair, strict=True)):
+            y = row + (k - (len(cells) - 1) / 2) * step
+            if not math.isfinite(cell.value):
+                if row not in nowhere:
+                    _write_missing(ax, y, "missing" if cell.status == "missing" else "–")
+                continue
+            sign = 1 if column.direction == "up" else -1
+            ends = sorted((sign * cell.low, sign * cell.high))
+            if all(map(math.isfinite, ends)):
+                ax.hlines(y, ends[0], ends[1], color=colours[name], linewidth=1.2)
+            ax.plot(
+                sign * cell.value, y, "o", markersize=3.6, color=colours[name],
+                markerfacecolor=colours[name] if cell.verdict else "white",
+                markeredgewidth=0.9, label=name if first else None, zorder=3,
+            )  # fmt: skip
+            first = False
+    ax.axvline(0, **{**BASELINE, "linestyle": "-", "linewidth": 0.8, "color": BLACK})
+    heads = [c.title if c.direction == "up" else f"{c.title} (turned)" for c in columns]
+    ax.set_yticks(range(len(columns)), heads)
+    ax.set_ylim(len(columns) - 0.4, -0.6)
+    for row in range(0, len(columns), 2):
+        ax.axhspan(row - 0.5, row + 0.5, color="#F5F6F8", linewidth=0, zorder=0)
+    ax.grid(False, axis="y")
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel("difference, points; to the right is better")
+    return ax
+
+
+def _write_missing(ax: Axes, y: float, text: str) -> None:
+    ax.annotate(
+        text, (0, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=SMALL - 1,
+        color=GREY,
+    )  # fmt: skip
+
+
+def severity_curve(arm: Arm, corruptions: Sequence[str]) -> Curve | None:
+    """Accuracy against severity, mean over corruptions; None unless every cell is there."""
+    values = []
+    for model in arm.models:
+        rows = [[model.row("in-c", f"{name}-{s}") for s in SEVERITIES] for name in corruptions]
+        if all(row is not None and row["value"] is not None for line in rows for row in line):
+            values.append([[row["value"] for row in line if row is not None] for line in rows])
+    if not values:
+        return None
+    mean, low, high = band_of(np.array(values, np.float64).mean(axis=1))
+    return Curve(x=np.array(SEVERITIES, np.float64), mean=mean, low=low, high=high)
+
+
+def band_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(models, K) -> mean, lowest and highest of the models, (K,) each; no band with one model."""
+    band = values if len(values) > 1 else np.full_like(values, np.nan)
+    return values.mean(axis=0), band.min(axis=0), band.max(axis=0)
+
+
+def draw_curves(
+    ax: Axes, curves: Mapping[str, Curve], looks: Mapping[str, Look], *, marks: bool = True
+) -> Axes:
+    """One line an arm with its band.
+
+    Args:
+        marks: whether each value has a dot.
+    """
+    for name, curve in curves.items():
+        look = looks[name]
+        ax.fill_between(curve.x, curve.low, curve.high, color=look.colour, alpha=0.16, linewidth=0)
+        ax.plot(
+            curve.x, curve.mean, color=look.colour, linestyle=look.line, linewidth=1.2, label=name,
+            marker="o" if marks else None, markersize=2.4,
+        )  # fmt: skip
+    ax.margins(x=0.03)
+    return ax
+
+
+def curves_figure(
+    curves: Mapping[str, Curve],
+    looks: Mapping[str, Look],
+    *,
+    xlabel: str,
+    ylabel: str,
+    xticks: Sequence[float] | None = None,
+) -> Figure:
+    """One axes with the curves of all arms."""
+    figure, axes = new_figure(height=2.3)
+    with drawing():
+        ax = draw_curves(axes[0, 0], curves, looks)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        if xticks is not None:
+            ax.set_xticks(xticks)
+        legend_above(figure)
+    return figure
+
+
+def legend_above(figure: Figure) -> None:
+    """All that has a label once, above the axes, in as many columns as fit."""
+    handles: dict[str, Any] = {}
+    for ax in figure.axes:
+        found, labels = ax.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
+    if handles:
+        longest = max(map(len, handles))
+        room = int(figure.get_figwidth() / (0.4 + 0.065 * longest))
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside upper left", frameon=False,
+            ncols=max(1, min(room, len(handles))), handlelength=1.6, handletextpad=0.5,
+            columnspacing=1.0, borderaxespad=0.1,
+        )  # fmt: skip
