@@ -25,11 +25,12 @@ def test_shared_logs_give_what_is_written_down() -> None:
 
 
 def test_every_golden_on_disk_is_made() -> None:
-    on_disk = {path.stem for path in goldens.GOLDENS.glob("*.json")} - {goldens.MADE_WITH.stem}
+    files = {p.stem for p in goldens.GOLDENS.glob("*.json")}
+    on_disk = {name for name in files if not name.startswith("train-")} - {goldens.MADE_WITH.stem}
     assert on_disk == set(goldens.all_goldens())
 
 
 def test_goldens_stay_small() -> None:
     sizes = {path.name: path.stat().st_size for path in goldens.GOLDENS.iterdir()}
     assert max(sizes.values()) < 150_000
-    assert sum(sizes.values()) < 600_000
+    assert sum(sizes.values()) < 800_000
