@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from luab_data.figures.catalogue import PlannedFigure
     from luab_data.hub.about import About
     from luab_data.reports.pages import PageReader
-    from luab_data.statistics.counts import Statistics
+    from luab_data.statistics.measure import Statistics
     from luab_data.workers.traits import WorkerMeasures
 
 
@@ -165,7 +165,7 @@ class Browsing(Kind):
 
     @property
     def statistics(self) -> Statistics:
-        from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
+        from luab_data.statistics.imagenet import IMAGENET_STATISTICS
 
         return IMAGENET_STATISTICS
 
@@ -244,7 +244,7 @@ class Tagging(Kind):
 
     @property
     def statistics(self) -> Statistics:
-        from luab_data.statistics.coco.measures import COCO_STATISTICS
+        from luab_data.statistics.coco import COCO_STATISTICS
 
         return COCO_STATISTICS
 

@@ -27,8 +27,8 @@
 import pandas
 
 import luab_data
+from luab_data.statistics.dataset import compare
 from luab_data.statistics.maps import mode_offset
-from luab_data.statistics.paper import compare
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"

@@ -27,8 +27,8 @@
 import pandas
 
 import luab_data
-from luab_data.statistics.coco.sizes import size_outliers
-from luab_data.statistics.paper import compare
+from luab_data.statistics.coco_icons import size_outliers
+from luab_data.statistics.dataset import compare
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "coco-ab"

@@ -27,7 +27,7 @@ import pandas
 
 import luab_data
 from luab_data import calibration
-from luab_data.statistics.paper import compare
+from luab_data.statistics.dataset import compare
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"

@@ -29,7 +29,7 @@ from IPython.display import SVG
 
 import luab_data
 from luab_data import splits
-from luab_data.statistics.paper import compare
+from luab_data.statistics.dataset import compare
 
 pandas.set_option("display.max_colwidth", None)
 DATASET = "imagenet-ab"

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from luab_data.ragged import list_array
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES
-from luab_data.statistics.coco.browsing import BrowsingBatch
-from luab_data.statistics.coco.icons import IconBatch
+from luab_data.statistics.coco_icons import IconBatch
+from luab_data.statistics.coco_pages import BrowsingBatch
 
 
 def icon(

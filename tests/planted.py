@@ -10,10 +10,9 @@ import pyarrow as pa
 
 from luab_data.ragged import Bools, Floats
 from luab_data.schema import IMAGENET_IMAGES, LAST_N, QUANTILES
-from luab_data.statistics.counts import Statistics, count
 from luab_data.statistics.estimate import Estimate
-from luab_data.statistics.imagenet.clicks import ImageBatch
-from luab_data.statistics.measure import take
+from luab_data.statistics.imagenet_clicks import ImageBatch
+from luab_data.statistics.measure import Statistics, count, take
 
 WIDTH, HEIGHT = 400.0, 200.0
 

@@ -17,7 +17,7 @@ from luab_data.errors import ImagesError
 from luab_data.raw.coco import ACTIONS, parse, to_table
 from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES, COCO_IMAGES, COCO_SUPERCLASSES
-from luab_data.statistics.coco.measures import COCO_STATISTICS
+from luab_data.statistics.coco import COCO_STATISTICS
 from luab_data.truth import TrueImage
 
 

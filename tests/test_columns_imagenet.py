@@ -21,7 +21,7 @@ from luab_data.ragged import Ragged
 from luab_data.raw.imagenet import parse, to_batch
 from luab_data.raw.source import Source
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS, LAST_N, QUANTILES
-from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
+from luab_data.statistics.imagenet import IMAGENET_STATISTICS
 
 TINY = SHARED / "data" / "raw" / "imagenet_ab_tiny.tar.gz"
 

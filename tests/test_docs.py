@@ -25,8 +25,8 @@ from luab_data.hub.card import column_table
 from luab_data.hub.citation import AUTHORS
 from luab_data.kinds import KINDS
 from luab_data.raw.repairs import REPAIRS
-from luab_data.statistics.coco.measures import COCO_MEASURES
-from luab_data.statistics.imagenet.measures import IMAGENET_MEASURES
+from luab_data.statistics.coco import COCO_MEASURES
+from luab_data.statistics.imagenet import IMAGENET_MEASURES
 from luab_train.recipe import find_recipe
 from luab_train.settings import flatten
 

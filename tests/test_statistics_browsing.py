@@ -12,7 +12,7 @@ from coco_world import action_table, page
 from hypothesis import given, settings
 from planted import taken
 
-from luab_data.statistics.coco.measures import COCO_STATISTICS
+from luab_data.statistics.coco import COCO_STATISTICS
 from luab_data.statistics.estimate import Estimate
 
 NAMES = ("superclass_revisit_share", "keyboard_share", "forward_step_share",

@@ -11,10 +11,9 @@ from shapely import union_all
 from luab_data.ragged import Ragged
 from luab_data.schema import QUANTILES
 from luab_data.statistics.estimate import Estimate, ratio, share
-from luab_data.statistics.imagenet.areas import centred_share
-from luab_data.statistics.imagenet.clicks import SIDES, ImageBatch, random_click_curve
-from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
-from luab_data.statistics.maps import mode_offset
+from luab_data.statistics.imagenet import IMAGENET_STATISTICS
+from luab_data.statistics.imagenet_clicks import SIDES, ImageBatch, random_click_curve
+from luab_data.statistics.maps import centred_share, mode_offset
 
 A, B, C, D = (0.2, 0.2, 0.8, 0.8), (0, 0, 0.4, 0.4), (0.6, 0.6, 1, 1), (0.4, 0, 1, 1)
 

@@ -21,15 +21,17 @@ from planted import counted, taken
 
 from luab_data.convert import convert_coco
 from luab_data.schema import COCO_ACTIONS, COCO_CLASSES, COCO_IMAGES
-from luab_data.statistics.coco.browsing import BrowsingBatch
-from luab_data.statistics.coco.icons import IconBatch, follows_grammar, sequence_table
-from luab_data.statistics.coco.measures import COCO_STATISTICS
-from luab_data.statistics.coco.sizes import (
+from luab_data.statistics.coco import COCO_STATISTICS
+from luab_data.statistics.coco_icons import (
     MIN_OCCURRENCES,
+    IconBatch,
+    follows_grammar,
+    sequence_table,
     size_bin,
     size_correlation,
     size_outliers,
 )
+from luab_data.statistics.coco_pages import BrowsingBatch
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import take
 

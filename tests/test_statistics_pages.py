@@ -9,17 +9,17 @@ import pytest
 from planted import batch, taken
 
 from luab_data.schema import IMAGENET_ROUNDS
+from luab_data.statistics import imagenet_pages as pages
 from luab_data.statistics.estimate import Estimate, Terms
-from luab_data.statistics.imagenet import pages, rounds
-from luab_data.statistics.imagenet.measures import IMAGENET_STATISTICS
-from luab_data.statistics.imagenet.pages import (
+from luab_data.statistics.imagenet import IMAGENET_STATISTICS
+from luab_data.statistics.imagenet_pages import (
+    RoundBatch,
     grid_columns,
     hit_spans,
     page_spans,
     serpentine_place,
     slim_rounds,
 )
-from luab_data.statistics.imagenet.rounds import RoundBatch
 
 
 def shown(
@@ -120,11 +120,11 @@ def test_sides_are_the_nearest_of_first_and_last_record():
         traced([0.5, 0.4], [0.9, 0.4], selected=True),  # in by the bottom; how it left is unknown
         traced([0.95, 0.4], [0.5, 0.4], left=False),  # in by the right; never left
     )
-    into, out = rounds.entry_side(found), rounds.exit_side(found)
+    into, out = pages.entry_side(found), pages.exit_side(found)
     assert into.cell is not None
     assert out.cell is not None
-    assert [rounds.SIDES_OF_PICTURE[c] for c in into.cell] == ["left", "top", "bottom", "right"]
-    assert [rounds.SIDES_OF_PICTURE[c] for c in out.cell] == ["right", "bottom"]
+    assert [pages.SIDES_OF_PICTURE[c] for c in into.cell] == ["left", "top", "bottom", "right"]
+    assert [pages.SIDES_OF_PICTURE[c] for c in out.cell] == ["right", "bottom"]
     assert out.row.tolist() == [0, 1]
 
 
@@ -185,15 +185,15 @@ def test_a_page_lasts_from_its_first_to_its_last_record_and_a_hit_to_its_submiss
         hovered_record_time_ms=[61_000],
     )  # fmt: skip
     shown_once = whole(rows(entered(0, 60_000), clicked, entered(0, 90_000, page=1), shown(2)))
-    np.testing.assert_array_equal(page_spans(shown_once).time_ms, [1500, np.nan])
-    np.testing.assert_array_equal(hit_spans(shown_once).time_ms, [40_000])
+    np.testing.assert_array_equal(page_spans(shown_once).floats("time_ms"), [1500, np.nan])
+    np.testing.assert_array_equal(hit_spans(shown_once).floats("time_ms"), [40_000])
     assert page_spans(shown_once).worker_id.to_pylist() == ["w", "w"]
 
 
 def test_pictures_whose_page_is_not_logged_are_no_page_together():
     shown_once = whole(rows(*(entered(0, 1000 * k, page=None) for k in (1, 2, 9))))
-    assert len(page_spans(shown_once).time_ms) == 0
-    np.testing.assert_array_equal(hit_spans(shown_once).time_ms, [99_000])
+    assert len(page_spans(shown_once).floats("time_ms")) == 0
+    np.testing.assert_array_equal(hit_spans(shown_once).floats("time_ms"), [99_000])
 
 
 @pytest.mark.parametrize("number", [2, 3, 5, 8])
@@ -255,4 +255,4 @@ def test_pages_against_a_slow_reference(seed: int):
     shown_once = whole(rows(*given[:35]), rows(*given[35:]))
     steps = pages.steps(shown_once)
     assert sorted(zip(steps.start.tolist(), steps.end.tolist(), strict=True)) == sorted(slow)
-    np.testing.assert_array_equal(np.sort(page_spans(shown_once).time_ms), np.sort(times))
+    np.testing.assert_array_equal(np.sort(page_spans(shown_once).floats("time_ms")), np.sort(times))

@@ -14,8 +14,7 @@ from luab_data import LabelledImage, convert_imagenet, simulate_imagenet
 from luab_data.console import progress
 from luab_data.errors import DatasetError, OptionError, OutputError
 from luab_data.kinds import KINDS, Kind
-from luab_data.statistics.dataset import SCHEMA, stats
-from luab_data.statistics.paper import compare, in_words
+from luab_data.statistics.dataset import SCHEMA, compare, in_words, stats
 
 
 @pytest.fixture(scope="module")

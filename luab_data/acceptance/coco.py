@@ -19,7 +19,7 @@ from luab_data.acceptance.rules import (
     page_numbers,
 )
 from luab_data.ragged import Floats, bounds_of, floats, one_array
-from luab_data.statistics.coco.icons import retrieved_classes
+from luab_data.statistics.coco_icons import retrieved_classes
 from luab_data.tools import TAGGING_PAGES
 from luab_data.workers.observations import Collector, over, owner_table
 

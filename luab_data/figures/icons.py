@@ -21,8 +21,7 @@ from luab_data.figures.style import (
 )  # fmt: skip
 from luab_data.ragged import floats
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
-from luab_data.statistics.coco.icons import sequence_table
-from luab_data.statistics.coco.sizes import MIN_OCCURRENCES, SMALLEST, size_outliers
+from luab_data.statistics.coco_icons import MIN_OCCURRENCES, SMALLEST, sequence_table, size_outliers
 from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
 

@@ -33,7 +33,7 @@ from luab_data.store.shards import Shard
 from luab_data.truth import Instances
 
 if TYPE_CHECKING:
-    from luab_data.statistics.counts import Count
+    from luab_data.statistics.measure import Count
 
 README = "README.md"
 _MARK = "---\n"  # around the YAML block

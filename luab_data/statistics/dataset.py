@@ -1,4 +1,7 @@
-"""[I/O] A dataset folder -> its statistics."""
+"""[I/O] A dataset folder -> its statistics, and beside them what the paper prints.
+
+Source: Han et al., "Neglected Free Lunch", ICCV 2023, arXiv 2303.17595.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from luab_data.console import progress
 from luab_data.errors import DatasetError, OptionError
 from luab_data.kinds import Kind, kind_of
 from luab_data.results import Tabular, new_table
-from luab_data.statistics.counts import count
 from luab_data.statistics.estimate import RESAMPLES, Estimate
-from luab_data.statistics.measure import Measure, Read, take
+from luab_data.statistics.measure import Measure, Read, count, take
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
-from luab_data.words import did_you_mean
+from luab_data.words import MISSING, did_you_mean, interval, number
 
 _T = TypeVar("_T")
 
@@ -101,10 +104,10 @@ class Stats(Tabular, Mapping[str, Any]):
         ]  # fmt: skip
         for m in (*self.measures, *self._labelled):
             about = {"name": m.name, "title": m.title, "unit": m.unit}
-            for number in self.curve(m.name).to_pylist():
+            for place in self.curve(m.name).to_pylist():
                 for (axis, _), suffix in zip(m.axes, ("", "_2"), strict=False):
-                    about |= {f"axis{suffix}": axis, f"place{suffix}": str(number[axis])}
-                rows.append({**about, **{key: number[key] for key in NUMBERS}})
+                    about |= {f"axis{suffix}": axis, f"place{suffix}": str(place[axis])}
+                rows.append({**about, **{key: place[key] for key in NUMBERS}})
         return pa.Table.from_pylist(rows, SCHEMA)
 
     def __repr__(self) -> str:
@@ -198,3 +201,44 @@ def stats(
         with new_table(out, verb="luab-data stats", first="name", force=force) as write:
             write(found.to_table())
     return found
+
+
+class Compared(NamedTuple):
+    """One row of the table that ends each notebook."""
+
+    statistic: str
+    paper: str
+    this_dataset: str
+    how_computed: str
+
+
+def compare(found: Stats, names: Sequence[str] | None = None) -> list[Compared]:
+    """What the paper prints beside what was measured here.
+
+    Args:
+        found: of luab_data.stats.
+        names: only these measures; None is all that the paper has a number of.
+    """
+    of_name = {measure.name: measure for measure in found.measures}
+    rows = []
+    for (name, label), text in found.kind.statistics.printed.items():
+        if name not in (of_name if names is None else names):
+            continue
+        measure = of_name[name]
+        place: tuple[int, ...] = ()
+        title = measure.title
+        if label is not None:
+            ((axis, labels),) = measure.axes
+            place, title = (labels.index(label),), f"{title}, {axis} {label}"
+        here = in_words(measure, found.estimates[name], place)
+        rows.append(Compared(title, text, here, f"{measure.doc} ({measure.source})"))
+    return rows
+
+
+def in_words(measure: Measure, found: Estimate, place: tuple[int, ...] = ()) -> str:
+    """`93.5 % [90.5 to 95.3 %]`, in the unit that the paper uses; "not measurable here" for NaN."""
+    value, low, high = (float(v[place]) for v in (found.value, found.low, found.high))
+    if np.isnan(value):
+        return "not measurable here"
+    ends = interval(low, high, measure.unit)
+    return number(value, measure.unit) + ("" if ends == MISSING else f" [{ends}]")

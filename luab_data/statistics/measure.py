@@ -3,6 +3,8 @@
 A Measure names a pure function from a batch to Terms, or to values of which the median is taken, or
 to labels that are counted. Batches are small objects over Arrow tables, so memory does not grow
 with the dataset; where rows of one thing are spread over the log, a Source keeps slim rows of them.
+A Count is a plain number read off the estimate of a measure, taken without resamples; a fraction of
+an empty group is None, never 0.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -63,16 +65,11 @@ class TableBatch:
 
     def floats(self, name: str) -> Floats:
         """(num_rows,) a column, NaN for null."""
-        return numbers(self.table[name])
+        return floats(self.table[name])
 
     def elements(self, name: str) -> Floats:
         """(num_elements,) the elements of a column of lists, NaN for null."""
-        return numbers(one_array(self.table[name]).flatten())
-
-
-def numbers(column: ArrowColumn) -> Floats:
-    """A column of numbers or booleans as floats, NaN for null."""
-    return floats(column.cast("int8") if pa.types.is_boolean(column.type) else column)
+        return floats(one_array(self.table[name]).flatten())
 
 
 class BoxedBatch(TableBatch, ABC):
@@ -258,3 +255,84 @@ def take(
                     add(name, source.whole[name](rows))
     weights = draw_workers(len(workers), resamples=resamples, seed=seed)
     return {each.measure.name: each.estimate(weights) for each in watched(taken)}
+
+
+Printed = Mapping[tuple[str, object], str]
+"""(measure, place on its axis or None) -> as the paper prints it."""
+
+
+class Count(NamedTuple):
+    """One plain number.
+
+    Args:
+        title: what it counts, or of what it is a share.
+        measure: what it is read from.
+        read: its estimate -> the number.
+    """
+
+    title: str
+    measure: Measure
+    read: Callable[[Estimate], Any]
+
+
+def trials(found: Estimate) -> int:
+    """What the measure was taken over."""
+    return int(found.n.ravel()[0])
+
+
+def hits(found: Estimate) -> int:
+    """The sum over what it was taken over, of the first place of a curve."""
+    n = found.n.ravel()[0]
+    return round(float(found.value.ravel()[0] * n)) if n else 0
+
+
+def workers(found: Estimate) -> int:
+    """Who contributed."""
+    return found.num_workers
+
+
+def labelled(found: Estimate) -> dict[str, int]:
+    """Label -> how many, the most frequent first."""
+    counts = np.rint(found.value * found.n).astype(int).tolist()
+    pairs = zip(found.labels, counts, strict=True)
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+def fraction(title: str, measure: Measure) -> Count:
+    """The value of a measure; None where nothing was seen."""
+
+    def value(found: Estimate) -> float | None:
+        return float(found.value) if found.n else None
+
+    return Count(title, measure, value)
+
+
+def count(counts: Mapping[str, Count], sources: tuple[Source, ...], read: Read) -> dict[str, Any]:
+    """All the counts, in one quick pass: name -> count, fraction or None."""
+    measures = {c.measure.name: c.measure for c in counts.values()}
+    found = take([*measures.values()], sources, read, resamples=0)
+    return {name: c.read(found[c.measure.name]) for name, c in counts.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """All numbers of one kind of log.
+
+    Attributes:
+        counts: by name.
+        measures: with intervals, in the order of tables.
+        sources: where their rows come from, in the order of reading.
+        printed: what the paper prints of them.
+        labelled: measures by labels, which have no places before they are taken.
+    """
+
+    counts: Mapping[str, Count]
+    measures: tuple[Measure, ...]
+    sources: tuple[Source, ...]
+    printed: Printed
+    labelled: tuple[Measure, ...] = ()
+
+    @property
+    def names(self) -> dict[str, None]:
+        """Of counts and measures, in order, each once."""
+        return dict.fromkeys([*self.counts, *(m.name for m in self.measures)])

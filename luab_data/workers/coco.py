@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from luab_data.ragged import Floats, Ints, above_0, bounds_of, floats, is_true, one_array, ragged
 from luab_data.schema import COCO_ANNOTATORS
-from luab_data.statistics.coco.icons import occurrences
+from luab_data.statistics.coco_icons import occurrences
 from luab_data.workers.observations import Collector, Columns, Observations, over, owner_table
 from luab_data.workers.suspects import COCO_SUSPICIONS
 from luab_data.workers.traits import Trait, WorkerMeasures

@@ -16,7 +16,7 @@ from luab_data.columns.events import NEVER, event_span, is_enter, last_click, nu
 from luab_data.columns.regions import click_offset
 from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, is_true, ragged
 from luab_data.schema import IMAGENET_ANNOTATORS, LAST_N
-from luab_data.statistics.imagenet.clicks import ImageBatch
+from luab_data.statistics.imagenet_clicks import ImageBatch
 from luab_data.workers.observations import Collector, Observations, extremes, over, owner_table
 from luab_data.workers.suspects import IMAGENET_SUSPICIONS
 from luab_data.workers.traits import Trait, WorkerMeasures

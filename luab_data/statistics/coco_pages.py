@@ -1,9 +1,11 @@
-"""How COCO annotators went through the 11 superclasses of icons on a page.
+"""How COCO annotators went through the superclasses of a page, and how whole HITs came out.
 
 The tool shows superclass 0 first and logs only what is shown after it, so each page here begins
 with a visit to 0 at time 0. Pages without any record are left out: none can be submitted before the
 last superclass was seen, so their log is lost.
 Source: docs/formats.md#superclass-steps
+
+Images of one HIT are spread over the log, so a slim row of each is kept until all are there.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
-from luab_data.ragged import Bools, Floats, Ints, Ragged, ragged
-from luab_data.schema import COCO_SUPERCLASSES
-from luab_data.statistics.estimate import Terms, grid_terms, mean_of
+from luab_data.ragged import Bools, Floats, Ints, Ragged, floats, one_array, ragged
+from luab_data.statistics.coco_icons import IconBatch, retrieved_classes
+from luab_data.statistics.estimate import Terms, grid_terms, mean_of, ratio
 from luab_data.statistics.measure import TableBatch
+from luab_data.tools import COCO_SUPERCLASSES
 
 NUM_SUPERCLASSES = len(COCO_SUPERCLASSES)
 
@@ -123,3 +127,83 @@ def _grid(pages: BrowsingBatch, row: Ints, superclass: Ints, values: Floats) -> 
     size = len(pages) * NUM_SUPERCLASSES
     total = np.bincount(row * NUM_SUPERCLASSES + superclass, values, size)
     return total.astype(np.float64).reshape(-1, NUM_SUPERCLASSES)
+
+
+def slim_images(images: IconBatch) -> pa.Table:
+    """What is kept of each image that has a HIT: about 60 bytes."""
+    right = images.elements("is_on_object")
+    judged = ~np.isnan(right)
+    rows = images.icons.rows[judged]
+    retrieved, present = retrieved_classes(images.table)
+    slim = pa.table(
+        {
+            "hit_id": one_array(images.table["hit_id"]).dictionary_encode(),
+            "worker_id": one_array(images.worker_id).dictionary_encode(),
+            "time_spent_ms": images.table["time_spent_ms"],
+            "num_right": np.bincount(rows[right[judged] == 1], minlength=len(images)),
+            "num_judged": np.bincount(rows, minlength=len(images)),
+            "num_retrieved": retrieved,
+            "num_present": present,
+        }
+    )
+    return slim.filter(images.table["hit_id"].is_valid())
+
+
+def hits(images: pa.Table) -> TableBatch:
+    """All HITs, a row each, from slim_images of every image.
+
+    Its columns:
+        worker_id: who did the HIT: the worker of the first of its images.
+        precision: icons on their object over icons judged; NaN without any.
+        recall: mean over its images with any class of the share of classes with an icon; NaN
+            without any such image.
+        time_ms: sum of the times of its pages; NaN if one is not logged.
+        chance_of_precision, chance_of_recall: variance of the two if each icon, each class had the
+            mean precision, the mean recall of all: binomial noise alone.
+    """
+    code = one_array(images["hit_id"]).indices.to_numpy(zero_copy_only=False)
+    _, first, hit = np.unique(code, return_index=True, return_inverse=True)
+
+    def total(values: Floats) -> Floats:
+        """(num_hits,) sum over the images of each."""
+        return np.bincount(hit, values, len(first)).astype(np.float64)
+
+    names = ("num_right", "num_judged", "num_retrieved", "num_present")
+    right, judged, retrieved, present = (floats(images[name]) for name in names)
+    asked = present > 0
+    num_asked = total(asked.astype(np.float64))
+    noise = np.where(asked, ratio(_variance(retrieved, present), present), 0)
+    columns = {
+        "worker_id": one_array(images["worker_id"]).take(pa.array(first)),
+        "precision": ratio(total(right), total(judged)),
+        "recall": ratio(total(np.where(asked, ratio(retrieved, present), 0)), num_asked),
+        "time_ms": total(floats(images["time_spent_ms"])),
+        "chance_of_precision": ratio(_variance(right, judged), total(judged)),
+        "chance_of_recall": ratio(total(noise), num_asked**2),
+    }
+    return TableBatch(pa.table(columns))
+
+
+def _variance(part: Floats, whole: Floats) -> Floats:
+    """Of one trial, if all had the same chance."""
+    chance = ratio(part.sum(), whole.sum())
+    return np.asarray(chance * (1 - chance))
+
+
+def moments(hits: TableBatch, name: str) -> Terms:
+    """Sums for spread: of the values of HITs and of their squares; the null is chance alone."""
+    values, chance = hits.floats(name), hits.floats(f"chance_of_{name}")
+    row = np.flatnonzero(~np.isnan(values))
+    values, chance = values[row], chance[row]
+    # spread() divides by one HIT less than there are, which is right around an estimated mean only.
+    null = np.stack([np.zeros(len(row)), chance * (1 - 1 / max(len(row), 1))], axis=1)
+    return grid_terms(np.stack([values, values**2], axis=1), null=null, row=row)
+
+
+def spread(part: Floats, whole: Floats) -> Floats:
+    """Standard deviation from sums of values (cell 0) and of squares (cell 1); NaN for one."""
+    count = whole[..., 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        squares = part[..., 1] - part[..., 0] ** 2 / count
+        variance = np.maximum(squares, 0) / np.where(count > 1, count - 1, np.nan)
+    return np.asarray(np.sqrt(variance))

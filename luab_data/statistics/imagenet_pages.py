@@ -1,24 +1,91 @@
-"""How annotators went over a page and through a HIT: order of pictures, time of pages and HITs.
+"""How annotators went over a page and through a HIT: what they did, in which order, how long.
 
-Pictures of one page are spread over the whole log, so a slim row of each is kept until all of them
-are there: `shown`, of slim_rounds. Of a page's 48 pictures only those of the class asked for are
-logged; an order is judged on them.
+A row of RoundBatch is one picture shown to one worker in one round. Pictures of one page are spread
+over the whole log, so a slim row of each is kept until all of them are there: `shown`, of
+slim_rounds. Of a page's 48 pictures only those of the class asked for are logged; an order is
+judged on them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from luab_data.columns.events import NEVER, event_span, first_enter
-from luab_data.ragged import ArrowColumn, Floats, Ints, floats, one_array
+from luab_data.columns.events import NEVER, event_span, first_enter, num_enters
+from luab_data.ragged import (
+    ArrowColumn,
+    Bools,
+    Floats,
+    Ints,
+    Ragged,
+    bounds_of,
+    floats,
+    is_true,
+    one_array,
+    ragged,
+)
 from luab_data.statistics.estimate import Terms, mean_of
-from luab_data.statistics.imagenet.rounds import RoundBatch
+from luab_data.statistics.measure import TableBatch
 from luab_data.tools import GRID_COLUMNS, SLOTS
 
+SIDES_OF_PICTURE = ("left", "right", "top", "bottom")
 _MOST_COLUMNS, _UNEXPLAINED = 8, 0.1
+
+
+class RoundBatch(TableBatch):
+    """Rows of `rounds` of a browsing log."""
+
+    columns = (
+        *("worker_id", "assignment_id", "page_idx", "image_idx", "round", "selected"),
+        *("hit_submit_time", "estimate_time_ms", "hovered_record_action"),
+        *("hovered_record_time_ms", "mouse_tracking_time_ms", "mouse_tracking_x"),
+        *("mouse_tracking_y", "selected_record_time_ms", "image_position_x", "image_width"),
+    )
+
+    @cached_property
+    def selected(self) -> Bools:
+        """(num_rows,) whether the picture was selected at the end."""
+        return is_true(self.table["selected"])
+
+    @cached_property
+    def enters(self) -> Ints:
+        """(num_rows,) how often the cursor came over the picture."""
+        return num_enters(self.table)
+
+    @cached_property
+    def trace(self) -> tuple[Ragged, Ragged]:
+        """The mouse trace: x and y in fractions, by row."""
+        return ragged(self.table["mouse_tracking_x"]), ragged(self.table["mouse_tracking_y"])
+
+
+def entry_side(rounds: RoundBatch) -> Terms:
+    """Border of the picture that the trace's first record is nearest to."""
+    x, _ = rounds.trace
+    row = np.flatnonzero(x.lengths > 0)
+    return _nearest_side(rounds, row, x.bounds[:-1][row])
+
+
+def exit_side(rounds: RoundBatch) -> Terms:
+    """Border that its last record is nearest to, where the cursor left the unselected picture.
+
+    A selected picture logs no trace, so how the cursor left it is unknown.
+    """
+    x, _ = rounds.trace
+    actions = one_array(rounds.table["hovered_record_action"])
+    ends = bounds_of(actions)
+    row = np.flatnonzero((x.lengths > 0) & (np.diff(ends) > 0) & ~rounds.selected)
+    left = is_true(pc.equal(actions.flatten(), "leave"))
+    row = row[left[ends[1:][row] - 1]]
+    return _nearest_side(rounds, row, x.bounds[1:][row] - 1)
+
+
+def _nearest_side(rounds: RoundBatch, row: Ints, point: Ints) -> Terms:
+    x, y = (axis.values[point] for axis in rounds.trace)
+    return mean_of(np.ones(len(row)), row=row, cell=np.argmin([x, 1 - x, y, 1 - y], axis=0))
 
 
 def slim_rounds(rounds: RoundBatch) -> pa.Table:
@@ -27,16 +94,14 @@ def slim_rounds(rounds: RoundBatch) -> pa.Table:
     first, last = event_span(table)
     entered = first_enter(table)
     middle = rounds.floats("image_position_x") + rounds.floats("image_width") / 2
+    ids = ("worker_id", "assignment_id")
     return pa.table(
         {
-            "worker_id": one_array(table["worker_id"]).dictionary_encode(),
-            "assignment_id": one_array(table["assignment_id"]).dictionary_encode(),
-            "page_idx": table["page_idx"],
-            "image_idx": table["image_idx"],
-            "hit_submit_time": table["hit_submit_time"],
+            **{name: one_array(table[name]).dictionary_encode() for name in ids},
+            **{name: table[name] for name in ("page_idx", "image_idx", "hit_submit_time")},
             "middle_x": pa.array(middle.astype("f4")),
-            "first_ms": pa.array(first, mask=np.isnan(first)),
-            "last_ms": pa.array(last, mask=np.isnan(last)),
+            "first_ms": pa.array(first, from_pandas=True),
+            "last_ms": pa.array(last, from_pandas=True),
             "enter_ms": pa.array(entered, mask=entered == NEVER),
         }
     )
@@ -48,26 +113,13 @@ def _hits(shown: pa.Table) -> Ints:
     return codes.astype(np.int64)
 
 
-@dataclass(frozen=True)
-class Spans:
-    """Pages or HITs: who worked on them, and from when to when.
-
-    Attributes:
-        worker_id: (num_rows,)
-        time_ms: (num_rows,) ms from the first to the last thing logged; NaN if only one was.
-    """
-
-    worker_id: ArrowColumn
-    time_ms: Floats
-
-
-def page_spans(shown: pa.Table) -> Spans:
+def page_spans(shown: pa.Table) -> TableBatch:
     """Each page, from its first to its last record; pictures without a page are on none."""
     key = _hits(shown) * 2**16 + floats(shown["page_idx"])
     return _spans(shown, key, floats(shown["last_ms"]))
 
 
-def hit_spans(shown: pa.Table) -> Spans:
+def hit_spans(shown: pa.Table) -> TableBatch:
     """Each assignment, from its first record to its submission.
 
     The time before the first record of a picture of the class is not logged.
@@ -75,7 +127,8 @@ def hit_spans(shown: pa.Table) -> Spans:
     return _spans(shown, _hits(shown).astype(float), 1000 * floats(shown["hit_submit_time"]))
 
 
-def _spans(shown: pa.Table, key: Floats, end: Floats) -> Spans:
+def _spans(shown: pa.Table, key: Floats, end: Floats) -> TableBatch:
+    """Rows of `worker_id` and `time_ms`, from first to last thing logged; NaN if only one was."""
     first = floats(shown["first_ms"])
     seen = np.flatnonzero(~np.isnan(key + first + end))
     _, first_row, group = np.unique(key[seen], return_index=True, return_inverse=True)
@@ -83,7 +136,8 @@ def _spans(shown: pa.Table, key: Floats, end: Floats) -> Spans:
     np.minimum.at(start, group, first[seen])
     np.maximum.at(stop, group, end[seen])
     worker = one_array(shown["worker_id"]).take(pa.array(seen[first_row]))
-    return Spans(worker, np.where(stop > start, stop - start, np.nan))
+    time_ms = np.where(stop > start, stop - start, np.nan)
+    return TableBatch(pa.table({"worker_id": worker, "time_ms": time_ms}))
 
 
 @dataclass(frozen=True)

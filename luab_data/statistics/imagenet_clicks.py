@@ -15,8 +15,7 @@ import numpy as np
 from luab_data.columns.regions import click_offset, in_any_box
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, bounds_of, ragged
 from luab_data.statistics.estimate import Terms, grid_terms, mean_of
-from luab_data.statistics.imagenet.areas import centred_share
-from luab_data.statistics.maps import box_centres, map_cell
+from luab_data.statistics.maps import box_centres, centred_share, map_cell
 from luab_data.statistics.measure import BoxedBatch
 
 SIDES = tuple(k / 20 for k in range(21))

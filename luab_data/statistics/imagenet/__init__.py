@@ -1,4 +1,0 @@
-"""ImageNet-AB: batches of `default` and `rounds` in, terms of its statistics out.
-
-`measures` names them all.
-"""
