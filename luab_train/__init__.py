@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from luab_train.recipe import Model as Model
     from luab_train.recipe import Optim as Optim
     from luab_train.recipe import Recipe as Recipe
-    from luab_train.recipe import find_recipe as find_recipe
+    from luab_train.recipes import find_recipe as find_recipe
     from luab_train.settings import override as override
     from luab_train.training.loop import train as train
     from luab_train.training.run_folder import load_model as load_model
@@ -32,7 +32,7 @@ _HOME = {
     "Optim": "recipe",
     "Recipe": "recipe",
     "evaluate": "evaluate.folder",
-    "find_recipe": "recipe",
+    "find_recipe": "recipes",
     "load_model": "training.run_folder",
     "override": "settings",
     "split_state_dict": "models.weights",

@@ -16,9 +16,9 @@ import click
 
 from luab_data.console import LuabGroup, install_command
 from luab_data.errors import OptionError
-from luab_train.fields import read_settings
-from luab_train.recipe import TARGETS, Recipe, find_recipe
-from luab_train.settings import override, to_json
+from luab_train.recipe import TARGETS, Recipe
+from luab_train.recipes import find_recipe
+from luab_train.settings import override, read_settings, to_json
 
 # Commands of other modules: attached when asked for, so that `--help` stays quick.
 _ELSEWHERE = {

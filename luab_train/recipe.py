@@ -1,25 +1,23 @@
 """What a run is, in one frozen value: data, model, loss, optimiser, and nothing that depends on a
 machine.
 
-A recipe is a Python function without arguments that returns a `Recipe`.
-`imagenet_ab:resnet50_click` names one of ours (`luab_train/recipes/`),
-`my_package.my_module:my_function` one of yours. The command line changes single fields through
-`override`; what was really used is written to `RUN/recipe.json`.
+A recipe is a Python function without arguments that returns a `Recipe`, found by its name
+(`luab_train/recipes/`). The command line changes single fields through `override`; what was really
+used is written to `RUN/recipe.json`.
 
 Fields that the paper leaves open say so; their defaults are ours (`docs/decisions.md`).
 """
 
 from __future__ import annotations
 
-import importlib
-import types
 import typing
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from luab_data.errors import OptionError
-from luab_train.settings import check_fields, parse_json
+from luab_train.settings import Count, NotNegative, Share, check_fields, parse_json
 
 Target = Literal[
     "none",
@@ -44,7 +42,7 @@ class Data:
 
     dataset: Literal["imagenet-ab", "coco-ab"] = "imagenet-ab"
     """One label and one point an image, or 80 labels that may each have a point."""
-    image_size: int = 224
+    image_size: Annotated[int, Meta(ge=8)] = 224
     """Side of the square the network sees, px."""
     eval_resize: int = 256
     """Shorter side the image would be resized to before the centre crop of `image_size`, px."""
@@ -54,9 +52,9 @@ class Data:
     """Share of the image's area that a training crop covers, drawn uniformly."""
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Width / height of a training crop, drawn log-uniformly."""
-    flip: float = 0.5
+    flip: Share = 0.5
     """Probability of a horizontal flip."""
-    color_jitter: float = 0.0
+    color_jitter: Share = 0.0
     """Strength of brightness, contrast and saturation jitter; 0 is off."""
     auto_augment: str | None = None
     """timm's RandAugment, e.g. `rand-m9-mstd0.5-inc1`; none is off. With it timm leaves colour
@@ -66,13 +64,13 @@ class Data:
     """Points under RandAugment's rotations, shears and shifts: moved along and masked where they
     leave, or left where the crop put them, as timm's own pipeline would have it.
     """
-    random_erase: float = 0.0
+    random_erase: Share = 0.0
     """Probability that a rectangle of an image becomes noise (timm, `pixel`); points are kept."""
-    repeats: int = 1
+    repeats: Count = 1
     """Views of an image in an epoch of unchanged length (DeiT: repeated augmentation, 3)."""
-    fraction: float = 1.0
+    fraction: Annotated[float, Meta(ge=1e-6, le=1)] = 1.0
     """Share of the training images of each class that is used, by a hash of (seed 0, image id)."""
-    point_noise: float = 0.0
+    point_noise: NotNegative = 0.0
     """Standard deviation of Gaussian noise added to each target, fractions of the image; drawn once
     per image.
     """
@@ -90,7 +88,7 @@ class Data:
     """An image that cannot be decoded: an error, or left out of losses and metrics, reported and
     counted. A copy of another image of its batch stands in for it, so that batch norm sees images.
     """
-    num_workers: int = 8
+    num_workers: Annotated[int, Meta(ge=0)] = 8
     """Loader processes per GPU; 0 loads in the training process. Changes no result."""
     cache: Literal["none", "memory"] = "none"
     """`memory` decodes each image once and keeps it; for small sets. Changes no result."""
@@ -116,15 +114,15 @@ class Model:
     """The classifier sees the features weighted by the attention map instead of their mean or the
     class token (our reading of the paper's appendix F). Needs `point_head=attention`.
     """
-    attention_sigma: float = 0.1
+    attention_sigma: Annotated[float, Meta(ge=1e-3)] = 0.1
     """Standard deviation, fractions of the crop, of the Gaussian about a target point that the
     attention map is to match.
     """
-    patch_size: int | None = None
+    patch_size: Count | None = None
     """Side of a ViT's patches, px; none is the model's own."""
-    drop_rate: float = 0.0
+    drop_rate: Annotated[float, Meta(ge=0, le=0.999)] = 0.0
     """Dropout before the classifier and the head."""
-    drop_path_rate: float = 0.0
+    drop_path_rate: Annotated[float, Meta(ge=0, le=0.999)] = 0.0
     """Stochastic depth."""
     output_stride: Literal[8, 16, 32] | None = None
     """Pixels per cell of a CNN's last feature map; none is the model's own, mostly 32. Finer maps
@@ -140,13 +138,13 @@ class Mix:
     drops a point under the pasted box, and takes the pasted image's only if it lies inside.
     """
 
-    mixup: float = 0.0
+    mixup: NotNegative = 0.0
     """alpha of the Beta(alpha, alpha) that weighs two images."""
-    cutmix: float = 0.0
+    cutmix: NotNegative = 0.0
     """alpha of the Beta(alpha, alpha) that sets the pasted area."""
-    prob: float = 1.0
+    prob: Share = 1.0
     """Of mixing a batch at all."""
-    switch: float = 0.5
+    switch: Share = 0.5
     """Of CutMix rather than Mixup, where both are on."""
     points: Literal["follow", "unmixed"] = "follow"
     """As above, or regress points only in batches that were not mixed."""
@@ -161,16 +159,16 @@ class Loss:
 
     classification: Literal["ce", "bce"] = "ce"
     """Cross-entropy, or binary cross-entropy of every class (mean over images and classes)."""
-    lambda_reg: float = 10.0
+    lambda_reg: NotNegative = 10.0
     """Weight of the point term. The paper's value is unknown; ours because a head that always
     answers the centre of uniform points costs 0.042 per coordinate, so 10 puts the term at 0.4
     beside a cross-entropy of 1-7.
     """
     regression: Literal["smooth_l1", "mse", "l1"] = "smooth_l1"
     """Of a coordinate; the mean over x and y counts for the point."""
-    beta: float = 1.0
+    beta: NotNegative = 1.0
     """Where smooth-L1 turns from squared to absolute. Unknown too; on [0, 1], 1 is MSE / 2."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Meta(ge=0, le=0.999)] = 0.0
     """Of the label term."""
     point_mean: Literal["images", "points"] = "images"
     """Several points an image (COCO-AB, a trace): mean over an image's points, then over images; or
@@ -188,29 +186,29 @@ class Optim:
 
     name: str = "sgd"
     """A timm optimiser; its `sgd` has Nesterov momentum, `momentum` the plain one."""
-    lr: float
+    lr: NotNegative
     """Top of cosine and warm-up, for `batch_size` images an update; never rescaled behind your
     back. With a warm-up the rate ends it a little below: the cosine is on its way already.
     """
-    weight_decay: float
+    weight_decay: NotNegative
     """Of weights; of biases and norms only with `decay_all`."""
     decay_all: bool = False
     """Decay biases and norm parameters too, as torchvision's reference training does."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Meta(ge=0, le=0.9999)] = 0.9
     """Used by optimisers that have one."""
-    warmup_epochs: float = 5.0
+    warmup_epochs: NotNegative = 5.0
     """Length of the linear warm-up; the paper is silent for ResNets, so 5 is ours."""
-    warmup_lr: float = 1e-6
+    warmup_lr: NotNegative = 1e-6
     """Rate of the very first update when there is a warm-up."""
-    min_lr: float = 0.0
+    min_lr: NotNegative = 0.0
     """Where the cosine ends."""
-    clip_grad: float | None = None
+    clip_grad: Annotated[float, Meta(ge=1e-12)] | None = None
     """Largest gradient norm; none is off."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Backward passes per update; `batch_size` images are split over them. The losses are those of
     the whole; batch-norm statistics, dropout and Mixup are of each part, as of each process.
     """
-    ema: float | None = None
+    ema: Annotated[float, Meta(ge=0, le=0.999999)] | None = None
     """Decay of an exponential moving average of the weights, which is then what is validated and
     saved; none is off.
     """
@@ -230,7 +228,7 @@ class Engine:
     """torch.compile the network; minutes of compilation, then faster steps."""
     deterministic: bool = False
     """Refuse CUDA kernels whose result changes from run to run; on a CPU runs repeat anyway."""
-    checkpoint_every: int | None = None
+    checkpoint_every: Count | None = None
     """Updates between two checkpoints within an epoch; none saves after epochs alone."""
     tracker: str | None = None
     """`tensorboard` (needs that package), or any tracker that accelerate knows, e.g. `wandb`."""
@@ -250,11 +248,11 @@ class Recipe:
     loss: Loss = field(default_factory=Loss)
     target: Target = "click"
     """Where the points come from, see `luab_train.data.targets`; `none` trains on labels alone."""
-    epochs: int
+    epochs: Count
     """Passes over the training images."""
-    batch_size: int
+    batch_size: Count
     """Images per update over all processes."""
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     """Decides initial weights, data order, augmentation and drawn targets."""
 
     # Changing these between a run and its continuation changes no number.
@@ -263,7 +261,7 @@ class Recipe:
     )
 
     def __post_init__(self) -> None:
-        check_fields(self, _RANGES)
+        check_fields(self)
         if self.data.eval_resize < self.data.image_size:
             raise OptionError(
                 f"data.eval_resize is {self.data.eval_resize}, less than data.image_size"
@@ -336,94 +334,6 @@ class Recipe:
                 f"batch_size {self.batch_size} in optim.accumulate {self.optim.accumulate} parts;"
                 " expected a multiple"
             )
-
-
-# Inclusive bounds; None is unbounded. Keys that are None are not checked.
-_RANGES: tuple[tuple[str, float, float | None], ...] = (
-    ("epochs", 1, None),
-    ("batch_size", 1, None),
-    ("seed", 0, 2**31 - 1),
-    ("data.image_size", 8, None),
-    ("data.flip", 0, 1),
-    ("data.color_jitter", 0, 1),
-    ("data.random_erase", 0, 1),
-    ("data.repeats", 1, None),
-    ("data.fraction", 1e-6, 1),
-    ("data.point_noise", 0, None),
-    ("data.num_workers", 0, None),
-    ("model.drop_rate", 0, 0.999),
-    ("model.drop_path_rate", 0, 0.999),
-    ("model.attention_sigma", 1e-3, None),
-    ("model.patch_size", 1, None),
-    ("mix.mixup", 0, None),
-    ("mix.cutmix", 0, None),
-    ("mix.prob", 0, 1),
-    ("mix.switch", 0, 1),
-    ("loss.lambda_reg", 0, None),
-    ("loss.beta", 0, None),
-    ("loss.label_smoothing", 0, 0.999),
-    ("optim.lr", 0, None),
-    ("optim.weight_decay", 0, None),
-    ("optim.momentum", 0, 0.9999),
-    ("optim.warmup_epochs", 0, None),
-    ("optim.warmup_lr", 0, None),
-    ("optim.min_lr", 0, None),
-    ("optim.clip_grad", 1e-12, None),
-    ("optim.accumulate", 1, None),
-    ("optim.ema", 0, 0.999999),
-    ("engine.checkpoint_every", 1, None),
-)
-
-
-def find_recipe(name: str) -> Recipe:
-    """The recipe `module:function`; a module without dots is looked for among ours first."""
-    module_name, separator, function_name = name.partition(":")
-    if not (module_name and separator and function_name):
-        raise OptionError(
-            f"recipe {name!r}: expected module:function, e.g. debug:tiny; `luab-train recipes`"
-            " lists ours"
-        )
-    module = _recipe_module(module_name)
-    function = getattr(module, function_name, None)
-    if function is None or function_name not in recipe_functions(module):
-        known = ", ".join(recipe_functions(module)) or "none"
-        raise OptionError(f"recipe {name!r}: no such recipe in {module.__name__}; it has {known}")
-    recipe = function()
-    if not isinstance(recipe, Recipe):
-        raise OptionError(
-            f"recipe {name!r}: the function returned {type(recipe).__name__}, expected a"
-            " luab_train.Recipe"
-        )
-    return recipe
-
-
-def recipe_functions(module: types.ModuleType) -> dict[str, Callable[[], Recipe]]:
-    """Public functions of a module that are declared to return a Recipe, in its order."""
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if isinstance(value, types.FunctionType)
-        and not name.startswith("_")
-        and value.__module__ == module.__name__
-        and value.__annotations__.get("return") in (Recipe, "Recipe", "luab_train.Recipe")
-    }
-
-
-def _recipe_module(name: str) -> types.ModuleType:
-    candidates = [name] if "." in name else [f"luab_train.recipes.{name}", name]
-    for candidate in candidates:
-        try:
-            return importlib.import_module(candidate)
-        except ModuleNotFoundError as error:
-            # A module that exists but lacks one of its own imports is the user's to see.
-            if error.name is None or not (
-                candidate == error.name or candidate.startswith(f"{error.name}.")
-            ):
-                raise
-    raise OptionError(
-        f"recipe module {name!r} not found; tried {' and '.join(candidates)}. `luab-train recipes`"
-        " lists ours"
-    )
 
 
 def from_json(text: str, *, where: str = "recipe") -> Recipe:

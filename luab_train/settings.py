@@ -1,7 +1,8 @@
 """Frozen dataclasses of settings, whatever they set: flattened, changed, compared, kept as JSON.
 
 A group of settings is a dataclass inside another; `optim.lr` is the dotted key of a field in one.
-`Recipe` and the transfer's `Transfer` are both such; `fields` knows single values.
+`Recipe` and the transfer's `Transfer` are both such. msgspec converts and checks the values by
+their annotations; bounds stand there too, `Annotated[float, Meta(ge=0)]`.
 """
 
 from __future__ import annotations
@@ -9,54 +10,128 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
+import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
 
 from luab_data.errors import OptionError
-from luab_train import fields
+from luab_data.words import did_you_mean
 
 _R = typing.TypeVar("_R")  # a dataclass of settings
 
+Share = Annotated[float, Meta(ge=0, le=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
 
-def flatten(recipe: object) -> dict[str, Any]:
+
+def flatten(settings: object) -> dict[str, Any]:
     """Dotted key -> value of every field, e.g. {"optim.lr": 0.1}, in declaration order."""
-    return {key: value for key, (_, value) in _fields(recipe).items()}
+    return {key: value for key, (_, value) in _fields(settings).items()}
 
 
-def check_fields(recipe: object, ranges: Iterable[tuple[str, float, float | None]]) -> None:
-    """Raise where a field is not of its type or outside its (key, low, high)."""
-    flat = _fields(recipe)
-    for key, (hint, value) in flat.items():
-        fields.check(key, hint, value)
-    for key, low, high in ranges:
-        fields.check_range(key, flat[key][1], low, high)
+def check_fields(settings: object) -> None:
+    """Raise where a field is not of its type or out of its bounds: a dataclass checks nothing."""
+    for key, (hint, value) in _fields(settings).items():
+        if converted(key, hint, value, strict=True) != value:  # a list where a tuple belongs
+            raise _not_fitting(key, hint, value)
 
 
-def override(recipe: _R, changes: Mapping[str, Any]) -> _R:
-    """A copy of `recipe` with some fields changed.
+def converted(key: str, hint: Any, value: Any, *, strict: bool) -> Any:
+    """`value` as `hint` has it: lists become tuples, 1 becomes 1.0.
 
     Args:
-        recipe: what to start from.
+        key: for the error.
+        hint: int, float, str, bool, Literal, a tuple of fixed length, any of them with bounds or
+            `| None`.
+        value: of Python or JSON, or a text of the command line.
+        strict: False reads numbers, lists and `none` from text.
+    """
+    given = value
+    if isinstance(value, str) and not strict:
+        inner = _without_none(hint)
+        if inner is not hint and value.lower() in ("none", "null", ""):
+            return None
+        if typing.get_origin(inner) is tuple:
+            value = [part.strip() for part in value.strip("()[] ").split(",")]
+        elif inner is bool:
+            value = {"yes": "true", "no": "false"}.get(value.lower(), value)
+    try:
+        value = msgspec.convert(value, hint, strict=strict)
+    except msgspec.ValidationError:
+        raise _not_fitting(key, hint, given) from None
+    numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        raise _not_fitting(key, hint, given)
+    return value
+
+
+def _not_fitting(key: str, hint: Any, value: Any) -> OptionError:
+    return OptionError(f"{key} is {value!r}; expected {_described(hint)}")
+
+
+def _without_none(hint: Any) -> Any:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return next(a for a in typing.get_args(hint) if a is not type(None))
+    return hint
+
+
+def _described(hint: Any) -> str:
+    inner = _without_none(hint)
+    origin, args = typing.get_origin(inner), typing.get_args(inner)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, args))
+    if origin is tuple:
+        return f"{len(args)} numbers, e.g. {','.join(['0.5'] * len(args))}"
+    if origin is Annotated:
+        low, high = args[1].ge, args[1].le
+        bounds = f"at least {low:g}" if high is None else f"from {low} to {high}"
+        return f"{_described(args[0])}, {bounds}"
+    words = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
+    return words[inner]
+
+
+def read_settings(
+    settings: Iterable[str], named: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """`--set KEY=VALUE` texts and the options that are keys too, as key -> value; a key given twice
+    is an error.
+    """
+    changes: dict[str, Any] = dict(named or {})
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise OptionError(f"--set {setting}: expected KEY=VALUE, e.g. optim.weight_decay=1e-4")
+        if key in changes:
+            raise OptionError(f"--set {setting}: {key} is given twice")
+        changes[key] = value
+    return changes
+
+
+def override(settings: _R, changes: Mapping[str, Any]) -> _R:
+    """A copy of `settings` with some fields changed.
+
+    Args:
+        settings: what to start from.
         changes: dotted key -> value. Text is converted to the field's type ("0.05", "true", "none",
             "0.25,1"); other values must have the type already.
     """
-    known = _fields(recipe)
+    known = _fields(settings)
     groups: dict[str, dict[str, Any]] = {}
     for key, value in changes.items():
         if key not in known:
-            raise OptionError(f"unknown key {key!r}; known keys: {', '.join(known)}")
-        hint = known[key][0]
+            raise OptionError(f"unknown key {key!r}{did_you_mean(key, known)}")
         group, _, name = key.rpartition(".")
-        groups.setdefault(group, {})[name] = (
-            fields.parse(key, hint, value)
-            if isinstance(value, str)
-            else fields.from_json_value(key, hint, value)
-        )
+        value = converted(key, known[key][0], value, strict=not isinstance(value, str))
+        groups.setdefault(group, {})[name] = value
     top = groups.pop("", {})
     for group, values in groups.items():
-        top[group] = dataclasses.replace(getattr(recipe, group), **values)
-    changed: _R = dataclasses.replace(typing.cast(Any, recipe), **top)
+        top[group] = dataclasses.replace(getattr(settings, group), **values)
+    changed: _R = dataclasses.replace(typing.cast(Any, settings), **top)
     return changed
 
 
@@ -73,9 +148,9 @@ def differences(a: _R, b: _R) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def to_json(recipe: object) -> str:
-    """Readable JSON, nested as the dataclasses are; `from_json` reads an equal recipe back."""
-    return json.dumps(dataclasses.asdict(typing.cast(Any, recipe)), indent=2) + "\n"
+def to_json(settings: object) -> str:
+    """Readable JSON, nested as the dataclasses are; `parse_json` reads equal settings back."""
+    return json.dumps(dataclasses.asdict(typing.cast(Any, settings)), indent=2) + "\n"
 
 
 def parse_json(cls: type[_R], text: str, *, where: str) -> _R:
@@ -106,7 +181,7 @@ def _build(cls: type, content: Any, *, where: str, prefix: str) -> Any:
     values = {
         name: _build(hints[name], value, where=where, prefix=f"{prefix}{name}.")
         if dataclasses.is_dataclass(hints[name])
-        else fields.from_json_value(prefix + name, hints[name], value)
+        else converted(prefix + name, hints[name], value, strict=True)
         for name, value in content.items()
     }
     try:
@@ -118,7 +193,7 @@ def _build(cls: type, content: Any, *, where: str, prefix: str) -> Any:
 @functools.cache
 def _hints(cls: Any) -> dict[str, Any]:
     # Evaluating the annotations takes 0.1 ms a class, and a recipe asks often.
-    return typing.get_type_hints(cls)
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def _fields(value: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:

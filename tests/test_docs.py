@@ -27,7 +27,7 @@ from luab_data.kinds import KINDS
 from luab_data.raw.repairs import REPAIRS
 from luab_data.statistics.coco import COCO_MEASURES
 from luab_data.statistics.imagenet import IMAGENET_MEASURES
-from luab_train.recipe import find_recipe
+from luab_train.recipes import find_recipe
 from luab_train.settings import flatten
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -159,7 +159,7 @@ def test_a_subpackage_of_a_verbs_name_does_not_hide_the_verb():
 
 
 _FLOW = [
-    "fields", "settings", "recipe", "data", "models", "training", "report", "evaluate",
+    "settings", "recipe", "data", "models", "training", "report", "evaluate",
     "transfer", "demo", "recipes", "cli",
 ]  # fmt: skip
 

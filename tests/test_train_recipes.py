@@ -20,8 +20,8 @@ from click.testing import CliRunner
 from luab_train.cli import main
 from luab_train.data.loader import Batch
 from luab_train.models.classifier import build_recipe_model
-from luab_train.recipe import Recipe, find_recipe, from_json, recipe_functions
-from luab_train.recipes import listing, paper
+from luab_train.recipe import Recipe, from_json
+from luab_train.recipes import find_recipe, listing, paper, recipe_functions
 from luab_train.recipes.paper import COCO, DEIT, ON, PRIMITIVE, RESNET, builds_on, statements_of
 from luab_train.recipes.variants import arm, variant
 from luab_train.settings import differences, flatten, override, to_json

@@ -16,7 +16,8 @@ from train_world import make_world
 
 from luab_data.errors import LuabError, OptionError, OutputError
 from luab_data.files import files_in
-from luab_train.recipe import TARGETS, find_recipe
+from luab_train.recipe import TARGETS
+from luab_train.recipes import find_recipe
 from luab_train.report.compare import Estimate, compare, t_interval
 from luab_train.report.measures import ARM_WORDS, learns_place
 from luab_train.report.report import (

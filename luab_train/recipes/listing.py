@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from luab_data.errors import OptionError
 from luab_train import recipes
-from luab_train.recipe import Data, Loss, Mix, Model, Optim, Recipe, recipe_functions
+from luab_train.recipe import Data, Loss, Mix, Model, Optim, Recipe
+from luab_train.recipes import recipe_functions
 from luab_train.recipes.paper import ON, Statements, statements_of
 from luab_train.settings import flatten
 

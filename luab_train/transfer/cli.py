@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from luab_train.fields import read_settings
-from luab_train.settings import override
+from luab_train.settings import override, read_settings
 from luab_train.transfer.recipe import Transfer
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -7,27 +7,29 @@ usual 1x schedule (Detectron: 90,000 updates of 16 images, about 12 epochs of CO
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from luab_data.errors import OptionError
-from luab_train.settings import check_fields
+from luab_train.settings import Count, NotNegative, Share, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionData:
     """How an image reaches the network."""
 
-    min_size: int = 800
+    min_size: Annotated[int, Meta(ge=32)] = 800
     """Shorter side after resizing, px, in training and evaluation."""
     max_size: int = 1333
     """Largest longer side, px; it wins over `min_size`."""
-    flip: float = 0.5
+    flip: Share = 0.5
     """Probability of a horizontal flip; the one augmentation of the 1x schedule."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted from RGB in [0, 1]; must be what the backbone was trained with."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Divides RGB after the mean is taken off."""
-    num_workers: int = 4
+    num_workers: Annotated[int, Meta(ge=0)] = 4
     """Loader processes per GPU; 0 loads in the training process. Changes no result."""
 
 
@@ -35,15 +37,15 @@ class DetectionData:
 class DetectionModel:
     """Mask R-CNN with a feature pyramid; the numbers of boxes are torchvision's defaults."""
 
-    trainable_layers: int = 3
+    trainable_layers: Annotated[int, Meta(ge=0, le=5)] = 3
     """Stages of the backbone that are trained, from the last: 3 leaves stem and layer1 as they are,
     5 trains all. Batch norm is frozen in any case.
     """
     proposals: tuple[int, int] = (2000, 1000)
     """Regions an image that pass the proposal network's suppression: in training, in evaluation."""
-    sampled_boxes: int = 512
+    sampled_boxes: Count = 512
     """Of an image's proposals, how many the heads are trained on; a quarter of them on objects."""
-    detections: int = 100
+    detections: Count = 100
     """Kept an image; COCO's average precision looks at no more."""
 
 
@@ -51,21 +53,21 @@ class DetectionModel:
 class DetectionOptim:
     """SGD with momentum: linear warm-up, then a constant rate that falls twice."""
 
-    lr: float = 0.02
+    lr: NotNegative = 0.02
     """For `batch_size` 16. It is never rescaled: with another `batch_size`, set this too."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Meta(ge=0, le=0.9999)] = 0.9
     """Plain, not Nesterov's."""
-    weight_decay: float = 1e-4
+    weight_decay: NotNegative = 1e-4
     """Of everything that is trained, biases too, as in torchvision's reference."""
     steps: tuple[int, int] = (8, 11)
     """Epochs after which the rate falls."""
-    gamma: float = 0.1
+    gamma: Share = 0.1
     """What the rate is multiplied by then."""
-    warmup_updates: int = 1000
+    warmup_updates: Annotated[int, Meta(ge=0)] = 1000
     """Length of the linear warm-up."""
-    warmup_factor: float = 0.001
+    warmup_factor: Share = 0.001
     """Share of `lr` at the very first update."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """Backward passes per update; `batch_size` images are split over them. It saves memory; each
     pass averages over its own images and boxes.
     """
@@ -80,20 +82,20 @@ class Transfer:
     model: DetectionModel = field(default_factory=DetectionModel)
     data: DetectionData = field(default_factory=DetectionData)
     optim: DetectionOptim = field(default_factory=DetectionOptim)
-    epochs: int = 12
-    batch_size: int = 16
+    epochs: Count = 12
+    batch_size: Count = 16
     """Images per update over all processes."""
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     """Decides the new layers' weights, data order, flips and sampled boxes."""
-    evaluate_every: int = 1
+    evaluate_every: Count = 1
     """Epochs between two evaluations; after the last epoch there always is one."""
-    checkpoint_every: int | None = None
+    checkpoint_every: Count | None = None
     """Updates between two checkpoints within an epoch; None saves after each epoch alone."""
 
     RESULT_NEUTRAL = frozenset({"data.num_workers", "checkpoint_every"})
 
     def __post_init__(self) -> None:
-        check_fields(self, _RANGES)
+        check_fields(self)
         if self.data.max_size < self.data.min_size:
             raise OptionError(
                 f"data.max_size is {self.data.max_size}, less than data.min_size"
@@ -112,29 +114,6 @@ class Transfer:
                 f"batch_size {self.batch_size} in optim.accumulate {self.optim.accumulate} parts;"
                 " expected a multiple"
             )
-
-
-# Inclusive bounds; None is unbounded.
-_RANGES: tuple[tuple[str, float, float | None], ...] = (
-    ("model.trainable_layers", 0, 5),
-    ("model.sampled_boxes", 1, None),
-    ("model.detections", 1, None),
-    ("epochs", 1, None),
-    ("batch_size", 1, None),
-    ("seed", 0, 2**31 - 1),
-    ("evaluate_every", 1, None),
-    ("checkpoint_every", 1, None),
-    ("data.min_size", 32, None),
-    ("data.flip", 0, 1),
-    ("data.num_workers", 0, None),
-    ("optim.lr", 0, None),
-    ("optim.momentum", 0, 0.9999),
-    ("optim.weight_decay", 0, None),
-    ("optim.gamma", 0, 1),
-    ("optim.warmup_updates", 0, None),
-    ("optim.warmup_factor", 0, 1),
-    ("optim.accumulate", 1, None),
-)
 
 
 def rate(update: int, *, updates: int, optim: DetectionOptim) -> float:
