@@ -36,7 +36,7 @@ import train_table
 from train_inputs import NoInput, make_inputs
 
 from luab_train.recipe import Data, Model, Optim
-from luab_train.training.device import versions
+from luab_train.train.device import versions
 
 PARTS = ("loader", "step", "loop", "memory", "profile")
 PROFILE = "train-loader-profile.txt"

@@ -30,13 +30,13 @@ from train_loaders import Disagreement, Setting, tree_cpu_s
 from luab_train.data.crops import TrainCrop
 from luab_train.data.loader import Samples, make_loader
 from luab_train.models.classifier import build_recipe_model
-from luab_train.training.device import make_accelerator
-from luab_train.training.loop import train_epoch
-from luab_train.training.optim import make_optimizer, make_schedule
-from luab_train.training.setup import Setup
-from luab_train.training.signals import Stop
-from luab_train.training.step import Trainer
-from luab_train.training.sums import Tally
+from luab_train.train.device import make_accelerator
+from luab_train.train.loop import train_epoch
+from luab_train.train.optim import make_optimizer, make_schedule
+from luab_train.train.setup import Setup
+from luab_train.train.signals import Stop
+from luab_train.train.step import Trainer
+from luab_train.train.sums import Tally
 
 ARMS = ("ours", "timm")
 

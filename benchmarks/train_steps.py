@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from luab_train.data.loader import Batch
 from luab_train.models.classifier import build_recipe_model
 from luab_train.recipe import Data, Model, Optim, Recipe
-from luab_train.training.device import make_accelerator
-from luab_train.training.optim import make_optimizer
-from luab_train.training.step import Trainer
+from luab_train.train.device import make_accelerator
+from luab_train.train.optim import make_optimizer
+from luab_train.train.step import Trainer
 
 CLASSES = 1000
 _MIB = 2**20

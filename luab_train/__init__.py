@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from luab_train.recipe import Recipe as Recipe
     from luab_train.recipes import find_recipe as find_recipe
     from luab_train.settings import override as override
-    from luab_train.training.loop import train as train
-    from luab_train.training.run_folder import load_model as load_model
+    from luab_train.train.loop import train as train
+    from luab_train.train.run_folder import load_model as load_model
 
 _HOME = {
     "Data": "recipe",
@@ -33,10 +33,10 @@ _HOME = {
     "Recipe": "recipe",
     "evaluate": "evaluate.folder",
     "find_recipe": "recipes",
-    "load_model": "training.run_folder",
+    "load_model": "train.run_folder",
     "override": "settings",
     "split_state_dict": "models.weights",
-    "train": "training.loop",
+    "train": "train.loop",
 }
 
 __all__ = sorted(_HOME)

@@ -148,7 +148,7 @@ def run(
     resolved = override(_find(recipe), changes)
 
     from luab_train.report.measures import is_of_place, learns_place
-    from luab_train.training.loop import train
+    from luab_train.train.loop import train
 
     result = train(
         resolved,
@@ -323,7 +323,7 @@ def _check_mode(of_folder: Mapping[str, Any], of_suite: Mapping[str, Any]) -> No
 def export_command(run_folder: Path, out: Path, force: bool) -> None:
     """Write a RUN's weights without the point head, as timm names them."""
     from luab_data.files import ALREADY
-    from luab_train.training.export import export_backbone
+    from luab_train.train.export import export_backbone
 
     facts = export_backbone(run_folder, out, force=force)
     if facts["is_same"]:

@@ -71,7 +71,7 @@ def converted(key: str, hint: Any, value: Any, *, strict: bool) -> Any:
 
 
 def _not_fitting(key: str, hint: Any, value: Any) -> OptionError:
-    return OptionError(f"{key} is {value!r}; expected {_described(hint)}")
+    return OptionError(f"{key} is {value!r}; expected {described(hint)}")
 
 
 def _without_none(hint: Any) -> Any:
@@ -80,8 +80,11 @@ def _without_none(hint: Any) -> Any:
     return hint
 
 
-def _described(hint: Any) -> str:
+def described(hint: Any) -> str:
+    """The values that a field takes, in words: `a finite number, from 0 to 1`."""
     inner = _without_none(hint)
+    if inner is not hint:
+        return f"{described(inner)}, or none"
     origin, args = typing.get_origin(inner), typing.get_args(inner)
     if origin is Literal:
         return "one of " + ", ".join(map(str, args))
@@ -90,7 +93,7 @@ def _described(hint: Any) -> str:
     if origin is Annotated:
         low, high = args[1].ge, args[1].le
         bounds = f"at least {low:g}" if high is None else f"from {low} to {high}"
-        return f"{_described(args[0])}, {bounds}"
+        return f"{described(args[0])}, {bounds}"
     words = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
     return words[inner]
 
@@ -168,7 +171,7 @@ def parse_json(cls: type[_R], text: str, *, where: str) -> _R:
 
 
 def _build(cls: type, content: Any, *, where: str, prefix: str) -> Any:
-    hints = _hints(cls)
+    hints = field_types(cls)
     if not isinstance(content, dict):
         raise OptionError(
             f"{where}: {prefix or 'top level'} is {type(content).__name__}, expected an object"
@@ -191,7 +194,8 @@ def _build(cls: type, content: Any, *, where: str, prefix: str) -> Any:
 
 
 @functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
+def field_types(cls: Any) -> dict[str, Any]:
+    """Field -> its annotation, bounds and all."""
     # Evaluating the annotations takes 0.1 ms a class, and a recipe asks often.
     return typing.get_type_hints(cls, include_extras=True)
 
@@ -200,7 +204,7 @@ def _fields(value: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """Dotted key -> (type hint, value)."""
     found: dict[str, tuple[Any, Any]] = {}
     cls: Any = type(value)
-    hints = _hints(cls)
+    hints = field_types(cls)
     for f in dataclasses.fields(value):
         inner = getattr(value, f.name)
         if dataclasses.is_dataclass(inner):

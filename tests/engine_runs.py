@@ -28,11 +28,11 @@ from train_world import World, metrics_lines
 from luab_train.data.loader import EpochOrder
 from luab_train.recipe import Recipe
 from luab_train.settings import flatten
-from luab_train.training.loop import train
+from luab_train.train.loop import train
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["luab_train.cli", "luab_train.training.loop"])
+CONTEXT.set_forkserver_preload(["luab_train.cli", "luab_train.train.loop"])
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _main(
 
 
 def _signal_itself(signal_at: Signal) -> None:
-    from luab_train.training.step import Trainer
+    from luab_train.train.step import Trainer
 
     real, count = Trainer.update, 0
 

@@ -27,8 +27,9 @@ from luab_data.kinds import KINDS
 from luab_data.raw.repairs import REPAIRS
 from luab_data.statistics.coco import COCO_MEASURES
 from luab_data.statistics.imagenet import IMAGENET_MEASURES
+from luab_train import recipe
 from luab_train.recipes import find_recipe
-from luab_train.settings import flatten
+from luab_train.settings import described, field_types, flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -109,7 +110,7 @@ def rules_page() -> str:
 
 
 def recipe_page() -> str:
-    """Every key of a recipe: its type and default from the dataclasses, its meaning from the text
+    """Every key of a recipe: its values and default from the dataclasses, its meaning from the text
     below the field.
     """
     parts = [
@@ -124,7 +125,7 @@ def recipe_page() -> str:
         first, *_ = (ast.get_docstring(groups[name]) or "").split("\n\n")
         parts += [
             " ".join(first.split()) + "\n",
-            "| key | type | default | meaning |",
+            "| key | values | default | meaning |",
             "|---|---|---|---|",
         ]
         prefix = "" if name == "Recipe" else f"{name.lower()}."
@@ -136,9 +137,9 @@ def recipe_page() -> str:
             said = ""
             if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
                 said = " ".join(str(doc.value.value).split())
-            kind = ast.unparse(field.annotation).removeprefix("Literal")
+            kind = described(field_types(getattr(recipe, name))[field.target.id])
             default = "" if field.value is None else f"`{ast.unparse(field.value)}`"
-            cells = [f"`{prefix}{field.target.id}`", f"`{kind}`", default, said]
+            cells = [f"`{prefix}{field.target.id}`", kind, default, said]
             parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         parts.append("")
     return "\n".join(parts)

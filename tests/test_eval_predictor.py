@@ -19,7 +19,7 @@ from luab_train.evaluate.predictor import (
 from luab_train.models.classifier import build_model
 from luab_train.models.weights import state_dict_for_file, weights_digest
 from luab_train.recipe import Data, Model
-from luab_train.training.run_folder import load_model
+from luab_train.train.run_folder import load_model
 
 
 @pytest.fixture(scope="module")

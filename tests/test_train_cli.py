@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from train_world import make_world, metrics_lines
 
 from luab_train.cli import _TrainGroup, main
-from luab_train.training.run_folder import read_recipe
+from luab_train.train.run_folder import read_recipe
 
 OPTIONS = {
     "run": ["--batch-size", "--calibrated", "--data", "--epochs", "--help", "--images", "--lr",
@@ -159,7 +159,7 @@ def test_a_subpackage_of_a_verbs_name_does_not_hide_the_verb():
 
 
 _FLOW = [
-    "settings", "recipe", "data", "models", "training", "report", "evaluate",
+    "settings", "recipe", "data", "models", "train", "report", "evaluate",
     "transfer", "demo", "recipes", "cli",
 ]  # fmt: skip
 

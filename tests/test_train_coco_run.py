@@ -23,8 +23,8 @@ from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
 from luab_train.cli import main
 from luab_train.data.training_data import training_data
 from luab_train.recipe import COCO_TARGETS, Loss, Recipe
-from luab_train.training.loop import train
-from luab_train.training.multi_label import Scores, score_labels
+from luab_train.train.loop import train
+from luab_train.train.multi_label import Scores, score_labels
 
 SIDE = 32
 SQUARES = [COCO_CLASSES.index(name) for name in ("person", "dog", "cup")]  # red, green, blue

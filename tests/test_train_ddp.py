@@ -38,10 +38,10 @@ from luab_train.data.loader import Samples, collate
 from luab_train.data.training_data import training_data
 from luab_train.evaluate.folder import evaluate
 from luab_train.recipe import Model, Recipe
-from luab_train.training.device import make_accelerator
-from luab_train.training.run_folder import Position, last_position
-from luab_train.training.step import ROW
-from luab_train.training.sums import Tally
+from luab_train.train.device import make_accelerator
+from luab_train.train.run_folder import Position, last_position
+from luab_train.train.step import ROW
+from luab_train.train.sums import Tally
 
 
 def exact_recipe(**groups) -> Recipe:

@@ -13,7 +13,7 @@ from train_world import make_world, small_recipe
 from luab_data.errors import OptionError, OutputError
 from luab_train import load_model, override, train
 from luab_train.cli import main
-from luab_train.training.export import export_backbone
+from luab_train.train.export import export_backbone
 
 IMAGES = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
 POOLED = {"model.point_head": "attention", "model.attentive_pooling": True}

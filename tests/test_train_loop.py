@@ -25,11 +25,11 @@ from luab_train.evaluate.folder import evaluate
 from luab_train.models.classifier import build_model
 from luab_train.models.weights import split_state_dict, weights_digest
 from luab_train.recipe import Data, Loss, Model, Optim, Recipe, from_json
-from luab_train.training import loop as train_module
-from luab_train.training import run_folder, setup, step
-from luab_train.training.loop import train
-from luab_train.training.optim import make_optimizer, make_schedule
-from luab_train.training.run_folder import load_model
+from luab_train.train import loop as train_module
+from luab_train.train import run_folder, setup, step
+from luab_train.train.loop import train
+from luab_train.train.optim import make_optimizer, make_schedule
+from luab_train.train.run_folder import load_model
 
 EPOCH_KEYS = {
     "event", "epoch", "lr", "seconds", "train_images", "train_points", "train_label_loss",
@@ -164,7 +164,7 @@ class Interrupted(Exception):
 
 
 def interrupted(monkeypatch, function: str, at: int) -> None:
-    """Raise in the `at`-th call of a function of luab_train.training.loop, or of its steps."""
+    """Raise in the `at`-th call of a function of luab_train.train.loop, or of its steps."""
     module = train_module if hasattr(train_module, function) else step
     real = getattr(module, function)
     calls = iter(range(1, 100))
@@ -239,7 +239,7 @@ def test_killed_from_outside_and_started_again(finished, world, tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
         "from train_world import *\n"
-        "from luab_train.training.loop import train\n"
+        "from luab_train.train.loop import train\n"
         "data, images, val, out = map(Path, sys.argv[1:])\n"
         "train(small_recipe(epochs=3), data=data, images=images, val=val, out=out, shown=False)\n"
     )
@@ -453,7 +453,7 @@ def test_mixed_precision_keeps_losses_finite(world, tmp_path):
     script = (
         "import sys; from dataclasses import replace; from pathlib import Path\n"
         "from train_world import *\n"
-        "from luab_train.training.loop import train\n"
+        "from luab_train.train.loop import train\n"
         "data, images, val, out = map(Path, sys.argv[1:]); r = small_recipe()\n"
         "r = replace(r, optim=replace(r.optim, precision='bf16'))\n"
         "train(r, data=data, images=images, val=val, out=out, shown=False)\n"
@@ -588,7 +588,7 @@ def test_two_processes_train_as_one(world, tmp_path):
         "import sys; from dataclasses import replace; from pathlib import Path\n"
         "from train_world import *\n"
         "import torch; torch.set_num_threads(1)\n"
-        "from luab_train.training.loop import train\n"
+        "from luab_train.train.loop import train\n"
         "data, images, val, out = map(Path, sys.argv[1:]); r = small_recipe()\n"
         # No dropout: its draws belong to a process. ViT: a batch norm's statistics do too.
         "r = replace(r, model=replace(r.model, drop_rate=0.0))\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from luab_train.models.attention import cell_targets
 from luab_train.models.classifier import Outputs
 from luab_train.recipe import Loss, Model
-from luab_train.training.losses import (
+from luab_train.train.losses import (
     Targets,
     global_mean,
     label_term,

@@ -25,9 +25,9 @@ from luab_train.recipes import find_recipe, listing, paper, recipe_functions
 from luab_train.recipes.paper import COCO, DEIT, ON, PRIMITIVE, RESNET, builds_on, statements_of
 from luab_train.recipes.variants import arm, variant
 from luab_train.settings import differences, flatten, override, to_json
-from luab_train.training.device import make_accelerator
-from luab_train.training.optim import make_optimizer
-from luab_train.training.step import ROW, Trainer
+from luab_train.train.device import make_accelerator
+from luab_train.train.optim import make_optimizer
+from luab_train.train.step import ROW, Trainer
 
 MODULES = ("coco_ab", "debug", "imagenet_ab")
 

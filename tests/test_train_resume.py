@@ -12,7 +12,7 @@ from train_world import World, make_world, metrics_lines, small_recipe
 
 from luab_data.errors import OptionError
 from luab_train.recipe import Recipe
-from luab_train.training.run_folder import Position, last_position
+from luab_train.train.run_folder import Position, last_position
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from transfer_world import Scenery, make_run, make_scenery, small_transfer
 from luab_data.errors import ImagesError, LuabError, OptionError, OutputError
 from luab_train.cli import main
 from luab_train.settings import flatten, parse_json
-from luab_train.training import run_folder
-from luab_train.training.signals import Stop, Terminated
+from luab_train.train import run_folder
+from luab_train.train.signals import Stop, Terminated
 from luab_train.transfer import train as train_module
 from luab_train.transfer.loader import SceneSamples, make_scene_loader
 from luab_train.transfer.model import build_mask_rcnn, read_backbone

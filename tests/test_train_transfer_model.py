@@ -12,7 +12,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from transfer_world import make_run, small_transfer
 
 from luab_data.errors import OptionError
-from luab_train.training.run_folder import load_model
+from luab_train.train.run_folder import load_model
 from luab_train.transfer.model import (
     PLAIN_RESNETS,
     build_mask_rcnn,

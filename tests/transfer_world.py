@@ -15,7 +15,7 @@ from train_world import SIZE, WNIDS, small_recipe
 from luab_train.models.classifier import build_model
 from luab_train.recipe import Model, Recipe
 from luab_train.settings import to_json
-from luab_train.training.run_folder import save_model
+from luab_train.train.run_folder import save_model
 from luab_train.transfer.recipe import DetectionData, DetectionModel, DetectionOptim, Transfer
 
 CATEGORIES = [{"id": 7, "name": "triangle"}, {"id": 3, "name": "rectangle"}]

@@ -81,7 +81,7 @@ def warm_up(pool: ProcessPoolExecutor) -> None:
 
 def _import_training() -> None:
     import luab_train.evaluate.folder
-    import luab_train.training.loop  # noqa: F401
+    import luab_train.train.loop  # noqa: F401
 
 
 def _start_worker() -> None:
@@ -231,7 +231,7 @@ def _epochs_done(folder: Path) -> int:
 def train_and_evaluate(out: Path, plan: Plan, job: Job) -> float:
     """One run and its three evaluations, whatever is missing of them; seconds it took."""
     from luab_train.evaluate.folder import evaluate
-    from luab_train.training.loop import train
+    from luab_train.train.loop import train
 
     began = time.monotonic()
     arm, seed = job

@@ -8,16 +8,16 @@ from luab_data.errors import OptionError
 from luab_train.data.crops import EvalCrop
 from luab_train.data.loader import Samples, make_loader
 from luab_train.data.validation_data import evaluation_split
-from luab_train.training.device import make_accelerator
-from luab_train.training.metrics import score
-from luab_train.training.run_folder import (
+from luab_train.train.device import make_accelerator
+from luab_train.train.metrics import score
+from luab_train.train.run_folder import (
     append_metrics,
     finite_or_none,
     load_model,
     read_environment,
     read_recipe,
 )
-from luab_train.training.validate import predict
+from luab_train.train.validate import predict
 
 
 def evaluate(
@@ -43,7 +43,7 @@ def evaluate(
         batch_size: images at a time, per process; no effect on the result but for rounding.
         num_workers: loader processes; None takes the recipe's.
         shown: progress bar; None shows it on a terminal.
-    Returns: the keys of `luab_train.training.metrics.score`, None for a mean over nothing.
+    Returns: the keys of `luab_train.train.metrics.score`, None for a mean over nothing.
     """
     if data is not None and boxes is not None:
         raise OptionError("--data and --boxes both name boxes; expected one of them")

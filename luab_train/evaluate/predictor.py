@@ -25,7 +25,7 @@ from luab_train.models.weights import (
     weights_digest,
 )
 from luab_train.recipe import Data, Model
-from luab_train.training.run_folder import load_model, read_environment, read_recipe
+from luab_train.train.run_folder import load_model, read_environment, read_recipe
 
 _CROP = 0.875
 """Share of the resized side that the centre crop keeps: 224 of 256 px."""

@@ -11,7 +11,7 @@ from typing import Any
 from luab_data.errors import OptionError, OutputError
 from luab_data.files import write_whole
 from luab_train.evaluate.predictor import Predictor
-from luab_train.training.device import versions
+from luab_train.train.device import versions
 
 Row = dict[str, Any]
 """One line of results.jsonl; None is a number that does not exist, and `status` says why."""

@@ -26,7 +26,7 @@ from luab_train.evaluate.predictor import Predictor
 from luab_train.evaluate.rows import Row, provenance, replace_rows
 from luab_train.evaluate.rows import read_results as read_results
 from luab_train.evaluate.scoring import Score, Stored
-from luab_train.training.run_folder import finite_or_none
+from luab_train.train.run_folder import finite_or_none
 
 ON_BAD = ("raise", "skip")
 

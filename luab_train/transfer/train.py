@@ -23,10 +23,10 @@ from luab_data.errors import ImagesError, OptionError
 from luab_train.data.loader import EpochOrder
 from luab_train.data.transforms import update_seed
 from luab_train.data.workers import batches
-from luab_train.training import run_folder
-from luab_train.training.device import describe, make_accelerator
-from luab_train.training.run_folder import Position
-from luab_train.training.signals import Stop, Terminated
+from luab_train.train import run_folder
+from luab_train.train.device import describe, make_accelerator
+from luab_train.train.run_folder import Position
+from luab_train.train.signals import Stop, Terminated
 from luab_train.transfer.average_precision import average_precision, read_truth
 from luab_train.transfer.loader import Scenes, SceneSamples, make_scene_loader
 from luab_train.transfer.model import build_mask_rcnn, read_backbone

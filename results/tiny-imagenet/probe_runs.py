@@ -22,7 +22,7 @@ from luab_train.data.targets import share_of_each_class
 from luab_train.data.validation_data import evaluation_split
 from luab_train.evaluate.probes.probe import probe
 from luab_train.evaluate.probes.probed import rows_of
-from luab_train.training.run_folder import load_model, read_environment, read_recipe
+from luab_train.train.run_folder import load_model, read_environment, read_recipe
 
 ROWS = Path(__file__).with_name("probes.jsonl")
 SHARE = 0.4

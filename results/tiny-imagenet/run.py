@@ -29,8 +29,8 @@ from prepare import CALIBRATED
 
 from luab_train.report.runs import read_run
 from luab_train.settings import flatten, override
-from luab_train.training.device import versions
-from luab_train.training.loop import train
+from luab_train.train.device import versions
+from luab_train.train.loop import train
 
 ROWS = Path(__file__).with_name("runs.jsonl")
 _WAIT_S = 15

@@ -8,7 +8,7 @@ import numpy as np
 from train_world import row, small_recipe, write_dataset
 
 from luab_train.recipe import Optim
-from luab_train.training.loop import train
+from luab_train.train.loop import train
 from miniatures.palette import CLASSES, COLOUR, SIZE, flat, save
 
 

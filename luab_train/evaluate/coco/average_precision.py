@@ -16,7 +16,7 @@ import numpy as np
 
 from luab_data.errors import OptionError
 from luab_data.statistics.estimate import RESAMPLES, Estimate, draw_workers, interval
-from luab_train.training.ranking import average_precision, weighted_precision
+from luab_train.train.ranking import average_precision, weighted_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def mean_average_precision(
     """The mAP with bootstrap intervals over images.
 
     Args:
-        scores_NC, labels_NC: as in `luab_train.training.ranking.average_precision`.
+        scores_NC, labels_NC: as in `luab_train.train.ranking.average_precision`.
         resamples, seed: of the bootstrap; models scored with the same seed on the same images are
             resampled alike.
     """

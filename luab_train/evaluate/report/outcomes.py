@@ -23,7 +23,7 @@ from luab_data.files import write_whole
 from luab_data.statistics.estimate import Estimate
 from luab_train.evaluate.intervals import NOTHING, Interval, wilson
 from luab_train.evaluate.scores import count
-from luab_train.training.run_folder import finite_or_none
+from luab_train.train.run_folder import finite_or_none
 
 if TYPE_CHECKING:
     from luab_train.evaluate.coco.class_pixels import ClassPixels

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from luab_train.data.boxes import Boxes, any_box, contains
-from luab_train.training.metrics import Sums, add_up
+from luab_train.train.metrics import Sums, add_up
 
 PointSums = Mapping[str, Sums]
 

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from luab_data.errors import StoppedError
-from luab_train.training.run_folder import Position
+from luab_train.train.run_folder import Position
 
 # Processes of a run ask one another only now and then: it takes a message and waits for the device.
 _ASK_EVERY = 20

@@ -29,11 +29,11 @@ from luab_train.models.classifier import (
 )
 from luab_train.models.weights import weights_digest
 from luab_train.recipe import Recipe
-from luab_train.training.device import describe, make_accelerator
-from luab_train.training.optim import make_optimizer, make_schedule
-from luab_train.training.step import Trainer
-from luab_train.training.sums import Tally
-from luab_train.training.validate import Validation
+from luab_train.train.device import describe, make_accelerator
+from luab_train.train.optim import make_optimizer, make_schedule
+from luab_train.train.step import Trainer
+from luab_train.train.sums import Tally
+from luab_train.train.validate import Validation
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from luab_train.data.images import Split
 from luab_train.data.loader import Batch
 from luab_train.data.workers import batches
 from luab_train.models.classifier import Outputs
-from luab_train.training.metrics import Predictions, score
-from luab_train.training.multi_label import Scores, score_labels
+from luab_train.train.metrics import Predictions, score
+from luab_train.train.multi_label import Scores, score_labels
 
 
 @dataclass(frozen=True)

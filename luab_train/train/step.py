@@ -18,7 +18,7 @@ from luab_train.data.loader import Batch
 from luab_train.data.mixing import mix, random_erase
 from luab_train.data.transforms import update_seed
 from luab_train.recipe import Recipe
-from luab_train.training.losses import Targets, global_mean, label_term, per_image, point_term
+from luab_train.train.losses import Targets, global_mean, label_term, per_image, point_term
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from luab_data.errors import LuabError
 from luab_train.data.loader import Batch, Samples, collate
-from luab_train.training.step import ROW
+from luab_train.train.step import ROW
 
 # Parts of updates between two looks at the loss: each look waits for the GPU.
 _LOOK_EVERY = 20

@@ -16,12 +16,12 @@ from luab_data.console import progress
 from luab_train.data.workers import batches
 from luab_train.recipe import Recipe
 from luab_train.settings import flatten
-from luab_train.training import run_folder
-from luab_train.training.run_folder import Position
-from luab_train.training.setup import Setup, set_up
-from luab_train.training.signals import Stop, Terminated
-from luab_train.training.step import Trainer
-from luab_train.training.validate import report_unreadable, validate
+from luab_train.train import run_folder
+from luab_train.train.run_folder import Position
+from luab_train.train.setup import Setup, set_up
+from luab_train.train.signals import Stop, Terminated
+from luab_train.train.step import Trainer
+from luab_train.train.validate import report_unreadable, validate
 
 
 @dataclass(frozen=True)

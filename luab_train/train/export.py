@@ -12,7 +12,7 @@ from safetensors.torch import save
 from luab_data.files import new_file
 from luab_train.models.classifier import model_options
 from luab_train.models.weights import split_state_dict, state_dict_for_file
-from luab_train.training.run_folder import (
+from luab_train.train.run_folder import (
     load_model,
     read_environment,
     read_recipe,
