@@ -8,8 +8,8 @@ class here and one module for each stage it takes part in; those modules never i
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from luab_data.workers.traits import WorkerMeasures
 
 
-class Kind(ABC):
-    """One kind of log; the attributes say what is the same at every stage.
+class Kind:
+    """One kind of log. What it has for a stage is imported when it is first asked for.
 
     Attributes:
         dataset: name of the released dataset, and in the manifest of a folder of this kind.
@@ -48,10 +48,22 @@ class Kind(ABC):
         images: the table of one row an image, `default`.
         events: the table of raw fields: `rounds` or `actions`.
         annotators: the table of one row a worker.
-        score: trait of a worker by which pooling is shown.
         images_per_shard: at least, of `default`; `events` has the same images in each shard.
+        score: trait of a worker by which pooling is shown.
         log_format: what a raw log is, in words.
         log_begins: how its first bytes look, decompressed.
+        stages: attribute of those below -> `module:name` in luab_data.
+        derivation: its derived columns, computed again from a dataset folder.
+        promises: what holds in every row, and how derived columns follow from the others.
+        lint: what is odd about rows.
+        statistics: counts and measures, and the sources of their rows.
+        workers: what is told of each worker, and the table `annotators`.
+        acceptance: when an assignment is accepted, and what it costs.
+        figures: every figure of such a dataset, by name, in the order of its report.
+        pages: how its pages are found, read and told of in a report.
+        points: what of an image other tools draw, for exports.
+        explain: `decision`, `visit` or `icons` of a Record, from its rows of `images` and `events`.
+        about: the release in words.
     """
 
     dataset: ClassVar[str]
@@ -63,21 +75,24 @@ class Kind(ABC):
     score: ClassVar[str]
     log_format: ClassVar[str]
     log_begins: ClassVar[re.Pattern[bytes]]
+    stages: ClassVar[Mapping[str, str]]
+    derivation: Derivation
+    promises: Promises
+    lint: LintRules
+    statistics: Statistics
+    workers: WorkerMeasures
+    acceptance: AcceptanceRules
+    figures: Mapping[str, PlannedFigure]
+    pages: PageReader
+    points: PointFormat
+    explain: Callable[[pa.Table, pa.Table], dict[str, Any]]
+    about: About
 
-    @property
-    @abstractmethod
-    def points(self) -> PointFormat:
-        """What of an image other tools draw, for exports."""
-
-    @property
-    @abstractmethod
-    def workers(self) -> WorkerMeasures:
-        """What is told of each worker, and the table `annotators`."""
-
-    @property
-    @abstractmethod
-    def acceptance(self) -> AcceptanceRules:
-        """When an assignment is accepted, and what it costs."""
+    def __getattr__(self, name: str) -> Any:
+        if name not in self.stages:
+            raise AttributeError(f"{self!r} has no {name!r}")
+        module, _, inside = self.stages[name].partition(":")
+        return getattr(import_module(f"luab_data.{module}"), inside)
 
     def __repr__(self) -> str:
         return f"<Kind {self.dataset}>"
@@ -86,45 +101,6 @@ class Kind(ABC):
     def tables(self) -> tuple[Table, Table, Table]:
         """The configs, the default one first."""
         return self.images, self.events, self.annotators
-
-    @property
-    @abstractmethod
-    def statistics(self) -> Statistics:
-        """Counts and measures, and the sources of their rows."""
-
-    @property
-    @abstractmethod
-    def figures(self) -> Mapping[str, PlannedFigure]:
-        """Every figure of such a dataset, by name, in the order of its report."""
-
-    @property
-    @abstractmethod
-    def pages(self) -> PageReader:
-        """How its pages are found, read and told of in a report."""
-
-    @abstractmethod
-    def explain(self, image: pa.Table, records: pa.Table) -> dict[str, Any]:
-        """`decision`, `visit` or `icons` of a Record, from its rows of `images` and `events`."""
-
-    @property
-    @abstractmethod
-    def derivation(self) -> Derivation:
-        """Its derived columns, computed again from a dataset folder."""
-
-    @property
-    @abstractmethod
-    def about(self) -> About:
-        """The release in words."""
-
-    @property
-    @abstractmethod
-    def promises(self) -> Promises:
-        """What holds in every row, and how derived columns follow from the others."""
-
-    @property
-    @abstractmethod
-    def lint(self) -> LintRules:
-        """What is odd about rows."""
 
 
 class Browsing(Kind):
@@ -139,71 +115,19 @@ class Browsing(Kind):
     score = "click_accuracy"
     log_format = "a tar of XML files, or a folder of them"
     log_begins = re.compile(rb".{257}ustar|\s*<(\?xml|annotation)", re.DOTALL)
-
-    @property
-    def figures(self) -> Mapping[str, PlannedFigure]:
-        from luab_data.figures.catalogue import BROWSING_FIGURES
-
-        return BROWSING_FIGURES
-
-    @property
-    def pages(self) -> PageReader:
-        from luab_data.reports.browsing import BrowsingPages
-
-        return BrowsingPages()
-
-    def explain(self, image: pa.Table, records: pa.Table) -> dict[str, Any]:
-        from luab_data.provenance.explain import explain_rounds
-
-        return explain_rounds(image, records)
-
-    @property
-    def points(self) -> PointFormat:
-        from luab_data.exports import points
-
-        return points.BROWSING
-
-    @property
-    def statistics(self) -> Statistics:
-        from luab_data.statistics.imagenet import IMAGENET_STATISTICS
-
-        return IMAGENET_STATISTICS
-
-    @property
-    def workers(self) -> WorkerMeasures:
-        from luab_data.workers.imagenet import WORKERS
-
-        return WORKERS
-
-    @property
-    def acceptance(self) -> AcceptanceRules:
-        from luab_data.acceptance.imagenet import RULES
-
-        return RULES
-
-    @property
-    def derivation(self) -> Derivation:
-        from luab_data.derivation import shard
-
-        return shard.BROWSING
-
-    @property
-    def about(self) -> About:
-        from luab_data.hub.about import IMAGENET
-
-        return IMAGENET
-
-    @property
-    def promises(self) -> Promises:
-        from luab_data.checks.invariants import BROWSING
-
-        return BROWSING
-
-    @property
-    def lint(self) -> LintRules:
-        from luab_data.checks.imagenet_rules import LINT
-
-        return LINT
+    stages: ClassVar[Mapping[str, str]] = {
+        "derivation": "derivation.shard:BROWSING",
+        "promises": "checks.invariants:BROWSING",
+        "lint": "checks.imagenet_rules:LINT",
+        "statistics": "statistics.imagenet:IMAGENET_STATISTICS",
+        "workers": "workers.imagenet:WORKERS",
+        "acceptance": "acceptance.imagenet:RULES",
+        "figures": "figures.catalogue:BROWSING_FIGURES",
+        "pages": "reports.browsing:PAGES",
+        "points": "exports.points:BROWSING",
+        "explain": "provenance.explain:explain_rounds",
+        "about": "hub.about:IMAGENET",
+    }
 
 
 class Tagging(Kind):
@@ -218,71 +142,19 @@ class Tagging(Kind):
     score = "icon_precision"
     log_format = "JSON, one array or an object a line"
     log_begins = re.compile(rb"(\xef\xbb\xbf)?\s*[\[{]")
-
-    @property
-    def figures(self) -> Mapping[str, PlannedFigure]:
-        from luab_data.figures.catalogue import TAGGING_FIGURES
-
-        return TAGGING_FIGURES
-
-    @property
-    def pages(self) -> PageReader:
-        from luab_data.reports.tagging import TaggingPages
-
-        return TaggingPages()
-
-    def explain(self, image: pa.Table, records: pa.Table) -> dict[str, Any]:
-        from luab_data.provenance.explain import explain_icons
-
-        return explain_icons(image, records)
-
-    @property
-    def points(self) -> PointFormat:
-        from luab_data.exports import points
-
-        return points.TAGGING
-
-    @property
-    def statistics(self) -> Statistics:
-        from luab_data.statistics.coco import COCO_STATISTICS
-
-        return COCO_STATISTICS
-
-    @property
-    def workers(self) -> WorkerMeasures:
-        from luab_data.workers.coco import WORKERS
-
-        return WORKERS
-
-    @property
-    def acceptance(self) -> AcceptanceRules:
-        from luab_data.acceptance.coco import RULES
-
-        return RULES
-
-    @property
-    def derivation(self) -> Derivation:
-        from luab_data.derivation import shard
-
-        return shard.TAGGING
-
-    @property
-    def about(self) -> About:
-        from luab_data.hub.about import COCO
-
-        return COCO
-
-    @property
-    def promises(self) -> Promises:
-        from luab_data.checks.invariants import TAGGING
-
-        return TAGGING
-
-    @property
-    def lint(self) -> LintRules:
-        from luab_data.checks.coco_rules import LINT
-
-        return LINT
+    stages: ClassVar[Mapping[str, str]] = {
+        "derivation": "derivation.shard:TAGGING",
+        "promises": "checks.invariants:TAGGING",
+        "lint": "checks.coco_rules:LINT",
+        "statistics": "statistics.coco:COCO_STATISTICS",
+        "workers": "workers.coco:WORKERS",
+        "acceptance": "acceptance.coco:RULES",
+        "figures": "figures.catalogue:TAGGING_FIGURES",
+        "pages": "reports.tagging:PAGES",
+        "points": "exports.points:TAGGING",
+        "explain": "provenance.explain:explain_icons",
+        "about": "hub.about:COCO",
+    }
 
 
 BROWSING, TAGGING = Browsing(), Tagging()

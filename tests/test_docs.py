@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from luab_data.checks.lint import chosen
 from luab_data.hub.card import column_table
 from luab_data.hub.citation import AUTHORS
-from luab_data.kinds import KINDS
+from luab_data.kinds import KINDS, Browsing, Kind
 from luab_data.raw.repairs import REPAIRS
 from luab_data.statistics.coco import COCO_MEASURES
 from luab_data.statistics.imagenet import IMAGENET_MEASURES
@@ -317,6 +317,13 @@ def test_imports_run_one_way():
         )
     for graph in (modules, stages):
         graphlib.TopologicalSorter(graph).prepare()  # CycleError names a circle
+
+
+def test_every_kind_of_log_has_all_that_a_kind_may_have_for_a_stage():
+    later = {*Kind.__annotations__} - {*vars(Browsing)} - {"stages"}
+    for kind in KINDS.values():
+        assert {*kind.stages} == later
+        assert all(getattr(kind, stage) is not None for stage in kind.stages)
 
 
 def test_kinds_alone_tells_kinds_of_logs_apart():

@@ -217,3 +217,6 @@ def _facts(replay: Replay) -> Iterable[str]:
     yield f"{replay.duration_ms / 1000:.1f} s from first to last event"
     if replay.num_left_out:
         yield f"{replay.num_left_out} never loaded, left out"
+
+
+PAGES = BrowsingPages()

@@ -174,3 +174,6 @@ def _facts(replay: Replay) -> Iterator[str]:
             yield f"{counted(number, 'icon')} {done}"
     yield counted(replay.count("move"), "trace record")
     yield f"{replay.duration_ms / 1000:.1f} s from first to last event"
+
+
+PAGES = TaggingPages()
