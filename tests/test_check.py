@@ -21,7 +21,7 @@ from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, lua
 import luab_data
 from luab_data.checks.check import check
 from luab_data.checks.report import CHECKS, MAX_PROBLEMS, Report
-from luab_data.cli.check import check as command
+from luab_data.cli.datasets import check as command
 from luab_data.errors import DatasetError, OptionError
 from luab_data.kinds import Browsing
 from luab_data.store import folder as store

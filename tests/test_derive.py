@@ -25,7 +25,7 @@ from derive_world import (
 )
 from logs import files, luab
 
-from luab_data.cli.derive import derive as command
+from luab_data.cli.datasets import derive as command
 from luab_data.columns.registry import COCO, IMAGENET
 from luab_data.derivation.derive import derive
 from luab_data.errors import DatasetError, ImagesError, OptionError, OutputError

@@ -20,7 +20,7 @@ from derive_world import (
 )
 from logs import files
 
-from luab_data.cli.derive import derive as command
+from luab_data.cli.datasets import derive as command
 from luab_data.columns.registry import IMAGENET
 from luab_data.derivation.derive import derive
 from luab_data.errors import DatasetError, OptionError

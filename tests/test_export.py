@@ -653,7 +653,7 @@ def test_the_command_exports_and_reports(world: Path, tmp_path: Path):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, luab_data.cli.export; print(sorted({'datasets', 'pandas', 'PIL', 'torch'}"
+        "import sys, luab_data.cli.datasets; print(sorted({'datasets', 'pandas', 'PIL', 'torch'}"
         " & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -21,7 +21,7 @@ from logs import luab
 
 import luab_data
 from luab_data.cli import main
-from luab_data.cli.where import where
+from luab_data.cli.datasets import where
 from luab_data.errors import DatasetError, OptionError
 from luab_data.files import MANIFEST, sha256_of
 from luab_data.kinds import KINDS, kind_of

@@ -1,33 +1,32 @@
-"""`luab-data accept`: the paper's rules for accepting HITs, and what the HITs cost."""
+"""`luab-data accept` and `calibrate`: whose work to accept, whether clicks get better unbiased."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from luab_data.cli.options import FILE, as_json, dataset, table
+
 if TYPE_CHECKING:
     from luab_data.acceptance.accept import Acceptance, CodesInLog, Cost
+    from luab_data.calibration.held_out import HeldOut
 
 _EXAMPLES = 10
 
 
 @click.command()
-@click.argument("dataset", type=str)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, every assignment in it.")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write one row an assignment to this .csv, .json or .parquet.",
-)
-@click.option("--force", is_flag=True, help="Replace an earlier --out with other content.")
+@dataset()
+@as_json("One JSON object, every assignment in it.")
+@table("Write one row an assignment to this .csv, .json or .parquet.")
 @click.option(
     "--codes",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="CSV of what the log does not tell: assignment_id and is_recorded, is_code_right (the"
     " survey code) or num_selections (of all 480 pictures); or the results file of MTurk.",
 )
@@ -39,16 +38,7 @@ _EXAMPLES = 10
 )
 @click.option("--reward", type=float, help="USD a HIT. Default: 1.5 for ImageNet-AB, 2 for COCO.")
 @click.option("--fee", type=float, default=0.2, show_default=True, help="Share on top of rewards.")
-def accept(
-    dataset: str,
-    as_json: bool,
-    out: Path | None,
-    force: bool,
-    codes: Path | None,
-    assigned: int | None,
-    reward: float | None,
-    fee: float,
-) -> None:
+def accept(dataset: str, as_json: bool, **options: Any) -> None:
     """Accept or reject each assignment of DATASET by the paper's rules.
 
     DATASET is a folder or a name under $LUAB_DATA_HOME; convert a raw log first. An assignment is
@@ -56,13 +46,11 @@ def accept(
     """
     import luab_data
 
-    found = luab_data.accept(
-        dataset, codes=codes, assigned=assigned, reward=reward, fee=fee, out=out, force=force
-    )
-    click.echo(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(_lines(found)))
+    found = luab_data.accept(dataset, **options)
+    click.echo(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(_decisions(found)))
 
 
-def _lines(found: Acceptance) -> Iterator[str]:
+def _decisions(found: Acceptance) -> Iterator[str]:
     cost = found.cost
     yield (
         f"{found.dataset}, {len(found.table):,} assignments: {cost.num_accepted:,} accepted,"
@@ -152,3 +140,68 @@ def _examples(found: Acceptance) -> Iterator[str]:
         yield f"{row['assignment_id']}  {row['decision']}: {row['reason']}"
     if len(rows) > _EXAMPLES:
         yield f"and {len(rows) - _EXAMPLES:,} more: --json or --out has them all"
+
+
+# --- calibrate -----------------------------------------------------------------------------------
+
+
+@click.command()
+@dataset()
+@click.option(
+    "--split",
+    type=click.Choice(["worker", "image"]),
+    default="worker",
+    show_default=True,
+    help="Hold out workers, who get the crowd's bias, or images, whose workers get their own.",
+)
+@as_json()
+@table(
+    "Write image_id, calibrated_click_x, calibrated_click_y and click_reliability of all"
+    " images, learned from all clicks, to this .parquet."
+)
+def calibrate(dataset: str, as_json: bool, **options: Any) -> None:
+    """Compare calibrated clicks of DATASET with the clicks and two baselines, held out.
+
+    DATASET is a folder of ImageNet-AB or a name under $LUAB_DATA_HOME. Clicks on images with boxes
+    are dealt into five folds, fewer if there are fewer workers; each is calibrated by the others.
+    Intervals are 95 %, from a bootstrap over workers.
+    """
+    import luab_data
+
+    found = luab_data.calibrate(dataset, **options)
+    click.echo(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(_held_out(found)))
+
+
+def _held_out(found: HeldOut) -> Iterator[str]:
+    from luab_data.calibration import ARMS, CRITERIA
+
+    yield (
+        f"{found.num_clicks:,} clicks of {found.num_workers:,} workers on images with boxes,"
+        f" {found.folds} folds by {found.split_by}"
+    )
+    heads = [arm.rpartition("_") for arm in ARMS]  # two lines: global_shift, pull_to_centre
+    yield _arms("", [first.replace("_", " ") for first, _, _ in heads])
+    yield _arms("held out", [last for _, _, last in heads])
+    unit = ""
+    for criterion in CRITERIA:
+        if criterion.unit != unit:
+            unit = criterion.unit
+            yield {"fraction": "(fractions of the picture)"}.get(unit, f"({unit})")
+        yield _arms(criterion.title, _numbers(found.values[criterion.name].value))
+    yield ""
+    yield _arms("quarter of reliability", ["least", "second", "third", "most"])
+    yield _arms("clicks in any box (share)", _numbers(found.ranking["quarter_accuracy"].value))
+    yield ""
+    width = max(40, shutil.get_terminal_size().columns)
+    for sentence in found.sentences:
+        yield textwrap.fill(sentence, width, subsequent_indent="  ")
+
+
+def _arms(title: str, cells: list[str]) -> str:
+    widths = (8, 12, 10, 10)
+    cells = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+    return (f"{title:<39}" + "".join(cells)).rstrip()
+
+
+def _numbers(values: Any) -> list[str]:
+    return [f"{value:.4f}" for value in values]

@@ -1,0 +1,191 @@
+"""`luab-data convert` and `simulate`: a raw log -> a dataset folder, pictures -> a raw log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from luab_data.cli.options import FILE, FOLDER, NEW, NEW_FILE, Decorator, force, with_options
+from luab_data.console import LuabGroup, progress
+
+
+@click.group()
+def convert() -> None:
+    """Convert a raw log to a dataset folder that load_dataset opens."""
+
+
+_OF_CONVERT = with_options(
+    click.option("--out", type=NEW, required=True, help="Dataset folder to write."),
+    force("Replace another dataset of luab at OUT."),
+    click.option(
+        "--on-bad",
+        type=click.Choice(["raise", "skip"]),
+        default="raise",
+        show_default=True,
+        help="Stop at a bad record, or leave it out and list it in skipped.jsonl.",
+    ),
+    click.option(
+        "--worker-key-file",
+        type=FILE,
+        help="File with the secret that worker ids are hashed with."
+        " Default: $LUAB_WORKER_KEY_FILE, else one made for you on first use.",
+    ),
+)
+
+
+@convert.command("imagenet-ab")
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@_OF_CONVERT
+def convert_imagenet(source: Path, worker_key_file: Path | None, **options: Any) -> None:
+    """Convert SOURCE, the tar.gz (or a folder) of XML files of ImageNet-AB."""
+    from luab_data.convert import convert_imagenet
+    from luab_data.raw.worker_ids import read_key
+
+    key = read_key(worker_key_file)
+    _summary(convert_imagenet(source, worker_key=key, fork=True, **options))
+
+
+@convert.command("coco-ab")
+@click.argument("source", type=FILE)
+@click.option(
+    "--instances", type=FILE, help="COCO instances_*.json of the images: sizes, classes, masks."
+)
+@_OF_CONVERT
+def convert_coco(source: Path, worker_key_file: Path | None, **options: Any) -> None:
+    """Convert SOURCE, the JSON array (or JSON Lines) of COCO-AB, plain or gzip."""
+    from luab_data.convert import convert_coco
+    from luab_data.raw.worker_ids import read_key
+
+    _summary(convert_coco(source, worker_key=read_key(worker_key_file), **options))
+
+
+def _summary(done: Any) -> None:
+    from luab_data.files import ALREADY
+
+    if done.is_same:
+        click.echo(f"{done.out}: {ALREADY}")
+    rows = ", ".join(f"{config} {count:,}" for config, count in done.num_rows.items())
+    click.echo(f"{done.out}: version {done.version}, rows: {rows}")
+    if done.skipped:
+        tally = ", ".join(f"{rule} {count}" for rule, count in done.skipped.items())
+        total = sum(done.skipped.values())
+        click.echo(f"{total} bad records left out ({tally}): {done.out / 'skipped.jsonl'}")
+    if done.repaired:
+        tally = ", ".join(f"{repair} {count:,}" for repair, count in done.repaired.items())
+        click.echo(f"values that were read as they were meant: {tally}")
+    for system, count in done.left_aside.items():
+        click.echo(f"{count:,} files of {system} left aside")
+    if done.num_without_truth:
+        click.echo(f"{done.num_without_truth} images are not in the instances file")
+    for remark in done.remarks:
+        click.echo(remark)
+    if done.unknown:
+        names = ", ".join(f"{name} {count}" for name, count in done.unknown.items())
+        click.echo(f"left out, since the schema does not know them: {names}")
+
+
+@click.group(cls=LuabGroup)
+def simulate() -> None:
+    """Write a raw log in a release's byte format, and the truth behind it, from real images."""
+
+
+_TRUTH_AND_SEED = with_options(
+    click.option(
+        "--truth", type=NEW_FILE, help="Truth to write, JSON Lines. Default: OUT.truth.jsonl.gz."
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Same seed, same bytes.",
+    ),
+)
+_FORCE = force("Replace an earlier simulation.")
+
+
+def _workers(default: int) -> Decorator:
+    return click.option(
+        "--workers",
+        "num_workers",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        help="People who share the HITs.",
+    )
+
+
+@simulate.command("imagenet-ab")
+@click.argument("images", type=FOLDER)
+@click.option(
+    "--boxes",
+    type=click.Path(exists=True, path_type=Path),
+    help="Published boxes: a folder of XML or _boxes.txt, or one CSV. Default: inside IMAGES.",
+)
+@click.option("--out", type=NEW_FILE, required=True, help="Log to write, a .tar.gz.")
+@_TRUTH_AND_SEED
+@_workers(24)
+@click.option(
+    "--boxed-fraction",
+    type=click.FloatRange(0, 1),
+    default=0.42,
+    show_default=True,
+    help="Share of the images whose boxes are in the log.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="At most this many images, evenly from all classes."
+)
+@_FORCE
+def simulate_imagenet(images: Path, boxes: Path | None, limit: int | None, **options: Any) -> None:
+    """Simulate ImageNet-AB on the images IMAGES/<wnid>/*."""
+    import numpy as np
+
+    from luab_data.boxes import read_labelled_images
+    from luab_data.simulate.imagenet import simulate_imagenet
+
+    labelled = read_labelled_images(images, boxes)
+    if limit is not None and limit < len(labelled):
+        # Sorted by class, so equal steps take the same share of every class.
+        steps = np.linspace(0, len(labelled), limit, endpoint=False).astype(int)
+        labelled = [labelled[step] for step in steps.tolist()]
+    with progress(what="simulate", total=len(labelled), unit="image") as bar:
+        found = simulate_imagenet(labelled, on_progress=bar.update, **options)
+    _tell(
+        found, options,
+        f"{found.num_images} images ({found.num_boxed} with boxes), {found.num_rounds} rounds, "
+        f"{found.num_selected} selected",
+    )  # fmt: skip
+
+
+@simulate.command("coco-ab")
+@click.argument("instances", type=FILE)
+@click.option("--out", type=NEW_FILE, required=True, help="Log to write, a .json.")
+@_TRUTH_AND_SEED
+@_workers(12)
+@_FORCE
+def simulate_coco(instances: Path, **options: Any) -> None:
+    """Simulate COCO-AB on the images of a COCO instances file."""
+    from luab_data.simulate.coco import simulate_coco
+
+    with progress(what="simulate", unit="image") as bar:
+        found = simulate_coco(instances, on_progress=bar.update, **options)
+    _tell(
+        found, options,
+        f"{found.num_records} images, {found.num_placed} icons ({found.num_on_object} on their "
+        f"object), {found.num_retrieved} of {found.num_present} classes found",
+    )  # fmt: skip
+
+
+def _tell(found: Any, options: dict[str, Any], counts: str) -> None:
+    from luab_data.files import ALREADY
+    from luab_data.simulate.writer import truth_beside
+
+    out = options["out"]
+    click.echo(
+        f"{counts}, {found.num_hits} HITs of {found.num_workers} workers, "
+        f"{found.num_trace_points} trace points -> {out}, {options['truth'] or truth_beside(out)}"
+    )
+    if found.same:
+        click.echo(f"{out} {ALREADY}")
