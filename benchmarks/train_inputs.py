@@ -16,7 +16,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from luab_data import convert_imagenet
-from luab_train.data.decode import decode_rgb
+from luab_train.data.inputs import decode_rgb
 
 PHOTO_WH = (500, 375)
 QUALITY = 90

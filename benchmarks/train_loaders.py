@@ -29,9 +29,9 @@ from torchvision import transforms as tvt
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional as tvf
 
-from luab_train.data.crops import TrainCrop
+from luab_train.data.dataset import TrainingData, training_data
+from luab_train.data.inputs import TrainCrop
 from luab_train.data.loader import Samples, make_loader
-from luab_train.data.training_data import TrainingData, training_data
 from luab_train.recipe import Data, Model, Optim, Recipe
 
 ARMS = ("ours", "plain", "notebook")

@@ -45,7 +45,11 @@ class Data:
     image_size: Annotated[int, Meta(ge=8)] = 224
     """Side of the square the network sees, px."""
     eval_resize: int = 256
-    """Shorter side the image would be resized to before the centre crop of `image_size`, px."""
+    """Shorter side the image is resized to before the centre crop of `image_size`, px."""
+    eval_fit: Literal["crop", "squash"] = "crop"
+    """What is resized to `eval_resize`: the shorter side, or both, so that nothing is cut off (as
+    timm evaluates some ViTs).
+    """
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     """Resampling filter, antialiased; the paper does not name it for ResNets."""
     crop_scale: tuple[float, float] = (0.08, 1.0)

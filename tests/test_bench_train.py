@@ -12,7 +12,7 @@ import torch
 from logs import archive, block, xml
 from PIL import Image
 
-from luab_train.data.decode import decode_rgb
+from luab_train.data.inputs import decode_rgb
 from luab_train.recipe import Data, Model, Optim
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))

@@ -155,7 +155,7 @@ def test_pixels_are_seen_when_their_centre_is(
 
 
 def test_the_crop_is_that_of_validation_in_training():
-    from luab_train.data.crops import EvalCrop
+    from luab_train.data.inputs import EvalCrop
 
     data, image = Data(image_size=24, eval_resize=32), noise(60, 90)
     assert np.array_equal(View(data=data).see(image), EvalCrop(data)(Image.fromarray(image)).image)

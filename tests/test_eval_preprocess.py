@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import transforms as tvt
 
 from luab_data.errors import ImagesError
-from luab_train.evaluate.preprocess import load_input
+from luab_train.data.inputs import load_input
 from luab_train.recipe import Data
 
 STANDARD = Data(image_size=224, eval_resize=256, interpolation="bicubic")

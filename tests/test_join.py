@@ -78,7 +78,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("C:\\x\\n01440764_1.jpg", "n01440764_1"),
         ("n01440764_1", "n01440764_1"),
         ("x/n01440764_1.PNG", "n01440764_1"),
-        ("ILSVRC2012_val_00000293_n01440764.JPEG", "ILSVRC2012_val_00000293_n01440764"),
+        ("ILSVRC2012_val_00000293_n01440764.JPEG", "ILSVRC2012_val_00000293"),
         ("val_12.JPEG", "val_12"),
         ("a.b.jpg", "a.b"),
         ("two\nlines/n01440764_1.jpg", "n01440764_1"),

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data.transforms_factory import transforms_imagenet_train
+from warping import warp
 
 from luab_data.errors import OptionError
 from luab_train.data.augment import (
@@ -21,7 +22,7 @@ from luab_train.data.augment import (
     seen_throughout,
     with_steps,
 )
-from luab_train.data.transforms import apply, compose, crop_resize, hflip, invert, rotate, warp
+from luab_train.data.geometry import apply, compose, crop_resize, hflip, invert, rotate
 
 MEAN = (0.485, 0.456, 0.406)
 DEIT = "rand-m9-mstd0.5-inc1"

@@ -12,10 +12,9 @@ from PIL import Image
 from train_world import make_world, row, small_recipe, write_dataset
 
 from luab_data.errors import DatasetError, OptionError
-from luab_train.data.annotations import read_annotations
-from luab_train.data.byproducts import byproduct
+from luab_train.data.dataset import training_data
+from luab_train.data.rows import byproduct, read_annotations
 from luab_train.data.targets import share_of_each_class, training_points
-from luab_train.data.training_data import training_data
 from luab_train.recipe import Recipe
 from luab_train.settings import override
 

@@ -16,15 +16,10 @@ from PIL import Image
 from luab_data.convert import convert_coco
 from luab_data.errors import DatasetError, ImagesError, LuabError
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
-from luab_train.data.coco import (
-    CocoAnnotations,
-    coco_split,
-    make_coco_target,
-    notebook_labels,
-    read_coco,
-    read_truth,
-)
-from luab_train.data.transforms import crop_resize, place
+from luab_train.data.coco import CocoAnnotations, notebook_labels, read_coco, read_truth
+from luab_train.data.dataset import coco_split
+from luab_train.data.geometry import crop_resize, place
+from luab_train.data.targets import make_coco_target
 from luab_train.recipe import COCO_TARGETS
 
 PERSON, CAR, DOG, CUP = (COCO_CLASSES.index(name) for name in ("person", "car", "dog", "cup"))

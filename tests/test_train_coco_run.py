@@ -21,7 +21,7 @@ from luab_data.convert import convert_coco
 from luab_data.errors import ImagesError, OptionError
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
 from luab_train.cli import main
-from luab_train.data.training_data import training_data
+from luab_train.data.dataset import training_data
 from luab_train.recipe import COCO_TARGETS, Loss, Recipe
 from luab_train.train.loop import train
 from luab_train.train.multi_label import Scores, score_labels

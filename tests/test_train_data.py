@@ -7,9 +7,9 @@ from train_world import SIZE, make_world, small_recipe
 
 from luab_data.errors import OptionError
 from luab_train.data import loader as data_module
-from luab_train.data.crops import EvalCrop, TrainCrop
+from luab_train.data.dataset import training_data
+from luab_train.data.inputs import EvalCrop, TrainCrop
 from luab_train.data.loader import EpochOrder, Samples, collate, make_loader
-from luab_train.data.training_data import training_data
 from luab_train.recipe import Data
 
 OPTIONS = Data(image_size=SIZE, eval_resize=SIZE, crop_scale=(0.2, 1.0), color_jitter=0.3)

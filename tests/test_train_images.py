@@ -12,9 +12,9 @@ from PIL import Image
 from train_world import SCHEMA, WNIDS, make_world, row, write_dataset
 
 from luab_data.errors import DatasetError, ImagesError
-from luab_train.data.annotations import read_annotations
-from luab_train.data.images import labelled_split, match_images
-from luab_train.data.sources import scan_images
+from luab_train.data.dataset import labelled_split, match_rows
+from luab_train.data.rows import read_annotations
+from luab_train.data.sources import open_images
 
 ROWS = [
     row("a_0", 0, box=[0.0, 1, 16, 17]),
@@ -129,7 +129,7 @@ def test_images_are_listed_by_class_and_id_and_nothing_else_is(tmp_path):
         image(tmp_path / name)
     (tmp_path / "a" / "a_boxes.txt").write_text("")
     (tmp_path / "readme.jpg").write_text("")
-    tree = scan_images(tmp_path)
+    tree = open_images(tmp_path)
     assert [str(tree.path(i).relative_to(tmp_path)) for i in range(3)] == [
         "a/x.JPEG",
         "b/1.PNG",
@@ -140,21 +140,21 @@ def test_images_are_listed_by_class_and_id_and_nothing_else_is(tmp_path):
 
 def test_image_folders_that_are_none(tmp_path):
     with pytest.raises(ImagesError, match="not a folder"):
-        scan_images(tmp_path / "nowhere")
+        open_images(tmp_path / "nowhere")
     with pytest.raises(ImagesError, match="no image found"):
-        scan_images(tmp_path)
+        open_images(tmp_path)
     image(tmp_path / "a" / "1.png")
     image(tmp_path / "a" / "1.jpg")
-    with pytest.raises(ImagesError, match=r"a/1 exists as \.jpg and \.png"):
-        scan_images(tmp_path)
+    with pytest.raises(ImagesError, match=r"a/1\.jpg and a/1\.png are the same image"):
+        open_images(tmp_path)
 
 
 def test_rows_meet_their_images_by_class_and_id(tmp_path):
     world = make_world(tmp_path)
-    table, tree = read_annotations(world.data), scan_images(world.images)
-    matched = match_images(table, tree, missing="raise", where=world.data)
-    assert matched[2:] == (0, 0)
-    for r, t in zip(matched.rows, matched.source_index, strict=True):
+    table, tree = read_annotations(world.data), open_images(world.images)
+    matched = match_rows(table, tree, missing="raise", where=world.data)
+    assert left_over(matched) == (0, 0) and matched.has_image.all()
+    for r, t in enumerate(matched.image):
         assert tree.path(t).stem == table.image_id[r]
         assert tree.path(t).parent.name == table.classes[table.label[r]]
 
@@ -164,60 +164,76 @@ def test_missing_and_unused_images_are_counted_and_named(tmp_path):
     for number in (3, 4, 5, 6):
         (world.images / WNIDS[0] / f"{WNIDS[0]}_{number}.png").unlink()
     image(world.images / WNIDS[1] / "extra.png")
-    table, tree = read_annotations(world.data), scan_images(world.images)
+    table, tree = read_annotations(world.data), open_images(world.images)
     with pytest.raises(ImagesError) as raised:
-        match_images(table, tree, missing="raise", where=world.data)
-    assert "4 of 32 images" in str(raised.value)
-    assert f"e.g. {', '.join(f'{WNIDS[0]}/{WNIDS[0]}_{n}' for n in (3, 4, 5))};" in str(
-        raised.value
-    )
+        match_rows(table, tree, missing="raise", where=world.data)
+    assert "no image for 4 of 32 rows" in str(raised.value)
+    assert f"e.g. {', '.join(f'{WNIDS[0]}_{n}' for n in (3, 4, 5))};" in str(raised.value)
     assert "--set data.missing_images=skip" in str(raised.value)
-    matched = match_images(table, tree, missing="skip", where=world.data)
-    assert matched[2:] == (4, 1)
-    assert len(matched.rows) == 28
-    assert all(tree.image_id[t] == table.image_id[r] for r, t in zip(*matched[:2], strict=True))
+    matched = match_rows(table, tree, missing="skip", where=world.data)
+    assert left_over(matched) == (4, 1)
+    assert matched.has_image.sum() == 28
+    assert (tree.image_id[matched.image] == table.image_id[matched.has_image]).all()
+
+
+def left_over(matched) -> tuple[int, int]:
+    return matched.rows_without_image.count, matched.images_without_row.count
 
 
 @pytest.mark.parametrize("missing", ["raise", "skip"])
 def test_none_found_is_an_error_under_any_policy(tmp_path, missing):
     world = make_world(tmp_path)
-    table, tree = read_annotations(world.data), scan_images(world.val)
-    with pytest.raises(ImagesError, match=r"32 of 32 images .* is it the right folder"):
-        match_images(table, tree, missing=missing, where=world.data)
+    table, tree = read_annotations(world.data), open_images(world.val)
+    with pytest.raises(ImagesError, match=r"none of its 10 .* Is it the right folder"):
+        match_rows(table, tree, missing=missing, where=world.data)
 
 
 def test_an_image_in_the_folder_of_another_class_is_not_the_rows_image(tmp_path):
     world = make_world(tmp_path)
     name = f"{WNIDS[0]}_0.png"
     (world.images / WNIDS[0] / name).rename(world.images / WNIDS[1] / name)
-    table, tree = read_annotations(world.data), scan_images(world.images)
-    assert match_images(table, tree, missing="skip", where=world.data)[2:] == (1, 1)
+    table, tree = read_annotations(world.data), open_images(world.images)
+    assert left_over(match_rows(table, tree, missing="skip", where=world.data)) == (1, 1)
+
+
+def test_pictures_of_one_name_in_two_classes_go_to_the_rows_that_convert_made_of_them(tmp_path):
+    write_dataset(tmp_path, [row("1", 0, box=None), row(f"{WNIDS[1]}_1", 1, box=None)])
+    for wnid in WNIDS[:2]:
+        image(tmp_path / "images" / wnid / "1.png")
+    tree = open_images(tmp_path / "images")
+    matched = match_rows(read_annotations(tmp_path), tree, missing="raise", where=tmp_path)
+    assert [tree.wnid[i] for i in matched.image] == list(WNIDS[:2])
+    # The other class' picture is no stand-in for one that is lacking.
+    (tmp_path / "images" / WNIDS[0] / "1.png").unlink()
+    tree = open_images(tmp_path / "images")
+    matched = match_rows(read_annotations(tmp_path), tree, missing="skip", where=tmp_path)
+    assert matched.has_image.tolist() == [False, True]
 
 
 def test_labels_of_an_evaluation_folder_are_those_of_the_run(tmp_path):
     for name in ("b/1.png", "c/2.png", "c/3.png"):
         image(tmp_path / name)
     split = labelled_split(
-        scan_images(tmp_path),
+        open_images(tmp_path),
         ("a", "b", "c"),
         {"3": np.array([[0.0, 0, 1, 1]]), "9": np.zeros((1, 4))},
     )
     assert split.label.tolist() == [1, 2, 2]
     assert split.boxes.counts.tolist() == [0, 0, 1]
-    with pytest.raises(ImagesError, match=r"1 folders are not classes of the run, e\.g\. c"):
-        labelled_split(scan_images(tmp_path), ("a", "b"), {})
+    with pytest.raises(ImagesError, match=r"1 of its 2 classes are not .* run, e\.g\. c"):
+        labelled_split(open_images(tmp_path), ("a", "b"), {})
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
 def test_every_colour_mode_is_decoded_to_rgb(tmp_path, mode):
     image(tmp_path / "a" / ("1.tif" if mode == "CMYK" else "1.png"), mode)
-    split = labelled_split(scan_images(tmp_path), ("a",), {})
+    split = labelled_split(open_images(tmp_path), ("a",), {})
     assert split.load(0).mode == "RGB"
 
 
 def test_a_broken_image_is_named(tmp_path):
     world = make_world(tmp_path)
-    split = labelled_split(scan_images(world.val), WNIDS[:2], {})
+    split = labelled_split(open_images(world.val), WNIDS[:2], {})
     path = split.source.path(3)
     for content in (b"", b"not an image", path.read_bytes()[:200]):
         path.write_bytes(content)

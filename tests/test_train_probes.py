@@ -14,8 +14,8 @@ from torch import nn
 from train_world import small_recipe
 
 from luab_train.data.boxes import Boxes
-from luab_train.data.images import Split, labelled_split
-from luab_train.data.sources import scan_images
+from luab_train.data.dataset import Split, labelled_split
+from luab_train.data.sources import open_images
 from luab_train.evaluate.probes import pictures
 from luab_train.evaluate.probes.donors import NONE, draw_donors
 from luab_train.evaluate.probes.probe import probe
@@ -214,7 +214,7 @@ def split(tmp_path_factory) -> Split:
             Image.fromarray(pixels).save(root / name / f"{name}{number}.png")
             if number < 3:
                 boxes[f"{name}{number}"] = np.array([BOX], float)
-    return labelled_split(scan_images(root), ("a", "b", "c"), boxes)
+    return labelled_split(open_images(root), ("a", "b", "c"), boxes)
 
 
 def recipe():

@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 from train_world import make_world
 
 from luab_data.errors import ImagesError
-from luab_train.data.annotations import read_annotations
-from luab_train.data.arrow_images import ArrowImages
-from luab_train.data.images import Split, labelled_split, match_images
-from luab_train.data.sources import FlatFolder, ImageTree, open_images
-from luab_train.data.tar_shards import TarShards
+from luab_train.data.arrow import ArrowImages
+from luab_train.data.dataset import Split, labelled_split, match_rows
+from luab_train.data.rows import read_annotations
+from luab_train.data.sources import ImageFiles, open_images
+from luab_train.data.tars import TarShards
 
 datasets = pytest.importorskip("datasets")
 
@@ -120,11 +120,11 @@ def write_parquet(root: Path, found: list[Picture], shards: int = 2, **options) 
 
 
 LAYOUTS = {
-    "tree": (ImageTree, IMAGENET, write_files, {}),
-    "flat": (FlatFolder, IMAGENET, write_files, {"name": "{1}.png"}),
-    "hub names": (FlatFolder, IMAGENET, write_files, {"name": "{1}_{0}.png"}),
-    "coco 2017": (FlatFolder, COCO, write_files, {"name": "{1:0>12}.png"}),
-    "coco 2014": (FlatFolder, COCO, write_files, {"name": "COCO_train2014_{1:0>12}.png"}),
+    "tree": (ImageFiles, IMAGENET, write_files, {}),
+    "flat": (ImageFiles, IMAGENET, write_files, {"name": "{1}.png"}),
+    "hub names": (ImageFiles, IMAGENET, write_files, {"name": "{1}_{0}.png"}),
+    "coco 2017": (ImageFiles, COCO, write_files, {"name": "{1:0>12}.png"}),
+    "coco 2014": (ImageFiles, COCO, write_files, {"name": "COCO_train2014_{1:0>12}.png"}),
     "tar": (TarShards, IMAGENET, write_tars, {}),
     "tar of folders": (TarShards, IMAGENET, write_tars, {"name": "train/{0}/{1}.png"}),
     "tar of coco": (TarShards, COCO, write_tars, {"name": "{1:0>12}.png"}),
@@ -202,10 +202,10 @@ def test_rows_meet_their_images_in_any_layout(tmp_path):
         if which is COCO:
             continue
         source = open_images(write(tmp_path / layout, found, **options))
-        matched = match_images(table, source, missing="raise", where=world.data)
-        assert matched.num_missing == matched.num_unused == 0
-        first = match_images(table, reference, missing="raise", where=world.data)
-        for mine, other in zip(matched.source_index, first.source_index, strict=True):
+        matched = match_rows(table, source, missing="raise", where=world.data)
+        assert matched.rows_without_image.count == matched.images_without_row.count == 0
+        first = match_rows(table, reference, missing="raise", where=world.data)
+        for mine, other in zip(matched.image, first.image, strict=True):
             assert np.array_equal(source.load(mine), reference.load(other))
 
 
@@ -336,7 +336,7 @@ def test_a_broken_image_is_named_in_any_layout(layout, tmp_path):
     kind, found, _ = layout
     for number, content in enumerate((b"", b"not an image", found[0].png[:60])):
         broken = [found[0]._replace(png=content), *found[1:]]
-        _, _, write, options = next(row for row in LAYOUTS.values() if row[0] is kind)
+        _, _, write, options = next(row for row in LAYOUTS.values() if row[:2] == (kind, found))
         source = open_images(write(tmp_path / str(number), broken, **options))
         index = source.image_id.tolist().index(found[0].image_id)
         split = Split(

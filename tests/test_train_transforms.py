@@ -7,9 +7,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as tvf
+from warping import warp
 
-from luab_train.data.crops import EvalCrop, TrainCrop
-from luab_train.data.transforms import (
+from luab_train.data.geometry import (
     apply,
     compose,
     crop_resize,
@@ -18,8 +18,8 @@ from luab_train.data.transforms import (
     place,
     rotate,
     sample_seed,
-    warp,
 )
+from luab_train.data.inputs import EvalCrop, TrainCrop
 from luab_train.recipe import Data
 
 

@@ -81,12 +81,13 @@ def find_images(images: Any, id_type: pa.DataType) -> Images:
 
 
 def imagenet_ids(paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """String, (num_paths,): `x/n01440764_10026.JPEG`, `n01440764_10026_n01440764.JPEG` -> id.
+    """String, (num_paths,): `x/n01440764_10026.JPEG`, `n01440764_10026_n01440764.JPEG` -> id;
+    `ILSVRC2012_val_00000001_n01751748.JPEG` -> ILSVRC2012_val_00000001.
 
     Never null but where the path is: any other name is its own id, without folder and extension.
     """
     stems = _stems(paths)
-    return pc.replace_substring_regex(stems, r"^(n\d{8}_\d+)_n\d{8}$", r"\1")
+    return pc.replace_substring_regex(stems, r"^((?:n\d{8}|ILSVRC2012_[a-z]+)_\d+)_n\d{8}$", r"\1")
 
 
 def coco_ids(paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

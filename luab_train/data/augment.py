@@ -25,9 +25,9 @@ from timm.data.auto_augment import AugmentOp, posterize, rand_augment_transform
 from timm.data.transforms import str_to_pil_interp
 
 from luab_data.errors import OptionError
-from luab_train.data.transforms import apply, rotate
+from luab_train.data.geometry import apply, rotate
 
-# As in transforms.place: a point on the border is inside, but for the rounding of matrices.
+# As in geometry.place: a point on the border is inside, but for the rounding of matrices.
 _EDGE = 1e-9
 
 # What timm reads; it lets most misspelt sections pass without effect.

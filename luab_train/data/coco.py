@@ -18,16 +18,12 @@ import pyarrow.compute as pc
 from luab_data.columns.icons import group_icons
 from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError, ImagesError
-from luab_data.ragged import Ragged, bounds_of, one_array, ragged
+from luab_data.ragged import Ragged, bounds_of, floats, one_array, ragged
 from luab_data.raw.coco import ACTIONS
 from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CLASSES
-from luab_train.data.annotations import read_manifest, shards
 from luab_train.data.boxes import Boxes
-from luab_train.data.columns import read_columns
-from luab_train.data.images import Split, match_ids
-from luab_train.data.sources import open_images
-from luab_train.data.targets import make_target
+from luab_train.data.rows import read_columns, read_manifest, unique_ids
 
 NUM_CLASSES = len(COCO_CLASSES)
 
@@ -66,6 +62,28 @@ class CocoAnnotations:
     version: str | None
     """`version` of the folder's manifest."""
 
+    classes = COCO_CLASSES
+
+    @property
+    def label(self) -> np.ndarray:
+        """(N, C) float32."""
+        return self.label_NC
+
+    @property
+    def boxes(self) -> Boxes:
+        """No box of an image: those of its classes are `pair_boxes`."""
+        return Boxes.of([None] * len(self.image_id))
+
+    @property
+    def strata(self) -> np.ndarray:
+        """(N,) int64: a fraction of the rows is taken of each; here of all."""
+        return np.zeros(len(self.image_id), np.int64)
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What there is to learn, for a run's record."""
+        return {"num_labels": int(self.label_NC.sum()), "num_clicks": len(self.pair_row)}
+
     def take(self, index: np.ndarray) -> CocoAnnotations:
         """The images `index`, ascending without repetition."""
         place = np.full(len(self.image_id), -1)
@@ -100,16 +118,14 @@ def read_coco(folder: Path, *, target: str = "click") -> CocoAnnotations:
             f"{folder}: holds {manifest['dataset']}, and the recipe has data.dataset=coco-ab;"
             " expected the folder that `luab-data convert coco-ab` writes"
         )
-    table = read_columns(shards(folder, "data"), _COLUMNS)
-    image_id = table["image_id"].cast(pa.string()).to_numpy().astype(str)
-    if len(np.unique(image_id)) != len(image_id):
-        raise DatasetError(f"{folder}: image_id is not unique; expected one row an image")
+    table = read_columns(folder, "data", _COLUMNS)
+    image_id = unique_ids(table, folder)
     label_NC = _label_matrix(table["labels"], folder)
     key, click = _icons(table, label_NC)
     boxes = _boxes_by_class(table, folder)
     return CocoAnnotations(
         image_id=image_id,
-        size_wh=np.stack([_floats(table["width"]), _floats(table["height"])], axis=1),
+        size_wh=np.stack([floats(table["width"]), floats(table["height"])], axis=1),
         label_NC=label_NC,
         pair_row=key // NUM_CLASSES,
         pair_label=key % NUM_CLASSES,
@@ -119,33 +135,6 @@ def read_coco(folder: Path, *, target: str = "click") -> CocoAnnotations:
         digest=manifest.get("content_digest"),
         version=manifest.get("version"),
     )
-
-
-def make_coco_target(kind: str, *, seed: int, coco: CocoAnnotations) -> np.ndarray:
-    """Points to train on, (N, C, 2) float64 fractions of the image; NaN where there is none.
-
-    Arms as in `luab_train.data.targets`, for exactly the pairs that have an icon: what is drawn
-    follows from seed, image and class, `shuffled` deals the icons of a class out among the images
-    that have one, and `oracle` takes the nearest box of the class.
-    """
-    if kind == "first_click":
-        if coco.first_P2 is None:
-            raise ValueError("first adds were not read; read_coco(..., target='first_click')")
-        points = coco.first_P2
-    else:
-        names = np.char.add(coco.image_id[coco.pair_row], "/")
-        points = make_target(
-            kind,
-            seed=seed,
-            image_id=np.char.add(names, coco.pair_label.astype(str)),
-            label=coco.pair_label,
-            click=coco.click_P2,
-            size_wh=coco.size_wh[coco.pair_row],
-            boxes=coco.pair_boxes,
-        )
-    result = np.full((len(coco.image_id), NUM_CLASSES, 2), np.nan)
-    result[coco.pair_row, coco.pair_label] = points
-    return result
 
 
 def notebook_labels(label_C: np.ndarray, point_C2: np.ndarray, inside_C: np.ndarray) -> np.ndarray:
@@ -192,35 +181,7 @@ def read_truth(file: Path) -> Truth:
     return Truth(np.array(image_id).astype(str), label_NC)
 
 
-def coco_split(images: Path, instances: Path) -> Split:
-    """All images of an instances file, for evaluation; other images of the folder are left out.
-
-    Raises: ImagesError if one has no image: an mAP over fewer images is another number.
-    """
-    truth, source = read_truth(instances), open_images(images)
-    matched = match_ids(truth.image_id, source, missing="skip", where=instances)
-    if matched.num_missing:
-        lost = np.setdiff1d(np.arange(len(truth.image_id)), matched.rows)
-        raise ImagesError(
-            f"{images}: {matched.num_missing} of {len(truth.image_id)} images of {instances} not"
-            f" found, e.g. {', '.join(truth.image_id[lost[:3]])}; an mAP over fewer images is"
-            " another number. Use an instances file of the images you have"
-        )
-    return Split(
-        source=source,
-        source_index=matched.source_index,
-        image_id=truth.image_id,
-        label=truth.label_NC,
-        boxes=Boxes.of([None] * len(truth.image_id)),
-    )
-
-
 # --- columns -------------------------------------------------------------------------------------
-
-
-def _floats(column: pa.ChunkedArray) -> np.ndarray:
-    values: np.ndarray = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy()
-    return values
 
 
 def _label_matrix(column: pa.ChunkedArray, folder: Path) -> np.ndarray:
@@ -262,7 +223,7 @@ def _boxes_by_class(table: pa.Table, folder: Path) -> Boxes:
 
 def _first_adds(folder: Path, image_id: np.ndarray) -> np.ndarray:
     """(N * C, 2) where the icon of each image and class was added first; NaN where nowhere."""
-    table = read_columns(shards(folder, "actions"), ["image_id", *_ACTIONS])
+    table = read_columns(folder, "actions", ["image_id", *_ACTIONS])
     icons = group_icons(*(table[name] for name in _ACTIONS))
     position = np.arange(len(icons.action))
     is_add = icons.action == ACTIONS.index("add")

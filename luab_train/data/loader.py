@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator
-from typing import NamedTuple
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from luab_data.console import progress
-from luab_data.errors import ImagesError, OptionError
-from luab_train.data.crops import Crop, EvalCrop, TrainCrop
-from luab_train.data.images import Split
-from luab_train.data.transforms import sample_seed
-from luab_train.data.workers import worker_setup
+from luab_data.errors import ImagesError, LuabError, OptionError
+from luab_train.data.coco import notebook_labels
+from luab_train.data.dataset import Split
+from luab_train.data.geometry import sample_seed
+from luab_train.data.inputs import Crop, EvalCrop, TrainCrop
 
 _CACHE_LIMIT = 4 * 2**30
 
@@ -111,8 +116,6 @@ class Samples(Dataset):  # type: ignore[type-arg]
         weight = np.where(inside, self.weight[index], 0.0) if valid else np.zeros(len(point))
         label = self.split.label[index]
         if self.notebook_labels:
-            from luab_train.data.coco import notebook_labels
-
             label = notebook_labels(label, point, inside)
         return Sample(crop.image, label, valid, index, view, point, weight, image.size)
 
@@ -255,3 +258,53 @@ def make_loader(
         generator=torch.Generator().manual_seed(seed),
     )
     return loader, order
+
+
+# --- loader processes ----------------------------------------------------------------------------
+
+_B = TypeVar("_B")
+
+
+def batches(loader: DataLoader[_B]) -> Iterator[_B]:
+    """The batches of a loader, whose errors are those of the run, in one sentence.
+
+    Raises:
+        ImagesError: says what it said where it was raised: torch puts the traceback of the loader
+            process before it.
+        LuabError: a loader process was killed.
+    """
+    try:
+        yield from loader
+    except ImagesError as error:
+        said = re.split(r"^[\w.]*ImagesError: ", str(error), flags=re.MULTILINE)[-1].strip()
+        raise ImagesError(said) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise LuabError(
+            f"a loader process was killed ({str(error).splitlines()[0].strip()}), mostly for lack"
+            " of memory; what was finished before is kept. Run the same command again, with fewer"
+            " processes: --workers, or --set data.num_workers"
+        ) from error
+
+
+def worker_setup() -> Callable[[int], None]:
+    """The `worker_init_fn` of a loader of this process: one thread each, for there are as many of
+    them as there are cores; and they leave at a SIGTERM of this process alone. Clusters send it to
+    all processes of a job, and a run could not finish its update if its loader left first.
+    """
+    return functools.partial(_set_up, os.getpid())
+
+
+def _set_up(run: int, worker: int) -> None:
+    torch.set_num_threads(1)
+    # Elsewhere (macOS) a process cannot tell who sent a signal.
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_leave_when_asked_by, args=(run,), daemon=True).start()
+
+
+def _leave_when_asked_by(run: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:
+        pass
+    os._exit(0)

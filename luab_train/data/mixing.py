@@ -101,7 +101,7 @@ def mix(
         settings: `mix` of the recipe.
         num_classes: C.
         label_smoothing: see `soft_labels`; the loss must not smooth again.
-        seed: decides all; `transforms.update_seed` makes one.
+        seed: decides all; `geometry.update_seed` makes one.
     """
     with seeded(seed):
         drawn = draw(settings, image_BCHW.shape[-2:])

@@ -1,7 +1,7 @@
 """Where images are: a folder of whatever layout, opened as one kind of thing.     [I/O]
 
-    ImageTree    <wnid>/<image_id>.<ext>, a folder a class (ImageNet)
-    FlatFolder   <image_id>.<ext>, one folder (COCO, with or without COCO_train2014_)
+    ImageFiles   <class>/<image_id>.<ext>, a folder a class (ImageNet), or <image_id>.<ext> in one
+                 folder (COCO, with or without COCO_train2014_; ImageNet under Hugging Face's names)
     TarShards    *.tar, WebDataset shards
     ArrowImages  dataset_info.json or *.parquet, a Hugging Face dataset with a column `image`
 
@@ -11,19 +11,22 @@ loader processes, and give the same images in the same order.
 
 from __future__ import annotations
 
-import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from luab_data.errors import ImagesError
-from luab_train.data.arrow_images import open_parquet, open_saved
-from luab_train.data.decode import SUFFIXES, decode_rgb, name_images
-from luab_train.data.tar_shards import scan_shards
+from luab_data.join.images import coco_ids, imagenet_ids
+from luab_train.data.inputs import decode_rgb
+
+SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
+"""Of image files, lower case."""
 
 
 class ImageSource(Protocol):
@@ -35,7 +38,9 @@ class ImageSource(Protocol):
 
     @property
     def wnid(self) -> np.ndarray:
-        """(N,) text, class of each image; empty where its name tells none."""
+        """(N,) text, class of each image: its name, or its number in the order of the classes where
+        only that is told (a column `label`, a member `.cls`); empty where nothing tells.
+        """
 
     @property
     def image_id(self) -> np.ndarray:
@@ -48,58 +53,36 @@ class ImageSource(Protocol):
         """Where one image is, for messages."""
 
 
-class ImageTree(NamedTuple):
-    """Images found in a folder `<wnid>/<image_id>.<ext>`, sorted by (wnid, image id)."""
+class ImageFiles(NamedTuple):
+    """Image files of one folder, or of its class folders."""
 
     root: Path
     wnid: np.ndarray
-    """(N,) text."""
     image_id: np.ndarray
-    """(N,) text, the file's name without its extension."""
-    suffix: np.ndarray
-    """(N,) text, with the dot."""
+    file: np.ndarray
+    """(N,) text, path below `root`."""
 
     def path(self, index: int) -> Path:
         """File of one image."""
-        name = f"{self.image_id[index]}{self.suffix[index]}"
-        return self.root / str(self.wnid[index]) / name
+        return self.root / str(self.file[index])
 
     def load(self, index: int) -> Image.Image:
         """Decode one image to RGB."""
-        path = self.path(index)
-        return decode_rgb(path, str(path))
+        return decode_rgb(self.path(index), self.name(index))
 
     def name(self, index: int) -> str:
         """Path of one image."""
         return str(self.path(index))
 
 
-class FlatFolder(NamedTuple):
-    """Images found in one folder, sorted by (wnid, number, image id)."""
-
-    root: Path
-    wnid: np.ndarray
-    """(N,) text; empty where the name tells none."""
-    image_id: np.ndarray
-    """(N,) text."""
-    file: np.ndarray
-    """(N,) text, file names."""
-
-    def load(self, index: int) -> Image.Image:
-        """Decode one image to RGB."""
-        path = self.root / str(self.file[index])
-        return decode_rgb(path, str(path))
-
-    def name(self, index: int) -> str:
-        """Path of one image."""
-        return str(self.root / str(self.file[index]))
-
-
 def open_images(root: Path) -> ImageSource:
     """The images of a folder, whose layout is known by what it holds.
 
-    Raises: ImagesError if it is none of the four; says what was expected.
+    Raises: ImagesError if it is none of the three; says what was expected.
     """
+    from luab_train.data.arrow import open_parquet, open_saved
+    from luab_train.data.tars import scan_shards
+
     if not root.is_dir():
         raise ImagesError(f"{root}: not a folder; expected one with images: {_LAYOUTS}")
     if (root / "dataset_dict.json").is_file():
@@ -112,11 +95,12 @@ def open_images(root: Path) -> ImageSource:
     if shards := [name for name in names if name.endswith(".tar")]:
         return scan_shards(root, shards)
     # metadata.parquet lies beside the images of an imagefolder
-    if tree := _scan_tree(root):
-        return tree
-    if images := [name for name in names if _is_image(name)]:
-        order, wnid, image_id = name_images(pa.array(images), root)
-        return FlatFolder(root, wnid, image_id, np.array(images, dtype=str)[order])
+    if in_folders := [f"{f}/{name}" for f in subfolders(root) for name in image_names(root / f)]:
+        paths = pa.array(in_folders, pa.string())
+        folder = pc.struct_field(pc.extract_regex(paths, r"^(?P<folder>(?s).*)/"), "folder")
+        return _files(root, sorted_names(folder, _image_ids(paths), root, paths=paths), in_folders)
+    if images := image_names(root):
+        return _files(root, name_images(pa.array(images), root), images)
     if files := sorted([*root.glob("*.parquet"), *root.glob("data/*.parquet")]):
         return open_parquet(root, files)
     packed = [name for name in names if name.endswith((".tar.gz", ".tgz", ".zip"))]
@@ -131,42 +115,130 @@ _LAYOUTS = (
 )
 
 
-def scan_images(root: Path) -> ImageTree:
-    """List a folder tree of images; other files, hidden files and deeper folders are ignored."""
-    if not root.is_dir():
-        raise ImagesError(
-            f"{root}: not a folder; expected one with a subfolder of images per class"
-        )
-    if tree := _scan_tree(root):
-        return tree
-    kinds = ", ".join(sorted(SUFFIXES))
-    raise ImagesError(f"{root}: no image found; expected <wnid>/<image id> with one of {kinds}")
+def _files(root: Path, names: Names, paths: Sequence[str]) -> ImageFiles:
+    return ImageFiles(root, names.wnid, names.image_id, np.array(paths, dtype=str)[names.order])
 
 
-def _scan_tree(root: Path) -> ImageTree | None:
-    found = [
-        (folder.name, *os.path.splitext(name))
-        for folder in root.iterdir()
-        if folder.is_dir() and not folder.name.startswith(".")
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; hidden ones are ignored."""
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def image_names(folder: Path) -> list[str]:
+    """Names of the images in a folder, sorted; hidden and other files are ignored.
+
+    Raises: ImagesError at a name that is no text, before anything is computed of it.
+    """
+    names = sorted(
+        name
         for name in _file_names(folder)
-        if _is_image(name)
-    ]
-    if not found:
-        return None
-    found.sort()
-    for a, b in itertools.pairwise(found):
-        if a[:2] == b[:2]:
+        if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+    )
+    for name in names:
+        if not name.isascii() and name.encode(errors="replace").decode() != name:
             raise ImagesError(
-                f"{root}: {a[0]}/{a[1]} exists as {a[2]} and {b[2]}; expected one file an image"
+                f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8, and no table can hold"
+                " it; rename the file, e.g. with convmv"
             )
-    columns = [np.array(column, dtype=str) for column in zip(*found, strict=True)]
-    return ImageTree(root, *columns)
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+    return names
 
 
 def _file_names(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         return [entry.name for entry in entries if entry.is_file()]
+
+
+# --- names become ids ----------------------------------------------------------------------------
+
+_WNID = (
+    r"^(?:(?s).*/)?(?:(?P<folder>n\d{8})/[^/]*|(?P<first>n\d{8})_\d+[^/]*"
+    r"|ILSVRC2012_[a-z]+_\d+_(?P<last>n\d{8})\.[^./]+)$"
+)
+
+
+class Names(NamedTuple):
+    """Images in the order of a source: by class, then by number, then by id."""
+
+    order: np.ndarray
+    """(N,) int64: which of the given paths each one is."""
+    wnid: np.ndarray
+    """(N,) text; empty where the path tells none."""
+    image_id: np.ndarray
+    """(N,) text, unique within its wnid."""
+
+
+def name_images(paths: pa.Array, root: Path, *, told: Sequence[str] | None = None) -> Names:
+    """Ids from paths with `/` between, in a folder, an archive or a column of a dataset.
+
+    `n01440764/a.jpg` is image a of that class, `n01440764_10026.JPEG` and Hugging Face's
+    `n01440764_10026_n01440764.JPEG` are n01440764_10026 of n01440764,
+    `ILSVRC2012_val_00000001_n01751748.JPEG` is ILSVRC2012_val_00000001 of n01751748,
+    `000000000009.jpg` and `COCO_train2014_000000000009.jpg` are 9 without class; any other name is
+    its own id.
+
+    Args:
+        paths: (N,) string.
+        root: where they are, for the error.
+        told: (N,) class of each image where its name tells none; empty where nothing tells.
+    Raises: ImagesError if two paths are the same image.
+    """
+    found = pc.extract_regex(paths, _WNID)
+    parts = [pc.struct_field(found, name) for name in ("folder", "first", "last")]
+    wnid = pc.fill_null(pc.coalesce(*(pc.if_else(pc.equal(p, ""), None, p) for p in parts)), "")
+    number = coco_ids(_plain(paths))
+    number = pc.if_else(pc.equal(wnid, ""), number, pa.scalar(None, pa.int64()))
+    image_id = pc.coalesce(number.cast(pa.string()), _image_ids(paths))
+    if told is not None:
+        wnid = pc.if_else(pc.equal(wnid, ""), pa.array(told, pa.string()), wnid)
+    return sorted_names(wnid, image_id, root, number=number, paths=paths)
+
+
+def _image_ids(paths: pa.Array) -> pa.Array:
+    return imagenet_ids(_plain(paths))
+
+
+def _plain(paths: pa.Array) -> pa.Array:
+    """Paths under a suffix that luab_data strips, too."""
+    return pc.replace_substring_regex(paths, r"(?i)\.(ppm|tiff?)$", ".png")
+
+
+def sorted_names(
+    wnid: pa.Array,
+    image_id: pa.Array,
+    root: Path,
+    *,
+    number: pa.Array | None = None,
+    paths: pa.Array | None = None,
+) -> Names:
+    """Known ids in the order of a source.
+
+    Args:
+        wnid, image_id: (N,) string, no nulls.
+        root: where the images are, for the error.
+        number: (N,) int64, what to sort by before the id; null where there is none.
+        paths: (N,) what to show in the error instead of the id.
+    Raises: ImagesError if two images have the same wnid and id.
+    """
+    columns = {"wnid": wnid, "image_id": image_id}
+    by = [("wnid", "ascending"), ("image_id", "ascending")]
+    if number is not None:
+        columns["number"] = number
+        by.insert(1, ("number", "ascending"))
+    table = pa.table(columns)
+    order = pc.sort_indices(table, sort_keys=by)
+    ids = table.take(order)
+    names = Names(order.to_numpy().astype(np.int64), _text(ids["wnid"]), _text(ids["image_id"]))
+    same = (names.wnid[1:] == names.wnid[:-1]) & (names.image_id[1:] == names.image_id[:-1])
+    if same.any():
+        pair = names.order[np.flatnonzero(same)[0] :][:2]
+        shown = (image_id if paths is None else paths).take(pa.array(pair)).to_pylist()
+        raise ImagesError(
+            f"{root}: {shown[0]} and {shown[1]} are the same image; expected one file an image"
+        )
+    return names
+
+
+def _text(column: pa.ChunkedArray) -> np.ndarray:
+    values: np.ndarray = column.to_numpy().astype(str)
+    return values

@@ -32,8 +32,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from luab_data.errors import OptionError
-from luab_train.data.annotations import Annotations
 from luab_train.data.boxes import Boxes, nearest_centre
+from luab_train.data.coco import NUM_CLASSES, CocoAnnotations
+from luab_train.data.rows import Annotations
 from luab_train.recipe import Recipe
 
 ARMS = ("none", "random", "centre", "shuffled", "click", "oracle")
@@ -49,31 +50,33 @@ class TrainingPoints(NamedTuple):
     """(N,) float64, how much an image's points count."""
 
 
-def training_points(recipe: Recipe, annotations: Annotations) -> TrainingPoints:
-    """The targets of a recipe: its arm, its noise and its weights."""
-    click, kind = annotations.click, recipe.target
-    has_click = np.isfinite(click).all(axis=1)
-    if annotations.byproduct is not None:
-        values = np.where(has_click[:, None, None], annotations.byproduct, np.nan)
-        if kind == "dwell_time":
+def training_points(recipe: Recipe, rows: Annotations | CocoAnnotations) -> TrainingPoints:
+    """The targets of a recipe: its arm, its noise and its weights. Of COCO-AB, K is the classes."""
+    weight = np.ones(len(rows.image_id))
+    if isinstance(rows, CocoAnnotations):
+        values = make_coco_target(recipe.target, seed=recipe.seed, coco=rows)
+    elif rows.byproduct is not None:
+        has_click = np.isfinite(rows.click).all(axis=1)
+        values = np.where(has_click[:, None, None], rows.byproduct, np.nan)
+        if recipe.target == "dwell_time":
             values = _standardised(values)
     else:
         values = make_target(
-            kind,
+            recipe.target,
             seed=recipe.seed,
-            image_id=annotations.image_id,
-            label=annotations.label,
-            click=click,
-            size_wh=annotations.size_wh,
-            boxes=annotations.boxes,
+            image_id=rows.image_id,
+            label=rows.label,
+            click=rows.click,
+            size_wh=rows.size_wh,
+            boxes=rows.boxes,
         )[:, None]
     if recipe.data.point_noise:
         values = values + recipe.data.point_noise * noise(
-            annotations.image_id, recipe.seed, values.shape[1:]
+            rows.image_id, recipe.seed, values.shape[1:]
         )
-    weight = np.ones(len(click))
-    if recipe.loss.reliability_weights and annotations.reliability is not None:
-        weight = np.nan_to_num(annotations.reliability)
+    if isinstance(rows, Annotations) and rows.reliability is not None:
+        if recipe.loss.reliability_weights:
+            weight = np.nan_to_num(rows.reliability)
     return TrainingPoints(values, weight)
 
 
@@ -144,6 +147,33 @@ def make_target(
         centre: np.ndarray = nearest_centre(boxes, px) / size_wh
         return centre
     raise OptionError(f"target {kind!r}: expected one of {', '.join(ARMS)}")
+
+
+def make_coco_target(kind: str, *, seed: int, coco: CocoAnnotations) -> np.ndarray:
+    """Points to train on, (N, C, 2) float64 fractions of the image; NaN where there is none.
+
+    Arms as in `make_target`, for exactly the pairs that have an icon: what is drawn
+    follows from seed, image and class, `shuffled` deals the icons of a class out among the images
+    that have one, and `oracle` takes the nearest box of the class.
+    """
+    if kind == "first_click":
+        if coco.first_P2 is None:
+            raise ValueError("first adds were not read; read_coco(..., target='first_click')")
+        points = coco.first_P2
+    else:
+        names = np.char.add(coco.image_id[coco.pair_row], "/")
+        points = make_target(
+            kind,
+            seed=seed,
+            image_id=np.char.add(names, coco.pair_label.astype(str)),
+            label=coco.pair_label,
+            click=coco.click_P2,
+            size_wh=coco.size_wh[coco.pair_row],
+            boxes=coco.pair_boxes,
+        )
+    result = np.full((len(coco.image_id), NUM_CLASSES, 2), np.nan)
+    result[coco.pair_row, coco.pair_label] = points
+    return result
 
 
 def _shuffled(

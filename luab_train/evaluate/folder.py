@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from luab_data.errors import OptionError
-from luab_train.data.crops import EvalCrop
+from luab_train.data.dataset import evaluation_split
+from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import Samples, make_loader
-from luab_train.data.validation_data import evaluation_split
 from luab_train.train.device import make_accelerator
 from luab_train.train.metrics import score
 from luab_train.train.run_folder import (

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luab_data.errors import ImagesError
+from luab_train.data.sources import image_names, subfolders
 from luab_train.evaluate.mappings import timm_synsets
-from luab_train.evaluate.parts import image_names, subfolders
 from luab_train.evaluate.scores import C15, EXTRA, SEVERITIES
 
 WNID = re.compile(r"n\d{8}")

@@ -7,7 +7,6 @@ one class of foregrounds.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,12 @@ from typing import Literal
 import numpy as np
 
 from luab_data.errors import ImagesError
+from luab_train.data.inputs import Preparation
+from luab_train.data.sources import image_names, subfolders
 from luab_train.evaluate.mappings import Accepted
 
-Preparation = Literal["p0", "stored", "framed"]
-"""`p0`: resize and centre crop. `stored`: as it is. `framed`: 2 px of frame off, upright, `p0`."""
 View = Literal["plain", "hole-after", "hole-before"]
 """What is done to a prepared batch: nothing, or a hole after or before it is normalised."""
-
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,21 +137,3 @@ def folder_part(
         num_labels=len(labels),
         num_published=num_published,
     )
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are ignored."""
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-
-
-def image_names(folder: Path) -> list[str]:
-    """Names of the images in a folder, sorted; hidden and other files are ignored."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            e.name
-            for e in entries
-            if not e.name.startswith(".")
-            and os.path.splitext(e.name)[1].lower() in SUFFIXES
-            and e.is_file()
-        )

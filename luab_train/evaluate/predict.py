@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from luab_data.console import progress
 from luab_data.errors import ImagesError, OptionError
-from luab_train.data.workers import worker_setup
+from luab_train.data.inputs import load_input
+from luab_train.data.loader import worker_setup
 from luab_train.evaluate.parts import Part, View
 from luab_train.evaluate.predictions import SCHEMA
 from luab_train.evaluate.predictor import Predictor
-from luab_train.evaluate.preprocess import load_input
 from luab_train.models.classifier import Outputs
 from luab_train.recipe import Data
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.resources
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from luab_data.errors import OptionError
+from luab_train.data.inputs import imagenet_classes, timm_data
 from luab_train.models.classifier import LuabModel, Outputs, build_model
 from luab_train.models.weights import (
     load_backbone,
@@ -26,9 +26,6 @@ from luab_train.models.weights import (
 )
 from luab_train.recipe import Data, Model
 from luab_train.train.run_folder import load_model, read_environment, read_recipe
-
-_CROP = 0.875
-"""Share of the resized side that the centre crop keeps: 224 of 256 px."""
 
 
 @runtime_checkable
@@ -249,22 +246,3 @@ def _create(name: str, *, pretrained: bool) -> nn.Module:
                 " network, and give the file with --arch"
             ) from error
     return model
-
-
-def timm_data(name: str) -> Data:
-    """How timm feeds the model, but with the crop of the paper, 224 of 256 px, not timm's own."""
-    config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
-    size = int(config["input_size"][-1])
-    return Data(
-        image_size=size,
-        eval_resize=int(size / _CROP),
-        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )
-
-
-def imagenet_classes() -> tuple[str, ...]:
-    """The 1,000 wnids of ImageNet-1k in label order, from timm's own file."""
-    file = importlib.resources.files("timm.data") / "_info" / "imagenet_synsets.txt"
-    return tuple(file.read_text().split())

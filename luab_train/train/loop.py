@@ -13,7 +13,7 @@ from accelerate.utils import broadcast
 from torch import nn
 
 from luab_data.console import progress
-from luab_train.data.workers import batches
+from luab_train.data.loader import batches
 from luab_train.recipe import Recipe
 from luab_train.settings import flatten
 from luab_train.train import run_folder

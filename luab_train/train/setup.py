@@ -17,11 +17,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from luab_data.errors import OptionError
-from luab_train.data.crops import EvalCrop, TrainCrop
-from luab_train.data.images import Split
+from luab_train.data.dataset import Split, TrainingData, training_data, validation_split
+from luab_train.data.inputs import EvalCrop, TrainCrop
 from luab_train.data.loader import Batch, EpochOrder, Samples, make_loader
-from luab_train.data.training_data import TrainingData, training_data
-from luab_train.data.validation_data import validation_split
 from luab_train.models.classifier import (
     LuabModel,
     build_recipe_model,

@@ -14,9 +14,9 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from luab_data.errors import LuabError
+from luab_train.data.geometry import update_seed
 from luab_train.data.loader import Batch
 from luab_train.data.mixing import mix, random_erase
-from luab_train.data.transforms import update_seed
 from luab_train.recipe import Recipe
 from luab_train.train.losses import Targets, global_mean, label_term, per_image, point_term
 

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from luab_data.errors import ImagesError
-from luab_train.data.loader import EpochOrder
-from luab_train.data.transforms import sample_seed
-from luab_train.data.workers import worker_setup
+from luab_train.data.geometry import sample_seed
+from luab_train.data.inputs import decode_rgb
+from luab_train.data.loader import EpochOrder, worker_setup
 from luab_train.transfer.objects import Objects
 
 
@@ -85,11 +84,7 @@ def flip(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Te
 def _decode(objects: Objects, index: int) -> np.ndarray:
     """(H, W, 3) uint8 of its own; EXIF orientation is ignored, as COCO's masks do."""
     path = objects.root / str(objects.file_name[index])
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImagesError(f"{path}: cannot be decoded ({error}); replace it") from error
+    pixels = np.array(decode_rgb(path, str(path)))
     width, height = objects.size_wh[index].tolist()
     if pixels.shape[:2] != (height, width):
         raise ImagesError(

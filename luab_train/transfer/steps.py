@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from luab_data.console import progress
 from luab_data.errors import LuabError
-from luab_train.data.workers import batches
+from luab_train.data.loader import batches
 from luab_train.transfer.average_precision import detections
 from luab_train.transfer.loader import Scenes
 from luab_train.transfer.objects import Objects

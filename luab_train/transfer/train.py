@@ -20,9 +20,8 @@ from torch.utils.data import DataLoader
 
 from luab_data.console import progress
 from luab_data.errors import ImagesError, OptionError
-from luab_train.data.loader import EpochOrder
-from luab_train.data.transforms import update_seed
-from luab_train.data.workers import batches
+from luab_train.data.geometry import update_seed
+from luab_train.data.loader import EpochOrder, batches
 from luab_train.train import run_folder
 from luab_train.train.device import describe, make_accelerator
 from luab_train.train.run_folder import Position

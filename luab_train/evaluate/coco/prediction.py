@@ -18,7 +18,7 @@ from luab_data.console import progress
 from luab_data.errors import OptionError
 from luab_data.schema import COCO_CLASSES
 from luab_data.truth import contains_many
-from luab_train.data.workers import batches, worker_setup
+from luab_train.data.loader import batches, worker_setup
 from luab_train.evaluate.coco.erasing import Eraser
 from luab_train.evaluate.coco.scenes import Gallery, Scene, Seen, Status
 from luab_train.evaluate.coco.storage import (

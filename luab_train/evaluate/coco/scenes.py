@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as coco_mask
 from torch.utils.data import Dataset
 
 from luab_data.errors import ImagesError
 from luab_data.raw.instances import read_instances
 from luab_data.truth import TrueImage
+from luab_train.data.inputs import decode_rgb
 from luab_train.evaluate.coco.erasing import Eraser
 from luab_train.evaluate.coco.views import View
 
@@ -125,13 +125,7 @@ def find_scenes(images: Path, instances: Path) -> Scenes:
 
 def load_rgb(scene: Scene) -> np.ndarray:
     """(H, W, 3) uint8; EXIF orientation is ignored, as the masks are of the stored pixels."""
-    try:
-        with Image.open(scene.path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImagesError(
-            f"{scene.path}: cannot be decoded ({error}); replace it by the original"
-        ) from error
+    pixels = np.asarray(decode_rgb(scene.path, str(scene.path)))
     expected = scene.truth.height, scene.truth.width
     if pixels.shape[:2] != expected:
         raise ImagesError(

@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image
 
 from luab_data.errors import OptionError
-from luab_train.data.crops import EvalCrop
-from luab_train.data.transforms import crop_resize, warp
+from luab_train.data.inputs import EvalCrop
 from luab_train.recipe import Data
 
 Geometry = Literal["crop", "squash"]
@@ -43,25 +42,15 @@ class View:
 
     def regions(self, size_N2: np.ndarray) -> np.ndarray:
         """(N, 2) width and height, px -> (N, 4) xyxy px: the part of each image that is seen."""
-        if self.geometry == "crop":
-            return EvalCrop(self.data).regions(size_N2)
-        return np.concatenate([np.zeros(size_N2.shape), size_N2], axis=1)
+        return self._crop.regions(size_N2)
 
-    def matrix(self, size_wh: tuple[int, int]) -> np.ndarray:
-        """(2, 3): px of the image -> px of the square."""
-        x0, y0, x1, y1 = self.regions(np.array([size_wh]))[0].tolist()
-        return crop_resize((x0, y0, x1, y1), (self.data.image_size,) * 2)
+    @property
+    def _crop(self) -> EvalCrop:
+        return EvalCrop(self.data) if self.geometry == "crop" else EvalCrop.squash(self.data)
 
     def see(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (S, S, 3) uint8."""
-        height, width = image.shape[:2]
-        seen = warp(
-            Image.fromarray(image),
-            self.matrix((width, height)),
-            (self.data.image_size,) * 2,
-            interpolation=self.data.interpolation,
-        )
-        return np.asarray(seen)
+        return self._crop(Image.fromarray(image)).image
 
     def covered(self, size_wh: tuple[int, int]) -> tuple[slice, slice]:
         """Rows and columns of the pixels whose centres are seen."""

@@ -29,8 +29,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Dataset
 
-from luab_train.data.crops import EvalCrop
-from luab_train.data.images import Split
+from luab_train.data.dataset import Split
+from luab_train.data.inputs import EvalCrop
 from luab_train.data.targets import uniform
 from luab_train.evaluate.probes import pictures
 from luab_train.evaluate.probes.donors import NONE, draw_donors

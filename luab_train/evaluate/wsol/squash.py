@@ -16,7 +16,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from luab_data.errors import ImagesError
+from luab_train.data.inputs import EvalCrop, decode_rgb
+from luab_train.recipe import Data
 
 T = TypeVar("T")
 
@@ -26,17 +27,8 @@ def squash(image: Image.Image | Path, size: int) -> tuple[np.ndarray, tuple[int,
 
     Bilinear with antialiasing, as torchvision's Resize does to PIL images; EXIF is ignored.
     """
-    try:
-        if isinstance(image, Path):
-            with Image.open(image) as opened:
-                return _squashed(opened, size), opened.size
-        return _squashed(image, size), image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImagesError(f"{image}: cannot be decoded ({error}); replace or remove it") from error
-
-
-def _squashed(image: Image.Image, size: int) -> np.ndarray:
-    return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    rgb = decode_rgb(image, str(image)) if isinstance(image, Path) else image.convert("RGB")
+    return EvalCrop.squash(Data(), size=size, interpolation="bilinear")(rgb).image, rgb.size
 
 
 Loaded = tuple[np.ndarray, tuple[int, int]]

@@ -7,6 +7,7 @@ images take. An image is then a slice of a mapped file, with no row of a dataset
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from PIL import Image
 
 from luab_data.errors import ImagesError
 from luab_data.join.images import in_order
-from luab_train.data.decode import Names, decode_rgb, name_images, sorted_names
+from luab_train.data.inputs import decode_rgb, imagenet_classes
+from luab_train.data.sources import Names, name_images, sorted_names
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,7 +30,7 @@ class ArrowImages:
 
     root: Path
     wnid: np.ndarray
-    """(N,) text, of the column `wnid`, else what the image's path tells; empty where neither."""
+    """(N,) text, of the column `wnid`, else what the image's path or the column `label` tells."""
     image_id: np.ndarray
     """(N,) text, of the column `image_id`, else of the image's path."""
     row: np.ndarray
@@ -134,14 +136,40 @@ def _names(root: Path, dataset: Any, has_path: bool) -> Names:
         # text of 2**31 bytes and more does not fit one string array
         return values.cast(pa.large_string()).combine_chunks()
 
+    told = None
+    if "label" in table.column_names and pa.types.is_integer(table["label"].type):
+        labels = in_order(dataset, table["label"]).fill_null(-1).to_pylist()
+        told = _class_of_label(dataset, labels)
     if "image_id" in table.column_names:
         ids = column(table["image_id"], "image_id")
         if "wnid" in table.column_names:
             return sorted_names(column(table["wnid"], "wnid"), ids, root)
-        return name_images(ids, root)
-    if not has_path:
+        return name_images(ids, root, told=told)
+    paths = pc.struct_field(table["image"], "path") if has_path else None
+    if told is not None and (paths is None or paths.null_count == len(paths)):
+        rows = pa.array(map(str, range(len(told))), pa.string())  # to evaluate on, a class will do
+        return sorted_names(pa.array(told, pa.string()), rows, root)
+    if paths is None:
         raise ImagesError(
             f"{root}: no column image_id, and the images have no paths; expected one of the two, to"
             " know which image is whose"
         )
-    return name_images(column(pc.struct_field(table["image"], "path"), "image.path"), root)
+    return name_images(column(paths, "image.path"), root, told=told)
+
+
+def _class_of_label(dataset: Any, labels: list[int]) -> list[str]:
+    """Classes by a column of numbers: their wnids, or the numbers where no wnid is known; empty
+    where the number is below 0, as in test sets.
+
+    imagenet-1k on the Hub names its 1,000 classes in words, in the order of their wnids.
+    """
+    names = list(getattr(dataset.features["label"], "names", None) or ())
+    if len(names) == len(imagenet_classes()) and not _is_wnid(names[0]):
+        names = list(imagenet_classes())
+    if not names or not _is_wnid(names[0]):
+        names = list(map(str, range(max(labels, default=-1) + 1)))
+    return [names[label] if 0 <= label < len(names) else "" for label in labels]
+
+
+def _is_wnid(name: str) -> bool:
+    return re.fullmatch(r"n\d{8}", name) is not None

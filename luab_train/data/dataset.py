@@ -1,0 +1,276 @@
+"""Images with their labels, boxes and points: what a run trains on and what it is judged on.
+
+[I/O]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from luab_data.boxes import read_boxes
+from luab_data.errors import ImagesError, OptionError
+from luab_data.files import sha256_of
+from luab_data.join.images import Images
+from luab_data.join.joined import Matched, match
+from luab_data.join.rows import Rows
+from luab_train.data.boxes import Boxes
+from luab_train.data.coco import CocoAnnotations, read_coco, read_truth
+from luab_train.data.rows import Annotations, read_annotations
+from luab_train.data.sources import ImageSource, open_images
+from luab_train.data.targets import TrainingPoints, share_of_each_class, training_points
+from luab_train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Images with their labels and boxes, ready to be loaded."""
+
+    source: ImageSource
+    source_index: np.ndarray
+    """(N,) int64: which image of the source each one is."""
+    image_id: np.ndarray
+    """(N,) text."""
+    label: np.ndarray
+    """(N,) int64, or (N, C) float32 where an image has several."""
+    boxes: Boxes
+    """px of the original image."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def load(self, index: int) -> Image.Image:
+        """Decode one image to RGB; ImagesError names an image that cannot be."""
+        return self.source.load(int(self.source_index[index]))
+
+
+# --- to train on ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Images, labels and points of a run, row for row."""
+
+    split: Split
+    classes: tuple[str, ...]
+    """Name of class 0, 1, ..."""
+    points: TrainingPoints
+    facts: dict[str, Any]
+    """Where it comes from and how much there is, for the run's record."""
+    missing: list[str]
+    """Image ids of the first rows that have no image, if there are any."""
+
+
+def training_data(
+    recipe: Recipe, *, data: Path, images: Path, calibrated: Path | None = None
+) -> TrainingData:
+    """The rows of a dataset folder that have an image, with what each is to teach.
+
+    Args:
+        recipe: its arm, fraction, noise and policies.
+        data: dataset folder.
+        images: the images of its rows.
+        calibrated: output of `luab-data calibrate --out`, for target `calibrated` and for
+            reliability weights.
+    """
+    rows = _rows(recipe, data, calibrated)
+    source = open_images(images)
+    matched = match_rows(rows, source, missing=recipe.data.missing_images, where=data)
+    num_rows = len(rows.image_id)
+    kept, source_index = np.flatnonzero(matched.has_image), matched.image
+    missing = rows.image_id[~matched.has_image][:3].tolist()
+    rows = rows.take(kept)
+    if recipe.data.fraction < 1:
+        kept = share_of_each_class(rows.image_id, rows.strata, recipe.data.fraction)
+        rows, source_index = rows.take(kept), source_index[kept]
+    points = training_points(recipe, rows)
+    facts = {
+        "name": data.resolve().name,
+        "digest": rows.digest,
+        "version": rows.version,
+        "num_rows": num_rows,
+        "num_train": len(rows.image_id),
+        "num_rows_without_image": matched.rows_without_image.count,
+        "num_images_without_row": matched.images_without_row.count,
+        **rows.facts,
+        "num_points": int(np.isfinite(points.values).all(axis=2).sum()),
+    }
+    if isinstance(rows, Annotations):
+        facts["calibrated_sha256"] = sha256_of(calibrated) if calibrated else None
+    split = Split(
+        source=source,
+        source_index=source_index,
+        image_id=rows.image_id,
+        label=rows.label,
+        boxes=rows.boxes,
+    )
+    return TrainingData(
+        split=split, classes=rows.classes, points=points, facts=facts, missing=missing
+    )
+
+
+def _rows(recipe: Recipe, data: Path, calibrated: Path | None) -> Annotations | CocoAnnotations:
+    wanted = recipe.target == "calibrated" or recipe.loss.reliability_weights
+    if calibrated is not None and not wanted:
+        raise OptionError(
+            f"--calibrated with target {recipe.target}: nothing would use it; expected --target"
+            " calibrated or --set loss.reliability_weights=true"
+        )
+    if recipe.data.dataset == "coco-ab":
+        return read_coco(data, target=recipe.target)
+    if wanted and calibrated is None:
+        raise OptionError(
+            f"target {recipe.target}, loss.reliability_weights={recipe.loss.reliability_weights}:"
+            " needs calibrated clicks; expected --calibrated FILE from `luab-data calibrate DATASET"
+            " --out FILE`"
+        )
+    return read_annotations(data, target=recipe.target, calibrated=calibrated)
+
+
+def match_rows(
+    rows: Annotations | CocoAnnotations, source: ImageSource, *, missing: str, where: Path
+) -> Matched:
+    """Find each row's image by class and id, or by id among the images that name no class.
+
+    Args:
+        rows: to find.
+        source: where to look.
+        missing: `raise` if any row has no image, or `skip`: leave those rows out.
+        where: the dataset folder, for the message.
+    """
+    ids = pa.array(rows.image_id)
+    nameless = (source.wnid == "") | np.char.isdigit(source.wnid)
+    known = pa.array(np.where(nameless, source.image_id, _joined(source.wnid, source.image_id)))
+    wanted = ids
+    if isinstance(rows, Annotations):
+        wnid = np.array(rows.classes, dtype=str)[rows.label]
+        # A name that is there in several classes is <class>_<name> in all rows but one.
+        plain = [name.removeprefix(f"{c}_") for name, c in zip(rows.image_id, wnid, strict=True)]
+        for names in (np.array(plain, dtype=str), rows.image_id):
+            in_class = pa.array(_joined(wnid, names))
+            wanted = pc.if_else(pc.is_in(in_class, value_set=known), in_class, wanted)
+    matched = match(
+        Rows(
+            name=str(where), ids=pa.chunked_array([wanted]), classes={}, batches=lambda _: iter(())
+        ),
+        Images(name=str(source.root), ids=known, places=known),
+    )
+    if matched.rows_without_image.count and missing == "raise":
+        raise ImagesError(
+            f"{source.root}: has no image for {matched.rows_without_image.count} of"
+            f" {len(ids)} rows of {where}, e.g."
+            f" {', '.join(matched.rows_without_image.examples[:3])}; expected"
+            " <wnid>/<image_id>.<ext> or <image_id>.<ext>. To train on the others: --set"
+            " data.missing_images=skip"
+        )
+    return matched
+
+
+def _joined(wnid: np.ndarray, image_id: np.ndarray) -> np.ndarray:
+    return np.char.add(np.char.add(wnid, "/"), image_id)
+
+
+# --- to validate and evaluate on -----------------------------------------------------------------
+
+
+def validation_split(
+    recipe: Recipe, images: Path, classes: tuple[str, ...], *, boxes: Path | None = None
+) -> Split:
+    """The validation images of a run: of COCO those of an instances file, which is `boxes`."""
+    if recipe.data.dataset != "coco-ab":
+        return evaluation_split(images, classes, boxes=boxes)
+    if boxes is None or not boxes.is_file():
+        raise OptionError(
+            f"{images}: data.dataset=coco-ab has its labels in a file of instances, not in folders;"
+            " expected --val-boxes annotations/instances_val2014.json, of the images in --val"
+        )
+    return coco_split(images, boxes)
+
+
+def evaluation_split(
+    images: Path, classes: tuple[str, ...], *, boxes: Path | None = None, data: Path | None = None
+) -> Split:
+    """The images of a folder, labelled by what they name, with the boxes found for them."""
+    source = open_images(images)
+    if data is not None:
+        found, where = _boxes_of_dataset(data, source), data
+    else:
+        where = images if boxes is None else boxes
+        found = read_boxes(where)
+    split = labelled_split(source, classes, found)
+    if found and not split.boxes.counts.any() and where != images:
+        raise ImagesError(
+            f"{where}: has boxes of {len(found)} images, e.g. {next(iter(found))}, but of none in"
+            f" {images}, e.g. {split.image_id[0]}; expected boxes of these images"
+        )
+    return split
+
+
+def labelled_split(
+    source: ImageSource, classes: tuple[str, ...], boxes: Mapping[str, np.ndarray]
+) -> Split:
+    """All images of a source, labelled by the classes they name, with the boxes known by their
+    ids. A class that is told as a number is the run's class of that number.
+    """
+    order = {name: i for i, name in enumerate(classes)}
+    if nameless := int((source.wnid == "").sum()):
+        raise ImagesError(
+            f"{source.root}: {nameless} of {len(source.wnid)} images name no class, e.g."
+            f" {source.image_id[source.wnid == ''][0]}; expected <wnid>/<image_id>.<ext>, or a"
+            " column wnid or label"
+        )
+    named = np.unique(source.wnid).tolist()
+    order |= {name: int(name) for name in named if name.isdigit() and int(name) < len(classes)}
+    if unknown := sorted(set(named) - set(order)):
+        raise ImagesError(
+            f"{source.root}: {len(unknown)} of its {len(named)} classes are not classes of the run,"
+            f" e.g. {', '.join(unknown[:3])}; expected some of {', '.join(classes[:3])}..."
+            f" ({len(classes)} in all)"
+        )
+    return Split(
+        source=source,
+        source_index=np.arange(len(source.image_id)),
+        image_id=source.image_id,
+        label=np.array([order[name] for name in source.wnid.tolist()], dtype=np.int64),
+        boxes=Boxes.of(boxes.get(name) for name in source.image_id.tolist()),
+    )
+
+
+def coco_split(images: Path, instances: Path) -> Split:
+    """All images of an instances file, for evaluation; other images of the folder are left out.
+
+    Raises: ImagesError if one has no image: an mAP over fewer images is another number.
+    """
+    truth, source = read_truth(instances), open_images(images)
+    known = pc.index_in(pa.array(truth.image_id), value_set=pa.array(source.image_id))
+    if known.null_count:
+        lacking = pa.array(truth.image_id).filter(known.is_null())[:3].to_pylist()
+        raise ImagesError(
+            f"{images}: {known.null_count} of {len(known)} images of {instances} not found, e.g."
+            f" {', '.join(lacking)}; an mAP over fewer images is another number: use an instances"
+            " file of the images you have"
+        )
+    return Split(
+        source=source,
+        source_index=known.to_numpy().astype(np.int64),
+        image_id=truth.image_id,
+        label=truth.label_NC,
+        boxes=Boxes.of([None] * len(truth.image_id)),
+    )
+
+
+def _boxes_of_dataset(data: Path, source: ImageSource) -> dict[str, np.ndarray]:
+    annotations = read_annotations(data)
+    rows = np.flatnonzero(
+        np.isin(annotations.image_id, source.image_id) & (annotations.boxes.counts > 0)
+    )
+    boxes = annotations.boxes.take(rows)
+    per_image = np.split(boxes.values, boxes.bounds[1:-1])
+    return dict(zip(annotations.image_id[rows].tolist(), per_image, strict=False))

@@ -1,0 +1,304 @@
+"""An image becomes what the network sees: decoded, cropped, resized. The one way there is, for
+training, validation, evaluation, localisation, COCO and probes; the network normalises.     [I/O]
+
+All random draws of a sample come from one seed, made of (run seed, epoch, image index, view): they
+do not depend on the order of the data, on the number of workers or on where a run was resumed, and
+two arms see the same crops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torchvision import transforms as tvt
+
+from luab_data.errors import ImagesError, OptionError
+from luab_train.data.augment import RandAugment, seeded, seen_throughout
+from luab_train.data.geometry import apply, compose, crop_resize, hflip, place
+from luab_train.recipe import Data
+
+Preparation = Literal["p0", "stored", "framed"]
+"""Of a file: `p0`, the recipe's resize and crop; `stored`, no resize where the shorter side is the
+network's already; `framed`, 2 px of frame off and upright, then `p0`.
+"""
+RESAMPLE = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+_FRAME = 2
+"""px of ObjectNet's red frame that are cut off on each side."""
+_ORIENTATION = 0x0112
+
+
+# --- from a file to RGB --------------------------------------------------------------------------
+
+
+def decode_rgb(encoded: Path | bytes, name: str, *, upright: bool = False) -> Image.Image:
+    """A file or its content as RGB. 16- and 32-bit grey and floats are scaled: the file's least
+    value is black, its largest white.
+
+    Args:
+        encoded: where it is, or what it is.
+        name: what to call it in an error.
+        upright: turn it as EXIF says; else the tag is ignored, as usual in ImageNet training and as
+            COCO's boxes expect.
+    Raises: ImagesError if it cannot be decoded to its end.
+    """
+    try:
+        file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+        with Image.open(file) as opened:
+            opened.load()
+            image: Image.Image = ImageOps.exif_transpose(opened) if upright else opened
+            if image.mode == "F" or image.mode.startswith("I"):
+                return _scaled(image)
+            # Pillow would copy an image that is RGB already: a tenth of the time of a photo.
+            return image if image.mode == "RGB" else image.convert("RGB")
+    except MemoryError:
+        raise
+    except Exception as error:  # of damaged files, Pillow's decoders raise whatever they trip over
+        raise ImagesError(f"{name}: cannot be decoded ({error}); replace or remove it") from error
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """More than 8 bits of grey as RGB; Pillow would cut them off at 0 and 255."""
+    values = np.asarray(image, np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("has values that are no finite numbers")
+    low, high = values.min(), values.max()
+    grey = (values - low) * (255 / (high - low) if high > low else 0)
+    return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
+
+
+# --- crops ---------------------------------------------------------------------------------------
+
+
+class Crop(NamedTuple):
+    """One image as the network sees it."""
+
+    image: np.ndarray
+    """(S, S, 3) uint8."""
+    matrix: np.ndarray
+    """(2, 3) float64, source px -> px of the crop."""
+    steps: tuple[np.ndarray, ...] = ()
+    """(2, 3) each, px -> px of the crop: what moved targets after that, the first first."""
+
+    def place(self, points: np.ndarray, size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Where points of the image fall in the crop, and whether they can be seen there, see
+        `geometry.place`. A point that RandAugment moved out and back is not seen: its pixels are
+        lost.
+        """
+        out = self.image.shape[1::-1]
+        placed, inside = place(self.matrix, points, size_wh, out)
+        if self.steps:
+            px = placed * out
+            inside = seen_throughout(self.steps, px, out)
+            placed = apply(compose(*self.steps), px) / out
+        return placed, inside
+
+
+class TrainCrop:
+    """Random resized crop, horizontal flip, then RandAugment or colour jitter."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self._augment = None
+        strength = data.color_jitter
+        if data.auto_augment is not None:
+            strength = 0.0  # as timm: RandAugment has colour operations of its own
+            self._augment = RandAugment(
+                data.auto_augment,
+                data.image_size,
+                data.mean,
+                interpolation=data.interpolation,
+                points=data.point_geometry,
+            )
+        self._jitter = tvt.ColorJitter(strength, strength, strength) if strength else None
+
+    def __call__(self, image: Image.Image, seed: int) -> Crop:
+        """`image` RGB; everything drawn follows from `seed`."""
+        data, out = self.data, (self.data.image_size,) * 2
+        with _torch_seeded(seed):
+            y, x, h, w = tvt.RandomResizedCrop.get_params(
+                image, list(data.crop_scale), list(data.crop_ratio)
+            )
+            box = (x, y, x + w, y + h)
+            matrix = crop_resize(box, out)
+            cropped = image.resize(out, RESAMPLE[data.interpolation], box=box)
+            if torch.rand(()).item() < data.flip:
+                matrix = compose(matrix, hflip(out[0]))
+                cropped = cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            if self._jitter is not None:
+                cropped = self._jitter(cropped)
+        if self._augment is None:
+            return Crop(np.asarray(cropped), matrix)
+        with seeded(seed):
+            augmented = self._augment(cropped)
+        return Crop(np.asarray(augmented.image), matrix, augmented.steps)
+
+
+class EvalCrop:
+    """torchvision's Resize to `eval_resize` and CenterCrop to `image_size`, to the pixel; both
+    sides are resized where `eval_fit` is `squash`. Nothing is drawn.
+    """
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+
+    @classmethod
+    def squash(cls, data: Data, *, size: int | None = None, interpolation: str = "") -> EvalCrop:
+        """All of an image in the network's square, or in one of `size` px: nothing is cut off."""
+        side = size or data.image_size
+        kept: Any = interpolation or data.interpolation
+        return cls(
+            replace(data, image_size=side, eval_resize=side, eval_fit="squash", interpolation=kept)
+        )
+
+    def __call__(self, image: Image.Image) -> Crop:
+        """`image` RGB; the same crop every time."""
+        side, size_N2 = self.data.image_size, np.array([image.size])
+        full = self._resized(size_N2)[0]
+        left, top = self._corner(full).tolist()
+        if tuple(full) != image.size:
+            image = image.resize(tuple(full.tolist()), RESAMPLE[self.data.interpolation])
+        pixels = np.asarray(image.crop((left, top, left + side, top + side)))
+        x0, y0, x1, y1 = self.regions(size_N2)[0].tolist()
+        return Crop(pixels, crop_resize((x0, y0, x1, y1), (side, side)))
+
+    def regions(self, size_wh: np.ndarray) -> np.ndarray:
+        """(N, 2) px of the originals -> (N, 4) xyxy px: what the network sees of each."""
+        full = self._resized(size_wh)
+        low, scale = self._corner(full), size_wh / full
+        return np.concatenate([low * scale, (low + self.data.image_size) * scale], axis=1)
+
+    def describe(self) -> dict[str, Any]:
+        """What decides a number beside the model: to be kept with every result."""
+        data = self.data
+        return {
+            "image_size": data.image_size,
+            "resize": data.eval_resize,
+            "fit": data.eval_fit,
+            "interpolation": data.interpolation,
+            "mean": list(data.mean),
+            "std": list(data.std),
+        }
+
+    def _resized(self, size_wh: np.ndarray) -> np.ndarray:
+        """(N, 2) int64: size after the resize; a longer side is cut down to a whole px."""
+        side, size = self.data.eval_resize, np.asarray(size_wh)
+        if self.data.eval_fit == "squash":
+            return np.full(size.shape, side)
+        # In this order, as torchvision: side * (long / short) may come out a px less.
+        full: np.ndarray = np.floor(side * size / size.min(axis=1, keepdims=True)).astype(np.int64)
+        return full
+
+    def _corner(self, full_wh: np.ndarray) -> np.ndarray:
+        """Left and top of the centre square in the resized image; halves are rounded to even."""
+        corner: np.ndarray = np.round((full_wh - self.data.image_size) / 2).astype(np.int64)
+        return corner
+
+
+@contextlib.contextmanager
+def _torch_seeded(seed: int) -> Iterator[None]:
+    """Lend torch's global CPU generator, from which torchvision draws, a seed for a while."""
+    generator = torch.default_generator
+    state = generator.get_state()
+    generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        generator.set_state(state)
+
+
+# --- files of benchmarks -------------------------------------------------------------------------
+
+
+class Input(NamedTuple):
+    """One file as the network sees it."""
+
+    pixels: np.ndarray
+    """(S, S, 3) uint8 RGB."""
+    region: np.ndarray
+    """(4,) xyxy, fractions of the original image: what the input shows of it."""
+    turned: bool
+    """EXIF asked for another orientation than the stored one, and it was followed."""
+    resized: bool
+    """The benchmark feeds stored pixels, but this network needs another size."""
+
+
+def load_input(path: Path, prepared: Preparation, data: Data) -> Input:
+    """Decode and prepare one image; ImagesError if it cannot be decoded."""
+    framed = prepared == "framed"
+    image = decode_rgb(path, str(path), upright=framed)
+    turned = framed and _is_turned(path)
+    original, offset = np.array(image.size, np.float64), 0
+    if framed:
+        if min(image.size) <= 2 * _FRAME:
+            raise ImagesError(f"{path}: {image.size} px, nothing is left inside its red frame")
+        image, offset = ImageOps.crop(image, _FRAME), _FRAME
+    side = data.image_size
+    resized = prepared == "stored" and image.size != (side, side)
+    crop = EvalCrop(replace(data, eval_resize=side) if prepared == "stored" else data)
+    region = crop.regions(np.array([image.size]))[0] + offset
+    return Input(crop(image).image, region / np.tile(original, 2), turned, resized)
+
+
+def _is_turned(path: Path) -> bool:
+    with Image.open(path) as image:
+        return bool(image.getexif().get(_ORIENTATION, 1) != 1)
+
+
+# --- timm's own ----------------------------------------------------------------------------------
+
+
+def timm_data(name: str, *, preprocessing: str = "paper") -> Data:
+    """How timm feeds a model of its own.
+
+    Args:
+        name: of the timm model, with the tag of its weights.
+        preprocessing: `paper`, the training size and the paper's crop, 224 of 256 px; `timm`, size,
+            share and kind of crop that timm's validate.py takes.
+    """
+    import timm
+
+    config = timm.data.resolve_data_config(
+        pretrained_cfg=timm.get_pretrained_cfg(name).to_dict(),
+        use_test_size=preprocessing == "timm",
+    )
+    size = int(config["input_size"][-1])
+    share, fit = _PAPER_CROP, "center"
+    if preprocessing == "timm":
+        share, fit = config["crop_pct"], config["crop_mode"]
+    if fit not in _FITS or config["interpolation"] not in RESAMPLE:
+        raise OptionError(
+            f"{name}: timm evaluates it with crop_mode {fit} and interpolation"
+            f" {config['interpolation']}, which is not offered here; expected --preprocessing paper"
+        )
+    return Data(
+        image_size=size,
+        eval_resize=int(size / share),
+        eval_fit=_FITS[fit],
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """The 1,000 wnids of ImageNet-1k in label order, from timm's own file."""
+    file = importlib.resources.files("timm.data") / "_info" / "imagenet_synsets.txt"
+    return tuple(file.read_text().split())
+
+
+_PAPER_CROP = 0.875
+"""Share of the resized side that the centre crop keeps: 224 of 256 px."""
+_FITS: dict[str, Literal["crop", "squash"]] = {"center": "crop", "squash": "squash"}
+PREPROCESSINGS = ("paper", "timm")
