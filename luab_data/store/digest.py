@@ -23,12 +23,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.ragged import Ints, bounds_of
+from luab_data.ragged import Ints, Ragged, bounds_of
 
 Hashes = npt.NDArray[np.uint64]
 
 _NULL, _LANE = np.uint64(0x5AD6B02C98F73E11), np.uint64(0x9E3779B97F4A7C15)
 _MOD = 2**64
+_ZERO = pa.scalar(0)
 
 
 class ShardDigest:
@@ -59,18 +60,15 @@ class ShardDigest:
 
     def _hash(self, values: pa.Array) -> Hashes:
         """(num_values,) a hash of each value, null included."""
-        type = values.type
+        type, filled = values.type, values
+        if values.null_count and not pa.types.is_list(type):
+            filled = pc.fill_null(values, "" if pa.types.is_string(type) else _ZERO.cast(type))
         if pa.types.is_list(type):
             hashes = self._hash_lists(bounds_of(values), self._hash(values.flatten()))
         elif pa.types.is_string(type):
-            texts = (pc.fill_null(values, "") if values.null_count else values).cast("binary")
-            characters = _characters(texts)
-            self.num_bytes += len(characters)
-            bounds = np.concatenate([[0], np.cumsum(pc.binary_length(texts).to_numpy())])
-            hashes = self._hash_lists(bounds, characters.astype(np.uint64))
+            hashes = self._hash_texts(filled)
         else:
-            filled = pc.fill_null(values, False if pa.types.is_boolean(type) else 0)
-            plain = np.ascontiguousarray(filled.to_numpy(zero_copy_only=False))
+            plain = filled.to_numpy(zero_copy_only=False)
             self.num_bytes += plain.nbytes
             plain = plain.astype(np.float64 if plain.dtype.kind == "f" else np.int64, copy=False)
             hashes = plain.view(np.uint64)
@@ -79,17 +77,27 @@ class ShardDigest:
             hashes = np.where(values.is_null().to_numpy(zero_copy_only=False), _NULL, hashes)
         return hashes
 
+    def _hash_texts(self, values: pa.StringArray) -> Hashes:
+        """(num_values,) the hash of each text as a list of bytes; equal ones are hashed once."""
+        encoded = values.dictionary_encode()
+        texts, place = encoded.dictionary, encoded.indices.to_numpy()
+        lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
+        self.num_bytes += int(lengths[place].sum()) + 4 * len(values)
+        bounds = np.concatenate([[0], np.cumsum(lengths)])
+        hashes = self._hash_rows(bounds, _characters(texts).astype(np.uint64))
+        return np.asarray(hashes[place])
+
     def _hash_lists(self, bounds: Ints, elements: Hashes) -> Hashes:
         """(num_lists,) the hash of each list of elements."""
-        lengths = np.diff(bounds)
-        self.num_bytes += 4 * len(lengths)
+        self.num_bytes += 4 * (len(bounds) - 1)
         # Floats differ in their upper bits alone, which a product would carry out of the word.
-        terms = elements >> np.uint64(32)
-        terms ^= elements
+        return self._hash_rows(bounds, elements ^ (elements >> np.uint64(32)))
+
+    def _hash_rows(self, bounds: Ints, terms: Hashes) -> Hashes:
+        """(num_rows,) the hash of each row; overwrites its terms."""
+        lengths = np.diff(bounds)
         terms *= self._multipliers_of(bounds, lengths)
-        total = np.zeros(len(terms) + 1, np.uint64)
-        np.cumsum(terms, out=total[1:])
-        return _mix(total[bounds[1:]] - total[bounds[:-1]] + lengths.astype(np.uint64))
+        return _mix(Ragged(terms, bounds).reduce(np.add, 0) + lengths.astype(np.uint64))
 
     def _multipliers_of(self, bounds: Ints, lengths: Ints) -> Hashes:
         """(num_elements,) the multiplier of each element's place; columns run side by side."""
@@ -128,7 +136,7 @@ def _kind(type: pa.DataType) -> str:
     return f"list<{_kind(type.value_type)}>" if pa.types.is_list(type) else str(type)
 
 
-def _characters(values: pa.BinaryArray) -> npt.NDArray[np.uint8]:
+def _characters(values: pa.StringArray) -> npt.NDArray[np.uint8]:
     """The bytes of an array without nulls, slices minded."""
     if not len(values) or values.buffers()[2] is None:
         return np.zeros(0, np.uint8)
