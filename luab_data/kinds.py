@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from luab_data.acceptance.rules import AcceptanceRules
-    from luab_data.checks.invariants import Promises
-    from luab_data.checks.lint import LintRules
+    from luab_data.checks.lint import KindChecks
     from luab_data.derivation.shard import Derivation
     from luab_data.exports.points import PointFormat
     from luab_data.figures.catalogue import PlannedFigure
@@ -54,8 +53,7 @@ class Kind:
         log_begins: how its first bytes look, decompressed.
         stages: attribute of those below -> `module:name` in luab_data.
         derivation: its derived columns, computed again from a dataset folder.
-        promises: what holds in every row, and how derived columns follow from the others.
-        lint: what is odd about rows.
+        checks: what must hold in every row, and what is odd about rows.
         statistics: counts and measures, and the sources of their rows.
         workers: what is told of each worker, and the table `annotators`.
         acceptance: when an assignment is accepted, and what it costs.
@@ -77,8 +75,7 @@ class Kind:
     log_begins: ClassVar[re.Pattern[bytes]]
     stages: ClassVar[Mapping[str, str]]
     derivation: Derivation
-    promises: Promises
-    lint: LintRules
+    checks: KindChecks
     statistics: Statistics
     workers: WorkerMeasures
     acceptance: AcceptanceRules
@@ -117,8 +114,7 @@ class Browsing(Kind):
     log_begins = re.compile(rb".{257}ustar|\s*<(\?xml|annotation)", re.DOTALL)
     stages: ClassVar[Mapping[str, str]] = {
         "derivation": "derivation.shard:BROWSING",
-        "promises": "checks.invariants:BROWSING",
-        "lint": "checks.imagenet_rules:LINT",
+        "checks": "checks.imagenet:CHECKS",
         "statistics": "statistics.imagenet:IMAGENET_STATISTICS",
         "workers": "workers.imagenet:WORKERS",
         "acceptance": "acceptance.imagenet:RULES",
@@ -144,8 +140,7 @@ class Tagging(Kind):
     log_begins = re.compile(rb"(\xef\xbb\xbf)?\s*[\[{]")
     stages: ClassVar[Mapping[str, str]] = {
         "derivation": "derivation.shard:TAGGING",
-        "promises": "checks.invariants:TAGGING",
-        "lint": "checks.coco_rules:LINT",
+        "checks": "checks.coco:CHECKS",
         "statistics": "statistics.coco:COCO_STATISTICS",
         "workers": "workers.coco:WORKERS",
         "acceptance": "acceptance.coco:RULES",

@@ -94,7 +94,7 @@ def rules_page() -> str:
     for dataset, kind in KINDS.items():
         parts += [f"## `{dataset}`\n", "| rule | severity | rows of | meaning | source |"]
         parts.append("|---|---|---|---|---|")
-        for r in chosen(kind.lint.rules):
+        for r in chosen(kind.checks.rules):
             cells = [f"`{r.id}`", r.severity, f"`{r.config}`", r.doc, linked(r.source)]
             parts.append(f"| {' | '.join(cells)} |")
         parts.append("")

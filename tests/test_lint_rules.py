@@ -177,7 +177,7 @@ COCO_CLEAN: list[Callable[[int], Row]] = [
 RULES = [
     pytest.param(kind, rule, id=f"{name}:{rule.id}")
     for name, kind in KINDS.items()
-    for rule in kind.lint.rules
+    for rule in kind.checks.rules
 ]
 NOT_CONVERTIBLE = {"unknown-name"}
 """Names that the reader refuses, so only an edited dataset has them: drawn as a table below."""
@@ -253,9 +253,9 @@ def test_an_unknown_class_is_named():
         for number, (icon, action_type) in enumerate(names)
     ]
     some = window(rows, [[row] for row in rows], TAGGING)
-    (rule,) = chosen(TAGGING.lint.rules, ["unknown-name"])
+    (rule,) = chosen(TAGGING.checks.rules, ["unknown-name"])
     assert rule(some).tolist() == [False, True, True]
-    (rule,) = chosen(TAGGING.lint.rules, ["move-without-add"])
+    (rule,) = chosen(TAGGING.checks.rules, ["move-without-add"])
     assert not rule(some).any()
 
 
@@ -268,7 +268,7 @@ def test_a_width_that_repeats_the_height_is_no_size_on_the_page():
         for i, sizes in enumerate(shown)
     ]
     some = window(rows, [[row] for row in rows], BROWSING)
-    (rule,) = chosen(BROWSING.lint.rules, ["size-on-page"])
+    (rule,) = chosen(BROWSING.checks.rules, ["size-on-page"])
     # Of a square picture the width is one: 340 px are more than the cell's 324.
     assert rule(some).tolist() == [False, False, False, True]
 
@@ -285,11 +285,11 @@ def test_a_rule_is_declared_in_full_and_looks_at_no_rows_too(kind: Kind, rule: A
 
 def test_ids_are_unique_and_unknown_ones_are_refused():
     for kind in KINDS.values():
-        names = [rule.id for rule in kind.lint.rules]
+        names = [rule.id for rule in kind.checks.rules]
         assert len(set(names)) == len(names)
     with pytest.raises(OptionError, match="no lint rule 'parities'; did you mean 'parity'"):
-        chosen(BROWSING.lint.rules, ["parities", "parity"])
-    assert [rule.id for rule in chosen(BROWSING.lint.rules, ["parity"])] == ["parity"]
+        chosen(BROWSING.checks.rules, ["parities", "parity"])
+    assert [rule.id for rule in chosen(BROWSING.checks.rules, ["parity"])] == ["parity"]
 
 
 # --- a slow reference, row by row ----------------------------------------------------------------
@@ -487,7 +487,7 @@ IMAGE_ROW = st.fixed_dictionaries(
 def window(images: list[Row], records: list[list[Row]], kind: Kind) -> Window:
     counts = [len(rows) for rows in records]
     flat = [row for rows in records for row in rows]
-    return kind.lint.window(
+    return kind.checks.window(
         pa.Table.from_pylist(images, kind.images.schema()),
         pa.Table.from_pylist(flat, kind.events.schema()),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -508,7 +508,7 @@ def assert_agree(some: Window, rule: Any, expected: list[Any]) -> None:
 @settings(max_examples=150)
 @given(st.lists(st.tuples(IMAGE_ROW, st.lists(ROUND, max_size=3)), min_size=1, max_size=3))
 def test_imagenet_rules_equal_a_loop_over_rows(given_images: list[tuple[Row, list[Row]]]):
-    assert set(IMAGENET_REFERENCE) == {rule.id for rule in BROWSING.lint.rules}
+    assert set(IMAGENET_REFERENCE) == {rule.id for rule in BROWSING.checks.rules}
     images, records = [], []
     for number, (row, rounds) in enumerate(given_images):
         row = {**row, "image_id": f"n1_{number}", "num_rounds": len(rounds)}
@@ -517,7 +517,7 @@ def test_imagenet_rules_equal_a_loop_over_rows(given_images: list[tuple[Row, lis
         images.append(row)
         records.append([{**r, **own, "round": k} for k, r in enumerate(rounds, 1)])
     some = window(images, records, BROWSING)
-    for rule in BROWSING.lint.rules:
+    for rule in BROWSING.checks.rules:
         odd = IMAGENET_REFERENCE[rule.id]
         if rule.config == "default":
             expected = [odd({}, i, rs) for i, rs in zip(images, records, strict=True)]
@@ -695,7 +695,7 @@ ACTION = st.builds(
     )
 )
 def test_coco_rules_equal_a_loop_over_rows(given_rows: list[tuple[Row, tuple[Any, Any]]]):
-    assert set(COCO_REFERENCE) == {rule.id for rule in TAGGING.lint.rules}
+    assert set(COCO_REFERENCE) == {rule.id for rule in TAGGING.checks.rules}
     assert {"person", "tie", "dog", "bus"} <= set(COCO_CLASSES)
     rows = [{**row, "image_id": n} for n, (row, _) in enumerate(given_rows)]
     images = [
@@ -703,14 +703,14 @@ def test_coco_rules_equal_a_loop_over_rows(given_rows: list[tuple[Row, tuple[Any
         for n, (_, size) in enumerate(given_rows)
     ]
     some = window(images, [[row] for row in rows], TAGGING)
-    for rule in TAGGING.lint.rules:
+    for rule in TAGGING.checks.rules:
         odd = COCO_REFERENCE[rule.id]
         assert_agree(some, rule, [odd(r, i, [r]) for r, i in zip(rows, images, strict=True)])
 
 
 def test_counts_add_up_over_windows_and_examples_are_the_first():
     rows = [{"image_id": n, "page_id": 20 if n % 2 else 0} for n in range(10)]
-    rules = chosen(TAGGING.lint.rules, ["page-range"])
+    rules = chosen(TAGGING.checks.rules, ["page-range"])
     lint = Lint(rules, 3)
     for start in range(0, 10, 4):
         part = rows[start : start + 4]

@@ -1,13 +1,13 @@
 """Lint: what can be odd about the rows of a dataset, and how often it is.
 
-A rule is an entry of `RULES` in imagenet_rules.py or coco_rules.py: id, severity, sentence, source
-and a predicate over a Window. docs/rules.md is written from them. To add one, add an entry there
+A rule is a row of a table in imagenet.py or coco.py: id, severity, sentence, source and a predicate
+over a Window. docs/rules.md is written from them. To add one, add an entry there
 and a record that breaks it to the tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -170,10 +170,39 @@ class Rule:
             return self.find(window)
 
 
-class LintRules(NamedTuple):
-    """What a kind of log has for this stage: the rules, and what they look at."""
+class Broken(NamedTuple):
+    """A promise that rows break: which, and the first of them."""
 
-    rules: tuple[Rule, ...]  # in the order of a report within a severity
+    check: str
+    found: str
+    expected: str
+    row: int  # in the table
+    num_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindChecks:
+    """What is checked of the rows of one kind of log: what must hold, and what is odd.
+
+    Args:
+        not_null: config -> columns that are never null.
+        full: lists, of any config, that hold no null: the readers refuse a record that lacks one.
+        of_images: (rows of `default`, classes of the manifest if there are) -> what they break.
+        of_records: (all records of some images, those of an image side by side) -> likewise.
+        num_records: rows of `default` -> (num_images,) records of each.
+        sources: (rows of `default`, all their records, derived columns, classes) -> what the
+            registry of these columns wants to know, but for the instances file.
+        rules: of the lint, in the order of a report within a severity.
+        window: what they look at.
+    """
+
+    not_null: Mapping[str, tuple[str, ...]]
+    full: tuple[str, ...]
+    of_images: Callable[[pa.Table, Sequence[str] | None], Iterator[Broken]]
+    of_records: Callable[[pa.Table], Iterator[Broken]]
+    num_records: Callable[[pa.Table], Ints]
+    sources: Callable[[pa.Table, pa.Table, Sequence[str], Sequence[str] | None], Mapping[str, Any]]
+    rules: tuple[Rule, ...]
     window: type[Window]
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from luab_data.checks.invariants import Promises, broken_values
-from luab_data.checks.lint import Rule, chosen
+from luab_data.checks.lint import KindChecks, Rule, chosen
+from luab_data.checks.rows import broken_values
 from luab_data.errors import DatasetError
 from luab_data.kinds import kind_of, tables_of
 from luab_data.provenance.explain import Values
@@ -112,8 +112,8 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
     number = int(places[0].file.rpartition("/")[2].split("-")[1])
     records, others = find_rows(folder, table, wanted, first=number, enough=max(count or 0, 1))
     for config, checked in ((images, image), (table, records)):
-        _check_sound(folder, kind.promises, config, checked)
-    window = kind.lint.window(image, records, np.array([0, len(records)], np.int64))
+        _check_sound(folder, kind.checks, config, checked)
+    window = kind.checks.window(image, records, np.array([0, len(records)], np.int64))
     return Record(
         folder=folder,
         manifest=manifest,
@@ -122,13 +122,13 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
         records=records.to_pylist(),
         places=[places[0], *others],
         **kind.explain(image, records),
-        odd=[rule for rule in chosen(kind.lint.rules) if rule(window).any()],
+        odd=[rule for rule in chosen(kind.checks.rules) if rule(window).any()],
     )
 
 
-def _check_sound(folder: Path, promises: Promises, table: Table, rows: pa.Table) -> None:
+def _check_sound(folder: Path, checks: KindChecks, table: Table, rows: pa.Table) -> None:
     """Rows that break a promise of the schema cannot be explained: DatasetError."""
-    for odd in broken_values(rows, promises, table):
+    for odd in broken_values(rows, checks, table):
         raise DatasetError(
             f"{folder}: {table.config} of this image is damaged: {odd.found}; expected"
             f" {odd.expected}. `luab-data check` says what else is; convert the raw log again"

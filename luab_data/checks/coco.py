@@ -1,14 +1,19 @@
-"""What can be odd about the rows of a tagging log (COCO-AB)."""
+"""What must hold in the rows of a tagging log (COCO-AB), and what can be odd about them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from luab_data.checks.lint import LintRules, Rule, Window, beyond, decreases
+from luab_data.checks.lint import Broken, KindChecks, Rule, Window, beyond, decreases
+from luab_data.checks.rows import any_in
+from luab_data.columns.coco import sources
 from luab_data.columns.icons import Icons, codes, final_action, group_icons
-from luab_data.ragged import Bools, Ints, Ragged, bounds_of
+from luab_data.ragged import Bools, Ints, Ragged, bounds_of, is_true, one_array
 from luab_data.raw.coco import ACTIONS
 from luab_data.tools import (
     BOARD_HEIGHT,
@@ -249,4 +254,36 @@ _RULES = (
      lambda p: beyond(p.number("page_id"), TAGGING_PAGES)),
 )  # fmt: skip
 
-LINT = LintRules(rules=tuple(Rule("actions", *rule) for rule in _RULES), window=Pages)
+
+def _tagging_images(table: pa.Table, classes: Sequence[str] | None) -> Iterator[Broken]:
+    """Labels are classes, those of icons the places of their names."""
+    label, name = (one_array(table[c]) for c in ("icon_label", "icon_name"))
+    place = pc.index_in(name.flatten(), value_set=pa.array(COCO_CLASSES))
+    odd = ~is_true(pc.equal(place, label.flatten()))
+    expected = "its position in COCO's 80"
+    yield from any_in(label, odd, "classes", "icon_label is not its name's", expected)
+    labels = one_array(table["labels"])
+    values = labels.flatten().to_numpy(zero_copy_only=False)
+    odd = ~((values >= 0) & (values < len(COCO_CLASSES)))
+    yield from any_in(labels, odd, "classes", "labels outside the classes", "0..79")
+
+
+CHECKS = KindChecks(
+    not_null={
+        **dict.fromkeys(("default", "actions"), ("image_id",)),
+        "annotators": ("worker_id",),
+    },
+    full=(
+        *("action_histories_action_type", "action_histories_icon_type"),
+        *("action_histories_time_at_ms", "category_histories_category_index"),
+        *("category_histories_category_name", "category_histories_time_at_ms"),
+        *("category_histories_using_keyboard", "mouse_tracking_time_at_ms"),
+        *("boxes", "icon_label", "icon_name"),
+    ),
+    of_images=_tagging_images,
+    of_records=lambda actions: iter(()),
+    num_records=lambda images: np.ones(len(images), np.int64),
+    sources=lambda images, actions, names, classes: sources(actions, None, names),
+    rules=tuple(Rule("actions", *rule) for rule in _RULES),
+    window=Pages,
+)

@@ -1,14 +1,27 @@
-"""What can be odd about the rows of a browsing log (ImageNet-AB)."""
+"""What must hold in the rows of a browsing log (ImageNet-AB), and what can be odd about them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.checks.lint import LintRules, Rule, Window, beyond, decreases, differs, outside
+from luab_data.checks.lint import (
+    Broken,
+    KindChecks,
+    Rule,
+    Window,
+    beyond,
+    decreases,
+    differs,
+    outside,
+)
+from luab_data.checks.rows import any_in, first
 from luab_data.columns import events
+from luab_data.columns.imagenet import stored_sources
 from luab_data.columns.regions import boxes_of
 from luab_data.ragged import Bools, Floats, Ints, Ragged, bounds_of, floats, is_true, one_array
 from luab_data.tools import BROWSING_PAGES, CELL_HEIGHT, CELL_WIDTH, SLOTS
@@ -270,7 +283,55 @@ _IMAGES = (
      lambda r: r.box_reversed),
 )  # fmt: skip
 
-LINT = LintRules(
+
+def _browsing_images(table: pa.Table, classes: Sequence[str] | None) -> Iterator[Broken]:
+    """Boxes are four numbers, and labels the places of their wnids."""
+    boxes = one_array(table["boxes"])
+    lengths = pc.fill_null(pc.list_value_length(boxes.flatten()), 0)
+    odd = pc.not_equal(lengths, 4)
+    yield from any_in(boxes, odd, "values", "a box that is not four numbers", "[x0, y0, x1, y1]")
+    flags = is_true(table["has_boxes"]) != (np.diff(bounds_of(boxes)) > 0)
+    yield from first(flags, "values", "has_boxes is not what boxes say", "true if there are any")
+    if classes is not None:
+        place = pc.index_in(table["wnid"], value_set=pa.array(classes, pa.string()))
+        odd = ~is_true(pc.equal(place, table["label"]))
+        yield from first(odd, "classes", "label is not its wnid's", "its position in classes")
+
+
+def _browsing_records(rounds: pa.Table) -> Iterator[Broken]:
+    """Rounds are numbered 1, 2, ... by submit time."""
+    same = np.zeros(len(rounds), np.bool_)
+    earlier = np.zeros(len(rounds), np.bool_)
+    number = rounds["round"].to_numpy().astype(np.int64)
+    if len(rounds) > 1:
+        ids, submitted = rounds["image_id"], rounds["hit_submit_time"].to_numpy()
+        same[1:] = is_true(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)))
+        earlier[1:] = submitted[1:] < submitted[:-1]
+        image = np.cumsum(~same)  # where a round has no time, the log's order counts
+        earlier &= ~np.isin(image, image[np.isnan(submitted.astype(float))])
+    wrong = number != np.where(same, np.roll(number, 1) + 1, 1)
+    yield from first(wrong, "values", "rounds are not numbered in order", "1, 2, ...")
+    found = "a round was submitted before the round in front of it"
+    yield from first(same & earlier, "values", found, "rounds by hit_submit_time")
+
+
+CHECKS = KindChecks(
+    not_null={
+        "default": (
+            *("image_id", "wnid", "label", "num_rounds", "selected", "has_boxes"),
+            "has_interaction",
+        ),
+        "rounds": ("image_id", "wnid", "round", "assignment_id", "selected"),
+        "annotators": ("worker_id",),
+    },
+    full=(
+        *("hovered_record_action", "hovered_record_time_ms", "mouse_tracking_time_ms"),
+        *("selected_record_time_ms", "selected_record_x", "selected_record_y", "boxes"),
+    ),
+    of_images=_browsing_images,
+    of_records=_browsing_records,
+    num_records=lambda images: np.maximum(images["num_rounds"].to_numpy().astype(np.int64), 0),
+    sources=stored_sources,
     rules=(*(Rule("rounds", *rule) for rule in _ROUNDS), *(Rule("default", *r) for r in _IMAGES)),
     window=Rounds,
 )

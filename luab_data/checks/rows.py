@@ -1,17 +1,26 @@
-"""[I/O] One Parquet file of a dataset: its schema, and its row groups with checksums verified."""
+"""[I/O] One Parquet file of a dataset: its schema, its row groups, and what must hold in each row.
+
+These are promises of the schema (lists side by side, ids, hashes), so a broken one is a problem of
+the dataset. What is merely odd about a worker or the tool is in the lint rules.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from luab_data.checks.lint import Broken, KindChecks
 from luab_data.checks.report import Notes
-from luab_data.schema import Table
+from luab_data.ragged import Bools, Ragged, bounds_of, is_true, one_array
+from luab_data.raw.worker_ids import PUBLISHED_ID
+from luab_data.schema import LAST_N, QUANTILES, Table
 from luab_data.store.digest import ShardDigest
 
 _UNREADABLE = (OSError, pa.ArrowException, ValueError)
@@ -130,3 +139,60 @@ def type_name(type: pa.DataType | str) -> str:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
+
+
+_FIXED = {
+    **dict.fromkeys(("trace_quantile_x", "time_quantile_x"), len(QUANTILES)),
+    "last_n_x": LAST_N,
+}
+"""Lists that have one length wherever they are not null."""
+
+
+def broken_values(rows: pa.Table, checks: KindChecks, table: Table) -> Iterator[Broken]:
+    """Nulls and list lengths: what the `values` check looks at.
+
+    Args:
+        rows: (num_rows,) of one config, all of the schema's columns.
+        checks, table: of the kind, and which config.
+    """
+    for name in checks.not_null[table.config]:
+        yield from first(rows[name].is_null(), "values", f"{name} is null", "a value")
+    for group in table.parallel():
+        names = [name for name in group if name in rows.column_names]
+        lengths = [np.diff(bounds_of(rows[name])) for name in names]
+        for name, length in zip(names[1:], lengths[1:], strict=True):
+            found = f"{name} is not as long as {group[0]}"
+            yield from first(length != lengths[0], "values", found, "lists side by side")
+    for name in _FIXED.keys() & set(rows.column_names):
+        odd = pc.not_equal(pc.list_value_length(rows[name]), _FIXED[name])
+        found = f"{name} of another length"
+        yield from first(odd, "values", found, f"{_FIXED[name]} elements")
+    for name in checks.full:
+        if name in rows.column_names:
+            nulls = one_array(rows[name]).flatten().is_null()
+            found = f"{name} holds a null"
+            yield from any_in(rows[name], nulls, "values", found, "a value in every element")
+
+
+def broken_workers(table: pa.Table) -> Iterator[Broken]:
+    """Worker ids that do not look like hashes; the id itself is never shown."""
+    hashed = pc.match_substring_regex(table["worker_id"], f"^(?:{PUBLISHED_ID})$")
+    odd = pc.and_(table["worker_id"].is_valid(), pc.invert(hashed))
+    yield from first(odd, "workers", "a worker_id that is no hash", "16 hex digits")
+
+
+def first(
+    odd: Bools | pa.Array | pa.ChunkedArray, check: str, found: str, expected: str
+) -> Iterator[Broken]:
+    """The first of the odd rows (num_rows,), and how many; nothing if there are none."""
+    flags = odd if isinstance(odd, np.ndarray) else is_true(odd)
+    if count := int(flags.sum()):
+        yield Broken(check, found, expected, int(np.argmax(flags)), count)
+
+
+def any_in(
+    lists: pa.Array | pa.ChunkedArray, odd: Bools | pa.Array, check: str, found: str, expected: str
+) -> Iterator[Broken]:
+    """As first, of rows with an odd element; odd is (num_values,) of a list column."""
+    flags = odd if isinstance(odd, np.ndarray) else is_true(odd)
+    yield from first(Ragged(flags, bounds_of(lists)).any(flags), check, found, expected)
