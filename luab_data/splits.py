@@ -140,8 +140,7 @@ def _places(ids: pa.Array | pa.ChunkedArray, what: str, seed: int) -> npt.NDArra
             digest.update(text)
             digests += digest.digest()
     numbers = np.frombuffer(bytes(digests), ">u8") >> np.uint64(11)
-    places: npt.NDArray[np.float64] = numbers.astype(np.float64) * 2.0**-53
-    return places
+    return numbers.astype(np.float64) * 2.0**-53
 
 
 def _strata(table: pa.Table, strata: str | None) -> npt.NDArray[np.int64]:

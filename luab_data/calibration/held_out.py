@@ -338,8 +338,7 @@ def _ranks(values: Floats, fold: Ints) -> Floats:
     changes = (np.diff(values[order]) != 0) | (np.diff(fold[order]) != 0)
     group = np.empty(len(order), np.int64)
     group[order] = np.concatenate([[0], np.cumsum(changes)])[: len(order)]
-    ranks: Floats = (np.bincount(group, place) / np.bincount(group))[group]
-    return ranks
+    return (np.bincount(group, place) / np.bincount(group))[group]
 
 
 def _correlation(part: Floats, whole: Floats) -> Floats:

@@ -105,8 +105,7 @@ class ErrorModel:
 
     def _by_behaviour(self, behaviour: Floats) -> Floats:
         z, gone = _standard(behaviour, self.low, self.high, self.mean, self.scale)
-        line: Floats = np.exp(self.intercept + z @ self.slope + gone @ self.missing)
-        return line
+        return np.exp(self.intercept + z @ self.slope + gone @ self.missing)
 
     def reliability(self, error: Floats) -> Floats:
         """Weight in (0, 1] of points with these expected squared errors; NaN stays NaN."""

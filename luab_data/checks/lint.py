@@ -120,20 +120,17 @@ class Window:
 
 def outside(x: Floats, y: Floats) -> Bools:
     """Whether points are off the picture; NaN is not."""
-    beyond: Bools = (x < 0) | (x > 1) | (y < 0) | (y > 1)
-    return beyond
+    return (x < 0) | (x > 1) | (y < 0) | (y > 1)
 
 
 def beyond(number: Floats, count: int) -> Bools:
     """Whether places are none of 0..count - 1; NaN is not."""
-    odd: Bools = (number < 0) | (number >= count)
-    return odd
+    return (number < 0) | (number >= count)
 
 
 def differs(found: Floats, expected: Floats | Ints) -> Bools:
     """Whether numbers are others than expected; NaN is not."""
-    other: Bools = (found < expected) | (found > expected)
-    return other
+    return (found < expected) | (found > expected)
 
 
 def decreases(times: Ragged) -> Bools:

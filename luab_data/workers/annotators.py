@@ -80,8 +80,7 @@ class Annotators(Tabular):
             key = self.scores[self.sort]
         else:
             key = np.abs(self.pooled[self.sort].z)
-        found: Ints = np.argsort(-np.nan_to_num(key, nan=-np.inf), kind="stable")
-        return found
+        return np.argsort(-np.nan_to_num(key, nan=-np.inf), kind="stable")
 
     def to_table(self) -> pa.Table:
         """One row a worker, in `order`: counts, then of each trait `t` the columns `t` (the

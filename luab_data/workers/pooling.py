@@ -98,8 +98,7 @@ def pool(raw: Floats, variance: Floats, *, is_share: bool = False) -> Pooled:
 
 def _weight(tau2: float, variance: Floats) -> Floats:
     total = tau2 + variance
-    found: Floats = np.divide(tau2, total, out=np.zeros_like(total), where=total > 0)
-    return found
+    return np.divide(tau2, total, out=np.zeros_like(total), where=total > 0)
 
 
 def between(raw: Floats, variance: Floats) -> tuple[float, float]:

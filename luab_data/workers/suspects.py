@@ -78,8 +78,7 @@ class Suspicion:
 
 def flagged(score: Floats) -> Bools:
     """(num_workers,) whether each score is past the threshold; NaN is not."""
-    found: Bools = np.nan_to_num(score, nan=-np.inf) >= THRESHOLD
-    return found
+    return np.nan_to_num(score, nan=-np.inf) >= THRESHOLD
 
 
 def together(traits: Traits, families: Sequence[Signs]) -> Floats:
@@ -122,14 +121,12 @@ def _nan_mean(values: Floats) -> Floats:
 
 def ignores_objects(traits: Traits) -> Bools:
     """(num_workers,) whose clicks move less than half as much as the object does."""
-    ignoring: Bools = np.nan_to_num(traits["box_following"].value, nan=1.0) < 0.5
-    return ignoring
+    return np.nan_to_num(traits["box_following"].value, nan=1.0) < 0.5
 
 
 def near_centre(traits: Traits) -> Bools:
     """(num_workers,) whose clicks are nearer to the picture's centre than an ordinary worker's."""
-    near: Bools = np.nan_to_num(traits["centre_distance"].z) < 0
-    return near
+    return np.nan_to_num(traits["centre_distance"].z) < 0
 
 
 def _careless_by_boxes(traits: Traits, families: Sequence[Signs]) -> Floats:
