@@ -14,19 +14,13 @@ from test_simulate_coco import some_instances
 
 import luab_data
 from luab_data.boxes import LabelledImage
+from luab_data.kinds import BROWSING, KINDS
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.simulate.coco import simulate_coco
 from luab_data.simulate.imagenet import simulate_imagenet
 from luab_data.workers.annotators import Annotators, annotators
 from luab_data.workers.pooling import Pooled
-from luab_data.workers.suspects import (
-    COCO_SUSPICIONS,
-    IMAGENET_SUSPICIONS,
-    THRESHOLD,
-    all_of,
-    flagged,
-    together,
-)
+from luab_data.workers.suspects import THRESHOLD, all_of, flagged, together
 
 STYLE = {"careless": "careless", "centre_clicking": "centre_clicker", "hasty": "hasty"}
 
@@ -51,7 +45,7 @@ def test_no_single_sign_flags_anybody_and_two_strong_ones_do():
 
 
 def test_who_follows_the_box_clicks_no_centre_however_unusual():
-    (suspicion,) = (s for s in IMAGENET_SUSPICIONS if s.key == "centre_clicking_by_truth")
+    (suspicion,) = (s for s in BROWSING.workers.suspicions if s.key == "centre_clicking_by_truth")
     follows = replace(trait([-9, -9, 0]), value=np.array([0.4, 0.6, 1.0]))
     traits = {"centre_distance": trait([-9, -9, 0]), "box_following": follows}
     assert flagged(suspicion.scores(traits)).tolist() == [True, False, False]
@@ -90,7 +84,7 @@ def test_what_is_not_known_is_left_out_or_cannot_be_judged():
 
 
 def test_every_suspicion_has_its_own_key():
-    for suspicions in (IMAGENET_SUSPICIONS, COCO_SUSPICIONS):
+    for suspicions in (kind.workers.suspicions for kind in KINDS.values()):
         assert len({s.key for s in suspicions}) == len(suspicions)
 
 

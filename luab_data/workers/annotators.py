@@ -72,14 +72,9 @@ class Annotators(Tabular):
 
     def order(self) -> Ints:
         """(num_workers,) the first ones by `sort`: places in `worker_id`."""
-        if self.sort is None:
-            key = self.suspicion()
-        elif self.sort in self.counts:
-            key = self.counts[self.sort].astype(np.float64)
-        elif self.sort in self.scores:
-            key = self.scores[self.sort]
-        else:
-            key = np.abs(self.pooled[self.sort].z)
+        far = {name: np.abs(pooled.z) for name, pooled in self.pooled.items()}
+        keys: dict[str, Any] = {**self.counts, **self.scores, **far}
+        key = self.suspicion() if self.sort is None else keys[self.sort].astype(np.float64)
         return np.argsort(-np.nan_to_num(key, nan=-np.inf), kind="stable")
 
     def to_table(self) -> pa.Table:

@@ -12,7 +12,7 @@ from luab_data.ragged import Floats, Ints, above_0, bounds_of, floats, is_true, 
 from luab_data.schema import COCO_ANNOTATORS
 from luab_data.statistics.coco_icons import occurrences
 from luab_data.workers.observations import Collector, Columns, Observations, over, owner_table
-from luab_data.workers.suspects import COCO_SUSPICIONS
+from luab_data.workers.suspects import Suspicion, all_of, together
 from luab_data.workers.traits import Trait, WorkerMeasures
 
 IMAGE_COLUMNS = (
@@ -79,40 +79,39 @@ def _image_rows(images: pa.Table) -> dict[str, tuple[Ints, Columns]]:
 
 
 TRAITS: tuple[Trait, ...] = (
-    Trait(
-        name="page_time_ms", over="pages", of=("time_ms",), scale="log", unit="ms",
-        doc="median time on a page",
-    ),
-    Trait(
-        name="icons_per_page", over="pages", of=("num_placed",), scale="mean", unit="icons",
-        doc="mean number of icons on an image at the end",
-    ),
-    Trait(
-        name="removed_share", over="icons", of=("removed",), scale="share",
-        doc="icons ever handled whose actions hold a remove",
-    ),
-    Trait(
-        name="keyboard_share", over="steps", of=("keyboard",), scale="share",
-        doc="steps between superclasses made by keyboard",
-    ),
-    Trait(
-        name="time_drift", over="pages", of=("log_time",), on=("page",), within_hits=True,
-        scale="mean", unit="log ms a page",
-        doc="slope of the logarithm of the time on a page over the pages of a HIT",
-    ),
-    Trait(
-        name="icon_precision", over="icons", of=("right",), scale="share", has_truth=True,
-        doc="icons present at the end that are on a mask of their class",
-    ),
-    Trait(
-        name="recall", over="classes", of=("found",), scale="share", has_truth=True,
-        doc="classes of the ground truth with an icon at the end",
-    ),
-    Trait(
-        name="precision_drift", over="icons", of=("right",), on=("page",), within_hits=True,
-        scale="mean", unit="share a page", has_truth=True,
-        doc="slope of icon precision over the pages of a HIT",
-    ),
+    Trait("page_time_ms", "median time on a page",
+          over="pages", of=("time_ms",), scale="log", unit="ms"),
+    Trait("icons_per_page", "mean number of icons on an image at the end",
+          over="pages", of=("num_placed",), scale="mean", unit="icons"),
+    Trait("removed_share", "icons ever handled whose actions hold a remove",
+          over="icons", of=("removed",), scale="share"),
+    Trait("keyboard_share", "steps between superclasses made by keyboard",
+          over="steps", of=("keyboard",), scale="share"),
+    Trait("time_drift", "slope of the logarithm of the time on a page over the pages of a HIT",
+          over="pages", of=("log_time",), on=("page",), within_hits=True, scale="mean",
+          unit="log ms a page"),
+    Trait("icon_precision", "icons present at the end that are on a mask of their class",
+          over="icons", of=("right",), scale="share", has_truth=True),
+    Trait("recall", "classes of the ground truth with an icon at the end",
+          over="classes", of=("found",), scale="share", has_truth=True),
+    Trait("precision_drift", "slope of icon precision over the pages of a HIT",
+          over="icons", of=("right",), on=("page",), within_hits=True, scale="mean",
+          unit="share a page", has_truth=True),
+)  # fmt: skip
+
+SUSPICIONS: tuple[Suspicion, ...] = (
+    Suspicion("careless", "behaviour", together,
+              "fast, and takes many icons back",
+              ({"page_time_ms": -1}, {"removed_share": 1})),
+    Suspicion("careless", "truth", all_of,
+              "icons miss the masks of their class",
+              ({"icon_precision": -1},)),
+    Suspicion("hasty", "behaviour", together,
+              "fast, and places few icons",
+              ({"page_time_ms": -1}, {"icons_per_page": -1})),
+    Suspicion("hasty", "truth", together,
+              "fast, and misses classes that are there",
+              ({"page_time_ms": -1}, {"recall": -1})),
 )  # fmt: skip
 
 
@@ -151,7 +150,7 @@ WORKERS = WorkerMeasures(
     collect=collect,
     counts=counts,
     traits=TRAITS,
-    suspicions=COCO_SUSPICIONS,
+    suspicions=SUSPICIONS,
     shown=(
         *("page_time_ms", "icon_precision", "recall", "icons_per_page", "removed_share"),
         "keyboard_share",

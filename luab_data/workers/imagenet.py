@@ -18,7 +18,7 @@ from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, i
 from luab_data.schema import IMAGENET_ANNOTATORS, LAST_N
 from luab_data.statistics.imagenet_clicks import ImageBatch
 from luab_data.workers.observations import Collector, Observations, extremes, over, owner_table
-from luab_data.workers.suspects import IMAGENET_SUSPICIONS
+from luab_data.workers.suspects import Suspicion, all_of, follows_objects, near_centre, together
 from luab_data.workers.traits import Trait, WorkerMeasures
 
 ROUND_COLUMNS = (
@@ -175,84 +175,69 @@ def pages_of(rounds: Observations) -> Observations:
 
 
 TRAITS: tuple[Trait, ...] = (
-    Trait(
-        name="selected_rate", over="rounds", of=("selected",), scale="share",
-        doc="pictures shown that ended selected",
-    ),
-    Trait(
-        name="picture_time_ms", over="pages", of=("time_ms",), scale="log", unit="ms",
-        doc="median over pages of the time a picture: from the first record to the last one, over"
-        " the slots from the first to the last picture that was logged",
-    ),
-    Trait(
-        name="estimate_time_ms", over="rounds", of=("estimate_ms",), scale="log", unit="ms",
-        doc="median of the estimate times that are above 0, as the tool summed them",
-    ),
-    Trait(
-        name="dwell_time_ms", over="images", of=("dwell_ms",), scale="log", unit="ms",
-        doc="median time the cursor was over a picture that was clicked",
-    ),
-    Trait(
-        name="approach_ms", over="rounds", of=("approach_ms",), scale="log", unit="ms",
-        doc="median time from the last entry of a picture to its final click",
-    ),
-    Trait(
-        name="hover_rate", over="rounds", of=("hovered",), scale="share",
-        doc="unselected pictures that the cursor was over, in HITs not done by touch",
-    ),
-    Trait(
-        name="revisit_rate", over="rounds", of=("revisited",), scale="share",
-        doc="pictures the cursor was over that it entered more than once",
-    ),
-    Trait(
-        name="centre_distance", over="rounds", of=("centre_distance",), scale="mean",
-        unit="fraction", doc="mean distance of final clicks from the picture's centre",
-    ),
-    Trait(
-        name="click_spread", over="rounds", of=("x", "y"), scale="square", unit="fraction",
-        doc="standard deviation of final clicks around the worker's mean click, along an axis",
-    ),
-    Trait(
-        name="trace_gap", over="images", of=("gap",), scale="mean", unit="fraction",
-        doc="mean distance of the final click from the trace record before it",
-    ),
-    Trait(
-        name="time_drift", over="pages", of=("log_time",), on=("page",), within_hits=True,
-        scale="mean", unit="log ms a page",
-        doc="slope of the logarithm of the time a picture over the pages of a HIT",
-    ),
-    Trait(
-        name="click_accuracy", over="images", of=("right",), scale="share", has_truth=True,
-        doc="final clicks in a box, over images with boxes",
-    ),
-    Trait(
-        name="off_centre_click_accuracy", over="images", of=("right_off_centre",), scale="share",
-        has_truth=True, doc="the same over images of which no box holds the centre",
-    ),
-    Trait(
-        name="offset_x", over="images", of=("offset_x",), scale="mean", unit="box widths",
-        has_truth=True, doc="mean offset of the final click from the centre of its box; x",
-    ),
-    Trait(
-        name="offset_y", over="images", of=("offset_y",), scale="mean", unit="box heights",
-        has_truth=True, doc="likewise, positive downwards; y",
-    ),
-    Trait(
-        name="offset_spread", over="images", of=("offset_x", "offset_y"), scale="square",
-        unit="box sizes", has_truth=True,
-        doc="standard deviation of that offset around the worker's mean offset, along an axis",
-    ),
-    Trait(
-        name="box_following", over="images", of=("x", "y"), on=("centre_x", "centre_y"),
-        scale="mean", has_truth=True,
-        doc="slope of the final click on the centre of the box, images with one box: 1 follows the"
-        " object, 0 ignores it",
-    ),
-    Trait(
-        name="accuracy_drift", over="images", of=("right",), on=("page",), within_hits=True,
-        scale="mean", unit="share a page", has_truth=True,
-        doc="slope of click accuracy over the pages of a HIT",
-    ),
+    Trait("selected_rate", "pictures shown that ended selected",
+          over="rounds", of=("selected",), scale="share"),
+    Trait("picture_time_ms",
+          "median over pages of the time a picture: from the first record to the last one, over"
+          " the slots from the first to the last picture that was logged",
+          over="pages", of=("time_ms",), scale="log", unit="ms"),
+    Trait("estimate_time_ms",
+          "median of the estimate times that are above 0, as the tool summed them",
+          over="rounds", of=("estimate_ms",), scale="log", unit="ms"),
+    Trait("dwell_time_ms", "median time the cursor was over a picture that was clicked",
+          over="images", of=("dwell_ms",), scale="log", unit="ms"),
+    Trait("approach_ms", "median time from the last entry of a picture to its final click",
+          over="rounds", of=("approach_ms",), scale="log", unit="ms"),
+    Trait("hover_rate", "unselected pictures that the cursor was over, in HITs not done by touch",
+          over="rounds", of=("hovered",), scale="share"),
+    Trait("revisit_rate", "pictures the cursor was over that it entered more than once",
+          over="rounds", of=("revisited",), scale="share"),
+    Trait("centre_distance", "mean distance of final clicks from the picture's centre",
+          over="rounds", of=("centre_distance",), scale="mean", unit="fraction"),
+    Trait("click_spread",
+          "standard deviation of final clicks around the worker's mean click, along an axis",
+          over="rounds", of=("x", "y"), scale="square", unit="fraction"),
+    Trait("trace_gap", "mean distance of the final click from the trace record before it",
+          over="images", of=("gap",), scale="mean", unit="fraction"),
+    Trait("time_drift", "slope of the logarithm of the time a picture over the pages of a HIT",
+          over="pages", of=("log_time",), on=("page",), within_hits=True, scale="mean",
+          unit="log ms a page"),
+    Trait("click_accuracy", "final clicks in a box, over images with boxes",
+          over="images", of=("right",), scale="share", has_truth=True),
+    Trait("off_centre_click_accuracy", "the same over images of which no box holds the centre",
+          over="images", of=("right_off_centre",), scale="share", has_truth=True),
+    Trait("offset_x", "mean offset of the final click from the centre of its box; x",
+          over="images", of=("offset_x",), scale="mean", unit="box widths", has_truth=True),
+    Trait("offset_y", "likewise, positive downwards; y",
+          over="images", of=("offset_y",), scale="mean", unit="box heights", has_truth=True),
+    Trait("offset_spread",
+          "standard deviation of that offset around the worker's mean offset, along an axis",
+          over="images", of=("offset_x", "offset_y"), scale="square", unit="box sizes",
+          has_truth=True),
+    Trait("box_following",
+          "slope of the final click on the centre of the box, images with one box: 1 follows"
+          " the object, 0 ignores it",
+          over="images", of=("x", "y"), on=("centre_x", "centre_y"), scale="mean", has_truth=True),
+    Trait("accuracy_drift", "slope of click accuracy over the pages of a HIT",
+          over="images", of=("right",), on=("page",), within_hits=True, scale="mean",
+          unit="share a page", has_truth=True),
+)  # fmt: skip
+
+SUSPICIONS: tuple[Suspicion, ...] = (
+    Suspicion("careless", "behaviour", together,
+              "fast, looks at few pictures, selects few, clicks scattered: at least two of these",
+              ({"picture_time_ms": -1, "approach_ms": -1}, {"hover_rate": -1, "revisit_rate": -1},
+               {"selected_rate": -1}, {"click_spread": 1})),
+    Suspicion("careless", "truth", together,
+              "clicks do not follow the box and miss it, without being near the picture's centre",
+              ({"box_following": -1}, {"click_accuracy": -1, "off_centre_click_accuracy": -1}),
+              unless=near_centre),
+    Suspicion("centre_clicking", "behaviour", all_of,
+              "clicks near the picture's centre, much nearer than ordinary workers do",
+              ({"centre_distance": -1},)),
+    Suspicion("centre_clicking", "truth", all_of,
+              "clicks near the picture's centre that move less than half as much as the box does",
+              ({"centre_distance": -1}, {"box_following": -1}), unless=follows_objects),
 )  # fmt: skip
 
 
@@ -303,7 +288,7 @@ WORKERS = WorkerMeasures(
     collect=collect,
     counts=counts,
     traits=TRAITS,
-    suspicions=IMAGENET_SUSPICIONS,
+    suspicions=SUSPICIONS,
     shown=(
         *("picture_time_ms", "centre_distance", "click_accuracy", "selected_rate", "hover_rate"),
         *("revisit_rate", "click_spread", "box_following", "offset_x", "offset_y"),

@@ -37,23 +37,25 @@ Signs = Mapping[str, float]
 """Trait -> +1 if much of it is suspicious, -1 if little of it is."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Suspicion:
     """One thing a worker may be suspected of.
 
     Attributes:
         name: `careless`, `centre_clicking` or `hasty`.
         evidence: `behaviour` needs the log only, `truth` boxes or masks too.
+        score: traits and families -> (num_workers,) like a z; NaN for workers it cannot judge.
         doc: the rule in a sentence.
         families: the signs, by what they measure.
-        score: traits -> (num_workers,) like a z; NaN for workers it cannot judge.
+        unless: traits -> (num_workers,) whom it does not fit, however high the score.
     """
 
     name: str
     evidence: Literal["behaviour", "truth"]
+    score: Callable[[Traits, Sequence[Signs]], Floats]
     doc: str
     families: tuple[Signs, ...]
-    score: Callable[[Traits, Sequence[Signs]], Floats]
+    unless: Callable[[Traits], Bools] | None = None
 
     @property
     def key(self) -> str:
@@ -62,7 +64,10 @@ class Suspicion:
 
     def scores(self, traits: Traits) -> Floats:
         """(num_workers,) of each worker."""
-        return self.score(traits, self.families)
+        score = self.score(traits, self.families)
+        if self.unless is None:
+            return score
+        return np.where(self.unless(traits), np.minimum(score, 0.0), score)
 
     def reasons(self, traits: Traits) -> list[list[str]]:
         """For each worker the traits that are clear signs, the clearest first."""
@@ -119,76 +124,11 @@ def _nan_mean(values: Floats) -> Floats:
     return found
 
 
-def ignores_objects(traits: Traits) -> Bools:
-    """(num_workers,) whose clicks move less than half as much as the object does."""
-    return np.nan_to_num(traits["box_following"].value, nan=1.0) < 0.5
+def follows_objects(traits: Traits) -> Bools:
+    """(num_workers,) whose clicks move at least half as much as the object does, or are unknown."""
+    return ~(np.nan_to_num(traits["box_following"].value, nan=1.0) < 0.5)
 
 
 def near_centre(traits: Traits) -> Bools:
     """(num_workers,) whose clicks are nearer to the picture's centre than an ordinary worker's."""
     return np.nan_to_num(traits["centre_distance"].z) < 0
-
-
-def _careless_by_boxes(traits: Traits, families: Sequence[Signs]) -> Floats:
-    score = together(traits, families)
-    return np.where(near_centre(traits), np.minimum(score, 0.0), score)
-
-
-def _centre_clicking_by_boxes(traits: Traits, families: Sequence[Signs]) -> Floats:
-    score = all_of(traits, families)
-    return np.where(ignores_objects(traits), score, np.minimum(score, 0.0))
-
-
-IMAGENET_SUSPICIONS: tuple[Suspicion, ...] = (
-    Suspicion(
-        name="careless", evidence="behaviour", score=together,
-        doc="fast, looks at few pictures, selects few, clicks scattered: at least two of these",
-        families=(
-            {"picture_time_ms": -1, "approach_ms": -1},
-            {"hover_rate": -1, "revisit_rate": -1},
-            {"selected_rate": -1},
-            {"click_spread": 1},
-        ),
-    ),
-    Suspicion(
-        name="careless", evidence="truth", score=_careless_by_boxes,
-        doc="clicks do not follow the box and miss it, without being near the picture's centre",
-        families=(
-            {"box_following": -1},
-            {"click_accuracy": -1, "off_centre_click_accuracy": -1},
-        ),
-    ),
-    Suspicion(
-        name="centre_clicking", evidence="behaviour", score=all_of,
-        doc="clicks near the picture's centre, much nearer than ordinary workers do",
-        families=({"centre_distance": -1},),
-    ),
-    Suspicion(
-        name="centre_clicking", evidence="truth", score=_centre_clicking_by_boxes,
-        doc="clicks near the picture's centre that move less than half as much as the box does",
-        families=({"centre_distance": -1}, {"box_following": -1}),
-    ),
-)  # fmt: skip
-
-COCO_SUSPICIONS: tuple[Suspicion, ...] = (
-    Suspicion(
-        name="careless", evidence="behaviour", score=together,
-        doc="fast, and takes many icons back",
-        families=({"page_time_ms": -1}, {"removed_share": 1}),
-    ),
-    Suspicion(
-        name="careless", evidence="truth", score=all_of,
-        doc="icons miss the masks of their class",
-        families=({"icon_precision": -1},),
-    ),
-    Suspicion(
-        name="hasty", evidence="behaviour", score=together,
-        doc="fast, and places few icons",
-        families=({"page_time_ms": -1}, {"icons_per_page": -1}),
-    ),
-    Suspicion(
-        name="hasty", evidence="truth", score=together,
-        doc="fast, and misses classes that are there",
-        families=({"page_time_ms": -1}, {"recall": -1}),
-    ),
-)  # fmt: skip

@@ -18,7 +18,7 @@ shown as the worker's own number is not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -207,30 +207,31 @@ _SHOWN: dict[str, Callable[[Floats], Floats]] = {
 """From the scale of pooling to that of the number."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Trait:
     """One number of each worker.
 
     Attributes:
         name: key, snake_case.
+        doc: what it is.
         over: name of the rows it is taken over.
         of: their columns: two of points for `square`.
         on: if given, the trait is the slope of `of` on these columns.
         within_hits: whether that slope is taken within HITs.
         scale: `share` in [0, 1], `mean` of anything; `log` and `square` are numbers above 0 whose
             logarithm or square is pooled.
-        doc: what it is.
         unit: of the number; empty for shares and slopes.
         has_truth: whether it judges by ground truth.
     """
 
     name: str
+    doc: str
+    _: KW_ONLY
     over: str
     of: tuple[str, ...]
     on: tuple[str, ...] = ()
     within_hits: bool = False
     scale: Literal["share", "mean", "log", "square"]
-    doc: str
     unit: str = ""
     has_truth: bool = False
 
