@@ -157,6 +157,16 @@ def test_a_saved_map_comes_back_bit_for_bit(tmp_path):
             assert torch.equal(a, b)
 
 
-def test_a_model_without_cells_is_refused():
-    with pytest.raises(OptionError, match=r"point_head=attention: .* gives features of shape"):
-        build("mixer_s32_224")(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("coat_tiny", 64, r"CoaT gives features of shape several maps; expected a map"),
+        ("test_resnet", 32, r"single cell .*image_size=32.*--set model.output_stride=8 or 16"),
+        ("pit_ti_distilled_224", 224, "single cell"),  # its class tokens are all it gives
+        ("test_resnet", 8, "cannot answer an image of data.image_size=8|single cell"),
+    ],
+)
+def test_a_model_without_cells_is_refused_before_it_is_trained(name, size, message):
+    model = Model(name=name, point_head="attention")
+    with pytest.raises(OptionError, match=message):
+        build_model(model, Data(image_size=size, eval_resize=size), num_classes=5)

@@ -178,11 +178,6 @@ def test_an_unknown_model_is_answered_with_close_ones(name, message):
         build(name)
 
 
-def test_a_classifier_that_is_not_one_linear_layer_has_no_place_for_the_head():
-    with pytest.raises(OptionError, match="expected one linear layer"):
-        build("levit_128s", num_classes=5)
-
-
 def test_a_finer_last_map_keeps_the_weights_and_is_finer():
     coarse, fine = build(), build(output_stride=8)
     assert coarse.state_dict().keys() == fine.state_dict().keys()
@@ -203,7 +198,7 @@ def test_pretrained_weights_that_cannot_be_fetched(monkeypatch):
         raise OSError("cannot reach the hub")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(OptionError, match=r"pretrained=True: cannot reach the hub"):
+    with pytest.raises(OptionError, match=r"pretrained=True .*cannot reach the hub.*Offline, download"):
         build("test_resnet", pretrained=True)
 
 

@@ -11,6 +11,7 @@ given; the centre of the first is (.5 / W, .5 / H).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -80,21 +81,26 @@ def _centres(grid_hw: tuple[int, int] | torch.Size, device: torch.device) -> tup
     )
 
 
-def cells_of(backbone: Any, features: Tensor) -> Tensor:
+def cells_of(backbone: Any, features: object) -> Tensor:
     """(B, H, W, D): what a timm model's `forward_features` gave, cell by cell; views, no copies."""
     width = backbone.num_features
-    if features.ndim == 4 and features.shape[1] == width:
-        return features.permute(0, 2, 3, 1)
-    if features.ndim == 4 and features.shape[3] == width:
-        return features
-    grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
-    if features.ndim == 3 and grid is not None:
-        tokens = features[:, getattr(backbone, "num_prefix_tokens", 0) :]
-        if tokens.shape[1] == grid[0] * grid[1]:
-            return tokens.reshape(len(tokens), *grid, width)
+    found = str(tuple(features.shape[1:])) if isinstance(features, Tensor) else "several maps"
+    if isinstance(features, Tensor) and features.ndim == 4:
+        if features.shape[1] == width:
+            return features.permute(0, 2, 3, 1)
+        if features.shape[3] == width:
+            return features
+    elif isinstance(features, Tensor) and features.ndim == 3 and features.shape[2] == width:
+        tokens = features[:, _num_prefix_tokens(backbone, features) :]
+        side = math.isqrt(tokens.shape[1])
+        grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
+        # Networks that shrink the grid of their patches end in a square one: images are square.
+        for rows, columns in (grid or (side, side), (side, side)):
+            if rows * columns == tokens.shape[1]:
+                return tokens.reshape(len(tokens), rows, columns, width)
     raise OptionError(
         f"model.point_head=attention: {type(backbone).__name__} gives features of shape"
-        f" {tuple(features.shape[1:])}; expected a map of {width} channels or a token a patch."
+        f" {found}; expected a map of {width} channels or a token a patch."
         " Choose another timm model, or model.point_head=regression"
     )
 
@@ -105,8 +111,17 @@ def as_features(backbone: Any, features: Tensor, pooled_BD: Tensor) -> Tensor:
     A map of one cell; for tokens, the pooled vector in every place that a model may pool from.
     """
     if features.ndim == 3:
-        count = getattr(backbone, "num_prefix_tokens", 0) + 1
+        count = _num_prefix_tokens(backbone, features) + 1
         return pooled_BD[:, None].expand(-1, count, -1)
     if features.shape[1] == backbone.num_features:
         return pooled_BD[:, :, None, None]
     return pooled_BD[:, None, None]
+
+
+def _num_prefix_tokens(backbone: Any, features: Tensor) -> int:
+    """Class tokens and registers; of a network that does not say, one if cells alone make no
+    square.
+    """
+    said: int | None = getattr(backbone, "num_prefix_tokens", None)
+    count = features.shape[1]
+    return int(math.isqrt(count) ** 2 != count) if said is None else said

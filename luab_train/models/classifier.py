@@ -1,16 +1,18 @@
-"""A timm classifier and a point head on its penultimate features.
+"""A timm classifier and a point head beside it.
 
-`B` images of a batch, `C` classes, `D` features.
+`B` images of a batch, `C` classes, `D` features, `K` points an image.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm
 import torch
+from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from luab_data.errors import OptionError
@@ -21,17 +23,17 @@ from luab_train.models.attention import (
     cells_of,
     mean_position,
 )
-from luab_train.models.weights import load_backbone
+from luab_train.models.weights import first_line, load_backbone
 from luab_train.recipe import Data, Model, Recipe
 
 
 class Outputs(NamedTuple):
-    """What the network says about a batch; `K` points an image, `D` numbers a point."""
+    """What the network says about a batch."""
 
     logits_BC: Tensor
     point_BKD: Tensor
-    """float32. Places are fractions of the crop, inside it if the head ends in a sigmoid or is a
-    map.
+    """float32, `D` numbers a point. Places are fractions of the crop, inside it if the head ends in
+    a sigmoid or is a map; (B, 1, 2) NaN of a network without a point head.
     """
     attention_BHW: Tensor | None = None
     """Log-probabilities over the cells of the last feature map, if the head is a map."""
@@ -45,21 +47,23 @@ class Outputs(NamedTuple):
 class LuabModel(nn.Module):
     """`backbone` answers the label, `point_head` the point and can be dropped without a trace.
 
-    Takes uint8 RGB and normalises it on the device: a quarter of the bytes to move from the loader.
-    Only attentive pooling needs the head for the label too.
+    The label is what timm's own forward says, of every network. A linear point head sees what
+    enters the linear layers that make the logits: side by side where there are several (a distilled
+    network has two). Takes uint8 RGB and normalises it on the device: a quarter of the bytes to
+    move from the loader. Only attentive pooling needs the head for the label too.
     """
 
     mean: Tensor
     std: Tensor
 
     backbone: Any
-    point_head: AttentionMap | nn.Linear
+    point_head: AttentionMap | nn.Linear | None
 
     def __init__(
         self,
         backbone: nn.Module,
         *,
-        head: AttentionMap | nn.Linear,
+        head: AttentionMap | nn.Linear | None = None,
         num_points: int = 1,
         sigmoid: bool = True,
         attentive_pooling: bool = False,
@@ -75,6 +79,14 @@ class LuabModel(nn.Module):
         # Not persistent: a saved model stays what timm would save, plus the head.
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self._entering: list[Tensor] = []
+        if isinstance(head, nn.Linear):
+            for layer in linear_layers(backbone):
+                # A bound method: a copy of the model (its moving average) keeps its own features.
+                layer.register_forward_pre_hook(self._keep_features)
+
+    def _keep_features(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._entering.append(inputs[0].flatten(1))
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that timm's optimisers spare beside biases and norms: a ViT's position
@@ -95,28 +107,44 @@ class LuabModel(nn.Module):
 
     def forward_normalised(self, image_BCHW: Tensor) -> Outputs:
         """The same from RGB that is normalised already, e.g. with a part set to the mean."""
-        features = self.backbone.forward_features(image_BCHW)
         if isinstance(self.point_head, AttentionMap):
+            features = self.backbone.forward_features(image_BCHW)
             cells = cells_of(self.backbone, features)
             attention_BHW = self.point_head(cells)
             if self.attentive_pooling:
                 features = as_features(self.backbone, features, attended(cells, attention_BHW))
-            logits_BC = self._classify(self._pool(features))
+            logits_BC = self.backbone.forward_head(features)
             return Outputs(logits_BC, mean_position(attention_BHW)[:, None], attention_BHW)
-        feature_BD = self._pool(features)
+        self._entering = []
+        logits_BC = self.backbone(image_BCHW)
+        if self.point_head is None:
+            return Outputs(logits_BC, logits_BC.new_full((len(logits_BC), 1, 2), torch.nan))
+        feature_BD = torch.cat(self._entering, dim=1)
+        self._entering = []
         point_BKD = self.point_head(feature_BD).float().unflatten(1, (self.num_points, -1))
-        return Outputs(
-            self._classify(feature_BD), point_BKD.sigmoid() if self.sigmoid else point_BKD
-        )
+        return Outputs(logits_BC, point_BKD.sigmoid() if self.sigmoid else point_BKD)
 
-    def _pool(self, features: Tensor) -> Tensor:
-        feature_BD: Tensor = self.backbone.forward_head(features, pre_logits=True)
-        return feature_BD
 
-    def _classify(self, feature_BD: Tensor) -> Tensor:
-        # The classifier by itself: a second forward_head would draw its dropout anew.
-        logits_BC: Tensor = self.backbone.get_classifier()(feature_BD)
-        return logits_BC
+def linear_layers(backbone: Any) -> list[Any]:
+    """The layers of a timm model that make its logits; empty if it has none such.
+
+    A head is one, or has one behind a norm; convolutions of 1 x 1 are such layers too.
+    """
+    found = backbone.get_classifier()
+    heads = found if isinstance(found, (tuple, list, nn.ModuleList)) else [found]
+    layers: list[Any] = []
+    for head in heads:
+        in_head = [layer for layer in head.modules() if _outputs(layer) == backbone.num_classes]
+        layers += in_head[-1:]
+    return layers if len(layers) == len(heads) else []
+
+
+def _outputs(layer: nn.Module) -> int | None:
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+        return layer.out_channels
+    return None
 
 
 def build_recipe_model(recipe: Recipe, *, num_classes: int) -> LuabModel:
@@ -144,28 +172,33 @@ def build_model(
         num_points: points an image: one, or one per class.
         num_coordinates: 2, or 1 for a target that is no place; then the head ends linear.
     """
-    backbone = _create(model, data, num_classes)
-    classifier = backbone.get_classifier()
-    # Where the two differ (MobileNetV3), the first is the width after the head's own convolution.
-    num_features = getattr(backbone, "head_hidden_size", None) or backbone.num_features
-    if not isinstance(classifier, nn.Linear) or classifier.in_features != num_features:
-        raise OptionError(
-            f"model.name={model.name}: its classifier is {type(classifier).__name__}, expected one"
-            f" linear layer on {num_features} features; the point head has no place. Choose"
-            " another timm model"
-        )
+    backbone = create_backbone(
+        model.name,
+        num_classes=num_classes,
+        pretrained=model.pretrained,
+        drop_rate=model.drop_rate,
+        **model_options(model, data),
+    )
     if model.checkpoint is not None:
-        load_backbone(backbone, Path(model.checkpoint))
+        load_backbone(backbone, Path(model.checkpoint), new_head=True)
     sigmoid = model.point_output == "sigmoid" and num_coordinates == 2
     head: AttentionMap | nn.Linear
     if model.point_head == "attention":
         head = AttentionMap(backbone.num_features)
     else:
+        num_features = sum(layer.weight.shape[1] for layer in linear_layers(backbone))
+        if not num_features:
+            raise OptionError(
+                f"model.name={model.name}: its classifier is"
+                f" {type(backbone.get_classifier()).__name__} without a linear layer of"
+                f" {num_classes} outputs; a point head of regression has no place. Choose another"
+                " timm model"
+            )
         head = nn.Linear(num_features, num_points * num_coordinates)
         # Starts at the image's centre with a small slope, whatever the scale of the features.
         nn.init.normal_(head.weight, std=0.01)
         nn.init.constant_(head.bias, 0.0 if sigmoid or num_coordinates == 1 else 0.5)
-    return LuabModel(
+    network = LuabModel(
         backbone,
         head=head,
         num_points=num_points,
@@ -174,34 +207,85 @@ def build_model(
         mean=data.mean,
         std=data.std,
     )
+    _try(network, model, data.image_size)
+    return network
 
 
-def _create(model: Model, data: Data, num_classes: int) -> Any:
-    """A timm model; typed Any, for nn.Module knows nothing of what timm models share."""
-    if not timm.is_model(model.name):
-        close = difflib.get_close_matches(model.name, timm.list_models(), n=4) or ["resnet50"]
-        raise OptionError(
-            f"model.name={model.name}: timm has no such model; did you mean {', '.join(close)}?"
-        )
-    options = model_options(model, data)
+def _try(network: LuabModel, model: Model, size: int) -> None:
+    """Refuse a network that cannot answer one image, before anything is read or written."""
+    was_training = network.training
     try:
-        return timm.create_model(
-            model.name,
-            num_classes=num_classes,
-            pretrained=model.pretrained,
-            drop_rate=model.drop_rate,
-            **options,
-        )
-    except (TypeError, RuntimeError, OSError, AssertionError) as error:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            outputs = network.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    except OptionError:
+        raise
+    # timm's networks say in many ways that an image is too small, or no map that they can pool.
+    except Exception as error:
+        how = ", attentive_pooling" if model.attentive_pooling else ""
         raise OptionError(
-            f"model.name={model.name}: timm could not make it with {options or 'its defaults'},"
-            f" image_size {data.image_size}, pretrained={model.pretrained}: {error}"
+            f"model.name={model.name}: cannot answer an image of data.image_size={size} with"
+            f" point_head={model.point_head}{how} ({first_line(error)}); choose another size, head"
+            " or timm model"
         ) from error
+    network.train(was_training)
+    logits_shape = tuple(outputs.logits_BC.shape)
+    if logits_shape != (1, network.backbone.num_classes):
+        raise OptionError(
+            f"model.name={model.name}: answers with shape {logits_shape}, expected"
+            f" {(1, network.backbone.num_classes)}; choose another timm model"
+        )
+    if outputs.attention_BHW is not None and outputs.attention_BHW.numel() == 1:
+        raise OptionError(
+            f"model.point_head=attention: the last feature map of {model.name} is a single cell at"
+            f" data.image_size={size}, and its mean is the centre whatever it learns; expected a"
+            " finer map: --set model.output_stride=8 or 16 (CNNs), a smaller model.patch_size, or"
+            " larger images"
+        )
+
+
+def create_backbone(name: str, **options: Any) -> Any:
+    """`timm.create_model`; typed Any, for nn.Module knows nothing of what timm models share.
+
+    Raises: OptionError: no such model, or it cannot be made so.
+    """
+    if not has_source(name) and not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3) or ["resnet50"]
+        raise OptionError(
+            f"model.name={name}: timm has no such model; did you mean {', '.join(close)}?"
+        )
+    try:
+        return timm.create_model(name, **options)
+    # huggingface_hub and requests raise their own kinds, timm many others.
+    except Exception as error:
+        shown = ", ".join(f"{key}={value}" for key, value in options.items() if value)
+        offline = (
+            ". Offline, download it where there is a network"
+            if has_source(name) or options.get("pretrained")
+            else ""
+        )
+        raise OptionError(
+            f"model.name={name}: timm could not make it with {shown}"
+            f" ({type(error).__name__}: {first_line(error)}){offline}"
+        ) from error
+
+
+def has_source(name: str) -> bool:
+    """Whether a timm name says where its network is described: `hf-hub:timm/resnet18.a1_in1k`."""
+    return name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
+
+
+@functools.cache
+def timm_config(name: str) -> PretrainedCfg | None:
+    """What timm knows about a network beside its layers: size, mean, deviation of its images."""
+    if not has_source(name):
+        return timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    with torch.device("meta"):
+        return PretrainedCfg(**create_backbone(name).pretrained_cfg)
 
 
 def model_options(model: Model, data: Data) -> dict[str, Any]:
     """What `timm.create_model` needs to know beside the name, the classes and dropout."""
-    config = timm.get_pretrained_cfg(model.name)
+    config = timm_config(model.name)
     options: dict[str, Any] = {}
     if config is not None and config.fixed_input_size:
         options["img_size"] = data.image_size
@@ -216,7 +300,7 @@ def model_options(model: Model, data: Data) -> dict[str, Any]:
 
 def foreign_normalisation(model: Model, data: Data) -> str | None:
     """What to tell a user whose images will not look as those that timm's weights learned from."""
-    config = timm.get_pretrained_cfg(model.name) if model.pretrained else None
+    config = timm_config(model.name) if model.pretrained else None
     if config is None or (tuple(config.mean), tuple(config.std)) == (data.mean, data.std):
         return None
     mean, std = (
