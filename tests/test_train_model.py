@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -101,6 +102,16 @@ def test_the_same_seed_draws_the_same_weights():
     assert not torch.equal(same.point_head.weight, other.point_head.weight)
 
 
+def test_a_copy_sees_its_own_features_and_not_the_first_ones():
+    model = build()
+    copied = copy.deepcopy(model)  # as a moving average of the weights is made
+    torch.nn.init.zeros_(copied.backbone.conv1[0].weight)
+    with torch.inference_mode():
+        first, other, again = model(IMAGES), copied(IMAGES), model(IMAGES)
+    assert torch.equal(first.point_BKD, again.point_BKD)
+    assert not torch.equal(first.point_BKD, other.point_BKD)
+
+
 def test_points_and_labels_both_train_the_backbone():
     for term in ("logits_BC", "point_B2"):
         model = build().train()
@@ -198,7 +209,9 @@ def test_pretrained_weights_that_cannot_be_fetched(monkeypatch):
         raise OSError("cannot reach the hub")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(OptionError, match=r"pretrained=True .*cannot reach the hub.*Offline, download"):
+    with pytest.raises(
+        OptionError, match=r"pretrained=True .*cannot reach the hub.*Offline, download"
+    ):
         build("test_resnet", pretrained=True)
 
 

@@ -157,7 +157,7 @@ def read_weights(
         names: of the network. What lies beside a wrapped network (a loss's weights) is left aside
             unless it is one of these.
     """
-    return _unwrapped(_choose(_load(path), key, path), names, path)
+    return unwrapped(_choose(_load(path), key, path), names, path)
 
 
 def read_facts(path: Path) -> str | None:
@@ -240,7 +240,7 @@ def _holds_tensors(value: Any) -> bool:
     )
 
 
-def _unwrapped(
+def unwrapped(
     weights: Mapping[str, Tensor], names: Collection[str], path: Path
 ) -> dict[str, Tensor]:
     """Without the names of wrappers, see `read_weights`."""
