@@ -211,6 +211,13 @@ def run(
     help="With --benchmarks: of the forward pass; no is float32.",
 )
 @click.option(
+    "--preprocessing",
+    type=click.Choice(["paper", "timm"]),
+    default="paper",
+    show_default=True,
+    help="With --benchmarks: the crop of a timm model, 224 of 256 px, or as timm's validate.py.",
+)
+@click.option(
     "--box-convention",
     type=click.Choice(["wsolevaluation", "continuous"]),
     default="wsolevaluation",
@@ -235,6 +242,7 @@ def evaluate_command(
     pretrained: bool,
     on_bad: str,
     precision: str,
+    preprocessing: str,
     box_convention: Any,
     batch_size: int,
     workers: int | None,
@@ -258,6 +266,7 @@ def evaluate_command(
     of_folder = {"--images": images, "--data": data, "--boxes": boxes}
     of_suite: dict[str, Any] = {"--benchmarks": benchmarks, "--root": root, "--out": out}
     of_suite |= {"--arch": arch, "--pretrained": pretrained or None}
+    of_suite |= {"--preprocessing": None if preprocessing == "paper" else preprocessing}
     _check_mode(of_folder, of_suite)
     if images is not None:
         from luab_train.evaluate.folder import evaluate
@@ -287,6 +296,7 @@ def evaluate_command(
             pretrained=pretrained,
             on_bad=on_bad,
             precision=precision,
+            preprocessing=preprocessing,
             box_convention=box_convention,
             batch_size=batch_size,
             num_workers=workers,

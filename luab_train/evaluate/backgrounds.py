@@ -16,13 +16,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from luab_data.console import progress
 from luab_data.errors import ImagesError
+from luab_train.data.inputs import decode_rgb
+from luab_train.data.sources import image_names, subfolders
 from luab_train.evaluate.mappings import Accepted, in9_accepted
-from luab_train.evaluate.parts import Part, image_names, subfolders
+from luab_train.evaluate.parts import Part
 from luab_train.evaluate.predict import top_classes
 from luab_train.evaluate.predictions import PAIRS_SCHEMA
 from luab_train.evaluate.predictor import Predictor
@@ -279,11 +280,7 @@ def _load_or_skip(path: Path, size: int, on_bad: str) -> np.ndarray | None:
 
 def load_square(path: Path, size: int) -> np.ndarray:
     """(3, S, S) uint8 RGB as stored; ImagesError unless S is `size`, or any S if that is 0."""
-    try:
-        with Image.open(path) as opened:
-            pixels = np.asarray(opened.convert("RGB")).transpose(2, 0, 1)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImagesError(f"{path}: cannot be decoded ({error}); replace or remove it") from error
+    pixels = np.asarray(decode_rgb(path, str(path))).transpose(2, 0, 1)
     side = size or pixels.shape[-1]
     if pixels.shape != (3, side, side):
         raise ImagesError(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from luab_train.data.inputs import Preparation, imagenet_classes
+from luab_train.data.sources import subfolders
 from luab_train.evaluate import datasets as where
 from luab_train.evaluate import scoring
 from luab_train.evaluate.backgrounds import MAPPING, foreground_parts
@@ -22,8 +24,7 @@ from luab_train.evaluate.mappings import (
     si_score_accepted,
     timm_synsets,
 )
-from luab_train.evaluate.parts import Part, Preparation, View, folder_part, subfolders
-from luab_train.evaluate.predictor import imagenet_classes
+from luab_train.evaluate.parts import Part, View, folder_part
 from luab_train.evaluate.scores import SEVERITIES
 from luab_train.evaluate.scoring import Score, Stored
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from luab_data.errors import ImagesError
-from luab_train.evaluate.predictor import imagenet_classes
+from luab_train.data.inputs import imagenet_classes
 
 Accepted = Mapping[str, tuple[str, ...]]
 """Label of an image -> the wnids that are right for it, in the order of the mapping file."""

@@ -122,6 +122,7 @@ def load_predictor(
     *,
     arch: str | None = None,
     pretrained: bool = False,
+    preprocessing: str = "paper",
     device: str = "auto",
     precision: str = "no",
 ) -> Predictor:
@@ -131,12 +132,19 @@ def load_predictor(
         source: folder of a complete run; a .safetensors or .pth file, with `arch`; or a timm model.
         arch: the timm model that a file's weights belong to.
         pretrained: load timm's own weights, from its cache or the network.
+        preprocessing: `paper`, or `timm`, see `luab_train.data.inputs.timm_data`; a run is fed as
+            its recipe says.
         device: `auto`, or a torch device.
         precision: no, fp16 or bf16.
     """
     path = Path(source)
     if path.is_dir():
         _refuse(source, "a run's folder", arch=arch, pretrained=pretrained)
+        if preprocessing != "paper":
+            raise OptionError(
+                f"{source}: is a run's folder, whose recipe says what the network is fed;"
+                f" --preprocessing {preprocessing} is for timm models and files of weights"
+            )
         predictor = _from_run(path)
     elif path.is_file():
         if arch is None:
@@ -145,10 +153,10 @@ def load_predictor(
                 " NAME, a timm model"
             )
         _refuse(source, "a file of weights", arch=None, pretrained=pretrained)
-        predictor = _from_file(path, arch)
+        predictor = _from_file(path, arch, preprocessing)
     else:
         _refuse(source, "a timm model", arch=arch, pretrained=False)
-        predictor = _from_timm(str(source), pretrained)
+        predictor = _from_timm(str(source), pretrained, preprocessing)
     return replace(predictor.to(device), precision=precision)
 
 
@@ -170,11 +178,11 @@ def _from_run(run: Path) -> Predictor:
     )
 
 
-def _from_file(path: Path, arch: str) -> Predictor:
+def _from_file(path: Path, arch: str, preprocessing: str) -> Predictor:
     _check_model(arch)
     weights = read_weights(path)
     backbone_weights, head = split_state_dict(weights)
-    data = timm_data(arch)
+    data = timm_data(arch, preprocessing=preprocessing)
     classes = imagenet_classes()
     # The classifier's size follows from the weights; timm names it in its config.
     config = timm.get_pretrained_cfg(arch)
@@ -204,9 +212,9 @@ def _from_file(path: Path, arch: str) -> Predictor:
     )
 
 
-def _from_timm(name: str, pretrained: bool) -> Predictor:
+def _from_timm(name: str, pretrained: bool, preprocessing: str) -> Predictor:
     _check_model(name)
-    data = timm_data(name)
+    data = timm_data(name, preprocessing=preprocessing)
     backbone = _create(name, pretrained=pretrained)
     model = PlainClassifier(backbone, mean=data.mean, std=data.std)
     return Predictor(

@@ -212,6 +212,7 @@ def _about(predictor: Predictor, part: Part) -> dict[str, Any]:
             "num_masked_classes": None if part.mask is None else len(part.mask),
             "image_size": data.image_size,
             "eval_resize": data.eval_resize,
+            "eval_fit": data.eval_fit,
             "interpolation": data.interpolation,
             "mean": list(data.mean),
             "std": list(data.std),

@@ -26,6 +26,7 @@ def evaluate_model(
     pretrained: bool = False,
     on_bad: str = "raise",
     precision: str = "no",
+    preprocessing: str = "paper",
     batch_size: int = 256,
     num_workers: int | None = None,
     box_convention: BoxConvention = "wsolevaluation",
@@ -34,7 +35,7 @@ def evaluate_model(
     """Evaluate whatever `source` names on benchmarks; the table, as text.
 
     Args:
-        source, arch, pretrained, precision: see `load_predictor`.
+        source, arch, pretrained, precision, preprocessing: see `load_predictor`.
         root, names, on_bad, batch_size, num_workers, shown: see `evaluate_benchmarks`.
         box_convention: see `evaluate_extra`.
         out: folder of the results; None is RUN/evaluation for a run, else evaluation/<name> here.
@@ -48,12 +49,22 @@ def evaluate_model(
     extras = [name for name in asked if name in EXTRAS]
     columns = [name for name in asked if name not in EXTRAS]
     choose(columns)
+    if preprocessing != "paper" and asked == ["coco"]:
+        raise OptionError(
+            f"--preprocessing {preprocessing}: COCO has views of its own; leave it out"
+        )
     if asked == ["coco"] and arch is not None and Path(source).is_file():
         from luab_train.evaluate.coco.multi_label import load_multi_label
 
         predictor = load_multi_label(Path(source), arch, precision=precision)
     else:
-        predictor = load_predictor(source, arch=arch, pretrained=pretrained, precision=precision)
+        predictor = load_predictor(
+            source,
+            arch=arch,
+            pretrained=pretrained,
+            precision=precision,
+            preprocessing=preprocessing,
+        )
     check_extras(extras, len(predictor.classes))
     folder = out or _default_folder(Path(source), predictor)
     rows = []

@@ -10,7 +10,8 @@ from torch import nn
 
 from luab_data.errors import OptionError
 from luab_data.schema import COCO_CLASSES
-from luab_train.evaluate.predictor import PlainClassifier, Predictor, timm_data
+from luab_train.data.inputs import timm_data
+from luab_train.evaluate.predictor import PlainClassifier, Predictor
 from luab_train.models.classifier import build_model
 from luab_train.models.weights import (
     load_state_from_file,
