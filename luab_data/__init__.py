@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from luab_data.convert import convert_imagenet as convert_imagenet
     from luab_data.derivation.derive import derive as derive
     from luab_data.errors import LuabError as LuabError
-    from luab_data.exports.run import export as export
+    from luab_data.exports.export import export as export
     from luab_data.figures.draw import draw as draw
     from luab_data.hub.upload import publish as publish
     from luab_data.join.joined import join_images as join_images
-    from luab_data.provenance.record import trace as trace
+    from luab_data.provenance import trace as trace
     from luab_data.reports.clicks import clicks as clicks
     from luab_data.reports.run import report as report
     from luab_data.simulate.coco import simulate_coco as simulate_coco
@@ -48,7 +48,7 @@ _PUBLIC = {
     "convert_imagenet": "convert",
     "derive": "derivation.derive",
     "draw": "figures.draw",
-    "export": "exports.run",
+    "export": "exports.export",
     "find_dataset": "store.load",
     "join_images": "join.joined",
     "load_dataset": "store.load",
@@ -60,7 +60,7 @@ _PUBLIC = {
     "simulate_coco": "simulate.coco",
     "simulate_imagenet": "simulate.imagenet",
     "stats": "statistics.dataset",
-    "trace": "provenance.record",
+    "trace": "provenance",
 }
 """Public name -> the module it is defined in."""
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from luab_data.acceptance.rules import AcceptanceRules
     from luab_data.checks.lint import KindChecks
     from luab_data.derivation.shard import Derivation
-    from luab_data.exports.points import PointFormat
+    from luab_data.exports.keypoints import PointFormat
     from luab_data.figures.catalogue import PlannedFigure
     from luab_data.hub.about import About
     from luab_data.reports.pages import PageReader
@@ -120,8 +120,8 @@ class Browsing(Kind):
         "acceptance": "acceptance.imagenet:RULES",
         "figures": "figures.catalogue:BROWSING_FIGURES",
         "pages": "reports.browsing:PAGES",
-        "points": "exports.points:BROWSING",
-        "explain": "provenance.explain:explain_rounds",
+        "points": "exports.keypoints:BROWSING",
+        "explain": "provenance:explain_rounds",
         "about": "hub.about:IMAGENET",
     }
 
@@ -146,8 +146,8 @@ class Tagging(Kind):
         "acceptance": "acceptance.coco:RULES",
         "figures": "figures.catalogue:TAGGING_FIGURES",
         "pages": "reports.tagging:PAGES",
-        "points": "exports.points:TAGGING",
-        "explain": "provenance.explain:explain_icons",
+        "points": "exports.keypoints:TAGGING",
+        "explain": "provenance:explain_icons",
         "about": "hub.about:COCO",
     }
 

@@ -21,10 +21,9 @@ from PIL import Image
 import luab_data
 from luab_data.boxes import Frame
 from luab_data.errors import ImagesError, OptionError, OutputError
-from luab_data.exports import points
-from luab_data.exports.coco_keypoints import annotation
-from luab_data.exports.run import FORMATS, export
-from luab_data.exports.webdataset import survey
+from luab_data.exports import keypoints as points
+from luab_data.exports.export import FORMATS, export
+from luab_data.exports.folders import survey
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 FOLDERS = ("imagefolder", "webdataset")
@@ -196,7 +195,7 @@ def members(path: Path) -> list[tuple[str, bytes]]:
 def test_a_shard_holds_pictures_and_rows_as_they_are(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("luab_data.exports.webdataset.SAMPLES_PER_SHARD", 25)
+    monkeypatch.setattr("luab_data.exports.folders.SAMPLES_PER_SHARD", 25)
     export(world / "imagenet-ab", world / "pictures", tmp_path / "a", format="webdataset")
     export(world / "imagenet-ab", world / "pictures", tmp_path / "b", format="webdataset")
     assert files(tmp_path / "a") == files(tmp_path / "b")
@@ -298,7 +297,7 @@ def annotate(click: tuple[Any, Any], boxes: Any, size: tuple[int, int] = (200, 1
         **{"final_click_x": click[0], "final_click_y": click[1]},
     }
     frame = Frame(*size)
-    return [{"label": m.label, **annotation(m, frame)} for m in points.clicks(row, frame)]
+    return [{"label": m.label, **points.annotation(m, frame)} for m in points.clicks(row, frame)]
 
 
 def test_a_click_belongs_to_the_smallest_box_that_holds_it():
@@ -339,12 +338,14 @@ def test_points_are_turned_back_where_a_file_asks_to_be_shown_turned():
         **{"final_click_x": 0.2, "final_click_y": 0.9},
     }
     (found,) = points.clicks(row, Frame(375, 500, 6))
-    assert annotation(found, Frame(375, 500, 6))["keypoints"] == pytest.approx([337.5, 400, 2])
+    assert points.annotation(found, Frame(375, 500, 6))["keypoints"] == pytest.approx(
+        [337.5, 400, 2]
+    )
     assert found.box == (300, 380, 370, 430)
     # The same picture stored as shown: the boxes are of another picture, the click is not.
     (found,) = points.clicks(row, Frame(500, 375))
     assert found.box is None
-    assert annotation(found, Frame(500, 375))["keypoints"] == [100.0, 337.5, 2]
+    assert points.annotation(found, Frame(500, 375))["keypoints"] == [100.0, 337.5, 2]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -372,7 +373,7 @@ def test_icons_keep_the_category_ids_of_coco():
     categories = points.TAGGING.categories(())
     # Dog, toothbrush: never 17 and 80.
     assert [categories[m.label]["id"] for m in marks] == [18, 90]
-    found = [annotation(m, Frame(20, 10)) for m in marks]
+    found = [points.annotation(m, Frame(20, 10)) for m in marks]
     assert [a["keypoints"] for a in found] == [[10.0, 5.0, 2], [5.0, 10.0, 2]]
 
 
@@ -418,7 +419,7 @@ def test_pycocotools_opens_the_icons(coco: Path, tmp_path: Path, monkeypatch: py
     kites = found.loadAnns(found.getAnnIds(catIds=[38]))
     assert {tuple(a["keypoints"]) for a in kites} == {(1.01 * 20, 5.0, 1)}
     whole = out.read_bytes()
-    monkeypatch.setattr("luab_data.exports.coco_keypoints.SPOOL_BYTES", 10)
+    monkeypatch.setattr("luab_data.exports.keypoints.SPOOL_BYTES", 10)
     export(coco / "coco-ab", coco / "pictures", tmp_path / "b.json", format="coco-keypoints")
     assert (tmp_path / "b.json").read_bytes() == whole
 
@@ -498,9 +499,9 @@ def test_classes_of_coco_are_icons(coco: Path, tmp_path: Path):
 def test_row_groups_of_any_size_give_the_same_export(
     world: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from luab_data.join import rows
+    from luab_data.join import sources
 
-    real = rows.read_columns
+    real = sources.read_columns
 
     def small(*arguments: Any) -> Any:
         for table in real(*arguments):
@@ -518,7 +519,7 @@ def test_row_groups_of_any_size_give_the_same_export(
         return {**files(out), **metadata}
 
     whole = export_all(tmp_path / "whole")
-    monkeypatch.setattr(rows, "read_columns", small)
+    monkeypatch.setattr(sources, "read_columns", small)
     pieces = export_all(tmp_path / "pieces")
     assert whole.keys() == pieces.keys()
     differ = [name for name in whole if whole[name] != pieces[name]]
@@ -579,7 +580,7 @@ def test_a_picture_that_cannot_be_read_leaves_nothing_behind(
         return False
 
     # After the walk, before the files are opened.
-    monkeypatch.setattr("luab_data.exports.select._check_classes", vanish)
+    monkeypatch.setattr("luab_data.exports.export._check_classes", vanish)
     with pytest.raises(ImagesError, match=r"n00000001_57.JPEG: (cannot be read|not a readable)"):
         export(
             *(world / "imagenet-ab", tmp_path / "pictures", tmp_path / "a/out"),

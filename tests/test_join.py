@@ -15,8 +15,9 @@ from PIL import Image
 
 import luab_data
 from luab_data.errors import DatasetError, ImagesError
-from luab_data.join.images import coco_ids, find_images, image_files, imagenet_ids
 from luab_data.join.joined import join_images
+from luab_data.join.sources import find_images, image_files
+from luab_data.store.find import coco_ids, imagenet_ids
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 
@@ -141,7 +142,7 @@ def test_names_that_are_no_unicode_are_passed_over(tmp_path: Path):
 
 def test_chunks_of_the_walk_change_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch):
     whole = find_images(tree, pa.string())
-    monkeypatch.setattr("luab_data.join.images.FILES_PER_CHUNK", 2)
+    monkeypatch.setattr("luab_data.join.sources.FILES_PER_CHUNK", 2)
     small = find_images(tree, pa.string())
     assert whole.ids.equals(small.ids) and whole.places.equals(small.places)
     assert len(small.ids) == 9

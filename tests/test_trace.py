@@ -21,10 +21,10 @@ from luab_data.columns.traces import approach
 from luab_data.errors import DatasetError
 from luab_data.files import sha256_of
 from luab_data.kinds import KINDS, Browsing
-from luab_data.provenance.find import find_rows, read_image_id
-from luab_data.provenance.record import as_text, trace
+from luab_data.provenance import as_text, trace
 from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS
 from luab_data.store import shards
+from luab_data.store.find import find_rows, read_image_id
 
 T0 = 1_640_000_000_000
 LONG = [(T0 + 5000 + 17 * i, i / 64, 0.5) for i in range(60)]
@@ -174,7 +174,7 @@ MOMENTS = st.lists(st.integers(0, 9), max_size=6).map(sorted)
 def test_the_visit_named_is_the_one_that_quantiles_are_taken_of(
     trace: list[int], clicks: list[int], hovered: list[str]
 ):
-    from luab_data.provenance.explain import _visit
+    from luab_data.provenance import _visit
 
     row = {
         "selected": True,

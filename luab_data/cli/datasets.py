@@ -66,7 +66,7 @@ def trace(dataset: str, image_id: str, as_json: bool) -> None:
     DIR is a dataset folder or a name under $LUAB_DATA_HOME; IMAGE_ID may be a file name. Says which
     log and row it came from, which round decided and why, and which lint rules its rows break.
     """
-    from luab_data.provenance.record import as_text, trace
+    from luab_data.provenance import as_text, trace
 
     record = trace(dataset, image_id)
     click.echo(json.dumps(record.as_dict(), indent=2) if as_json else as_text(record))

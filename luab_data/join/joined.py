@@ -13,8 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.errors import DatasetError, ImagesError
-from luab_data.join.images import Images, find_images, image_column
-from luab_data.join.rows import Rows, dataset_rows, find_rows
+from luab_data.join.sources import (
+    Images,
+    Rows,
+    dataset_rows,
+    find_images,
+    find_rows,
+    image_column,
+)
 from luab_data.ragged import Bools, Ints
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from luab_data.class_names import with_name
 from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError
-from luab_data.provenance.find import not_there, read_image_id, rows_with
 from luab_data.ragged import ragged
 from luab_data.reports.pages import Finding, Key, Page, PageReader, Values
 from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, is_on_screen, points
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
+from luab_data.store.find import not_there, read_image_id, rows_with
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.tools import SLOTS
 from luab_data.words import counted, near

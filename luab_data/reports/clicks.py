@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from luab_data.errors import OptionError
 from luab_data.kinds import kind_of
-from luab_data.provenance.record import trace
+from luab_data.provenance import trace
 from luab_data.reports.html import data_uri, small_jpeg
 from luab_data.reports.layout import lay_out, svg, visits_of
 from luab_data.reports.replay import Event, Replay

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from luab_data.errors import ImagesError
-from luab_data.join.images import in_order
+from luab_data.join.sources import in_order
 from luab_train.data.inputs import decode_rgb, imagenet_classes
 from luab_train.data.sources import Names, name_images, sorted_names
 

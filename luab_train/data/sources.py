@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from luab_data.errors import ImagesError
-from luab_data.join.images import coco_ids, imagenet_ids
+from luab_data.store.find import coco_ids, imagenet_ids
 from luab_train.data.inputs import decode_rgb
 
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})

@@ -1,9 +1,12 @@
-"""[I/O] Which rows are exported, where their images are, and what the folder's README says."""
+"""[I/O] export: select rows that have an image, write one format, put it in place."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +15,112 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from luab_data.console import progress
 from luab_data.errors import OptionError
+from luab_data.files import Target, new_file, new_folder
 from luab_data.hub.card import column_table
-from luab_data.join.joined import Matched, left_over, match_files
-from luab_data.join.rows import Rows
+from luab_data.join.joined import Matched, Unmatched, left_over, match_files
+from luab_data.join.sources import Rows
 from luab_data.kinds import Kind, kind_of, tables_of
 from luab_data.ragged import Bools, Ints, Ragged, bounds_of
 from luab_data.schema import COCO_CLASSES, Table
 from luab_data.splits import stratified_fraction
 from luab_data.store.folder import read_manifest
+from luab_data.store.load import find_dataset
 from luab_data.words import did_you_mean
+
+FORMATS: Mapping[str, str] = {
+    "imagefolder": "folders:write_imagefolder",
+    "webdataset": "folders:write_webdataset",
+    "coco-keypoints": "keypoints:write_coco",
+    "fiftyone": "keypoints:write_fiftyone",
+}
+"""Name -> `module:function` beside this one, which writes a subset into an empty folder, or of
+coco-keypoints to a new file: (subset, out, advance)."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Exported:
+    """What an export wrote.
+
+    Args:
+        out: the folder, or the JSON file of coco-keypoints.
+        same: it was there already, with the same content; nothing was written.
+        num_images: images in it.
+        rows_without_image: rows that were asked for and have no image, by image id.
+    """
+
+    out: Path
+    num_images: int
+    rows_without_image: Unmatched
+    same: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Exported: {self.num_images:,} images, {self.out}>"
+
+
+def export(
+    dataset: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    format: str,
+    classes: Sequence[str] = (),
+    fraction: float | None = None,
+    limit: int | None = None,
+    force: bool = False,
+    shown: bool | None = None,
+) -> Exported:
+    """Write images with their byproducts in a format that other tools read.
+
+    Args:
+        dataset: a dataset folder, or a name under $LUAB_DATA_HOME.
+        images: folder of its image files, at any depth.
+        out: folder to make, or the JSON file of coco-keypoints.
+        format: one of FORMATS; each is described where it is written.
+        classes: only images of these wnids (COCO: with an icon of these classes).
+        fraction: only this fraction of every class (COCO: of all images), nested and seeded.
+        limit: only the first so many of what is left.
+        force: replace an earlier export with other content.
+        shown: progress, as console.progress has it.
+
+    Raises:
+        OptionError: unknown format or class, or nothing to export.
+        DatasetError, ImagesError: as join_images.
+        OutputError: `out` is not ours to replace, or cannot be written. Nothing was changed then.
+    """
+    if format not in FORMATS:
+        raise OptionError(f"format {format!r}{did_you_mean(format, FORMATS)}")
+    folder = find_dataset(dataset)
+    place: AbstractContextManager[Target] = new_folder(out, by="export", force=force)
+    if format == "coco-keypoints":
+        place = new_file(out, mark=b"luab-data export", force=force)
+    with place as target:
+        subset = select(folder, Path(images), classes=classes, fraction=fraction, limit=limit)
+        with progress(what="export", total=subset.num_rows, unit="image", shown=shown) as bar:
+            module, _, write = FORMATS[format].partition(":")
+            write_it = getattr(import_module(f"luab_data.exports.{module}"), write)
+            write_it(subset, target.path, bar.update)
+    return Exported(
+        out=Path(out),
+        num_images=subset.num_rows,
+        rows_without_image=subset.rows_without_image,
+        same=target.same,
+    )
+
+
+# --- which rows ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subset:
-    """The rows to export, with their images.
+class Subset(Matched):
+    """The rows to export, which alone have an image here.
 
     Args:
         manifest: of the dataset.
-        table: schema of `default`.
-        numbers: (num_rows,) row of `default` of each row; it does not depend on the subset.
-        matched: in it only these rows have an image; its `rows_without_image` are those that were
-            asked for.
     """
 
     manifest: Mapping[str, Any]
-    table: Table
-    numbers: Ints
-    matched: Matched
 
     @property
     def kind(self) -> Kind:
@@ -47,14 +128,24 @@ class Subset:
         return kind_of(self.manifest)
 
     @property
+    def table(self) -> Table:
+        """The schema of `default`."""
+        return tables_of(self.manifest)[0]
+
+    @property
     def classes(self) -> dict[str, tuple[str, ...]]:
         """Column of labels -> class names by number, those of the whole dataset."""
-        return self.matched.rows.classes
+        return self.rows.classes
 
     @property
     def num_rows(self) -> int:
         """Rows of the subset."""
-        return len(self.numbers)
+        return len(self.image)
+
+    @property
+    def numbers(self) -> Ints:
+        """(num_rows,) row of `default` of each row; it does not depend on the subset."""
+        return np.flatnonzero(self.has_image)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The columns (None: all) and `image_path` of the rows, some thousand rows at a time.
@@ -62,7 +153,7 @@ class Subset:
         Can be called again. Reading ends at the last row of the subset.
         """
         left = self.num_rows
-        for batch in self.matched.batches(columns):
+        for batch in super().batches(columns):
             if len(batch):
                 yield batch
             left -= len(batch)
@@ -96,10 +187,9 @@ def select(
     if limit is not None and limit < 1:
         raise OptionError(f"limit {limit}: expected at least 1")
     manifest = read_manifest(folder)
-    table = tables_of(manifest)[0]
     matched = match_files(folder, images)
     rows = matched.rows
-    wanted = _wanted(rows, table, classes, fraction)
+    wanted = _wanted(rows, "wnid" in manifest["schemas"]["default"], classes, fraction)
     missing = left_over(rows.ids, wanted & ~matched.has_image)
     numbers = np.flatnonzero(wanted & matched.has_image)[:limit]
     if not len(numbers):
@@ -111,14 +201,13 @@ def select(
     kept[numbers] = True
     image = np.full(len(wanted), -1)
     image[matched.has_image] = matched.image
-    matched = replace(matched, has_image=kept, image=image[numbers], rows_without_image=missing)
-    return Subset(manifest=manifest, table=table, numbers=numbers, matched=matched)
+    chosen = {"has_image": kept, "image": image[numbers], "rows_without_image": missing}
+    return Subset(**{**vars(matched), **chosen}, manifest=manifest)
 
 
-def _wanted(rows: Rows, table: Table, classes: Sequence[str], fraction: float | None) -> Bools:
+def _wanted(rows: Rows, has_wnids: bool, classes: Sequence[str], fraction: float | None) -> Bools:
     """(num_rows,) whether the classes and the fraction take the row."""
     wanted = np.ones(len(rows.ids), bool)
-    has_wnids = "wnid" in table.schema().names
     if fraction is not None:
         keys = ["image_id", *(["wnid"] if has_wnids else [])]
         ids = pa.concat_tables(list(rows.batches(keys)))
@@ -153,7 +242,7 @@ def _has_class(column: pa.ChunkedArray, classes: Sequence[str]) -> Bools:
     return Ragged(found, bounds_of(column)).reduce(np.logical_or, False)
 
 
-# --- the README of an exported folder -------------------------------------------------------------
+# --- the README of an exported folder ------------------------------------------------------------
 
 _OPENING = {
     "imagefolder": """```python

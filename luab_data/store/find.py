@@ -1,4 +1,9 @@
-"""[I/O] The rows of an image or a page: only a key is scanned, then row groups that hold it."""
+"""[I/O] The rows of an image or a page: only a key is scanned, then row groups that hold it.
+
+An id is the file's name without folder and extension. Two habits are undone: Hugging Face's
+imagenet-1k names its images `<image_id>_<wnid>.JPEG`, and COCO 2014 says `COCO_train2014_` before
+the number.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +19,74 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from luab_data.boxes import IMAGE_SUFFIXES
 from luab_data.errors import DatasetError
-from luab_data.join.images import ids_of
 from luab_data.schema import Table
 from luab_data.store.folder import parquet_files, read_columns
 
 _MAX_CANDIDATES = 20_000
 _NEAR = 3
+_SUFFIX = rf"(?i)({'|'.join(re.escape(suffix) for suffix in sorted(IMAGE_SUFFIXES))})$"
+
+
+# --- ids in names --------------------------------------------------------------------------------
+
+
+def imagenet_ids(paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """String, (num_paths,): `x/n01440764_10026.JPEG`, `n01440764_10026_n01440764.JPEG` -> id;
+    `ILSVRC2012_val_00000001_n01751748.JPEG` -> ILSVRC2012_val_00000001.
+
+    Never null but where the path is: any other name is its own id, without folder and extension.
+    """
+    stems = _stems(paths)
+    return pc.replace_substring_regex(stems, r"^((?:n\d{8}|ILSVRC2012_[a-z]+)_\d+)_n\d{8}$", r"\1")
+
+
+def coco_ids(paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """int64, (num_paths,): `000000000009.jpg`, `COCO_train2014_000000000009.jpg` -> 9.
+
+    Null where the name is another one.
+    """
+    pattern = r"^(?:COCO_[a-z]+\d{4}_)?(?P<id>\d{1,18})$"
+    return pc.struct_field(pc.extract_regex(_stems(paths), pattern), "id").cast(pa.int64())
+
+
+def _stems(paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    # Paths inside Hugging Face datasets may come from Windows.
+    names = pc.replace_substring_regex(paths, r"^(?s).*[/\\]", "")
+    names = pc.utf8_normalize(names, "NFC")  # macOS writes ä as two characters, logs as one
+    return pc.replace_substring_regex(names, _SUFFIX, "")
+
+
+def ids_of(paths: pa.Array | pa.ChunkedArray, id_type: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """The ids that file names hold, as `id_type` has them: see imagenet_ids and coco_ids."""
+    return coco_ids(paths) if pa.types.is_integer(id_type) else imagenet_ids(paths)
+
+
+def read_image_id(text: str | int, table: Table) -> str | int:
+    """What a user typed as an image id: paths and extensions of the image or its XML may stay.
+
+    Args:
+        table: that has such ids; see ids_of.
+
+    Raises:
+        DatasetError: its ids are numbers, and there is none in the text.
+    """
+    name = pa.array([re.sub(r"\.xml$", "", str(text), flags=re.IGNORECASE)], pa.string())
+    (found,) = ids_of(name, table["image_id"].type).to_pylist()
+    if found is None:
+        raise DatasetError(
+            f"{text!r} is no image id of this dataset; expected a number such as 9, or a file name"
+            " that ends in one"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+# --- rows ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class RowPlace:
     """Where one row lies.
 
     Args:
@@ -41,28 +103,9 @@ class Place:
     file_row: int
 
 
-def read_image_id(text: str | int, table: Table) -> str | int:
-    """What a user typed as an image id: paths and extensions of the image or its XML may stay.
-
-    Args:
-        table: that has such ids; see join.images.ids_of.
-
-    Raises:
-        DatasetError: its ids are numbers, and there is none in the text.
-    """
-    name = pa.array([re.sub(r"\.xml$", "", str(text), flags=re.IGNORECASE)], pa.string())
-    (found,) = ids_of(name, table["image_id"].type).to_pylist()
-    if found is None:
-        raise DatasetError(
-            f"{text!r} is no image id of this dataset; expected a number such as 9, or a file name"
-            " that ends in one"
-        )
-    return found  # type: ignore[no-any-return]
-
-
 def find_rows(
     folder: Path, table: Table, image_id: str | int, *, first: int = 0, enough: int = 1
-) -> tuple[pa.Table, list[Place]]:
+) -> tuple[pa.Table, list[RowPlace]]:
     """The rows of an image in one config, and where they are.
 
     Args:
@@ -79,13 +122,13 @@ def find_rows(
     """
     paths = parquet_files(folder, table)
     rows: list[pa.Table] = []
-    places: list[Place] = []
+    places: list[RowPlace] = []
     for path in paths[first : first + 1] + paths[:first] + paths[first + 1 :]:
         name = path.relative_to(folder).as_posix()
         for group, start, numbers, found in _matches(path, None, "image_id", [image_id]):
             rows.append(found)
             places += [
-                Place(config=table.config, file=name, row_group=group, row=n, file_row=start + n)
+                RowPlace(config=table.config, file=name, row_group=group, row=n, file_row=start + n)
                 for n in numbers
             ]
         if len(places) >= enough:

@@ -1,1 +1,0 @@
-"""One image's rows, where they lie, and why its derived values are what they are."""
