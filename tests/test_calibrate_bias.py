@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luab_data.calibration import calibrate
-from luab_data.calibration.bias import boxed_clicks, fit_bias, moved
+from luab_data.calibration.model import boxed_clicks, fit_bias, moved
 from luab_data.statistics.estimate import NOBODY
 
 BOX = np.array([[0.2, 0.2, 0.6, 0.6]])  # centre (.4, .4)

@@ -17,10 +17,9 @@ from planted import draw_boxes
 
 import luab_data
 from luab_data.calibration import calibrate
-from luab_data.calibration.bias import Points, boxed_clicks
 from luab_data.calibration.calibrate import cross_fit
 from luab_data.calibration.held_out import ARMS, CONTRASTS, rank_reliability
-from luab_data.calibration.reliability import BEHAVIOURS
+from luab_data.calibration.model import BEHAVIOURS, Points, boxed_clicks
 from luab_data.errors import DatasetError, OptionError
 from luab_data.ragged import Floats, Ints
 from luab_data.statistics.estimate import draw_workers

@@ -6,7 +6,7 @@ from calibration_world import rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luab_data.calibration.reliability import (
+from luab_data.calibration.model import (
     BEHAVIOURS,
     ErrorModel,
     behaviours,

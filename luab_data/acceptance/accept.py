@@ -26,7 +26,6 @@ from luab_data.acceptance.rules import (
     UNDECIDED,
     AcceptanceRules,
     Applied,
-    Decisions,
     decide,
 )
 from luab_data.console import progress
@@ -51,9 +50,6 @@ class Cost:
         reward_usd, fee: of one HIT, and the share on top.
         num_accepted, num_rejected, num_undecided: the accepted ones are paid.
         median_hit_ms: over the `num_timed` HITs whose duration is known; None if none is.
-
-    Raises:
-        OptionError: a reward or a fee that is negative or not a number.
     """
 
     reward_usd: float
@@ -63,9 +59,6 @@ class Cost:
     fee: float = FEE
     median_hit_ms: float | None = None
     num_timed: int = 0
-
-    def __post_init__(self) -> None:
-        check_money(self.reward_usd, self.fee)
 
     @property
     def total_usd(self) -> float:
@@ -104,20 +97,13 @@ class Cost:
         }
 
 
-def check_money(reward_usd: float, fee: float) -> None:
-    """OptionError for a reward or a fee that is negative or not a number."""
-    for name, value in (("reward", reward_usd), ("fee", fee)):
-        if not 0 <= value < math.inf:
-            raise OptionError(f"{name} is {value}; expected a number that is not negative")
-
-
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Acceptance(Tabular):
     """Decisions on all assignments of a dataset.
 
     Attributes:
         dataset: name of the kind of log.
-        table: one row an assignment; see Decisions.
+        table: one row an assignment; see rules.decide.
         rules: each rule and how many assignments it rejects, leaves undecided, was not applied to.
         cost: of the accepted ones.
         assigned: originals of every ImageNet HIT as given; None if those logged were taken.
@@ -222,7 +208,9 @@ def accept(
         OptionError: an option that the dataset has no use for, a bad list of codes, or one that
             shares no assignment with the log. OutputError: `out` cannot be written.
     """
-    check_money(0 if reward is None else reward, fee)
+    for name, value in (("reward", reward or 0), ("fee", fee)):
+        if not 0 <= value < math.inf:
+            raise OptionError(f"{name} is {value}; expected a number that is not negative")
     if Path(dataset).expanduser().is_file():
         raise OptionError(
             f"{dataset}: is a file; expected a dataset folder. Convert a raw log first: `luab-data"
@@ -237,12 +225,12 @@ def accept(
         compared = None
         if listed is not None:
             listed, compared = _compare(facts, listed, kind.acceptance)
-        decisions = decide(facts, kind.acceptance, codes=listed, assigned=assigned)
+        table, rules = decide(facts, kind.acceptance, codes=listed, assigned=assigned)
         found = Acceptance(
             dataset=kind.dataset,
-            table=decisions.table,
-            rules=decisions.rules,
-            cost=_cost(decisions, kind.acceptance.reward_usd if reward is None else reward, fee),
+            table=table,
+            rules=rules,
+            cost=_cost(table, kind.acceptance.reward_usd if reward is None else reward, fee),
             assigned=assigned,
             has_originals=kind.acceptance.has_originals,
             codes=compared,
@@ -319,13 +307,14 @@ def _num(flags: pa.Array) -> int:
     return int(pc.sum(flags).as_py() or 0)
 
 
-def _cost(decisions: Decisions, reward_usd: float, fee: float) -> Cost:
-    durations = floats(decisions.table["duration_ms"])
+def _cost(decided: pa.Table, reward_usd: float, fee: float) -> Cost:
+    durations = floats(decided["duration_ms"])
     durations = durations[~np.isnan(durations)]
+    num = {d: _num(pc.equal(decided["decision"], d)) for d in (ACCEPTED, REJECTED, UNDECIDED)}
     return Cost(
-        num_accepted=decisions.count(ACCEPTED),
-        num_rejected=decisions.count(REJECTED),
-        num_undecided=decisions.count(UNDECIDED),
+        num_accepted=num[ACCEPTED],
+        num_rejected=num[REJECTED],
+        num_undecided=num[UNDECIDED],
         reward_usd=reward_usd,
         fee=fee,
         median_hit_ms=float(np.median(durations)) if len(durations) else None,

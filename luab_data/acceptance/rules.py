@@ -124,31 +124,13 @@ class Applied(NamedTuple):
     num_not_applied: int
 
 
-class Decisions(NamedTuple):
-    """Decisions, one row an assignment.
-
-    Args:
-        table: the facts and `decision`, `failed` and `undecided` (lists of rule names), `reason`
-            (for people; null if accepted), what was measured (null if not known), and the columns
-            of CODES; sorted by assignment_id.
-        rules: in the order of AcceptanceRules.rules.
-    """
-
-    table: pa.Table
-    rules: tuple[Applied, ...]
-
-    def count(self, decision: str) -> int:
-        """Assignments with that decision."""
-        return int(pc.sum(pc.equal(self.table["decision"], decision)).as_py() or 0)
-
-
 def decide(
     facts: pa.Table,
     kind: AcceptanceRules,
     *,
     codes: pa.Table | None = None,
     assigned: int | None = None,
-) -> Decisions:
+) -> tuple[pa.Table, tuple[Applied, ...]]:
     """Apply the rules.
 
     Args:
@@ -158,6 +140,10 @@ def decide(
             decided by their code alone, those that should be in the log and are not are left out.
         assigned: originals of every ImageNet HIT; None takes those logged, and for each missing
             page as many as on the fullest logged one.
+
+    Returns: one row an assignment, sorted by assignment_id: the facts and `decision`, `failed` and
+        `undecided` (lists of rule names), `reason` (for people; null if accepted), what was
+        measured (null if not known), and the columns of CODES; then what became of each rule.
 
     Raises:
         OptionError: `assigned` or a num_selections contradicts the log.
@@ -188,7 +174,7 @@ def decide(
         table = table.drop_columns(["mturk_status"])
     leading = ["assignment_id", "decision", "failed", "undecided", "reason"]
     rest = [name for name in table.column_names if name not in leading]
-    return Decisions(table.select([*leading, *rest]).sort_by("assignment_id"), applied)
+    return table.select([*leading, *rest]).sort_by("assignment_id"), applied
 
 
 def _with_codes(facts: pa.Table, codes: pa.Table | None) -> pa.Table:

@@ -10,19 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.calibration import bias as biases
-from luab_data.calibration import reliability
-from luab_data.calibration.bias import (
+from luab_data.calibration.held_out import ARMS, HeldOut, compare, rank_reliability
+from luab_data.calibration.model import (
+    APPLY_COLUMNS,
+    COLUMNS,
     Bias,
     Clicks,
+    ErrorModel,
     Points,
+    behaviours,
     boxed_clicks,
     fit_bias,
+    fit_errors,
     moved,
     points,
 )
-from luab_data.calibration.held_out import ARMS, HeldOut, compare, rank_reliability
-from luab_data.calibration.reliability import ErrorModel, behaviours, fit_errors
 from luab_data.columns.regions import boxes_of, in_any_box
 from luab_data.console import progress
 from luab_data.errors import DatasetError, OptionError
@@ -35,12 +37,6 @@ from luab_data.store.load import find_dataset, read_table
 
 SplitBy = Literal["worker", "image"]
 _FOLDS = 5
-
-COLUMNS = tuple(dict.fromkeys((*biases.COLUMNS, *reliability.COLUMNS)))
-"""Columns of `default` of ImageNet-AB that a calibration is learned from."""
-
-APPLY_COLUMNS = tuple(name for name in COLUMNS if name not in ("width", "height", "boxes"))
-"""Those it is applied to: no boxes among them."""
 
 ADDED = ("calibrated_click_x", "calibrated_click_y", "click_reliability")
 """Columns that `apply` adds."""
@@ -122,14 +118,11 @@ def fit(images: pa.Table) -> Calibration:
     Raises:
         DatasetError: a column is missing, or no click is on an image with boxes.
     """
-    images = _taught(images, COLUMNS)
-    names = _workers(images)
-    worker = codes(images["worker_id"], names)
-    clicks = boxed_clicks(images, worker)
+    images, names, clicks = _taught(images, COLUMNS)
     return Calibration(
         worker_id=names,
-        bias=fit_bias(clicks.offset, worker, len(names)),
-        errors=fit_errors(behaviours(images), clicks.offset, worker, len(names)),
+        bias=fit_bias(clicks.offset, clicks.worker, len(names)),
+        errors=fit_errors(behaviours(images), clicks.offset, clicks.worker, len(names)),
     )
 
 
@@ -189,10 +182,8 @@ def evaluate(
     """
     if split_by not in get_args(SplitBy):
         raise OptionError(f"split_by {split_by!r}: expected {' or '.join(get_args(SplitBy))}")
-    images = _taught(images, (*COLUMNS, "image_id"))
+    images, names, clicks = _taught(images, (*COLUMNS, "image_id"))
     fold = _deal(images[f"{split_by}_id"], seed, split_by)
-    names = _workers(images)
-    clicks = boxed_clicks(images, codes(images["worker_id"], names))
     moved_points = cross_fit(clicks, behaviours(images), fold, len(names), shown=shown)
     width, height = floats(images["width"]), floats(images["height"])
     boxes, rows = boxes_of(images["boxes"])
@@ -252,8 +243,8 @@ def _pull(clicks: Clicks) -> float:
     return float((click * centre).sum()) / squares if squares else 1.0
 
 
-def _taught(images: pa.Table, columns: tuple[str, ...]) -> pa.Table:
-    """The images with a click and a box to compare it with."""
+def _taught(images: pa.Table, columns: tuple[str, ...]) -> tuple[pa.Table, tuple[str, ...], Clicks]:
+    """The images with a click and a box to compare it with, their workers, sorted, and clicks."""
     check_columns(images, columns)
     images = images.filter(images["final_click_x"].is_valid())
     row = boxed_clicks(images, np.zeros(len(images), np.int64)).row
@@ -262,7 +253,10 @@ def _taught(images: pa.Table, columns: tuple[str, ...]) -> pa.Table:
             "no click is on an image with boxes, so there is nothing to learn from or to compare"
             " with; convert an archive with boxes, or fit on another dataset"
         )
-    return images.take(pa.array(row))
+    images = images.take(pa.array(row))
+    ids = pc.unique(images["worker_id"].cast(pa.string())).drop_null().to_pylist()
+    names = tuple(sorted(name for name in ids if name))  # "" is nobody, like null
+    return images, names, boxed_clicks(images, codes(images["worker_id"], names))
 
 
 def _deal(ids: pa.ChunkedArray, seed: int, what: str) -> Ints:
@@ -278,12 +272,6 @@ def _deal(ids: pa.ChunkedArray, seed: int, what: str) -> Ints:
     of_id[order] = np.random.default_rng(seed).permutation(len(order)) % min(_FOLDS, len(order))
     fold: Ints = of_id[encoded.indices.to_numpy()]
     return fold
-
-
-def _workers(images: pa.Table) -> tuple[str, ...]:
-    """Worker ids, sorted; neither null nor "" is one."""
-    names = pc.unique(images["worker_id"].cast(pa.string())).drop_null().to_pylist()
-    return tuple(sorted(name for name in names if name))
 
 
 def codes(worker_id: ArrowColumn, names: tuple[str, ...]) -> Ints:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from luab_data.calibration.bias import Points
+from luab_data.calibration.model import Points
 from luab_data.ragged import Bools, Floats, Ints
 from luab_data.results import Tabular
 from luab_data.statistics.estimate import (
