@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import shutil
+import signal
 import tarfile
 import warnings
 from pathlib import Path
@@ -18,12 +20,14 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from train_world import make_world
 
-from luab_data.errors import ImagesError
+from luab_data.errors import ImagesError, LuabError
 from luab_train.data.arrow import ArrowImages
 from luab_train.data.dataset import Split, labelled_split, match_rows
+from luab_train.data.loader import batches, worker_setup
 from luab_train.data.rows import read_annotations
-from luab_train.data.sources import ImageFiles, open_images
+from luab_train.data.sources import ImageFiles, image_names, open_images
 from luab_train.data.tars import TarShards
+from luab_train.evaluate.parts import folder_part
 
 datasets = pytest.importorskip("datasets")
 
@@ -416,3 +420,175 @@ def test_images_of_a_row_may_lie_beside_the_dataset(tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "a.parquet").rename(tmp_path / "p" / "a.parquet")
     assert open_images(tmp_path / "p").load(0).size == (7, 5)
+
+
+# --- validation images as Hugging Face has them --------------------------------------------------
+
+VAL = pictures(
+    [
+        ("n00000002", "ILSVRC2012_val_00000001"),
+        ("n00000001", "ILSVRC2012_val_00000002"),
+        ("n00000002", "ILSVRC2012_val_00000010"),
+    ]
+)
+CLASSES = ("n00000001", "n00000002")
+
+
+def labelled(root: Path, found: list[Picture], names: list[str] | None, path: str | None) -> dict:
+    """Rows of `image` and `label`, as imagenet-1k on the Hub has them."""
+    rows = rows_of(found, ids="", path=path)
+    rows["label"] = [CLASSES.index(picture.wnid) for picture in found]
+    features = {"image": datasets.Image(), "label": datasets.Value("int64")}
+    if names is not None:
+        features["label"] = datasets.ClassLabel(names=names)
+    return datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+
+
+def write_val(kind: str, root: Path, names: list[str] | None, path: str | None) -> Path:
+    dataset = labelled(root, VAL, names, path)
+    root.mkdir(parents=True, exist_ok=True)
+    if kind == "saved":
+        dataset.save_to_disk(str(root))
+    else:
+        dataset.to_parquet(str(root / "validation-00000-of-00001.parquet"))
+    return root
+
+
+HUB = "{1}_{0}.JPEG"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda root: write_files(root, VAL, HUB),
+        lambda root: write_files(root, VAL, "{0}/" + HUB),
+        lambda root: write_tars(root, VAL, HUB),
+        lambda root: write_parquet(root, VAL, ids="", path=HUB),
+        lambda root: write_saved(root, VAL, ids="", path=HUB),
+        lambda root: write_val("parquet", root, None, HUB),
+        lambda root: write_val("saved", root, ["tench", "goldfish"], HUB),
+    ],
+)
+def test_validation_images_under_their_names_on_the_hub_have_class_and_id(tmp_path, write):
+    boxes = {"ILSVRC2012_val_00000010": np.array([[1.0, 1, 2, 2]])}
+    split = labelled_split(open_images(write(tmp_path / "val")), CLASSES, boxes)
+    found = dict(zip(split.image_id.tolist(), split.label.tolist(), strict=True))
+    assert found == {p.image_id: CLASSES.index(p.wnid) for p in VAL}
+    assert split.image_id[split.boxes.counts > 0].tolist() == ["ILSVRC2012_val_00000010"]
+    pixels = {p.image_id: Image.open(io.BytesIO(p.png)) for p in VAL}
+    for index, name in enumerate(split.image_id.tolist()):
+        assert np.array_equal(split.load(index), pixels[name])
+
+
+@pytest.mark.parametrize("kind", ["saved", "parquet"])
+@pytest.mark.parametrize("names", [None, list(CLASSES), ["tench", "goldfish"]])
+@pytest.mark.parametrize("path", [None, "{1}.JPEG"])
+def test_a_column_of_labels_is_the_class_where_names_tell_none(tmp_path, kind, names, path):
+    split = labelled_split(open_images(write_val(kind, tmp_path / "v", names, path)), CLASSES, {})
+    assert sorted(split.label.tolist()) == [0, 1, 1]
+    for index in range(3):
+        picture = next(
+            p for p in VAL if np.array_equal(split.load(index), Image.open(io.BytesIO(p.png)))
+        )
+        assert CLASSES[split.label[index]] == picture.wnid
+    with pytest.raises(ImagesError, match="are not classes of the run"):
+        labelled_split(open_images(tmp_path / "v"), ("n00000009",), {})
+
+
+def test_the_1000_names_of_imagenet_1k_are_its_wnids_in_order(tmp_path):
+    names = [f"name {k}" for k in range(1000)]
+    source = open_images(write_val("saved", tmp_path / "v", names, None))
+    assert set(source.wnid.tolist()) == {"n01440764", "n01443537"}
+
+
+# --- labels in members of their own --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        lambda k: {"cls": str(k).encode()},
+        lambda k: {"cls": CLASSES[k].encode() + b"\n"},
+        lambda k: {"json": f'{{"label": {k}, "width": 7}}'.encode()},
+        lambda k: {"json": f'{{"wnid": "{CLASSES[k]}", "label": 99}}'.encode()},
+        lambda k: {"cls": str(k).encode(), "json": b'{"width": 7}'},
+    ],
+)
+def test_members_cls_and_json_tell_the_class(tmp_path, members):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for number, picture in enumerate(VAL):
+            for suffix, body in members(CLASSES.index(picture.wnid)).items():
+                add(tar, f"sample{number}.{suffix}", body)
+            add(tar, f"sample{number}.png", picture.png)
+    split = labelled_split(open_images(tmp_path), CLASSES, {})
+    found = dict(zip(split.image_id.tolist(), split.label.tolist(), strict=True))
+    assert found == {f"sample{n}": CLASSES.index(p.wnid) for n, p in enumerate(VAL)}
+
+
+@pytest.mark.parametrize(
+    "own", ['"image_id": "{1}"', '"filename": "{0}/{1}.JPEG"', '"filename": "{1}_{0}.JPEG"']
+)
+def test_a_member_json_tells_the_id(tmp_path, own):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for number, picture in enumerate(IMAGENET):
+            told = own.replace("{0}", picture.wnid).replace("{1}", picture.image_id)
+            add(tar, f"{number:06d}.json", f"{{{told}}}".encode())
+            add(tar, f"{number:06d}.png", picture.png)
+    source = open_images(tmp_path)
+    found = zip(source.wnid.tolist(), source.image_id.tolist(), strict=True)
+    assert list(found) == sorted(picture[:2] for picture in IMAGENET)
+    png = dict(zip([p.image_id for p in IMAGENET], [p.png for p in IMAGENET], strict=True))
+    for index, name in enumerate(source.image_id.tolist()):
+        assert np.array_equal(source.load(index), Image.open(io.BytesIO(png[name])))
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        add(tar, "000001.json", b"{")
+        add(tar, "000001.png", IMAGENET[0].png)
+    with pytest.raises(ImagesError, match=r"a\.tar: 000001\.json is not JSON"):
+        open_images(tmp_path)
+
+
+def test_what_luab_data_exports_is_read_with_its_ids(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for picture in COCO:
+            add(
+                tar,
+                f"{int(picture.image_id):012d}.json",
+                f'{{"image_id": {picture.image_id}}}'.encode(),
+            )
+            add(tar, f"{int(picture.image_id):012d}.png", picture.png)
+    assert open_images(tmp_path).image_id.tolist() == [p.image_id for p in COCO]
+
+
+# --- names and processes that are no good --------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["", "n00000001"])
+def test_a_file_name_that_is_no_text_is_one_sentence_before_anything_is_computed(tmp_path, folder):
+    write_files(tmp_path, IMAGENET[:1], "n00000001/a.png" if folder else "a.png")
+    path = tmp_path / folder / "k\udce4se.png"  # Latin-1
+    path.write_bytes(IMAGENET[0].png)
+    with pytest.raises(ImagesError, match=r"the file name b'k\\xe4se\.png' is not UTF-8"):
+        open_images(tmp_path)
+    with pytest.raises(ImagesError, match=r"is not UTF-8"):
+        folder_part("part", tmp_path, {"n00000001": ("n00000001",)}, CLASSES) if folder else (
+            image_names(tmp_path)
+        )
+
+
+class Dies(Dataset):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_loader_process_that_is_killed_is_one_sentence():
+    loader = DataLoader(Dies(), num_workers=1, prefetch_factor=1, worker_init_fn=worker_setup())
+    with pytest.raises(
+        LuabError, match=r"a loader process was killed .*; what was finished before"
+    ):
+        list(batches(loader))

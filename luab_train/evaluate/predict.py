@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from luab_data.console import progress
 from luab_data.errors import ImagesError, OptionError
 from luab_train.data.inputs import load_input
-from luab_train.data.loader import worker_setup
+from luab_train.data.loader import batches, worker_setup
 from luab_train.evaluate.parts import Part, View
 from luab_train.evaluate.predictions import SCHEMA
 from luab_train.evaluate.predictor import Predictor
@@ -126,7 +126,7 @@ def predict_part(
     rows = _Rows(part, predictor)
     counts = {"num_turned": 0, "num_resized": 0}
     with progress(total=len(part), what=what, unit="image", shown=shown) as bar:
-        for inputs in loader:
+        for inputs in batches(loader):
             if inputs.bad and on_bad == "raise":
                 raise ImagesError(
                     f"{inputs.bad[0][1]}; to go on without such images: --on-bad skip"
