@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from luab_data.derivation.derive import derive as derive
     from luab_data.errors import LuabError as LuabError
     from luab_data.exports.export import export as export
-    from luab_data.figures.draw import draw as draw
+    from luab_data.figures.catalogue import draw as draw
     from luab_data.hub.upload import publish as publish
     from luab_data.join.joined import join_images as join_images
     from luab_data.provenance import trace as trace
@@ -47,7 +47,7 @@ _PUBLIC = {
     "convert_coco": "convert",
     "convert_imagenet": "convert",
     "derive": "derivation.derive",
-    "draw": "figures.draw",
+    "draw": "figures.catalogue",
     "export": "exports.export",
     "find_dataset": "store.load",
     "join_images": "join.joined",

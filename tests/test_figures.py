@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -36,12 +36,18 @@ from luab_data.figures.charts import (
     draw_last_n,
     draw_quantiles,
     draw_random_clicks,
+    draw_sequences,
+    short_sequence,
+)
+from luab_data.figures.maps import draw_accuracy_map, draw_density, draw_offset, mode_cell
+from luab_data.figures.scatter import (
+    MANY,
+    draw_class_recall,
+    draw_shrinkage,
+    draw_worker_offsets,
     label_points,
 )
-from luab_data.figures.icons import draw_class_recall, draw_sequences, short_sequence
-from luab_data.figures.maps import draw_accuracy_map, draw_density, draw_offset, mode_cell
 from luab_data.figures.style import SMALL, STYLE, VERMILION, counts
-from luab_data.figures.workers import MANY, draw_shrinkage, draw_worker_offsets
 from luab_data.kinds import KINDS
 from luab_data.statistics.estimate import Estimate, share
 from luab_data.tools import COCO_CLASSES
@@ -60,10 +66,10 @@ def an_estimate(
     return Estimate(value=value, low=low, high=high, n=n, null=null, num_workers=3)
 
 
-def estimates_like(dataset: str, kind: str = "full") -> dict[str, Estimate]:
+def estimates_like(dataset: str, kind: str = "full") -> dict[str, Any]:
     """An estimate of the right shape for every measure of a dataset."""
     rng = np.random.default_rng(0)
-    found = {}
+    found: dict[str, Any] = {}
     for name, measure in MEASURES[dataset].items():
         value = rng.uniform(0.2, 0.8, measure.shape)
         if measure.shape[:1] in ((11,), (21,)) and len(measure.shape) == 2:
@@ -76,6 +82,7 @@ def estimates_like(dataset: str, kind: str = "full") -> dict[str, Estimate]:
             found[name] = an_estimate(value, n=n)
         else:
             found[name] = an_estimate(value, value - 0.1, value + 0.1, n, value / 2)
+    found["workers"] = WORKERS.slice(0, 0) if kind == "empty" else WORKERS
     if dataset == "coco-ab" and kind != "empty":
         shares = an_estimate([0.9, 0.09, 0.01], n=100)
         found["action_sequences"] = replace(shares, labels=SEQUENCES)
@@ -93,18 +100,12 @@ WORKERS = pa.table(
         "offset_y": [-0.2, None, 0.01],
     }
 )
-TABLES = {"workers": WORKERS}
-EMPTY_TABLES = {name: table.slice(0, 0) for name, table in TABLES.items()}
 
 
 @pytest.fixture
 def ax() -> Iterator[Axes]:
     with drawing():
         yield new_figure()[1][0, 0]
-
-
-def grid(ax: Axes) -> np.ndarray:
-    return np.array([[ax]])
 
 
 def rendered(figure: Figure) -> Figure:
@@ -138,9 +139,8 @@ PLANNED = [
 @pytest.mark.parametrize(("kind", "planned"), PLANNED)
 def test_what_a_figure_needs_is_measured(kind: str, planned: PlannedFigure):
     labelled = {m.name for m in KINDS[kind].statistics.labelled}
-    assert {*planned.needs, *planned.uses} <= {*MEASURES[kind], *labelled}
-    assert {*planned.tables} <= {*TABLES}
-    assert planned.needs or planned.tables
+    assert {*planned.needs, *planned.uses} <= {*MEASURES[kind], *labelled, "workers"}
+    assert planned.needs
 
 
 @pytest.mark.parametrize(("kind", "planned"), PLANNED)
@@ -148,7 +148,7 @@ def test_words_are_legible_and_inside_the_figure_and_settings_stay(
     kind: str, planned: PlannedFigure
 ):
     before = dict(matplotlib.rcParams)
-    figure = rendered(planned.draw(estimates_like(kind), TABLES))
+    figure = rendered(planned.draw(estimates_like(kind)))
     assert dict(matplotlib.rcParams) == before
     assert figure.get_figwidth() == pytest.approx(3.35)
     inside = figure.bbox.padded(1)
@@ -164,28 +164,24 @@ def test_words_are_legible_and_inside_the_figure_and_settings_stay(
 def test_a_figure_draws_without_intervals_and_without_anything(
     kind: str, planned: PlannedFigure, state: str
 ):
-    tables: Mapping[str, pa.Table] = EMPTY_TABLES if state == "empty" else TABLES
     estimates = estimates_like(kind, state)
     if {*planned.needs} <= {*estimates}:
-        planned.draw(estimates, tables).draw_without_rendering()
+        planned.draw(estimates).draw_without_rendering()
 
 
 def test_ticks_keep_their_size_when_saved_outside_the_style():
-    figure = rendered(BROWSING_FIGURES["last_n"].draw(estimates_like("imagenet-ab"), {}))
+    figure = rendered(BROWSING_FIGURES["last_n"].draw(estimates_like("imagenet-ab")))
     sizes = {t.get_fontsize() for t in figure.axes[0].get_xticklabels()}
     assert sizes == {STYLE["xtick.labelsize"]}
 
 
 def test_only_figures_with_something_to_show_are_drawable():
-    estimates = estimates_like("imagenet-ab")
-    annotators, last_n = (BROWSING_FIGURES[key] for key in ("annotators", "last_n"))
-    assert all(f.is_drawable(estimates, TABLES) for f in BROWSING_FIGURES.values())
-    assert not annotators.is_drawable(estimates, {})
-    assert not annotators.is_drawable(estimates, EMPTY_TABLES)
-    del estimates["last_n_accuracy"]
-    assert not last_n.is_drawable(estimates, TABLES)
+    found = estimates_like("imagenet-ab")
+    assert all(f.is_drawable(found) for f in BROWSING_FIGURES.values())
+    del found["last_n_accuracy"], found["workers"]
+    assert not any(BROWSING_FIGURES[key].is_drawable(found) for key in ("annotators", "last_n"))
     empty = estimates_like("coco-ab", "empty")
-    assert not any(f.is_drawable(empty, EMPTY_TABLES) for f in TAGGING_FIGURES.values())
+    assert not any(f.is_drawable(empty) for f in TAGGING_FIGURES.values())
 
 
 def test_drawing_never_loads_pyplot_and_importing_loads_no_matplotlib():
@@ -200,10 +196,10 @@ def test_drawing_never_loads_pyplot_and_importing_loads_no_matplotlib():
 
 def test_the_same_figure_gives_the_same_bytes():
     planned, estimates = BROWSING_FIGURES["sides"], estimates_like("imagenet-ab")
-    once, again = (png(planned.draw(estimates, {})) for _ in range(2))
+    once, again = (png(planned.draw(estimates)) for _ in range(2))
     assert once == again and once.startswith(b"\x89PNG")
-    drawing = svg(planned.draw(estimates, {}))
-    assert drawing == svg(planned.draw(estimates, {}))
+    drawing = svg(planned.draw(estimates))
+    assert drawing == svg(planned.draw(estimates))
     assert "<svg" in drawing and "date" not in drawing
 
 
@@ -255,7 +251,7 @@ def test_one_worker_gives_no_band_and_no_null_gives_no_line(ax: Axes):
 
 def test_last_n_writes_the_sample_size_of_each_point(ax: Axes):
     estimate = an_estimate([0.8, 0.7, 0.6], n=[1500, 900, 12])
-    draw_last_n(grid(ax), {"last_n_accuracy": estimate}, {})
+    draw_last_n(ax, {"last_n_accuracy": estimate})
     assert [t.get_text() for t in ax.texts] == ["1.5k", "900", "12", "n "]
     assert list(ax.get_xticks()) == [0, 1, 2]
 
@@ -264,7 +260,7 @@ def test_the_random_click_curve_runs_from_0_to_1_beside_two_named_levels(ax: Axe
     curve = an_estimate(np.linspace(0.8, 0.5, 21))
     click, centre = (an_estimate(v, v - 0.01, v + 0.01) for v in (0.805, 0.81))
     found = {"random_click_curve": curve, "click_accuracy": click, "centre_accuracy": centre}
-    draw_random_clicks(grid(ax), found, {})
+    draw_random_clicks(ax, found)
     np.testing.assert_allclose(ax.lines[0].get_xdata(), np.linspace(0, 1, 21))
     # The lines lie close, so the higher one is named above and the lower one below.
     upper, lower = ax.texts
@@ -275,7 +271,7 @@ def test_the_random_click_curve_runs_from_0_to_1_beside_two_named_levels(ax: Axe
 def test_quantiles_run_from_entry_to_click(ax: Axes):
     estimate = an_estimate(np.linspace(0, 1, 11))
     names = ("trace_quantile_accuracy", "time_quantile_accuracy")
-    draw_quantiles(grid(ax), dict.fromkeys(names, estimate), {})
+    draw_quantiles(ax, dict.fromkeys(names, estimate))
     np.testing.assert_allclose(ax.lines[0].get_xdata(), np.linspace(0, 1, 11))
     assert ax.get_legend_handles_labels()[1] == ["by record", "by time"]
 
@@ -326,7 +322,7 @@ def test_a_top_right_bias_is_drawn_at_the_top_right(ax: Axes):
     assert (*corner, size) == pytest.approx((0.35, -0.35, 0.1))
     mean = an_estimate([0.4, -0.3], [0.35, -0.32], [0.45, -0.2])
     found = {"click_offset": mean, "click_offset_density": an_estimate(density)}
-    draw_offset("click_offset")(grid(ax), found, {})
+    draw_offset("click_offset")(ax, found)
     assert ax.get_ylim() == (1.05, -1.05)
     (cross,) = (line for line in ax.lines if line.get_label() == "mean")
     assert (*cross.get_xdata(), *cross.get_ydata()) == pytest.approx((0.4, -0.3))
@@ -342,7 +338,7 @@ def test_an_interval_that_misses_its_mean_is_still_drawn(ax: Axes):
     mean = an_estimate([0.4, -0.3], [0.41, -0.3], [0.45, -0.3])
     density = an_estimate(np.full((21, 21), 1 / 441))
     found = {"click_offset": mean, "click_offset_density": density}
-    draw_offset("click_offset")(grid(ax), found, {})
+    draw_offset("click_offset")(ax, found)
     rendered(ax.figure)
 
 
@@ -361,14 +357,14 @@ def test_repeated_pairs_of_a_sequence_are_folded():
 def test_sequences_are_sorted_named_and_the_rest_added_up(
     ax: Axes, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("luab_data.figures.icons.MOST_SEQUENCES", 3)
+    monkeypatch.setattr("luab_data.figures.charts.MOST_SEQUENCES", 3)
     none = np.nan
     shares = an_estimate(
         [0.03, 0.94, 0.02, 0.006, 0.004], [0.02, 0.9, 0.01, none, none],
         [0.05, 0.97, 0.03, none, none], n=1000,
     )  # fmt: skip
     names = ("add-move", "add", "add-add", "add-remove-add", "add-move-move")
-    draw_sequences(grid(ax), {"action_sequences": replace(shares, labels=names)}, {})
+    draw_sequences(ax, {"action_sequences": replace(shares, labels=names)})
     names = [t.get_text() for t in ax.get_yticklabels()]
     assert names == ["add", "add-move", "add-add", "2 others"]
     assert [bar.get_width() for bar in ax.patches] == [940, 30, 20, 10]
@@ -388,12 +384,12 @@ def test_class_recall_draws_the_line_and_names_who_is_far_off_it(
     n = np.full(80, 200.0)
     n[5] = 3
     recall[7] = np.nan
-    monkeypatch.setattr("luab_data.figures.icons.NUM_NAMED", 2)
+    monkeypatch.setattr("luab_data.figures.scatter.NUM_NAMED", 2)
     found = {
         "class_recall": an_estimate(recall, n=n), "class_size": an_estimate(size),
         "recall_size_correlation": an_estimate(0.6, 0.5, 0.7),
     }  # fmt: skip
-    draw_class_recall(grid(ax), found, {})
+    draw_class_recall(ax, found)
     assert {t.get_text() for t in ax.texts} == {COCO_CLASSES[10], COCO_CLASSES[30]}
     assert ax.get_title(loc="left") == "$r$ = 0.60 (0.50 to 0.70)"
     (x0, x1), (y0, y1) = ax.lines[0].get_data()
@@ -453,7 +449,7 @@ def test_thousands_of_workers_are_a_cloud_of_which_suspects_stand_out():
         }
     )  # fmt: skip
     assert size > MANY
-    figure = rendered(BROWSING_FIGURES["annotators"].draw({}, {"workers": table}))
+    figure = rendered(BROWSING_FIGURES["annotators"].draw({"workers": table}))
     for ax in figure.axes:
         lines = [c for c in ax.collections if isinstance(c, LineCollection)]
         assert sum(len(c.get_segments()) for c in lines) == 10  # of suspects only

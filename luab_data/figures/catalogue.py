@@ -1,21 +1,30 @@
 """Every figure by name: what it needs, what it shows, how it is laid out.
 
-A leaf of kinds: BROWSING_FIGURES and TAGGING_FIGURES. To add one, write the function that draws on
-an Axes, and an entry here.
+To add one, write the function that draws on an Axes, and an entry here.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
-from luab_data.figures import charts, icons, maps, workers
-from luab_data.figures.style import Draw, Estimates, Tables, drawing, legend_below, new_figure
+from luab_data.errors import OptionError
+from luab_data.figures import charts, maps, scatter
+from luab_data.figures.style import AxesGrid, Draw, Found, drawing, legend_below, new_figure
+from luab_data.kinds import kind_of
+from luab_data.statistics.dataset import stats
+from luab_data.store.folder import read_manifest
+from luab_data.store.load import find_dataset
+from luab_data.words import did_you_mean
+from luab_data.workers.annotators import annotators
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -26,10 +35,9 @@ class PlannedFigure:
     Attributes:
         title: a few words, to stand above it.
         caption: what is drawn, to stand below it.
-        needs: estimates without which it cannot be drawn.
+        needs: estimates without which it cannot be drawn, or `workers`, the table of annotators.
         uses: estimates that are drawn too if they are there.
-        tables: tables without which it cannot be drawn.
-        on: (axes, estimates, tables) draws it on an array of Axes of the shape `panels`.
+        on: draws it, see style.Draw.
         panels: (rows, columns) of Axes.
         shares_axes: whether rows share x and columns share y.
         height: of the figure, inch; it is one column of a paper wide.
@@ -40,32 +48,37 @@ class PlannedFigure:
     caption: str
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
     on: Draw
     panels: tuple[int, int] = (1, 1)
     shares_axes: bool = True
     height: float = 2.2
     legend: int = 0
 
-    def draw(self, estimates: Estimates, tables: Tables) -> Figure:
+    def draw(self, found: Found) -> Figure:
         """A figure of its own, in our style."""
         with drawing():
             figure, axes = new_figure(
                 *self.panels, height=self.height, sharex=self.shares_axes,
                 sharey=self.shares_axes and self.panels[1] > 1,
             )  # fmt: skip
-            self.on(axes, estimates, tables)
+            self.on_axes(axes, found)
             figure.align_ylabels()
             if self.legend:
                 legend_below(figure, axes[0, 0], columns=self.legend)
         return figure
 
-    def is_drawable(self, estimates: Estimates, tables: Tables) -> bool:
+    def on_axes(self, axes: AxesGrid, found: Found) -> None:
+        """Draw it on an array of Axes of the shape `panels`."""
+        self.on(axes if axes.size > 1 else axes[0, 0], found)
+
+    def is_drawable(self, found: Found) -> bool:
         """Whether everything needed is there and has a value."""
+        needed = [found.get(name) for name in self.needs]
         return all(
-            name in estimates and bool(np.isfinite(estimates[name].value).any())
-            for name in self.needs
-        ) and all(name in tables and tables[name].num_rows for name in self.tables)
+            len(have) > 0 if isinstance(have, pa.Table)
+            else have is not None and bool(np.isfinite(have.value).any())
+            for have in needed
+        )  # fmt: skip
 
 
 _POOLED = (
@@ -140,9 +153,9 @@ BROWSING_FIGURES: Mapping[str, PlannedFigure] = {
         " intervals; dashed: all sides alike.",
     ),
     "annotators": PlannedFigure(
-        title="Annotators", on=workers.draw_annotators, panels=(2, 1), shares_axes=False,
+        title="Annotators", on=scatter.draw_annotators, panels=(2, 1), shares_axes=False,
         height=5.4, legend=2,
-        tables=("workers",),
+        needs=("workers",),
         caption=f"Above: click accuracy of {_POOLED.format(n='clicks')}. Below: mean offset"
         " of the worker's clicks from the box's centre. Suspects are orange; the busiest"
         " of them are named.",
@@ -164,12 +177,12 @@ TAGGING_FIGURES: Mapping[str, PlannedFigure] = {
         " square root.",
     ),
     "sequences": PlannedFigure(
-        title="Actions on an icon", needs=("action_sequences",), on=icons.draw_sequences,
+        title="Actions on an icon", needs=("action_sequences",), on=charts.draw_sequences,
         caption="How often each sequence of actions occurs among the icons present at the"
         " end, with 95 % intervals; orange: the tool does not allow it.",
     ),
     "class_recall": PlannedFigure(
-        title="Recall and size of a class", on=icons.draw_class_recall, height=2.6,
+        title="Recall and size of a class", on=scatter.draw_class_recall, height=2.6,
         needs=("class_recall", "class_size"), uses=("recall_size_correlation",),
         caption="Recall of each class against the size of its objects; a dot's area grows with the"
         " number of images, and is hollow where that is too few for the line of least squares."
@@ -177,18 +190,70 @@ TAGGING_FIGURES: Mapping[str, PlannedFigure] = {
     ),
     "recall_by_size": PlannedFigure(
         title="Recall by size", needs=("recall_by_size",),
-        on=icons.draw_recall_by_size,
+        on=charts.draw_recall_by_size,
         caption="Recall of classes by the area of their largest box in the image, with 95 %"
         " interval and the number of occurrences.",
     ),
     "superclasses": PlannedFigure(
-        title="Browsing the icons", on=icons.draw_superclasses, height=2.5,
+        title="Browsing the icons", on=charts.draw_superclasses, height=2.5,
         needs=("superclass_time_share",), uses=("superclass_visits",),
         caption="Share of the time on a page that each superclass of icons is shown, with 95 %"
         " intervals, and how often a page visits it.",
     ),
     "annotators": PlannedFigure(
-        title="Annotators", on=workers.draw_annotators, height=2.9, legend=2, tables=("workers",),
+        title="Annotators", on=scatter.draw_annotators, height=2.9, legend=2, needs=("workers",),
         caption=f"Score of {_POOLED.format(n='number of icons')}. Suspects are orange.",
     ),
 }  # fmt: skip
+
+
+def draw(
+    name: str, dataset: str | os.PathLike[str], ax: Axes | AxesGrid | None = None
+) -> Axes | AxesGrid:
+    """Draw one figure of a dataset's report.
+
+    Most figures have one panel; `accuracy_maps` has 2 x 2, `slots`, `pages` and the `annotators` of
+    a browsing log have two. These take an array of so many Axes, as `plt.subplots` gives it.
+
+    Args:
+        name: of the figure, such as `last_n` or `class_recall`; a wrong one lists all.
+        dataset: a folder, or a name under $LUAB_DATA_HOME.
+        ax: where to draw, with your own settings (`layout="constrained"` keeps panels apart); None
+            is a new figure in ours, one column wide.
+
+    Returns: the Axes, or the array of them, `.figure` or `[0, 0].figure` to save.
+
+    Raises:
+        OptionError: no such figure of this kind of dataset, not as many Axes as it has panels, or
+            nothing in the dataset to draw.
+    """
+    folder = find_dataset(dataset)
+    kind = kind_of(read_manifest(folder))
+    if name not in kind.figures:
+        raise OptionError(f"no figure {name!r} of {kind.title}{did_you_mean(name, kind.figures)}")
+    planned = kind.figures[name]
+    rows, columns = planned.panels
+    axes = np.array([] if ax is None else ax, dtype=object)
+    if ax is not None and axes.size != rows * columns:
+        raise OptionError(
+            f"figure {name!r} has {rows} x {columns} panels, found {axes.size} Axes; give those of"
+            f' plt.subplots({rows}, {columns}, layout="constrained"), or none'
+        )
+    wanted = [*planned.needs, *planned.uses]
+    if wanted == ["workers"]:
+        found: Found = {"workers": scatter.overview(annotators(folder))}
+    else:
+        found = stats(folder, wanted).estimates
+    if not planned.is_drawable(found):
+        raise OptionError(
+            f"{folder}: nothing to draw in {name!r}: {planned.caption.partition('.')[0]}. The"
+            " dataset holds no such values"
+        )
+    if ax is None:
+        axes = np.array(planned.draw(found).axes[: rows * columns], dtype=object)
+        return axes[0] if axes.size == 1 else axes.reshape(rows, columns)
+    axes = axes.reshape(rows, columns)
+    planned.on_axes(axes, found)
+    if planned.legend and axes[0, 0].get_legend_handles_labels()[0]:
+        axes[0, 0].legend(frameon=False)
+    return ax

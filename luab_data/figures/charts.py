@@ -1,4 +1,4 @@
-"""Bars, curves and names beside points, the same in every figure; the figures of these alone.
+"""Bars and curves, the same in every figure, and the figures of these alone.
 
 Estimates are drawn as values, intervals, the null dashed; shares in percent.
 """
@@ -14,27 +14,32 @@ from luab_data.figures.style import (
     BASELINE,
     BLACK,
     BLUE,
+    GREEN,
     GREY,
     SMALL,
     VERMILION,
     AxesGrid,
     Draw,
-    Estimates,
-    Tables,
+    Found,
     counts,
-    outlined,
-)  # fmt: skip
-from luab_data.ragged import Floats
+)
+from luab_data.ragged import Floats, floats
+from luab_data.schema import COCO_SUPERCLASSES
+from luab_data.statistics.coco_icons import SMALLEST, sequence_table
 from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.text import Annotation
 
 PERCENT = 100.0
 DEALT = "dealt at random"
 """The null of clicks and traces: the same points, dealt to the images at random."""
+
+
+def _percent(estimate: Estimate) -> tuple[Floats, Floats, Floats, Floats]:
+    value, low, high, null = estimate.value, estimate.low, estimate.high, estimate.null
+    return PERCENT * value, PERCENT * low, PERCENT * high, PERCENT * null
 
 
 def draw_bars(
@@ -59,9 +64,7 @@ def draw_bars(
         label, null_label: in the legend; None is not listed.
     """
     at = np.arange(len(names))
-    value, low, high, null = (
-        PERCENT * values for values in (estimate.value, estimate.low, estimate.high, estimate.null)
-    )
+    value, low, high, null = _percent(estimate)
     bars: Any = ax.barh if horizontal else ax.bar
     bars(at + shift, value, thickness, color=colour, label=label, linewidth=0)
     seen = np.isfinite(value) & np.isfinite(low) & np.isfinite(high)
@@ -100,9 +103,7 @@ def draw_curve(
         label, null_label: in the legend; None is not listed.
     """
     x = np.asarray(x, dtype=np.float64)
-    value, low, high, null = (
-        PERCENT * values for values in (estimate.value, estimate.low, estimate.high, estimate.null)
-    )
+    value, low, high, null = _percent(estimate)
     if np.isfinite(null).any():
         ax.plot(x, null, label=null_label, **BASELINE)
     if np.isfinite(low).any():
@@ -132,13 +133,16 @@ def draw_counts(ax: Axes, x: Sequence[float] | Floats, n: Floats) -> Axes:
     return ax
 
 
-def draw_random_clicks(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+# --- browsing logs -------------------------------------------------------------------------------
+
+
+def draw_random_clicks(ax: Axes, found: Found) -> None:
     """Accuracy of a random click against the side of the square it falls in. Fig. C right.
 
     (num_sides,) at sides 0 to 1, evenly spaced; as lines the accuracy of the workers' clicks and of
     the image's centre, where they are known.
     """
-    ax, curve = axes[0, 0], found["random_click_curve"]
+    curve = found["random_click_curve"]
     draw_curve(ax, np.linspace(0, 1, len(curve.value)), curve, colour=BLACK, marker=None)
     lines = (("click_accuracy", "workers", BLUE), ("centre_accuracy", "centre", VERMILION))
     levels = [
@@ -162,18 +166,17 @@ def draw_random_clicks(axes: AxesGrid, found: Estimates, tables: Tables) -> None
     ax.set_title(counts(curve.n))
 
 
-def draw_last_n(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+def draw_last_n(ax: Axes, found: Found) -> None:
     """Accuracy of the N-th record before the click, N = 0 is the click itself. Fig. E."""
-    ax, estimate = axes[0, 0], found["last_n_accuracy"]
+    estimate = found["last_n_accuracy"]
     steps = np.arange(len(estimate.value), dtype=np.float64)
     draw_curve(ax, steps, estimate, label="workers' traces", null_label=DEALT)
     draw_counts(ax, steps, estimate.n)
     ax.set(xticks=steps, xlabel="records before the click, $N$", ylabel="in a box, %")
 
 
-def draw_quantiles(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+def draw_quantiles(ax: Axes, found: Found) -> None:
     """Accuracy along the visit that ends in the click, from its entry to the click. Fig. E."""
-    ax = axes[0, 0]
     for key, name, colour, marker, null_label in (
         ("trace_quantile_accuracy", "by record", BLUE, "o", DEALT),
         ("time_quantile_accuracy", "by time", VERMILION, "s", None),
@@ -186,18 +189,18 @@ def draw_quantiles(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
     ax.set_title(counts(found["trace_quantile_accuracy"].n))
 
 
-def draw_rounds(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+def draw_rounds(ax: Axes, found: Found) -> None:
     """Share selected in each round."""
     estimate = found["selected_share_by_round"]
     names = [f"round {k + 1}\n{counts(estimate.n[k : k + 1])}" for k in range(2)]
-    draw_bars(axes[0, 0], names, estimate, thickness=0.5)
-    axes[0, 0].set(ylabel="selected, %", xlim=(-0.7, 1.7))
+    draw_bars(ax, names, estimate, thickness=0.5)
+    ax.set(ylabel="selected, %", xlim=(-0.7, 1.7))
 
 
 def draw_by(position: str, xlabel: str) -> Draw:
     """Shares against the slot on the page or the page of the HIT, numbered from 0 as in the log."""
 
-    def draw(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    def draw(axes: AxesGrid, found: Found) -> None:
         from matplotlib.ticker import MaxNLocator
 
         for ax, name, ylabel, colour in (
@@ -217,86 +220,111 @@ def draw_by(position: str, xlabel: str) -> Draw:
     return draw
 
 
-def draw_sides(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+def draw_sides(ax: Axes, found: Found) -> None:
     """Sides of the picture by which the pointer enters and leaves."""
     for shift, name, label, colour in (
         (-0.2, "entry_side", "enters", BLUE),
         (0.2, "exit_side", "leaves", VERMILION),
     ):
         draw_bars(
-            axes[0, 0], ("left", "right", "top", "bottom"), found[name], colour=colour,
+            ax, ("left", "right", "top", "bottom"), found[name], colour=colour,
             shift=shift, thickness=0.36, label=label,
             null_label="all sides alike" if name == "exit_side" else None,
         )  # fmt: skip
-    axes[0, 0].set(ylabel="share of visits, %")
+    ax.set(ylabel="share of visits, %")
 
 
-_DIRECTIONS = np.array(
-    [(1, 0), (0.7, 0.7), (0.7, -0.7), (0, 1), (0, -1), (-0.7, 0.7), (-0.7, -0.7), (-1, 0)]
-)
-_REACH = np.array([5.0, 10.0, 16.0, 24.0, 34.0])
-_POINT = 2.5
-_OUTSIDE = 50.0
+# --- tagging logs --------------------------------------------------------------------------------
+
+MOST_SEQUENCES = 8
+"""The most frequent ones that are named; the others are one bar."""
+_LONGEST_NAME = 26
+_LEAST = 0.5  # left end of a logarithmic axis of counts
 
 
-def label_points(
-    ax: Axes,
-    x: Sequence[float] | Floats,
-    y: Sequence[float] | Floats,
-    names: Sequence[str],
-    *,
-    others: Floats | None = None,
-) -> list[Annotation]:
-    """Write each name near its point, joined by a thin line where it is not beside it.
-
-    Call it last: names are placed for the limits and the layout the axes then have.
-
-    Args:
-        x, y: (num_names,) data coordinates.
-        others: (num_others, 2) more points that names should not cover.
-    """
-    if not len(names):
-        return []
-    figure = ax.get_figure(root=True)
-    if figure is not None:
-        figure.draw_without_rendering()  # the layout moves axes
-    scale = 72 / (figure.dpi if figure is not None else 72)
-    points = np.column_stack([x, y]).astype(np.float64)
-    every = points if others is None else np.concatenate([points, others])
-    at, avoided = (scale * ax.transData.transform(p) for p in (points, every))
-    frame = scale * np.array(ax.get_window_extent().extents)
-    taken = np.column_stack([avoided - _POINT, avoided + _POINT])
-    labels = []
-    for name, point, xy in zip(names, at, points, strict=True):
-        box, far = _place(point, _extent(name) / 2, taken, frame)
-        taken = np.concatenate([taken, box[None]])
-        labels.append(
-            ax.annotate(
-                name, tuple(xy), xytext=tuple((box[:2] + box[2:]) / 2 - point),
-                textcoords="offset points", ha="center", va="center", fontsize=SMALL, color=BLACK,
-                zorder=9, path_effects=outlined(1.6),
-                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0,
-                            "shrinkB": 2} if far else None,
-            )
+def draw_sequences(ax: Axes, found: Found) -> None:
+    """How often each sequence of actions on an icon occurs, on a logarithmic axis. Fig. J."""
+    table = sequence_table(found["action_sequences"])
+    number = floats(table["count"])
+    total, top = number.sum(), MOST_SEQUENCES
+    shown = min(top, len(number))
+    names = [_cut(short_sequence(name)) for name in table["sequence"].to_pylist()[:shown]]
+    colours = [BLUE if valid else VERMILION for valid in table["is_valid"].to_pylist()[:shown]]
+    if len(number) > top:
+        names, colours = [*names, f"{len(number) - top} others"], [*colours, GREY]
+        number = np.append(number[:top], number[top:].sum())
+    ax.barh(np.arange(len(names)), number, 0.7, color=colours, linewidth=0)
+    ends = number.copy()
+    low, high = (total * floats(table[name])[:shown] for name in ("low", "high"))
+    ends[:shown] = np.fmax(ends[:shown], high)
+    ax.hlines(np.arange(shown), np.maximum(low, _LEAST), high, color=BLACK, linewidth=1.0)
+    for place, (value, end) in enumerate(zip(number, ends, strict=True)):
+        ax.annotate(
+            f"{short_count(value)} ({100 * value / total:.2g} %)", (end, place), xytext=(3, 0),
+            textcoords="offset points", va="center", fontsize=7,
         )  # fmt: skip
-    return labels
+    ax.set_yticks(np.arange(len(names)), names)
+    ax.grid(False, axis="y")
+    ax.set(xscale="log", ylim=(max(len(names), 1) - 0.4, -0.6), xlabel="icons")
+    # Bars take the left 58 % of the logarithmic axis, numbers the rest.
+    longest = max(float(ends.max(initial=1)), 1) / _LEAST
+    ax.set_xlim(_LEAST, _LEAST * longest ** (1 / 0.58))
 
 
-def _place(point: Floats, half: Floats, taken: Floats, frame: Floats) -> tuple[Floats, bool]:
-    """The nearest free box (x0, y0, x1, y1), points, else the one that covers least; is it far?"""
-    middle = (point + _DIRECTIONS * (_REACH[:, None, None] + half)).reshape(-1, 2)
-    boxes = np.concatenate([middle - half, middle + half], axis=1)
-    low = np.maximum(boxes[:, None, :2], taken[:, :2])
-    high = np.minimum(boxes[:, None, 2:], taken[:, 2:])
-    covered = np.clip(high - low, 0, None).prod(axis=2).sum(axis=1)
-    beyond = np.maximum(frame[:2] - boxes[:, :2], 0) + np.maximum(boxes[:, 2:] - frame[2:], 0)
-    best = int(np.argmin(np.round(covered + _OUTSIDE * beyond.sum(axis=1), 9)))
-    return boxes[best], best >= len(_DIRECTIONS)
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def _extent(text: str) -> Floats:
-    """Width and height of a line of text, points."""
-    from matplotlib.textpath import TextPath
+def short_sequence(sequence: str) -> str:
+    """A sequence with repeated pairs folded: add-remove-add-remove-add is (add-remove)×2-add."""
+    actions = sequence.split("-")
+    folded: list[str] = []
+    k = 0
+    while k < len(actions):
+        pair, times = actions[k : k + 2], 1
+        while len(pair) == 2 and actions[k + 2 * times : k + 2 * times + 2] == pair:
+            times += 1
+        if times > 1:
+            folded.append(f"({'-'.join(pair)})×{times}")
+            k += 2 * times
+        else:
+            folded.append(actions[k])
+            k += 1
+    return "-".join(folded)
 
-    width = TextPath((0, 0), text, size=SMALL).get_extents().width + 3.0 if text.strip() else 0.0
-    return np.array([width, 1.15 * SMALL])
+
+def draw_recall_by_size(ax: Axes, found: Found) -> None:
+    """Recall of icons against the size of the object, in bins of its share of the image.
+
+    (num_bins,) logarithmic bins of the area from SMALLEST to 1.
+    """
+    estimate = found["recall_by_size"]
+    edges = np.geomspace(SMALLEST, 1, len(estimate.value) + 1)
+    middle = np.sqrt(edges[:-1] * edges[1:])
+    draw_curve(ax, middle, estimate, colour=GREEN)
+    draw_counts(ax, middle, estimate.n)
+    ax.set(
+        xscale="log", xlim=(SMALLEST, 1), xlabel="largest box of the class, share of the image",
+        ylabel="recall, %",
+    )  # fmt: skip
+
+
+def draw_superclasses(ax: Axes, found: Found) -> None:
+    """Share of a page's time on each superclass, and how often it is visited.
+
+    (11,) shares, in the order of the tool; (11,) mean visits of a page, if known, at the right.
+    """
+    time, visits = found["superclass_time_share"], found.get("superclass_visits")
+    draw_bars(ax, [*COCO_SUPERCLASSES], time, colour=GREEN, horizontal=True)
+    ax.set_xlabel("share of the page's time, %")
+    if visits is not None:
+        across = ax.get_yaxis_transform()
+        ax.text(1.0, -0.75, "visits", transform=across, ha="right", va="bottom", fontsize=7)
+        for place, value in enumerate(visits.value):
+            if np.isfinite(value):
+                ax.text(
+                    1.0, place, f"{value:.2f}", transform=across, ha="right", va="center",
+                    fontsize=7, color=BLACK,
+                )  # fmt: skip
+        ends = 100 * np.where(np.isfinite(time.high), time.high, time.value)
+        ax.set_xlim(0, 1.2 * max(float(np.nanmax(ends)) if np.isfinite(ends).any() else 1, 1))

@@ -20,8 +20,7 @@ from luab_data.figures.style import (
     YELLOW,
     AxesGrid,
     Draw,
-    Estimates,
-    Tables,
+    Found,
     counts,
     outlined,
 )
@@ -140,7 +139,7 @@ def draw_accuracy_map(ax: Axes, estimate: Estimate) -> Axes:
     return ax
 
 
-def draw_accuracy_maps(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+def draw_accuracy_maps(axes: AxesGrid, found: Found) -> None:
     """Accuracy (left) and density (right) by box centre and by click, one row each. Fig. D."""
     pairs = (
         ("accuracy_by_box_centre", "box_centre_density", "box centre"),
@@ -156,10 +155,10 @@ def draw_accuracy_maps(axes: AxesGrid, found: Estimates, tables: Tables) -> None
         add_colour_bar([*axes[:, column]], axes[0, column].images[0], label, below=True)
 
 
-def draw_box_centres(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+def draw_box_centres(ax: Axes, found: Found) -> None:
     """Where the boxes' centres are. Fig. C left."""
-    draw_density(axes[0, 0], found["box_centre_density"])
-    axes[0, 0].set_title(counts(found["box_centre_density"].n))
+    draw_density(ax, found["box_centre_density"])
+    ax.set_title(counts(found["box_centre_density"].n))
 
 
 def draw_offset(name: str) -> Draw:
@@ -170,10 +169,10 @@ def draw_offset(name: str) -> Draw:
             num_columns) over AROUND_BOX on both axes.
     """
 
-    def draw(axes: AxesGrid, found: Estimates, tables: Tables) -> None:
+    def draw(ax: Axes, found: Found) -> None:
         from matplotlib.patches import Rectangle
 
-        ax, density, mean = axes[0, 0], found[f"{name}_density"].value, found[name]
+        density, mean = found[f"{name}_density"].value, found[name]
         image = draw_map(ax, density, span=AROUND_BOX, density=True)
         add_colour_bar(ax, image, "share, %")
         ax.add_patch(

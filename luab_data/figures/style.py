@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from luab_data.console import install_command
 from luab_data.errors import LuabError
-from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
 
 if TYPE_CHECKING:
@@ -72,12 +70,11 @@ STYLE: Any = {
 
 AxesGrid = npt.NDArray[Any]
 """(rows, columns) of Axes, as `Figure.subplots` and `plt.subplots` give them."""
-Estimates: TypeAlias = Mapping[str, Estimate]
-"""Name of the measure -> its estimate."""
-Tables: TypeAlias = Mapping[str, pa.Table]
-"""`workers`, see workers.overview."""
-Draw: TypeAlias = Callable[[AxesGrid, Estimates, Tables], object]
-"""Draws one figure of the catalogue on its axes, from what the figure needs and uses."""
+Found: TypeAlias = Mapping[str, Any]
+"""Name of a measure -> its estimate; `workers` -> the table of scatter.overview."""
+Draw: TypeAlias = Callable[[Any, Found], object]
+"""Draws one figure of the catalogue on its Axes, or on its AxesGrid where it has several panels,
+from what the figure needs and uses."""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 
 from luab_data.console import install_command, progress
 from luab_data.errors import LuabError
-from luab_data.figures.workers import overview
+from luab_data.figures.scatter import overview
 from luab_data.files import new_folder
 from luab_data.kinds import Kind, kind_of
 from luab_data.reports.html import embed, page_html, player, thumbnails
@@ -175,11 +175,11 @@ def _cards(found: Stats) -> list[tuple[str, str]]:
 
 
 def _figures(kind: Kind, found: Stats, workers: Annotators) -> list[dict[str, Any]]:
-    estimates, tables = found.estimates, {"workers": overview(workers)}
+    numbers = {**found.estimates, "workers": overview(workers)}
     return [
-        embed(name, planned.title, planned.caption, planned.draw(estimates, tables))
+        embed(name, planned.title, planned.caption, planned.draw(numbers))
         for name, planned in kind.figures.items()
-        if planned.is_drawable(estimates, tables)
+        if planned.is_drawable(numbers)
     ]
 
 
