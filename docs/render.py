@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFilter
 
 import luab_data
-from luab_data.reports.run import page_svg
+from luab_data.reports import page_svg
 
 PICTURES = Path(__file__).parent / "pictures"
 WNID = "n01443537"  # goldfish

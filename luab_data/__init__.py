@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from luab_data.hub.upload import publish as publish
     from luab_data.join.joined import join_images as join_images
     from luab_data.provenance import trace as trace
+    from luab_data.reports import report as report
     from luab_data.reports.clicks import clicks as clicks
-    from luab_data.reports.run import report as report
     from luab_data.simulate.coco import simulate_coco as simulate_coco
     from luab_data.simulate.imagenet import simulate_imagenet as simulate_imagenet
     from luab_data.statistics.dataset import stats as stats
@@ -56,7 +56,7 @@ _PUBLIC = {
     "read_boxes": "boxes",
     "read_labelled_images": "boxes",
     "read_table": "store.load",
-    "report": "reports.run",
+    "report": "reports",
     "simulate_coco": "simulate.coco",
     "simulate_imagenet": "simulate.imagenet",
     "stats": "statistics.dataset",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 
 MISSING = "–"
 _HUGE = 1e12  # longer numbers are no reading: 1.67e+307
@@ -140,3 +142,20 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
     if found := near(name, names):
         return f"; did you mean {' or '.join(map(repr, found))}?"
     return f"; expected one of {', '.join(names)}" if names else ""
+
+
+@cache
+def imagenet_names() -> Mapping[str, str]:
+    """Wnid -> WordNet's lemmas of it, joined by commas, in the order of the labels of ImageNet-1k.
+
+    Source: imagenet_classes.txt, whose head says where it is from.
+    """
+    text = files("luab_data").joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
+    lines = (line.split("\t") for line in text.splitlines() if not line.startswith("#"))
+    return dict(lines)
+
+
+def with_name(wnid: str) -> str:
+    """`n01440764 (tench)`: a class with the first word for it; other classes as they are."""
+    names = imagenet_names()
+    return f"{wnid} ({names[wnid].partition(',')[0]})" if wnid in names else wnid

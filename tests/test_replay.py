@@ -15,9 +15,17 @@ from hypothesis import strategies as st
 
 from luab_data.reports.browsing import BrowsingPages
 from luab_data.reports.browsing import page_of as browsing_page
-from luab_data.reports.layout import empty_slots, lay_out, script_json, svg, visits_of
-from luab_data.reports.pages import PageReader, candidates, choose
-from luab_data.reports.replay import ORDER, Event, Picture, Replay
+from luab_data.reports.pages import (
+    ORDER,
+    Event,
+    PageReader,
+    Picture,
+    Replay,
+    candidates,
+    choose,
+    visits_of,
+)
+from luab_data.reports.svg import empty_slots, for_player, marks_of, path_of, svg
 from luab_data.reports.tagging import TaggingPages
 from luab_data.reports.tagging import page_of as tagging_page
 from luab_data.schema import COCO_ACTIONS, IMAGENET_ROUNDS
@@ -87,11 +95,11 @@ def test_events_come_in_order_of_time_and_in_px_of_the_page():
 
 
 def test_the_path_breaks_between_pictures_and_the_timeline_shows_the_visits():
-    found = lay_out(browsing_page(rows(A, B)))
-    trail, jumps = found.trail, found.jumps
+    events = browsing_page(rows(A, B)).events
+    _, trail, jumps = path_of(events)
     assert trail == "M10 70L110 70M110 300L110 350L110 350M210 20L60 120L60 120"
     assert jumps == "M110 70L110 300M110 350L210 20"
-    assert visits_of(found.replay.events) == ((0, 20), (20, 40), (70, 20))
+    assert visits_of(events) == ((0, 20), (20, 40), (70, 20))
 
 
 def test_a_picture_entered_again_starts_a_new_stretch():
@@ -99,10 +107,10 @@ def test_a_picture_entered_again_starts_a_new_stretch():
         "a", 0, at=(0, 0), hovered=[(0, "enter"), (5, "leave"), (50, "enter")],
         trace=[(0, 0, 0), (5, 0.5, 0), (50, 1, 1), (60, 0, 1)],
     )  # fmt: skip
-    found = lay_out(browsing_page(rows(row)))
-    assert found.trail == "M0 0L100 0M200 100L0 100"
-    assert found.jumps == "M100 0L200 100"
-    assert [event[-1] for event in found.as_dict()["events"] if event[1] == "move"] == [1, 0, 1, 0]
+    replay = browsing_page(rows(row))
+    assert path_of(replay.events)[1:] == ("M0 0L100 0M200 100L0 100", "M100 0L200 100")
+    played = json.loads(for_player(replay))["events"]
+    assert [event[-1] for event in played if event[1] == "move"] == [1, 0, 1, 0]
 
 
 def test_a_visit_that_lost_its_leave_ends_with_the_next_one_or_the_page():
@@ -139,7 +147,7 @@ def test_records_without_time_or_point_are_left_out_and_empty_traces_are_fine():
     assert replay.duration_ms == 0
     nothing = browsing_page(rows(shown("b", 1, at=(0, 200))))
     assert nothing.events == ()
-    assert lay_out(nothing).as_dict()["duration"] == 0
+    assert json.loads(for_player(nothing))["duration"] == 0
     assert browsing_page(rows()).pictures == ()
 
 
@@ -147,7 +155,7 @@ def test_the_view_holds_all_pictures_and_json_keeps_what_the_page_plays():
     replay = browsing_page(rows(A, B))
     left, top, width, height = replay.view
     assert left < 10 and top < 20 and left + width > 210 and top + height > 400
-    found = json.loads(script_json(lay_out(replay).as_dict()))
+    found = json.loads(for_player(replay))
     assert found["events"][0] == [0, "enter", 0, None, None, "", 0]
     assert found["events"][1] == [0, "move", 0, 10.0, 70.0, "", 1]
     assert found["selected"] == [True, True] and found["grid"]
@@ -157,15 +165,15 @@ HOSTILE = "</script><b>&<!--'\""
 
 
 def test_a_hostile_name_ends_no_script_and_no_attribute():
-    text = script_json(lay_out(tagging_page(action_row((0, "add", HOSTILE, 0.5, 0.5)))).as_dict())
+    text = for_player(tagging_page(action_row((0, "add", HOSTILE, 0.5, 0.5))))
     assert not set(text) & set("<>&")
     assert json.loads(text)["events"][0][5] == HOSTILE
-    drawing = svg(lay_out(browsing_page(rows({**A, "image_id": HOSTILE}))), alt=HOSTILE)
+    drawing = svg(browsing_page(rows({**A, "image_id": HOSTILE})), alt=HOSTILE)
     assert ElementTree.fromstring(drawing).get("aria-label") == HOSTILE and "<b>" not in drawing
 
 
 def test_a_file_of_its_own_brings_size_and_colours():
-    drawing = svg(lay_out(browsing_page(rows(A, B))), alt="", standalone=True)
+    drawing = svg(browsing_page(rows(A, B)), alt="", standalone=True)
     root = ElementTree.fromstring(drawing)
     style = root.find("{*}style")
     assert style is not None and style.text and "var(" not in style.text
@@ -182,7 +190,7 @@ def test_what_lies_on_no_screen_is_left_out(far: float):
     replay = browsing_page(rows(row, lost))
     assert [(e.time_ms, e.kind) for e in replay.events] == [(0, "move")]
     assert replay.num_left_out == 1
-    script_json(lay_out(replay).as_dict())
+    for_player(replay)
     icons = tagging_page(action_row((0, "add", "dog", far, 0.5), (5, "add", "cat", 0.5, 0.5)))
     assert [e.name for e in icons.events] == ["cat"]
 
@@ -206,8 +214,7 @@ def test_every_record_is_an_event_once_and_time_never_runs_back(traces: list[Any
     assert sorted((e.time_ms, e.picture, round(e.x, 6), round(e.y, 6)) for e in events) == slow
     keys = [(e.time_ms, ORDER.index(e.kind)) for e in events]
     assert keys == sorted(keys)
-    found = lay_out(browsing_page(rows(*found_rows)))
-    trail, jumps = found.trail, found.jumps
+    _, trail, jumps = path_of(events)
     assert trail.count("M") + trail.count("L") == len(events)
     assert jumps.count("M") == max(trail.count("M") - 1, 0)
 
@@ -257,10 +264,10 @@ def test_icons_are_added_moved_and_removed_in_px_of_the_page():
     assert [(e.x, e.y) for e in replay.events if e.name and e.x == e.x] == [
         *((300.0, 225.0), (150.0, 225.0), (0.0, 450.0)),
     ]
-    assert [(m.name, m.event, m.until) for m in lay_out(replay).marks] == [
+    assert [(m.name, m.event, m.until) for m in marks_of(replay.events)] == [
         *(("dog", 2, 3), ("dog", 3, 5), ("cat", 4, None)),
     ]
-    text = script_json(lay_out(replay).as_dict())
+    text = for_player(replay)
     assert text.count('[850,"remove",0,null,null,"dog",0]') == 1
 
 
@@ -274,7 +281,7 @@ def test_boxes_are_shown_sorted_and_those_of_classes_without_an_icon_are_missed(
         *(("dog", False), ("cat", True)),
     ]
     assert replay.pictures[0].boxes[0][:4] == (0, 0, 0.5, 0.5)
-    assert svg(lay_out(replay), alt="").count("box missed") == 1
+    assert svg(replay, alt="").count("box missed") == 1
 
 
 @pytest.mark.parametrize(
@@ -302,7 +309,7 @@ TAGGING: PageReader = TaggingPages()
 
 
 def chosen(table: pa.Table, number: int, **other: Any) -> list[tuple[Any, ...]]:
-    return [(*c.key, c.why) for c in choose(BROWSING, table, number, **other)]
+    return [(*key, why) for key, why in choose(BROWSING, table, number, **other).items()]
 
 
 def page_of(name: str, pictures: int, *, worker: str = "w", **other: Any) -> list[dict[str, Any]]:
@@ -347,8 +354,8 @@ def test_images_of_coco_are_chosen_by_their_icon_actions():
          actions(*ADD_MOVE_REMOVE, image_id=3), actions(*ADD_MOVE_REMOVE[:1], image_id=4)]
     )  # fmt: skip
     found = choose(TAGGING, candidates(TAGGING, [table]), 3)
-    assert [c.key for c in found] == [(3,), (2,), (4,)]
-    assert found[0].why == "the most icon actions, the most removals"
+    assert [*found] == [(3,), (2,), (4,)]
+    assert found[3,] == "the most icon actions, the most removals"
 
 
 # --- slots that were not logged -------------------------------------------------------------------

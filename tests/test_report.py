@@ -27,21 +27,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import luab_data
-from luab_data.class_names import imagenet_names, with_name
 from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError, OutputError
 from luab_data.figures import TAGGING_FIGURES
 from luab_data.kinds import KINDS
+from luab_data.reports import _cards, page_svg, report
 from luab_data.reports.browsing import BrowsingPages
 from luab_data.reports.html import embed, page_html, player, small_jpeg
-from luab_data.reports.pages import Finding, Page
-from luab_data.reports.replay import Event, Picture, Replay
-from luab_data.reports.run import _cards, page_svg, report
+from luab_data.reports.pages import Event, Finding, Page, Picture, Replay
 from luab_data.reports.tables import quotes, rows_of
 from luab_data.reports.tagging import TaggingPages
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
 from luab_data.store.load import read_table
-from luab_data.words import MISSING, count, counted, interval, number
+from luab_data.words import MISSING, count, counted, imagenet_names, interval, number, with_name
 
 BIN = Path(sys.executable).parent
 START = 1_640_000_000_000
@@ -184,8 +182,8 @@ def test_findings_are_sentences_with_a_value_an_interval_and_n():
         Finding(name="other", text="hit", beside="nothing", beside_text="; else {value}"),
     ]
     first, second = quotes(planned, measures, found)
-    assert (first.value, first.interval, first.n) == ("93.5 %", "90.5 to 95.3 %", "3,941")
-    assert (first.text, second.text) == ("hit; else 81.0 %", "hit")
+    assert (first["value"], first["interval"], first["n"]) == ("93.5 %", "90.5 to 95.3 %", "3,941")
+    assert (first["text"], second["text"]) == ("hit; else 81.0 %", "hit")
     assert len(quotes(planned[2:] * 5, measures, found)) == 3
 
 
@@ -286,7 +284,7 @@ def test_the_figure_of_sequences_has_the_intervals_that_its_caption_promises(
     found = luab_data.stats(coco / "coco-ab", ["action_sequences"]).estimates
     assert np.isfinite(found["action_sequences"].low).any()
     planned = TAGGING_FIGURES["sequences"]
-    shown = embed("", planned.title, planned.caption, planned.draw(found, {}))
+    shown = embed("", planned.title, planned.caption, planned.draw(found))
     assert "95 % intervals" in shown["caption"] and shown["src"] in unescape(coco_page.read_text())
 
 

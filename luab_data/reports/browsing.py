@@ -9,17 +9,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.class_names import with_name
-from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError
 from luab_data.ragged import ragged
-from luab_data.reports.pages import Finding, Key, Page, PageReader, Values
-from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, is_on_screen, points
+from luab_data.reports.pages import (
+    Box,
+    Event,
+    Finding,
+    Key,
+    Page,
+    PageReader,
+    Picture,
+    Replay,
+    Values,
+    boxes_of,
+    in_order,
+    is_on_screen,
+    points,
+)
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 from luab_data.store.find import not_there, read_image_id, rows_with
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.tools import SLOTS
-from luab_data.words import counted, near
+from luab_data.words import counted, near, with_name
 
 COLUMNS = (
     *("image_id", "image_idx", "selected", "image_position_x", "image_position_y"),
@@ -138,24 +149,17 @@ class BrowsingPages(PageReader):
             found.append(Page(replay=replay, title=title, facts=(*_facts(replay), *facts)))
         return found
 
-    def on_its_page(self, row: Values, image: Values) -> Replay:
-        """One picture of a page, with its boxes."""
-        return page_of([row], {image["image_id"]: _boxes(image)})
-
-    def in_fractions(self, row: Values, image: Values) -> Replay:
-        """The same at (0, 0), 1 x 1."""
+    def alone(self, row: Values, image: Values, *, in_fractions: bool) -> Replay:
+        """One picture of a page, with its boxes; or at (0, 0), 1 x 1."""
+        if not in_fractions:
+            return page_of([row], {image["image_id"]: _boxes(image)})
         corner = {"image_position_x": 0, "image_position_y": 0}
         size = {"image_width": 1, "image_height": 1, "original_image_width": None}
         return page_of([{**row, **corner, **size}])
 
 
 def _boxes(image: Values) -> tuple[Box, ...]:
-    """As fractions of the picture; none without a size."""
-    width, height = image["width"], image["height"]
-    if not (width and height):
-        return ()
-    boxes = sort_corners(np.reshape(image["boxes"] or (), (-1, 4))) / (width, height, width, height)
-    return tuple(Box(*box) for box in boxes.tolist())
+    return boxes_of(image, (image["width"], image["height"]))
 
 
 def page_of(rounds: Sequence[Values], boxes: Boxes | None = None) -> Replay:

@@ -14,8 +14,8 @@ from luab_data.errors import OptionError
 from luab_data.kinds import kind_of
 from luab_data.provenance import trace
 from luab_data.reports.html import data_uri, small_jpeg
-from luab_data.reports.layout import lay_out, svg, visits_of
-from luab_data.reports.replay import Event, Replay
+from luab_data.reports.pages import Event, Replay, visits_of
+from luab_data.reports.svg import svg
 from luab_data.results import Tabular
 from luab_data.words import counted
 
@@ -117,7 +117,7 @@ class ImageEvents(Tabular):
             raise OptionError(f"round={number}; {self.image_id} was shown in {self.num_rounds}")
         replay = self._replays[number - 1]
         sources = {} if image is None else {str(self.image_id): data_uri(small_jpeg(image))}
-        return svg(lay_out(replay), alt=repr(self), sources=sources, standalone=True)
+        return svg(replay, alt=repr(self), sources=sources, standalone=True)
 
     def _repr_html_(self) -> str:
         """For notebooks: one line of words and the picture."""
@@ -140,7 +140,7 @@ def clicks(dataset: str | os.PathLike[str], image_id: str | int) -> ImageEvents:
     """
     record = trace(dataset, image_id)
     kind = kind_of(record.manifest)
-    of_rounds = [kind.pages.in_fractions(row, record.image) for row in record.records]
+    of_rounds = [kind.pages.alone(row, record.image, in_fractions=True) for row in record.records]
     decision = record.decision or {"round": 1 if of_rounds else None}
     rounds = [*enumerate(of_rounds, 1)]
     return ImageEvents(
@@ -161,7 +161,9 @@ def clicks(dataset: str | os.PathLike[str], image_id: str | int) -> ImageEvents:
             for e in replay.events
             if e.kind in ("click", "add", "shift", "remove")
         ),
-        _replays=tuple(kind.pages.on_its_page(row, record.image) for row in record.records),
+        _replays=tuple(
+            kind.pages.alone(row, record.image, in_fractions=False) for row in record.records
+        ),
     )
 
 

@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 from luab_data.errors import ImagesError
 from luab_data.figures.style import png, svg
 from luab_data.join.joined import match_files
-from luab_data.reports.layout import lay_out, script_json, visits_of
-from luab_data.reports.layout import svg as page_svg
-from luab_data.reports.pages import Page
-from luab_data.reports.replay import ICON_EVENTS
+from luab_data.reports.pages import ICON_EVENTS, Page, visits_of
+from luab_data.reports.svg import for_player, path_of
+from luab_data.reports.svg import svg as page_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,18 +95,18 @@ def player(page: Page, why: str, sources: Mapping[str, str], number: int) -> dic
         sources: image_id -> data URI of its picture; others are drawn as boxes with the id.
         number: of the player on the page.
     """
-    layout = lay_out(page.replay)
-    replay, plain = page.replay, layout.as_dict()
+    replay = page.replay
     marked = ("click", *ICON_EVENTS)
     ticks = [(e.time_ms, e.kind) for e in replay.events if e.kind in marked]
     return {
         "title": page.title, "why": why, "facts": page.facts, "grid": replay.is_grid,
-        "view": plain["view"], "trail": layout.trail, "visits": visits_of(replay.events),
+        "view": [round(edge, 1) for edge in replay.view],
+        "trail": path_of(replay.events).trail, "visits": visits_of(replay.events),
         "ticks": ticks, "duration": replay.duration_ms, "end": f"{replay.duration_ms / 1000:.2f} s",
         "scrolls": replay.view[3] > MOST_VISIBLE_RATIO * replay.view[2],
-        "json": script_json(plain),
+        "json": for_player(replay),
         "svg": page_svg(
-            layout, alt=f"{page.title}: {', '.join(page.facts)}", sources=sources,
+            replay, alt=f"{page.title}: {', '.join(page.facts)}", sources=sources,
             name=f"replay-{number}-pictures",
         ),
     }  # fmt: skip

@@ -1,28 +1,204 @@
-"""What a report asks of a kind of log, and which pages are worth showing: a fixed choice, so that a
-report made again shows the same ones.
+"""What happened on a page, how a kind of log has it read, and which pages are worth showing.
+
+Events: enter and leave (the pointer over a picture), move (a trace record), click (one that
+selected; deselecting clicks are not logged), add, shift and remove (of an icon), category (another
+superclass of icons is shown). A record without a time or a point, or with a point that lies on no
+screen, cannot be shown and is left out.
+
+The choice of pages is fixed, so that a report made again shows the same ones.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.columns.regions import sort_corners
 from luab_data.ragged import Ints
-from luab_data.reports.replay import Replay
 
 Values: TypeAlias = Mapping[str, Any]
 """One row of a table, as `to_pylist` gives it."""
 Key: TypeAlias = tuple[Any, ...]
 """What names a page of a dataset: (assignment_id, page_idx), or (image_id,)."""
+ORDER = ("category", "enter", "move", "click", "add", "shift", "remove", "leave")
+"""What comes first at one time: a trace ends in its click, a visit in its leave."""
 
-ASKED = "asked for"
+ICON_EVENTS = ("add", "shift", "remove")
+
+_MARGIN = 24
+"""px shown around the pictures."""
+_FARTHEST = 1e5
+"""px from the corner of the page; nothing farther away was on a screen."""
+
+
+class Box(NamedTuple):
+    """A ground-truth box, fractions of the picture; `name` of its class, where there are several.
+
+    `is_missed`: no icon of its class was left on the picture.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    name: str = ""
+    is_missed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture on the page.
+
+    Attributes:
+        slot: its place in the grid, 0..47; None if not logged; 0 of a page of one picture.
+        x, y, w, h: left, top, width and height, px of the page.
+        image_id: as in the dataset.
+        selected: whether it was selected at the end; None where nothing is selected.
+        boxes: of the ground truth.
+    """
+
+    slot: int | None
+    x: float
+    y: float
+    w: float
+    h: float
+    image_id: str
+    selected: bool | None = None
+    boxes: tuple[Box, ...] = ()
+
+
+class Event(NamedTuple):
+    """Something that happened; `x`, `y` in px of the page, NaN where the kind has no point."""
+
+    time_ms: int  # from the first event
+    kind: str  # one of ORDER
+    picture: int  # its place in Replay.pictures
+    x: float = math.nan
+    y: float = math.nan
+    name: str = ""  # of the icon or the superclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """One page.
+
+    Attributes:
+        pictures: by slot.
+        events: by time, then in ORDER.
+        is_grid: whether the page shows many pictures that the pointer enters and leaves.
+        num_left_out: pictures that have no place or no size.
+    """
+
+    pictures: tuple[Picture, ...]
+    events: tuple[Event, ...]
+    is_grid: bool
+    num_left_out: int = 0
+
+    @property
+    def duration_ms(self) -> int:
+        """From the first event to the last; 0 if there are fewer than two."""
+        return self.events[-1].time_ms if self.events else 0
+
+    def count(self, kind: str) -> int:
+        """Events of one kind."""
+        return sum(event.kind == kind for event in self.events)
+
+    @property
+    def view(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height of all that is to be seen, px of the page."""
+        xs = [edge for p in self.pictures for edge in (p.x, p.x + p.w)]
+        ys = [edge for p in self.pictures for edge in (p.y, p.y + p.h)]
+        left, top = min(xs, default=0.0) - _MARGIN, min(ys, default=0.0) - _MARGIN
+        width, height = max(xs, default=0.0) + _MARGIN - left, max(ys, default=0.0) + _MARGIN - top
+        return left, top, width, height
+
+
+def boxes_of(
+    image: Values,
+    size: tuple[float | None, float | None],
+    names: Iterable[tuple[str, bool]] = repeat(("", False)),
+) -> tuple[Box, ...]:
+    """The boxes of a row of `default`, sorted; none without a size.
+
+    Args:
+        size: width and height that they are px of.
+        names: name and `is_missed` of each, where there are several classes.
+    """
+    width, height = size
+    if not (width and height):
+        return ()
+    boxes = sort_corners(np.reshape(image.get("boxes") or (), (-1, 4)))
+    boxes = (boxes / (width, height, width, height)).tolist()
+    return tuple(Box(*box, *name) for box, name in zip(boxes, names, strict=False))
+
+
+def in_order(events: Iterable[Event]) -> tuple[Event, ...]:
+    """By time, then in ORDER; actions on icons at one time stay as logged. Starts at 0 ms."""
+    rank = {kind: ORDER.index("add" if kind in ICON_EVENTS else kind) for kind in ORDER}
+    found = sorted(events, key=lambda e: (e.time_ms, rank[e.kind]))
+    return tuple(e._replace(time_ms=e.time_ms - found[0].time_ms) for e in found)
+
+
+def points(
+    row: Mapping[str, Any], columns: tuple[str, str, str], kind: str, picture: Picture, number: int
+) -> Iterator[Event]:
+    """Events of the records of a picture that have a time and a point on the page.
+
+    Args:
+        row: one row of a table, as `to_pylist` gives it.
+        columns: lists of times, x and y in fractions of the picture.
+        kind: of the events. picture, number: what they are of.
+    """
+    lists = (row[name] or () for name in columns)
+    for time, x, y in zip(*lists, strict=False):
+        at = on_page(picture, x, y)
+        if time is not None and at:
+            yield Event(time, kind, number, *at)
+
+
+def on_page(picture: Picture, x: float | None, y: float | None) -> tuple[float, float] | None:
+    """Fractions of a picture in px of the page; None if that is no point of any screen."""
+    if x is None or y is None:
+        return None
+    at = picture.x + x * picture.w, picture.y + y * picture.h
+    return at if all(is_on_screen(value) for value in at) else None
+
+
+def is_on_screen(value: float | None) -> bool:
+    """Whether a px of the page can have been on a screen."""
+    return value is not None and abs(value) <= _FARTHEST  # NaN is not
+
+
+def visits_of(events: Sequence[Event]) -> tuple[tuple[int, int], ...]:
+    """Start and length of the time that the pointer was over each picture, ms.
+
+    A visit without a leave ends when the next picture is entered, or with the page.
+    """
+    found: list[tuple[int, int]] = []
+    inside: Event | None = None
+    for event in events:
+        if event.kind not in ("enter", "leave"):
+            continue
+        if inside and (event.kind == "enter" or event.picture == inside.picture):
+            found.append((inside.time_ms, event.time_ms - inside.time_ms))
+            inside = None
+        if event.kind == "enter":
+            inside = event
+    if inside:
+        found.append((inside.time_ms, events[-1].time_ms - inside.time_ms))
+    return tuple(found)
+
+
+# --- what a kind of log has ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,24 +269,15 @@ class PageReader(ABC):
         """The pages of these keys, which are in the dataset, in their order."""
 
     @abstractmethod
-    def on_its_page(self, row: Values, image: Values) -> Replay:
-        """One picture alone, in px of its page.
+    def alone(self, row: Values, image: Values, *, in_fractions: bool) -> Replay:
+        """One picture alone, in px of its page, or in fractions of the picture without its boxes.
 
         Args:
             row: of `events`. image: of `default`.
         """
 
-    @abstractmethod
-    def in_fractions(self, row: Values, image: Values) -> Replay:
-        """The same, in fractions of the picture."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """A page to show, and a few words for its heading that say why."""
-
-    key: Key
-    why: str
+# --- which pages ---------------------------------------------------------------------------------
 
 
 def candidates(reader: PageReader, events: Iterable[pa.Table]) -> pa.Table:
@@ -135,8 +302,8 @@ def _summed(facts: pa.Table, keys: list[str], sums: Sequence[str]) -> pa.Table:
 
 def choose(
     reader: PageReader, pages: pa.Table, number: int, *, flagged: Sequence[str] = ()
-) -> tuple[Chosen, ...]:
-    """The pages to show if nobody asks for others.
+) -> dict[Key, str]:
+    """The pages to show if nobody asks for others, each with a few words that say why.
 
     The largest, the median one, the one with most taken back and the largest of a flagged
     annotator; then more at even steps of size down to the smallest. None is shown twice; ties go to
@@ -148,7 +315,7 @@ def choose(
         flagged: worker ids that stood out, the worst first.
     """
     if not len(pages) or number < 1:
-        return ()
+        return {}
     size, activity, undone = (
         pages[name].to_numpy().astype(np.int64) for name in ("size", "activity", "undone")
     )
@@ -165,10 +332,10 @@ def choose(
         reasons.setdefault(suspicious, []).append("by a flagged annotator")
     for step in np.linspace(0, len(pages) - 1, number + 2).astype(int)[1:]:
         reasons.setdefault(int(by_size[step]), ["one more"])
-    return tuple(
-        Chosen(key=tuple(pages[n][row].as_py() for n in reader.key_columns), why=", ".join(why))
+    return {
+        tuple(pages[n][row].as_py() for n in reader.key_columns): ", ".join(why)
         for row, why in [*reasons.items()][:number]
-    )
+    }
 
 
 def _of_flagged(pages: pa.Table, by_size: Ints, flagged: Sequence[str]) -> int | None:

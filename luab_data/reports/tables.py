@@ -1,4 +1,4 @@
-"""Estimates as text: what a reader would quote, and every statistic as a row of a table.
+"""Numbers as text: what a reader would quote, statistics and annotators as rows of tables.
 
 A number that is missing reads "–"; none is computed here.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,12 @@ from luab_data.reports.pages import Finding
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
 from luab_data.words import MISSING, bare_number, count, interval, number
+from luab_data.workers.suspects import CLEAR, THRESHOLD, flagged
+
+if TYPE_CHECKING:
+    from luab_data.workers.annotators import Annotators
+    from luab_data.workers.pooling import Pooled
+    from luab_data.workers.traits import Trait
 
 MOST_ROWS = 4
 """Curves of up to so many values are rows of the table; longer ones are small pictures."""
@@ -34,21 +40,12 @@ GROUPS = {
 """Source of a measure -> heading of its group; others go by their own name."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quote:
-    """A finding in words: its value, how sure it is, and the sentence that it begins."""
-
-    name: str
-    value: str
-    interval: str
-    n: str
-    text: str
-
-
 def quotes(
     findings: Sequence[Finding], measures: Sequence[Measure], estimates: Mapping[str, Estimate]
-) -> tuple[Quote, ...]:
-    """The first MOST_FINDINGS of the findings that have a value."""
+) -> list[dict[str, str]]:
+    """The first MOST_FINDINGS of the findings that have a value: `text`, the sentence that `value`
+    begins, and how sure it is, `interval` and `n`.
+    """
     known = {m.name: m for m in measures}
     found = []
     for finding in findings:
@@ -59,13 +56,13 @@ def quotes(
                 value = number(float(beside.value), known[finding.beside].unit)
                 text += finding.beside_text.format(value=value) if value != MISSING else ""
             found.append(
-                Quote(
-                    name=finding.name, value=number(float(estimate.value), unit),
-                    interval=interval(float(estimate.low), float(estimate.high), unit),
-                    n=count(float(estimate.n)), text=text,
-                )
+                {
+                    "value": number(float(estimate.value), unit), "text": text,
+                    "interval": interval(float(estimate.low), float(estimate.high), unit),
+                    "n": count(float(estimate.n)),
+                }
             )  # fmt: skip
-    return tuple(found[:MOST_FINDINGS])
+    return found[:MOST_FINDINGS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,24 +109,16 @@ class Curve:
     bars: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Rows about one kind of thing."""
-
-    title: str
-    rows: tuple[Row, ...]
-
-
-def groups(measures: Sequence[Measure], estimates: Mapping[str, Estimate]) -> tuple[Group, ...]:
-    """The table: each measure that was taken, in the order of `measures`, by what it is over."""
+def groups(measures: Sequence[Measure], estimates: Mapping[str, Estimate]) -> list[dict[str, Any]]:
+    """The table: `title` and `rows` of each kind of thing that the measures are over, in order."""
     found: dict[str, list[Row]] = {}
     for measure in measures:
         if measure.name in estimates:
             found.setdefault(measure.over, []).extend(rows_of(measure, estimates[measure.name]))
-    return tuple(
-        Group(title=GROUPS.get(over, over.replace("_", " ").capitalize()), rows=tuple(rows))
+    return [
+        {"title": GROUPS.get(over, over.replace("_", " ").capitalize()), "rows": rows}
         for over, rows in found.items()
-    )
+    ]
 
 
 def rows_of(measure: Measure, estimate: Estimate) -> Iterable[Row]:
@@ -234,3 +223,98 @@ def _stretches(values: Floats) -> Iterator[slice]:
 
 def _polyline(x: Floats, y: Floats) -> str:
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+
+
+# --- annotators ----------------------------------------------------------------------------------
+
+MOST_WORKERS = 30
+"""Workers that a page lists; a release has thousands."""
+
+
+def worker_table(found: Annotators) -> dict[str, Any]:
+    """The most suspicious workers first, at most MOST_WORKERS of them, with some of their traits.
+
+    Returns: for the template, all text: `lead`; `counts` and `traits`, the title and what it is of
+        each column; `crowd`, the crowd's traits; `rows`, of one worker each, with `reasons` that
+        they are suspected for; `rules`, what these mean.
+    """
+    order = found.order()[:MOST_WORKERS].tolist()
+    by_name = {trait.name: trait for trait in found.measures.traits}
+    traits = [by_name[name] for name in found.measures.shown]
+    counts = dict([*found.counts.items()][:2])  # how much was done; the others are traits' n
+    scores, reasons = found.suspicion(), found.reasons()
+    return {
+        "lead": _lead(found, len(order)),
+        "counts": [{"title": _title(name), "doc": "how many"} for name in counts],
+        "traits": [{"title": _title(trait.name), "doc": _doc(trait)} for trait in traits],
+        "crowd": [number(found.pooled[trait.name].crowd, _unit(trait)) for trait in traits],
+        "rows": [
+            {
+                "worker_id": found.worker_id[k],
+                "score": _score(float(scores[k])),
+                "counts": [count(int(values[k])) for values in counts.values()],
+                "traits": [_cell(found.pooled[trait.name], _unit(trait), k) for trait in traits],
+                "reasons": [_plain(reason) for reason in reasons[k]],
+            }
+            for k in order
+        ],
+        "rules": [f"{_plain(s.key)}: {s.doc}" for s in found.measures.suspicions],
+    }
+
+
+def flagged_workers(found: Annotators) -> list[str]:
+    """Ids of the workers that any suspicion flags, the worst first."""
+    is_flagged = flagged(found.suspicion())
+    return [found.worker_id[k] for k in found.order().tolist() if is_flagged[k]]
+
+
+def _cell(pooled: Pooled, unit: str, k: int) -> dict[str, Any]:
+    """A trait of a worker: `pooled` between their `own` and the crowd's, its 95 % `interval`, and
+    whether it `is_far` from ordinary workers'.
+    """
+    own = float(pooled.raw[k])
+    if not np.isfinite(own):
+        return {"pooled": MISSING, "own": "", "interval": "", "is_far": False}
+    return {
+        "pooled": number(float(pooled.value[k]), unit),
+        "own": number(own, unit),
+        "interval": interval(float(pooled.low[k]), float(pooled.high[k]), unit),
+        "is_far": bool(abs(pooled.z[k]) >= CLEAR),
+    }
+
+
+def _score(value: float) -> str:
+    rounded = round(value, 1) + 0.0  # no -0.0
+    return f"{rounded:.1f}".replace("-", "−") if np.isfinite(value) else MISSING
+
+
+def _unit(trait: Trait) -> str:
+    if trait.scale == "share":
+        return "share"
+    return "ms" if trait.unit == "ms" else ""
+
+
+def _doc(trait: Trait) -> str:
+    """What a trait is, with the unit that its numbers lack in the table."""
+    return trait.doc if _unit(trait) or not trait.unit else f"{trait.doc} ({trait.unit})"
+
+
+def _title(name: str) -> str:
+    return name.removeprefix("num_").removesuffix("_ms").replace("_", " ")
+
+
+def _plain(text: str) -> str:
+    return text.replace("_", " ")
+
+
+def _lead(found: Annotators, shown: int) -> str:
+    total = len(found.worker_id)
+    which = f"All {total}" if shown == total else f"{shown} of {total:,}"
+    num_flagged = len(flagged_workers(found))
+    stood_out = f"{num_flagged:,} stood out" if num_flagged else "None stood out"
+    return (
+        f"{which} annotators, the most unusual first; ids are keyed hashes. {stood_out}: a score of"
+        f" {THRESHOLD:g} or more is a reason to look, not proof. The large number is pooled towards"
+        " the crowd, more so for an annotator who did little; the small one below is their own."
+        " Coloured numbers are far from the ordinary ones."
+    )

@@ -9,11 +9,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError
 from luab_data.ragged import ragged
-from luab_data.reports.pages import Finding, Key, Page, PageReader, Values
-from luab_data.reports.replay import Box, Event, Picture, Replay, in_order, on_page, points
+from luab_data.reports.pages import (
+    Box,
+    Event,
+    Finding,
+    Key,
+    Page,
+    PageReader,
+    Picture,
+    Replay,
+    Values,
+    boxes_of,
+    in_order,
+    on_page,
+    points,
+)
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES
 from luab_data.store.find import not_there, read_image_id, rows_with
 from luab_data.store.folder import read_manifest
@@ -103,13 +115,11 @@ class TaggingPages(PageReader):
             found.append(Page(replay=replay, title=f"Image {image_id}", facts=facts))
         return found
 
-    def on_its_page(self, row: Values, image: Values) -> Replay:
-        """The page is the picture."""
+    def alone(self, row: Values, image: Values, *, in_fractions: bool) -> Replay:
+        """The page is the picture; or it is 1 x 1."""
+        if in_fractions:
+            return page_of({**row, "image_height": 1}, {"width": 1, "height": 1})
         return page_of(row, image)
-
-    def in_fractions(self, row: Values, image: Values) -> Replay:
-        """The same, 1 x 1."""
-        return page_of({**row, "image_height": 1}, {"width": 1, "height": 1})
 
 
 def page_of(row: Values, image: Values | None = None) -> Replay:
@@ -127,24 +137,23 @@ def page_of(row: Values, image: Values | None = None) -> Replay:
         width, height = row["original_image_width"], row["original_image_height"]
     h = float(row["image_height"] or BOARD_HEIGHT)
     w = h * width / height if width and height else h
-    boxes = _boxes(image, width, height) if width and height else ()
-    picture = Picture(slot=0, x=0, y=0, w=w, h=h, image_id=str(row["image_id"]), boxes=boxes)
+    picture = Picture(
+        slot=0, x=0, y=0, w=w, h=h, image_id=str(row["image_id"]),
+        boxes=_boxes(image, width, height),
+    )  # fmt: skip
     trace = ("mouse_tracking_time_at_ms", "mouse_tracking_x", "mouse_tracking_y")
     moves = points(row, trace, "move", picture, 0)
     events = in_order([*_categories(row), *_icons(row, picture), *moves])
     return Replay(pictures=(picture,), events=events, is_grid=False)
 
 
-def _boxes(image: Values, width: float, height: float) -> tuple[Box, ...]:
+def _boxes(image: Values, width: float | None, height: float | None) -> tuple[Box, ...]:
     """The image's boxes, and whether an icon of their class stayed on it."""
     icons = zip(image.get("icon_label") or (), image.get("is_present_at_end") or (), strict=False)
     tagged = {label for label, is_present in icons if is_present}
-    boxes = sort_corners(np.reshape(image.get("boxes") or (), (-1, 4))).tolist()
     labels = image.get("box_label") or ()
-    return tuple(
-        Box(x0 / width, y0 / height, x1 / width, y1 / height, COCO_CLASSES[c], c not in tagged)
-        for (x0, y0, x1, y1), c in zip(boxes, labels, strict=False)
-    )
+    named = [(COCO_CLASSES[label], label not in tagged) for label in labels]
+    return boxes_of(image, (width, height), named)
 
 
 def _categories(row: Values) -> Iterator[Event]:

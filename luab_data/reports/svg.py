@@ -1,7 +1,6 @@
-"""A replay laid out: what is where at the end of its page, as SVG and as the JSON of replay.js.
+"""A replay as the SVG of what is where at the end of its page, and as the JSON of replay.js.
 
-Static pictures (`svg`) and the player draw from one layout; replay.js only hides what had not
-happened yet.
+The player shows that SVG; replay.js only hides what had not happened yet.
 """
 
 from __future__ import annotations
@@ -9,15 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from luab_data.ragged import Floats, Ints
-from luab_data.reports.replay import ICON_EVENTS, Event, Picture, Replay
+from luab_data.reports.pages import ICON_EVENTS, Event, Picture, Replay
 from luab_data.tools import SLOTS
 
 _LARGEST_ID, _GLYPH = 19.0, 0.62
@@ -39,50 +37,30 @@ class Mark(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """One page; coordinates are px of it, times ms.
+class Path(NamedTuple):
+    """Where the pointer went, px of the page.
 
-    Attributes:
-        replay: what is laid out.
-        starts: for each event whether the pointer's path starts anew with it.
-        trail, jumps: SVG paths: where the pointer was, and from where to where it was not logged.
-        marks: clicks and icons.
+    `starts` has for each event whether the path starts anew with it; `trail` and `jumps` are SVG
+    paths: where the pointer was, and from where to where it was not logged.
     """
 
-    replay: Replay
     starts: tuple[bool, ...]
     trail: str
     jumps: str
-    marks: tuple[Mark, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """What the player needs, compact: an event is [ms, kind, picture, x, y, name, starts]."""
-        replay = self.replay
-        return {
-            "grid": replay.is_grid,
-            "view": [round(edge, 1) for edge in replay.view],
-            "duration": replay.duration_ms,
-            "selected": [p.selected is True for p in replay.pictures],
-            "events": [
-                [e.time_ms, e.kind, e.picture, *_at(e), e.name, int(start)]
-                for e, start in zip(replay.events, self.starts, strict=True)
-            ],
-        }
 
 
-def lay_out(replay: Replay) -> Layout:
-    """Where everything of a page is.
+def path_of(events: Sequence[Event]) -> Path:
+    """The path of the pointer.
 
-    A new stretch of the path starts in another picture and when one is entered again. An icon is
-    carried without a record (docs/formats.md#drags), so a stretch ends there too.
+    A new stretch of it starts in another picture and when one is entered again. An icon is carried
+    without a record (docs/formats.md#drags), so a stretch ends there too.
     """
     trail: list[str] = []
     jumps: list[str] = []
     starts: list[bool] = []
     last: Event | None = None
     entered = True
-    for event in replay.events:
+    for event in events:
         is_on_path = event.kind in ("move", "click")
         starts.append(is_on_path and (last is None or entered or last.picture != event.picture))
         if is_on_path:
@@ -95,14 +73,24 @@ def lay_out(replay: Replay) -> Layout:
             entered |= event.kind in ("enter", "category", "add", "shift")
         if event.x == event.x:
             last = event
-    return Layout(
-        replay=replay, starts=tuple(starts), trail="".join(trail), jumps="".join(jumps),
-        marks=_marks(replay.events),
-    )  # fmt: skip
+    return Path(tuple(starts), "".join(trail), "".join(jumps))
 
 
-def script_json(value: Any) -> str:
-    """JSON that ends no script element and opens no comment in one, whatever its strings hold."""
+def for_player(replay: Replay) -> str:
+    """What replay.js needs, as JSON that ends no script element and opens no comment in one.
+
+    An event is [ms, kind, picture, x, y, name, whether the path starts anew].
+    """
+    value = {
+        "grid": replay.is_grid,
+        "view": [round(edge, 1) for edge in replay.view],
+        "duration": replay.duration_ms,
+        "selected": [p.selected is True for p in replay.pictures],
+        "events": [
+            [e.time_ms, e.kind, e.picture, *_at(e), e.name, int(start)]
+            for e, start in zip(replay.events, path_of(replay.events).starts, strict=True)
+        ],
+    }
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -117,7 +105,7 @@ def _px(value: float) -> str:
     return "0" if text == "-0" else text
 
 
-def _marks(events: Sequence[Event]) -> tuple[Mark, ...]:
+def marks_of(events: Sequence[Event]) -> tuple[Mark, ...]:
     """Every click, and every place an icon was put."""
     found: list[Mark] = []
     on_picture: dict[str, int] = {}  # icon -> its latest mark
@@ -130,26 +118,6 @@ def _marks(events: Sequence[Event]) -> tuple[Mark, ...]:
         if event.kind in ("click", "add", "shift"):
             x, y = round(event.x, 1), round(event.y, 1)
             found.append(Mark(number, None, event.kind, x, y, event.name))
-    return tuple(found)
-
-
-def visits_of(events: Sequence[Event]) -> tuple[tuple[int, int], ...]:
-    """Start and length of the time that the pointer was over each picture, ms.
-
-    A visit without a leave ends when the next picture is entered, or with the page.
-    """
-    found: list[tuple[int, int]] = []
-    inside: Event | None = None
-    for event in events:
-        if event.kind not in ("enter", "leave"):
-            continue
-        if inside and (event.kind == "enter" or event.picture == inside.picture):
-            found.append((inside.time_ms, event.time_ms - inside.time_ms))
-            inside = None
-        if event.kind == "enter":
-            inside = event
-    if inside:
-        found.append((inside.time_ms, events[-1].time_ms - inside.time_ms))
     return tuple(found)
 
 
@@ -195,7 +163,7 @@ def _spacing(index: Ints, edge: Floats) -> tuple[float, float] | None:
 
 
 def svg(
-    layout: Layout,
+    replay: Replay,
     *,
     alt: str,
     sources: Mapping[str, str] | None = None,
@@ -210,7 +178,7 @@ def svg(
         name: of the group of pictures, for `use`.
         standalone: whether it brings its own size and (light) colours, to be a file.
     """
-    view = layout.replay.view
+    view, path = replay.view, path_of(replay.events)
     box = " ".join(map(_px, view))
     head = f'<svg class="page" viewBox="{box}" role="img" aria-label="{escape(alt)}"'
     style = ""
@@ -219,19 +187,19 @@ def svg(
         style = f"<style>{_own_style()}</style>"
     pictures = "".join(
         _picture(p, number, (sources or {}).get(p.image_id))
-        for number, p in enumerate(layout.replay.pictures)
+        for number, p in enumerate(replay.pictures)
     )
-    slots = empty_slots(layout.replay.pictures)
+    slots = empty_slots(replay.pictures)
     empty = "".join(f'<rect class="empty" {_frame(*frame)} rx="6"/>' for frame in slots)
-    marks = "".join(map(_mark, layout.marks))
+    marks = "".join(map(_mark, marks_of(replay.events)))
     group = f'<g id="{escape(name)}">' if name else "<g>"
     pointer = (
         "" if standalone else '<g class="pointer" visibility="hidden"><circle r="30"/>'
         '<path d="M0 0 0 26 6.5 20.5 11 30 15 28 10.6 18.9 19 18.5Z"/></g>'
     )  # fmt: skip
     return (
-        f'{head}>{style}{group}{empty}{pictures}</g><path class="jumps" d="{layout.jumps}"/>'
-        f'<path class="halo" d="{layout.trail}"/><path class="trail" d="{layout.trail}"/>'
+        f'{head}>{style}{group}{empty}{pictures}</g><path class="jumps" d="{path.jumps}"/>'
+        f'<path class="halo" d="{path.trail}"/><path class="trail" d="{path.trail}"/>'
         f'<path class="recent" d=""/><g class="marks">{marks}</g>{pointer}</svg>'
     )
 
