@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from luab_train.data.points import PointDataset as PointDataset
     from luab_train.evaluate.folder import evaluate as evaluate
     from luab_train.models.weights import split_state_dict as split_state_dict
     from luab_train.recipe import Data as Data
@@ -30,6 +31,7 @@ _HOME = {
     "Loss": "recipe",
     "Model": "recipe",
     "Optim": "recipe",
+    "PointDataset": "data.points",
     "Recipe": "recipe",
     "evaluate": "evaluate.folder",
     "find_recipe": "recipes",

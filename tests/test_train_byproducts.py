@@ -55,7 +55,10 @@ def with_columns(world, tmp_path_factory):
 
 def points(folder, target, **changes):
     chosen = recipe(target, **changes)
-    return training_points(chosen, read_annotations(folder, target=target)).values
+    rows = read_annotations(folder, target=target)
+    return training_points(
+        rows, target=target, seed=chosen.seed, point_noise=chosen.data.point_noise
+    ).values
 
 
 def test_the_first_click_is_the_point(with_columns):

@@ -22,7 +22,7 @@ from luab_data.join.joined import Matched, match
 from luab_data.join.sources import Images, Rows
 from luab_train.data.boxes import Boxes
 from luab_train.data.coco import CocoAnnotations, read_coco, read_truth
-from luab_train.data.rows import Annotations, read_annotations
+from luab_train.data.rows import Annotations, read_annotations, read_manifest
 from luab_train.data.sources import ImageSource, open_images
 from luab_train.data.targets import TrainingPoints, share_of_each_class, training_points
 from luab_train.recipe import Recipe
@@ -79,17 +79,34 @@ def training_data(
         calibrated: output of `luab-data calibrate --out`, for target `calibrated` and for
             reliability weights.
     """
-    rows = _rows(recipe, data, calibrated)
+    wanted = recipe.target == "calibrated" or recipe.loss.reliability_weights
+    if calibrated is not None and not wanted:
+        raise OptionError(
+            f"--calibrated with target {recipe.target}: nothing would use it; expected --target"
+            " calibrated or --set loss.reliability_weights=true"
+        )
+    rows = read_rows(
+        data,
+        target=recipe.target,
+        dataset=recipe.data.dataset,
+        calibrated=calibrated,
+        weighted=recipe.loss.reliability_weights,
+    )
     source = open_images(images)
     matched = match_rows(rows, source, missing=recipe.data.missing_images, where=data)
     num_rows = len(rows.image_id)
-    kept, source_index = np.flatnonzero(matched.has_image), matched.image
     missing = rows.image_id[~matched.has_image][:3].tolist()
-    rows = rows.take(kept)
+    rows, source_index = rows.take(np.flatnonzero(matched.has_image)), matched.image
     if recipe.data.fraction < 1:
         kept = share_of_each_class(rows.image_id, rows.strata, recipe.data.fraction)
         rows, source_index = rows.take(kept), source_index[kept]
-    points = training_points(recipe, rows)
+    points = training_points(
+        rows,
+        target=recipe.target,
+        seed=recipe.seed,
+        point_noise=recipe.data.point_noise,
+        weighted=recipe.loss.reliability_weights,
+    )
     facts = {
         "name": data.resolve().name,
         "digest": rows.digest,
@@ -115,22 +132,31 @@ def training_data(
     )
 
 
-def _rows(recipe: Recipe, data: Path, calibrated: Path | None) -> Annotations | CocoAnnotations:
-    wanted = recipe.target == "calibrated" or recipe.loss.reliability_weights
-    if calibrated is not None and not wanted:
+def read_rows(
+    data: Path,
+    *,
+    target: str,
+    dataset: str | None = None,
+    calibrated: Path | None = None,
+    weighted: bool = False,
+) -> Annotations | CocoAnnotations:
+    """What a dataset folder says of its images.
+
+    Args:
+        data: dataset folder.
+        target: the arm; some need more columns.
+        dataset: imagenet-ab or coco-ab; None asks the manifest.
+        calibrated: output of `luab-data calibrate --out`; needed by target `calibrated`.
+        weighted: whether clicks are to be weighed by their reliability, which needs it too.
+    """
+    if (dataset or read_manifest(data).get("dataset")) == "coco-ab":
+        return read_coco(data, target=target)
+    if calibrated is None and (weighted or target == "calibrated"):
         raise OptionError(
-            f"--calibrated with target {recipe.target}: nothing would use it; expected --target"
-            " calibrated or --set loss.reliability_weights=true"
+            f"target {target}, loss.reliability_weights={weighted}: needs calibrated clicks;"
+            " expected --calibrated FILE from `luab-data calibrate DATASET --out FILE`"
         )
-    if recipe.data.dataset == "coco-ab":
-        return read_coco(data, target=recipe.target)
-    if wanted and calibrated is None:
-        raise OptionError(
-            f"target {recipe.target}, loss.reliability_weights={recipe.loss.reliability_weights}:"
-            " needs calibrated clicks; expected --calibrated FILE from `luab-data calibrate DATASET"
-            " --out FILE`"
-        )
-    return read_annotations(data, target=recipe.target, calibrated=calibrated)
+    return read_annotations(data, target=target, calibrated=calibrated)
 
 
 def match_rows(

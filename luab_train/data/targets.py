@@ -35,7 +35,6 @@ from luab_data.errors import OptionError
 from luab_train.data.boxes import Boxes, nearest_centre
 from luab_train.data.coco import NUM_CLASSES, CocoAnnotations
 from luab_train.data.rows import Annotations
-from luab_train.recipe import Recipe
 
 ARMS = ("none", "random", "centre", "shuffled", "click", "oracle")
 """Targets made of clicks and boxes, or drawn; the others are byproducts of their own."""
@@ -50,33 +49,45 @@ class TrainingPoints(NamedTuple):
     """(N,) float64, how much an image's points count."""
 
 
-def training_points(recipe: Recipe, rows: Annotations | CocoAnnotations) -> TrainingPoints:
-    """The targets of a recipe: its arm, its noise and its weights. Of COCO-AB, K is the classes."""
+def training_points(
+    rows: Annotations | CocoAnnotations,
+    *,
+    target: str,
+    seed: int,
+    point_noise: float = 0.0,
+    weighted: bool = False,
+) -> TrainingPoints:
+    """The targets of a run; of COCO-AB, K is the classes.
+
+    Args:
+        rows: read for this target.
+        target: its arm, see the module.
+        seed: of the run.
+        point_noise: standard deviation of what is added to each, fractions of the image.
+        weighted: by the reliability of each click.
+    """
     weight = np.ones(len(rows.image_id))
     if isinstance(rows, CocoAnnotations):
-        values = make_coco_target(recipe.target, seed=recipe.seed, coco=rows)
+        values = make_coco_target(target, seed=seed, coco=rows)
     elif rows.byproduct is not None:
         has_click = np.isfinite(rows.click).all(axis=1)
         values = np.where(has_click[:, None, None], rows.byproduct, np.nan)
-        if recipe.target == "dwell_time":
+        if target == "dwell_time":
             values = _standardised(values)
     else:
         values = make_target(
-            recipe.target,
-            seed=recipe.seed,
+            target,
+            seed=seed,
             image_id=rows.image_id,
             label=rows.label,
             click=rows.click,
             size_wh=rows.size_wh,
             boxes=rows.boxes,
         )[:, None]
-    if recipe.data.point_noise:
-        values = values + recipe.data.point_noise * noise(
-            rows.image_id, recipe.seed, values.shape[1:]
-        )
-    if isinstance(rows, Annotations) and rows.reliability is not None:
-        if recipe.loss.reliability_weights:
-            weight = np.nan_to_num(rows.reliability)
+    if point_noise:
+        values = values + point_noise * noise(rows.image_id, seed, values.shape[1:])
+    if weighted and isinstance(rows, Annotations) and rows.reliability is not None:
+        weight = np.nan_to_num(rows.reliability)
     return TrainingPoints(values, weight)
 
 
