@@ -21,8 +21,8 @@ import yaml
 from click.testing import CliRunner
 
 from luab_data.checks.lint import chosen
+from luab_data.hub.about import AUTHORS
 from luab_data.hub.card import column_table
-from luab_data.hub.citation import AUTHORS
 from luab_data.kinds import KINDS, Browsing, Kind
 from luab_data.raw.repairs import REPAIRS
 from luab_data.statistics.coco import COCO_MEASURES

@@ -25,8 +25,8 @@ import luab_data
 from luab_data.cli import main
 from luab_data.errors import DatasetError, LuabError, OptionError, OutputError
 from luab_data.files import sha256_of
+from luab_data.hub.about import bibtex
 from luab_data.hub.card import dataset_card, size_category, statistics_table
-from luab_data.hub.citation import bibtex
 from luab_data.hub.upload import Published, publish, vet
 from luab_data.kinds import KINDS, tables_of
 from luab_data.raw.worker_ids import WorkerHash

@@ -1,4 +1,4 @@
-"""What is known about the two releases in words: the dataset card and the Croissant file quote it.
+"""What is known about the two releases in words, and how to cite them: BibTeX and CITATION.cff.
 
 Sources: Han et al., ICCV 2023; the releases' own cards; the source of the two annotation tools.
 These are facts of the releases. Numbers of a converted folder are computed, never quoted from here.
@@ -7,6 +7,8 @@ These are facts of the releases. Numbers of a converted folder are computed, nev
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+import yaml
 
 PAPER = "https://arxiv.org/abs/2303.17595"
 LOADERS = "https://github.com/naver-ai/NeglectedFreeLunch"
@@ -266,3 +268,69 @@ find out who a worker is, do not rank or contact workers, and do not join these 
 of the platform. If a removal is asked for, leave the
 worker's records out of the log, convert with the same key and publish again."""
 """Filled with `source`, a sentence on the ids before hashing, and `key`, the key's fingerprint."""
+
+
+# --- how to cite ---------------------------------------------------------------------------------
+
+TITLE = "Neglected Free Lunch - Learning Image Classifiers Using Annotation Byproducts"
+VENUE = "Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)"
+PAGES = ("20200", "20212")
+AUTHORS = (
+    ("Dongyoon", "Han"),
+    ("Junsuk", "Choe"),
+    ("Seonghyeok", "Chun"),
+    ("John Joon Young", "Chung"),
+    ("Minsuk", "Chang"),
+    ("Sangdoo", "Yun"),
+    ("Jean Y.", "Song"),
+    ("Seong Joon", "Oh"),
+)
+"""(given names, family name) of the paper's authors, in its order."""
+
+
+def bibtex() -> str:
+    """The BibTeX entry of the paper, as the CVF has it."""
+    authors = " and ".join(f"{family}, {given}" for given, family in AUTHORS)
+    return f"""@InProceedings{{Han_2023_ICCV,
+  author    = {{{authors}}},
+  title     = {{{TITLE}}},
+  booktitle = {{{VENUE}}},
+  month     = {{October}},
+  year      = {{2023}},
+  pages     = {{{"-".join(PAGES)}}}
+}}"""
+
+
+def citation_cff(about: About, *, version: str, url: str) -> str:
+    """CITATION.cff 1.2.0 of a published dataset: cite the paper, and say which version was used.
+
+    Args:
+        about: the release.
+        version, url: of the published dataset.
+    """
+    # Made anew for each use: YAML would write a second mention as an alias of the first.
+    paper, dataset = ([{"family-names": family, "given-names": given} for given, family in AUTHORS]
+                      for _ in range(2))  # fmt: skip
+    cff = {
+        "cff-version": "1.2.0",
+        "message": "Please cite the paper that collected the data.",
+        "type": "dataset",
+        "title": f"{about.title}, converted by luab",
+        "version": version,
+        "license": "Apache-2.0",
+        "url": url,
+        "repository": LOADERS,
+        "authors": dataset,
+        "preferred-citation": {
+            "type": "conference-paper",
+            "title": TITLE,
+            "authors": paper,
+            "collection-title": VENUE,
+            "year": 2023,
+            "month": 10,
+            "start": PAGES[0],
+            "end": PAGES[1],
+            "url": PAPER,
+        },
+    }
+    return str(yaml.safe_dump(cff, sort_keys=False, allow_unicode=True, width=100))

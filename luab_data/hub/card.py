@@ -21,8 +21,7 @@ import yaml
 
 from luab_data.errors import ImagesError
 from luab_data.files import sha256_of
-from luab_data.hub.about import PAPER, PRIVACY, About
-from luab_data.hub.citation import bibtex
+from luab_data.hub.about import PAPER, PRIVACY, bibtex
 from luab_data.hub.legacy import dtype_name, legacy_script
 from luab_data.kinds import about_of, kind_of, tables_of
 from luab_data.raw.worker_ids import RELEASE_IDS
@@ -62,45 +61,25 @@ def size_category(num_rows: int) -> str:
     return _SIZES[min(decades, len(_SIZES) - 1)]
 
 
-def front_matter(
-    tables: Sequence[Table],
-    about: About,
-    *,
-    version: str,
-    wnids: Sequence[str],
-    num_rows: Mapping[str, int],
-    num_bytes: Mapping[str, int],
-) -> str:
-    """The YAML block of the card.
-
-    Args:
-        tables: the configs, the default one first.
-        about: the release.
-        version: bumped with every change of content: readers cache by it.
-        wnids: class names of `label`.
-        num_rows, num_bytes: of each config.
-    """
+def front_matter(manifest: Mapping[str, Any]) -> str:
+    """The YAML block of the card; readers cache by the version, which stands under each config."""
+    about, num_rows = about_of(manifest), manifest["num_rows"]
     configs: list[dict[str, Any]] = []
     infos: list[dict[str, Any]] = []
-    for table in tables:
+    for table in tables_of(manifest):
         config: dict[str, Any] = {"config_name": table.config}
         if table.config == "default":
             config["default"] = True
-        config["version"] = version
+        config["version"] = manifest["version"]
         config["data_files"] = [{"split": "train", "path": f"{table.folder}/train-*.parquet"}]
         configs.append(config)
         split = {
             "name": "train",
-            "num_bytes": num_bytes[table.config],
+            "num_bytes": sum(shard["num_bytes"] for shard in manifest["shards"][table.config]),
             "num_examples": num_rows[table.config],
         }
-        infos.append(
-            {
-                "config_name": table.config,
-                "features": [feature(column, wnids) for column in table.columns],
-                "splits": [split],
-            }
-        )
+        features = [feature(column, manifest["classes"]) for column in table.columns]
+        infos.append({"config_name": table.config, "features": features, "splits": [split]})
     matter = {
         "pretty_name": about.title,
         "license": "apache-2.0",
@@ -164,25 +143,12 @@ def dataset_card(
         statistics: the numbers of `luab-data stats`; None leaves the section out.
         published: whether `name` is on the Hub, else it is a folder.
     """
-    about = about_of(manifest)
-    tables = tables_of(manifest)
-    num_rows = manifest["num_rows"]
-    matter = front_matter(
-        tables,
-        about,
-        version=manifest["version"],
-        wnids=manifest["classes"],
-        num_rows=num_rows,
-        num_bytes={
-            config: sum(shard["num_bytes"] for shard in shards)
-            for config, shards in manifest["shards"].items()
-        },
-    )
+    about, tables, num_rows = about_of(manifest), tables_of(manifest), manifest["num_rows"]
     parts = [
-        f"{_MARK}{matter}{_MARK}",
+        f"{_MARK}{front_matter(manifest)}{_MARK}",
         f"# {about.title} {manifest['version']}\n",
         f"{about.summary} The images themselves are not included.\n",
-        _links(about),
+        f"[Paper]({PAPER}) · [Release]({about.release}) · [Annotation tool]({about.tool})\n",
         _loading(tables, name, num_rows, manifest["version"], published),
         "## How it was collected\n\n" + "\n\n".join(about.collection) + "\n",
         _conversion(manifest),
@@ -206,10 +172,6 @@ def dataset_card(
         parts.append(f"### `{table.config}`: {rows:,} rows, one per {table.row}\n")
         parts.append(column_table(table) + "\n")
     return "\n".join(parts)
-
-
-def _links(about: About) -> str:
-    return f"[Paper]({PAPER}) · [Release]({about.release}) · [Annotation tool]({about.tool})\n"
 
 
 def _bullets(items: Sequence[tuple[str, str]]) -> str:

@@ -7,14 +7,13 @@ the Parquet files beside it; each file stands in it with size and sha256.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from luab_data.hub.about import PAPER, About
+from luab_data.hub.about import AUTHORS, PAPER, About, bibtex
 from luab_data.hub.card import privacy
-from luab_data.hub.citation import AUTHORS, bibtex
 from luab_data.kinds import about_of, kind_of, tables_of
 from luab_data.schema import Column, Table
 
@@ -169,39 +168,33 @@ def _responsible(
     }
 
 
+def _named(type: str, name: str, **more: Any) -> dict[str, Any]:
+    """A node that is called as its id."""
+    return {"@type": type, "@id": name, "name": name, **more}
+
+
 def _file_object(name: str, digest: str, size: int) -> dict[str, Any]:
-    return {
-        "@type": "cr:FileObject",
-        "@id": name,
-        "name": name,
-        "contentUrl": name,
-        "contentSize": f"{size} B",
-        "encodingFormat": PARQUET,
-        "sha256": digest,
-    }
+    return _named(
+        "cr:FileObject", name, contentUrl=name, contentSize=f"{size} B", encodingFormat=PARQUET,
+        sha256=digest,
+    )  # fmt: skip
 
 
 def _file_set(table: Table) -> dict[str, Any]:
-    return {
-        "@type": "cr:FileSet",
-        "@id": f"{table.config}-files",
-        "name": f"{table.config}-files",
-        "description": f"Parquet files of the config {table.config}.",
-        "encodingFormat": PARQUET,
-        "includes": f"{table.folder}/train-*.parquet",
-    }
+    return _named(
+        "cr:FileSet", f"{table.config}-files",
+        description=f"Parquet files of the config {table.config}.", encodingFormat=PARQUET,
+        includes=f"{table.folder}/train-*.parquet",
+    )  # fmt: skip
 
 
 def _record_set(table: Table) -> dict[str, Any]:
     keys = _KEYS.get(table.config, (table.columns[0].name,))
-    return {
-        "@type": "cr:RecordSet",
-        "@id": table.config,
-        "name": table.config,
-        "description": f"One record per {table.row}.",
-        "key": [{"@id": f"{table.config}/{key}"} for key in keys],
-        "field": [_field(table, column) for column in table.columns],
-    }
+    return _named(
+        "cr:RecordSet", table.config, description=f"One record per {table.row}.",
+        key=[{"@id": f"{table.config}/{key}"} for key in keys],
+        field=[_field(table, column) for column in table.columns],
+    )  # fmt: skip
 
 
 def _field(table: Table, column: Column) -> dict[str, Any]:
@@ -226,35 +219,20 @@ def _field(table: Table, column: Column) -> dict[str, Any]:
     return field
 
 
-def _enumerations(tables: tuple[Table, ...], wnids: list[str]) -> list[dict[str, Any]]:
+def _enumerations(tables: tuple[Table, ...], wnids: list[str]) -> Iterator[dict[str, Any]]:
     """A record set of label and name for every column whose integers are labels."""
-    found = []
     for table in tables:
         for column in table.columns:
             if not (names := column.class_names(wnids)):
                 continue
             own = f"{table.config}-{column.name}-names"
-            found.append(
-                {
-                    "@type": "cr:RecordSet",
-                    "@id": own,
-                    "name": own,
-                    "description": f"Names of the labels in {table.config}/{column.name}.",
-                    "dataType": "sc:Enumeration",
-                    "key": {"@id": f"{own}/label"},
-                    "field": [
-                        {
-                            "@type": "cr:Field",
-                            "@id": f"{own}/{part}",
-                            "name": part,
-                            "dataType": kind,
-                        }
-                        for part, kind in (("label", "cr:Int64"), ("name", "sc:Text"))
-                    ],
-                    "data": [
-                        {f"{own}/label": label, f"{own}/name": name}
-                        for label, name in enumerate(names)
-                    ],
-                }
-            )
-    return found
+            fields = [
+                {"@type": "cr:Field", "@id": f"{own}/{name}", "name": name, "dataType": kind}
+                for name, kind in (("label", "cr:Int64"), ("name", "sc:Text"))
+            ]
+            data = [{f"{own}/label": k, f"{own}/name": name} for k, name in enumerate(names)]
+            yield _named(
+                "cr:RecordSet", own,
+                description=f"Names of the labels in {table.config}/{column.name}.",
+                dataType="sc:Enumeration", key={"@id": f"{own}/label"}, field=fields, data=data,
+            )  # fmt: skip

@@ -26,8 +26,8 @@ import pyarrow.compute as pc
 from luab_data.checks.check import check
 from luab_data.errors import DatasetError, OptionError, OutputError
 from luab_data.files import CHECKSUMS, MANIFEST, sha256_of
+from luab_data.hub.about import citation_cff
 from luab_data.hub.card import README, dataset_card
-from luab_data.hub.citation import citation_cff
 from luab_data.hub.croissant import croissant
 from luab_data.kinds import about_of, kind_of, tables_of
 from luab_data.raw.worker_ids import METHOD, OTHER_IDS, RELEASE_IDS
@@ -122,14 +122,9 @@ def publish(
         if not dry_run:
             url = _send(stage, repo_id, manifest, replaced, private=private, api=api)
     return Published(
-        repo_id=repo_id,
-        url=url,
-        version=manifest["version"],
-        private=private,
-        items=items,
-        replaced=replaced,
-        sent=not dry_run,
-    )
+        repo_id=repo_id, url=url, version=manifest["version"], private=private, items=items,
+        replaced=replaced, sent=not dry_run,
+    )  # fmt: skip
 
 
 def _url(repo_id: str) -> str:

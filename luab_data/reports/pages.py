@@ -125,7 +125,7 @@ class Replay:
 def boxes_of(
     image: Values,
     size: tuple[float | None, float | None],
-    names: Iterable[tuple[str, bool]] = repeat(("", False)),
+    names: Iterable[tuple[Any, ...]] = repeat(()),
 ) -> tuple[Box, ...]:
     """The boxes of a row of `default`, sorted; none without a size.
 
