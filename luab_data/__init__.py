@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from luab_data.checks.check import check as check
     from luab_data.convert import convert_coco as convert_coco
     from luab_data.convert import convert_imagenet as convert_imagenet
-    from luab_data.derivation.derive import derive as derive
+    from luab_data.derivation import derive as derive
     from luab_data.errors import LuabError as LuabError
-    from luab_data.exports.export import export as export
+    from luab_data.exports import export as export
     from luab_data.figures.catalogue import draw as draw
     from luab_data.hub.upload import publish as publish
-    from luab_data.join.joined import join_images as join_images
+    from luab_data.join import join_images as join_images
     from luab_data.provenance import trace as trace
     from luab_data.reports import report as report
     from luab_data.reports.clicks import clicks as clicks
@@ -46,11 +46,11 @@ _PUBLIC = {
     "clicks": "reports.clicks",
     "convert_coco": "convert",
     "convert_imagenet": "convert",
-    "derive": "derivation.derive",
+    "derive": "derivation",
     "draw": "figures.catalogue",
-    "export": "exports.export",
+    "export": "exports",
     "find_dataset": "store.load",
-    "join_images": "join.joined",
+    "join_images": "join",
     "load_dataset": "store.load",
     "publish": "hub.upload",
     "read_boxes": "boxes",

@@ -465,7 +465,7 @@ def test_an_extra_column_is_fine_when_manifest_and_card_have_it(folder: Path):
 
 @pytest.mark.parametrize("name", ["imagenet-ab", "coco-ab"])
 def test_optional_columns_are_checked_like_the_others(whole: Path, tmp_path: Path, name: str):
-    from luab_data.derivation.derive import derive
+    from luab_data.derivation import derive
 
     folder = tmp_path / name
     shutil.copytree(whole / name, folder)

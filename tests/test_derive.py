@@ -27,7 +27,7 @@ from logs import files, luab
 
 from luab_data.cli.datasets import derive as command
 from luab_data.columns.registry import COCO, IMAGENET
-from luab_data.derivation.derive import derive
+from luab_data.derivation import derive
 from luab_data.errors import DatasetError, ImagesError, OptionError, OutputError
 from luab_data.hub.card import complete
 from luab_data.kinds import KINDS, tables_of
@@ -274,16 +274,16 @@ def test_an_instances_file_of_other_images_is_noticed(made: Path, tmp_path: Path
 
 _KILLED = """
 import os, signal, sys
-from luab_data.derivation import derive as run
+import luab_data.derivation as run
 def kill(*given, **named):
     os.kill(os.getpid(), signal.SIGKILL)
 moment = sys.argv[2]
 if moment == "run":
-    whole = run._run
+    whole = run.derive_shards
     def some(job, *rest, **named):
         whole(job, *rest, **named)
         kill()
-    run._run = some
+    run.derive_shards = some
 elif moment == "complete":
     run.complete = kill
 else:

@@ -22,7 +22,7 @@ from logs import files
 
 from luab_data.cli.datasets import derive as command
 from luab_data.columns.registry import IMAGENET
-from luab_data.derivation.derive import derive
+from luab_data.derivation import derive
 from luab_data.errors import DatasetError, OptionError
 from luab_data.kinds import KINDS
 from luab_data.schema import IMAGENET_IMAGES

@@ -21,8 +21,8 @@ from PIL import Image
 import luab_data
 from luab_data.boxes import Frame
 from luab_data.errors import ImagesError, OptionError, OutputError
+from luab_data.exports import FORMATS, export
 from luab_data.exports import keypoints as points
-from luab_data.exports.export import FORMATS, export
 from luab_data.exports.folders import survey
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -580,7 +580,7 @@ def test_a_picture_that_cannot_be_read_leaves_nothing_behind(
         return False
 
     # After the walk, before the files are opened.
-    monkeypatch.setattr("luab_data.exports.export._check_classes", vanish)
+    monkeypatch.setattr("luab_data.exports._check_classes", vanish)
     with pytest.raises(ImagesError, match=r"n00000001_57.JPEG: (cannot be read|not a readable)"):
         export(
             *(world / "imagenet-ab", tmp_path / "pictures", tmp_path / "a/out"),

@@ -15,7 +15,7 @@ from PIL import Image
 
 import luab_data
 from luab_data.errors import DatasetError, ImagesError
-from luab_data.join.joined import join_images
+from luab_data.join import join_images
 from luab_data.join.sources import find_images, image_files
 from luab_data.store.find import coco_ids, imagenet_ids
 

@@ -1,30 +1,39 @@
 """[I/O] The unit of work: shard k of `default` and shard k of `rounds` or `actions` -> shard k.
 
 Both hold the same images in the same order, so a pair needs nothing else but the class names and,
-for COCO, the ground truth. A job is plain data: it can be sent to another machine.
+for COCO, the ground truth. A job is plain data: threads of this machine share its shards, or, where
+one machine is not enough (docs/engines.md), tasks of a Ray cluster (extra `[ray]`), with the same
+result.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data import errors
 from luab_data.columns import coco, imagenet
 from luab_data.columns.icons import Truth
 from luab_data.columns.registry import ACTIONS, COCO, IMAGENET, ROUNDS, Registry
 from luab_data.columns.rounds import ORDERED_BY, cut, order_rounds
+from luab_data.console import install_command, progress
 from luab_data.derivation.places import Place, place
-from luab_data.errors import DatasetError
+from luab_data.errors import DatasetError, LuabError, OptionError
+from luab_data.pipeline import in_order, num_threads
 from luab_data.ragged import bounds_of, one_array
 from luab_data.schema import Table
 from luab_data.store.shards import Shard, ShardWriter
+
+Engine = Literal["local", "ray"]
 
 _IMAGES_AT_ONCE = 4096
 """Small enough for a processor's cache, large enough that whole-array arithmetic pays."""
@@ -155,6 +164,69 @@ def _check_parallel(columns: Mapping[str, Any], kept: list[str], where: str) -> 
                 f"{where}: `{name}` does not have an entry for each icon; it can be derived"
                 " again from the instances file: --instances FILE"
             )
+
+
+# --- on this machine, or on a cluster ------------------------------------------------------------
+
+
+def derive_shards(
+    job: Job, truth: Truth | None, engine: Engine, shown: bool | None
+) -> list[Written]:
+    """Derive every shard, on the threads of this machine or on a Ray cluster; in order."""
+    if engine == "ray":
+        done = _derived_on_ray(job, truth)
+    else:
+        numbers = range(job.num_shards)
+        done = in_order(lambda number: derive_shard(job, number, truth), numbers, num_threads())
+    bar = progress(done, what="derive", total=job.num_shards, unit="shard", shown=shown)
+    return sorted(bar, key=lambda written: written.number)
+
+
+def _derived_on_ray(job: Job, truth: Truth | None) -> Iterator[Written]:
+    """Derive every shard of a job, in any order.
+
+    Raises:
+        OptionError: Ray is not installed.
+    """
+    try:
+        ray = import_module("ray")
+    except ImportError as error:
+        raise OptionError(
+            f"--engine ray needs Ray, which is not installed ({error}):"
+            f" {install_command('ray')}, or leave --engine out"
+        ) from None
+    with _cluster(ray):
+        task = ray.remote(_answer)
+        shared = ray.put(truth)  # sent once to a machine, not once for each shard
+        waiting = [task.remote(job, number, shared) for number in range(job.num_shards)]
+        while waiting:
+            (done,), waiting = ray.wait(waiting, num_returns=1)
+            found = ray.get(done)
+            if isinstance(found, Written):
+                yield found
+            else:
+                raise getattr(errors, found[0], LuabError)(found[1])
+
+
+def _answer(job: Job, number: int, truth: Truth | None) -> Written | tuple[str, str]:
+    """What was written, or the name and words of our error: no crash that Ray would try again."""
+    try:
+        return derive_shard(job, number, truth)
+    except LuabError as error:
+        return type(error).__name__, str(error)
+
+
+@contextmanager
+def _cluster(ray: Any) -> Iterator[None]:
+    """The cluster this process is in, else the one of $RAY_ADDRESS, else one of this machine."""
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 # --- the kinds ------------------------------------------------------------------------------------

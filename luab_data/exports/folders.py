@@ -44,10 +44,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from luab_data.errors import DatasetError, ImagesError, OutputError
-from luab_data.exports.export import Subset, readme
+from luab_data.exports import Subset, readme
 from luab_data.hub.card import feature
 from luab_data.hub.legacy import dtype_name
-from luab_data.join.joined import IMAGE_PATH
+from luab_data.join import IMAGE_PATH
 from luab_data.ragged import Bools, bounds_of
 from luab_data.store.folder import version_of
 

@@ -24,11 +24,11 @@ import numpy as np
 from luab_data.boxes import Frame, read_frame
 from luab_data.columns.regions import sort_corners
 from luab_data.exports.folders import file_names, place
-from luab_data.join.joined import IMAGE_PATH
+from luab_data.join import IMAGE_PATH
 from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
 
 if TYPE_CHECKING:
-    from luab_data.exports.export import Subset
+    from luab_data.exports import Subset
 
 SPOOL_BYTES = 64 * 2**20
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from luab_data.errors import ImagesError
 from luab_data.figures.style import png, svg
-from luab_data.join.joined import match_files
+from luab_data.join import match_files
 from luab_data.reports.pages import ICON_EVENTS, Page, visits_of
 from luab_data.reports.svg import for_player, path_of
 from luab_data.reports.svg import svg as page_svg

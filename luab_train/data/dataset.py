@@ -18,7 +18,7 @@ from PIL import Image
 from luab_data.boxes import read_boxes
 from luab_data.errors import ImagesError, OptionError
 from luab_data.files import sha256_of
-from luab_data.join.joined import Matched, match
+from luab_data.join import Matched, match
 from luab_data.join.sources import Images, Rows
 from luab_train.data.boxes import Boxes
 from luab_train.data.coco import CocoAnnotations, read_coco, read_truth
