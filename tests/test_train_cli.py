@@ -18,7 +18,7 @@ OPTIONS = {
             "--out", "--resume", "--seed", "--set", "--target", "--val", "--val-boxes"],
     "eval": ["--arch", "--batch-size", "--benchmarks", "--box-convention", "--boxes", "--data",
              "--help", "--images", "--list", "--name", "--on-bad", "--out", "--precision",
-             "--pretrained", "--root", "--workers"],
+             "--preprocessing", "--pretrained", "--root", "--workers"],
     "recipes": ["--diff", "--help"],
 }  # fmt: skip
 
