@@ -16,6 +16,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from luab_data.ragged import Bools, Floats, Ints, Ragged
+from luab_data.schema import COCO_CLASSES
 
 _REACH = 4
 """Polygons may leave their image by this many times its size. Rasterising takes time and memory by
@@ -37,6 +38,11 @@ class Thing(NamedTuple):
     category_id: Any
     label: int
     mask: bytes
+    box_xyxy: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """Continuous px, as the file has it; of the mask where it has none."""
+    area: float = 0.0
+    """px, as the file has it; of the mask where it has none."""
+    is_crowd: bool = False
 
 
 @dataclass(slots=True)
@@ -55,6 +61,7 @@ class TrueImage:
             lie on it.
         unjudged: classes of which the file says nothing that a point could be judged by.
         things: the annotations one by one, if they were asked for.
+        file_name: as the file has it, if things were asked for.
     """
 
     width: int
@@ -66,6 +73,7 @@ class TrueImage:
     unmasked: frozenset[int] = NO_CLASSES
     unjudged: frozenset[int] = NO_CLASSES
     things: tuple[Thing, ...] = ()
+    file_name: str = ""
 
     @property
     def labels(self) -> list[int]:
@@ -83,6 +91,7 @@ class Instances(dict[int, TrueImage]):
     Attributes:
         absent: names of COCO's 80 classes that the file's categories lack.
         category_of: contiguous label -> the file's category id.
+        classes: name of label 0, 1, ...: COCO's, or the file's own where those were asked for.
         has_names: whether the categories of the file have names; else its ids are taken for COCO's.
         num_annotations: of the listed images.
         num_unmasked: of those, how many have no mask.
@@ -91,6 +100,7 @@ class Instances(dict[int, TrueImage]):
 
     absent: tuple[str, ...] = ()
     category_of: Mapping[int, Any]
+    classes = COCO_CLASSES
     has_names = True
     num_annotations = 0
     num_unmasked = 0
@@ -244,6 +254,11 @@ def bounds(mask: bytes, width: int, height: int) -> list[float]:
     """[x, y, width, height] px of the box about a mask's pixels; zeros if it has none."""
     found: list[float] = coco_mask.toBbox({"size": [height, width], "counts": mask}).tolist()
     return found
+
+
+def num_pixels(mask: bytes, width: int, height: int) -> int:
+    """How many pixels a mask covers."""
+    return int(coco_mask.area({"size": [height, width], "counts": mask}))
 
 
 def run_lengths(masks: Sequence[bytes]) -> Ragged:

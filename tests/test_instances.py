@@ -216,3 +216,35 @@ def test_sessions_of_the_front_end_lose_no_field(tmp_path: Path):
     assert len(digests) == 1
     times = pq.read_table(tmp_path / "b" / "data")["time_spent_ms"].to_pylist()
     assert times == [record["timeSpent"] for record in records]
+
+
+def test_classes_of_the_file_whatever_they_are_and_things_with_box_area_and_crowd(tmp_path):
+    square = [[1, 1, 4, 1, 4, 3, 1, 3]]
+    path = tmp_path / "own.json"
+    content = {
+        "images": [{"id": 5, "width": 8, "height": 6, "file_name": "a/dog.png"}],
+        "categories": [{"id": 900 - k, "name": f"thing {900 - k}"} for k in range(300)],
+        "annotations": [
+            {"id": 1, "image_id": 5, "category_id": 900, "segmentation": square, "area": 5.5,
+             "bbox": [1, 1, 3, 2]},
+            {"id": 2, "image_id": 5, "category_id": 601, "segmentation": square, "iscrowd": 1},
+        ],
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    found = read_instances(path, things=True, own_classes=True)
+    assert found.classes[0] == "thing 601" and found.classes[-1] == "thing 900"
+    assert found.category_of[299] == 900 and found.remarks() == []
+    first, second = found[5].things
+    assert (first.label, first.box_xyxy, first.area, first.is_crowd) == (
+        299,
+        (1, 1, 4, 3),
+        5.5,
+        False,
+    )
+    assert (second.label, second.box_xyxy, second.area, second.is_crowd) == (
+        0,
+        (1, 1, 4, 3),
+        6,
+        True,
+    )
+    assert found[5].file_name == "a/dog.png"

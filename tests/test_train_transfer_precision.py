@@ -15,7 +15,8 @@ from transfer_world import HEIGHT, WIDTH, annotation, crowd, document
 
 from luab_data.errors import OptionError
 from luab_train.settings import override, parse_json, to_json
-from luab_train.transfer.average_precision import average_precision, detections, read_truth
+from luab_train.transfer.average_precision import average_precision, detections
+from luab_train.transfer.objects import read_truth
 from luab_train.transfer.recipe import Transfer, rate
 
 CATEGORY_ID = np.array([3, 7])
@@ -161,7 +162,7 @@ def test_a_recipe_is_read_back_as_it_was_written():
 
 @pytest.mark.parametrize(("key", "value", "message"), [
     ("optim.steps", "11,8", "two epochs in order"),
-    ("optim.steps", "8", "found 1 values, expected 2"),
+    ("optim.steps", "8", "expected 2 numbers"),
     ("data.max_size", "700", "less than data.min_size"),
     ("data.std", "0,1,1", "three numbers above 0"),
     ("model.trainable_layers", "6", "from 0 to 5"),

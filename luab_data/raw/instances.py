@@ -32,6 +32,7 @@ from luab_data.truth import (
     TrueImage,
     bounds,
     from_segmentation,
+    num_pixels,
     union,
 )
 
@@ -53,6 +54,7 @@ class _Annotation(msgspec.Struct, gc=False):
     bbox: list[float] | None = None
     iscrowd: int = 0
     id: Any = None
+    area: Any = None
 
 
 class _Class(msgspec.Struct, gc=False):
@@ -67,6 +69,7 @@ def read_instances(
     *,
     outlines: bool = True,
     things: bool = False,
+    own_classes: bool = False,
 ) -> Instances:
     """Read an instances_*.json, plain or gzip.
 
@@ -75,12 +78,13 @@ def read_instances(
         on_read: called with the number of bytes of each read, for a progress bar.
         outlines: False for sizes and classes alone, in a twentieth of the time: every mask is b"".
         things: also keep each annotation by itself.
+        own_classes: the classes are the file's categories, whatever their names, by ascending id.
 
     Raises:
         ArchiveError: not JSON, or cut.
         ImagesError: not COCO instances: names what is missing or unknown.
     """
-    reader = _Reader(path, outlines, things)
+    reader = _Reader(path, outlines, things, own_classes)
     with Source(path, on_read) as source:
         keys = reader.read(JsonStream(source))
     if not {"images", "annotations"} <= set(keys):
@@ -98,10 +102,11 @@ def read_instances(
 class _Reader:
     """Images of a file in the making; classes are category ids until all is read."""
 
-    def __init__(self, path: Path, outlines: bool, things: bool) -> None:
+    def __init__(self, path: Path, outlines: bool, things: bool, own_classes: bool) -> None:
         self._path = path
         self._outlines = outlines
         self._keeps_things = things
+        self._own_classes = own_classes
         self._images = Instances()
         self._coco_id: dict[Any, int] = {}  # of images that the file numbers anew
         self._categories: list[Any] = []
@@ -152,6 +157,8 @@ class _Reader:
         if number in self._images:
             raise ImagesError(f"{self._path}: image {number} is there twice; expected it once")
         self._images[number] = TrueImage(width, height)
+        if self._keeps_things:
+            self._images[number].file_name = str(_optional(image, "file_name"))
 
     def _add_class(self, annotation: Any) -> None:
         try:
@@ -178,6 +185,15 @@ class _Reader:
             if not is_crowd and (bbox or not is_unmasked):
                 image.box_xyxy.extend(_xyxy(bbox or bounds(mask, image.width, image.height)))
                 self._box_category[image_id].append(category)
+            if self._keeps_things:
+                x0, y0, x1, y1 = _xyxy(bbox or bounds(mask, image.width, image.height))
+                area = _optional(annotation, "area")
+                if area is None:
+                    area = num_pixels(mask, image.width, image.height)
+                number = _optional(annotation, "id")
+                self._things[image_id].append(
+                    Thing(number, category, -1, mask, (x0, y0, x1, y1), float(area), is_crowd)
+                )
         except KeyError as error:
             raise self._unknown(annotation, error) from None
         except (TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
@@ -187,8 +203,6 @@ class _Reader:
             ) from None
         self._images.num_annotations += 1
         self._images.num_unmasked += is_unmasked
-        if self._keeps_things:
-            self._things[image_id].append(Thing(_optional(annotation, "id"), category, -1, mask))
         known = image.masks.get(category)
         if is_crowd:
             image.uncrowded.setdefault(category, known)
@@ -217,7 +231,7 @@ class _Reader:
                 where = self._where("annotation", annotation)
                 raise ImagesError(f"{where}: {self._no_class(category)}")
         found.category_of = {label: category for category, label in label_of.items()}
-        if found.has_names:
+        if found.has_names and not self._own_classes:
             found.absent = tuple(
                 c for k, c in enumerate(COCO_CLASSES) if k not in found.category_of
             )
@@ -227,7 +241,9 @@ class _Reader:
         for image_id, image in found.items():
             image.masks = {label_of[c]: mask for c, mask in image.masks.items()}
             image.uncrowded = {label_of[c]: mask for c, mask in image.uncrowded.items()}
-            image.box_label = bytearray(label_of[c] for c in self._box_category.pop(image_id, ()))
+            boxed = self._box_category.pop(image_id, [])
+            if not self._own_classes:  # of which there may be more than a byte holds
+                image.box_label = bytearray(label_of[c] for c in boxed)
             image.unmasked = frozenset(label_of[c] for c in image.unmasked) or NO_CLASSES
             image.unjudged = unjudged
             image.things = tuple(
@@ -247,6 +263,9 @@ class _Reader:
                 f"{self._path}: its categories lack or garble {error}; expected"
                 ' [{"id": 1, "name": "person"}, ...]'
             ) from None
+        if self._own_classes and names:
+            self._images.classes = tuple(str(names[category]) for category in sorted(names))
+            return {category: label for label, category in enumerate(sorted(names))}
         if not names:
             self._images.has_names = False
             return dict(_COCO_LABELS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,6 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 _STATS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
-
-
-def read_truth(instances: Path) -> COCO:
-    """An instances file as pycocotools has it, without its chatter."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return COCO(str(instances))
 
 
 def detections(

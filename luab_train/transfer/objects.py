@@ -1,53 +1,29 @@
-"""COCO's instances as columns: boxes, classes and outlines of the objects of each image.     [I/O]
+"""COCO's instances as columns: boxes, classes and masks of the objects of each image.     [I/O]
 
-Outlines stay the JSON text they are and become masks when an image is loaded. One buffer of text
-and NumPy columns are shared by loader processes, where lists of Python objects would be copied.
+Masks stay packed until an image is loaded. One buffer and NumPy columns are shared by loader
+processes, where lists of Python objects would be copied.
 
 `N` images, `M` objects that are no crowd.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import io
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
 
 from luab_data.errors import ImagesError
-
-
-class _Image(msgspec.Struct, gc=False):
-    id: int
-    file_name: str
-    width: int
-    height: int
-
-
-class _Annotation(msgspec.Struct, gc=False):
-    # COCO's evaluation needs `id` and `area`, too: asked for here, so that training does not begin.
-    id: int
-    image_id: int
-    category_id: int
-    segmentation: msgspec.Raw
-    bbox: tuple[float, float, float, float]
-    area: float
-    iscrowd: int
-
-
-class _Category(msgspec.Struct, gc=False):
-    id: int
-    name: str
-
-
-class _Document(msgspec.Struct, gc=False):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
+from luab_data.files import sha256_of
+from luab_data.raw.instances import read_instances
+from luab_data.truth import Instances
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,12 +44,12 @@ class Objects:
     """(M, 4) float64, continuous px, within the image and of positive area."""
     label: np.ndarray
     """(M,) int64, 1 to C by ascending category id; 0 is the background."""
-    outline: bytes
-    """JSON of all segmentations, one after the other."""
-    outline_bounds: np.ndarray
+    packed: bytes
+    """All masks, one after the other, see `luab_data.truth`."""
+    packed_bounds: np.ndarray
     """(M + 1,) int64, in bytes."""
     category_id: np.ndarray
-    """(C,) int64, COCO's number of label 1, 2, ..."""
+    """(C,) int64, the file's number of label 1, 2, ..."""
     classes: tuple[str, ...]
     """(C,) their names."""
     num_crowds: int
@@ -94,22 +70,14 @@ class Objects:
         """What the objects of an image cover, (n, height, width) uint8 of 0 and 1."""
         width, height = self.size_wh[index].tolist()
         first, last = self.bounds[index : index + 2].tolist()
-        packed = [self._packed(k, width, height) for k in range(first, last)]
-        if not packed:
+        if first == last:
             return np.zeros((0, height, width), np.uint8)
+        ends = self.packed_bounds[first : last + 1].tolist()
+        packed = [
+            {"size": [height, width], "counts": self.packed[start:end]}
+            for start, end in itertools.pairwise(ends)
+        ]
         return np.ascontiguousarray(coco_mask.decode(packed).transpose(2, 0, 1))
-
-    def _packed(self, k: int, width: int, height: int) -> dict[str, Any]:
-        start, end = self.outline_bounds[k : k + 2]
-        shape: Any = msgspec.json.decode(self.outline[start:end])
-        if isinstance(shape, list):
-            packed = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
-        elif isinstance(shape["counts"], list):
-            packed = coco_mask.frPyObjects(shape, height, width)
-        else:
-            packed = {"size": [height, width], "counts": shape["counts"].encode()}
-        found: dict[str, Any] = packed
-        return found
 
 
 def read_objects(instances: Path, images: Path) -> Objects:
@@ -117,93 +85,79 @@ def read_objects(instances: Path, images: Path) -> Objects:
 
     Raises: ImagesError where the file is not COCO instances, or an image is not in its folder.
     """
-    try:
-        content = instances.read_bytes()
-        document = msgspec.json.decode(content, type=_Document)
-    except OSError as error:
-        raise ImagesError(f"{instances}: cannot be read ({error.strerror})") from error
-    except msgspec.DecodeError as error:
-        raise ImagesError(f"{instances}: expected COCO instances ({error})") from error
-    found = sorted(document.images, key=lambda image: image.id)
-    categories = sorted(document.categories, key=lambda category: category.id)
-    image_id = np.array([image.id for image in found], np.int64)
-    category_id = np.array([category.id for category in categories], np.int64)
-    _check_ids(instances, image_id, category_id, document.annotations)
-    _check_files(instances, images, [image.file_name for image in found])
-    size_wh = np.array([(image.width, image.height) for image in found], np.int64).reshape(-1, 2)
-
-    things = [a for a in document.annotations if not a.iscrowd]
-    owner = np.searchsorted(image_id, np.array([a.image_id for a in things], np.int64))
-    box_xywh = np.array([a.bbox for a in things], np.float64).reshape(-1, 4)
-    low, high = box_xywh[:, :2], box_xywh[:, :2] + box_xywh[:, 2:]
-    ends = size_wh[owner]
-    box_xyxy = np.hstack([np.clip(low, 0, ends), np.clip(high, 0, ends)])
-    solid = np.flatnonzero((box_xyxy[:, 2:] > box_xyxy[:, :2]).all(axis=1))
-    # Stable: objects of an image stay in the file's order.
-    order = solid[np.argsort(owner[solid], kind="stable")]
-    texts = [_outline(instances, things[k]) for k in order.tolist()]
+    found = _read(instances)
+    image_id = sorted(found)
+    names = [found[number].file_name for number in image_id]
+    _check_files(instances, images, names)
+    size_wh = np.array([(found[k].width, found[k].height) for k in image_id], np.int64)
+    things = [(row, t) for row, k in enumerate(image_id) for t in found[k].things]
+    objects = [(row, t) for row, t in things if not t.is_crowd]
+    owner = np.array([row for row, _ in objects], np.int64)
+    ends = np.hstack([size_wh, size_wh])[owner].reshape(-1, 4)
+    box_xyxy = np.array([t.box_xyxy for _, t in objects], np.float64).reshape(-1, 4).clip(0, ends)
+    solid = np.flatnonzero((box_xyxy[:, 2:] > box_xyxy[:, :2]).all(axis=1)).tolist()
+    packed = [objects[k][1].mask for k in solid]
     return Objects(
         root=images,
-        image_id=image_id,
-        file_name=np.array([image.file_name for image in found], dtype=str),
+        image_id=np.array(image_id, np.int64),
+        file_name=np.array(names, dtype=str),
         size_wh=size_wh,
-        bounds=np.searchsorted(owner[order], np.arange(len(found) + 1)),
-        box_xyxy=box_xyxy[order],
-        label=1 + np.searchsorted(category_id, [things[k].category_id for k in order.tolist()]),
-        outline=b"".join(texts),
-        outline_bounds=np.cumsum([0, *map(len, texts)]),
-        category_id=category_id,
-        classes=tuple(category.name for category in categories),
-        num_crowds=len(document.annotations) - len(things),
-        sha256=hashlib.sha256(content).hexdigest(),
+        bounds=np.searchsorted(owner[solid], np.arange(len(image_id) + 1)),
+        box_xyxy=box_xyxy[solid],
+        label=np.array([objects[k][1].label + 1 for k in solid], np.int64),
+        packed=b"".join(packed),
+        packed_bounds=np.cumsum([0, *map(len, packed)]),
+        category_id=_category_id(found),
+        classes=found.classes,
+        num_crowds=len(things) - len(objects),
+        sha256=sha256_of(instances),
     )
 
 
-def _outline(instances: Path, thing: _Annotation) -> bytes:
-    """The text of a segmentation that pycocotools will take."""
-    text = bytes(thing.segmentation)
-    shape = msgspec.json.decode(text)
-    if isinstance(shape, list):
-        # pycocotools takes four numbers for a box, whatever was meant.
-        fits = bool(shape) and all(
-            isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0 for part in shape
-        )
-    else:
-        fits = isinstance(shape, dict) and isinstance(shape.get("counts"), (list, str))
-    if not fits:
+def _read(instances: Path) -> Instances:
+    found = read_instances(instances, things=True, own_classes=True)
+    if not found or not found.category_of or not found.has_names:
+        raise ImagesError(f"{instances}: no images or no named categories; expected COCO instances")
+    if found.num_unmasked:
         raise ImagesError(
-            f"{instances}: annotation {thing.id} has segmentation {text[:60].decode()}; expected"
-            " polygons of at least three points, or a run-length encoding"
+            f"{instances}: {found.num_unmasked} of {found.num_annotations} annotations have no"
+            " segmentation; expected polygons or run lengths, for Mask R-CNN learns masks"
         )
-    return text
+    return found
 
 
-def _check_ids(
-    instances: Path,
-    image_id: np.ndarray,
-    category_id: np.ndarray,
-    annotations: list[_Annotation],
-) -> None:
-    for what, ids in (("image", image_id), ("category", category_id)):
-        if not len(ids):
-            raise ImagesError(f"{instances}: no {what}; expected COCO instances")
-        if len(np.unique(ids)) < len(ids):
-            raise ImagesError(f"{instances}: an id is that of several {what} entries")
-    own = np.array([a.id for a in annotations], np.int64)
-    if len(np.unique(own)) < len(own):
-        raise ImagesError(f"{instances}: an id is that of several annotations")
-    if (own == 0).any():
-        raise ImagesError(
-            f"{instances}: an annotation has id 0, which COCO's evaluation takes for no match;"
-            " number annotations from 1"
-        )
-    for key, known in (("image_id", image_id), ("category_id", category_id)):
-        used = np.array([getattr(a, key) for a in annotations], np.int64)
-        if len(lost := used[~np.isin(used, known)]):
-            raise ImagesError(
-                f"{instances}: {len(lost)} annotations have {key} {lost[0]} or another one that"
-                " is not listed"
+def _category_id(found: Instances) -> np.ndarray:
+    return np.array([found.category_of[k] for k in sorted(found.category_of)], np.int64)
+
+
+def read_truth(instances: Path) -> COCO:
+    """An instances file as pycocotools evaluates against it, crowds and all."""
+    found = _read(instances)
+    annotations: list[dict[str, Any]] = []
+    for number, image in found.items():
+        for thing in image.things:
+            x0, y0, x1, y1 = thing.box_xyxy
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,  # it takes 0 for no match
+                    "image_id": number,
+                    "category_id": thing.category_id,
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "segmentation": {"size": [image.height, image.width], "counts": thing.mask},
+                    "area": thing.area,
+                    "iscrowd": int(thing.is_crowd),
+                }
             )
+    sizes = {number: {"width": i.width, "height": i.height} for number, i in found.items()}
+    truth = COCO()
+    truth.dataset = {
+        "images": [{"id": number, **size} for number, size in sizes.items()],
+        "annotations": annotations,
+        "categories": [{"id": int(number)} for number in _category_id(found)],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+    return truth
 
 
 def _check_files(instances: Path, images: Path, names: list[str]) -> None:

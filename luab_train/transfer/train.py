@@ -26,10 +26,10 @@ from luab_train.train import run_folder
 from luab_train.train.device import describe, make_accelerator
 from luab_train.train.run_folder import Position
 from luab_train.train.signals import Stop, Terminated
-from luab_train.transfer.average_precision import average_precision, read_truth
+from luab_train.transfer.average_precision import average_precision
 from luab_train.transfer.loader import Scenes, SceneSamples, make_scene_loader
 from luab_train.transfer.model import build_mask_rcnn, read_backbone
-from luab_train.transfer.objects import Objects, read_objects
+from luab_train.transfer.objects import Objects, read_objects, read_truth
 from luab_train.transfer.recipe import Transfer, rate
 from luab_train.transfer.steps import Sums, detect, train_part
 
