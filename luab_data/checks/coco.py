@@ -77,87 +77,82 @@ class Pages(Window):
         return Ragged(odd, self.icons.images).any(odd)
 
     @cached_property
-    def moved_from_elsewhere(self) -> Bools:
-        """(num_records,) whether a move or remove starts away from where the icon was put last."""
-        away = np.zeros(len(self.icons.action), np.bool_)
-        for axis, end in (("x", self.icons.to_x), ("y", self.icons.to_y)):
-            start = self.lists(f"{_FROM}_{axis}").values[self.icons.order]
-            away[1:] |= np.abs(start[1:] - end[:-1]) > _ROUNDING  # NaN, not logged, is not away
-        return self.of_icons(away & self.present & (self.icons.action != _ADD))
-
-    @cached_property
-    def icons_on_one_point(self) -> Bools:
-        """(num_records,) whether two icons end on the very same point."""
-        last = final_action(self.icons)
-        there = last >= 0
-        row = self.icons.image[there]
-        x, y = (to[last[there]] for to in (self.icons.to_x, self.icons.to_y))
-        order = np.lexsort((y, x, row))
-        row, x, y = row[order], x[order], y[order]
-        same = (row[1:] == row[:-1]) & (x[1:] == x[:-1]) & (y[1:] == y[:-1])
-        found = np.zeros(len(self.records), np.bool_)
-        found[row[1:][same]] = True
-        return found
-
-    @cached_property
-    def beyond_border(self) -> Bools:
-        """(num_records,) whether a point or trace record lies where the tool hears nothing."""
-        height = np.where(self.sizes[1] > 0, self.sizes[1], BOARD_HEIGHT)
-        width = height * self.of_image("width") / self.of_image("height")
-        width = np.where(np.isfinite(width) & (width > 0), width, BOARD_HEIGHT)
-        found = np.zeros(len(self.records), np.bool_)
-        for prefix in (_TO, "mouse_tracking"):
-            for axis, size in (("x", width), ("y", height)):
-                at = self.lists(f"{prefix}_{axis}")
-                margin = (BORDER_PX / size + _ROUNDING)[at.rows]
-                found |= at.any((at.values < -margin) | (at.values > 1 + margin))
-        return found
-
-    @cached_property
     def category(self) -> Ragged:
         """Superclasses that came on show."""
         return self.lists("category_histories_category_index")
 
-    @cached_property
-    def category_jump(self) -> Bools:
-        """(num_records,) whether the superclass on show changed by anything but one."""
-        values = self.category.values.astype(np.int64)
-        before = np.roll(values, 1)
-        before[self.category.bounds[:-1][self.category.lengths > 0]] = 0
-        return self.category.any(np.abs(values - before) != 1)
 
-    @cached_property
-    def category_name(self) -> Bools:
-        """(num_records,) whether a name is not that of the index beside it."""
-        names = self.places("category_histories_category_name", tuple(COCO_SUPERCLASSES)).values
-        return self.category.any((names < 0) | (names != self.category.values))
+def _moved_from_elsewhere(p: Pages) -> Bools:
+    away = np.zeros(len(p.icons.action), np.bool_)
+    for axis, end in (("x", p.icons.to_x), ("y", p.icons.to_y)):
+        start = p.lists(f"{_FROM}_{axis}").values[p.icons.order]
+        away[1:] |= np.abs(start[1:] - end[:-1]) > _ROUNDING  # NaN, not logged, is not away
+    return p.of_icons(away & p.present & (p.icons.action != _ADD))
 
-    @cached_property
-    def icon_not_shown(self) -> Bools:
-        """(num_records,) whether an icon was added while its superclass was not on show."""
-        group = np.array([*(_GROUP_OF[name] for name in COCO_CLASSES), -1])[self.label.values]
-        # In the millisecond of a change either superclass will do.
-        before, after = (self._shown_at_actions(ties) for ties in (False, True))
-        added = self.action.values == _ADD
-        return self.label.any(added & (group >= 0) & (group != before) & (group != after))
 
-    def _shown_at_actions(self, ties: bool) -> Ints:
-        """(num_actions,) superclass on show just before (or after, with ties) each action."""
-        changes = self.lists("category_histories_time_at_ms")
-        actions = self.lists("action_histories_time_at_ms")
-        # Of each image its start (superclass 0), its changes and its actions, in order of time.
-        start, num = np.arange(len(self.records)), len(self.records) + len(changes.values)
-        row = np.concatenate([start, changes.rows, actions.rows])
-        time = np.concatenate(
-            [np.full(len(start), np.iinfo(np.int64).min), changes.values, actions.values]
-        )
-        rank = np.repeat([0, 1, 2 if ties else 0], [len(start), num - len(start), len(row) - num])
-        order = np.lexsort((rank, time, row))
-        value = np.concatenate([np.zeros(len(start), np.int64), self.category.values])
-        latest = np.maximum.accumulate(np.where(order < num, np.arange(len(order)), -1))
-        shown = np.empty(len(order), np.int64)
-        shown[order] = value[order[latest]]
-        return shown[num:]
+def _icons_on_one_point(p: Pages) -> Bools:
+    last = final_action(p.icons)
+    there = last >= 0
+    row = p.icons.image[there]
+    x, y = (to[last[there]] for to in (p.icons.to_x, p.icons.to_y))
+    order = np.lexsort((y, x, row))
+    row, x, y = row[order], x[order], y[order]
+    same = (row[1:] == row[:-1]) & (x[1:] == x[:-1]) & (y[1:] == y[:-1])
+    found = np.zeros(len(p.records), np.bool_)
+    found[row[1:][same]] = True
+    return found
+
+
+def _beyond_border(p: Pages) -> Bools:
+    height = np.where(p.sizes[1] > 0, p.sizes[1], BOARD_HEIGHT)
+    width = height * p.of_image("width") / p.of_image("height")
+    width = np.where(np.isfinite(width) & (width > 0), width, BOARD_HEIGHT)
+    found = np.zeros(len(p.records), np.bool_)
+    for prefix in (_TO, "mouse_tracking"):
+        for axis, size in (("x", width), ("y", height)):
+            at = p.lists(f"{prefix}_{axis}")
+            margin = (BORDER_PX / size + _ROUNDING)[at.rows]
+            found |= at.any((at.values < -margin) | (at.values > 1 + margin))
+    return found
+
+
+def _category_jump(p: Pages) -> Bools:
+    values = p.category.values.astype(np.int64)
+    before = np.roll(values, 1)
+    before[p.category.bounds[:-1][p.category.lengths > 0]] = 0
+    return p.category.any(np.abs(values - before) != 1)
+
+
+def _category_name(p: Pages) -> Bools:
+    names = p.places("category_histories_category_name", tuple(COCO_SUPERCLASSES)).values
+    return p.category.any((names < 0) | (names != p.category.values))
+
+
+def _icon_not_shown(p: Pages) -> Bools:
+    group = np.array([*(_GROUP_OF[name] for name in COCO_CLASSES), -1])[p.label.values]
+    # In the millisecond of a change either superclass will do.
+    before, after = (_shown_at_actions(p, ties) for ties in (False, True))
+    added = p.action.values == _ADD
+    return p.label.any(added & (group >= 0) & (group != before) & (group != after))
+
+
+def _shown_at_actions(p: Pages, ties: bool) -> Ints:
+    """(num_actions,) superclass on show just before (or after, with ties) each action."""
+    changes = p.lists("category_histories_time_at_ms")
+    actions = p.lists("action_histories_time_at_ms")
+    # Of each image its start (superclass 0), its changes and its actions, in order of time.
+    start, num = np.arange(len(p.records)), len(p.records) + len(changes.values)
+    row = np.concatenate([start, changes.rows, actions.rows])
+    time = np.concatenate(
+        [np.full(len(start), np.iinfo(np.int64).min), changes.values, actions.values]
+    )
+    rank = np.repeat([0, 1, 2 if ties else 0], [len(start), num - len(start), len(row) - num])
+    order = np.lexsort((rank, time, row))
+    value = np.concatenate([np.zeros(len(start), np.int64), p.category.values])
+    latest = np.maximum.accumulate(np.where(order < num, np.arange(len(order)), -1))
+    shown = np.empty(len(order), np.int64)
+    shown[order] = value[order[latest]]
+    return shown[num:]
 
 
 _RULES = (
@@ -173,11 +168,11 @@ _RULES = (
      lambda p: p.of_icons((p.icons.action == _ADD) & p.present)),
     ("moved-from-elsewhere", "error", "docs/formats.md#icon-history",
      "A move or remove starts where the icon was not.",
-     lambda p: p.moved_from_elsewhere),
+     _moved_from_elsewhere),
     ("icons-on-one-point", "warning", "docs/formats.md#drop-on-an-icon",
      "Two icons end on the very same point. A drop on an icon deletes the dropped one, so that"
      " cannot be.",
-     lambda p: p.icons_on_one_point),
+     _icons_on_one_point),
     ("unknown-name", "error", "docs/formats.md#coco-ab-log",
      "An icon is none of the 80 classes, or an action none of add, move, remove.",
      lambda p: p.label.any(p.label.values < 0) | p.action.any(p.action.values < 0)),
@@ -198,7 +193,7 @@ _RULES = (
      lambda p: p.points_outside("mouse_tracking")),
     ("beyond-border", "warning", "docs/formats.md#border",
      "An icon or a trace record lies beyond the 2 px border, where the tool hears nothing.",
-     lambda p: p.beyond_border),
+     _beyond_border),
     ("time-backwards", "error", "docs/formats.md#page-clock",
      "Action, category or trace times decrease.",
      lambda p: p.any_list(_CLOCKS, decreases)),
@@ -236,13 +231,13 @@ _RULES = (
      lambda p: ~p.category.any(p.category.values == _LAST)),
     ("category-jump", "warning", "docs/formats.md#superclass-steps",
      "The superclass shown did not change by one, counted from the first one.",
-     lambda p: p.category_jump),
+     _category_jump),
     ("category-name", "error", "docs/formats.md#superclasses",
      "A category record's name is not that of its index.",
-     lambda p: p.category_name),
+     _category_name),
     ("icon-not-shown", "warning", "docs/formats.md#superclass-steps",
      "An icon was added while another superclass was shown.",
-     lambda p: p.icon_not_shown),
+     _icon_not_shown),
     ("trace-missing", "info", "docs/formats.md#drags",
      "There are actions, but the trace is empty.",
      lambda p: (p.action.lengths > 0) & (p.lists("mouse_tracking_x").lengths == 0)),

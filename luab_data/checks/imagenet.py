@@ -66,14 +66,6 @@ class Rounds(Window):
         return early & (times.lengths > 0)
 
     @cached_property
-    def out_of_turn(self) -> Bools:
-        """(num_records,) whether enter and leave do not alternate, enter first."""
-        column = self.records["hovered_record_action"]
-        bounds = bounds_of(column)
-        place = np.arange(bounds[-1]) - np.repeat(bounds[:-1], np.diff(bounds))
-        return Ragged(place, bounds).any(events.is_enter(column) != (place % 2 == 0))
-
-    @cached_property
     def span(self) -> tuple[Floats, Floats]:
         """(num_records,) epoch ms of the first and the last thing logged; NaN without any."""
         return events.event_span(self.records)
@@ -88,23 +80,6 @@ class Rounds(Window):
         """(num_records,) whether a size of the file was logged, and the boxes have another."""
         return super().size_is_known & is_true(self.images["has_boxes"])[self.owner]
 
-    @cached_property
-    def width_copies_height(self) -> Bools:
-        """(num_records,) whether the width on the page is the height, against the file's shape."""
-        return self.copies_height(self.sizes[2], self.sizes[3]) & ~self.size_missing
-
-    @cached_property
-    def size_on_page(self) -> Bools:
-        """(num_records,) whether the picture is shown larger than its file or than the cell.
-
-        Of a file that is not square a width that equals the height is no width at all.
-        """
-        width, height, file_width, file_height = self.sizes
-        is_width = (width != height) | (file_width == file_height)
-        wide = is_width & (width > np.minimum(file_width, CELL_WIDTH))
-        odd: Bools = wide | (height > np.minimum(file_height, CELL_HEIGHT))
-        return odd & ~self.size_missing
-
     def repeats(self, name: str) -> Bools:
         """(num_records,) whether the record before is of the same image and has the same value."""
         found = np.zeros(len(self.records), np.bool_)
@@ -114,66 +89,83 @@ class Rounds(Window):
             found[1:] = same & (self.owner[1:] == self.owner[:-1])
         return found
 
-    @cached_property
-    def same_submit_time(self) -> Bools:
-        """(num_records,) whether the record before or after of the same image has its time."""
-        again = self.repeats("hit_submit_time")
-        either: Bools = again | np.append(again[1:], False)[: len(again)]
-        return either
 
-    @cached_property
-    def same_assignment(self) -> Bools:
-        """(num_records,) whether another record of the image has its assignment."""
-        codes = pc.dictionary_encode(one_array(self.records["assignment_id"]))
-        number: Ints = codes.indices.to_numpy(zero_copy_only=False)
-        key = self.owner * max(len(codes.dictionary), 1) + number
-        _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
-        shared: Bools = counts[inverse] > 1
-        return shared
+def _out_of_turn(r: Rounds) -> Bools:
+    column = r.records["hovered_record_action"]
+    bounds = bounds_of(column)
+    place = np.arange(bounds[-1]) - np.repeat(bounds[:-1], np.diff(bounds))
+    return Ragged(place, bounds).any(events.is_enter(column) != (place % 2 == 0))
 
-    @cached_property
-    def after_selected(self) -> Bools:
-        """(num_records,) whether the record before is of the same image and selected it."""
-        again = self.repeats("image_id")
-        again[1:] &= self.selected[:-1]
-        return again
 
-    @cached_property
-    def other_id(self) -> Bools:
-        """(num_records,) whether the tool's id is another one than wnid/image_id.
+def _width_copies_height(r: Rounds) -> Bools:
+    return r.copies_height(r.sizes[2], r.sizes[3]) & ~r.size_missing
 
-        Of a name that several classes have, image_id is the class and the name.
-        """
-        wnid, own, logged = (self.records[n] for n in ("wnid", "image_id", "image_id_raw"))
-        join = pc.binary_join_element_wise
-        name = pc.replace_substring_regex(logged, "^[^/]*/", "")
-        is_shared = pc.and_(
-            pc.equal(logged, join(wnid, name, "/")), pc.equal(own, join(wnid, name, "_"))
-        )
-        is_own = pc.or_(pc.equal(logged, join(wnid, own, "/")), is_shared)
-        return is_true(pc.invert(is_own))
 
-    @cached_property
-    def other_class(self) -> Bools:
-        """(num_images,) whether the id does not begin with the wnid."""
-        stem = pc.replace_substring_regex(self.images["image_id"], r"_[^_]*$", "")
-        return is_true(pc.not_equal(stem, self.images["wnid"]))
+def _size_on_page(r: Rounds) -> Bools:
+    """(num_records,) whether the picture is shown larger than its file or than the cell.
 
-    @cached_property
-    def box_outside(self) -> Bools:
-        """(num_images,) whether a box reaches beyond the picture."""
-        boxes, rows = boxes_of(self.images["boxes"])
-        size = np.stack([floats(self.images[name]) for name in ("width", "height")], axis=1)
-        over = (boxes[:, :2] < 0) | (boxes[:, 2:] > size[rows.rows])
-        return rows.any(np.logical_or.reduce(over, axis=1))
+    Of a file that is not square a width that equals the height is no width at all.
+    """
+    width, height, file_width, file_height = r.sizes
+    is_width = (width != height) | (file_width == file_height)
+    wide = is_width & (width > np.minimum(file_width, CELL_WIDTH))
+    odd: Bools = wide | (height > np.minimum(file_height, CELL_HEIGHT))
+    return odd & ~r.size_missing
 
-    @cached_property
-    def box_reversed(self) -> Bools:
-        """(num_images,) whether the corners of a box are swapped, as published."""
-        column = one_array(self.images["boxes"])
-        corners = floats(column.flatten().flatten()).reshape(-1, 2, 2)
-        odd = np.logical_or.reduce(corners[:, 0] > corners[:, 1], axis=1)
-        return Ragged(odd, bounds_of(column)).any(odd)
+
+def _same_submit_time(r: Rounds) -> Bools:
+    again = r.repeats("hit_submit_time")
+    either: Bools = again | np.append(again[1:], False)[: len(again)]
+    return either
+
+
+def _same_assignment(r: Rounds) -> Bools:
+    codes = pc.dictionary_encode(one_array(r.records["assignment_id"]))
+    number: Ints = codes.indices.to_numpy(zero_copy_only=False)
+    key = r.owner * max(len(codes.dictionary), 1) + number
+    _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
+    shared: Bools = counts[inverse] > 1
+    return shared
+
+
+def _after_selected(r: Rounds) -> Bools:
+    again = r.repeats("image_id")
+    again[1:] &= r.selected[:-1]
+    return again
+
+
+def _other_id(r: Rounds) -> Bools:
+    """(num_records,) whether the tool's id is another one than wnid/image_id.
+
+    Of a name that several classes have, image_id is the class and the name.
+    """
+    wnid, own, logged = (r.records[n] for n in ("wnid", "image_id", "image_id_raw"))
+    join = pc.binary_join_element_wise
+    name = pc.replace_substring_regex(logged, "^[^/]*/", "")
+    is_shared = pc.and_(
+        pc.equal(logged, join(wnid, name, "/")), pc.equal(own, join(wnid, name, "_"))
+    )
+    is_own = pc.or_(pc.equal(logged, join(wnid, own, "/")), is_shared)
+    return is_true(pc.invert(is_own))
+
+
+def _other_class(r: Rounds) -> Bools:
+    stem = pc.replace_substring_regex(r.images["image_id"], r"_[^_]*$", "")
+    return is_true(pc.not_equal(stem, r.images["wnid"]))
+
+
+def _box_outside(r: Rounds) -> Bools:
+    boxes, rows = boxes_of(r.images["boxes"])
+    size = np.stack([floats(r.images[name]) for name in ("width", "height")], axis=1)
+    over = (boxes[:, :2] < 0) | (boxes[:, 2:] > size[rows.rows])
+    return rows.any(np.logical_or.reduce(over, axis=1))
+
+
+def _box_reversed(r: Rounds) -> Bools:
+    column = one_array(r.images["boxes"])
+    corners = floats(column.flatten().flatten()).reshape(-1, 2, 2)
+    odd = np.logical_or.reduce(corners[:, 0] > corners[:, 1], axis=1)
+    return Ragged(odd, bounds_of(column)).any(odd)
 
 
 _ROUNDS = (
@@ -194,7 +186,7 @@ _ROUNDS = (
      lambda r: r.before_enter(r.trace)),
     ("enter-leave-order", "warning", "docs/formats.md#visits",
      "Enter and leave do not take turns, beginning with enter. A last leave may be missing.",
-     lambda r: r.out_of_turn),
+     _out_of_turn),
     ("trace-after-click", "error", "docs/formats.md#trace-while-selected",
      "The image ended selected, but its trace goes on after the last selecting click. The tool"
      " does not track a selected picture.",
@@ -246,41 +238,41 @@ _ROUNDS = (
      lambda r: r.size_is_known & r.size_is_swapped),
     ("size-on-page", "info", "docs/formats.md#size-on-the-page",
      "The picture on the page is larger than its file, or than the tool's cell.",
-     lambda r: r.size_on_page),
+     _size_on_page),
     ("width-copies-height", "warning", "docs/formats.md#imagenet-width",
      "The width on the page equals the height though the file is not square. Do not use"
      " `image_width`.",
-     lambda r: r.width_copies_height),
+     _width_copies_height),
     ("equal-submit-times", "warning", "docs/formats.md#repeated-rounds",
      "Another round of the image has the same submit time: which one decides is by file order.",
-     lambda r: r.same_submit_time),
+     _same_submit_time),
     ("duplicate-assignment", "warning", "docs/formats.md#repeated-rounds",
      "Another round of the image is of the same assignment.",
-     lambda r: r.same_assignment),
+     _same_assignment),
     ("shown-after-selected", "info", "docs/formats.md#repeated-rounds",
      "The image was shown again though the round before had selected it. HITs that were posted"
      " again do that.",
-     lambda r: r.after_selected),
+     _after_selected),
     ("slot-range", "warning", "docs/formats.md#imagenet-ab-log",
      "Page or slot do not exist. Pages are 0..9, slots 0..47.",
      lambda r: beyond(r.number("page_idx"), BROWSING_PAGES) | beyond(r.number("image_idx"), SLOTS)),
     ("image-id-differs", "error", "docs/formats.md#imagenet-ab-log",
      "The tool's own id is not wnid/image_id of the file that holds the round.",
-     lambda r: r.other_id),
+     _other_id),
 )  # fmt: skip
 _IMAGES = (
     ("wnid-differs", "warning", "docs/formats.md#imagenet-ab-log",
      "The id does not begin with the class that was asked for.",
-     lambda r: r.other_class),
+     _other_class),
     ("not-shown", "info", "docs/definitions.md#selected-share",
      "No round at all.",
      lambda r: ~(floats(r.images["num_rounds"]) > 0)),
     ("box-outside-image", "warning", "docs/definitions.md#points-and-boxes",
      "A box reaches beyond the picture.",
-     lambda r: r.box_outside),
+     _box_outside),
     ("box-reversed", "warning", "docs/formats.md#boxes",
      "The corners of a box are swapped, as published. Whatever is computed of it sorts them.",
-     lambda r: r.box_reversed),
+     _box_reversed),
 )  # fmt: skip
 
 
