@@ -229,18 +229,15 @@ def cross_fit(
         bias = fit_bias(taught.offset, taught.worker, num_workers)
         arms[1, test] = moved(seen.point, -bias.of(seen.worker))
         arms[2, test] = moved(seen.point, -taught.offset.mean(axis=0))
-        arms[3, test] = moved(seen.point, (_pull(taught) - 1) * (seen.point - 0.5))
+        # The k of centre = c + k (click - c), c the picture's centre, by least squares.
+        click, centre = taught.point - 0.5, taught.centre - 0.5
+        squares = float((click**2).sum())
+        pull = float((click * centre).sum()) / squares if squares else 1.0
+        arms[3, test] = moved(seen.point, (pull - 1) * (seen.point - 0.5))
         model = fit_errors(behaviour[~test], taught.offset, taught.worker, num_workers)
         expected[test] = model.error(behaviour[test], seen.worker)
         weight[test] = model.reliability(expected[test])
     return Points(clicks=clicks, arms=arms, fold=fold, expected=expected, reliability=weight)
-
-
-def _pull(clicks: Clicks) -> float:
-    """The k of centre = c + k (click - c), c the picture's centre, by least squares."""
-    click, centre = clicks.point - 0.5, clicks.centre - 0.5
-    squares = float((click**2).sum())
-    return float((click * centre).sum()) / squares if squares else 1.0
 
 
 def _taught(images: pa.Table, columns: tuple[str, ...]) -> tuple[pa.Table, tuple[str, ...], Clicks]:

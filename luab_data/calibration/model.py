@@ -250,12 +250,9 @@ class ErrorModel:
             behaviour: (num_clicks, num_behaviours) of `behaviours`.
             worker: (num_clicks,) codes; NOBODY, of an unknown worker, has the crowd's factor.
         """
-        factor: Floats = np.concatenate([[self.crowd], self.worker])[worker + 1]
-        return factor * self._by_behaviour(behaviour)
-
-    def _by_behaviour(self, behaviour: Floats) -> Floats:
         z, gone = _standard(behaviour, self.low, self.high, self.mean, self.scale)
-        return np.exp(self.intercept + z @ self.slope + gone @ self.missing)
+        factor: Floats = np.concatenate([[self.crowd], self.worker])[worker + 1]
+        return factor * np.exp(self.intercept + z @ self.slope + gone @ self.missing)
 
     def reliability(self, error: Floats) -> Floats:
         """Weight in (0, 1] of points with these expected squared errors; NaN stays NaN."""

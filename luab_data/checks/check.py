@@ -204,19 +204,17 @@ class _Tables:
         if not self.derived_done and len(images):
             self.derived_done = True
             some = min(len(images), ROWS_PER_GROUP)
-            self._check_derived(images.slice(0, some), records.slice(0, int(bounds[some])), name)
+            group = images.slice(0, some), records.slice(0, int(bounds[some]))
+            self.notes.ran("derived")
+            for rows, column, row in differing(*group, self.kind, self.classes):
+                self.notes.problem(
+                    "derived",
+                    f"{name}: row {row} (image_id={rows['image_id'][row].as_py()})",
+                    f"another {column}",
+                    "what luab computes from the raw columns",
+                    "if another luab wrote it, run `luab-data derive`; else convert again",
+                )
         self.lint.see(self.kind.checks.window(images, records, bounds))
-
-    def _check_derived(self, images: pa.Table, records: pa.Table, name: str) -> None:
-        self.notes.ran("derived")
-        for rows, column, row in differing(images, records, self.kind, self.classes):
-            self.notes.problem(
-                "derived",
-                f"{name}: row {row} (image_id={rows['image_id'][row].as_py()})",
-                f"another {column}",
-                "what luab computes from the raw columns",
-                "if another luab wrote it, run `luab-data derive`; else convert again",
-            )
 
     def _check_rows(self) -> None:
         for table in self.tables:

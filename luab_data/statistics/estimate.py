@@ -291,22 +291,16 @@ def interval(replicates: Floats, num_workers: int) -> tuple[Floats, Floats]:
     if num_workers < 2 or not len(replicates):
         nothing = np.full(replicates.shape[1:], np.nan)
         return nothing, nothing
-    tail = _tail(num_workers)
-    if not np.isnan(replicates).any():
-        low, high = np.quantile(replicates, [tail, 1 - tail], axis=0)
-        return np.asarray(low), np.asarray(high)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a cell that no resample saw
-        low, high = np.nanquantile(replicates, [tail, 1 - tail], axis=0)
-    return np.asarray(low), np.asarray(high)
-
-
-def _tail(num_workers: int) -> float:
-    """Probability to cut off on each side, smaller than 2.5 % for few workers."""
     from scipy.special import ndtr, stdtrit  # a tenth of a second, and only needed here
 
+    # What is cut off on each side: less than 2.5 % for few workers.
     t = -stdtrit(num_workers - 1, (1 - LEVEL) / 2)
-    return float(ndtr(-t * math.sqrt(num_workers / (num_workers - 1))))
+    tail = float(ndtr(-t * math.sqrt(num_workers / (num_workers - 1))))
+    if not np.isnan(replicates).any():
+        return tuple(np.quantile(replicates, [tail, 1 - tail], axis=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a cell that no resample saw
+        return tuple(np.nanquantile(replicates, [tail, 1 - tail], axis=0))
 
 
 def median_estimate(values: Floats, worker: Ints, weights: Floats) -> Estimate:

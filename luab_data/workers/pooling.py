@@ -80,20 +80,14 @@ def pool(raw: Floats, variance: Floats, *, is_share: bool = False) -> Pooled:
     within = np.where(weight > 0, weight * np.nan_to_num(variance[there], posinf=0), 0.0)
     within[np.isinf(variance[there])] = tau2
     error = within + (1 - weight) ** 2 * (1 / information if information > 0 else 0.0)
-    low, high = _beta_interval(value, error) if is_share else _normal_interval(value, error)
+    reach = _NORMAL * np.sqrt(error)
+    low, high = _beta_interval(value, error) if is_share else (value - reach, value + reach)
     z = robust_z(raw[there], variance[there], weight, mean)
-    out = np.full((5, len(raw)), np.nan)
-    out[:, there] = value, low, high, weight, z
-    return Pooled(
-        raw=np.where(there, raw, np.nan),
-        value=out[0],
-        low=out[1],
-        high=out[2],
-        weight=out[3],
-        z=out[4],
-        crowd=mean,
-        spread=float(np.sqrt(tau2)),
-    )
+    arrays = np.full((6, len(raw)), np.nan)
+    arrays[:, there] = raw[there], value, low, high, weight, z
+    names = ("raw", "value", "low", "high", "weight", "z")
+    found = dict(zip(names, arrays, strict=True))
+    return Pooled(**found, crowd=mean, spread=float(np.sqrt(tau2)))
 
 
 def _weight(tau2: float, variance: Floats) -> Floats:
@@ -153,11 +147,6 @@ def _root(excess: Callable[[float], float], scale: float) -> float:
     if excess(low) <= 0:
         return 0.0
     return float(brentq(excess, low, high, xtol=1e-12 * scale, rtol=1e-10))
-
-
-def _normal_interval(value: Floats, error: Floats) -> tuple[Floats, Floats]:
-    reach = _NORMAL * np.sqrt(error)
-    return value - reach, value + reach
 
 
 def _beta_interval(mean: Floats, error: Floats) -> tuple[Floats, Floats]:

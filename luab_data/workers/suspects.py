@@ -88,7 +88,8 @@ def flagged(score: Floats) -> Bools:
 
 def together(traits: Traits, families: Sequence[Signs]) -> Floats:
     """All families as one score; NaN for workers without two of them."""
-    z, weight = (np.array([part(traits, f) for f in families]) for part in (_mean_z, _mean_weight))
+    z = np.array([_mean_z(traits, family) for family in families])
+    weight = np.array([_nan_mean(np.array([traits[t].weight for t in f])) for f in families])
     there = ~np.isnan(z)
     number = there.sum(axis=0)
     capped = np.clip(np.where(there, z, 0.0), -THRESHOLD, THRESHOLD)
@@ -110,10 +111,6 @@ def all_of(traits: Traits, families: Sequence[Signs]) -> Floats:
 def _mean_z(traits: Traits, family: Signs) -> Floats:
     z = np.array([sign * traits[trait].z for trait, sign in family.items()])
     return _nan_mean(np.clip(z, -THRESHOLD, THRESHOLD) if len(z) > 1 else z)
-
-
-def _mean_weight(traits: Traits, family: Signs) -> Floats:
-    return _nan_mean(np.array([traits[trait].weight for trait in family]))
 
 
 def _nan_mean(values: Floats) -> Floats:
