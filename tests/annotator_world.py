@@ -12,7 +12,7 @@ import pyarrow as pa
 from luab_data.workers.annotators import Annotators, of_rows
 from luab_data.workers.imagenet import WORKERS, completed
 from luab_data.workers.observations import Collector, Observations
-from luab_data.workers.suspects import flagged
+from luab_data.workers.pooling import flagged
 
 PER_HIT = 60
 

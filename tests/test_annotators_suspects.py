@@ -19,8 +19,7 @@ from luab_data.raw.worker_ids import WorkerHash
 from luab_data.simulate.coco import simulate_coco
 from luab_data.simulate.imagenet import simulate_imagenet
 from luab_data.workers.annotators import Annotators, annotators
-from luab_data.workers.pooling import Pooled
-from luab_data.workers.suspects import THRESHOLD, all_of, flagged, together
+from luab_data.workers.pooling import THRESHOLD, Pooled, all_of, flagged, together
 
 STYLE = {"careless": "careless", "centre_clicking": "centre_clicker", "hasty": "hasty"}
 

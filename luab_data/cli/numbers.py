@@ -182,7 +182,7 @@ def annotators(
 
 
 def _workers(found: Annotators, limit: int, width: int) -> Iterator[str]:
-    from luab_data.workers.suspects import CLEAR, THRESHOLD, flagged
+    from luab_data.workers.pooling import CLEAR, THRESHOLD, flagged
 
     shown = found.measures.shown[: (width - _BEFORE) // _TRAIT]
     num = len(found.worker_id)

@@ -21,8 +21,7 @@ from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
 from luab_data.words import did_you_mean
 from luab_data.workers.observations import Observations
-from luab_data.workers.pooling import Pooled
-from luab_data.workers.suspects import flagged
+from luab_data.workers.pooling import Pooled, flagged
 from luab_data.workers.traits import WorkerMeasures
 
 
@@ -37,7 +36,7 @@ class Annotators(Tabular):
         counts: name -> how much each did.
         pooled: trait -> its pooled numbers.
         num_rows: trait -> rows it was taken over.
-        scores: suspicion -> scores, flagged from suspects.THRESHOLD on; NaN where it cannot be
+        scores: suspicion -> scores, flagged from pooling.THRESHOLD on; NaN where it cannot be
             told.
         sort: what `order` goes by: None for the most suspicious first; see `annotators`.
     """

@@ -12,7 +12,7 @@ from luab_data.ragged import Floats, Ints, above_0, bounds_of, floats, is_true, 
 from luab_data.schema import COCO_ANNOTATORS
 from luab_data.statistics.coco_icons import occurrences
 from luab_data.workers.observations import Collector, Columns, Observations, over, owner_table
-from luab_data.workers.suspects import Suspicion, all_of, together
+from luab_data.workers.pooling import Suspicion, all_of, together
 from luab_data.workers.traits import Trait, WorkerMeasures
 
 IMAGE_COLUMNS = (

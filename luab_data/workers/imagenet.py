@@ -18,7 +18,7 @@ from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, i
 from luab_data.schema import IMAGENET_ANNOTATORS, LAST_N
 from luab_data.statistics.imagenet_clicks import ImageBatch
 from luab_data.workers.observations import Collector, Observations, extremes, over, owner_table
-from luab_data.workers.suspects import Suspicion, all_of, follows_objects, near_centre, together
+from luab_data.workers.pooling import Suspicion, all_of, follows_objects, near_centre, together
 from luab_data.workers.traits import Trait, WorkerMeasures
 
 ROUND_COLUMNS = (

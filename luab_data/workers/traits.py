@@ -26,8 +26,7 @@ import pyarrow as pa
 
 from luab_data.ragged import Floats, Ints, above_0
 from luab_data.workers.observations import Observations, over
-from luab_data.workers.pooling import Pooled, pool
-from luab_data.workers.suspects import Suspicion
+from luab_data.workers.pooling import Pooled, Suspicion, pool
 
 
 class Unpooled(NamedTuple):
