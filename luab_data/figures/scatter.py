@@ -26,7 +26,7 @@ from luab_data.schema import COCO_CLASSES
 from luab_data.statistics.coco_icons import MIN_OCCURRENCES, size_outliers
 from luab_data.statistics.estimate import Estimate
 from luab_data.workers.annotators import Annotators
-from luab_data.workers.suspects import flagged
+from luab_data.workers.pooling import flagged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ from luab_data.reports.pages import Finding
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.measure import Measure
 from luab_data.words import MISSING, bare_number, count, interval, number
-from luab_data.workers.suspects import CLEAR, THRESHOLD, flagged
+from luab_data.workers.pooling import CLEAR, THRESHOLD, flagged
 
 if TYPE_CHECKING:
     from luab_data.workers.annotators import Annotators
