@@ -31,7 +31,7 @@ from luab_data.raw.bad_records import BadRecords, OnBad
 from luab_data.raw.instances import read_instances
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
-from luab_data.simulate.writer import is_simulated
+from luab_data.simulate import is_simulated
 from luab_data.store.folder import SKIPPED, read_columns, read_manifest
 from luab_data.store.shards import Shard, ShardWriter, name_shards
 from luab_data.truth import Instances

@@ -24,7 +24,7 @@ from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
 from luab_data.simulate import coco as coco_module
 from luab_data.simulate.coco import CocoSimulation, simulate_coco
 from luab_data.simulate.drag import Board, objects_of, shown_width
-from luab_data.simulate.habits import COCO_HABITS
+from luab_data.simulate.workers import COCO_HABITS
 
 SHARED = Path(__file__).parents[1].parent / "shared/data"
 SUPERCLASSES = list(COCO_SUPERCLASSES)

@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 from luab_data.boxes import LabelledImage
 from luab_data.cli.logs import simulate
 from luab_data.errors import ImagesError, OptionError, OutputError
-from luab_data.simulate.habits import IMAGENET_HABITS, Worker
-from luab_data.simulate.hand import move
+from luab_data.simulate import is_simulated
 from luab_data.simulate.imagenet import ImagenetSimulation, simulate_imagenet
 from luab_data.simulate.page import (
     Hit,
@@ -33,7 +32,7 @@ from luab_data.simulate.page import (
     rendered_sizes,
     serpentine,
 )
-from luab_data.simulate.writer import is_simulated
+from luab_data.simulate.workers import IMAGENET_HABITS, Worker, move
 
 EXCERPTS = Path(__file__).parents[1].parent / "shared/data/release-excerpts"
 KEYS = (

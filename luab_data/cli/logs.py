@@ -180,7 +180,7 @@ def simulate_coco(instances: Path, **options: Any) -> None:
 
 def _tell(found: Any, options: dict[str, Any], counts: str) -> None:
     from luab_data.files import ALREADY
-    from luab_data.simulate.writer import truth_beside
+    from luab_data.simulate import truth_beside
 
     out = options["out"]
     click.echo(

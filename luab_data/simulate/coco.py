@@ -18,9 +18,9 @@ import numpy as np
 from luab_data.errors import ImagesError, OptionError
 from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CLASSES
+from luab_data.simulate import Simulation, new_simulation, truth_beside
 from luab_data.simulate.drag import Board, Placed, shown_width, tag
-from luab_data.simulate.habits import COCO_HABITS, Worker, recruit
-from luab_data.simulate.writer import Simulation, new_simulation, truth_beside
+from luab_data.simulate.workers import COCO_HABITS, Worker, recruit
 from luab_data.tools import BOARD_HEIGHT, TAGGING_PAGES
 from luab_data.truth import TrueImage
 
@@ -104,7 +104,7 @@ def simulate_coco(
                 record, row = _annotate(
                     rng, workers[number], image_id, image, true.category_of, hit_id, page_id
                 )
-                log.write(b", " if tally["records"] else b"")
+                log.write(b", " if tally["num_records"] else b"")
                 log.write(json.dumps(record).encode())
                 add_truth(row)
                 _count(tally, record, row)
@@ -112,17 +112,11 @@ def simulate_coco(
                     on_progress(1)
         log.write(b"]")
     return CocoSimulation(
-        num_records=tally["records"],
         num_hits=-(-len(order) // TAGGING_PAGES),
-        num_actions=tally["actions"],
-        num_placed=tally["placed"],
-        num_on_object=tally["on_object"],
-        num_present=tally["present"],
-        num_retrieved=tally["retrieved"],
-        num_trace_points=tally["points"],
         num_workers=len(employed),
         workers_by_style=dict(sorted(Counter(worker.style for worker in workers).items())),
         same=target.same,
+        **tally,
     )
 
 
@@ -191,10 +185,10 @@ def _truth_icon(name: str, item: Placed, board: Board, image: TrueImage) -> dict
 
 def _count(tally: Counter[str], record: Mapping[str, Any], row: Mapping[str, Any]) -> None:
     at_end = [icon for icon in row["icons"] if icon["final"] is not None]
-    tally["records"] += 1
-    tally["actions"] += len(record["actionHistories"])
-    tally["points"] += len(record["mouseTracking"])
-    tally["placed"] += len(at_end)
-    tally["on_object"] += sum(icon["on_object"] for icon in at_end)
-    tally["present"] += len(row["present"])
-    tally["retrieved"] += sum(icon["category_id"] in row["present"] for icon in at_end)
+    tally["num_records"] += 1
+    tally["num_actions"] += len(record["actionHistories"])
+    tally["num_trace_points"] += len(record["mouseTracking"])
+    tally["num_placed"] += len(at_end)
+    tally["num_on_object"] += sum(icon["on_object"] for icon in at_end)
+    tally["num_present"] += len(row["present"])
+    tally["num_retrieved"] += sum(icon["category_id"] in row["present"] for icon in at_end)

@@ -22,8 +22,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from luab_data.schema import COCO_CLASSES, COCO_SUPERCLASSES
-from luab_data.simulate.habits import COCO_HABITS, Worker
-from luab_data.simulate.hand import move, stroke_ms
+from luab_data.simulate.workers import COCO_HABITS, Worker, move, stroke_ms
 from luab_data.tools import BOARD_HEIGHT, BORDER_PX
 from luab_data.truth import TrueImage
 

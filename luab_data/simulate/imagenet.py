@@ -23,11 +23,10 @@ import numpy as np
 
 from luab_data.boxes import LabelledImage
 from luab_data.errors import ImagesError, OptionError
-from luab_data.simulate.browse import browse
-from luab_data.simulate.habits import IMAGENET_HABITS, Worker, recruit
-from luab_data.simulate.hand import open_browser
+from luab_data.simulate import Simulation, new_simulation, tar_gz, truth_beside
+from luab_data.simulate.browse import browse, open_browser
 from luab_data.simulate.page import Hit, Shown, annotation
-from luab_data.simulate.writer import Simulation, new_simulation, tar_gz, truth_beside
+from luab_data.simulate.workers import IMAGENET_HABITS, Worker, recruit
 from luab_data.tools import BROWSING_PAGES, SLOTS
 
 MEMBERS_PER_PAGE = 12  # 120 of the 480 pictures of a HIT: docs/definitions.md#acceptance
@@ -124,15 +123,11 @@ def simulate_imagenet(
     return ImagenetSimulation(
         num_images=len(images),
         num_boxed=len(boxed),
-        num_rounds=tally["rounds"],
         num_hits=crowd.num_hits,
-        num_with_interaction=tally["interaction"],
-        num_selected=tally["selected"],
-        num_selected_round1=tally["selected_round1"],
-        num_trace_points=tally["points"],
         num_workers=len(crowd.employed),
         workers_by_style=dict(sorted(Counter(worker.style for worker in workers).items())),
         same=target.same,
+        **tally,
     )
 
 
@@ -213,11 +208,11 @@ def _truth_round(item: Shown) -> dict[str, Any]:
 
 
 def _count(tally: Counter[str], row: dict[str, Any]) -> None:
-    tally["rounds"] += len(row["rounds"])
-    tally["interaction"] += row["has_interaction"]
-    tally["selected"] += row["selected"]
-    tally["selected_round1"] += row["selected"] and row["deciding_round"] == 1
-    tally["points"] += sum(item["num_trace_points"] for item in row["rounds"])
+    tally["num_rounds"] += len(row["rounds"])
+    tally["num_with_interaction"] += row["has_interaction"]
+    tally["num_selected"] += row["selected"]
+    tally["num_selected_round1"] += row["selected"] and row["deciding_round"] == 1
+    tally["num_trace_points"] += sum(item["num_trace_points"] for item in row["rounds"])
 
 
 # --- the workers, their clocks, and the HITs they answer -----------------------------------------

@@ -8,14 +8,15 @@ docs/formats.md#imagenet-ab-tool.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
 
 from luab_data.boxes import LabelledImage
-from luab_data.simulate.habits import Worker
+from luab_data.simulate.workers import Worker
 from luab_data.tools import CELL_HEIGHT, CELL_WIDTH, GRID_COLUMNS
 
 _FRAME = 8  # margin 4 + border 4, on each side
@@ -198,89 +199,73 @@ def annotation(image: LabelledImage, rounds: Sequence[Shown], *, has_box_part: b
     without them after it (docs/formats.md#imagenet-ab-log).
     """
     image_id, wnid = escape(image.image_id), escape(image.wnid)
-    names = (f"  <folder>{wnid}</folder>\n", f"  <filename>{image_id}</filename>\n")
-    head = "".join(names) + _box_part(image, wnid) if has_box_part else names[1] + names[0]
-    metadata = "".join(_metadata(f"{wnid}/{image_id}", item) for item in rounds)
-    return f"<annotation>\n{head}{metadata}</annotation>\n"
+    record: dict[str, Any] = {"filename": image_id, "folder": wnid}
+    if has_box_part:
+        record = {"folder": wnid, "filename": image_id, **_box_part(image, wnid)}
+    blocks = [_metadata(f"{wnid}/{image_id}", shown) for shown in rounds]
+    return _element("annotation", {**record, **({"metadata": blocks} if blocks else {})}, "")
 
 
-def _box_part(image: LabelledImage, wnid: str) -> str:
+def _element(tag: str, value: Any, indent: str) -> str:
+    """A dict is an element of elements, a list siblings of one tag, all else a text."""
+    if isinstance(value, list) and value:
+        return "".join([_element(tag, one, indent) for one in value])
+    if isinstance(value, dict):
+        inside = "".join([_element(key, one, indent + "  ") for key, one in value.items()])
+        return f"{indent}<{tag}>\n{inside}{indent}</{tag}>\n"
+    return f"{indent}<{tag}>{None if value == [] else value}</{tag}>\n"
+
+
+def _box_part(image: LabelledImage, wnid: str) -> dict[str, Any]:
     """source, size, segmented and one object per box, as ILSVRC published them."""
-    objects = "".join(
-        f"""  <object>
-    <name>{wnid}</name>
-    <pose>Unspecified</pose>
-    <truncated>0</truncated>
-    <difficult>0</difficult>
-    <bndbox>
-      <xmin>{_number(xmin)}</xmin>
-      <ymin>{_number(ymin)}</ymin>
-      <xmax>{_number(xmax)}</xmax>
-      <ymax>{_number(ymax)}</ymax>
-    </bndbox>
-  </object>
-"""
-        for xmin, ymin, xmax, ymax in image.boxes.tolist()
+    edges = ("xmin", "ymin", "xmax", "ymax")
+    flags = {"name": wnid, "pose": "Unspecified", "truncated": 0, "difficult": 0}
+    objects = [
+        {**flags, "bndbox": dict(zip(edges, map(_number, box), strict=True))}
+        for box in image.boxes.tolist()
+    ]
+    return {
+        "source": {"database": "ILSVRC_2012"},
+        "size": {"width": image.width, "height": image.height, "depth": 3},
+        "segmented": 0,
+        **({"object": objects} if objects else {}),
+    }
+
+
+def _metadata(image_path: str, shown: Shown) -> dict[str, Any]:
+    hit, picture = shown.hit, shown.picture
+    # What never loaded has no size and no place.
+    x, y, height, width_of_file, height_of_file = (
+        (*shown.position, picture.height, shown.image.width, shown.image.height)
+        if shown.is_loaded
+        else (0,) * 5
     )
-    return f"""  <source>
-    <database>ILSVRC_2012</database>
-  </source>
-  <size>
-    <width>{image.width}</width>
-    <height>{image.height}</height>
-    <depth>3</depth>
-  </size>
-  <segmented>0</segmented>
-{objects}"""
-
-
-def _metadata(image_path: str, item: Shown) -> str:
-    image, hit, picture = item.image, item.hit, item.picture
-    # The release writes the height twice: a picture of 324 x 243 has imageWidth 243.
-    height = picture.height if item.is_loaded else 0
-    width_height = (image.width, image.height) if item.is_loaded else (0, 0)
-    x, y = item.position if item.is_loaded else (0, 0)
-    return f"""  <metadata>
-    <assignment_id>{hit.assignment_id}</assignment_id>
-    <estimateTime>{picture.estimate_time}</estimateTime>
-    <hit_id>{hit.hit_id}</hit_id>
-    <hit_submit_time>{hit.submit_time}</hit_submit_time>
-    <hoveredCount>{picture.hovered_count}</hoveredCount>
-{_hovered(picture.hovered_record)}    <imageHeight>{height}</imageHeight>
-    <imageID>{image_path}</imageID>
-    <imagePosition>
-      <x>{x}</x>
-      <y>{y}</y>
-    </imagePosition>
-    <imageWidth>{height}</imageWidth>
-    <image_idx>{item.slot}</image_idx>
-    <imagenet_hit_id>{hit.imagenet_hit_id}</imagenet_hit_id>
-{_points("mouseTracking", picture.mouse_tracking)}    <originalImageHeight>{width_height[1]}</originalImageHeight>
-    <originalImageWidth>{width_height[0]}</originalImageWidth>
-    <page_idx>{item.page_idx}</page_idx>
-    <selected>{picture.selected}</selected>
-    <selectedCount>{len(picture.selected_record)}</selectedCount>
-{_points("selectedRecord", picture.selected_record)}    <worker_id>{hit.worker.worker_id}</worker_id>
-  </metadata>
-"""  # noqa: E501
-
-
-def _hovered(records: Iterable[tuple[str, int]]) -> str:
-    text = "".join(
-        f"    <hoveredRecord>\n      <action>{action}</action>\n"
-        f"      <time>{time}</time>\n    </hoveredRecord>\n"
-        for action, time in records
+    moves, clicks = (
+        [{"time": time, "x": x, "y": y} for time, x, y in records]
+        for records in (picture.mouse_tracking, picture.selected_record)
     )
-    return text or "    <hoveredRecord>None</hoveredRecord>\n"
-
-
-def _points(key: str, points: Iterable[tuple[int, float, float]]) -> str:
-    text = "".join(
-        f"    <{key}>\n      <time>{time}</time>\n"
-        f"      <x>{x!r}</x>\n      <y>{y!r}</y>\n    </{key}>\n"
-        for time, x, y in points
-    )
-    return text or f"    <{key}>None</{key}>\n"
+    return {
+        "assignment_id": hit.assignment_id,
+        "estimateTime": picture.estimate_time,
+        "hit_id": hit.hit_id,
+        "hit_submit_time": hit.submit_time,
+        "hoveredCount": picture.hovered_count,
+        "hoveredRecord": [{"action": a, "time": time} for a, time in picture.hovered_record],
+        "imageHeight": height,
+        "imageID": image_path,
+        "imagePosition": {"x": x, "y": y},
+        "imageWidth": height,  # the release writes the height twice
+        "image_idx": shown.slot,
+        "imagenet_hit_id": hit.imagenet_hit_id,
+        "mouseTracking": moves,
+        "originalImageHeight": height_of_file,
+        "originalImageWidth": width_of_file,
+        "page_idx": shown.page_idx,
+        "selected": picture.selected,
+        "selectedCount": len(picture.selected_record),
+        "selectedRecord": clicks,
+        "worker_id": hit.worker.worker_id,
+    }
 
 
 def _number(value: float) -> str:
