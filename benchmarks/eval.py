@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms as tvt
 
 from luab_train.evaluate.predictor import Predictor, imagenet_classes, load_predictor
-from luab_train.evaluate.runner import evaluate_benchmarks
+from luab_train.evaluate.run import evaluate_benchmarks
 
 RESULTS = Path(__file__).resolve().parent / "results" / "eval.jsonl"
 

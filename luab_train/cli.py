@@ -201,14 +201,12 @@ def run(
     type=click.Choice(["raise", "skip"]),
     default="raise",
     show_default=True,
-    help="With --benchmarks: an image that cannot be read.",
+    help="An image that cannot be read: an error, or left out and counted.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["no", "fp16", "bf16"]),
-    default="no",
-    show_default=True,
-    help="With --benchmarks: of the forward pass; no is float32.",
+    help="Of the forward pass; no is float32.  [default: no; the recipe's with --images]",
 )
 @click.option(
     "--preprocessing",
@@ -220,9 +218,20 @@ def run(
 @click.option(
     "--box-convention",
     type=click.Choice(["wsolevaluation", "continuous"]),
-    default="wsolevaluation",
-    show_default=True,
-    help="With --benchmarks wsol: pixels as the reference evaluator counts them, or areas.",
+    help="With --benchmarks wsol: pixels as the reference evaluator counts them, or areas."
+    "  [default: wsolevaluation]",
+)
+@click.option(
+    "--erase-below",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="With --benchmarks coco: erase objects up to this share of the image.  [default: 1]",
+)
+@click.option(
+    "--erase-dilation",
+    type=click.IntRange(0),
+    metavar="PX",
+    help="With --benchmarks coco: px by which a mask grows before it is erased.  [default: 0]",
 )
 @click.option("--batch-size", type=int, default=256, show_default=True, help="Images at a time.")
 @click.option("--workers", type=int, help="Loader processes.  [default: by the machine]")
@@ -241,9 +250,11 @@ def evaluate_command(
     arch: str | None,
     pretrained: bool,
     on_bad: str,
-    precision: str,
+    precision: str | None,
     preprocessing: str,
     box_convention: Any,
+    erase_below: float | None,
+    erase_dilation: int | None,
     batch_size: int,
     workers: int | None,
     list_them: bool,
@@ -263,45 +274,69 @@ def evaluate_command(
         return
     if model is None:
         raise OptionError("no model; expected luab-train eval RUN_OR_MODEL, see --help")
-    of_folder = {"--images": images, "--data": data, "--boxes": boxes}
+    of_folder: dict[str, Any] = {"--images": images, "--data": data, "--boxes": boxes}
+    of_folder["--name"] = None if name == "val" else name
     of_suite: dict[str, Any] = {"--benchmarks": benchmarks, "--root": root, "--out": out}
     of_suite |= {"--arch": arch, "--pretrained": pretrained or None}
     of_suite |= {"--preprocessing": None if preprocessing == "paper" else preprocessing}
+    erasing = {"--erase-below": erase_below, "--erase-dilation": erase_dilation}
+    of_suite |= {"--box-convention": box_convention, **erasing}
     _check_mode(of_folder, of_suite)
     if images is not None:
-        from luab_train.evaluate.folder import evaluate
+        from luab_train.evaluate.folder import Unwritten, evaluate
 
-        result = evaluate(
-            Path(model),
-            images=images,
-            data=data,
-            boxes=boxes,
-            name=name,
-            batch_size=batch_size,
-            num_workers=workers,
-        )
+        try:
+            result = evaluate(
+                Path(model),
+                images=images,
+                data=data,
+                boxes=boxes,
+                name=name,
+                batch_size=batch_size,
+                num_workers=workers,
+                precision=precision,
+                on_bad=on_bad,
+            )
+        except Unwritten as error:
+            click.echo(_table(error.result))
+            raise
         if _is_main_process():
             click.echo(_table(result))
         return
-    from luab_train.evaluate.suite import evaluate_model
-
     assert benchmarks is not None and root is not None
-    click.echo(
-        evaluate_model(
-            model,
-            names=[part.strip() for part in benchmarks.split(",")],
-            root=root,
-            out=out,
-            arch=arch,
-            pretrained=pretrained,
-            on_bad=on_bad,
-            precision=precision,
-            preprocessing=preprocessing,
-            box_convention=box_convention,
-            batch_size=batch_size,
-            num_workers=workers,
-        )
+    names = [part.strip() for part in benchmarks.split(",")]
+    for benchmark, options in (("wsol", {"--box-convention": box_convention}), ("coco", erasing)):
+        given = [key for key, value in options.items() if value is not None]
+        if given and benchmark not in names:
+            raise OptionError(f"{given[0]} is for --benchmarks {benchmark}; leave it out")
+    from luab_train.evaluate.coco.erasing import Eraser
+    from luab_train.evaluate.run import evaluate_model
+    from luab_train.evaluate.settings import Settings
+    from luab_train.evaluate.table import report_rows
+
+    settings = Settings(
+        on_bad=on_bad,
+        batch_size=batch_size,
+        num_workers=workers,
+        box_convention=box_convention or "wsolevaluation",
+        eraser=Eraser(dilation=erase_dilation or 0, max_area=erase_below or 1.0),
     )
+    rows, folder = evaluate_model(
+        model,
+        names=names,
+        root=root,
+        out=out,
+        arch=arch,
+        pretrained=pretrained,
+        precision=precision or "no",
+        preprocessing=preprocessing,
+        settings=settings,
+    )
+    text, problem = report_rows(rows, folder)
+    if _is_main_process():
+        click.echo(text)
+        if problem is not None:
+            raise OptionError(problem)
 
 
 def _check_mode(of_folder: Mapping[str, Any], of_suite: Mapping[str, Any]) -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from luab_train.evaluate.benchmarks import BENCHMARKS, BY_NAME, Benchmark
-from luab_train.evaluate.predictions import PAIRS_SCHEMA, SCHEMA, write_predictions
-from luab_train.evaluate.scores import C15, SEVERITIES
-from luab_train.evaluate.scoring import Stored
+from luab_train.evaluate.benchmark import Benchmark
+from luab_train.evaluate.benchmarks import BENCHMARKS, BY_NAME
+from luab_train.evaluate.predictions import (
+    PAIRS_SCHEMA,
+    SCHEMA,
+    read_predictions,
+    write_predictions,
+)
+from luab_train.evaluate.run import score
+from luab_train.metrics.robustness import C15, SEVERITIES
 
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
 SKILL = {
@@ -59,7 +64,7 @@ def write_evaluation(
         if names is not None and benchmark.name not in names:
             continue
         if benchmark.name in missing:
-            rows.append(row(benchmark, None, model, weights))
+            rows.append(row(benchmark, "", model, weights))
             continue
         added = gain if isinstance(gain, float) else gain.get(benchmark.name, 0.0)
         size = {"in-c": num_images // 8, "si-loc": 441 * 3, "si-size": 600, "si-rot": 18 * 4 * 8}
@@ -69,8 +74,10 @@ def write_evaluation(
             folder / benchmark.folder, benchmark.name, weights, seed, added,
             size.get(benchmark.name, num_images), point, world,
         )  # fmt: skip
-        scores = benchmark.score(Stored(folder / benchmark.folder, parts))
-        rows += [row(benchmark, score, model, weights) for score in scores]
+        files = [folder / benchmark.folder / f"{part}.parquet" for part in parts]
+        found, notes = score(benchmark, lambda files=files: map(read_predictions, files))
+        told = {name: {**e._asdict(), "note": notes.get(name, "")} for name, e in found.items()}
+        rows += [row(benchmark, name, model, weights, e) for name, e in told.items()]
     write_rows(folder, rows)
     return folder
 
@@ -81,15 +88,18 @@ def write_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return folder
 
 
-def row(benchmark: Benchmark, score: Any, model: str, weights: str) -> dict[str, Any]:
-    known = score is not None
-    metric = benchmark.metric(score.metric) if known else benchmark.metrics[0]
-    found = asdict(score) if known else {"n": 0, "note": "missing: put it at DIR/x"}
+def row(
+    benchmark: Benchmark, name: str, model: str, weights: str, told: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    known = told is not None
+    metric = benchmark.metric(name) or benchmark.metrics[0]
+    found = dict(told) if told else {"n": 0, "note": "missing: put it at DIR/x", "method": ""}
+    found["interval"] = found.pop("method")
     for key in ("value", "low", "high"):
         value = found.get(key, math.nan)
         found[key] = value if math.isfinite(value) else None
     return {
-        "interval": "", **found, "benchmark": benchmark.name, "column": benchmark.title,
+        **found, "benchmark": benchmark.name, "column": benchmark.title,
         "metric": metric.name, "title": metric.title, "direction": metric.direction,
         "primary": metric is benchmark.metrics[0],
         "status": "done" if known and found["value"] is not None
@@ -104,7 +114,8 @@ def plain_row(
 ) -> dict[str, Any]:
     """A row without predictions."""
     known = BY_NAME.get(benchmark)
-    direction = known.metric(metric).direction if known else "up"
+    found = known.metric(metric) if known else None
+    direction = found.direction if found else "up"
     ends = (None, None) if value is None or spread is None else (value - spread, value + spread)
     return {
         "benchmark": benchmark, "metric": metric, "direction": direction, "value": value,
@@ -128,7 +139,7 @@ def write_part(
             "top5_class": [[t, *o] for t, o in zip(top1, others, strict=True)],
             "top5_probability": [[float(p), *[float(1 - p) / 4] * 3] for p in sure],
             "margin": sure - (1 - sure) / 4 if margin is None else np.asarray(margin),
-            "max_probability": sure,
+            "max_probability": sure, "label_probability": sure, "max_logit": sure, "energy": sure,
             "point_x": [None] * n if points is None else points[:, 0],
             "point_y": [None] * n if points is None else points[:, 1],
             "error": pa.nulls(n, pa.string()),

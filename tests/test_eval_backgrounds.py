@@ -16,13 +16,10 @@ from PIL import Image
 from torch import nn
 
 from luab_data.errors import ImagesError, OptionError
-from luab_train.evaluate.backgrounds import (
-    challenge,
-    foreground_parts,
-    load_mask,
-    load_square,
-)
-from luab_train.evaluate.runner import evaluate_benchmarks
+from luab_train.evaluate.backgrounds import challenge, load_mask, load_square
+from luab_train.evaluate.parts import foreground_parts
+from luab_train.evaluate.run import evaluate_benchmarks
+from luab_train.evaluate.settings import Settings
 from luab_train.models.classifier import Outputs
 
 
@@ -76,7 +73,7 @@ def test_stopping_early_finds_what_trying_all_finds(folder, share, batch_size, s
     for part in foreground_parts(folder, CLASSES)[:3]:
         fooling = by_trying_all(predictor, part)
         table, counts = challenge(
-            predictor, part, on_bad="raise", batch_size=batch_size, what="", seed=seed, shown=False
+            predictor, part, Settings(batch_size=batch_size, shown=False), what="", seed=seed
         )
         for row, backgrounds in zip(table.to_pylist(), fooling, strict=True):
             assert row["is_robust"] == (not backgrounds)
@@ -98,9 +95,7 @@ def test_the_first_failure_is_the_first_in_the_drawn_order(folder):
     (part, *_) = foreground_parts(folder, CLASSES)
     order = np.random.default_rng(5).permutation(len(part.background_id))
     fooling = by_trying_all(predictor, part)
-    table, _ = challenge(
-        predictor, part, on_bad="raise", batch_size=8, what="", seed=5, shown=False
-    )
+    table, _ = challenge(predictor, part, Settings(batch_size=8, shown=False), what="", seed=5)
     for row, backgrounds in zip(table.to_pylist(), fooling, strict=True):
         tried = [str(part.background_id[i]) for i in order]
         first = next(i for i, name in enumerate(tried) if name in backgrounds)
@@ -111,7 +106,7 @@ def test_a_foreground_that_fails_is_not_tried_again(folder):
     model = Picky(1.0)
     (part, *_) = foreground_parts(folder, CLASSES)
     _, counts = challenge(
-        network.predictor(model), part, on_bad="raise", batch_size=64, what="", shown=False
+        network.predictor(model), part, Settings(batch_size=64, shown=False), what=""
     )
     assert counts["num_forwards"] == model.seen == len(part)
 
@@ -131,8 +126,7 @@ def test_all_backgrounds_count_those_of_the_same_class_too(folder):
 
     for part in foreground_parts(folder, CLASSES)[:2]:
         table, _ = challenge(
-            network.predictor(OwnClassFools()), part, on_bad="raise", batch_size=64, what="",
-            shown=False,
+            network.predictor(OwnClassFools()), part, Settings(batch_size=64, shown=False), what=""
         )  # fmt: skip
         assert not any(table["is_robust"].to_pylist())
         assert all(f"/{part.name}/" in name for name in table["failed_background"].to_pylist())
@@ -187,9 +181,9 @@ def test_bad_files_are_counted_when_skipped(tmp_path):
     (folder / f"original/val/00_dog/{NINE[0]}_0.JPEG").write_bytes(b"bad")
     (folder / f"only_bg_t/val/01_bird/{NINE[1]}_0.JPEG").write_bytes(b"bad")
     arguments = {"root": tmp_path, "out": tmp_path / "out", "names": ["bgc-acc"]}
-    with pytest.raises(ImagesError, match="cannot be decoded"):
-        evaluate_benchmarks(network.oracle(), **arguments)
-    (row,) = evaluate_benchmarks(network.oracle(), **arguments, on_bad="skip")
+    (row,) = evaluate_benchmarks(network.oracle(), **arguments)
+    assert row["status"] == "failed" and "cannot be decoded" in row["note"]
+    (row,) = evaluate_benchmarks(network.oracle(), **arguments, settings=Settings(on_bad="skip"))
     # One foreground, and a background that each of the nine parts met.
     assert (row["n"], row["value"], row["num_bad"]) == (17, 100, 10)
     table = pq.read_table(tmp_path / "out/bgc-acc/00_dog.parquet")
@@ -201,9 +195,9 @@ def test_the_order_of_backgrounds_decides_nothing(folder):
     parts = foreground_parts(folder, CLASSES)[:2]
     found = [
         [
-            challenge(predictor, part, on_bad="raise", batch_size=16, what="", seed=s, shown=False)[
-                0
-            ]["is_robust"].to_pylist()
+            challenge(predictor, part, Settings(batch_size=16, shown=False), what="", seed=s)[0][
+                "is_robust"
+            ].to_pylist()
             for part in parts
         ]
         for s in range(4)
@@ -215,19 +209,17 @@ def test_a_model_that_answers_nan_is_an_error_here_too(folder):
     predictor = network.oracle()
     predictor.model.colours[:] = float("nan")
     with pytest.raises(OptionError, match="answers NaN or infinity"):
-        challenge(
-            predictor, foreground_parts(folder, CLASSES)[0], on_bad="raise", batch_size=8, what="",
-            shown=False,
-        )  # fmt: skip
+        challenge(predictor, foreground_parts(folder, CLASSES)[0], Settings(shown=False), what="")
 
 
 def test_no_readable_background_is_no_robustness(tmp_path):
     for path in (make_backgrounds(tmp_path) / "only_bg_t").rglob("*.JPEG"):
         path.write_bytes(b"bad")
-    with pytest.raises(ImagesError, match="none of its 18 backgrounds can be read"):
-        evaluate_benchmarks(
-            network.oracle(), root=tmp_path, out=tmp_path / "out", names=["bgc-acc"], on_bad="skip"
-        )
+    (row,) = evaluate_benchmarks(
+        network.oracle(), root=tmp_path, out=tmp_path / "out", names=["bgc-acc"],
+        settings=Settings(on_bad="skip"),
+    )  # fmt: skip
+    assert "none of its 18 backgrounds can be read" in row["note"]
 
 
 def test_pairs_are_resized_for_another_network_after_pasting_and_said(folder):
@@ -236,9 +228,7 @@ def test_pairs_are_resized_for_another_network_after_pasting_and_said(folder):
     model.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
     predictor = network.predictor(model, data=replace(network.DATA, image_size=48))
     part = foreground_parts(folder, CLASSES)[0]
-    _, counts = challenge(
-        predictor, part, on_bad="raise", batch_size=1, what="", seed=3, shown=False
-    )
+    _, counts = challenge(predictor, part, Settings(batch_size=1, shown=False), what="", seed=3)
     assert counts["num_resized"] == counts["num_forwards"] == len(shown) > 0
     name = part.background_id[np.random.default_rng(3).permutation(len(part.background_id))[0]]
     images = [load_square(part.root / str(p), SIZE) for p in (part.image_id[0], name)]

@@ -19,7 +19,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from luab_train.cli import main
+from luab_train.evaluate import folder as of_images
+from luab_train.evaluate import predictions
 from luab_train.evaluate.benchmarks import BENCHMARKS
+from luab_train.evaluate.stored import read_rows
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def test_a_process_prints_the_complete_table(world):
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
         benchmark.title for benchmark in BENCHMARKS
     ]
-    assert len(lines) == sum(len(benchmark.metrics) for benchmark in BENCHMARKS)
+    assert len(lines) == sum(not m.detail for benchmark in BENCHMARKS for m in benchmark.metrics)
     assert "missing" not in found.stdout and found.stderr == ""
     rows = [
         json.loads(line) for line in (run / "evaluation/results.jsonl").read_text().splitlines()
@@ -82,17 +85,57 @@ def test_a_removed_folder_is_missing_in_its_cell_only(world, tmp_path):
     assert cell.endswith(f"missing: put it at {few / 'sketch'}")
 
 
-def test_a_wrong_layout_stops_before_anything_is_evaluated(world, tmp_path):
+def test_a_benchmark_that_fails_ends_no_other(world, tmp_path):
     run, root = world
-    few = copy_of(root, tmp_path / "few", "imagenet-r", "sketch")
+    few = copy_of(root, tmp_path / "few", "imagenet-r", "sketch", "imagenet")
     for folder in list((few / "sketch").iterdir()):
         for file in folder.iterdir():
             file.rename(few / "sketch" / f"{folder.name}_{file.name}")
         folder.rmdir()
+    named = next((few / "imagenet/val").rglob("*.JPEG"))
+    named.rename(named.with_name("renamed.JPEG"))
     out = tmp_path / "out"
     said = call(run, "--benchmarks", "all", "--root", few, "--out", out, code=1)
-    assert "found 25 images and no subfolder; expected one subfolder a class" in said
-    assert not out.exists()
+    lines = {line.split()[0]: line for line in said.splitlines() if line[:1].isalpha()}
+    assert "found 25 images and no subfolder; expected one subfolder a class" in lines["Sketch"]
+    assert "renamed.JPEG: ReaL labels go by the number" in lines["IN-Real"]
+    assert "failed" in lines["Sketch"] and "failed" in lines["IN-Real"]
+    assert "Error: in-real, sketch failed: " in said
+    rows = {row["benchmark"]: row for row in read_rows(out)}
+    assert rows["in-1k"]["status"] == rows["in-r"]["status"] == "done"
+    assert (rows["sketch"]["status"], rows["sketch"]["value"]) == ("failed", None)
+    assert rows["in-a"]["status"] == "missing"
+
+
+def test_a_wrong_root_takes_no_finished_number_away(world, tmp_path):
+    run, root = world
+    arguments = [run, "--benchmarks", "sketch,in-r", "--out", tmp_path / "out"]
+    call(*arguments, "--root", root)
+    before = read_rows(tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    said = call(*arguments, "--root", tmp_path / "empty")
+    assert said.count("missing: put it at") == 2 and "an earlier evaluation stay" in said
+    assert read_rows(tmp_path / "out") == before
+
+
+def test_an_evaluation_that_cannot_be_written_is_printed(world, tmp_path, monkeypatch):
+    run, root = world
+    out = tmp_path / "out"
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predictions.pq, "write_table", full)
+    said = call(run, "--benchmarks", "sketch", "--root", root, "--out", out, code=1)
+    monkeypatch.undo()
+    done = call(run, "--benchmarks", "sketch", "--root", root, "--out", tmp_path / "b")
+    assert [x for x in said.splitlines() if x.startswith("Sketch")] == [
+        x for x in done.splitlines() if x.startswith("Sketch")
+    ]
+    assert "cannot be written (No space left on device)" in said
+    monkeypatch.setattr(of_images, "append_metrics", full)
+    said = call(run, "--images", root / "imagenet/val", code=1)
+    assert "accuracy" in said and "could not be added (No space left" in said
 
 
 def test_corrupt_images_are_an_error_or_counted(world, tmp_path):
@@ -102,6 +145,10 @@ def test_corrupt_images_are_an_error_or_counted(world, tmp_path):
     arguments = [run, "--benchmarks", "sketch", "--root", few, "--out", tmp_path / "out"]
     assert "cannot be decoded" in call(*arguments, code=1)
     assert "1 bad images skipped" in call(*arguments, "--on-bad", "skip")
+    file = few / "sketch"
+    assert "cannot be decoded" in call(run, "--images", file, code=1)
+    said = call(run, "--images", file, "--on-bad", "skip", "--precision", "bf16", "--workers", 0)
+    assert "unreadable" in said and said.split()[-1] == "1"
 
 
 def test_a_timm_model_is_evaluated_where_one_says(world, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ from luab_train.evaluate.coco.erasing import Eraser
 from luab_train.evaluate.coco.evaluate import evaluate_coco
 from luab_train.evaluate.coco.multi_label import load_multi_label
 from luab_train.evaluate.coco.scenes import Gallery, Status, find_scenes
-from luab_train.evaluate.coco.storage import SCORES, RowWriter, read_tables
+from luab_train.evaluate.coco.storage import read_tables
 from luab_train.evaluate.coco.summary import CocoResult, compare, summarise
 from luab_train.evaluate.coco.views import View
 from luab_train.evaluate.predictor import PlainClassifier, Predictor, timm_data
@@ -401,20 +401,6 @@ def test_without_erasing_the_rest_stays_the_same(coco: Coco):
     assert short.context is None and short.leaning is None
     assert short.classes["ap"].equals(whole.classes["ap"])
     assert short.num_objects["alone"] == 8 and "v_worst" not in short.classes.column_names
-
-
-def test_rows_reach_the_disk_in_groups_and_an_interrupted_file_does_not_appear(tmp_path: Path):
-    row = {"image_id": [1], "labels": [[2]], "logits": [[0.5] * 80], "point_x": [None]}
-    row["point_y"] = [None]
-    path = tmp_path / "rows.parquet"
-    with RowWriter(path, SCORES, {}, row_group=4) as writer:
-        for _ in range(10):
-            writer.add(row)
-        assert not path.exists() and len(writer._held) == 2
-    assert pq.ParquetFile(path).num_row_groups == 3 and len(writer.table()) == 10
-    with pytest.raises(KeyError), RowWriter(tmp_path / "b.parquet", SCORES, {}) as writer:
-        writer.add({})
-    assert [p.name for p in tmp_path.iterdir()] == ["rows.parquet"]
 
 
 def test_files_of_another_kind_or_of_two_evaluations_are_refused(coco: Coco, tmp_path: Path):

@@ -17,7 +17,8 @@ from luab_train.evaluate.coco.context import (
     context_difference,
     pairs_of,
 )
-from luab_train.evaluate.coco.leaning import SCHEMA, leaning, wilson
+from luab_train.evaluate.coco.leaning import SCHEMA, leaning
+from luab_train.metrics.intervals import wilson_ends
 
 NUM = 80
 NAMES = tuple(f"class {k}" for k in range(NUM))
@@ -250,5 +251,5 @@ def test_planted_leaning_is_found_and_noise_is_not():
 
 
 def test_wilson_ends_are_exact_at_none_and_all():
-    low, high = wilson(np.array([0.0, 1.0, 0.5]), np.array([10.0, 10.0, 0.0]))
+    low, high = wilson_ends(np.array([0, 10, 0]), np.array([10, 10, 0]))
     assert low[0] == 0 and high[1] == 1 and np.isnan(low[2]) and np.isnan(high[2])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from luab_data.errors import OptionError
-from luab_train.evaluate.coco import average_precision as ap
-from luab_train.evaluate.coco.average_precision import (
+from luab_train.metrics import ranking as ap
+from luab_train.metrics.ranking import (
     average_precision,
     map_difference,
     mean_average_precision,

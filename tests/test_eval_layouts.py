@@ -11,18 +11,20 @@ from miniatures.objectnet import make_objectnet
 from miniatures.si_score import make_si
 
 from luab_data.errors import ImagesError
-from luab_train.evaluate import datasets
-from luab_train.evaluate.benchmarks import BENCHMARKS
-from luab_train.evaluate.layouts import Missing, corruption_folders, locate, scan_folders
-from luab_train.evaluate.mappings import (
+from luab_train.data.classes import imagenet_classes, timm_synsets
+from luab_train.evaluate.benchmarks import BENCHMARKS, BY_NAME
+from luab_train.evaluate.classes import (
     in9_accepted,
     real_labels,
     real_labels_of,
     si_score_accepted,
-    timm_synsets,
 )
+from luab_train.evaluate.layouts import Missing, corruption_folders, locate, scan_folders
 from luab_train.evaluate.parts import folder_part
-from luab_train.evaluate.predictor import imagenet_classes
+
+
+def of(name):
+    return BY_NAME[name].datasets[0]
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -40,19 +42,19 @@ def find(dataset, root: Path):
 @pytest.mark.parametrize(
     ("dataset", "path"),
     [
-        (datasets.IN_1K, "val/n01443537"),
-        (datasets.IN_1K, "imagenet/val/n01443537"),
-        (datasets.IN_1K, "ILSVRC2012/val/n01443537"),
-        (datasets.IN_1K, "data/imagenet-1k/val/n01443537"),
-        (datasets.IN_1K, "Data/CLS-LOC/val/n01443537"),
-        (datasets.IN_V2, "imagenetv2-matched-frequency-format-val/10"),
-        (datasets.IN_V2, "imagenetv2/ImageNetV2-matched-frequency/10"),
-        (datasets.IN_A, "imagenet-a/n01498041"),
-        (datasets.IN_A, "robust/ImageNet-A/imagenet-a/n01498041"),
-        (datasets.IN_R, "imagenet-r/n01443537"),
-        (datasets.IN_O, "imagenet-o/n01443537"),
-        (datasets.SKETCH, "sketch/n01443537"),
-        (datasets.SKETCH, "ImageNet-Sketch/sketch/n01443537"),
+        (of("in-1k"), "val/n01443537"),
+        (of("in-1k"), "imagenet/val/n01443537"),
+        (of("in-1k"), "ILSVRC2012/val/n01443537"),
+        (of("in-1k"), "data/imagenet-1k/val/n01443537"),
+        (of("in-1k"), "Data/CLS-LOC/val/n01443537"),
+        (of("in-v2"), "imagenetv2-matched-frequency-format-val/10"),
+        (of("in-v2"), "imagenetv2/ImageNetV2-matched-frequency/10"),
+        (of("in-a"), "imagenet-a/n01498041"),
+        (of("in-a"), "robust/ImageNet-A/imagenet-a/n01498041"),
+        (of("in-r"), "imagenet-r/n01443537"),
+        (of("in-o"), "imagenet-o/n01443537"),
+        (of("sketch"), "sketch/n01443537"),
+        (of("sketch"), "ImageNet-Sketch/sketch/n01443537"),
     ],
 )
 def test_a_dataset_is_found_where_people_put_it(tmp_path, dataset, path):
@@ -72,42 +74,42 @@ def test_each_is_found_at_the_place_we_ask_for(tmp_path):
 def test_some_are_told_by_their_content(tmp_path):
     make_objectnet(tmp_path).rename(tmp_path / "on")
     make_backgrounds(tmp_path).rename(tmp_path / "xiao2021")
-    assert find(datasets.OBJECTNET, tmp_path) == "on"
-    assert find(datasets.BG_MIXED, tmp_path) == find(datasets.BG_CHALLENGE, tmp_path) == "xiao2021"
+    assert find(of("objectnet"), tmp_path) == "on"
+    assert find(of("bgc-gap"), tmp_path) == find(of("bgc-acc"), tmp_path) == "xiao2021"
 
 
 def test_what_is_not_there_is_missing(tmp_path):
-    assert str(find(datasets.IN_C, tmp_path)) == f"missing: put it at {tmp_path / 'imagenet-c'}"
+    assert str(find(of("in-c"), tmp_path)) == f"missing: put it at {tmp_path / 'imagenet-c'}"
     make_si(tmp_path, "size")
-    assert isinstance(find(datasets.SI_SCORE[1], tmp_path), Missing)
+    assert isinstance(find(of("si-loc"), tmp_path), Missing)
     (tmp_path / "object_size/foreground_classes.csv").unlink()
     place = tmp_path / "object_size/foreground_classes.csv"
-    assert find(datasets.SI_SCORE[0], tmp_path) == Missing(place)
+    assert find(of("si-size"), tmp_path) == Missing(place)
     shutil.rmtree(make_backgrounds(tmp_path) / "fg_mask")
-    assert find(datasets.BG_CHALLENGE, tmp_path) == Missing(tmp_path / "bg_challenge/fg_mask/val")
-    assert find(datasets.BG_MIXED, tmp_path) == "bg_challenge"
+    assert find(of("bgc-acc"), tmp_path) == Missing(tmp_path / "bg_challenge/fg_mask/val")
+    assert find(of("bgc-gap"), tmp_path) == "bg_challenge"
 
 
 @pytest.mark.parametrize(
     ("dataset", "paths", "message"),
     [
         (
-            datasets.IN_1K,
+            of("in-1k"),
             ["imagenet/val/a.JPEG", "imagenet/val/b.JPEG"],
             "found 2 images and no subfolder; expected one subfolder a class, named by its wnid",
         ),
-        (datasets.IN_1K, ["val/goldfish/a.jpg"], "found subfolders goldfish; expected one"),
-        (datasets.IN_V2, ["imagenetv2-matched-frequency/n01443537/a.jpg"], "named 0 to 999"),
-        (datasets.IN_A, ["imagenet-a/n01440764/a.jpg"], "classes n01440764 that are not among"),
-        (datasets.IN_C, ["imagenet-c/foggy/1/n01443537/a.jpg"], "found foggy; expected corruption"),
-        (datasets.IN_C, ["imagenet-c/fog/1/n01443537/a.jpg"], "fog has 1 and lacks 2, 3, 4, ..."),
+        (of("in-1k"), ["val/goldfish/a.jpg"], "found subfolders goldfish; expected one"),
+        (of("in-v2"), ["imagenetv2-matched-frequency/n01443537/a.jpg"], "named 0 to 999"),
+        (of("in-a"), ["imagenet-a/n01440764/a.jpg"], "classes n01440764 that are not among"),
+        (of("in-c"), ["imagenet-c/foggy/1/n01443537/a.jpg"], "found foggy; expected corruption"),
+        (of("in-c"), ["imagenet-c/fog/1/n01443537/a.jpg"], "fog has 1 and lacks 2, 3, 4, ..."),
         (
-            datasets.IN_C,
+            of("in-c"),
             [f"imagenet-c/fog/{s}/goldfish/a.jpg" for s in range(1, 6)],
             "fog/1: found subfolders goldfish",
         ),
         (
-            datasets.BG_MIXED,
+            of("bgc-gap"),
             [
                 "bg_challenge/in_to_in9.json",
                 "bg_challenge/mixed_same/val/dog/a.jpg",
@@ -116,7 +118,7 @@ def test_what_is_not_there_is_missing(tmp_path):
             "mixed_same/val holds dog; expected nine superclasses, 00_dog to 08_fish",
         ),
         (
-            datasets.IN_C,
+            of("in-c"),
             [
                 *(f"imagenet-c/{c}/{s}/n01443537/a.jpg" for c in ("fog", "snow") for s in range(6)),
                 *(f"imagenet-c/snow/{s}/n01440764/a.jpg" for s in range(1, 5)),
@@ -135,9 +137,9 @@ def test_a_wrong_layout_says_what_was_found_and_expected(tmp_path, dataset, path
 def test_two_copies_are_not_chosen_between(tmp_path):
     touch(tmp_path, "a/imagenet-r/n01443537/x.jpg", "b/imagenet-r/n01443537/x.jpg")
     with pytest.raises(ImagesError, match="is there twice, as a/imagenet-r and b/imagenet-r"):
-        find(datasets.IN_R, tmp_path)
+        find(of("in-r"), tmp_path)
     touch(tmp_path, "imagenet-r/n01443537/x.jpg")
-    assert find(datasets.IN_R, tmp_path) == "imagenet-r"
+    assert find(of("in-r"), tmp_path) == "imagenet-r"
 
 
 def test_corruptions_may_be_grouped_as_in_the_tars(tmp_path):
@@ -249,7 +251,7 @@ def test_empty_class_folders_are_an_error(tmp_path):
 def test_each_variant_of_the_challenge_has_all_nine_superclasses(tmp_path, variant):
     folder = make_backgrounds(tmp_path, per_class=1, backgrounds_per_class=1)
     shutil.rmtree(folder / variant / "val/04_carnivore")
-    dataset = datasets.BG_MIXED if variant.startswith("mixed") else datasets.BG_CHALLENGE
+    dataset = of("bgc-gap") if variant.startswith("mixed") else of("bgc-acc")
     with pytest.raises(ImagesError, match=f"{variant}/val holds .*; expected nine superclasses"):
         find(dataset, tmp_path)
 

@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from luab_train.evaluate import scoring
-from luab_train.evaluate.predictions import SCHEMA, write_predictions
-from luab_train.evaluate.scores import ALEXNET_ERROR, C15, SEVERITIES
-from luab_train.evaluate.scoring import Stored
+from luab_train.evaluate.benchmarks import BY_NAME
+from luab_train.evaluate.measures import correct
+from luab_train.evaluate.predictions import SCHEMA, read_predictions, write_predictions
+from luab_train.evaluate.run import score
+from luab_train.metrics.robustness import ALEXNET_ERROR, C15, SEVERITIES
+from luab_train.metrics.sums import aligned, table_of
 
 LABELS = ("n01440764", "n01443537")
 CELLS = [(name, s) for name in C15 for s in SEVERITIES]
@@ -31,6 +33,9 @@ def keep(file, image_id, right, *, error=None):
         "top5_probability": pa.array([[0.5]] * size, SCHEMA.field("top5_probability").type),
         "margin": pa.array(probability, mask=bad),
         "max_probability": pa.array(probability, mask=bad),
+        "label_probability": pa.array(probability, mask=bad),
+        "max_logit": pa.array(probability, mask=bad),
+        "energy": pa.array(probability, mask=bad),
         "point_x": pa.nulls(size, pa.float32()),
         "point_y": pa.nulls(size, pa.float32()),
         "error": pa.array(["bad" if b else None for b in bad], pa.string()),
@@ -39,8 +44,13 @@ def keep(file, image_id, right, *, error=None):
     write_predictions(file, pa.table(columns, schema=SCHEMA), about)
 
 
-def by_metric(found):
-    return {score.metric: score for score in found}
+def scored(folder, benchmark, names):
+    """(metric -> estimate, metric -> note) of files of predictions."""
+
+    def parts():
+        return [read_predictions(folder / f"{name}.parquet") for name in names]
+
+    return score(BY_NAME[benchmark], parts)
 
 
 def test_cells_of_other_images_are_those_of_a_slow_reference(tmp_path):
@@ -55,12 +65,12 @@ def test_cells_of_other_images_are_those_of_a_slow_reference(tmp_path):
             tmp_path / f"{cell[0]}-{cell[1]}.parquet", names[order], right[order], error=bad[order]
         )
         truth[cell] = 100 * right[~bad].mean()
-    found = by_metric(scoring.corruptions(Stored(tmp_path, [f"{c}-{s}" for c, s in CELLS])))
+    found, _ = scored(tmp_path, "in-c", [f"{c}-{s}" for c, s in CELLS])
     for name, s in CELLS:
         assert found[f"{name}-{s}"].value == pytest.approx(truth[name, s])
-    score = found["accuracy_c15"]
-    assert score.value == pytest.approx(np.mean(list(truth.values())))
-    assert score.low < score.value < score.high
+    c15 = found["accuracy_c15"]
+    assert c15.value == pytest.approx(np.mean(list(truth.values())))
+    assert c15.low < c15.value < c15.high
 
 
 def test_a_missing_severity_leaves_the_means_and_their_intervals_empty(tmp_path):
@@ -68,11 +78,11 @@ def test_a_missing_severity_leaves_the_means_and_their_intervals_empty(tmp_path)
     cells = [cell for cell in CELLS if cell != ("fog", 4)]
     for name, s in cells:
         keep(tmp_path / f"{name}-{s}.parquet", names, np.arange(9) % 3 > 0)
-    found = by_metric(scoring.corruptions(Stored(tmp_path, [f"{c}-{s}" for c, s in cells])))
+    found, notes = scored(tmp_path, "in-c", [f"{c}-{s}" for c, s in cells])
     for metric in ("accuracy_c15", "accuracy_c19", "mce"):
         score = found[metric]
         assert all(map(math.isnan, (score.value, score.low, score.high))), metric
-    assert found["accuracy_c15"].note == "missing 1 of 15 corruptions: fog"
+    assert notes["accuracy_c15"] == "missing 1 of 75 parts: fog-4"
     assert "fog" not in found and found["snow"].value == pytest.approx(100 * 6 / 9)
     assert found["fog-3"].value == pytest.approx(100 * 6 / 9)
 
@@ -81,7 +91,7 @@ def test_a_hole_after_and_before_normalisation_are_two_numbers(tmp_path):
     names = [f"{LABELS[0]}/{i}.JPEG" for i in range(4)]
     for name, hits in (("after", 3), ("before", 1)):
         keep(tmp_path / f"{name}.parquet", names, np.arange(4) < hits)
-    found = by_metric(scoring.occluded(Stored(tmp_path, ["after", "before"])))
+    found, _ = scored(tmp_path, "cocc", ["after", "before"])
     assert (found["accuracy"].value, found["accuracy_before"].value) == (75.0, 25.0)
 
 
@@ -92,9 +102,9 @@ def test_image_names_are_held_of_one_cell_at_a_time(tmp_path):
     keep(tmp_path / f"{listed[0]}.parquet", names, np.arange(size) % 2 > 0)
     for name in listed[1:]:
         (tmp_path / f"{name}.parquet").hardlink_to(tmp_path / f"{listed[0]}.parquet")
-    stored = Stored(tmp_path, listed)
     tracemalloc.start()
-    right, seen = scoring._aligned(stored.read(name) for name in stored.names)
+    parts = (read_predictions(tmp_path / f"{name}.parquet") for name in listed)
+    right, seen = aligned([[*table_of(correct, parts).cells.values()]])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert right.shape == (size, 40) and seen.all()
@@ -107,6 +117,6 @@ def test_the_interval_of_mce_lies_about_its_value(tmp_path, right):
     names = [f"{LABELS[0]}/{i}.JPEG" for i in range(5)]
     for name, s in CELLS:
         keep(tmp_path / f"{name}-{s}.parquet", names, np.full(5, right))
-    score = by_metric(scoring.corruptions(Stored(tmp_path, [f"{c}-{s}" for c, s in CELLS])))["mce"]
+    score = scored(tmp_path, "in-c", [f"{c}-{s}" for c, s in CELLS])[0]["mce"]
     expected = 0 if right else np.mean([100 / ALEXNET_ERROR[name] for name in C15])
     assert (score.low, score.value, score.high) == pytest.approx((expected,) * 3, abs=1e-9)

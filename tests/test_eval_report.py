@@ -30,7 +30,9 @@ from scipy import stats
 from test_train_report import write_run
 
 from luab_data.errors import ImagesError, OptionError
-from luab_train.evaluate.coco.evaluate import evaluate_coco
+from luab_train.evaluate import stored
+from luab_train.evaluate.benchmarks import BY_NAME
+from luab_train.evaluate.predictions import read_predictions, write_predictions
 from luab_train.evaluate.report import words
 from luab_train.evaluate.report.draw_results import (
     draw_bars,
@@ -49,22 +51,22 @@ from luab_train.evaluate.report.factors import (
 )
 from luab_train.evaluate.report.figures import plan
 from luab_train.evaluate.report.files import benchmark_files, benchmark_report
-from luab_train.evaluate.report.judged import judged
 from luab_train.evaluate.report.latex import escaped as latex
 from luab_train.evaluate.report.latex import to_latex
 from luab_train.evaluate.report.layout import COCO, LAYOUTS, ROBUSTNESS
 from luab_train.evaluate.report.listing import to_csv
 from luab_train.evaluate.report.markdown import escaped as markdown
 from luab_train.evaluate.report.markdown import to_markdown
-from luab_train.evaluate.report.outcomes import write_localised
-from luab_train.evaluate.report.paired import over_images, over_seeds
 from luab_train.evaluate.report.quoted import QUOTED
 from luab_train.evaluate.report.tables import Cell, Table, make_tables
-from luab_train.evaluate.scores import C15, SEVERITIES
-from luab_train.evaluate.wsol.cam import CAM
-from luab_train.evaluate.wsol.localisation import box_update
-from luab_train.evaluate.wsol.localise import Localised
-from luab_train.evaluate.wsol.points import no_points
+from luab_train.evaluate.run import evaluate_benchmarks
+from luab_train.evaluate.settings import Settings
+from luab_train.evaluate.wsol.evaluate import wsol_result
+from luab_train.metrics.intervals import over_seeds
+from luab_train.metrics.robustness import C15, SEVERITIES
+from luab_train.metrics.sums import Cell as Cell_
+from luab_train.metrics.sums import Table as Table_
+from luab_train.metrics.sums import difference
 from luab_train.report.runs import read_run
 
 IN_1K, GAP = (
@@ -300,22 +302,6 @@ def test_predictions_of_other_weights_are_not_taken_for_these(tmp_path: Path):
     assert cell.value == -100.0 and cell.note.startswith("no interval")
 
 
-def test_every_metric_is_the_weighted_sum_that_the_suite_scored(world: Path):
-    arms = arms_of([read_run(world / "click")], [])
-    for key in [("in-c", "accuracy_c15"), ("bgc-gap", "gap"), ("bgc-acc", "accuracy"),
-                ("in-1k", "accuracy"), ("in-a", "accuracy")]:  # fmt: skip
-        found = judged(arms[0].models[0], *key)
-        row = arms[0].models[0].row(*key)
-        assert found is not None and row is not None
-        means = np.array([right.mean() for right in found.right])
-        assert 100 * means @ found.weight == pytest.approx(row["value"]), key
-    mce = judged(arms[0].models[0], "in-c", "mce")
-    row = arms[0].models[0].row("in-c", "mce")
-    assert mce is not None and row is not None
-    means = np.array([right.mean() for right in mce.right])
-    assert 100 * (1 - means) @ -mce.weight == pytest.approx(row["value"])
-
-
 def test_differences_of_means_over_cells_lie_in_their_intervals_and_are_those_of_the_rows(
     world: Path,
 ):
@@ -350,15 +336,13 @@ def test_two_seeds_an_arm_are_compared_over_images_by_their_mean(tmp_path: Path)
 
 
 def test_over_images_is_the_same_where_some_cells_lack_images(world: Path):
-    arms = arms_of([read_run(world / name) for name in ("click", "none")], [])
-    a, b = (judged(arm.models[0], "in-c", "accuracy_c15") for arm in reversed(arms))
-    assert a is not None and b is not None
-    whole = over_images([a], [b])
-    cut = type(a)(
-        cells=a.cells, weight=a.weight, right=(a.right[0][1:], *a.right[1:]),
-        image_id=(a.image_id[0][1:], *a.image_id[1:]),
-    )  # fmt: skip
-    part = over_images([cut], [b])
+    metric = BY_NAME["in-c"].metric("accuracy_c15")
+    a, b = (stored.table(world / name / "evaluation", "in-c", "accuracy_c15")
+            for name in ("click", "none"))  # fmt: skip
+    whole = difference(metric, [a], [b])
+    name, cell = next(iter(a.cells.items()))
+    cut = Table_({**a.cells, name: Cell_(name, cell.image_id[1:], cell.value[1:])})
+    part = difference(metric, [cut], [b])
     assert whole is not None and part is not None
     assert part.value == pytest.approx(whole.value, abs=0.1) and part.value != whole.value
     assert (part.low, part.high) == pytest.approx((whole.low, whole.high), abs=0.5)
@@ -456,7 +440,7 @@ def test_rows_of_localisation_and_coco_fill_their_own_tables(tmp_path: Path):
 
 def write_wsol(evaluation: Path, iou: np.ndarray, points: list[bool | None]) -> Path:
     """Localisation of images whose class is right: only the overlap decides."""
-    n, taus = len(iou), np.array([0.1, 0.2])
+    n = len(iou)
     rows = pa.table(
         {
             "image_id": [f"{k}.JPEG" for k in range(n)], "label": [1] * n, "predicted": [1] * n,
@@ -464,15 +448,20 @@ def write_wsol(evaluation: Path, iou: np.ndarray, points: list[bool | None]) -> 
             "point_in_box": pa.array(points, pa.bool_()),
         }
     )  # fmt: skip
-    sums = box_update(np.stack([iou, iou], 1)[:, :, None].repeat(2, 2), np.ones(n, bool), taus=taus)
-    write_localised(
-        evaluation,
-        Localised(
-            boxes=sums, points=no_points(), num_flat=0, rows=rows, method=CAM,
-            convention="wsolevaluation", input_size=32, map_size="7x7",
-        ),
-    )  # fmt: skip
-    return evaluation
+    # fmt: off
+    metrics = {"map_method": "CAM", "map_size": "7x7", "box_convention": "wsolevaluation",
+               "num_images": n, "top1_loc": float((iou >= 0.5).mean()), "top1_loc_tau": 0.1}
+    # fmt: on
+    about = {"weights": "w", "model": evaluation.name, "metrics": metrics, "counts": {"num_bad": 0}}
+    file = evaluation / "wsol" / "rows.parquet"
+    write_predictions(file, rows, about)
+    result = wsol_result(read_predictions(file), n, "")
+    rows = [
+        plain_row("wsol", name, e.value if math.isfinite(e.value) else None, n=e.n)
+        | {"note": result.notes[name], "low": e.low, "high": e.high}
+        for name, e in result.estimates.items()
+    ]
+    return write_rows(evaluation, [{**r, "model": evaluation.name} for r in rows])
 
 
 def test_localisation_that_was_kept_is_scored_and_paired_by_image(tmp_path: Path):
@@ -495,11 +484,14 @@ def test_localisation_that_was_kept_is_scored_and_paired_by_image(tmp_path: Path
 
 def test_coco_is_compared_from_its_kept_scores(tmp_path: Path):
     spots = [[(k, (2 + 9 * k, 4, 9 + 9 * k, 12)) for k in (0, 1, 2)]] * 3
-    coco = make_coco(tmp_path / "coco", spots)
+    coco = make_coco(tmp_path / "made", spots)
+    (tmp_path / "coco/annotations").mkdir(parents=True)
+    shutil.copytree(coco.images, tmp_path / "coco/val2014")
+    shutil.copy(coco.instances, tmp_path / "coco/annotations/instances_val2014.json")
     for name, seed in (("a", 1), ("b", 2)):
-        evaluate_coco(
-            model(random_scores(seed)), coco.images, coco.instances, num_workers=0, resamples=20,
-            out=tmp_path / name / "coco",
+        evaluate_benchmarks(
+            model(random_scores(seed), name=name), root=tmp_path, out=tmp_path / name,
+            names=["coco"], settings=Settings(num_workers=0, shown=False),
         )  # fmt: skip
     (table,) = [t for t in tables_of(tmp_path / "b", tmp_path / "a") if t.layout.key == "coco"]
     a, b, difference = (table.rows[k].cells for k in (-3, -2, -1))

@@ -12,26 +12,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luab_train.evaluate import intervals, scores
 from luab_train.evaluate.backgrounds import compose
+from luab_train.evaluate.benchmarks import BY_NAME
 from luab_train.evaluate.predict import centre_hole, top_classes
-from luab_train.evaluate.scores import C15, EXTRA, SEVERITIES, Count
+from luab_train.metrics import intervals, ranking, robustness
+from luab_train.metrics.intervals import Count, count
+from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES, is_accepted
 
 
 def accuracy(top1, label, accepted=None, **options) -> float:
     accepted = accepted or {name: (name,) for name in label}
-    return scores.count(scores.is_accepted(top1, label, accepted, **options)).percent()
+    return count(is_accepted(top1, label, accepted, **options)).percent()
 
 
 def test_in_1k_counts_images():
     assert accuracy(["3", "3", "7"], ["3", "1", "7"]) == pytest.approx(66.67, abs=0.005)
-
-
-def test_in_real_has_two_denominators():
-    sets = [(), ("970", "795"), ("809",)]
-    correct, labelled = scores.real_correct(["5", "795", "1"], sets)
-    assert scores.count(correct[labelled]).percent() == 50.0
-    assert scores.count(correct).percent() == pytest.approx(33.3, abs=0.05)
 
 
 def test_in_a_is_decided_among_the_masked_classes():
@@ -43,47 +38,39 @@ def test_in_a_is_decided_among_the_masked_classes():
     assert masked.shape == (1, 2)
 
 
+def of_cells(metric: str, percent) -> float:
+    """A metric of IN-C of 100 images a cell, `percent` of them right in a cell."""
+    found = BY_NAME["in-c"].metric(metric)
+    hits = np.array([[percent(*name.rsplit("-", 1)) for name in found.weights]], float)
+    return float(found.of_sums(hits, np.full(hits.shape, 100.0))[0])
+
+
 def test_in_c_is_the_mean_over_corruptions_of_the_mean_over_severities():
-    cells = {}
-    for name, values in {"fog": [60, 50, 40, 30, 20], "snow": [80, 70, 60, 50, 40]}.items():
-        cells.update({(name, s): Count(v, 100) for s, v in zip(SEVERITIES, values, strict=True)})
-    assert scores.corruption_accuracy(cells, ["fog"]) == 40.0
-    assert scores.corruption_accuracy(cells, ["snow"]) == 60.0
-    assert scores.corruption_accuracy(cells, ["fog", "snow"]) == 50.0
-
-
-def test_a_missing_corruption_is_no_shorter_mean():
-    cells = {("fog", s): Count(1, 2) for s in SEVERITIES}
-    assert math.isnan(scores.corruption_accuracy(cells, ["fog", "snow"]))
-    del cells["fog", 3]
-    assert math.isnan(scores.corruption_accuracy(cells, ["fog"]))
-    assert math.isnan(scores.mean_corruption_error(cells))
+    given = {"fog": [60, 50, 40, 30, 20], "snow": [80, 70, 60, 50, 40]}
+    assert of_cells("fog", lambda name, s: given[name][int(s) - 1]) == 40.0
+    assert of_cells("snow", lambda name, s: given[name][int(s) - 1]) == 60.0
+    fog = of_cells("accuracy_c15", lambda name, s: 60 if name == "fog" else 0)
+    assert fog == pytest.approx(60 / 15) and len({*C15, *EXTRA}) == 19
 
 
 def test_alexnet_itself_has_an_mce_of_100():
-    cells = {
-        (name, s): Count(round(1e6 * (1 - scores.ALEXNET_ERROR[name])), 10**6)
-        for name in C15
-        for s in SEVERITIES
-    }
-    assert scores.mean_corruption_error(cells) == pytest.approx(100)
-    assert len(C15) == 15 and len({*C15, *EXTRA}) == 19
+    alexnet = robustness.ALEXNET_ERROR
+    assert of_cells("mce", lambda name, s: 100 * (1 - alexnet[name])) == pytest.approx(100)
+    assert of_cells("mce", lambda name, s: 0) == pytest.approx(robustness.MCE_OFFSET)
 
 
 def test_mce_of_a_hand_computed_case():
-    cells = {(name, s): Count(100, 100) for name in C15 for s in SEVERITIES}
-    for s, hits in zip(SEVERITIES, (90, 80, 70, 60, 50), strict=True):
-        cells["brightness", s] = Count(hits, 100)
+    bright = dict(zip(SEVERITIES, (90, 80, 70, 60, 50), strict=True))
+    found = of_cells("mce", lambda name, s: bright[int(s)] if name == "brightness" else 100)
     # 30 % mean error against AlexNet's 56.4592, and nothing in the other 14.
-    assert scores.mean_corruption_error(cells) == pytest.approx(30 / 0.564592 / 15)
+    assert found == pytest.approx(30 / 0.564592 / 15)
 
 
 def test_in_o_of_five_images():
     score_in, score_out = -np.array([0.8, 0.3, 0.95]), -np.array([0.4, 0.9])
-    assert scores.auroc(score_in, score_out) == 50.0
-    assert scores.average_precision(score_in, score_out) == 50.0
-    assert math.isnan(scores.auroc(score_in, score_out[:0]))
-    assert math.isnan(scores.average_precision(score_in[:0], score_out))
+    assert ranking.detection(score_in, score_out) == (50.0, 50.0)
+    assert np.isnan(ranking.detection(score_in, score_out[:0])).all()
+    assert np.isnan(ranking.detection(score_in[:0], score_out)).all()
 
 
 @given(st.data())
@@ -94,9 +81,8 @@ def test_auroc_and_average_precision_are_those_of_scikit_learn_with_ties(data):
     score_in, score_out = (np.array(data.draw(values), float) for _ in range(2))
     truth = np.r_[np.zeros(len(score_in)), np.ones(len(score_out))]
     both = np.r_[score_in, score_out]
-    assert scores.auroc(score_in, score_out) == pytest.approx(100 * roc_auc_score(truth, both))
-    expected = 100 * average_precision_score(truth, both)
-    assert scores.average_precision(score_in, score_out) == pytest.approx(expected)
+    expected = 100 * roc_auc_score(truth, both), 100 * average_precision_score(truth, both)
+    assert ranking.detection(score_in, score_out) == pytest.approx(expected)
 
 
 def test_occlusion_of_a_small_tensor():
@@ -131,21 +117,9 @@ def test_si_score_is_micro():
 
 
 def test_bgc_gap_is_signed_points():
-    assert scores.gap(Count(3, 4), Count(2, 4)) == 25.0
-    assert scores.gap(Count(2, 4), Count(3, 4)) == -25.0
-
-
-def test_bgc_acc_wants_every_background():
-    correct = np.array([[1, 1, 1], [1, 0, 1]])
-    assert scores.robust(correct).percent() == 50.0
-    assert 100 * correct.mean() == pytest.approx(83.3, abs=0.05)
-
-
-def test_a_constant_answer_is_robust_for_one_class_of_nine():
-    label = np.repeat(np.arange(9), 50)
-    assert scores.robust(np.repeat(label[:, None] == 0, 7, axis=1)).percent() == pytest.approx(
-        11.11, abs=0.005
-    )
+    gap = BY_NAME["bgc-gap"].metric("gap")
+    found = gap.of_sums(np.array([[3.0, 2.0], [2.0, 3.0]]), np.full((2, 2), 4.0))
+    assert found.tolist() == [25.0, -25.0]
 
 
 def test_pasting_is_exact_for_masks_of_0_and_1():
@@ -162,12 +136,12 @@ def test_pasting_is_exact_for_masks_of_0_and_1():
 
 
 def test_nothing_counted_is_nan_and_not_zero():
-    assert math.isnan(scores.count(np.zeros(0, bool)).percent())
-    assert len(scores.is_accepted([], [], {})) == 0
+    assert math.isnan(count(np.zeros(0, bool)).percent())
+    assert len(is_accepted([], [], {})) == 0
     assert math.isnan(intervals.wilson(Count(0, 0)).low)
-    assert math.isnan(intervals.gap_interval(Count(0, 0), Count(1, 2)).low)
+    assert math.isnan(intervals.newcombe(Count(0, 0), Count(1, 2)).low)
     nothing = np.zeros(0, bool)
-    assert math.isnan(intervals.paired_accuracy(nothing, nothing).difference)
+    assert math.isnan(intervals.paired_accuracy(nothing, nothing).value)
 
 
 def test_equal_logits_go_to_the_lowest_class():
@@ -204,7 +178,7 @@ def test_accepted_predictions_are_those_of_a_slow_reference(data):
     top1, label = [a for a, _ in pairs], [b for _, b in pairs]
     for first in (False, True):
         expected = [p in (accepted[x][:1] if first else accepted[x]) for p, x in pairs]
-        found = scores.is_accepted(top1, label, accepted, first_only=first)
+        found = is_accepted(top1, label, accepted, first_only=first)
         assert found.tolist() == expected
 
 
@@ -221,12 +195,12 @@ def test_wilson_is_the_textbook_formula():
 
 def test_the_gap_interval_of_a_published_example():
     # Newcombe 1998, table II, method 10: 56/70 - 48/80 is (0.0524, 0.3339).
-    low, high = intervals.gap_interval(Count(56, 70), Count(48, 80))
+    low, high = intervals.newcombe(Count(56, 70), Count(48, 80))
     assert (low, high) == pytest.approx((5.24, 33.39), abs=0.01)
 
 
 def test_a_gap_between_perfect_models_is_not_certain():
-    low, high = intervals.gap_interval(Count(18, 18), Count(18, 18))
+    low, high = intervals.newcombe(Count(18, 18), Count(18, 18))
     assert low < -10 and high > 10
 
 
@@ -240,10 +214,10 @@ def test_two_models_are_compared_image_by_image():
     a = np.array([True] * 60 + [False] * 40)
     b = np.array([True] * 50 + [False] * 50)
     found = intervals.paired_accuracy(a, b)
-    assert (found.difference, found.only_a, found.only_b, found.n) == (10.0, 10, 0, 100)
+    assert (found.value, found.n, found.over, found.test) == (10.0, 100, "images", "McNemar")
     assert found.low > 0 and found.p_value == pytest.approx(2 / 1024)
     same = intervals.paired_accuracy(a, a)
-    assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    assert (same.value, same.low, same.high, same.p_value) == (0, 0, 0, 1)
     # As intervals of their own, these two overlap: pairing is what tells them apart.
     assert intervals.wilson(Count(60, 100)).low < intervals.wilson(Count(50, 100)).high
 
@@ -262,20 +236,27 @@ def test_the_paired_bootstrap_agrees_with_the_closed_form():
     rng = np.random.default_rng(1)
     a, b = rng.random((2, 400)) < 0.6
     closed = intervals.paired_accuracy(a, b)
-    drawn = intervals.paired_bootstrap(lambda i: 100 * (a[i].mean() - b[i].mean()), 400)
+    cells = np.stack([a, b], axis=1)
+    (drawn,) = intervals.cells_interval(
+        cells, np.ones_like(cells), lambda sums, n: 100 * (sums[:, :1] - sums[:, 1:]) / n[:, :1]
+    )
     assert drawn == pytest.approx((closed.low, closed.high), abs=1.0)
 
 
 def test_one_cell_has_the_interval_of_its_proportion():
     correct = np.arange(500)[:, None] < 350
-    (found,) = intervals.cells_interval(correct, np.ones_like(correct), lambda accuracy: accuracy)
+    (found,) = intervals.cells_interval(
+        correct, np.ones_like(correct), lambda sums, n: 100 * sums / n
+    )
     assert found == pytest.approx(intervals.wilson(Count(350, 500)), abs=0.8)
 
 
 def test_cells_on_the_same_images_are_not_independent_evidence():
     correct = np.repeat(np.arange(500)[:, None] < 350, 15, axis=1)
     seen = np.ones_like(correct)
-    (found,) = intervals.cells_interval(correct, seen, lambda a: a.mean(axis=1, keepdims=True))
+    (found,) = intervals.cells_interval(
+        correct, seen, lambda sums, n: (100 * sums / n).mean(axis=1, keepdims=True)
+    )
     assert found.high - found.low > 6  # as of 500 images, not of 7,500
 
 
@@ -283,24 +264,26 @@ def test_an_unseen_image_does_not_count_in_its_cell():
     correct = np.ones((300, 2), bool)
     seen = np.ones_like(correct)
     correct[:150, 1] = seen[:150, 1] = False
-    found = intervals.cells_interval(correct, seen, lambda accuracy: accuracy)
+    found = intervals.cells_interval(correct, seen, lambda sums, n: 100 * sums / n)
     assert [(i.low, i.high) for i in found] == [(100, 100)] * 2
 
 
 def test_auroc_of_equal_distributions_has_50_in_its_interval():
     rng = np.random.default_rng(2)
     a, b = rng.random((2, 150))
-    (low, high), _ = intervals.ranking_intervals(a, b)
+    (low, high), _ = ranking.detection_intervals(a, b)
     assert low < 50 < high and high - low < 20
 
 
 def test_ranking_intervals_are_those_of_a_slow_bootstrap():
     rng = np.random.default_rng(3)
     score_in, score_out = rng.integers(0, 30, 120) / 30, rng.integers(5, 35, 60) / 30
-    found = intervals.ranking_intervals(score_in, score_out)
-    for statistic, ends in zip((scores.auroc, scores.average_precision), found, strict=True):
+    found = ranking.detection_intervals(score_in, score_out)
+    for which, ends in enumerate(found):
         drawn = [
-            statistic(rng.choice(score_in, len(score_in)), rng.choice(score_out, len(score_out)))
+            ranking.detection(
+                rng.choice(score_in, len(score_in)), rng.choice(score_out, len(score_out))
+            )[which]
             for _ in range(1000)
         ]
         assert ends == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1.2)

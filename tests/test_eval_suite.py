@@ -13,16 +13,18 @@ from miniatures import corruptions, imagenet, network, objectnet, si_score
 from miniatures.everything import make_everything
 from miniatures.palette import BANANA, CLASSES, COLOUR, JEEP, NINE, TENCH
 
-from luab_data.errors import ImagesError, OptionError
-from luab_train.evaluate import runner
+from luab_data.errors import ImagesError, LuabError, OptionError
+from luab_train.data.classes import timm_synsets
+from luab_train.evaluate import predictions
 from luab_train.evaluate.benchmarks import BENCHMARKS, BY_NAME
-from luab_train.evaluate.mappings import real_labels, timm_synsets
+from luab_train.evaluate.classes import real_labels
 from luab_train.evaluate.predictions import read_predictions
-from luab_train.evaluate.rows import read_results
-from luab_train.evaluate.runner import evaluate_benchmarks
-from luab_train.evaluate.scores import ALEXNET_ERROR, C15, EXTRA, SEVERITIES
-from luab_train.evaluate.scoring import Stored
+from luab_train.evaluate.run import evaluate_benchmarks
+from luab_train.evaluate.settings import Settings
+from luab_train.evaluate.stored import parts_of, read_rows
 from luab_train.evaluate.table import list_benchmarks, to_table
+from luab_train.metrics.robustness import ALEXNET_ERROR, C15, EXTRA, SEVERITIES
+from luab_train.metrics.sums import estimates, table_of
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,13 @@ def of_constant(root, tmp_path_factory):
 
 
 def evaluate(predictor, root, out, *names, **options):
-    return evaluate_benchmarks(predictor, root=root, out=out, names=names or None, **options)
+    settings = Settings(**options)
+    rows = evaluate_benchmarks(
+        predictor, root=root, out=out, names=names or None, settings=settings
+    )
+    if failed := [row["note"] for row in rows if row["status"] == "failed"]:
+        raise LuabError(failed[0])
+    return rows
 
 
 def value(rows, benchmark, metric=None):
@@ -158,11 +166,12 @@ def test_random_answers_score_chance(root, tmp_path):
 def test_every_printed_number_follows_from_the_files_alone(of_oracle, root):
     out, rows = of_oracle
     for benchmark in BENCHMARKS:
-        names = sorted(path.stem for path in (out / benchmark.folder).glob("*.parquet"))
-        if benchmark.name == "in-c":
-            assert len(names) == 95
-        for score in benchmark.score(Stored(out / benchmark.folder, names)):
-            assert value(rows, benchmark.name, score.metric) == pytest.approx(score.value)
+        files = parts_of(out, benchmark.name)
+        assert len(files) == {"in-c": 95, "bgc-acc": 9}.get(benchmark.name, len(files))
+        parts = [predictions.read_predictions(file) for file in files.values()]
+        found = estimates(benchmark.metrics, lambda measure, p=parts: table_of(measure, p))
+        for name, estimate in found.items():
+            assert value(rows, benchmark.name, name) == pytest.approx(estimate.value)
 
 
 def test_predictions_can_be_studied(of_oracle):
@@ -190,8 +199,10 @@ def test_points_of_an_untrained_head_are_null(root, tmp_path):
 
 def test_rows_say_all_that_a_number_needs(of_oracle):
     out, rows = of_oracle
-    assert read_results(out / "results.jsonl") == rows
-    assert {row["benchmark"] for row in rows} == set(BY_NAME) and len(BY_NAME) == 15
+    assert read_rows(out) == rows
+    assert {row["benchmark"] for row in rows} == {b.name for b in BENCHMARKS} and len(
+        BENCHMARKS
+    ) == 15
     (row,) = [r for r in rows if (r["benchmark"], r["metric"]) == ("in-1k", "accuracy")]
     assert (row["n"], row["status"], row["interval"]) == (48, "done", "wilson")
     assert (row["direction"], row["unit"], row["primary"]) == ("up", "percent", True)
@@ -240,13 +251,13 @@ def test_a_missing_corruption_leaves_its_means_empty(tmp_path):
         assert by_metric[metric]["value"] is None and by_metric[metric]["status"] == "incomplete"
         assert by_metric[metric]["low"] is None
     note, held = by_metric["accuracy_c15"]["note"].split("; ")
-    assert note == "missing 1 of 15 corruptions: fog"
+    assert note == "missing 5 of 75 parts: fog-1, fog-2, fog-3, ..."
     assert held == (
         "gaussian_noise-1 holds 4 of 50,000 images of the published set, and 69 more parts"
     )
-    assert by_metric["accuracy_c19"]["note"].startswith("missing 5 of 19 corruptions: fog, speck")
+    assert by_metric["accuracy_c19"]["note"].startswith("missing 25 of 95 parts: fog-1, fog-2")
     assert by_metric["snow"]["value"] == pytest.approx(corruption_truth(["snow"]))
-    assert "missing 1 of 15 corruptions" in to_table(rows)
+    assert "missing 5 of 75 parts" in to_table(rows)
 
 
 def test_fewer_images_than_published_are_said(of_oracle, root, tmp_path):
@@ -287,7 +298,7 @@ def test_a_model_of_few_classes_is_judged_on_those(root, tmp_path):
 def test_a_killed_run_goes_on_and_ends_the_same(root, tmp_path, monkeypatch):
     whole = evaluate(network.oracle(), root, tmp_path / "whole", "in-c", "bgc-acc")
     written = []
-    write = runner.write_predictions
+    write = predictions.write_predictions
 
     def stop_after_seven(file, table, about):
         if len(written) == 7:
@@ -295,7 +306,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(root, tmp_path, monkeypatch):
         written.append(file)
         write(file, table, about)
 
-    monkeypatch.setattr(runner, "write_predictions", stop_after_seven)
+    monkeypatch.setattr(predictions, "write_predictions", stop_after_seven)
     with pytest.raises(KeyboardInterrupt):
         evaluate(network.oracle(), root, tmp_path / "out", "in-c", "bgc-acc")
     monkeypatch.undo()
@@ -320,7 +331,7 @@ def test_other_weights_and_other_images_are_predicted_anew(root, tmp_path):
     first = made(network.oracle())
     assert made(network.oracle()) == first
     second = made(network.constant())
-    assert second != first and value(read_results(out / "results.jsonl"), "in-v2") < 10
+    assert second != first and value(read_rows(out), "in-v2") < 10
     third = made(network.oracle())
     assert third != second
     next(copied.glob("0/*.jpeg")).unlink()
@@ -333,7 +344,7 @@ def test_other_weights_and_other_images_are_predicted_anew(root, tmp_path):
 def test_rerunning_one_benchmark_keeps_the_rows_of_others(root, tmp_path):
     evaluate(network.oracle(), root, tmp_path, "in-v2", "in-r")
     evaluate(network.oracle(), root, tmp_path, "in-v2")
-    rows = read_results(tmp_path / "results.jsonl")
+    rows = read_rows(tmp_path)
     assert sorted(row["benchmark"] for row in rows) == ["in-r", "in-v2"]
 
 
@@ -342,7 +353,7 @@ def test_bad_images_are_an_error_or_counted(tmp_path):
     for wnid in CLASSES[:2]:
         (folder / wnid / "sketch_1.JPEG").write_bytes(b"cut off")
     arguments = (network.oracle(), tmp_path, tmp_path / "out", "sketch")
-    with pytest.raises(ImagesError, match=r"sketch_1\.JPEG: cannot be decoded.*--on-bad skip"):
+    with pytest.raises(LuabError, match=r"sketch_1\.JPEG: cannot be decoded.*--on-bad skip"):
         evaluate(*arguments)
     assert not (tmp_path / "out/sketch").exists()
     (row,) = evaluate(*arguments, on_bad="skip")
@@ -354,7 +365,7 @@ def test_bad_images_are_an_error_or_counted(tmp_path):
     assert len(bad) == 2 and bad[0]["top5_class"] is None and bad[0]["margin"] is None
     assert str(tmp_path) not in bad[0]["error"]
     # What was skipped once is still an error for those who did not ask to skip.
-    with pytest.raises(ImagesError, match="cannot be decoded"):
+    with pytest.raises(LuabError, match="cannot be decoded"):
         evaluate(*arguments)
 
 
@@ -362,7 +373,7 @@ def test_a_folder_of_bad_images_is_an_error_even_when_skipping(tmp_path):
     folder = imagenet.make_r(tmp_path)
     for path in folder.rglob("*.jpg"):
         path.write_bytes(b"")
-    with pytest.raises(ImagesError, match="none of its 27 images can be read"):
+    with pytest.raises(LuabError, match="none of its 27 images can be read"):
         evaluate(network.oracle(), tmp_path, tmp_path / "out", "in-r", on_bad="skip")
 
 
@@ -379,7 +390,7 @@ def test_batches_and_workers_change_nothing(root, tmp_path):
 def test_a_model_that_answers_nan_is_an_error(root, tmp_path):
     predictor = network.oracle()
     predictor.model.colours[:] = float("nan")
-    with pytest.raises(OptionError, match="answers NaN or infinity"):
+    with pytest.raises(LuabError, match="answers NaN or infinity"):
         evaluate(predictor, root, tmp_path, "in-v2")
 
 
@@ -400,7 +411,7 @@ def test_names_and_options_are_checked_before_anything_is_read(root, tmp_path):
 def test_foreign_files_are_named(tmp_path):
     (tmp_path / "results.jsonl").write_text("{not json\n")
     with pytest.raises(OptionError, match="not JSON lines"):
-        read_results(tmp_path / "results.jsonl")
+        read_rows(tmp_path)
     pq.write_table(pq.read_table(_write_plain(tmp_path)), tmp_path / "plain.parquet")
     with pytest.raises(OptionError, match="not written by luab-train eval"):
         read_predictions(tmp_path / "plain.parquet")
@@ -411,7 +422,7 @@ def test_a_file_of_predictions_that_was_cut_off_is_named(root, tmp_path, content
     file = tmp_path / "in-v2/in-v2.parquet"
     file.parent.mkdir()
     file.write_bytes(content)
-    with pytest.raises(OptionError, match=r"in-v2\.parquet: cannot be read .*; delete it and"):
+    with pytest.raises(LuabError, match=r"in-v2\.parquet: cannot be read .*; delete it and"):
         evaluate(network.oracle(), root, tmp_path, "in-v2")
 
 
@@ -426,5 +437,5 @@ def test_objectnet_mappings_that_do_not_fit_are_named(tmp_path):
     folder = objectnet.make_objectnet(tmp_path)
     file = folder / "mappings/objectnet_to_imagenet_1k.json"
     file.write_text(json.dumps({"Vehicle": "hovercraft"}))
-    with pytest.raises(ImagesError, match="'Vehicle', 'hovercraft', are not in"):
+    with pytest.raises(LuabError, match="'Vehicle', 'hovercraft', are not in"):
         evaluate(network.oracle(), tmp_path, tmp_path / "out", "objectnet")

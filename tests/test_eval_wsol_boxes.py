@@ -17,6 +17,7 @@ from wsol_reference import (
 )
 
 from luab_data.errors import OptionError
+from luab_train.evaluate.settings import Settings
 from luab_train.evaluate.wsol.contours import LevelBoxes, _of_polygons, _of_runs, level_boxes
 from luab_train.evaluate.wsol.localisation import (
     DELTAS,
@@ -25,7 +26,7 @@ from luab_train.evaluate.wsol.localisation import (
     box_update,
     map_overlap,
 )
-from luab_train.evaluate.wsol.overlap import check_convention, iou, true_boxes
+from luab_train.evaluate.wsol.overlap import iou, true_boxes
 from luab_train.evaluate.wsol.score_maps import (
     levels_of,
     normalise,
@@ -358,8 +359,8 @@ def test_sums_over_other_thresholds_do_not_add_up():
 
 
 def test_options_that_make_no_sense_say_so():
-    with pytest.raises(OptionError, match="wsolevaluation or continuous"):
-        check_convention("inclusive")
+    with pytest.raises(OptionError, match="expected one of wsolevaluation, continuous"):
+        Settings(box_convention="inclusive")
     with pytest.raises(OptionError, match=r"interval 0"):
         thresholds(0)
     with pytest.raises(OptionError, match="expected thresholds with"):

@@ -56,6 +56,8 @@ def pictures(count: int = 2, size: int = 64) -> torch.Tensor:
 class Bright(nn.Module):
     """A timm-like network whose features are the brightness of red, green and blue places."""
 
+    num_classes = 3
+
     def __init__(self) -> None:
         super().__init__()
         self.fc = nn.Linear(3, 3)
@@ -276,7 +278,7 @@ def test_rows_are_the_overlaps_of_each_map_alone():
     assert result.rows["iou"].to_pylist() != result.rows["iou_fixed"].to_pylist()
 
 
-def test_batches_threads_and_parts_add_up_to_the_same():
+def test_batches_and_threads_change_nothing():
     images, metadata, clicks = square_world()
     whole = localise(bright(trained=True), images, metadata, clicks=clicks, batch_size=6)
     small = localise(
@@ -284,13 +286,6 @@ def test_batches_threads_and_parts_add_up_to_the_same():
     )
     assert small.metrics() == pytest.approx(whole.metrics(), nan_ok=True)
     assert small.rows.equals(whole.rows)
-    parts = [
-        localise(bright(trained=True), images[i::2], metadata, clicks=clicks, partial=True)
-        for i in (0, 1)
-    ]
-    total = parts[0].boxes + parts[1].boxes
-    for name in ("largest", "any_contour", "top1", "num_classified", "num_images"):
-        assert np.array_equal(getattr(total, name), getattr(whole.boxes, name))
 
 
 def test_a_trained_point_is_judged_as_a_fraction_of_the_whole_image():
@@ -333,11 +328,23 @@ def test_nan_weights_give_flat_maps_and_no_crash():
     assert metrics["max_box_acc"] == 0
 
 
-def test_no_images_give_nan():
-    _, metadata, _ = square_world(3)
-    result = localise(bright(), [], metadata, partial=True)
-    assert math.isnan(result.metrics()["max_box_acc"])
-    assert result.rows.num_rows == 0
+def test_images_that_cannot_be_read_are_an_error_or_counted(tmp_path: Path):
+    images, metadata, _ = square_world(3)
+    (tmp_path / "val").mkdir()
+    for name, image in images:
+        image.save(tmp_path / name)
+    (tmp_path / images[1][0]).write_bytes(b"cut off")
+    with pytest.raises(ImagesError, match=r"cannot be decoded.*--on-bad skip"):
+        localise(bright(), metadata.files(tmp_path), metadata)
+    few = localise(bright(), metadata.files(tmp_path), metadata, on_bad="skip", batch_size=1)
+    whole = localise(bright(), images, metadata)
+    assert (few.num_bad, few.metrics()["num_images"]) == (1, 2)
+    assert few.rows["image_id"].to_pylist() == [images[0][0], images[2][0]]
+    assert few.rows["iou_fixed"].to_pylist() == whole.rows["iou_fixed"].to_pylist()[::2]
+    for name, _ in images:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ImagesError, match="none of 3 images can be read"):
+        localise(bright(), metadata.files(tmp_path), metadata, on_bad="skip")
 
 
 def test_wrong_inputs_of_the_driver_say_what_was_found(tmp_path: Path):
@@ -350,15 +357,13 @@ def test_wrong_inputs_of_the_driver_say_what_was_found(tmp_path: Path):
         localise(bright(), [images[0], images[0]], metadata, batch_size=1)
     with pytest.raises(ImagesError, match=r"is 64 x 192 px, the metadata says 192 x 64"):
         turned = images[0][1].transpose(Image.Transpose.ROTATE_90)
-        localise(bright(), [("val/0.png", turned)], metadata)
+        localise(bright(), [("val/0.png", turned), *images[1:]], metadata)
     (tmp_path / "bad.png").write_bytes(b"not an image")
     with pytest.raises(ImagesError, match=r"bad.png: cannot be decoded"):
-        localise(bright(), [("val/0.png", tmp_path / "bad.png")], metadata)
+        localise(bright(), [("val/0.png", tmp_path / "bad.png"), *images[1:]], metadata)
     few, (images, metadata, _) = predictor_of(bright().model, classes=CLASSES[:2]), square_world()
     with pytest.raises(OptionError, match="knows 2 classes, the metadata has labels 0 to 2"):
         localise(few, images, metadata)
-    with pytest.raises(OptionError, match="wsolevaluation or continuous"):
-        localise(bright(), images, metadata, box_convention="inclusive")
 
 
 def test_overlaps_beyond_the_memory_limit_go_to_a_file_and_come_back(monkeypatch):

@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
-from luab_data.errors import ImagesError, OutputError
-from luab_train.data.boxes import Boxes
-from luab_train.evaluate.wsol.metadata import Metadata, read_metadata, write_metadata
+from luab_data.errors import ImagesError
+from luab_train.evaluate.wsol.metadata import read_metadata
 
 FILES = {
     "image_ids.txt": "val/a.JPEG\nval/b.JPEG\n",
@@ -33,21 +29,6 @@ def test_files_in_any_order_become_rows_in_the_order_of_the_ids(folder):
     assert metadata.boxes.values.tolist() == [[111, 108, 441, 193], [1, 2, 3, 4], [0, 0, 9, 9]]
     assert metadata.files(folder)[1] == ("val/b.JPEG", folder / "val/b.JPEG")
     assert len(metadata) == 2
-
-
-def test_what_is_written_is_read_back(folder, tmp_path):
-    metadata = read_metadata(folder)
-    write_metadata(metadata, tmp_path / "copy")
-    again = read_metadata(tmp_path / "copy")
-    assert again.image_id == metadata.image_id
-    for a, b in ((again.label, metadata.label), (again.size_wh, metadata.size_wh)):
-        assert a.tolist() == b.tolist()
-    assert again.boxes.values.tolist() == metadata.boxes.values.tolist()
-    assert (tmp_path / "copy" / "localization.txt").read_text().splitlines() == [
-        "val/a.JPEG,111,108,441,193",
-        "val/b.JPEG,1,2,3,4",
-        "val/b.JPEG,0,0,9,9",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -79,28 +60,3 @@ def test_a_missing_file_says_what_a_folder_holds(folder):
     (folder / "image_sizes.txt").unlink()
     with pytest.raises(ImagesError, match=r"image_sizes.txt: cannot be read.*localization.txt"):
         read_metadata(folder)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"boxes": Boxes.of([[[0, 0, 1.5, 2]], [[0, 0, 1, 1]]])}, "not whole px"),
-        ({"boxes": Boxes.of([[[0, 0, 1, 2]], None])}, "without a box.*val/b.JPEG"),
-        ({"image_id": ("a,b", "c")}, "'a,b' cannot be written"),
-        ({"image_id": ("a\nb", "c")}, "line break"),
-        ({"image_id": ("a", "a")}, "listed twice"),
-        ({"size_wh": np.array([[0, 1], [1, 1]])}, "without area"),
-    ],
-)
-def test_what_the_reference_cannot_read_is_not_written(folder, tmp_path, change, said):
-    metadata = replace(read_metadata(folder), **change)
-    with pytest.raises(ImagesError, match=said):
-        write_metadata(metadata, tmp_path / "new")
-    assert not (tmp_path / "new").exists()
-
-
-def test_an_occupied_folder_is_left_alone(folder):
-    metadata = read_metadata(folder)
-    with pytest.raises(OutputError, match="new or empty"):
-        write_metadata(metadata, folder)
-    assert isinstance(metadata, Metadata)

@@ -18,7 +18,7 @@ from luab_train.evaluate.wsol.pixels import (
     px_ap,
     target_mask,
 )
-from luab_train.evaluate.wsol.points import add_points, no_points, point_compute, point_update
+from luab_train.metrics.places import add_points, no_points, point_compute, point_update
 
 
 def sums_of(scores: list, mask: list, *, interval: float) -> PixelSums:

@@ -17,8 +17,9 @@ OPTIONS = {
     "run": ["--batch-size", "--calibrated", "--data", "--epochs", "--help", "--images", "--lr",
             "--out", "--resume", "--seed", "--set", "--target", "--val", "--val-boxes"],
     "eval": ["--arch", "--batch-size", "--benchmarks", "--box-convention", "--boxes", "--data",
-             "--help", "--images", "--list", "--name", "--on-bad", "--out", "--precision",
-             "--preprocessing", "--pretrained", "--root", "--workers"],
+             "--erase-below", "--erase-dilation", "--help", "--images", "--list", "--name",
+             "--on-bad", "--out", "--precision", "--preprocessing", "--pretrained",
+             "--root", "--workers"],
     "recipes": ["--diff", "--help"],
 }  # fmt: skip
 
@@ -154,12 +155,12 @@ def test_the_public_names_are_few_and_all_there():
 
 
 def test_a_subpackage_of_a_verbs_name_does_not_hide_the_verb():
-    code = "import luab_train.evaluate.rows\nassert callable(luab_train.evaluate)"
+    code = "import luab_train.evaluate.stored\nassert callable(luab_train.evaluate)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 _FLOW = [
-    "settings", "recipe", "data", "models", "train", "report", "evaluate",
+    "settings", "recipe", "data", "metrics", "models", "train", "report", "evaluate",
     "transfer", "demo", "recipes", "cli",
 ]  # fmt: skip
 

@@ -8,7 +8,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from luab_train.data.boxes import Boxes
-from luab_train.train.metrics import Predictions, Sums, add_up, score
+from luab_train.metrics.places import Predictions, Sums, add_up, score
 
 # Five images of 100 x 50 px; the crop sees the middle 50 x 50.
 BOXES = Boxes.of(

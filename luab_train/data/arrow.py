@@ -20,7 +20,8 @@ from PIL import Image
 
 from luab_data.errors import ImagesError
 from luab_data.join.sources import in_order
-from luab_train.data.inputs import decode_rgb, imagenet_classes
+from luab_train.data.classes import imagenet_classes
+from luab_train.data.inputs import decode_rgb
 from luab_train.data.sources import Names, name_images, sorted_names
 
 

@@ -9,7 +9,6 @@ two arms see the same crops.
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
 import io
 from collections.abc import Iterator
 from dataclasses import replace
@@ -290,12 +289,6 @@ def timm_data(name: str, *, preprocessing: str = "paper") -> Data:
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
-
-
-def imagenet_classes() -> tuple[str, ...]:
-    """The 1,000 wnids of ImageNet-1k in label order, from timm's own file."""
-    file = importlib.resources.files("timm.data") / "_info" / "imagenet_synsets.txt"
-    return tuple(file.read_text().split())
 
 
 _PAPER_CROP = 0.875

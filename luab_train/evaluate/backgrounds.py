@@ -7,9 +7,8 @@ order; how much is computed does: a foreground that half of the backgrounds fool
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,90 +20,15 @@ from torch import Tensor
 from luab_data.console import progress
 from luab_data.errors import ImagesError
 from luab_train.data.inputs import decode_rgb
-from luab_train.data.sources import image_names, subfolders
-from luab_train.evaluate.mappings import Accepted, in9_accepted
-from luab_train.evaluate.parts import Part
-from luab_train.evaluate.predict import top_classes
+from luab_train.evaluate import processes
+from luab_train.evaluate.classes import Accepted
+from luab_train.evaluate.parts import ForegroundPart
+from luab_train.evaluate.predict import look, top_classes
 from luab_train.evaluate.predictions import PAIRS_SCHEMA
 from luab_train.evaluate.predictor import Predictor
+from luab_train.evaluate.settings import Settings
 
-MAPPING = "in_to_in9.json"
 _SEED = 0
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ForegroundPart(Part):
-    """Foregrounds of one superclass, and every background.
-
-    `image_id` are the originals, relative to `root`, the folder of the challenge.
-
-    Args:
-        mask_id: (F,) text, their masks.
-        background_id: (B,) text.
-    """
-
-    mask_id: np.ndarray = field(kw_only=True)
-    background_id: np.ndarray = field(kw_only=True)
-
-    @property
-    def digest(self) -> str:
-        """As of a part, and the backgrounds."""
-        return f"{super().digest} {hash_names(self.background_id)}"
-
-
-def hash_names(names: np.ndarray) -> str:
-    """sha256 of a list of names."""
-    return hashlib.sha256("\n".join(names.tolist()).encode()).hexdigest()
-
-
-def foreground_parts(root: Path, classes: Iterable[str]) -> list[ForegroundPart]:
-    """One part a superclass: `original/val`, `fg_mask/val` and `only_bg_t/val` of the challenge."""
-    known = set(classes)
-    folders = subfolders(root / "fg_mask/val")
-    accepted = in9_accepted(root / MAPPING, folders)
-    backgrounds = [
-        f"only_bg_t/val/{folder}/{name}"
-        for folder in subfolders(root / "only_bg_t/val")
-        for name in image_names(root / "only_bg_t/val" / folder)
-    ]
-    if not backgrounds:
-        raise ImagesError(f"{root / 'only_bg_t/val'}: no image found; expected backgrounds")
-    return [
-        _foreground_part(root, folder, accepted, known, np.array(backgrounds), len(folders))
-        for folder in folders
-    ]
-
-
-def _foreground_part(
-    root: Path,
-    folder: str,
-    accepted: Accepted,
-    known: set[str],
-    backgrounds: np.ndarray,
-    num_labels: int,
-) -> ForegroundPart:
-    original = root / "original/val" / folder
-    stems = {Path(name).stem: name for name in (image_names(original) if original.is_dir() else [])}
-    masks = sorted(path.name for path in (root / "fg_mask/val" / folder).glob("*.npy"))
-    if alone := [name for name in masks if Path(name).stem not in stems]:
-        raise ImagesError(
-            f"{root / 'fg_mask/val' / folder / alone[0]}: no image {Path(alone[0]).stem} in"
-            f" {original}; expected one for each of {len(masks)} masks, {len(alone)} have none"
-        )
-    kept = [] if known.isdisjoint(accepted[folder]) else masks
-    return ForegroundPart(
-        name=folder,
-        root=root,
-        image_id=np.array([f"original/val/{folder}/{stems[Path(m).stem]}" for m in kept], str),
-        label=np.array([folder] * len(kept), str),
-        accepted={folder: accepted[folder]} if kept else {},
-        prepared="stored",
-        num_left_out=len(masks) - len(kept),
-        num_labels=num_labels,
-        num_published=450,
-        mask_id=np.array([f"fg_mask/val/{folder}/{name}" for name in kept], str),
-        background_id=backgrounds,
-    )
 
 
 def compose(foreground: Tensor, mask: Tensor, background: Tensor) -> Tensor:
@@ -121,35 +45,57 @@ def compose(foreground: Tensor, mask: Tensor, background: Tensor) -> Tensor:
 
 
 def challenge(
-    predictor: Predictor,
-    part: ForegroundPart,
-    *,
-    on_bad: str,
-    batch_size: int,
-    what: str,
-    shown: bool | None = None,
-    seed: int = _SEED,
+    predictor: Predictor, part: ForegroundPart, settings: Settings, *, what: str, seed: int = _SEED
 ) -> tuple[pa.Table, dict[str, int]]:
     """A table of PAIRS_SCHEMA, one row a foreground, and counts.
 
     Args:
         predictor: the model.
         part: foregrounds and backgrounds.
-        on_bad: `raise` or `skip` files that cannot be read; counted.
-        batch_size: composed images at a time.
-        what, shown: of the progress bar.
+        settings: with on_bad `skip`, files that cannot be read are counted.
+        what: of the progress bar.
         seed: of the order of the backgrounds; decides which failure is met first, no more.
     Returns: the counts are num_forwards, num_bad_backgrounds and num_resized.
     """
-    state = _Foregrounds(part, on_bad)
+    index = np.arange(len(part))
+    mine = index[processes.rank() :: processes.world()]
+    found = processes.everyone(lambda: _challenge(predictor, part, mine, settings, what, seed))
+    shares = [index[k :: processes.world()] for k in range(processes.world())]
+    order = np.argsort(np.concatenate(shares), kind="stable")
+    table = pa.concat_tables([rows for rows, _ in found]).take(pa.array(order)).combine_chunks()
+    counts = {key: sum(c[key] for _, c in found) for key in ("num_forwards", "num_resized")}
+    # All try the backgrounds in one order, and some stop before others.
+    counts["num_bad_backgrounds"] = max(c["num_bad_backgrounds"] for _, c in found)
+    if counts["num_bad_backgrounds"] == len(part.background_id):
+        raise ImagesError(
+            f"{part.root}: none of its {len(part.background_id)} backgrounds can be read, e.g."
+            f" {part.background_id[0]}; unpack the archive again"
+        )
+    return table, counts
+
+
+def _challenge(
+    predictor: Predictor,
+    whole: ForegroundPart,
+    mine: np.ndarray,
+    settings: Settings,
+    what: str,
+    seed: int,
+) -> tuple[pa.Table, dict[str, int]]:
+    """The same of some of the foregrounds."""
+    part = replace(
+        whole, image_id=whole.image_id[mine], label=whole.label[mine], mask_id=whole.mask_id[mine]
+    )
+    state = _Foregrounds(part, settings.on_bad)
     right = _right_classes(predictor.classes, part.accepted)
     order = np.random.default_rng(seed).permutation(len(part.background_id))
     counts = {"num_forwards": 0, "num_bad_backgrounds": 0, "num_resized": 0}
     start, block = 0, 1
+    shown = settings.shown if processes.rank() == 0 else False
     with progress(total=len(part), what=what, unit="foreground", shown=shown) as bar:
         while len(state.active) and start < len(order):
             names = part.background_id[order[start : start + block]]
-            loaded = [_load_or_skip(part.root / str(n), state.size, on_bad) for n in names]
+            loaded = [_load_or_skip(part.root / str(n), state.size, settings) for n in names]
             names = names[[image is not None for image in loaded]]
             images = [image for image in loaded if image is not None]
             counts["num_bad_backgrounds"] += len(loaded) - len(images)
@@ -157,17 +103,12 @@ def challenge(
                 background = torch.from_numpy(np.stack(images)).to(predictor.device)
                 before = len(state.active)
                 counts["num_forwards"] += _try(
-                    predictor, part, state, background, names, right, batch_size
+                    predictor, part, state, background, names, right, settings.batch_size
                 )
                 bar.update(before - len(state.active))
             start += block
-            block = min(2 * block, batch_size)
+            block = min(2 * block, settings.batch_size)
         bar.update(len(state.active))
-    if counts["num_bad_backgrounds"] == len(order):
-        raise ImagesError(
-            f"{part.root}: none of its {len(order)} backgrounds can be read, e.g."
-            f" {part.background_id[0]}; unpack the archive again"
-        )
     if state.size and state.size != predictor.data.image_size:
         counts["num_resized"] = counts["num_forwards"]
     return state.table(), counts
@@ -244,7 +185,9 @@ def _try(
         if state.size != predictor.data.image_size:
             side = (predictor.data.image_size,) * 2
             pairs = F.interpolate(pairs, side, mode="bicubic", antialias=True).clamp(0, 255)
-        top1 = top_classes(predictor(pairs).logits_BC, None)[0][:, 0].view(len(chosen), -1)
+        top1 = top_classes(look(predictor, pairs, "plain").logits_BC, None)[0][:, 0].view(
+            len(chosen), -1
+        )
         num_forwards += top1.numel()
         for k, index in enumerate(chosen.tolist()):
             row = int(state.row[index])
@@ -269,11 +212,11 @@ def _right_classes(classes: tuple[str, ...], accepted: Accepted) -> dict[str, Te
     }
 
 
-def _load_or_skip(path: Path, size: int, on_bad: str) -> np.ndarray | None:
+def _load_or_skip(path: Path, size: int, settings: Settings) -> np.ndarray | None:
     try:
         return load_square(path, size)
     except ImagesError:
-        if on_bad == "raise":
+        if settings.on_bad == "raise":
             raise
         return None
 

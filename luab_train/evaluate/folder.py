@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from luab_data.errors import OptionError
+import numpy as np
+
+from luab_data.errors import OptionError, OutputError
 from luab_train.data.dataset import evaluation_split
 from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import Samples, make_loader
+from luab_train.evaluate.settings import Settings
+from luab_train.metrics.places import Predictions, score
 from luab_train.train.device import make_accelerator
-from luab_train.train.metrics import score
 from luab_train.train.run_folder import (
     append_metrics,
     finite_or_none,
@@ -18,6 +21,14 @@ from luab_train.train.run_folder import (
     read_recipe,
 )
 from luab_train.train.validate import predict
+
+
+class Unwritten(OutputError):
+    """A result that the disk refused; `result` has it."""
+
+    def __init__(self, message: str, result: dict[str, float | int | None]) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 def evaluate(
@@ -29,6 +40,8 @@ def evaluate(
     name: str = "val",
     batch_size: int = 256,
     num_workers: int | None = None,
+    precision: str | None = None,
+    on_bad: str = "raise",
     shown: bool | None = None,
 ) -> dict[str, float | int | None]:
     """Evaluate a complete run on `<wnid>/<image>`; the result is added to RUN/metrics.jsonl.
@@ -42,22 +55,24 @@ def evaluate(
         name: what to call this test set in metrics.jsonl and in reports.
         batch_size: images at a time, per process; no effect on the result but for rounding.
         num_workers: loader processes; None takes the recipe's.
+        precision: of the forward pass, no, fp16 or bf16; None takes the recipe's.
+        on_bad: `raise` at an image that cannot be decoded, or `skip` it; `unreadable` counts them.
         shown: progress bar; None shows it on a terminal.
-    Returns: the keys of `luab_train.train.metrics.score`, None for a mean over nothing.
+    Returns: the keys of `luab_train.metrics.places.score`, None for a mean over nothing.
+    Raises: Unwritten, which has the result, if only metrics.jsonl could not be written.
     """
     if data is not None and boxes is not None:
         raise OptionError("--data and --boxes both name boxes; expected one of them")
-    if batch_size < 1:
-        raise OptionError(f"batch size {batch_size}; expected at least 1")
+    settings = Settings(batch_size=batch_size, num_workers=num_workers, on_bad=on_bad)
     recipe, classes = read_recipe(run), tuple(read_environment(run)["classes"])
     model = load_model(run)
     split = evaluation_split(images, classes, boxes=boxes, data=data)
     crop = EvalCrop(recipe.data)
-    accelerator = make_accelerator(recipe.optim.precision)
+    accelerator = make_accelerator(precision or recipe.optim.precision)
     loader, _ = make_loader(
         # A single pass gains nothing from keeping decoded images.
-        Samples(split, crop, cache="none"),
-        batch_size=batch_size,
+        Samples(split, crop, cache="none", corrupt=settings.on_bad),
+        batch_size=settings.batch_size,
         seed=0,
         train=False,
         num_workers=recipe.data.num_workers if num_workers is None else num_workers,
@@ -65,9 +80,20 @@ def evaluate(
     )
     prepared, loader = accelerator.prepare(model, loader)
     predictions = predict(accelerator, prepared, loader, crop, what=name, shown=shown)
-    result = score(predictions, label=split.label, boxes=split.boxes)
+    rows = np.flatnonzero(np.broadcast_to(predictions.valid, len(split)))
+    kept = Predictions(*(np.broadcast_to(c, (len(split), *c.shape[1:]))[rows] for c in predictions))
+    found = score(kept, label=split.label[rows], boxes=split.boxes.take(rows))
+    result = {key: finite_or_none(value) for key, value in found.items()}
+    if len(rows) < len(split):
+        result["unreadable"] = len(split) - len(rows)
     if accelerator.is_main_process:
-        append_metrics(
-            run, {"event": "evaluation", "name": name, "images": images.resolve().name, **result}
-        )
-    return {key: finite_or_none(value) for key, value in result.items()}
+        facts = {"event": "evaluation", "name": name, "images": images.resolve().name}
+        try:
+            append_metrics(run, {**facts, **result})
+        except OSError as error:
+            raise Unwritten(
+                f"{run / 'metrics.jsonl'}: the result could not be added"
+                f" ({error.strerror or error}); it is printed here only",
+                result,
+            ) from error
+    return result

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from luab_data.errors import ImagesError
+from luab_train.data.classes import timm_synsets
 from luab_train.data.sources import image_names, subfolders
-from luab_train.evaluate.mappings import timm_synsets
-from luab_train.evaluate.scores import C15, EXTRA, SEVERITIES
+from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES
 
 WNID = re.compile(r"n\d{8}")
 _DEPTH = 3
@@ -39,6 +39,7 @@ class Dataset:
         check: what must hold of its content.
         telling: whether a folder with all of `required` is this dataset, whatever its name.
         citation, licence, size: as published; sizes on disk are about, `?` where we do not know.
+        origin: required file -> where it comes from, if it is not in the archive.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     citation: str
     licence: str
     size: str
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,12 @@ class Missing:
     """A dataset that is not there, and where to put it."""
 
     place: Path
+    origin: str = ""
 
     def __str__(self) -> str:
-        return f"missing: put it at {self.place}"
+        return f"missing: put it at {self.place}" + (
+            f"; it is {self.origin}" if self.origin else ""
+        )
 
 
 def scan_folders(root: Path) -> list[str]:
@@ -110,7 +115,7 @@ def locate(dataset: Dataset, root: Path, folders: Sequence[str]) -> Path | Missi
         )
     if named:
         lacking = next(r for r in dataset.required if not (root / named[0] / r).exists())
-        return Missing(root / named[0] / lacking)
+        return Missing(root / named[0] / lacking, dataset.origin.get(lacking, ""))
     return Missing(root / dataset.place)
 
 
@@ -175,6 +180,10 @@ def corruptions(folder: Path) -> str | None:
         if lacking := sorted(classes.difference(names)):
             return f"{cell} lacks {_some(lacking)}; expected the same classes in every cell"
     return None
+
+
+def anything(_: Path) -> None:
+    """A check for datasets whose own reader says what is wrong."""
 
 
 def class_folders(*inner: str) -> Check:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from luab_data.errors import ImagesError
-from luab_train.data.inputs import Preparation
 from luab_train.data.sources import image_names, subfolders
-from luab_train.evaluate.mappings import Accepted
+from luab_train.evaluate.classes import IN9_FILE, Accepted, in9_accepted
 
-View = Literal["plain", "hole-after", "hole-before"]
-"""What is done to a prepared batch: nothing, or a hole after or before it is normalised."""
+if TYPE_CHECKING:
+    from luab_train.data.inputs import Preparation
+
+View = Literal["plain", "hole-after", "hole-before", "watermark"]
+"""What is done to a prepared batch: nothing, a hole after or before it is normalised, or a text
+over it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,4 +139,79 @@ def folder_part(
         num_left_out=num_left_out,
         num_labels=len(labels),
         num_published=num_published,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ForegroundPart(Part):
+    """Foregrounds of one superclass, and every background.
+
+    `image_id` are the originals, relative to `root`, the folder of the challenge.
+
+    Args:
+        mask_id: (F,) text, their masks.
+        background_id: (B,) text.
+    """
+
+    mask_id: np.ndarray = field(kw_only=True)
+    background_id: np.ndarray = field(kw_only=True)
+
+    @property
+    def digest(self) -> str:
+        """As of a part, and the backgrounds."""
+        return f"{super().digest} {hash_names(self.background_id)}"
+
+
+def hash_names(names: np.ndarray) -> str:
+    """sha256 of a list of names."""
+    return hashlib.sha256("\n".join(names.tolist()).encode()).hexdigest()
+
+
+def foreground_parts(root: Path, classes: Iterable[str]) -> list[ForegroundPart]:
+    """One part a superclass: `original/val`, `fg_mask/val` and `only_bg_t/val` of the challenge."""
+    known = set(classes)
+    folders = subfolders(root / "fg_mask/val")
+    accepted = in9_accepted(root / IN9_FILE, folders)
+    backgrounds = [
+        f"only_bg_t/val/{folder}/{name}"
+        for folder in subfolders(root / "only_bg_t/val")
+        for name in image_names(root / "only_bg_t/val" / folder)
+    ]
+    if not backgrounds:
+        raise ImagesError(f"{root / 'only_bg_t/val'}: no image found; expected backgrounds")
+    return [
+        _foreground_part(root, folder, accepted, known, np.array(backgrounds), len(folders))
+        for folder in folders
+    ]
+
+
+def _foreground_part(
+    root: Path,
+    folder: str,
+    accepted: Accepted,
+    known: set[str],
+    backgrounds: np.ndarray,
+    num_labels: int,
+) -> ForegroundPart:
+    original = root / "original/val" / folder
+    stems = {Path(name).stem: name for name in (image_names(original) if original.is_dir() else [])}
+    masks = sorted(path.name for path in (root / "fg_mask/val" / folder).glob("*.npy"))
+    if alone := [name for name in masks if Path(name).stem not in stems]:
+        raise ImagesError(
+            f"{root / 'fg_mask/val' / folder / alone[0]}: no image {Path(alone[0]).stem} in"
+            f" {original}; expected one for each of {len(masks)} masks, {len(alone)} have none"
+        )
+    kept = [] if known.isdisjoint(accepted[folder]) else masks
+    return ForegroundPart(
+        name=folder,
+        root=root,
+        image_id=np.array([f"original/val/{folder}/{stems[Path(m).stem]}" for m in kept], str),
+        label=np.array([folder] * len(kept), str),
+        accepted={folder: accepted[folder]} if kept else {},
+        prepared="stored",
+        num_left_out=len(masks) - len(kept),
+        num_labels=num_labels,
+        num_published=450,
+        mask_id=np.array([f"fg_mask/val/{folder}/{name}" for name in kept], str),
+        background_id=backgrounds,
     )

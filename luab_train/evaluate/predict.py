@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 from luab_data.console import progress
 from luab_data.errors import ImagesError, OptionError
 from luab_train.data.inputs import load_input
-from luab_train.data.loader import batches, worker_setup
+from luab_train.data.loader import batches as loaded
+from luab_train.data.loader import worker_setup
+from luab_train.evaluate import processes
 from luab_train.evaluate.parts import Part, View
 from luab_train.evaluate.predictions import SCHEMA
 from luab_train.evaluate.predictor import Predictor
+from luab_train.evaluate.settings import Settings
 from luab_train.models.classifier import Outputs
 from luab_train.recipe import Data
 
@@ -75,74 +79,82 @@ def collate(samples: list[tuple[int, Any]]) -> Inputs:
     )
 
 
-def part_loader(
-    part: Part, data: Data, *, batch_size: int, num_workers: int, pin_memory: bool = False
-) -> DataLoader[Inputs]:
-    """Batches of a part in order; a small part is read here, for starting workers costs more."""
-    workers = min(num_workers, len(part) // (2 * batch_size))
-    return DataLoader(
-        PartImages(part, data),
-        batch_size=batch_size,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        worker_init_fn=worker_setup() if workers else None,
-    )
-
-
-def default_workers() -> int:
-    """Loader processes where the user names no number: one a core, at most 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(16, cores or 1) if (cores or 1) > 2 else 0
-
-
 def predict_part(
-    predictor: Predictor,
-    part: Part,
-    *,
-    on_bad: str,
-    batch_size: int,
-    num_workers: int,
-    what: str,
-    shown: bool | None = None,
+    predictor: Predictor, part: Part, settings: Settings, *, what: str
 ) -> tuple[pa.Table, dict[str, int]]:
     """A table of SCHEMA in the part's order, and counts `num_turned`, `num_resized`.
 
     Args:
         predictor: the model.
         part: its images.
-        on_bad: `raise` at the first image that cannot be decoded, or `skip`: a row with its error.
-        batch_size, num_workers: change no result but for rounding.
-        what, shown: of the progress bar.
+        settings: with on_bad `skip`, an image that cannot be decoded is a row with its error.
+        what: of the progress bar.
     """
-    loader = part_loader(
-        part,
-        predictor.data,
-        batch_size=batch_size,
-        num_workers=num_workers,
+    size = settings.batch_size
+    batches = [range(at, min(at + size, len(part))) for at in range(0, len(part), size)]
+    mine = processes.mine(batches)
+    found = processes.everyone(lambda: _predict(predictor, part, mine, settings, what=what))
+    order = np.argsort(np.concatenate([index for _, index, _ in found]), kind="stable")
+    table = pa.concat_tables([rows for rows, _, _ in found]).take(pa.array(order))
+    keys = ("num_turned", "num_resized")
+    return table.combine_chunks(), {k: sum(counts[k] for _, _, counts in found) for k in keys}
+
+
+def _predict(
+    predictor: Predictor, part: Part, batches: Sequence[range], settings: Settings, *, what: str
+) -> tuple[pa.Table, np.ndarray, dict[str, int]]:
+    """The rows of some batches, which images of the part they are, and their counts."""
+    # A small part is read here, for starting workers costs more.
+    workers = min(settings.workers, len(batches) // 2)
+    loader = DataLoader(
+        PartImages(part, predictor.data),
+        batch_sampler=[[*batch] for batch in batches],
+        num_workers=workers,
+        collate_fn=collate,
         pin_memory=predictor.device.type == "cuda",
+        worker_init_fn=worker_setup() if workers else None,
     )
     columns = _column_indices(part.mask, predictor.classes)
     rows = _Rows(part, predictor)
     counts = {"num_turned": 0, "num_resized": 0}
-    with progress(total=len(part), what=what, unit="image", shown=shown) as bar:
-        for inputs in batches(loader):
-            if inputs.bad and on_bad == "raise":
+    num = sum(map(len, batches))
+    shown = settings.shown if processes.rank() == 0 else False
+    with progress(total=num, what=what, unit="image", shown=shown) as bar:
+        for inputs in loaded(loader):
+            if inputs.bad and settings.on_bad == "raise":
                 raise ImagesError(
                     f"{inputs.bad[0][1]}; to go on without such images: --on-bad skip"
                 )
             rows.add_bad(inputs.bad)
             if len(inputs.index_B):
                 outputs = look(predictor, inputs.image_BCHW, part.view)
-                rows.add(inputs, *top_classes(outputs.logits_BC, columns), outputs.point_B2)
+                rows.add(inputs, answers_of(outputs.logits_BC, columns), outputs.point_B2)
             counts["num_turned"] += inputs.turned
             counts["num_resized"] += inputs.resized
             bar.update(len(inputs.index_B) + len(inputs.bad))
-    return rows.table(), counts
+    index = np.concatenate([np.zeros(0, np.int64), *(np.arange(b.start, b.stop) for b in batches)])
+    return rows.table().take(pa.array(index)), index, counts
 
 
 def look(predictor: Predictor, image_BCHW: Tensor, view: View) -> Outputs:
     """The model's answer to uint8 images, whole or with a hole in their middle."""
+    try:
+        return _look(predictor, image_BCHW, view)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise OptionError(
+                f"{predictor.name}: no memory for {len(image_BCHW)} images at a time"
+                " on this device; lower --batch-size"
+            ) from error
+        side = image_BCHW.shape[-1]
+        said = str(error).strip().partition("\n")[0]
+        raise OptionError(
+            f"{predictor.name}: cannot take images of {side} x {side} px ({said}); expected a"
+            " network for that size"
+        ) from error
+
+
+def _look(predictor: Predictor, image_BCHW: Tensor, view: View) -> Outputs:
     if view == "plain":
         return predictor(image_BCHW)
     image = image_BCHW.to(predictor.device).float()
@@ -164,13 +176,28 @@ def centre_hole(image_BCHW: Tensor) -> Tensor:
     return hollow
 
 
-def top_classes(logits_BC: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Classes and probabilities of the five highest logits, (B, min(5, C)); ties by class order.
+class Answers(NamedTuple):
+    """What is kept of the logits of `B` images; of the classes that take part."""
+
+    index_BT: Tensor
+    """int64: the five most probable classes, ties by class order."""
+    probability_BT: Tensor
+    """float32, theirs."""
+    probability_BC: Tensor
+    """float32, of every class; 0 where it takes no part."""
+    max_logit_B: Tensor
+    energy_B: Tensor
+    """float32: logarithm of the sum of the exponentials of the logits."""
+
+
+def answers_of(logits_BC: Tensor, columns: Tensor | None) -> Answers:
+    """What is kept of logits, on the CPU.
 
     Args:
         logits_BC: of all classes.
         columns: class indices that take part, ascending; None for all. The softmax is over them.
     """
+    num_classes = logits_BC.shape[1]
     if columns is not None:
         logits_BC = logits_BC[:, columns.to(logits_BC.device)]
     if not torch.isfinite(logits_BC).all():
@@ -180,9 +207,19 @@ def top_classes(logits_BC: Tensor, columns: Tensor | None) -> tuple[Tensor, Tens
         )
     ordered, index = logits_BC.sort(dim=1, descending=True, stable=True)
     # Of the sorted logits: the same logits in another order give the same bits, so ties stay ties.
-    probability = ordered.softmax(dim=1)[:, :TOP]
-    index = index[:, :TOP].cpu()
-    return (index if columns is None else columns[index]), probability.cpu()
+    probability = ordered.softmax(dim=1).cpu()
+    index = index.cpu() if columns is None else columns[index.cpu()]
+    every = torch.zeros(len(index), num_classes).scatter(1, index, probability)
+    return Answers(
+        index[:, :TOP], probability[:, :TOP], every, ordered[:, 0].cpu(),
+        ordered.logsumexp(dim=1).cpu(),
+    )  # fmt: skip
+
+
+def top_classes(logits_BC: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Classes and probabilities of the five highest logits, (B, min(5, C)); ties by class order."""
+    found = answers_of(logits_BC, columns)
+    return found.index_BT, found.probability_BT
 
 
 def _column_indices(mask: tuple[str, ...] | None, classes: tuple[str, ...]) -> Tensor | None:
@@ -206,17 +243,28 @@ class _Rows:
         self.index = np.zeros((len(part), top), dtype=np.int32)
         self.probability = np.zeros((len(part), top), dtype=np.float32)
         self.point = np.full((len(part), 2), np.nan, dtype=np.float32)
+        self.label_probability = np.zeros(len(part), dtype=np.float32)
+        self.max_logit = np.zeros(len(part), dtype=np.float32)
+        self.energy = np.zeros(len(part), dtype=np.float32)
         self.error: list[str | None] = [None] * len(part)
+        self.accepted = {
+            label: np.array([wnid in wnids for wnid in predictor.classes])
+            for label, wnids in part.accepted.items()
+        }
 
     def add_bad(self, bad: list[tuple[int, str]]) -> None:
         for index, why in bad:
             # Without the path: a file of predictions names no folder of the user's machine.
             self.error[index] = why.replace(f"{self.part.root}{os.sep}", "")
 
-    def add(self, inputs: Inputs, index: Tensor, probability: Tensor, point_B2: Tensor) -> None:
+    def add(self, inputs: Inputs, answers: Answers, point_B2: Tensor) -> None:
         at = inputs.index_B.numpy()
-        self.index[at] = index.numpy()
-        self.probability[at] = probability.numpy()
+        self.index[at] = answers.index_BT.numpy()
+        self.probability[at] = answers.probability_BT.numpy()
+        right = np.stack([self.accepted[label] for label in self.part.label[at].tolist()])
+        self.label_probability[at] = (answers.probability_BC.numpy() * right).sum(axis=1)
+        self.max_logit[at] = answers.max_logit_B.numpy()
+        self.energy[at] = answers.energy_B.numpy()
         if self.predictor.point_trained:
             low, high = inputs.region_B4[:, :2], inputs.region_B4[:, 2:]
             self.point[at] = (low + point_B2.cpu() * (high - low)).numpy()
@@ -236,6 +284,9 @@ class _Rows:
             ),
             "margin": pa.array(self.probability[:, 0] - second, mask=bad),
             "max_probability": pa.array(self.probability[:, 0], mask=bad),
+            "label_probability": pa.array(self.label_probability, mask=bad),
+            "max_logit": pa.array(self.max_logit, mask=bad),
+            "energy": pa.array(self.energy, mask=bad),
             "point_x": _nullable(self.point[:, 0]),
             "point_y": _nullable(self.point[:, 1]),
             "error": pa.array(self.error, pa.string()),

@@ -6,10 +6,15 @@ weights, images and settings made it; `is_current` asks whether they are still t
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from luab_data.errors import OptionError, OutputError
-from luab_train.evaluate.mappings import Accepted
+from luab_data.files import flush
+from luab_train.evaluate.classes import Accepted
 
 SCHEMA = pa.schema(
     {
@@ -27,6 +33,9 @@ SCHEMA = pa.schema(
         "top5_probability": pa.list_(pa.float32()),  # softmax over the classes of the part's mask
         "margin": pa.float32(),  # first minus second probability
         "max_probability": pa.float32(),
+        "label_probability": pa.float32(),  # of all classes that are right, together
+        "max_logit": pa.float32(),  # highest logit of these classes
+        "energy": pa.float32(),  # logarithm of the sum of their exponentials
         "point_x": pa.float32(),  # fractions of the original image, null without a trained head
         "point_y": pa.float32(),
         "error": pa.string(),  # why the image has no prediction, null if it has one
@@ -47,27 +56,57 @@ PAIRS_SCHEMA = pa.schema(
 )
 """One row per foreground of the Backgrounds Challenge."""
 
-_KEY = b"luab"
+KEY = b"luab"
+"""Of what a file was told, in its metadata."""
 
 
-class Predicted(NamedTuple):
-    """Predictions of one part, read back; N images that have one."""
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Predictions of one part, read back; `N` images that have one.
 
-    image_id: np.ndarray
-    """(N,) text."""
-    label: np.ndarray
-    """(N,) text."""
-    top1: np.ndarray
-    """(N,) text, the predicted wnid."""
-    max_probability: np.ndarray
-    """(N,) float64."""
-    accepted: Accepted
-    about: Mapping[str, Any]
-    """What `write_predictions` was told."""
-    num_bad: int
-    """Images without a prediction; they are in no other field."""
+    Args:
+        name: of the part.
+        table: columns of SCHEMA, PAIRS_SCHEMA or `wsol.localise`, of the N images.
+        about: what `write_predictions` was told.
+        num_bad: images without a prediction; they are not in the table.
+    """
+
+    name: str
     table: pa.Table
-    """All columns of the N images."""
+    about: Mapping[str, Any]
+    num_bad: int = 0
+
+    @cached_property
+    def image_id(self) -> np.ndarray:
+        """(N,) text."""
+        return _text(self.table["image_id"])
+
+    @cached_property
+    def label(self) -> np.ndarray:
+        """(N,) text."""
+        return _text(self.table["label"])
+
+    @cached_property
+    def top1(self) -> np.ndarray:
+        """(N,) text, the predicted wnid."""
+        if not len(self.table):
+            return np.empty(0, str)
+        return _text(pc.list_element(self.table["top5_class"], 0))
+
+    def numbers(self, column: str) -> np.ndarray:
+        """(N,) float64 of a column; NaN where it is null."""
+        values: np.ndarray = self.table[column].to_numpy().astype(np.float64)
+        return values
+
+    @property
+    def max_probability(self) -> np.ndarray:
+        """(N,) float64."""
+        return self.numbers("max_probability")
+
+    @property
+    def accepted(self) -> Accepted:
+        """Label -> wnids that are right."""
+        return {key: tuple(wnids) for key, wnids in self.about["accepted"].items()}
 
 
 def write_predictions(file: Path, table: pa.Table, about: Mapping[str, Any]) -> None:
@@ -78,59 +117,77 @@ def write_predictions(file: Path, table: pa.Table, about: Mapping[str, Any]) -> 
         table: the rows.
         about: weights digest, part digest, settings, accepted labels, counts; as JSON in the file.
     """
-    partial = file.with_name(f".{file.name}.partial")
+    # Two processes may evaluate the same model: each has a file of its own until it is complete.
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     text = json.dumps(dict(about), sort_keys=True).encode()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table.replace_schema_metadata({_KEY: text}), partial, compression="zstd")
+        pq.write_table(table.replace_schema_metadata({KEY: text}), partial, compression="zstd")
+        flush(partial)
         partial.replace(file)
+        for left in file.parent.glob(f".{file.name}*.partial"):  # of a process that was killed
+            left.unlink(missing_ok=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{file}: cannot be written ({error})") from error
+        if isinstance(error, FileNotFoundError) and file.exists():
+            return  # another process was done a moment earlier, and took ours for a leftover
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OutputError(f"{file}: cannot be written ({error.strerror or error})") from error
 
 
-def is_current(file: Path, about: Mapping[str, Any]) -> bool:
-    """Whether `file` was made by the weights, images and settings that `about` names."""
-    keys = ("weights", "part", "settings")
-    found = read_about(file) if file.exists() else {}
-    return all(key in found and found[key] == about[key] for key in keys)
+def keep(file: Path, table: pa.Table, about: Mapping[str, Any]) -> str:
+    """Write predictions; why they could not be, or nothing. They were made, so they count."""
+    try:
+        write_predictions(file, table, about)
+    except OutputError as error:
+        return str(error)
+    return ""
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """sha256 of the names and contents of files that hold labels, boxes or masks."""
+    told = hashlib.sha256()
+    for file in files:
+        told.update(f"{file.name} {file.stat().st_size}\n".encode())
+        told.update(file.read_bytes())
+    return told.hexdigest()
+
+
+def is_current(file: Path, about: Mapping[str, Any], columns: Iterable[str]) -> bool:
+    """Whether `file` was made by the weights, images and settings that `about` names, and holds
+    these columns.
+    """
+    if not file.exists():
+        return False
+    schema = _schema(file)
+    found = _about(schema, file)
+    same = all(found.get(key) == about[key] for key in ("weights", "part", "settings"))
+    return same and set(columns) <= set(schema.names)
 
 
 def read_predictions(file: Path) -> Predicted:
     """Read one part back; images with an error are counted and left out."""
-    table = _read(file)
-    about = _about(table.schema, file)
-    there = table.filter(pc.is_null(table["error"]))
-    return Predicted(
-        image_id=_text(there["image_id"]),
-        label=_text(there["label"]),
-        top1=_text(pc.list_element(there["top5_class"], 0)) if len(there) else np.empty(0, str),
-        max_probability=there["max_probability"].to_numpy().astype(np.float64),
-        accepted={key: tuple(wnids) for key, wnids in about["accepted"].items()},
-        about=about,
-        num_bad=len(table) - len(there),
-        table=there,
-    )
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(file, error) from error
+    return of_table(file.stem, table, _about(table.schema, file))
 
 
-def read_pairs(file: Path) -> tuple[pa.Table, Mapping[str, Any]]:
-    """Rows of a PAIRS_SCHEMA file, with errors, and what it was told."""
-    table = _read(file)
-    return table, _about(table.schema, file)
+def of_table(name: str, table: pa.Table, about: Mapping[str, Any]) -> Predicted:
+    """Predictions that were not written yet, as they will be read back."""
+    there = table.filter(pc.is_null(table["error"])) if "error" in table.column_names else table
+    return Predicted(name, there, about, len(table) - len(there))
 
 
 def read_about(file: Path) -> dict[str, Any]:
     """What a file was told, without its rows."""
-    try:
-        schema = pq.read_schema(file)
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(file, error) from error
-    return _about(schema, file)
+    return _about(_schema(file), file)
 
 
-def _read(file: Path) -> pa.Table:
+def _schema(file: Path) -> pa.Schema:
     try:
-        return pq.read_table(file)
+        return pq.read_schema(file)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(file, error) from error
 
@@ -140,7 +197,7 @@ def _unreadable(file: Path, error: Exception) -> OptionError:
 
 
 def _about(schema: pa.Schema, file: Path) -> dict[str, Any]:
-    text = (schema.metadata or {}).get(_KEY)
+    text = (schema.metadata or {}).get(KEY)
     if text is None:
         raise OptionError(f"{file}: not written by luab-train eval; delete it and evaluate again")
     content: dict[str, Any] = json.loads(text)

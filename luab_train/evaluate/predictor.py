@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from luab_data.errors import OptionError
-from luab_train.data.inputs import imagenet_classes, timm_data
+from luab_train.data.classes import imagenet_classes
+from luab_train.data.inputs import timm_data
 from luab_train.models.classifier import LuabModel, Outputs, build_model
 from luab_train.models.weights import (
     load_backbone,

@@ -1,22 +1,41 @@
-"""Rows of results -> one table for a terminal: a line a column of the paper, details below it."""
+"""Rows of results -> one table for a terminal: a line a metric. And the list of benchmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from luab_train.evaluate.benchmarks import BENCHMARKS
+from luab_train.evaluate.benchmarks import BY_NAME
 
 ARROWS = {"up": "↑", "down": "↓"}
 _HEAD = ("column", "", "metric", "value", "95 % interval", "images", "notes")
 _RIGHT = (3, 4, 5)
 
 
+def report_rows(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[str, str | None]:
+    """What to print of an evaluation, and what went wrong in it; None if nothing did."""
+    first = rows[0]
+    where = f"all rows in {folder / 'results.jsonl'}"
+    unwritten = next((row["unwritten"] for row in rows if row.get("unwritten")), None)
+    if unwritten:
+        where = "not all of it could be written"
+    failed = [row["benchmark"] for row in rows if row["status"] == "failed"]
+    problem = None
+    if failed:
+        notes = [str(row["note"]) for row in rows if row["status"] == "failed"]
+        problem = f"{', '.join(failed)} failed: {notes[0]}"
+    head = f"{first['model']}, weights {first['weights'][:12]}, percent; {where}"
+    return f"{head}\n{to_table(rows)}", unwritten or problem
+
+
 def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of one model; details such as one corruption are only in results.jsonl."""
-    shown = {b.name: {metric.name for metric in b.metrics} for b in BENCHMARKS}
     lines: list[tuple[str, ...]] = [_HEAD]
-    lines += [_line(r) for r in rows if r["metric"] in shown.get(r["benchmark"], {r["metric"]})]
+    for row in rows:
+        metric = BY_NAME[row["benchmark"]].metric(row["metric"])
+        if metric is None or not metric.detail:
+            lines.append(_line(row))
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEAD) - 1)]
     return "\n".join(_aligned(line, widths) for line in lines)
 
@@ -24,34 +43,27 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def list_benchmarks() -> str:
     """What there is: where it belongs, how it is read, whose it is."""
     lines = []
-    for benchmark in BENCHMARKS:
+    for benchmark in BY_NAME.values():
         arrow = ARROWS[benchmark.metrics[0].direction]
-        titles = "; ".join(metric.title for metric in benchmark.metrics)
-        lines.append(f"{benchmark.name:<10} {benchmark.title} {arrow}  {titles}")
-        lines.append(f"{'':<10} {benchmark.preparation}; {benchmark.mapping}")
-        lines += [
-            f"{'':<10} ROOT/{d.place}  {d.name}, about {d.size}, {d.licence}. {d.citation}"
-            for d in benchmark.datasets
-        ]
-    lines.append("wsol, coco not in all: localisation and COCO, see `luab_train.evaluate.extras`")
+        titles = "; ".join(metric.title for metric in benchmark.metrics if not metric.detail)
+        by_name = "" if benchmark.in_all else "  (by name, not in all)"
+        lines.append(f"{benchmark.name:<11} {benchmark.title} {arrow}  {titles}{by_name}")
+        lines.append(f"{'':<11} {benchmark.preparation}; {benchmark.mapping}")
+        for d in benchmark.datasets:
+            about = f"{d.name}, about {d.size}, {d.licence}. {d.citation}"
+            lines.append(f"{'':<11} ROOT/{d.place}  {about}")
+            lines += [f"{'':<11} {file} is {told}" for file, told in d.origin.items()]
     return "\n".join(lines)
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
-    if row["status"] == "missing":
-        return (
-            row["column"],
-            ARROWS[row["direction"]],
-            row["title"],
-            "missing",
-            "",
-            "",
-            row["note"],
-        )
+    arrow, title = ARROWS[row["direction"]], row["title"]
+    if row["status"] in ("missing", "failed"):
+        return (row["column"], arrow, title, row["status"], "", "", row["note"])
     return (
         row["column"] if row["primary"] else "",
-        ARROWS[row["direction"]],
-        row["title"],
+        arrow,
+        title if row["unit"] == "percent" else f"{title}, {row['unit']}",
         "-" if row["value"] is None else f"{row['value']:.2f}",
         "-" if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}",
         f"{row['n']:,}",
@@ -60,9 +72,9 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _notes(row: Mapping[str, Any]) -> list[str]:
-    if not row["primary"]:
-        return [row["note"]] if row["note"] else []
     notes = [row["note"]] if row["note"] else []
+    if not row["primary"]:
+        return notes
     if row.get("num_bad"):
         notes.append(f"{row['num_bad']:,} bad images skipped")
     if row.get("num_left_out"):

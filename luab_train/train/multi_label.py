@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from luab_train.train.metrics import add_up
-from luab_train.train.ranking import average_precision
+from luab_train.metrics.places import add_up
+from luab_train.metrics.ranking import average_precision
 
 
 class Scores(NamedTuple):

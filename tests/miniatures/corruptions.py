@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from luab_train.evaluate.scores import C15, EXTRA, SEVERITIES
+from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES
 from miniatures.palette import BANANA, COLOUR, NINE, flat, save
 
 WNIDS = NINE[:2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from luab_train.evaluate.mappings import real_labels
+from luab_train.evaluate.classes import real_labels
 from miniatures.palette import CLASSES, COLOUR, INDEX, NINE, TENCH, flat, photo_size, save
 
 OUT_CLASSES = NINE[:5]  # of ImageNet-O

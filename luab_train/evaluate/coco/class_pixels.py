@@ -22,6 +22,7 @@ from luab_data.console import progress
 from luab_data.errors import ImagesError
 from luab_data.statistics.estimate import LEVEL, Estimate
 from luab_data.truth import TrueImage
+from luab_train.evaluate import processes
 from luab_train.evaluate.coco.prediction import check_predictor
 from luab_train.evaluate.coco.scenes import Scene, decode, find_scenes
 from luab_train.evaluate.coco.storage import NUM_CLASSES
@@ -78,6 +79,7 @@ def class_pixels(
     interval: float = 0.001,
     batch_size: int = 64,
     num_threads: int = 4,
+    on_bad: str = "raise",
     shown: bool | None = None,
 ) -> ClassPixels:
     """The mPxAP of a multi-label model whose maps wsol.cam can make.
@@ -90,53 +92,89 @@ def class_pixels(
         interval: width of a bin of scores.
         batch_size: images at a time; no effect on the result but for rounding.
         num_threads: to decode images and to resize maps.
+        on_bad: `raise` at an image that cannot be decoded, or `skip` it.
         shown: progress bar; None shows it on a terminal.
     """
     check_predictor(predictor)
     mapper = Mapper.of(predictor)
     found = find_scenes(images, instances).scenes
-    scenes = [scene for scene in found if things(scene.truth)]
-    groups = [PixelSums.empty(interval, num_classes=NUM_CLASSES) for _ in range(_GROUPS)]
-    num_images, num_pairs, num_flat, map_size = 0, 0, 0, ""
-    with (
-        ThreadPoolExecutor(num_threads) as pool,
-        progress(total=len(scenes), what="COCO maps", unit="image", shown=shown) as bar,
-    ):
-        for batch, pixels, sizes in squashed_batches(
-            ((scene, scene.path) for scene in scenes),
-            size=predictor.data.image_size,
-            batch_size=batch_size,
-            pool=pool,
+    numbered = [*enumerate(scene for scene in found if things(scene.truth))]
+    batches = [numbered[at : at + batch_size] for at in range(0, len(numbered), batch_size)]
+    mine = processes.mine(batches)
+
+    def work() -> tuple[list[PixelSums], _Counts]:
+        groups = [PixelSums.empty(interval, num_classes=NUM_CLASSES) for _ in range(_GROUPS)]
+        counts = _Counts()
+        shown_here = shown if processes.rank() == 0 else False
+        with (
+            ThreadPoolExecutor(num_threads) as pool,
+            progress(
+                total=sum(map(len, mine)), what="COCO maps", unit="image", shown=shown_here
+            ) as bar,
         ):
-            _check_sizes(batch, sizes)
-            pairs = [(k, label) for k, s in enumerate(batch) for label in things(s.truth)]
-            image_P, label_P = torch.tensor(pairs).T
-            forward = mapper(torch.from_numpy(pixels))
-            maps_Phw = mapper.maps(forward, image_P, label_P).cpu().numpy()
-            map_size = "x".join(map(str, maps_Phw.shape[1:]))
-            truths = [batch[k].truth for k, _ in pairs]
-            labels = [label for _, label in pairs]
-            masks = pool.map(mask_of, truths, labels)
-            for (k, label), scores, mask in zip(
-                pairs, pool.map(score_map, maps_Phw), masks, strict=True
+            items = ((((n, scene), scene.path) for n, scene in batch) for batch in mine)
+            for keys, pixels, sizes, bad in squashed_batches(
+                map(list, items), size=predictor.data.image_size, pool=pool, on_bad=on_bad
             ):
-                groups[(num_images + k) % _GROUPS].add_map(scores, mask, label)
-                num_flat += is_flat(scores)
-            num_images, num_pairs = num_images + len(batch), num_pairs + len(pairs)
-            bar.update(len(batch))
+                _check_sizes([scene for _, scene in keys], sizes)
+                if keys:
+                    counts = counts + _add_batch(mapper, keys, pixels, groups, pool)
+                bar.update(len(keys) + len(bad))
+        return groups, counts
+
+    every = processes.everyone(work)
+    groups = [reduce(add, of_group) for of_group in zip(*(g for g, _ in every), strict=True)]
+    counts = reduce(add, (c for _, c in every))
     total = reduce(add, groups)
     return ClassPixels(
-        mean=_mean(total, groups, num_images),
+        mean=_mean(total, groups, counts.num_images),
         classes=px_ap(total),
         chance=foreground_share(total),
-        num_images=num_images,
-        num_pairs=num_pairs,
-        num_flat=num_flat,
+        num_images=counts.num_images,
+        num_pairs=counts.num_pairs,
+        num_flat=counts.num_flat,
         num_crowds=sum(len(s.truth.labels) - len(things(s.truth)) for s in found),
         method=mapper.method.label,
-        map_size=map_size,
+        map_size=counts.map_size,
         input_size=predictor.data.image_size,
     )
+
+
+@dataclass(frozen=True)
+class _Counts:
+    num_images: int = 0
+    num_pairs: int = 0
+    num_flat: int = 0
+    map_size: str = ""
+
+    def __add__(self, other: _Counts) -> _Counts:
+        return _Counts(
+            self.num_images + other.num_images,
+            self.num_pairs + other.num_pairs,
+            self.num_flat + other.num_flat,
+            self.map_size or other.map_size,
+        )
+
+
+def _add_batch(
+    mapper: Mapper,
+    keys: list[tuple[int, Scene]],
+    pixels: np.ndarray,
+    groups: list[PixelSums],
+    pool: ThreadPoolExecutor,
+) -> _Counts:
+    """Count the maps of (number, scene)s in their groups, in place."""
+    pairs = [(k, label) for k, (_, s) in enumerate(keys) for label in things(s.truth)]
+    image_P, label_P = torch.tensor(pairs).T
+    forward = mapper(torch.from_numpy(pixels))
+    maps_Phw = mapper.maps(forward, image_P, label_P).cpu().numpy()
+    truths, labels = [keys[k][1].truth for k, _ in pairs], [label for _, label in pairs]
+    masks = pool.map(mask_of, truths, labels)
+    num_flat = 0
+    for (k, label), scores, mask in zip(pairs, pool.map(score_map, maps_Phw), masks, strict=True):
+        groups[keys[k][0] % _GROUPS].add_map(scores, mask, label)
+        num_flat += is_flat(scores)
+    return _Counts(len(keys), len(pairs), num_flat, "x".join(map(str, maps_Phw.shape[1:])))
 
 
 def things(truth: TrueImage) -> list[int]:

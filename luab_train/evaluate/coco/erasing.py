@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from luab_data.errors import OptionError
-from luab_train.evaluate.wsol.opencv import opencv
+from luab_train.evaluate.wsol.score_maps import opencv
 
 Fill = Literal["mean", "black", "blur", "inpaint"]
 FILLS: tuple[str, ...] = typing.get_args(Fill)

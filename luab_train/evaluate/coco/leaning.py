@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from luab_data.statistics.estimate import LEVEL
 from luab_train.evaluate.coco.context import Pairs
+from luab_train.metrics.intervals import wilson_ends
 
 SCHEMA = pa.schema(
     [
@@ -66,7 +67,7 @@ def leaning(
     spread = np.bincount(place_K, (drop_K - drop[place_K]) ** 2, len(code))
     reach, p_value = _student(drop, spread, n)
     rate = mean(pairs.violated_K.astype(np.float64))
-    low, high = wilson(rate, n)
+    low, high = wilson_ends(np.bincount(place_K, pairs.violated_K, len(code)), n)
     label, other = np.divmod(code, len(classes))
     names = np.array(classes, dtype=object)
     columns = {
@@ -116,15 +117,3 @@ def _false_discovery(p_value: np.ndarray) -> np.ndarray:
     if there.any():
         q_value[there] = false_discovery_control(p_value[there])
     return q_value
-
-
-def wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of Wilson's score interval of shares of n trials; NaN without trials."""
-    from scipy.special import ndtri
-
-    z = ndtri((1 + LEVEL) / 2)
-    n = np.where(n > 0, n, np.nan)
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # Rounding would leave 1e-17 where the end is 0 or 1.
-    return np.where(share == 0, 0.0, centre - reach), np.where(share == 1, 1.0, centre + reach)

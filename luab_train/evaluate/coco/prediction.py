@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,21 +14,23 @@ import torch
 from torch.utils.data import DataLoader
 
 from luab_data.console import progress
-from luab_data.errors import OptionError
+from luab_data.errors import ImagesError, OptionError
 from luab_data.schema import COCO_CLASSES
 from luab_data.truth import contains_many
 from luab_train.data.loader import batches, worker_setup
+from luab_train.evaluate import processes
 from luab_train.evaluate.coco.erasing import Eraser
 from luab_train.evaluate.coco.scenes import Gallery, Scene, Seen, Status
 from luab_train.evaluate.coco.storage import (
     NUM_CLASSES,
     OBJECTS,
     SCORES,
-    RowWriter,
     Tables,
     logits_array,
+    table_of,
 )
 from luab_train.evaluate.coco.views import View
+from luab_train.evaluate.predict import look
 from luab_train.evaluate.predictor import Predictor
 
 _IMAGES_AT_ONCE = 8
@@ -43,12 +44,12 @@ def predict(
     view: View,
     eraser: Eraser | None,
     facts: Mapping[str, Any],
-    out: Path | None = None,
     batch_size: int = 128,
     num_workers: int = 4,
+    on_bad: str = "raise",
     shown: bool | None = None,
 ) -> Tables:
-    """Scores of all images, and of each image without each of its classes.
+    """Scores of all images, and of each image without each of its classes; processes share them.
 
     Args:
         predictor: of 80 classes in COCO's order.
@@ -56,47 +57,83 @@ def predict(
         view: what the network sees of an image.
         eraser: None erases nothing, which is much faster: only mAP and points come out.
         facts: kept with the rows.
-        out: folder for both files; None keeps the rows in memory.
         batch_size: squares at a time; no effect on the result but for rounding.
         num_workers: loader processes, which decode and erase; 0 is this process.
+        on_bad: `raise` at an image that cannot be decoded, or `skip` it: it has no rows.
         shown: progress bar; None shows it on a terminal.
     """
     check_predictor(predictor)
     if batch_size < 1:
         raise OptionError(f"batch size {batch_size}; expected at least 1")
-    loader: DataLoader[list[Seen]] = DataLoader(
-        Gallery(scenes, view, eraser),
+    mine = [*processes.mine(scenes)]
+    loader: DataLoader[list[Seen | str]] = DataLoader(
+        Gallery(mine, view, eraser),
         batch_size=_IMAGES_AT_ONCE,
         collate_fn=list,
-        num_workers=num_workers,
+        num_workers=min(num_workers, len(mine) // _IMAGES_AT_ONCE),
         worker_init_fn=worker_setup() if num_workers else None,
     )
-    paths = [None if out is None else out / f"{name}.parquet" for name in ("scores", "objects")]
-    with (
-        RowWriter(paths[0], SCORES, facts) as scores,
-        RowWriter(paths[1], OBJECTS, facts) as objects,
-        progress(total=len(scenes), what="COCO", unit="image", shown=shown) as bar,
-    ):
-        for batch in batches(loader):
-            shown_scenes = [scenes[seen.row] for seen in batch]
-            logits_BC, point_BK2 = _run(predictor, _squares(batch), batch_size)
-            whole = np.cumsum([0, *(1 + len(seen.erased) for seen in batch[:-1])])
-            point_NK2 = _in_image(point_BK2[whole], view, shown_scenes)
-            has_points = predictor.point_trained
-            scores.add(
-                score_rows(shown_scenes, logits_BC[whole], point_NK2 if has_points else None)
-            )
-            objects.add(
-                object_rows(
-                    batch,
-                    shown_scenes,
-                    np.delete(logits_BC, whole, axis=0),
-                    point_NK2 if has_points else None,
-                    view,
-                )
-            )
-            bar.update(len(batch))
-    return Tables(scores.table(), objects.table(), dict(facts))
+
+    def work() -> tuple[pa.Table, pa.Table]:
+        scores: list[dict[str, Any]] = []
+        objects: list[dict[str, Any]] = []
+        shown_here = shown if processes.rank() == 0 else False
+        with progress(total=len(mine), what="COCO", unit="image", shown=shown_here) as bar:
+            for batch, logits_BC, point_BK2 in _answered(predictor, loader, batch_size, on_bad):
+                seen_scenes = [mine[seen.row] for seen in batch]
+                whole = np.cumsum([0, *(1 + len(seen.erased) for seen in batch[:-1])])
+                point_NK2 = None
+                if predictor.point_trained:
+                    point_NK2 = _in_image(point_BK2[whole], view, seen_scenes)
+                erased_EC = np.delete(logits_BC, whole, axis=0)
+                scores.append(score_rows(seen_scenes, logits_BC[whole], point_NK2))
+                objects.append(object_rows(batch, seen_scenes, erased_EC, point_NK2, view))
+                bar.update(len(batch))
+        return table_of(SCORES, scores), table_of(OBJECTS, objects)
+
+    found = processes.everyone(work)
+    tables = [pa.concat_tables(tables) for tables in zip(*found, strict=True)]
+    # Each process has its images by ascending id, and those of an image are neighbours.
+    both = [
+        table.take(pa.array(np.argsort(table["image_id"].to_numpy(), kind="stable")))
+        for table in tables
+    ]
+    return Tables(both[0].combine_chunks(), both[1].combine_chunks(), dict(facts))
+
+
+def _answered(
+    predictor: Predictor, loader: DataLoader[list[Seen | str]], batch_size: int, on_bad: str
+) -> Iterator[tuple[list[Seen], np.ndarray, np.ndarray]]:
+    """Images with the logits and points of their squares, as soon as those are there.
+
+    Squares are answered `batch_size` at a time, whatever image they are of.
+    """
+    waiting: list[Seen] = []
+    squares: list[np.ndarray] = []
+    answers: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def ready(*, finished: bool) -> Iterator[tuple[list[Seen], np.ndarray, np.ndarray]]:
+        while squares and (finished or len(squares) >= batch_size):
+            answers.append(_run(predictor, squares[:batch_size]))
+            del squares[:batch_size]
+        ends = np.cumsum([1 + len(seen.erased) for seen in waiting])
+        num = int((ends <= sum(len(logits) for logits, _ in answers)).sum())
+        if num:
+            logits_BC, point_BK2 = (np.concatenate(a) for a in zip(*answers, strict=True))
+            answers[:] = [(logits_BC[ends[num - 1] :], point_BK2[ends[num - 1] :])]
+            yield waiting[:num], logits_BC[: ends[num - 1]], point_BK2[: ends[num - 1]]
+            del waiting[:num]
+
+    for batch in batches(loader):
+        for seen in batch:
+            if isinstance(seen, str):
+                if on_bad == "raise":
+                    raise ImagesError(f"{seen}; to go on without such images: --on-bad skip")
+                continue
+            waiting.append(seen)
+            squares += [seen.square_SS3, *seen.erased]
+        yield from ready(finished=False)
+    yield from ready(finished=True)
 
 
 def check_predictor(predictor: Predictor) -> None:
@@ -115,21 +152,11 @@ def check_predictor(predictor: Predictor) -> None:
         )
 
 
-def _squares(batch: Sequence[Seen]) -> Iterator[np.ndarray]:
-    """Each image whole, then without each of its classes, (S, S, 3) uint8."""
-    for seen in batch:
-        yield seen.square_SS3
-        yield from seen.erased
-
-
-def _run(
-    predictor: Predictor, squares: Iterable[np.ndarray], batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(B, C) float32 logits and (B, 1 or C, 2) points, fractions of the square."""
-    image_B3SS = torch.from_numpy(np.stack(list(squares))).permute(0, 3, 1, 2)
-    outputs = [predictor(part) for part in torch.split(image_B3SS, batch_size)]
-    logits_BC = torch.cat([output.logits_BC for output in outputs]).cpu().numpy()
-    point = torch.cat([output.point_BKD.flatten(1) for output in outputs]).cpu().numpy()
+def _run(predictor: Predictor, squares: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(B, C) float32 logits and (B, 1 or C, 2) points, fractions of the square, of (S, S, 3)s."""
+    output = look(predictor, torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2), "plain")
+    logits_BC = output.logits_BC.cpu().numpy()
+    point = output.point_BKD.flatten(1).cpu().numpy()
     if logits_BC.shape[1] != NUM_CLASSES or point.shape[1] not in (2, 2 * NUM_CLASSES):
         raise OptionError(
             f"{predictor.name}: gives {logits_BC.shape[1]} scores and {point.shape[1]} coordinates"

@@ -154,9 +154,13 @@ class Gallery(Dataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return len(self.scenes)
 
-    def __getitem__(self, index: int) -> Seen:
+    def __getitem__(self, index: int) -> Seen | str:
+        """What the network sees; of an image that cannot be decoded, why."""
         scene = self.scenes[index]
-        image = load_rgb(scene)
+        try:
+            image = load_rgb(scene)
+        except ImagesError as error:
+            return str(error)
         label_P = np.array(scene.truth.labels, dtype=np.int64)
         masks = [decode(scene.truth.masks[label], scene.truth) for label in label_P.tolist()]
         square = self.view.see(image)

@@ -7,21 +7,20 @@ OUT/objects.parquet    a row for each class in an image: its masks, its erasure
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from luab_data.errors import DatasetError, OutputError
+from luab_data.errors import DatasetError
 from luab_data.schema import COCO_CLASSES
+from luab_train.evaluate.predictions import KEY, write_predictions
 
 NUM_CLASSES = len(COCO_CLASSES)
 _LOGITS = pa.list_(pa.float32(), NUM_CLASSES)
-_KEY = b"luab_evaluation"
 
 SCORES = pa.schema(
     [
@@ -63,87 +62,24 @@ class Tables(NamedTuple):
     """How they were made."""
 
 
-class RowWriter:
-    """Rows that come in small batches, in one Parquet file that appears when it is complete.
+def table_of(schema: pa.Schema, groups: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of a schema.
 
     Args:
-        path: the file; None keeps the rows in memory.
         schema: of the rows.
-        facts: kept in the file's metadata, as JSON.
-        row_group: rows to hold before they are written.
+        groups: one value a field of the schema, each an Arrow array or what makes one.
     """
-
-    def __init__(
-        self,
-        path: Path | None,
-        schema: pa.Schema,
-        facts: Mapping[str, Any],
-        *,
-        row_group: int = 4096,
-    ) -> None:
-        self.path = path
-        self.schema = schema.with_metadata({_KEY: json.dumps(facts).encode()})
-        self._row_group = row_group
-        self._held: list[pa.Table] = []
-        self._num_held = 0
-        self._partial = None if path is None else path.with_name(f".{path.name}.partial")
-        self._writer: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> RowWriter:
-        if self._partial is not None:
-            try:
-                self._partial.parent.mkdir(parents=True, exist_ok=True)
-                self._writer = pq.ParquetWriter(self._partial, self.schema, compression="zstd")
-            except OSError as error:
-                raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
-        return self
-
-    def add(self, columns: Mapping[str, Any]) -> None:
-        """Append rows.
-
-        Args:
-            columns: one value a field of the schema, each an Arrow array or what makes one.
-        """
-        arrays = [
-            c if isinstance(c, pa.Array) else pa.array(c, field.type)
-            for field, c in ((field, columns[field.name]) for field in self.schema)
-        ]
-        self._held.append(pa.Table.from_arrays(arrays, schema=self.schema))
-        self._num_held += len(self._held[-1])
-        if self._writer is not None and self._num_held >= self._row_group:
-            self._flush()
-
-    def _flush(self) -> None:
-        assert self._writer is not None and self.path is not None
-        if self._held:
-            try:
-                self._writer.write_table(pa.concat_tables(self._held).combine_chunks())
-            except OSError as error:
-                raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
-        self._held, self._num_held = [], 0
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._writer is None or self._partial is None or self.path is None:
-            return
-        try:
-            if kind is None:
-                self._flush()
-            self._writer.close()
-            if kind is None:
-                self._partial.replace(self.path)
-        finally:
-            self._partial.unlink(missing_ok=True)
-
-    def table(self) -> pa.Table:
-        """All rows, read back from the file if there is one; after the `with` block."""
-        if self.path is not None:
-            return pq.read_table(self.path)
-        return pa.concat_tables(self._held) if self._held else self.schema.empty_table()
+    tables = [
+        pa.Table.from_arrays(
+            [
+                c if isinstance(c, pa.Array) else pa.array(c, field.type)
+                for field, c in ((field, columns[field.name]) for field in schema)
+            ],
+            schema=schema,
+        )
+        for columns in groups
+    ]
+    return pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
 
 
 def logits_array(logits_NC: np.ndarray, there_N: np.ndarray | None = None) -> pa.Array:
@@ -160,6 +96,12 @@ def logits_matrix(column: pa.ChunkedArray) -> np.ndarray:
     return matrix
 
 
+def write_tables(out: Path, tables: Tables) -> None:
+    """Write both files."""
+    for name, table in (("scores", tables.scores), ("objects", tables.objects)):
+        write_predictions(out / f"{name}.parquet", table, tables.facts)
+
+
 def read_tables(out: Path) -> Tables:
     """The tables that `evaluate_coco` wrote."""
     tables = []
@@ -172,13 +114,13 @@ def read_tables(out: Path) -> Tables:
                 f"{path}: cannot be read ({error}); expected a folder that the evaluation on COCO"
                 " wrote to its end"
             ) from error
-        if not table.schema.equals(schema) or _KEY not in (table.schema.metadata or {}):
+        if not table.schema.equals(schema) or KEY not in (table.schema.metadata or {}):
             raise DatasetError(
                 f"{path}: holds {table.schema.names}; expected {schema.names} as this version of"
                 " luab writes them. Evaluate the model again"
             )
         tables.append(table)
-    facts = [json.loads(table.schema.metadata[_KEY]) for table in tables]
+    facts = [json.loads(table.schema.metadata[KEY]) for table in tables]
     if facts[0] != facts[1]:
         raise DatasetError(
             f"{out}: scores.parquet and objects.parquet come from different evaluations; evaluate"

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,11 +18,6 @@ import pyarrow.compute as pc
 from luab_data.errors import OptionError
 from luab_data.schema import COCO_CLASSES
 from luab_data.statistics.estimate import RESAMPLES, Estimate
-from luab_train.evaluate.coco.average_precision import (
-    MeanPrecision,
-    map_difference,
-    mean_average_precision,
-)
 from luab_train.evaluate.coco.context import (
     Context,
     Erasures,
@@ -29,10 +27,10 @@ from luab_train.evaluate.coco.context import (
     pairs_of,
 )
 from luab_train.evaluate.coco.leaning import leaning
-from luab_train.evaluate.coco.pointing import Pointing, pointing
-from luab_train.evaluate.coco.rates import Rate
+from luab_train.evaluate.coco.rates import Rate, rates
 from luab_train.evaluate.coco.scenes import Status
-from luab_train.evaluate.coco.storage import NUM_CLASSES, Tables, logits_matrix
+from luab_train.evaluate.coco.storage import NUM_CLASSES, Tables, logits_matrix, read_tables
+from luab_train.metrics.ranking import MeanPrecision, map_difference, mean_average_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +62,23 @@ class CocoResult:
     num_outside: int
     mean_overlap: float
     facts: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pointing:
+    """Localisation on masks, fractions; higher is better.
+
+    Args:
+        on_mask: predicted points on a mask of their class. Its null is a point drawn uniformly from
+            what the network sees.
+        centre: the same for the centre of the view, the answer of a head that learnt nothing.
+        num_images, num_cases: what it was taken over.
+    """
+
+    on_mask: Rate
+    centre: Rate
+    num_images: int
+    num_cases: int
 
 
 class _Rows(NamedTuple):
@@ -118,15 +133,7 @@ def summarise(tables: Tables, *, resamples: int = RESAMPLES, seed: int = 0) -> C
     is_seen = pc.greater(objects["chance"], 0).to_numpy()
     found_pointing = None
     if facts["point_trained"]:
-        found_pointing = pointing(
-            rows.image_P[is_seen],
-            rows.label_P[is_seen],
-            _floats(objects["is_point_on_mask"])[is_seen],
-            _floats(objects["is_centre_on_mask"])[is_seen],
-            _floats(objects["chance"])[is_seen],
-            num_classes=NUM_CLASSES,
-            **options,
-        )
+        found_pointing = _pointing(rows, objects, is_seen, options)
     return CocoResult(
         precision=precision,
         context=found_context,
@@ -140,6 +147,23 @@ def summarise(tables: Tables, *, resamples: int = RESAMPLES, seed: int = 0) -> C
         mean_overlap=overlap,
         facts=facts,
     )
+
+
+def _pointing(
+    rows: _Rows, objects: pa.Table, is_seen: np.ndarray, options: Mapping[str, Any]
+) -> Pointing:
+    """Shares of points on masks, over (image, class) of which the view shows some pixel.
+
+    Source: docs/definitions.md#pointing-accuracy.
+    """
+    image, label = rows.image_P[is_seen], rows.label_P[is_seen]
+    chance = _floats(objects["chance"])[is_seen]
+    values = {
+        name: (_floats(objects[column])[is_seen], chance)
+        for name, column in (("on_mask", "is_point_on_mask"), ("centre", "is_centre_on_mask"))
+    }
+    found = rates(image, label, values, num_classes=NUM_CLASSES, **options)
+    return Pointing(**found, num_images=len(np.unique(image)), num_cases=len(image))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +205,18 @@ def compare(
         precision=map_difference(rows.scores_NC, others.scores_NC, rows.labels_NC, **options),
         context=found,
     )
+
+
+@cache
+def compared(a: Path, b: Path) -> tuple[dict[str, Estimate], int]:
+    """Metric -> difference, of what two evaluations kept in their folders; and how many images."""
+    tables, other = read_tables(a), read_tables(b)
+    found = compare(tables, other)
+    metrics = {"map": found.precision}
+    for name, key in (("v_random", "random"), ("v_worst", "worst"), ("difference", "difference")):
+        if found.context is not None:
+            metrics[name] = found.context[key].mean
+    return metrics, len(tables.scores)
 
 
 def label_matrix(labels: pa.ChunkedArray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from luab_train.evaluate.probes.views import PAIRS, VARIANTS
-from luab_train.train.metrics import add_up
+from luab_train.metrics.places import add_up
 
 Row = dict[str, Any]
 

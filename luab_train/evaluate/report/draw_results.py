@@ -17,7 +17,7 @@ from luab_data.figures.style import BASELINE, BLACK, COLOURS, GREY, SMALL, drawi
 from luab_train.evaluate.report.evaluated import Arm
 from luab_train.evaluate.report.layout import Column
 from luab_train.evaluate.report.tables import Cell
-from luab_train.evaluate.scores import SEVERITIES
+from luab_train.metrics.robustness import SEVERITIES
 from luab_train.report.figures import ARM_COLOURS
 
 if TYPE_CHECKING:

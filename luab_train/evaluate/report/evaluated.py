@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luab_data.errors import OptionError
-from luab_train.evaluate.report.outcomes import Row, other_rows
-from luab_train.evaluate.rows import read_results
+from luab_train.evaluate.stored import RESULTS as RESULTS
+from luab_train.evaluate.stored import Row, read_rows
 from luab_train.recipe import TARGETS
 from luab_train.report.runs import Run, arm_names
 
-RESULTS = "results.jsonl"
 EVALUATION = "evaluation"
 """Folder of a run's evaluation."""
 
@@ -109,16 +108,5 @@ def arms_of(runs: Sequence[Run], folders: Sequence[Path]) -> list[Arm]:
 
 
 def _rows(folder: Path) -> dict[tuple[str, str], Row]:
-    """Rows by benchmark and metric; those of results.jsonl go before what was kept beside it."""
-    rows: dict[tuple[str, str], Row] = {}
-    listed: list[Row] = [*read_results(folder / RESULTS)]
-    known = {str(row.get("benchmark")) for row in listed}
-    for row in [*other_rows(folder, known=known), *listed]:
-        try:
-            rows[row["benchmark"], row["metric"]] = row
-        except (TypeError, KeyError) as error:
-            raise OptionError(
-                f"{folder / RESULTS}: a line has no benchmark or metric ({error!r}); expected what"
-                " luab-train eval wrote, evaluate again"
-            ) from error
-    return rows
+    """Rows by benchmark and metric."""
+    return {(row["benchmark"], row["metric"]): row for row in read_rows(folder)}

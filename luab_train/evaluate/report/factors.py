@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from luab_data.errors import ImagesError
-from luab_train.evaluate.intervals import gap_interval, wilson
 from luab_train.evaluate.report.draw_results import Curve, band_of
-from luab_train.evaluate.scores import Count, count, gap
+from luab_train.metrics.intervals import Count, count, newcombe, wilson
 
 METADATA = "metadata.csv"
 SIZE_STEP = 0.05
@@ -148,10 +147,12 @@ def gap_by_distance(
             [(count(same_right[thirds[0] == k]), count(rand_right[thirds[1] == k]))
              for k in range(THIRDS)]
         )  # fmt: skip
-    values = np.array([[gap(*pair) for pair in of_model] for of_model in counts])
+    values = np.array(
+        [[pair[0].percent() - pair[1].percent() for pair in of_model] for of_model in counts]
+    )
     mean, low, high = band_of(values)
     if len(counts) == 1:
-        low, high = np.array([gap_interval(*pair) for pair in counts[0]]).T
+        low, high = np.array([newcombe(*pair) for pair in counts[0]]).T
     at = np.digitize(every, edges)
     x = np.array([every[at == k].mean() if (at == k).any() else np.nan for k in range(THIRDS)])
     return Curve(x=x, mean=mean, low=low, high=high)

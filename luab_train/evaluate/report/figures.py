@@ -23,7 +23,7 @@ from luab_train.evaluate.report.draw_results import (
 from luab_train.evaluate.report.evaluated import Arm
 from luab_train.evaluate.report.layout import Column
 from luab_train.evaluate.report.tables import Cell, Table, arm_cell
-from luab_train.evaluate.scores import C15, EXTRA, SEVERITIES
+from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

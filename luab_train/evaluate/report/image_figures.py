@@ -11,6 +11,7 @@ import numpy as np
 
 from luab_data.figures.maps import add_colour_bar, draw_map
 from luab_data.figures.style import PAGE_INCH, drawing, new_figure
+from luab_train.evaluate.measures import right as correct
 from luab_train.evaluate.report.draw_results import Curve, Look, curves_figure
 from luab_train.evaluate.report.draw_samples import Sample, draw_failure, draw_sample
 from luab_train.evaluate.report.evaluated import Arm
@@ -25,9 +26,8 @@ from luab_train.evaluate.report.factors import (
     read_factors,
 )
 from luab_train.evaluate.report.figures import Planned
-from luab_train.evaluate.report.judged import judged, predictions
 from luab_train.evaluate.report.samples import folder_of, sample_rows, worst_failures
-from luab_train.evaluate.scoring import correct
+from luab_train.evaluate.stored import predictions, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def _told(arms: Sequence[Arm], name: str, root: Path) -> Told:
         return found
     for arm in arms:
         for model in arm.models:
-            kept = predictions(model, name)
+            kept = predictions(model.folder, name)
             factors = None if kept is None else read_factors(folder, kept.image_id.tolist())
             if kept is not None and factors is not None:
                 found.setdefault(arm.name, []).append((factors, correct(kept)))
@@ -131,14 +131,14 @@ def _backgrounds(arms: Sequence[Arm], looks: Mapping[str, Look], root: Path) -> 
     if folder is None:
         return
     for arm in arms:
-        kept = [j for model in arm.models if (j := judged(model, "bgc-gap", "gap")) is not None]
+        kept = [t for m in arm.models if (t := table(m.folder, "bgc-gap", "gap")) is not None]
         # Of each variant in turn: how far off the foregrounds are, and which answers are right.
         models = [
             [
-                (foreground_distance(folder, ids.tolist()), right)
-                for ids, right in zip(j.image_id, j.right, strict=True)
+                (foreground_distance(folder, cell.image_id.tolist()), cell.value)
+                for cell in (t.cells["mixed_same"], t.cells["mixed_rand"])
             ]
-            for j in kept
+            for t in kept
         ]
         curve = gap_by_distance([(*same, *rand) for same, rand in models]) if models else None
         if curve is not None:

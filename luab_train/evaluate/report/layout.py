@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from luab_train.evaluate.benchmarks import BENCHMARKS, Direction
+from luab_train.evaluate.benchmarks import BENCHMARKS
+from luab_train.metrics.sums import Direction
 
 ARROWS = {"up": "↑", "down": "↓"}
 

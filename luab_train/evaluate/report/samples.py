@@ -11,13 +11,12 @@ import numpy as np
 
 from luab_data.errors import LuabError
 from luab_train.evaluate.benchmarks import BY_NAME
-from luab_train.evaluate.layouts import Missing
+from luab_train.evaluate.layouts import Missing, locate, scan_folders
+from luab_train.evaluate.measures import right as correct
 from luab_train.evaluate.predictions import Predicted
 from luab_train.evaluate.report.draw_samples import Sample
 from luab_train.evaluate.report.evaluated import Arm, Evaluated
-from luab_train.evaluate.report.judged import predictions
-from luab_train.evaluate.runner import find
-from luab_train.evaluate.scoring import correct
+from luab_train.evaluate.stored import predictions
 
 SAMPLES = 6
 FAILURES = 12
@@ -28,8 +27,7 @@ _LONGEST_SIDE = 320
 
 def folder_of(benchmark: str, root: Path) -> Path | None:
     """Folder that the image ids of a benchmark of one part are relative to; None if missing."""
-    entry = BY_NAME[benchmark]
-    place = find([entry], root)[entry.datasets[0].name]
+    place = locate(BY_NAME[benchmark].datasets[0], root, scan_folders(root))
     if isinstance(place, Missing):
         return None
     return place / "images" if benchmark == "objectnet" else place
@@ -44,7 +42,7 @@ def sample_rows(arms: Sequence[Arm], root: Path, *, seed: int = 0) -> dict[str, 
         found = [
             (arm, kept)
             for arm in arms
-            if (kept := predictions(arm.models[0], benchmark)) is not None
+            if (kept := predictions(arm.models[0].folder, benchmark)) is not None
         ]
         folder = folder_of(benchmark, root) if found else None
         if folder is None:
@@ -61,7 +59,7 @@ def sample_rows(arms: Sequence[Arm], root: Path, *, seed: int = 0) -> dict[str, 
 def worst_failures(model: Evaluated, root: Path) -> list[Sample]:
     """The wrong answers that the model was surest of, by margin; empty without images."""
     for benchmark in BENCHMARKS:
-        kept = predictions(model, benchmark)
+        kept = predictions(model.folder, benchmark)
         folder = None if kept is None else folder_of(benchmark, root)
         if kept is None or folder is None:
             continue

@@ -7,27 +7,19 @@ Reads the predictions of models that are compared. How a table is written is of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from luab_train.evaluate.report.evaluated import Arm, Evaluated
-from luab_train.evaluate.report.judged import judged, outliers
 from luab_train.evaluate.report.layout import LAYOUTS, Column, Layout
-from luab_train.evaluate.report.paired import (
-    LEAST_SEEDS,
-    Difference,
-    over_images,
-    over_outliers,
-    over_seeds,
-)
 from luab_train.evaluate.report.quoted import QUOTED
+from luab_train.evaluate.stored import difference
+from luab_train.metrics.intervals import Difference, over_seeds
 from luab_train.report.compare import t_interval
 
-if TYPE_CHECKING:
-    from luab_train.evaluate.coco.summary import CocoDifference
+LEAST_SEEDS = 3
+"""Fewer say too little of how much seeds differ; then the interval is over images."""
 
 Status = Literal["value", "missing", "none", "absent", "text"]
 """`missing`: not evaluated. `none`: evaluated, but there is no such number. `absent`: the paper has
@@ -248,58 +240,13 @@ def _common_seeds(a: Arm, b: Arm) -> str:
 def _over_images(
     a: Sequence[Evaluated], b: Sequence[Evaluated], column: Column
 ) -> Difference | None:
-    special: dict[str, Callable[[], Difference | None]] = {
-        "in-o": lambda: _outlier_difference(a, b),
-        "coco": lambda: _coco_difference(a, b, column.metric),
-    }
-    if column.benchmark in special:
-        return special[column.benchmark]() if len(a) == len(b) == 1 else None
-    found = [[judged(model, *column.key) for model in of] for of in (a, b)]
-    first, second = ([j for j in of if j is not None] for of in found)
-    if len(first) < len(a) or len(second) < len(b):
-        return None
-    return over_images(first, second)
+    return difference([m.folder for m in a], [m.folder for m in b], *column.key)
 
 
 def _why_none(a: Sequence[Evaluated], b: Sequence[Evaluated], column: Column) -> str:
     if column.benchmark in ("in-o", "coco") and not len(a) == len(b) == 1:
         return "no interval: this metric has one over images for one model against one"
     return "no interval: predictions were not kept, or do not tell it"
-
-
-def _outlier_difference(a: Sequence[Evaluated], b: Sequence[Evaluated]) -> Difference | None:
-    first, second = outliers(a[0]), outliers(b[0])
-    return None if first is None or second is None else over_outliers(first, second)
-
-
-def _coco_difference(
-    a: Sequence[Evaluated], b: Sequence[Evaluated], metric: str
-) -> Difference | None:
-    """From the kept scores, by `coco.summary.compare`."""
-    folders = [of[0].folder / "coco" for of in (a, b)]
-    known = {"map": "", "v_random": "random", "v_worst": "worst", "difference": "difference"}
-    if metric not in known or not all((f / "scores.parquet").is_file() for f in folders):
-        return None
-    found, num_images = _coco_compared(*folders)
-    if metric == "map":
-        estimate = found.precision
-    elif found.context is not None:
-        estimate = found.context[known[metric]].mean
-    else:
-        return None
-    factor = 1.0 if metric == "difference" else 100.0
-    value, low, high = (factor * float(v) for v in (estimate.value, estimate.low, estimate.high))
-    return Difference(value, low, high, math.nan, num_images, "images")
-
-
-@cache
-def _coco_compared(a: Path, b: Path) -> tuple[CocoDifference, int]:
-    """All differences on COCO at once, and the number of images; the bootstrap takes a while."""
-    from luab_train.evaluate.coco.storage import read_tables
-    from luab_train.evaluate.coco.summary import compare
-
-    tables, other = read_tables(a), read_tables(b)
-    return compare(tables, other), len(tables.scores)
 
 
 def _notes(layout: Layout, arms: Sequence[Arm], rows: Sequence[TableRow]) -> list[str]:

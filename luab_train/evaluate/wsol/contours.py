@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from luab_train.evaluate.wsol.opencv import opencv
+from luab_train.evaluate.wsol.score_maps import opencv
 
 _BLOCK = 8192
 """Vertices to measure at a time: few enough for their arrays to stay in the cache."""

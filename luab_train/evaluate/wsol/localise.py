@@ -6,6 +6,7 @@ maps are compared at 224 x 224. Memory is bounded but for the rows, a few number
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +19,12 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from luab_data.errors import OptionError
+from luab_data.errors import ImagesError, OptionError
 from luab_train.data.boxes import Boxes, contains
+from luab_train.evaluate import processes
 from luab_train.evaluate.predictor import Predictor
-from luab_train.evaluate.wsol.cam import Forward, MapMethod, Mapper
+from luab_train.evaluate.settings import cores
+from luab_train.evaluate.wsol.cam import MapMethod, Mapper
 from luab_train.evaluate.wsol.localisation import (
     FIXED_TAU,
     BoxSums,
@@ -31,14 +34,7 @@ from luab_train.evaluate.wsol.localisation import (
     map_overlap,
 )
 from luab_train.evaluate.wsol.metadata import Metadata, RowFinder
-from luab_train.evaluate.wsol.overlap import BoxConvention, check_convention, true_boxes
-from luab_train.evaluate.wsol.points import (
-    PointSums,
-    add_points,
-    no_points,
-    point_compute,
-    point_update,
-)
+from luab_train.evaluate.wsol.overlap import BoxConvention, true_boxes
 from luab_train.evaluate.wsol.score_maps import (
     SIZE,
     is_flat,
@@ -47,7 +43,14 @@ from luab_train.evaluate.wsol.score_maps import (
     score_map,
     thresholds,
 )
-from luab_train.evaluate.wsol.squash import squashed_batches, thread_pool
+from luab_train.evaluate.wsol.squash import squashed_batches
+from luab_train.metrics.places import (
+    PointSums,
+    add_points,
+    no_points,
+    point_compute,
+    point_update,
+)
 
 Images = Iterable[tuple[str, Path | Image.Image]]
 
@@ -72,6 +75,8 @@ class Localised:
     input_size: int
     map_size: str
     """Places of the network's own map, e.g. `7x7`; resizing it to 224 x 224 adds no detail."""
+    num_bad: int = 0
+    """Images that could not be read; they are in nothing else."""
 
     def metrics(self) -> dict[str, float | str | bool]:
         """Every number by name, fractions in [0, 1], NaN over nothing; and how they were made."""
@@ -96,6 +101,27 @@ class _Part(NamedTuple):
     map_size: str
 
 
+class _Sums(NamedTuple):
+    """What all batches of a process come to."""
+
+    boxes: BoxSums
+    points: PointSums
+    num_flat: int
+    map_size: str
+    num_seen: int
+    num_bad: int
+
+    def add(self, other: _Sums) -> _Sums:
+        return _Sums(
+            self.boxes + other.boxes,
+            add_points(self.points, other.points),
+            self.num_flat + other.num_flat,
+            self.map_size or other.map_size,
+            self.num_seen + other.num_seen,
+            self.num_bad + other.num_bad,
+        )
+
+
 class _Scored(NamedTuple):
     overlap: MapOverlap
     peak: np.ndarray
@@ -113,15 +139,15 @@ def localise(
     input_size: int | None = None,
     batch_size: int = 64,
     num_threads: int | None = None,
-    partial: bool = False,
+    on_bad: str = "raise",
 ) -> Localised:
-    """Evaluate the maps and points of a predictor.
+    """Evaluate the maps and points of a predictor; processes share the images.
 
     Maps are of the true class. Top-1 localisation asks for the predicted class's, but counts only
     images whose predicted class is the true one (docs/definitions.md#localisation-metrics).
 
     Args:
-        predictor: see `evaluation.predictor`; the points count only if its head was trained.
+        predictor: see `evaluate.predictor`; the points count only if its head was trained.
         images: (image id of `metadata`, file or decoded image), e.g. `metadata.files(root)`.
         metadata: labels, sizes and boxes; labels count the predictor's classes.
         clicks: image id -> xy fractions of the image where a human clicked; not all need one.
@@ -130,47 +156,63 @@ def localise(
         input_size: px a side of the network's input; None takes the predictor's own.
         batch_size: images at a time; no effect on the result but for rounding.
         num_threads: to decode images and to score maps; None takes a thread a core, at most 8.
-        partial: allow images to be a part of the metadata, e.g. one process's share.
+        on_bad: `raise` at an image that cannot be decoded, or `skip` it.
     Returns: rows has image_id, label, predicted, iou (largest contour, at the best threshold of
         top-1 localisation over these images), iou_fixed (at 0.20), peak_x, peak_y, peak_in_box,
         point_x, point_y, point_in_box; null where there is no peak or no trained point.
     """
-    check_convention(box_convention)
     _check_labels(predictor, metadata)
     mapper, taus = Mapper.of(predictor), thresholds(interval)
     size = input_size or predictor.data.image_size
-    rows_of = RowFinder(metadata)
-    sums, points, num_flat, map_size = BoxSums.empty(taus), no_points(), 0, ""
+    listed = list(images)
+    batches = [listed[at : at + batch_size] for at in range(0, len(listed), batch_size)]
+    rows_of = RowFinder(metadata, listed)
     columns: list[dict[str, np.ndarray]] = []
-    with thread_pool(num_threads) as pool, tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
-        batches = squashed_batches(images, size=size, batch_size=batch_size, pool=pool)
-        for ids, pixels, sizes in batches:
-            part = _part(
-                mapper,
-                pixels,
-                metadata,
-                rows_of(ids, sizes),
-                click=_clicks_of(clicks or {}, ids),
-                taus=taus,
-                convention=box_convention,
-                pool=pool,
-            )
-            sums, points = sums + part.boxes, add_points(points, part.points)
-            num_flat, map_size = num_flat + part.num_flat, part.map_size
-            columns.append(part.columns)
-            spool.write(part.iou.tobytes())
-        if not partial:
-            rows_of.check_all_seen()
-        rows = _table(metadata, columns, spool, best=box_compute(sums)["top1_loc_tau"])
+    with (
+        ThreadPoolExecutor(num_threads or min(8, cores())) as pool,
+        tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool,
+    ):
+
+        def work() -> _Sums:
+            sums = _Sums(BoxSums.empty(taus), no_points(), 0, "", 0, 0)
+            for ids, pixels, sizes, bad in squashed_batches(
+                processes.mine(batches), size=size, pool=pool, on_bad=on_bad
+            ):
+                sums = sums._replace(num_bad=sums.num_bad + len(bad))
+                if not ids:
+                    continue
+                part = _part(
+                    mapper,
+                    pixels,
+                    metadata,
+                    rows_of(ids, sizes),
+                    click=_clicks_of(clicks or {}, ids),
+                    taus=taus,
+                    convention=box_convention,
+                    pool=pool,
+                )
+                added = (part.boxes, part.points, part.num_flat, part.map_size, len(ids), 0)
+                sums = sums.add(_Sums(*added))
+                columns.append(part.columns)
+                spool.write(part.iou.tobytes())
+            return sums
+
+        total = functools.reduce(_Sums.add, processes.everyone(work))
+        if not total.num_seen:
+            raise ImagesError(f"none of {total.num_bad} images can be read; expected images")
+        best = box_compute(total.boxes)["top1_loc_tau"]
+        tables = processes.everyone(lambda: _table(metadata, columns, spool, best=best))
+    order = np.argsort([rows_of.order[name] for t in tables for name in t["image_id"].to_pylist()])
     return Localised(
-        boxes=sums,
-        points=points,
-        num_flat=num_flat,
-        rows=rows,
+        boxes=total.boxes,
+        points=total.points,
+        num_flat=total.num_flat,
+        rows=pa.concat_tables(tables).take(pa.array(order)).combine_chunks(),
         method=mapper.method,
         convention=box_convention,
         input_size=size,
-        map_size=map_size,
+        map_size=total.map_size,
+        num_bad=total.num_bad,
     )
 
 
@@ -188,7 +230,8 @@ def _part(
     """Forward, maps and scores of one batch, (B, 3, S, S) uint8 of the metadata's rows, (B,)."""
     label, size_wh, truth = metadata.label[rows], metadata.size_wh[rows], metadata.boxes.take(rows)
     forward = mapper(torch.from_numpy(pixels))
-    maps = _maps(mapper, forward, np.arange(len(rows)), label)
+    pairs = torch.arange(len(rows)), torch.from_numpy(label)
+    maps = mapper.maps(forward, *pairs).cpu().numpy()
     boxes = true_boxes(truth.values, size_wh[truth.rows], (SIZE, SIZE), convention)
 
     def score(activation: np.ndarray, boxes_K4: np.ndarray) -> _Scored:
@@ -217,13 +260,6 @@ def _part(
         },
         map_size="x".join(map(str, maps.shape[1:])),
     )
-
-
-def _maps(mapper: Mapper, forward: Forward, image: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """(P, h, w) float32 on the CPU."""
-    pairs = torch.from_numpy(image), torch.from_numpy(label)
-    maps: np.ndarray = mapper.maps(forward, *pairs).cpu().numpy()
-    return maps
 
 
 def _point_columns(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from luab_data.errors import ImagesError, OutputError
+from luab_data.errors import ImagesError
 from luab_train.data.boxes import Boxes
 
 IMAGE_IDS = "image_ids.txt"
@@ -50,24 +50,38 @@ class Metadata:
 
 
 class RowFinder:
-    """Rows of the metadata for the images that come, each at most once."""
+    """Rows of the metadata for images, of which every one comes once, whichever process sees it.
 
-    def __init__(self, metadata: Metadata) -> None:
+    Args:
+        metadata: of the split.
+        images: (id, anything) of all images that will come.
+    """
+
+    def __init__(self, metadata: Metadata, images: Sequence[tuple[str, object]]) -> None:
         self._metadata = metadata
         self._position = metadata.position()
-        self._seen = np.zeros(len(metadata), bool)
+        self.order: dict[str, int] = {}
+        """Id -> number among the images."""
+        for number, (name, _) in enumerate(images):
+            if name not in self._position or name in self.order:
+                found = "came twice" if name in self.order else "is not in the metadata"
+                raise ImagesError(f"image {name!r} {found}; expected every image of it once")
+            self.order[name] = number
+        missing = [name for name in metadata.image_id if name not in self.order]
+        if missing:
+            raise ImagesError(
+                f"{len(missing)} of {len(metadata)} images of the metadata were not given, e.g."
+                f" {missing[0]!r}; expected all"
+            )
 
     def __call__(self, ids: list[str], sizes: list[tuple[int, int]]) -> np.ndarray:
-        """(B,) int64; ImagesError for an image that is unknown, comes twice or has another shape.
+        """(B,) int64; ImagesError for an image that has another shape.
 
         Sizes are px of the files. A smaller copy will do, a turned or cropped one will not.
         """
         rows = []
         for name, (width, height) in zip(ids, sizes, strict=True):
-            row = self._position.get(name)
-            if row is None or self._seen[row]:
-                found = "came twice" if row is not None else "is not in the metadata"
-                raise ImagesError(f"image {name!r} {found}; expected every image of it once")
+            row = self._position[name]
             expected_width, expected_height = self._metadata.size_wh[row].tolist()
             if abs(width * expected_height - height * expected_width) > 0.02 * max(
                 width * expected_height, height * expected_width
@@ -77,18 +91,8 @@ class RowFinder:
                     f" {expected_height}; expected the same shape, for the boxes belong to it. Is"
                     " it the right image folder?"
                 )
-            self._seen[row] = True
             rows.append(row)
         return np.array(rows, np.int64)
-
-    def check_all_seen(self) -> None:
-        """ImagesError unless every image came."""
-        if not self._seen.all():
-            missing = self._metadata.image_id[int(self._seen.argmin())]
-            raise ImagesError(
-                f"{int((~self._seen).sum())} of {len(self._seen)} images of the metadata were not"
-                f" given, e.g. {missing!r}; expected all, or partial=True for a part"
-            )
 
 
 def read_metadata(folder: Path) -> Metadata:
@@ -111,36 +115,6 @@ def read_metadata(folder: Path) -> Metadata:
         size_wh=size,
         boxes=Boxes(boxes[order].astype(np.float64), bounds),
     )
-
-
-def write_metadata(metadata: Metadata, folder: Path) -> None:
-    """Write the four files that `read_metadata` and clovaai's evaluator read.
-
-    `folder` must be new or empty. Boxes must be whole px, as that evaluator reads integers; round
-    them as you see fit, it cuts off what is behind the point when it resizes them.
-    """
-    _check_writable(metadata)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        occupied = next(folder.iterdir(), None)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error})") from error
-    if occupied is not None:
-        raise OutputError(
-            f"{folder}: holds {occupied.name}; expected a new or empty folder. Choose another"
-        )
-    ids = metadata.image_id
-    owner = [ids[row] for row in metadata.boxes.rows]
-    tables: dict[str, tuple[Sequence[str], np.ndarray]] = {
-        IMAGE_IDS: (ids, np.zeros((len(ids), 0))),
-        CLASS_LABELS: (ids, metadata.label[:, None]),
-        IMAGE_SIZES: (ids, metadata.size_wh),
-        LOCALIZATION: (owner, metadata.boxes.values),
-    }
-    for name, (names, numbers) in tables.items():
-        rows = numbers.astype(np.int64).tolist()
-        lines = [",".join([n, *map(str, row)]) for n, row in zip(names, rows, strict=True)]
-        (folder / name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def _lines(path: Path, fields: tuple[str, ...]) -> list[tuple[int, list[str]]]:
@@ -234,31 +208,4 @@ def _check_boxes(where: Path | str, boxes: np.ndarray, owner: Sequence[str]) -> 
         raise ImagesError(
             f"{where}: {len(wrong)} boxes are not x0,y0,x1,y1, e.g. {boxes[i].tolist()} of"
             f" {owner[i]!r}; expected 0 <= x0 <= x1 and 0 <= y0 <= y1"
-        )
-
-
-def _check_writable(metadata: Metadata) -> None:
-    where = "metadata"
-    _check_unique(Path(where), list(metadata.image_id))
-    _check_sizes(where, metadata.size_wh, metadata.image_id)
-    owner = [metadata.image_id[row] for row in metadata.boxes.rows]
-    _check_boxes(where, metadata.boxes.values, owner)
-    without = np.flatnonzero(metadata.boxes.counts == 0)
-    if len(without):
-        raise ImagesError(
-            f"metadata: {len(without)} images without a box, e.g."
-            f" {metadata.image_id[without[0]]!r}; expected at least one each. Leave them out"
-        )
-    broken = [name for name in metadata.image_id if "," in name or name != name.strip() or not name]
-    if broken or any(len(name.splitlines()) != 1 for name in metadata.image_id):
-        raise ImagesError(
-            f"metadata: the image id {broken[0] if broken else 'with a line break'!r} cannot be"
-            " written; expected no comma, line break or blank at an end. Rename the file"
-        )
-    fraction = np.flatnonzero((metadata.boxes.values % 1 != 0).any(axis=1))
-    if len(fraction):
-        raise ImagesError(
-            f"metadata: {len(fraction)} boxes are not whole px, e.g."
-            f" {metadata.boxes.values[fraction[0]].tolist()} of {owner[fraction[0]]!r}; expected"
-            " integers. Round them first"
         )

@@ -11,22 +11,13 @@ truncated, width = x1 - x0; no pixel, no box, an overlap of 0.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
-from luab_data.errors import OptionError
 from luab_train.evaluate.wsol.contours import LevelBoxes
 
 BoxConvention = Literal["wsolevaluation", "continuous"]
-
-
-def check_convention(convention: str) -> None:
-    """OptionError unless it is one of the two."""
-    if convention not in get_args(BoxConvention):
-        raise OptionError(
-            f"box convention {convention}; expected {' or '.join(get_args(BoxConvention))}"
-        )
 
 
 def true_boxes(

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from luab_data.errors import OptionError
-from luab_train.evaluate.wsol.opencv import opencv
-from luab_train.evaluate.wsol.score_maps import SIZE, thresholds
+from luab_train.evaluate.wsol.score_maps import SIZE, opencv, thresholds
 
 BACKGROUND, FOREGROUND, IGNORED = 0, 1, 255
 

@@ -6,14 +6,28 @@ the map spans [0, S] x [0, S], the centre of its first pixel is (.5, .5).
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 
+from luab_data.console import install_command
 from luab_data.errors import OptionError
-from luab_train.evaluate.wsol.opencv import opencv
 
 SIZE = 224
 """px a side at which maps, boxes and masks are compared
 (docs/definitions.md#class-activation-maps)."""
+
+
+def opencv() -> ModuleType:
+    """The module cv2, of the `[eval]` extra, or the error that says how to get it."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise OptionError(
+            f"cv2 cannot be imported ({error}); expected OpenCV, which resizes score maps and finds"
+            f" their contours. Install it: {install_command('eval')}"
+        ) from error
+    return cv2
 
 
 def score_map(activation_hw: np.ndarray, *, size: int = SIZE) -> np.ndarray:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import importlib.resources
 import json
 import re
 from collections.abc import Mapping
@@ -16,27 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from luab_data.errors import ImagesError
-from luab_train.data.inputs import imagenet_classes
+from luab_train.data.classes import imagenet_classes, timm_file
 
 Accepted = Mapping[str, tuple[str, ...]]
 """Label of an image -> the wnids that are right for it, in the order of the mapping file."""
 
+IN9_FILE = "in_to_in9.json"
+IN9_ORIGIN = {
+    IN9_FILE: "not in the archive but in the repository of its code,"
+    " https://github.com/MadryLab/backgrounds_challenge/blob/master/in_to_in9.json"
+}
+"""The repository names no licence, so the file is not ours to ship."""
 _VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})")
-IN9_URL = "https://github.com/MadryLab/backgrounds_challenge"
-
-
-def timm_synsets(name: str) -> tuple[str, ...]:
-    """A list of wnids that timm ships, e.g. `imagenet_a_synsets.txt`: 200, sorted."""
-    file = importlib.resources.files("timm.data") / "_info" / name
-    return tuple(file.read_text().split())
 
 
 @functools.cache
 def real_labels() -> tuple[tuple[str, ...], ...]:
     """ReaL labels of the 50,000 validation images in file order: wnids, empty for 3,163 of them."""
-    file = importlib.resources.files("timm.data") / "_info" / "imagenet_real_labels.json"
-    classes = imagenet_classes()
-    return tuple(tuple(classes[i] for i in indices) for indices in json.loads(file.read_text()))
+    classes, labels = imagenet_classes(), json.loads(timm_file("imagenet_real_labels.json"))
+    return tuple(tuple(classes[i] for i in indices) for indices in labels)
 
 
 def real_labels_of(image_id: str) -> tuple[str, ...]:
