@@ -142,7 +142,7 @@ def test_calibrated_clicks_must_be_given_and_be_of_these_images(world, tmp_path)
 
 
 def test_a_dataset_without_the_columns_says_which(world):
-    with pytest.raises(DatasetError, match="columns first_click_x, first_click_y are absent"):
+    with pytest.raises(DatasetError, match="has no column first_click_x, first_click_y"):
         read_annotations(world.data, target="first_click")
     assert read_annotations(world.data, target="click").byproduct is None
 

@@ -25,10 +25,7 @@ from timm.data.auto_augment import AugmentOp, posterize, rand_augment_transform
 from timm.data.transforms import str_to_pil_interp
 
 from luab_data.errors import OptionError
-from luab_train.data.geometry import apply, rotate
-
-# As in geometry.place: a point on the border is inside, but for the rounding of matrices.
-_EDGE = 1e-9
+from luab_train.data.geometry import apply, inside, rotate
 
 # What timm reads; it lets most misspelt sections pass without effect.
 _SECTIONS = {
@@ -238,17 +235,11 @@ def seen_throughout(
         size_wh: px of the crop.
     Returns: (...) bool, borders are inside; False where there is no point.
     """
-    seen: np.ndarray = _inside(points, size_wh)
+    seen = inside(points, size_wh)
     for step in steps:
         points = apply(step, points)
-        seen = seen & _inside(points, size_wh)
+        seen = seen & inside(points, size_wh)
     return seen
-
-
-def _inside(points: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    slack = _EDGE * np.asarray(size_wh)
-    inside: np.ndarray = np.all((points >= -slack) & (points <= size_wh + slack), axis=-1)
-    return inside
 
 
 @contextlib.contextmanager

@@ -66,8 +66,15 @@ def place(
     Returns: (..., 2) fractions of the crop, never moved into it, NaN if there was none; and (...)
         bool, True in [0, 1]^2, borders included. The loss uses a point only if it is visible.
     """
-    placed = apply(matrix, points * np.asarray(size_wh)) / np.asarray(out_wh)
-    return placed, ((placed >= -_EDGE) & (placed <= 1 + _EDGE)).all(axis=-1)
+    placed = apply(matrix, points * np.asarray(size_wh))
+    return placed / np.asarray(out_wh), inside(placed, out_wh)
+
+
+def inside(points: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """(...) bool: whether points, (..., 2) px, are in an image, borders included; NaN is not."""
+    slack = _EDGE * np.asarray(size_wh)
+    within: np.ndarray = ((points >= -slack) & (points <= size_wh + slack)).all(axis=-1)
+    return within
 
 
 def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:

@@ -26,9 +26,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import get_size
 
 from luab_data.errors import OptionError
-from luab_train.data.augment import Augmented, seen_throughout, with_steps
+from luab_train.data.augment import Augmented, with_steps
 from luab_train.data.dataset import Split, match_rows, read_rows
 from luab_train.data.geometry import apply, crop_resize, hflip
+from luab_train.data.geometry import inside as in_sight
 from luab_train.data.inputs import Crop, EvalCrop, TrainCrop
 from luab_train.data.sources import open_images
 from luab_train.data.targets import training_points
@@ -133,15 +134,15 @@ def transformed(
     px = points * image.size
     if isinstance(transform, v2.Transform):
         seen, moved, size_wh = _by_v2(transform, image, px)
-        return seen, moved / size_wh, _inside(moved, size_wh)
-    inside, seen = _inside(px, image.size), image
+        return seen, moved / size_wh, in_sight(moved, size_wh)
+    inside, seen = in_sight(px, image.size), image
     for step in _steps(transform):
         seen, matrices = (
             _MOVES[type(step)](step, seen) if type(step) in _MOVES else (step(seen), [])
         )
         for matrix in matrices:  # of several, which are RandAugment's, all keep the size
             px = apply(matrix, px)
-            inside &= _inside(px, _size(seen))
+            inside &= in_sight(px, _size(seen))
     return seen, px / _size(seen), inside
 
 
@@ -149,10 +150,6 @@ def _crop(transform: TrainCrop | EvalCrop, image: Image.Image) -> Crop:
     if isinstance(transform, EvalCrop):
         return transform(image)
     return transform(image, int(torch.randint(2**62, ())))
-
-
-def _inside(px: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    return seen_throughout([], px, size_wh)
 
 
 def _size(image: Any) -> tuple[int, int]:

@@ -19,7 +19,11 @@ import shapely
 
 from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError
+from luab_data.files import MANIFEST
 from luab_data.ragged import bounds_of, floats, is_true, one_array, ragged
+from luab_data.store import folder as store
+from luab_data.store.folder import check_files
+from luab_data.table import Table
 from luab_train.data.boxes import Boxes
 
 _COLUMNS = (
@@ -201,7 +205,10 @@ def _hull_centres(table: pa.Table) -> np.ndarray:
 def _read_calibrated(file: Path, image_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N, 2) calibrated clicks and (N,) reliabilities of these images, NaN if not there."""
     names = ["calibrated_click_x", "calibrated_click_y", "click_reliability"]
-    table = _read([file], ["image_id", *names])
+    try:
+        table = pq.read_table(file, columns=["image_id", *names])
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); calibrate again") from error
     known = pc.index_in(pa.array(image_id), value_set=table["image_id"].combine_chunks())
     found = known.is_valid().to_numpy(zero_copy_only=False)
     if not found.any():
@@ -218,46 +225,26 @@ def _read_calibrated(file: Path, image_id: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def read_columns(folder: Path, config: str, columns: list[str]) -> pa.Table:
-    """Some columns of a config's Parquet files, in order, checked against their checksums.
+    """Some columns of the Parquet files in `folder/<config>`, in order.
 
     Raises:
         DatasetError: there are none, one is damaged or lacks a column, or one is there that the
             manifest does not list.
     """
-    files = sorted(path for path in (folder / config).glob("*.parquet") if path.name[0] != ".")
-    listed = read_manifest(folder).get("files")
-    strangers = [p for p in files if listed and f"{config}/{p.name}" not in listed]
-    if strangers:
-        raise DatasetError(
-            f"{strangers[0]}: is not one of the dataset's files, and what is in it would be"
-            " counted twice; move it elsewhere"
+    if (folder / MANIFEST).is_file():
+        check_files(folder)
+    parts = list(
+        store.read_columns(
+            folder, Table(config="default", folder=config, row="", columns=()), columns
         )
-    if not files:
+    )
+    if not parts:
         raise DatasetError(
             f"{folder}: no {config}/train-*.parquet; expected the folder that `luab-data convert`"
             " writes"
         )
-    return _read(files, columns)
-
-
-def _read(files: list[Path], columns: list[str]) -> pa.Table:
-    tables = []
-    for file in files:
-        try:
-            with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-                missing = sorted(set(columns) - set(parquet.schema_arrow.names))
-                tables.append(parquet.read(columns=columns))
-        except (pa.ArrowException, OSError) as error:
-            raise DatasetError(
-                f"{file}: cannot be read ({error}); convert the raw log again"
-            ) from error
-        if missing:
-            raise DatasetError(
-                f"{file}: columns {', '.join(missing)} are absent; expected the table that"
-                " luab-data writes, see docs/columns.md"
-            )
     # promote: one shard may hold null columns only, or large_string beside string.
-    return pa.concat_tables(tables, promote_options="permissive")
+    return pa.concat_tables(parts, promote_options="permissive")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
