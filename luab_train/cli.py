@@ -24,7 +24,7 @@ from luab_train.settings import override, read_settings, to_json
 _ELSEWHERE = {
     "report": ("luab_train.report.report", "report_command"),
     "transfer": ("luab_train.transfer.cli", "transfer_command"),
-    "demo": ("luab_train.demo.cli", "demo_command"),
+    "demo": ("luab_train.demo.demo", "demo_command"),
 }
 
 

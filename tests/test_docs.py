@@ -424,11 +424,10 @@ def test_what_the_guides_do_with_data_works_as_pasted(
 ):
     """In this process, so that it takes seconds: the lines of luab-data, then the Python."""
     from luab_data.cli import main
-    from luab_train.demo.recipe import FAST
-    from luab_train.demo.steps import make_images
+    from luab_train.demo.scenes import write_images
 
     (tmp_path / "demo").mkdir()
-    make_images(tmp_path / "demo" / "images", FAST)
+    write_images(tmp_path / "demo" / "images", 600, 150)
     monkeypatch.chdir(tmp_path)
     began = time.monotonic()
     for page in GUIDES:

@@ -73,7 +73,7 @@ def _sections(name: str) -> dict[str, str]:
 def test_every_run_has_a_name():
     expected = {f"imagenet_ab:{name}" for name in IMAGENET}
     expected |= {f"coco_ab:{b}{arm}" for b in COCO_BACKBONES for arm in ("", "_random", "_click")}
-    expected |= {"debug:tiny", "debug:tiny_vit", "debug:coco_tiny"}
+    expected |= {"debug:tiny", "debug:tiny_vit", "debug:digits", "debug:coco_tiny"}
     assert set(NAMES) == expected
 
 

@@ -1,4 +1,1 @@
-"""The embedded experiment: scenes in, the whole path from raw logs to a verdict in words out.
-
-scenes -> simulated logs -> convert -> load -> train three arms -> evaluate -> table and figure.
-"""
+"""The whole path on pictures that come with the wheels: `luab-train demo`."""

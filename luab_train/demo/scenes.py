@@ -5,42 +5,39 @@ wheels, so nothing is downloaded. The digit decides the class; in training its t
 it 95 % of the time. Test scenes use other digits and other regions of the textures than training
 scenes do.
 
-Everything but `load_material` is pure: arrays and a seed in, scenes out.
+Everything but `load_material` and `write_images` is pure: arrays and a seed in, scenes out.   [I/O]
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from luab_data.console import install_command
+from luab_data.console import install_command, progress
 from luab_data.errors import OptionError
 
 Part = Literal["train", "test"]
 Background = Literal["usual", "same", "random", "next"]
 
-# (texture's name, function of skimage.data); these four are in the wheel and look alike all over.
-TEXTURES = (
-    ("brick", "brick"),
-    ("grass", "grass"),
-    ("gravel", "gravel"),
-    ("tissue", "immunohistochemistry"),
-)
+TEXTURES = ("brick", "grass", "gravel", "immunohistochemistry")
+"""Functions of skimage.data; these four are in the wheel and look alike all over."""
 NUM_CLASSES = len(TEXTURES)
 WNIDS = tuple(f"n{index + 1:08d}" for index in range(NUM_CLASSES))
-NAMES = tuple(f"digit {digit}" for digit in range(NUM_CLASSES))
+SIZE = 32
+"""Side of a scene, px."""
+TEST_SETS: tuple[Background, ...] = ("same", "random", "next")
+"""Backgrounds of the test scenes, see `background_class`."""
 P_USUAL = 0.95
 
 _TRAIN_SHARE = 2 / 3  # of the digits of a class, and of the width of a texture
-_PATCH_MEAN, _PATCH_STD = (
-    110.0,
-    35.0,
-)  # same for all textures: the shortcut is texture, not brightness
+_PATCH_MEAN, _PATCH_STD = 110.0, 35.0  # of all: the shortcut is texture, not brightness
 _INK = 250.0
 _VISIBLE = 0.3  # opacity from which a pixel belongs to the digit's box
 
@@ -95,7 +92,7 @@ def load_material(part: Part) -> Material:
     digits = tuple(scans.images[scans.target == digit] / 16 for digit in range(NUM_CLASSES))
     textures = tuple(
         np.asarray(Image.fromarray(getattr(data, function)()).convert("L"), np.float64)
-        for _, function in TEXTURES
+        for function in TEXTURES
     )
     return Material(
         digits=tuple(_share(of_class, part, axis=0) for of_class in digits),
@@ -202,3 +199,36 @@ def paste(
         y + int(rows.max()) + 1,
     )
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8), box
+
+
+def write_images(folder: Path, num_train: int, num_test: int) -> None:
+    """Training scenes and test scenes on three backgrounds, with boxes; nothing if they are there.
+
+    `train`, `val_same`, `val_random`, `val_next`, each `<wnid>/<image_id>.png` and
+    `<wnid>/<wnid>_boxes.txt`: file, xmin, ymin, xmax, ymax.
+    """
+    if folder.is_dir():
+        return
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with progress(what="scenes", total=num_train + len(TEST_SETS) * num_test, unit="image") as bar:
+        drawn = scenes(load_material("train"), num=num_train, background="usual", seed=0, size=SIZE)
+        _write_tree(partial / "train", drawn, bar)
+        test = load_material("test")
+        for background in TEST_SETS:  # one seed: the same objects at the same places
+            drawn = scenes(test, num=num_test, background=background, seed=1, size=SIZE)
+            _write_tree(partial / f"val_{background}", drawn, bar)
+    partial.rename(folder)
+
+
+def _write_tree(tree: Path, drawn: Iterator[Scene], bar: Any) -> None:
+    boxes: dict[str, list[str]] = {wnid: [] for wnid in WNIDS}
+    for wnid in WNIDS:
+        (tree / wnid).mkdir(parents=True)
+    for scene in drawn:
+        wnid, name = WNIDS[scene.label], f"{scene.image_id}.png"
+        Image.fromarray(scene.pixels).save(tree / wnid / name)
+        boxes[wnid].append("\t".join([name, *map(str, scene.box)]))
+        bar.update()
+    for wnid, lines in boxes.items():
+        (tree / wnid / f"{wnid}_boxes.txt").write_text("\n".join(lines) + "\n")

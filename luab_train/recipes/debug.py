@@ -65,6 +65,38 @@ def tiny_vit() -> Recipe:
 
 
 @builds_on(NONE)
+def digits() -> Recipe:
+    """What `luab-train demo` trains: a 0.37 M parameter ResNet at 32 px, 6 epochs.
+
+    Run:     luab-train run debug:digits --data imagenet-ab --images TRAIN --val VAL
+             --target click --out runs/digits_click_0
+    Expect:  what `luab-train demo` prints: digits before textures, nothing to be cited.
+    Source:  ours; timm's `test_resnet`, AdamW.
+    Chosen:  network, image size, epochs, batch size and learning rate for time on two cores and for
+             the click arm's point error, on seeds 0 to 2. The accuracies of all arms were on the
+             screen too; none was searched for.
+    Ours:    crops but no mirror: a mirrored digit is not a digit.
+    """
+    base = tiny()
+    return replace(
+        base,
+        name="debug:digits",
+        data=replace(
+            base.data,
+            image_size=32,
+            eval_resize=32,
+            crop_scale=(0.6, 1.0),
+            flip=0.0,
+            color_jitter=0.0,
+        ),
+        loss=Loss(lambda_reg=10.0, beta=1.0),
+        optim=Optim(name="adamw", lr=8e-3, weight_decay=0.05, warmup_epochs=0.5, precision="no"),
+        epochs=6,
+        batch_size=32,
+    )
+
+
+@builds_on(NONE)
 def coco_tiny() -> Recipe:
     """A 0.37 M parameter ResNet on COCO-AB at 64 px on a CPU, 2 epochs.
 
