@@ -103,7 +103,7 @@ def demo_command(fast: bool, out: Path, force: bool, seeds: int | None, minutes:
     for check in checks:
         say(f"{'ok    ' if check.holds else 'FAILED'} {check.name}: {check.found}")
     say(f"\n{time.monotonic() - began:.0f} s, {num_seeds} of {wanted} seeds")
-    say(f"{out / 'report' / 'index.html'}")
+    say(f"{out / 'report' / 'report.html'}")
     if failed := [f"{check.name} ({check.found})" for check in checks if not check.holds]:
         raise LuabError(f"demo: a mechanism failed: {'; '.join(failed)}")
 
