@@ -23,6 +23,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.ma  # pyarrow looks for masked arrays: imported here once, not in every process
 import pyarrow as pa
 
 from luab_data.batches import Batch

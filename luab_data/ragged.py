@@ -106,6 +106,14 @@ def ragged(column: ArrowColumn, *, null: Any = np.nan) -> Ragged:
     return Ragged(values.to_numpy(zero_copy_only=False), bounds_of(lists))
 
 
+def characters(texts: pa.StringArray) -> bytes:
+    """The UTF-8 bytes of a text column without nulls, one value after the other."""
+    if not len(texts) or texts.buffers()[2] is None:
+        return b""
+    offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :]
+    return bytes(texts.buffers()[2][int(offsets[0]) : int(offsets[len(texts)])])
+
+
 def list_array(values: pa.Array, bounds: Ints, *, null_rows: Bools | None = None) -> pa.ListArray:
     """Flat values and bounds as a list column; rows flagged in null_rows (num_rows,) are null.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 
@@ -32,6 +34,7 @@ class Column:
     classes: str | None = None
     group: str = ""
 
+    @cached_property
     def field(self) -> pa.Field:
         """The Arrow field, unit and sentence in its metadata."""
         return pa.field(self.name, self.type, metadata={"unit": self.unit, "doc": self.doc})
@@ -62,7 +65,13 @@ class Table:
 
     def schema(self) -> pa.Schema:
         """The Arrow schema, in the published order, without any schema-level metadata."""
-        return pa.schema([column.field() for column in self.columns])
+        return pa.schema([column.field for column in self.columns])
+
+    def of(self, columns: Mapping[str, Any]) -> pa.Table:
+        """An Arrow table of those of its columns that are given, in the published order."""
+        known = (*self.columns, *self.optional)
+        schema = pa.schema([column.field for column in known if column.name in columns])
+        return pa.table([columns[name] for name in schema.names], schema)
 
     def __getitem__(self, name: str) -> Column:
         """The column of that name, optional ones included; KeyError names the table."""
@@ -84,3 +93,8 @@ class Table:
         extra = tuple(column for column in self.optional if column.name in names)
         rest = tuple(column for column in self.optional if column not in extra)
         return replace(self, columns=(*self.columns, *extra), optional=rest)
+
+
+def columns_of(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """The columns of an Arrow table by their names."""
+    return dict(zip(table.column_names, table.columns, strict=True))

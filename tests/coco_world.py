@@ -58,7 +58,7 @@ def image(
 
 
 def image_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    schema = pa.schema([COCO_IMAGES[name].field() for name in IconBatch.columns])
+    schema = pa.schema([COCO_IMAGES[name].field for name in IconBatch.columns])
     return pa.Table.from_pylist([*rows], schema)
 
 
@@ -74,7 +74,7 @@ def page(
 
 
 def action_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    schema = pa.schema([COCO_ACTIONS[name].field() for name in BrowsingBatch.columns])
+    schema = pa.schema([COCO_ACTIONS[name].field for name in BrowsingBatch.columns])
     return pa.Table.from_pylist([*rows], schema)
 
 

@@ -208,7 +208,7 @@ def coco_images(rows: list[dict[str, Any]]) -> pa.Table:
          "is_present_at_end": [True] * len(row["icon_label"]), **row}
         for page, row in enumerate(rows)
     ]  # fmt: skip
-    schema = pa.schema([COCO_IMAGES[name].field() for name in COLUMNS["coco-ab"]])
+    schema = pa.schema([COCO_IMAGES[name].field for name in COLUMNS["coco-ab"]])
     return pa.Table.from_pylist(full, schema)
 
 
@@ -323,7 +323,7 @@ KINDS = {
 
 def table_of(dataset: str, rows: list[dict[str, Any]]) -> pa.Table:
     table = KINDS[dataset][3]
-    schema = pa.schema([table[name].field() for name in COLUMNS[dataset]])
+    schema = pa.schema([table[name].field for name in COLUMNS[dataset]])
     return pa.Table.from_pylist(rows, schema)
 
 

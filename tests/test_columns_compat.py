@@ -13,6 +13,7 @@ from logs import action, block, coco_record, xml
 
 from luab_data.columns import coco as coco_columns
 from luab_data.columns import imagenet as imagenet_columns
+from luab_data.columns.registry import COCO, IMAGENET
 from luab_data.columns.rounds import order_rounds
 from luab_data.raw import coco as raw_coco
 from luab_data.raw.imagenet import parse, to_batch
@@ -33,9 +34,9 @@ def imagenet_points(*images: list[dict[str, Any]]) -> list[tuple[float | None, f
     records = [parse(f"{n}.xml", xml(n, blocks)) for n, blocks in zip(names, images, strict=True)]
     batch = to_batch(records, lambda worker: worker)
     rounds = order_rounds(batch.images["image_id"], batch.rounds)
-    table = imagenet_columns.image_table(batch.images, rounds, optional=POINT)
-    assert table.column_names[-2:] == list(POINT)
-    return list(zip(*(table[name].to_pylist() for name in POINT), strict=True))
+    sources = imagenet_columns.sources(batch.images, rounds, POINT)
+    found = IMAGENET.compute(POINT, sources)
+    return list(zip(*(found[name].to_pylist() for name in POINT), strict=True))
 
 
 def coco_points(
@@ -43,12 +44,11 @@ def coco_points(
 ) -> dict[str, tuple[int | None, int | None]]:
     """Class -> point of one image, 20 x 10 px unless told otherwise."""
     parsed = raw_coco.parse(0, coco_record(9, list(actions), **record))
-    table = coco_columns.image_table(
-        raw_coco.to_table([parsed], lambda worker: worker), truth, optional=POINT
-    )
-    row = table.to_pylist()[0]
-    points = zip(*(row[name] for name in POINT), strict=True)
-    return dict(zip(row["icon_name"], points, strict=True))
+    actions = raw_coco.to_table([parsed], lambda worker: worker)
+    names = ("icon_name", *POINT)
+    found = COCO.compute(names, coco_columns.sources(actions, truth, names))
+    icons, *point = (found[name].to_pylist()[0] for name in names)
+    return dict(zip(icons, zip(*point, strict=True), strict=True))
 
 
 def test_two_rounds_on_two_objects_average_to_the_background():

@@ -166,7 +166,7 @@ def rows_of_traces(count: int, *, inserted: int = 0) -> pa.Table:
     lists = [draw.random(200) for _ in range(count)]
     lists[count // 10 : count // 10] = [np.random.default_rng(1).random(200)] * inserted
     column = Column(name="trace", type=pa.list_(pa.float64()), doc="")
-    return pa.table([pa.array(lists, column.type)], pa.schema([column.field()]))
+    return pa.table([pa.array(lists, column.type)], pa.schema([column.field]))
 
 
 def pages_of(rows: pa.Table, folder: Path) -> dict[bytes, int]:

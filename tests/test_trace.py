@@ -187,7 +187,7 @@ def test_the_visit_named_is_the_one_that_quantiles_are_taken_of(
         "selected_record_x": [0.5] * len(clicks),
         "selected_record_y": [0.5] * len(clicks),
     }
-    fields = [IMAGENET_ROUNDS[name].field() for name in row]
+    fields = [IMAGENET_ROUNDS[name].field for name in row]
     table = pa.Table.from_pylist([row], pa.schema(fields))
     used = approach(**{name: table[name] for name in row})
     visit = _visit([row], {"round": 1})

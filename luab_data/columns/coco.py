@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -25,18 +25,13 @@ def sources(actions: pa.Table, truth: Truth | None, names: Iterable[str]) -> Map
     return {**given, "truth": truth}
 
 
-def image_table(
-    actions: pa.Table, truth: Truth | None, *, optional: Sequence[str] = ()
-) -> pa.Table:
+def image_table(actions: pa.Table, truth: Truth | None) -> pa.Table:
     """COCO_IMAGES from COCO_ACTIONS.
 
     Args:
         actions: (num_images,) COCO_ACTIONS.
         truth: the instances file, or None when there is none.
-        optional: optional columns to derive too.
     """
-    names = [*COCO.names(optional=False), *optional]
-    columns = COCO.compute(names, sources(actions, truth, names))
-    table = COCO_IMAGES.having(optional)
-    arrays = [columns.get(c.name, actions[c.name] if c.raw else None) for c in table.columns]
-    return pa.table(arrays, table.schema())
+    names = COCO.names(optional=False)
+    raw = {column.name: actions[column.name] for column in COCO_IMAGES.columns if column.raw}
+    return COCO_IMAGES.of({**raw, **COCO.compute(names, sources(actions, truth, names))})

@@ -11,6 +11,7 @@ from luab_data.columns.regions import label
 from luab_data.columns.registry import IMAGENET
 from luab_data.columns.rounds import Rounds, deciding_rows, order_rounds
 from luab_data.schema import IMAGENET_IMAGES
+from luab_data.table import columns_of
 
 
 def sources(images: pa.Table, rounds: Rounds, names: Iterable[str]) -> Mapping[str, Any]:
@@ -42,24 +43,18 @@ def stored_sources(
     return {**sources(images, ordered, names), "wnids": classes}
 
 
-def image_table(images: pa.Table, rounds: Rounds, *, optional: Sequence[str] = ()) -> pa.Table:
+def image_table(images: pa.Table, rounds: Rounds) -> pa.Table:
     """All columns of IMAGENET_IMAGES but `label`, which needs every wnid to be known.
 
     Args:
         images: (num_images,) the raw columns of IMAGENET_IMAGES.
         rounds: their metadata blocks, from order_rounds.
-        optional: optional columns to derive too.
     """
-    names = [name for name in IMAGENET.names(optional=False) if name != "label"] + list(optional)
+    names = [name for name in IMAGENET.names(optional=False) if name != "label"]
     derived = IMAGENET.compute(names, sources(images, rounds, names))
-    fields = [c.field() for c in IMAGENET_IMAGES.having(optional).columns if c.name != "label"]
-    columns = [derived[f.name] if f.name in derived else images[f.name] for f in fields]
-    return pa.table(columns, pa.schema(fields))
+    return IMAGENET_IMAGES.of({**columns_of(images), **derived})
 
 
 def with_labels(table: pa.Table, wnids: Sequence[str]) -> pa.Table:
     """The table of image_table with `label`, the position of each wnid among the sorted `wnids`."""
-    columns = {**dict(zip(table.column_names, table.columns, strict=True))}
-    columns["label"] = label(table["wnid"], wnids)
-    full = IMAGENET_IMAGES.having(table.column_names)
-    return pa.table([columns[c.name] for c in full.columns], full.schema())
+    return IMAGENET_IMAGES.of({**columns_of(table), "label": label(table["wnid"], wnids)})

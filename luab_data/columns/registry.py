@@ -29,6 +29,7 @@ from luab_data.columns import clicks, icons, loader_compat, page_size, regions, 
 from luab_data.errors import OptionError
 from luab_data.ragged import ArrowColumn
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS, Table
+from luab_data.table import columns_of
 from luab_data.words import did_you_mean
 
 
@@ -282,7 +283,4 @@ def with_derived(raw: pa.Table, registry: Registry) -> pa.Table:
     """
     names = registry.names()
     given = {source: raw[source.partition(".")[2]] for source in registry.sources(names)}
-    columns = {**dict(zip(raw.column_names, raw.columns, strict=True))}
-    columns |= registry.compute(names, given)
-    fields = [column.field() for column in registry.table.columns if column.name in columns]
-    return pa.table([columns[field.name] for field in fields], pa.schema(fields))
+    return registry.table.of({**columns_of(raw), **registry.compute(names, given)})

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, bounds_of, one_array
 from luab_data.schema import IMAGENET_ROUNDS
+from luab_data.table import columns_of
 
 ORDERED_BY = ("image_id", "hit_submit_time", "selected")
 """What order_rounds has to know of a block."""
@@ -51,15 +52,13 @@ def order_rounds(image_ids: pa.ChunkedArray, blocks: pa.Table) -> Rounds:
 
     position = np.arange(len(order))
     number = position - np.repeat(bounds[:-1], counts) + 1
-    named = dict(zip(table.column_names, table.columns, strict=True))
-    columns = {**named, "round": pa.array(number, pa.int16())}
-    fields = [c.field() for c in IMAGENET_ROUNDS.columns if c.name in columns]
+    columns = {**columns_of(table), "round": pa.array(number, pa.int16())}
 
     selected = table["selected"].to_numpy()
     last_selected = Ragged(np.where(selected, position, -1), bounds).reduce(np.maximum, -1)
     last = np.where(counts > 0, bounds[1:] - 1, -1)
     return Rounds(
-        table=pa.table([columns[f.name] for f in fields], pa.schema(fields)),
+        table=IMAGENET_ROUNDS.of(columns),
         bounds=bounds,
         deciding=np.where(last_selected >= 0, last_selected, last),
     )

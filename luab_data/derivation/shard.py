@@ -130,7 +130,7 @@ def _derived(job: Job, number: int, truth: Truth | None) -> Iterator[pa.Table]:
     table, registry = job.images, job.derivation.registry
     raw = [column.name for column in table.columns if column.raw]
     kept = [c.name for c in table.columns if c.name not in job.names and c.name not in raw]
-    fields = [table[name].field() for name in (*raw, *kept)]
+    fields = [table[name].field for name in (*raw, *kept)]
     images = job.source.read_table(job.file(table, number), [field.name for field in fields])
     # Parquet names the elements of a list otherwise; types have to be the schema's own.
     images = images.cast(pa.schema(fields))

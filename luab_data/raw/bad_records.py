@@ -81,28 +81,32 @@ class SeenIds:
         Args:
             image_id: name of the image; wnid: its class, for kinds of logs whose images have one.
         """
-        told = str(image_id).rpartition("_")[0]
-        if self._add(image_id):
+        told, _, number = str(image_id).rpartition("_")
+        if self._add(image_id, told, number):
             if told != wnid:
                 self._classes[image_id] = wnid
             return image_id
+        if self._classes.get(image_id, told) == wnid:
+            return None
         other = f"{wnid}_{image_id}"
-        is_other = self._classes.get(image_id, told) != wnid and self._add(other)
-        return other if is_other else None
+        prefix, _, number = other.rpartition("_")
+        return other if self._add(other, prefix, number) else None
 
-    def _add(self, image_id: str | int) -> bool:
-        """Remember an id; False if it was there before."""
-        prefix, _, number = str(image_id).rpartition("_")
-        canonical = number.isascii() and number.isdigit() and str(int(number[:7])) == number
-        if not prefix or not canonical or len(number) > self._MAX_DIGITS:
+    def _add(self, image_id: str | int, prefix: str, number: str) -> bool:
+        """Remember an id, whose last _ parts prefix and number; False if it was there before."""
+        is_canonical = number[:1] != "0" and number.isdecimal() and number.isascii()
+        if not prefix or not is_canonical or len(number) > self._MAX_DIGITS:
             size = len(self._others)
             self._others.add(image_id)
             return len(self._others) > size
-        byte, bit = divmod(int(number), 8)
-        bits = self._bits.setdefault(prefix, bytearray())
+        place = int(number)
+        byte, bit = place >> 3, 1 << (place & 7)
+        bits = self._bits.get(prefix)
+        if bits is None:
+            bits = self._bits[prefix] = bytearray()
         if byte >= len(bits):
             bits.extend(bytes(max(byte + 1, 2 * len(bits)) - len(bits)))
-        if bits[byte] >> bit & 1:
+        if bits[byte] & bit:
             return False
-        bits[byte] |= 1 << bit
+        bits[byte] |= bit
         return True

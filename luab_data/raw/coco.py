@@ -333,7 +333,7 @@ def _check_point(entry: dict[str, Any], where: str) -> None:
         )
 
 
-SCHEMA = pa.schema([c.field() for c in COCO_ACTIONS.columns if c.raw])
+SCHEMA = pa.schema([c.field for c in COCO_ACTIONS.columns if c.raw])
 
 
 def to_table(records: Iterable[CocoRecord], hash_worker: Callable[[str], str]) -> pa.Table:

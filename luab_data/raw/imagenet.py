@@ -334,8 +334,8 @@ class ImagenetBatch(NamedTuple):
     rounds: pa.Table
 
 
-IMAGE_SCHEMA = pa.schema([c.field() for c in IMAGENET_IMAGES.columns if c.raw])
-ROUND_SCHEMA = pa.schema([c.field() for c in IMAGENET_ROUNDS.columns if c.raw])
+IMAGE_SCHEMA = pa.schema([c.field for c in IMAGENET_IMAGES.columns if c.raw])
+ROUND_SCHEMA = pa.schema([c.field for c in IMAGENET_ROUNDS.columns if c.raw])
 
 
 def to_batch(records: Iterable[ImagenetRecord], hash_worker: Callable[[str], str]) -> ImagenetBatch:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.ragged import Bools, Ints
+from luab_data.ragged import Bools, Ints, characters
 from luab_data.raw.imagenet_templates import Spans, Text
 
 
@@ -53,7 +53,7 @@ def integers(spans: Spans) -> tuple[pa.Array, Bools]:
     text = Text(spans.data, np.zeros(0, np.int64))
     value = np.zeros(len(odd), np.uint64)
     # The last 16 bytes of each in two words, what is before its first digit replaced by zeros.
-    for half in range(2):
+    for half in (0, 1) if sizes.max(initial=0) > 8 else (1,):
         mask, zeros = _MASKS[half][sizes], _ZEROS[half][sizes]
         digits = (text.words(spans.ends - 16 + 8 * half) & mask) | zeros
         odd |= (((digits + _ABOVE_9) | (digits - _CHAR_0)) & _HIGH_BITS) != 0
@@ -101,8 +101,12 @@ _NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 def names(values: pa.StringArray) -> tuple[pa.Array, Bools]:
     """Strings of printable ASCII that XML takes as they are, and (num_values,) which are others."""
+    # Nearly always there is nothing but letters, digits and the like, which is quick to see.
+    if pc.min(pc.binary_length(values)).as_py() and not characters(values).translate(None, _PLAIN):
+        return values, np.zeros(len(values), np.bool_)
     return values, ~pc.match_substring_regex(values, _NAME).to_numpy(zero_copy_only=False)
 
 
+_PLAIN = bytes(c for c in range(ord("!"), ord("~") + 1) if chr(c) not in "&<>")
 # Not & < >, no space at either end, and not the tool's word for "nothing".
 _NAME = r"^[!-%'-;=?-~]([ -%'-;=?-~]*[!-%'-;=?-~])?$"

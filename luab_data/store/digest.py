@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.ragged import Ints, Ragged, bounds_of
+from luab_data.ragged import Ints, Ragged, bounds_of, characters
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -84,7 +84,9 @@ class ShardDigest:
         lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
         self.num_bytes += int(lengths[place].sum()) + 4 * len(values)
         bounds = np.concatenate([[0], np.cumsum(lengths)])
-        hashes = self._hash_rows(bounds, _characters(texts).astype(np.uint64))
+        hashes = self._hash_rows(
+            bounds, np.frombuffer(characters(texts), np.uint8).astype(np.uint64)
+        )
         return np.asarray(hashes[place])
 
     def _hash_lists(self, bounds: Ints, elements: Hashes) -> Hashes:
@@ -134,15 +136,6 @@ def _multipliers(count: int) -> Hashes:
 def _kind(type: pa.DataType) -> str:
     """A type's name without the inner names of lists, which Parquet changes."""
     return f"list<{_kind(type.value_type)}>" if pa.types.is_list(type) else str(type)
-
-
-def _characters(values: pa.StringArray) -> npt.NDArray[np.uint8]:
-    """The bytes of an array without nulls, slices minded."""
-    if not len(values) or values.buffers()[2] is None:
-        return np.zeros(0, np.uint8)
-    offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset :]
-    data = np.frombuffer(values.buffers()[2], np.uint8)
-    return data[offsets[0] : offsets[len(values)]]
 
 
 def hashes_of(values: pa.Array) -> Hashes:
