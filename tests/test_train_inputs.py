@@ -24,6 +24,7 @@ from luab_train.evaluate.folder import evaluate
 from luab_train.evaluate.parts import folder_part
 from luab_train.evaluate.predict import predict_part
 from luab_train.evaluate.predictor import load_predictor
+from luab_train.evaluate.settings import Settings
 from luab_train.evaluate.wsol.squash import squash
 from luab_train.recipe import Data
 from luab_train.train.device import make_accelerator
@@ -168,9 +169,8 @@ def test_validation_folder_and_benchmark_give_one_prediction(odd_world):
     part = folder_part(
         "val", folder / "imagenet" / "val", {c: (c,) for c in predictor.classes}, predictor.classes
     )
-    table, _ = predict_part(
-        predictor, part, on_bad="raise", batch_size=4, num_workers=0, what="", shown=False
-    )
+    settings = Settings(batch_size=4, num_workers=0, shown=False)
+    table, _ = predict_part(predictor, part, settings, what="")
     split = evaluation_split(folder / "imagenet" / "val", predictor.classes)
     crop = EvalCrop(predictor.data)
     loader, _ = make_loader(
