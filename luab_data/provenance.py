@@ -98,12 +98,12 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
     kind = kind_of(manifest)
     images, table, _ = tables_of(manifest)
     wanted = read_image_id(image_id, images)
-    found = find_rows(folder, images, wanted)
+    found = find_rows(folder, images, [wanted], enough=1)
     inside = str(image_id).replace("\\", "/").split("/")[-2:-1]
     if inside and isinstance(wanted, str):
         # Of equal file names in two class folders, the later image has its folder in the id.
         of_class = f"{inside[0]}_{wanted}"
-        later = find_rows(folder, images, of_class)
+        later = find_rows(folder, images, [of_class], enough=1)
         if later[1]:
             found, wanted = later, of_class
     rows, places = found
@@ -112,7 +112,7 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
     image = rows.slice(0, 1)
     count = image["num_rounds"][0].as_py() if "num_rounds" in image.column_names else 1
     number = int(places[0].file.rpartition("/")[2].split("-")[1])
-    records, others = find_rows(folder, table, wanted, first=number, enough=max(count or 0, 1))
+    records, others = find_rows(folder, table, [wanted], first=number, enough=max(count or 0, 1))
     for config, checked in ((images, image), (table, records)):
         _check_sound(folder, kind.checks, config, checked)
     window = kind.checks.window(image, records, np.array([0, len(records)], np.int64))

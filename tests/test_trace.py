@@ -91,7 +91,7 @@ def test_every_row_is_found_where_it_lies(imagenet: Path):
     for table, many in ((IMAGENET_IMAGES, 1), (IMAGENET_ROUNDS, 3)):
         everything = pq.read_table(folder / table.folder)
         for name in set(everything["image_id"].to_pylist()):
-            rows, places = find_rows(folder, table, name, first=1, enough=many)
+            rows, places = find_rows(folder, table, [name], first=1, enough=many)
             expected = everything.filter(pa.compute.equal(everything["image_id"], name))
             assert rows.to_pylist() == expected.to_pylist()
             for row, place in zip(rows.to_pylist(), places, strict=True):
@@ -99,7 +99,7 @@ def test_every_row_is_found_where_it_lies(imagenet: Path):
                     group = file.read_row_group(place.row_group)
                     assert group.slice(place.row, 1).to_pylist() == [row]
                     assert file.read().slice(place.file_row, 1).to_pylist() == [row]
-    assert find_rows(folder, IMAGENET_IMAGES, "n1_4711")[1] == []
+    assert find_rows(folder, IMAGENET_IMAGES, ["n1_4711"])[1] == []
 
 
 def test_only_one_row_group_is_read_in_full(imagenet: Path, monkeypatch: Any):
@@ -111,12 +111,12 @@ def test_only_one_row_group_is_read_in_full(imagenet: Path, monkeypatch: Any):
         return whole(self, group, columns=columns, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
-    find_rows(imagenet, IMAGENET_IMAGES, "n1_46")
+    find_rows(imagenet, IMAGENET_IMAGES, ["n1_46"], enough=1)
     assert read.count(None) == 1
     assert all(columns == ["image_id"] for columns in read if columns is not None)
     read.clear()
     # Statistics say that no row group can hold it, so none is opened.
-    find_rows(imagenet, IMAGENET_IMAGES, "n9_1")
+    find_rows(imagenet, IMAGENET_IMAGES, ["n9_1"], enough=1)
     assert read == []
 
 

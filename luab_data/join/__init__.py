@@ -18,8 +18,8 @@ from luab_data.join.sources import (
     Rows,
     dataset_rows,
     find_images,
-    find_rows,
     image_column,
+    open_rows,
 )
 from luab_data.ragged import Bools, Ints
 
@@ -190,7 +190,7 @@ def join_images(
         ImagesError: no images, two images of one id, images without paths, or not one that belongs
             to a row.
     """
-    rows = find_rows(ab)
+    rows = open_rows(ab)
     matched = match(rows, find_images(images, rows.ids.type))
     if columns is not None:
         columns = list(dict.fromkeys(["image_id", *columns]))

@@ -222,7 +222,7 @@ class Rows:
     batches: Batches
 
 
-def find_rows(ab: Any) -> Rows:
+def open_rows(ab: Any) -> Rows:
     """The rows of a dataset folder (or its name), of an Arrow table or a Hugging Face dataset.
 
     Raises:

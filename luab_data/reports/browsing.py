@@ -27,7 +27,7 @@ from luab_data.reports.pages import (
     points,
 )
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
-from luab_data.store.find import not_there, read_image_id, rows_with
+from luab_data.store.find import find_rows, not_there, read_image_id
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.tools import SLOTS
 from luab_data.words import counted, near, with_name
@@ -113,7 +113,7 @@ class BrowsingPages(PageReader):
         raise DatasetError(f"{why}. A page can also be named as ASSIGNMENT:PAGE")
 
     def _keys(self, folder: Path, column: str, value: str | int) -> list[Key]:
-        found = rows_with(folder, IMAGENET_ROUNDS, self.key_columns, column, [value])
+        found = find_rows(folder, IMAGENET_ROUNDS, [value], self.key_columns, key=column)[0]
         return sorted({tuple(row[c] for c in self.key_columns) for row in found.to_pylist()})
 
     def _near_it(self, folder: Path, assignment: str, pages: Sequence[int]) -> str:
@@ -128,10 +128,10 @@ class BrowsingPages(PageReader):
         """The rounds of each page, with the boxes of their images."""
         columns = [*COLUMNS, "wnid", "worker_id", "page_idx"]
         assignments = {assignment for assignment, _ in keys}
-        rounds = rows_with(folder, IMAGENET_ROUNDS, columns, "assignment_id", assignments)
+        rounds = find_rows(folder, IMAGENET_ROUNDS, assignments, columns, key="assignment_id")[0]
         image_ids = set(rounds["image_id"].to_pylist())
         sized = ["width", "height", "boxes"]
-        images = rows_with(folder, IMAGENET_IMAGES, sized, "image_id", image_ids).to_pylist()
+        images = find_rows(folder, IMAGENET_IMAGES, image_ids, sized)[0].to_pylist()
         boxes = {image["image_id"]: _boxes(image) for image in images}
         found = []
         for assignment, page in keys:

@@ -27,7 +27,7 @@ from luab_data.reports.pages import (
     points,
 )
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES
-from luab_data.store.find import not_there, read_image_id, rows_with
+from luab_data.store.find import find_rows, not_there, read_image_id
 from luab_data.store.folder import read_manifest
 from luab_data.tools import BOARD_HEIGHT, COCO_CLASSES
 from luab_data.words import counted
@@ -89,7 +89,7 @@ class TaggingPages(PageReader):
     def named(self, folder: Path, text: str) -> list[Key]:
         """The image with this id, or with this file name."""
         image_id = read_image_id(text, COCO_IMAGES)
-        if not len(rows_with(folder, COCO_ACTIONS, [], "image_id", [image_id])):
+        if not find_rows(folder, COCO_ACTIONS, [image_id], [])[1]:
             raise DatasetError(not_there(folder, COCO_IMAGES, image_id, read_manifest(folder)))
         return [(image_id,)]
 
@@ -97,10 +97,10 @@ class TaggingPages(PageReader):
         """The actions on each image, with its boxes where they are known."""
         ids = {image_id for (image_id,) in keys}
         columns = [*COLUMNS, "worker_id", "time_spent_ms"]
-        actions = rows_with(folder, COCO_ACTIONS, columns, "image_id", ids)
+        actions = find_rows(folder, COCO_ACTIONS, ids, columns)[0]
         known = read_manifest(folder)["schemas"]["default"]
         wanted = [name for name in IMAGE_COLUMNS if name in known]
-        rows = rows_with(folder, COCO_IMAGES, wanted, "image_id", ids).to_pylist()
+        rows = find_rows(folder, COCO_IMAGES, ids, wanted)[0].to_pylist()
         images = {row["image_id"]: row for row in rows}
         found = []
         for (image_id,) in keys:

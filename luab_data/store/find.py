@@ -104,55 +104,51 @@ class RowPlace:
 
 
 def find_rows(
-    folder: Path, table: Table, image_id: str | int, *, first: int = 0, enough: int = 1
+    folder: Path,
+    table: Table,
+    values: Collection[Any],
+    columns: Sequence[str] | None = None,
+    *,
+    key: str = "image_id",
+    first: int = 0,
+    enough: int | None = None,
 ) -> tuple[pa.Table, list[RowPlace]]:
-    """The rows of an image in one config, and where they are.
-
-    Args:
-        folder: the dataset.
-        table: the config.
-        image_id: as in the column.
-        first: number of the shard to look in first.
-        enough: stop with the shard after which that many rows are found.
-
-    Returns: (num_found,) all columns of the files, in order; num_found can be 0.
-
-    Raises:
-        DatasetError: a file is damaged; says which.
-    """
-    paths = parquet_files(folder, table)
-    rows: list[pa.Table] = []
-    places: list[RowPlace] = []
-    for path in paths[first : first + 1] + paths[:first] + paths[first + 1 :]:
-        name = path.relative_to(folder).as_posix()
-        for group, start, numbers, found in _matches(path, None, "image_id", [image_id]):
-            rows.append(found)
-            places += [
-                RowPlace(config=table.config, file=name, row_group=group, row=n, file_row=start + n)
-                for n in numbers
-            ]
-        if len(places) >= enough:
-            break
-    return (pa.concat_tables(rows) if rows else table.schema().empty_table()), places
-
-
-def rows_with(
-    folder: Path, table: Table, columns: Sequence[str], key: str, values: Collection[Any]
-) -> pa.Table:
-    """The rows of a config whose `key` is one of the values: `columns`, then `key` if not among
-    them.
+    """The rows of a config whose `key` is one of the values, and where they are.
 
     Rows of one page lie close together, and only row groups that hold one are read whole: far less
     than a pass over the traces of all.
 
+    Args:
+        folder: the dataset.
+        table: the config.
+        values: as in the column `key`.
+        columns: these, then `key` if not among them; None: all columns of the files.
+        first: number of the shard to look in first.
+        enough: stop with the shard after which that many rows are found.
+
+    Returns: (num_found,) in order; num_found can be 0.
+
     Raises:
         DatasetError: a file is damaged; says which.
     """
-    names = list(dict.fromkeys([*columns, key]))
-    found = [pa.schema([table.schema().field(name) for name in names]).empty_table()]
-    for path in parquet_files(folder, table) if values else ():
-        found += [part.select(names) for *_, part in _matches(path, names, key, values)]
-    return pa.concat_tables(found)
+    schema = table.schema()
+    if columns is not None:
+        schema = pa.schema([schema.field(name) for name in dict.fromkeys([*columns, key])])
+    names = None if columns is None else schema.names
+    rows: list[pa.Table] = []
+    places: list[RowPlace] = []
+    paths = parquet_files(folder, table) if values else []
+    for path in paths[first : first + 1] + paths[:first] + paths[first + 1 :]:
+        name = path.relative_to(folder).as_posix()
+        for group, start, numbers, part in _matches(path, names, key, values):
+            rows.append(part.select(names or part.column_names))
+            places += [
+                RowPlace(config=table.config, file=name, row_group=group, row=n, file_row=start + n)
+                for n in numbers
+            ]
+        if enough is not None and len(places) >= enough:
+            break
+    return (pa.concat_tables(rows) if rows else schema.empty_table()), places
 
 
 def _matches(
