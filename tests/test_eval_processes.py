@@ -1,0 +1,117 @@
+"""Two processes that torchrun starts evaluate every benchmark as one does."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import timm
+from coco_scenes import make_coco
+from miniatures.everything import make_everything
+from miniatures.run import make_run
+from PIL import Image
+from safetensors.torch import save_file
+
+from luab_train.evaluate.stored import read_rows, replace_rows
+
+
+def make_wsol(root: Path) -> None:
+    """The validation images as a split of wsolevaluation; every box is the middle of its image."""
+    files = sorted((root / "imagenet/val").glob("*/*.JPEG"))
+    wnids = sorted({file.parent.name for file in files})
+    lines: dict[str, list[str]] = {}
+    (root / "wsol/metadata").mkdir(parents=True)
+    (root / "wsol/images").mkdir()
+    for file in files:
+        shutil.copy(file, root / "wsol/images")
+        with Image.open(file) as image:
+            width, height = image.size
+        box = f"{width // 4},{height // 4},{3 * width // 4},{3 * height // 4}"
+        lines.setdefault("image_ids", []).append(file.name)
+        lines.setdefault("class_labels", []).append(f"{file.name},{wnids.index(file.parent.name)}")
+        lines.setdefault("image_sizes", []).append(f"{file.name},{width},{height}")
+        lines.setdefault("localization", []).append(f"{file.name},{box}")
+    for name, content in lines.items():
+        (root / f"wsol/metadata/{name}.txt").write_text("".join(f"{x}\n" for x in content))
+
+
+def run(*arguments: object, processes: int) -> str:
+    start = [sys.executable, "-m"]
+    if processes > 1:
+        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    found = subprocess.run(
+        [*start, "luab_train", "eval", *map(str, arguments)], capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr[-2000:]
+    return found.stdout
+
+
+def same_results(one: Path, two: Path) -> int:
+    """Compares rows and every file of predictions; how many files."""
+    when = ("date", "versions")
+    rows = [[{k: v for k, v in row.items() if k not in when} for row in read_rows(out)]
+            for out in (one, two)]  # fmt: skip
+    assert rows[0] == rows[1] and rows[0]
+    files = sorted(path.relative_to(one) for path in one.rglob("*.parquet"))
+    assert files == sorted(path.relative_to(two) for path in two.rglob("*.parquet"))
+    for file in files:
+        assert pq.read_table(one / file).equals(pq.read_table(two / file)), file
+    return len(files)
+
+
+def test_two_processes_find_what_one_finds(tmp_path: Path):
+    model, root = make_run(tmp_path), make_everything(tmp_path / "root")
+    make_wsol(root)
+    options = ["--benchmarks", "all,wsol", "--root", root, "--batch-size", 5, "--workers", 0]
+    one = run(model, *options, "--out", tmp_path / "one", processes=1)
+    two = run(model, *options, "--out", tmp_path / "two", processes=2)
+    assert two.splitlines()[1:] == one.splitlines()[1:]
+    assert same_results(tmp_path / "one", tmp_path / "two") == 120
+
+
+def test_two_processes_find_what_one_finds_on_coco(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    spots = ((2, 10, 10, 20), (20, 12, 30, 24), (6, 1, 24, 7))
+    drawn = [rng.permutation((0, 1, 2, 16)).tolist() for _ in range(21)]
+    scenes = [[*zip(labels, spots, strict=False)] for labels in drawn]
+    coco = make_coco(tmp_path / "made", scenes)
+    (tmp_path / "coco/annotations").mkdir(parents=True)
+    shutil.copytree(coco.images, tmp_path / "coco/val2014")
+    shutil.copy(coco.instances, tmp_path / "coco/annotations/instances_val2014.json")
+    weights = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=80).state_dict(), weights)
+    options = [weights, "--arch", "test_resnet", "--benchmarks", "coco", "--root", tmp_path]
+    options += ["--batch-size", 8, "--workers", 0]
+    run(*options, "--out", tmp_path / "one", processes=1)
+    run(*options, "--out", tmp_path / "two", processes=2)
+    values = [[(row["metric"], row["n"], row["status"]) for row in read_rows(tmp_path / name)]
+              for name in ("one", "two")]  # fmt: skip
+    assert values[0] == values[1] and len(values[0]) == 6
+    # Batches hold other images, so numbers are equal but for rounding.
+    for name in ("value", "low", "high"):
+        one, two = ([row[name] for row in read_rows(tmp_path / d)] for d in ("one", "two"))
+        assert two == pytest.approx(one, abs=1e-4)
+
+
+def _add_row(arguments: tuple[Path, str]) -> None:
+    folder, name = arguments
+    row = {"benchmark": name, "metric": "accuracy", "status": "done", "text": "x" * 2000}
+    replace_rows(folder, name, [row])
+
+
+def test_processes_that_write_one_results_file_lose_no_row(tmp_path: Path):
+    names = [f"b{k}" for k in range(40)]
+    context = multiprocessing.get_context("forkserver")
+    with context.Pool(4) as pool:
+        pool.map(_add_row, [(tmp_path, name) for name in names], chunksize=1)
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert sorted(row["benchmark"] for row in rows) == sorted(names)
