@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 from derive_world import coco_dataset, imagenet_dataset, instances_file
@@ -80,21 +78,6 @@ def test_limit_and_sort(imagenet: Path):
     assert lines[-1].startswith("and 3 more")
 
 
-def test_out_writes_every_worker_as_csv_and_parquet(imagenet: Path, tmp_path: Path):
-    for name in ("workers.csv", "workers.parquet"):
-        run(imagenet, "--out", tmp_path / name, "--limit", 1)
-    table = pq.read_table(tmp_path / "workers.parquet")
-    with (tmp_path / "workers.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["worker_id"] for row in rows] == table["worker_id"].to_pylist()
-    assert [*rows[0]] == table.column_names
-    assert len(table) == 5 and "click_accuracy_pooled" in table.column_names
-    run(imagenet, "--out", tmp_path / "workers.csv")  # the same again
-    other = run(imagenet, "--sort", "num_rounds", "--out", tmp_path / "workers.csv", code=1)
-    assert "--force" in other.stderr
-    run(imagenet, "--sort", "num_rounds", "--out", tmp_path / "workers.csv", "--force")
-
-
 def test_the_result_is_one_line_or_a_table(imagenet: Path):
     found = luab_data.annotators(imagenet, sort="num_rounds", shown=False)
     assert repr(found) == "Annotators(imagenet-ab: 5 workers, 0 flagged)"
@@ -111,16 +94,9 @@ def test_a_wide_terminal_shows_more_traits(imagenet: Path):
     assert any("selected_rate" in line for line in lines)
 
 
-def test_mistakes_get_one_clear_line(imagenet: Path, tmp_path: Path):
+def test_a_column_to_sort_by_that_is_none_gets_one_clear_line(imagenet: Path):
     unknown = run(imagenet, "--sort", "speed", code=1).stderr
     assert "no column 'speed'" in unknown and "click_accuracy" in unknown
-    assert (
-        "expected .csv or .json or .parquet"
-        in run(imagenet, "--out", tmp_path / "x.txt", code=1).stderr
-    )
-    inside = run(imagenet, "--out", imagenet / "x.csv", code=1).stderr
-    assert "lies inside the dataset" in inside
-    assert "no dataset" in run(tmp_path / "nothing", code=1).stderr
 
 
 def test_coco_with_and_without_ground_truth(coco: Path, tmp_path: Path):

@@ -348,14 +348,6 @@ def test_the_result_is_one_line_or_a_table(folder: Path):
     assert "<table>" in found._repr_html_()
 
 
-def test_the_command_refuses_what_it_cannot_do(folder: Path, tmp_path: Path):
-    assert "expected .parquet" in command(folder, "--out", tmp_path / "points.csv").stderr
-    (tmp_path / "not one").mkdir()
-    found = command(tmp_path / "not one")
-    assert found.exit_code == 1
-    assert "no dataset" in found.stderr
-
-
 @pytest.mark.skipif(not (SHARED / "data/raw").is_dir(), reason="no shared data")
 def test_the_shared_log_can_be_calibrated(tiny: Path):
     found = calibrate.evaluate(calibrate.read_images(tiny))

@@ -328,12 +328,12 @@ def no_size(r: Row) -> bool:
     return not all(size and size > 0 for size in sizes(r))
 
 
-def same_size(r: Row, width: int | None, height: int | None) -> bool:
-    return (r["original_image_width"], r["original_image_height"]) == (width, height)
-
-
-def sized(r: Row) -> bool:
-    return all(size and size > 0 for size in sizes(r)[2:])
+def other_size(r: Row, i: Row) -> str:
+    file = tuple(sizes(r)[2:])
+    if i["width"] is None or not all(size and size > 0 for size in file):
+        return "unknown"
+    known = (i["width"], i["height"])
+    return "same" if file == known else "swapped" if file == known[::-1] else "other"
 
 
 def copied(r: Row, width: float | None, height: float | None) -> bool:
@@ -389,20 +389,8 @@ IMAGENET_REFERENCE: dict[str, Reference] = {
         abs(t // 1000 - r["hit_submit_time"]) > 86_400 for t in moments(r)
     ),
     "zero-size": lambda r, i, a: no_size(r),
-    "size-disagrees": lambda r, i, a: (
-        i["has_boxes"]
-        and i["width"] is not None
-        and sized(r)
-        and not same_size(r, i["width"], i["height"])
-        and not same_size(r, i["height"], i["width"])
-    ),
-    "size-swapped": lambda r, i, a: (
-        i["has_boxes"]
-        and i["width"] is not None
-        and sized(r)
-        and not same_size(r, i["width"], i["height"])
-        and same_size(r, i["height"], i["width"])
-    ),
+    "size-disagrees": lambda r, i, a: i["has_boxes"] and other_size(r, i) == "other",
+    "size-swapped": lambda r, i, a: i["has_boxes"] and other_size(r, i) == "swapped",
     "size-on-page": lambda r, i, a: not no_size(r) and too_large(r),
     "width-copies-height": lambda r, i, a: (
         not no_size(r) and copied(r, r["original_image_width"], r["original_image_height"])
@@ -623,18 +611,8 @@ COCO_REFERENCE: dict[str, Reference] = {
     ),
     "page-left-open": lambda r, i, a: (r["time_spent_ms"] or 0) > 1_800_000,
     "zero-size": lambda r, i, a: no_size(r),
-    "size-disagrees": lambda r, i, a: (
-        i["width"] is not None
-        and sized(r)
-        and not same_size(r, i["width"], i["height"])
-        and not same_size(r, i["height"], i["width"])
-    ),
-    "size-swapped": lambda r, i, a: (
-        i["width"] is not None
-        and sized(r)
-        and not same_size(r, i["width"], i["height"])
-        and same_size(r, i["height"], i["width"])
-    ),
+    "size-disagrees": lambda r, i, a: other_size(r, i) == "other",
+    "size-swapped": lambda r, i, a: other_size(r, i) == "swapped",
     "width-copies-height": lambda r, i, a: copied(r, i["width"], i["height"]),
     "page-height": lambda r, i, a: (
         (r["image_height"] or 0) > 0 and r["image_height"] not in (449, 450, 451)

@@ -12,7 +12,7 @@ from logs import luab
 
 from luab_data import LabelledImage, convert_imagenet, simulate_imagenet
 from luab_data.console import progress
-from luab_data.errors import DatasetError, OptionError, OutputError
+from luab_data.errors import DatasetError, OptionError
 from luab_data.kinds import KINDS, Kind
 from luab_data.statistics.dataset import SCHEMA, compare, in_words, stats
 
@@ -148,24 +148,6 @@ def test_the_table_has_a_row_a_number_and_curves_in_long_form(folder: Path):
     assert curve.column_names[:2] == ["side t", "value"] and curve["side t"][20].as_py() == 1.0
     assert len(found.to_frame()) == len(table)
     assert "<table>" in found._repr_html_()
-
-
-@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
-def test_the_table_is_written_and_another_one_replaced_with_force_alone(
-    folder: Path, tmp_path: Path, suffix: str
-):
-    out = tmp_path / f"numbers.{suffix}"
-    stats(folder, ["click_accuracy", "entry_side"], out=out)
-    before = out.read_bytes()
-    stats(folder, ["click_accuracy", "entry_side"], out=out)  # the same again is no change
-    with pytest.raises(OutputError):
-        stats(folder, ["coverage"], out=out)
-    assert out.read_bytes() == before
-    stats(folder, ["coverage"], out=out, force=True)
-    assert out.read_bytes() != before
-    out.write_text("somebody's")
-    with pytest.raises(OutputError):
-        stats(folder, ["coverage"], out=out, force=True)
 
 
 def test_no_worker_id_is_printed(folder: Path, printed: dict[str, Any]):
