@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-fast test test-slow fuzz bench docs pictures notebooks lint format clean
+.PHONY: demo demo-fast test test-slow test-gpu fuzz bench docs pictures notebooks lint format clean
 
 demo: $(READY)
 	$(BIN)/luab-train demo --out demo
@@ -18,6 +18,10 @@ test: lint
 test-slow: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,ray]"
 	$(BIN)/python -m pytest -m slow
+
+# On a machine with a CUDA device; a few minutes.
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -m gpu
 
 fuzz: $(READY)
 	$(BIN)/python tests/fuzz_parsers.py --seconds 60

@@ -10,9 +10,17 @@ from torch import nn
 from luab_data.errors import OptionError
 from luab_train.recipe import Optim
 
+_FUSED = ("sgd", "momentum", "adam", "adamw")
+"""Names of timm's that are torch's own, with one kernel for all weights."""
 
-def make_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
-    """A timm optimiser by name; biases and norms are decayed only with `decay_all`."""
+
+def make_optimizer(model: nn.Module, optim: Optim, *, fused: bool = False) -> torch.optim.Optimizer:
+    """A timm optimiser by name; biases and norms are decayed only with `decay_all`.
+
+    Args:
+        fused: one kernel updates all weights, where torch has one: for a GPU, where many small
+            kernels cost more than what they compute.
+    """
     try:
         optimizer: torch.optim.Optimizer = create_optimizer_v2(
             model,
@@ -21,6 +29,7 @@ def make_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
             weight_decay=optim.weight_decay,
             momentum=optim.momentum,
             filter_bias_and_bn=not optim.decay_all,
+            **({"fused": True} if fused and optim.name in _FUSED else {}),
         )
     except (ValueError, AssertionError, TypeError) as error:
         raise OptionError(f"optim.name={optim.name}: timm cannot make it: {error}") from error

@@ -155,7 +155,7 @@ def _prepare(
     if recipe.engine.channels_last:
         model = model.to(memory_format=torch.channels_last)
     ema = None if recipe.optim.ema is None else ModelEmaV3(model, decay=recipe.optim.ema)
-    optimizer = make_optimizer(model, recipe.optim)
+    optimizer = make_optimizer(model, recipe.optim, fused=accelerator.device.type == "cuda")
     schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, updates=updates)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     if ema is not None:
