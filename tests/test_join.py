@@ -10,7 +10,19 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, tar, xml
+from logs import (
+    KEY,
+    SHARED,
+    action,
+    archive,
+    block,
+    coco_log,
+    coco_record,
+    number_of,
+    picture,
+    tar,
+    xml,
+)
 from PIL import Image
 
 import luab_data
@@ -22,21 +34,6 @@ from luab_data.store.find import coco_ids, imagenet_ids
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 
 IDS = [f"n0000000{1 + i % 2}_{i}" for i in range(8)]
-
-
-def colour(number: int) -> tuple[int, int, int]:
-    """A colour that says which image it is, also after JPEG."""
-    return (30 * number, 255 - 30 * number, 40)
-
-
-def number_of(image: Image.Image) -> int:
-    return round(image.convert("RGB").getpixel((4, 4))[0] / 30)
-
-
-def picture(path: Path, number: int = 0, size: tuple[int, int] = (20, 10)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour(number)).save(path, "JPEG", quality=95)
-    return path
 
 
 @pytest.fixture(scope="module")

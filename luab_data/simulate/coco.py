@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from luab_data.errors import ImagesError, OptionError
+from luab_data.errors import ImagesError
 from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CLASSES
 from luab_data.simulate import Simulation, new_simulation, truth_beside
@@ -81,10 +81,7 @@ def simulate_coco(
         OutputError: a file is not ours to replace, or cannot be written; nothing was changed.
     """
     out = Path(out)
-    if seed < 0:
-        raise OptionError(f"seed is {seed}; expected 0 or more")
-    rng = np.random.default_rng(seed)
-    workers = recruit(rng, num_workers, styles, COCO_HABITS)
+    rng, workers = recruit(seed, num_workers, styles, COCO_HABITS)
     true = read_instances(Path(instances), things=True)
     if not true:
         raise ImagesError(f"{instances}: found no images; expected some")

@@ -97,10 +97,7 @@ def simulate_imagenet(
     for name, value in (("boxed_fraction", boxed_fraction), ("skipped_fraction", skipped_fraction)):
         if not 0 <= value <= 1:
             raise OptionError(f"{name} is {value}; expected 0 to 1")
-    if seed < 0:
-        raise OptionError(f"seed is {seed}; expected 0 or more")
-    rng = np.random.default_rng(seed)
-    workers = recruit(rng, num_workers, styles, IMAGENET_HABITS)
+    rng, workers = recruit(seed, num_workers, styles, IMAGENET_HABITS)
     crowd = Crowd(rng, images, workers)
     boxed, unshown, overlooked = _draw_roles(rng, images, boxed_fraction, skipped_fraction)
     tally: Counter[str] = Counter()

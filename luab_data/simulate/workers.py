@@ -122,19 +122,23 @@ class Worker:
 
 
 def recruit(
-    rng: np.random.Generator,
+    seed: int,
     num_workers: int,
     styles: Mapping[str, float] | None,
     habits: Mapping[str, Habit] | Mapping[str, IconHabit],
-) -> list[Worker]:
-    """Workers whose styles follow the shares as exactly as whole persons can.
+) -> tuple[np.random.Generator, list[Worker]]:
+    """All randomness of a simulation, and workers whose styles follow the shares as exactly as
+    whole persons can.
 
     Args:
-        rng: shuffles the styles, draws ids and tempos.
+        seed: of the generator, which first shuffles the styles, draws ids and tempos.
         num_workers: at least 1.
         styles: weight of each style, need not sum to 1; None: the habits' shares.
         habits: every known style.
     """
+    if seed < 0:
+        raise OptionError(f"seed is {seed}; expected 0 or more")
+    rng = np.random.default_rng(seed)
     if num_workers < 1:
         raise OptionError(f"num_workers is {num_workers}; expected at least 1")
     shares = {name: habit.share for name, habit in habits.items()} if styles is None else styles
@@ -157,7 +161,7 @@ def recruit(
     while len(ids) < num_workers:  # two equal draws of 40 bits must not become one person
         ids[f"{int(rng.integers(2**40)):010X}"] = None
     tempos = rng.lognormal(0.0, 0.15, num_workers)
-    return [
+    return rng, [
         Worker(worker_id=worker_id, style=style, pace=habits[style].pace * float(tempo))
         for worker_id, style, tempo in zip(ids, of_workers, tempos, strict=True)
     ]
