@@ -147,7 +147,7 @@ def run(
     changes = read_settings(settings, given)
     resolved = override(_find(recipe), changes)
 
-    from luab_train.report.measures import is_of_place, learns_place
+    from luab_train.report.runs import is_of_place, learns_place
     from luab_train.train.loop import train
 
     result = train(

@@ -105,7 +105,7 @@ def row(
         "status": "done" if known and found["value"] is not None
         else "incomplete" if known else "missing",
         "model": model, "weights": weights, "image_size": 224, "interpolation": "bicubic",
-        "precision": "no",
+        "precision": "no", "partial": "",
     }  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def plain_row(
     ends = (None, None) if value is None or spread is None else (value - spread, value + spread)
     return {
         "benchmark": benchmark, "metric": metric, "direction": direction, "value": value,
-        "low": ends[0], "high": ends[1], "n": n, "note": "", "interval": "wilson",
+        "low": ends[0], "high": ends[1], "n": n, "note": "", "interval": "wilson", "partial": "",
         "status": "done" if value is not None else "none", "model": "tiny", "weights": "w",
     }  # fmt: skip
 

@@ -30,35 +30,10 @@ from scipy import stats
 from test_train_report import write_run
 
 from luab_data.errors import ImagesError, OptionError
+from luab_data.files import files_in
 from luab_train.evaluate import stored
 from luab_train.evaluate.benchmarks import BY_NAME
 from luab_train.evaluate.predictions import read_predictions, write_predictions
-from luab_train.evaluate.report import words
-from luab_train.evaluate.report.draw_results import (
-    draw_bars,
-    draw_differences,
-    looks_of,
-    severity_curve,
-)
-from luab_train.evaluate.report.draw_samples import Sample, draw_sample
-from luab_train.evaluate.report.evaluated import arms_of
-from luab_train.evaluate.report.factors import (
-    curve_by,
-    foreground_distance,
-    gap_by_distance,
-    position_map,
-    read_factors,
-)
-from luab_train.evaluate.report.figures import plan
-from luab_train.evaluate.report.files import benchmark_files, benchmark_report
-from luab_train.evaluate.report.latex import escaped as latex
-from luab_train.evaluate.report.latex import to_latex
-from luab_train.evaluate.report.layout import COCO, LAYOUTS, ROBUSTNESS
-from luab_train.evaluate.report.listing import to_csv
-from luab_train.evaluate.report.markdown import escaped as markdown
-from luab_train.evaluate.report.markdown import to_markdown
-from luab_train.evaluate.report.quoted import QUOTED
-from luab_train.evaluate.report.tables import Cell, Table, make_tables
 from luab_train.evaluate.run import evaluate_benchmarks
 from luab_train.evaluate.settings import Settings
 from luab_train.evaluate.wsol.evaluate import wsol_result
@@ -67,7 +42,25 @@ from luab_train.metrics.robustness import C15, SEVERITIES
 from luab_train.metrics.sums import Cell as Cell_
 from luab_train.metrics.sums import Table as Table_
 from luab_train.metrics.sums import difference
+from luab_train.report import words
+from luab_train.report.arms import arms_of
+from luab_train.report.compare import Cell
+from luab_train.report.draw import draw_bars, draw_differences, looks_of, titled_png
+from luab_train.report.factors import (
+    curve_by,
+    foreground_distance,
+    gap_by_distance,
+    position_map,
+    read_factors,
+)
+from luab_train.report.figures import severity_curve
+from luab_train.report.layouts import BESIDE, COCO, LAYOUTS, ROBUSTNESS, quoted_rows
+from luab_train.report.render import Report, latex, to_csv, to_latex, to_markdown
+from luab_train.report.render import escaped as markdown
+from luab_train.report.report import make_report, report_files
 from luab_train.report.runs import read_run
+from luab_train.report.samples import Sample, draw_sample
+from luab_train.report.tables import Table, make_tables
 
 IN_1K, GAP = (
     next(c for c in ROBUSTNESS.columns if c.key == key)
@@ -84,12 +77,20 @@ def run_with(path: Path, rows: list[dict[str, Any]], **recipe: Any) -> Path:
 def tables_of(*paths: Path, reference: str = "none") -> list[Table]:
     runs = [read_run(p) for p in paths if (p / "recipe.json").exists()]
     folders = [p for p in paths if not (p / "recipe.json").exists()]
-    return make_tables(arms_of(runs, folders), reference=reference)
+    tables = make_tables(arms_of(runs, folders), reference=reference)
+    return [t for t in tables if t.key in KEYS]
+
+
+KEYS = ("robustness", "wsol", "coco", "localisation")
+
+
+def report_of(*tables: Table) -> Report:
+    return Report(title="t", paragraphs=(), tables=tables, figures=(), runs={})
 
 
 def cell_of(table: Table, row: str, benchmark: str) -> Cell:
     (found,) = [r for r in table.rows if r.name == row]
-    return found.cells[[c.benchmark for c in table.layout.columns].index(benchmark)]
+    return found.cells[[c.benchmark for c in table.columns].index(benchmark)]
 
 
 @pytest.fixture(scope="module")
@@ -121,23 +122,29 @@ def test_columns_are_the_papers_in_its_order_with_one_arrow_down():
         *("SI-size", "SI-loc", "SI-rot", "BGC-gap", "BGC-acc"),
     ]
     assert [c.head for c in ROBUSTNESS.columns if c.direction == "down"] == ["BGC-gap ↓"]
-    assert [c.head for c in COCO.columns] == ["mAP ↑", "V worst ↓", "V random ↓", "D ↓"]
+    assert [c.head for c in COCO.columns] == [
+        *("mAP ↑", "mAP, VOC ↑", "V worst ↓", "V random ↓", "D ↓"),
+    ]
 
 
-def test_quoted_numbers_are_for_columns_that_exist_and_are_what_the_sheet_says():
-    columns = {layout.key: {c.key for c in layout.columns} for layout in LAYOUTS}
-    for row in QUOTED:
-        assert set(row.numbers) <= columns[row.table], row
-        assert row.name.startswith("paper (quoted)")
-    (luab,) = [r for r in QUOTED if r.table == "robustness" and r.arm == "click"]
-    assert [luab.numbers[c.key] for c in ROBUSTNESS.columns] == [
+def test_quoted_numbers_are_marked_and_what_the_sheet_says():
+    luab = quoted_rows(ROBUSTNESS)["paper (quoted): R50, LUAB"]
+    assert [luab[c.key] for c in ROBUSTNESS.columns] == [
         *("77.5", "65.2", "83.8", "5.1", "44.7", "57.0", "25.7", "38.2", "55.1", "28.5"),
         *("55.6", "33.5", "40.9", "5.6", "27.4"),
     ]
-    r50 = [r.numbers for r in QUOTED if r.table == "coco" and r.model == "R50"]
+    random = quoted_rows(ROBUSTNESS)["paper (quoted): R50, random points"]
+    assert random["in-1k", "accuracy"] == "77.3" and ("in-v2", "accuracy") not in random
+    coco = quoted_rows(COCO)
+    assert len(coco) == 18
+    r50 = [coco[f"paper (quoted): R50, {arm}"] for arm in ("baseline", "random points", "LUAB")]
     assert [n["coco", "map"] for n in r50] == ["73.0", "73.6", "74.2"]
     assert [n["coco", "v_worst"] for n in r50] == ["47.6", "47.3", "47.0"]
     assert [n["coco", "v_random"] for n in r50] == ["25.0", "24.9", "24.5"]
+    assert not quoted_rows(BESIDE)
+    printed = [text for layout in LAYOUTS for row in quoted_rows(layout).values() for text in row]
+    told = [text for b in BY_NAME.values() for metric in b.quoted.values() for text in metric]
+    assert len(printed) == len(told)  # no number of an entry is lost
 
 
 def test_the_table_has_quoted_rows_then_ours_then_differences(tmp_path: Path):
@@ -190,14 +197,16 @@ def test_three_seeds_are_compared_seed_by_seed_as_scipy_does(tmp_path: Path):
     arm = cell_of(table, "click", "in-1k")
     spread = stats.t.interval(0.95, 2, np.mean(values["click"]), stats.sem(values["click"]))
     assert (arm.low, arm.high) == pytest.approx(spread)
-    assert words.short(arm, IN_1K, "ours") == "72.2 ± 0.6"
+    assert words.short(arm, IN_1K, "ours", table) == "72.2 ± 0.6"
 
 
 def test_an_arm_says_how_many_of_its_seeds_were_evaluated(tmp_path: Path):
     a = run_with(tmp_path / "a", [plain_row("in-1k", "accuracy", 70.0)], target="click", seed=0)
     b = run_with(tmp_path / "b", [plain_row("in-a", "accuracy", 7.0)], target="click", seed=1)
     (table,) = tables_of(a, b)
-    assert cell_of(table, "click", "in-1k").note.startswith("1 of 2 seeds evaluated")
+    assert cell_of(table, "click", "in-1k").marks == ("1 of 2 seeds",)
+    text = to_markdown(report_of(table), details=False)
+    assert "70.0ᵃ" in text and "- ᵃ 1 of 2 seeds." in text
 
 
 def test_two_seeds_have_no_interval_over_seeds(tmp_path: Path):
@@ -232,7 +241,7 @@ def test_lower_is_better_where_the_arrow_points_down(tmp_path: Path, gap: float,
     assert cell.value == pytest.approx(gap - 6.0) and cell.verdict == verdict
     text = words.number(gap - 6, GAP, signed=True)
     text = {1: f"**{text}**", -1: f"*{text}*", 0: text}[verdict]
-    assert f"| {text} |" in re.sub(" +", " ", to_markdown([table], details=False))
+    assert f"| {text} |" in re.sub(" +", " ", to_markdown(report_of(table), details=False))
 
 
 def test_without_the_reference_target_the_first_model_is_the_reference(tmp_path: Path):
@@ -367,7 +376,7 @@ def hostile_tables(tmp_path: Path) -> list[Table]:
 
 
 def test_a_hostile_name_stays_text_in_markdown(tmp_path: Path):
-    text = to_markdown(hostile_tables(tmp_path))
+    text = to_markdown(report_of(*hostile_tables(tmp_path)))
     assert "<script" not in text.replace("\\<script", "")
     lines = [line for line in text.splitlines() if line.startswith("|")]
     cells = {
@@ -378,10 +387,11 @@ def test_a_hostile_name_stays_text_in_markdown(tmp_path: Path):
 
 
 def test_latex_is_balanced_and_has_as_many_cells_in_every_row(tmp_path: Path):
-    text = to_latex(hostile_tables(tmp_path))
+    text = to_latex(report_of(*hostile_tables(tmp_path)))
     assert "\\input" not in text and r"\textbackslash{}input" in text
     assert text.count(r"\begin{table*}") == text.count(r"\end{table*}") == 1
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    assert text.count(r"\begin{longtable}") == text.count(r"\end{longtable}") == 2
     plain = re.sub(r"\\[\\{}$&#%_]", "", text)
     depth = 0
     for letter in plain:
@@ -417,7 +427,7 @@ def test_numbers_round_without_a_minus_zero():
     assert words.number(-0.04, IN_1K, signed=True) == "+0.0"
     assert words.number(-0.06, IN_1K, signed=True) == "−0.1"
     assert words.number(math.nan, IN_1K) == "–"
-    assert words.number(-0.125, COCO.columns[3], signed=True) == "−0.12"
+    assert words.number(-0.125, COCO.columns[4], signed=True) == "−0.12"
     assert words.p_value(Cell(status="value", p_value=1e-9, test="McNemar")) == "< 0.001 (McNemar)"
 
 
@@ -429,13 +439,13 @@ def test_rows_of_localisation_and_coco_fill_their_own_tables(tmp_path: Path):
         plain_row("wsol", "top1_loc", 46.0), plain_row("wsol", "point_in_box", None),
         plain_row("coco", "map", 70.0), plain_row("coco", "difference", -1.25),
     ]  # fmt: skip
-    tables = {t.layout.key: t for t in tables_of(write_rows(tmp_path / "x", rows))}
+    tables = {t.key: t for t in tables_of(write_rows(tmp_path / "x", rows))}
     assert list(tables) == ["wsol", "coco", "localisation"]
     wsol = tables["wsol"].of_kind("ours")[0].cells
     assert [c.status for c in wsol] == ["value", *["missing"] * 4]
     assert tables["localisation"].of_kind("ours")[0].cells[0].status == "none"
     coco = tables["coco"].of_kind("ours")[0].cells
-    assert words.short(coco[3], COCO.columns[3], "ours") == "−1.25"
+    assert words.short(coco[4], COCO.columns[4], "ours", tables["coco"]) == "−1.25 [−2.25, −0.25]"
 
 
 def write_wsol(evaluation: Path, iou: np.ndarray, points: list[bool | None]) -> Path:
@@ -469,7 +479,7 @@ def test_localisation_that_was_kept_is_scored_and_paired_by_image(tmp_path: Path
     a, b = rng.random((2, 60))
     first = write_wsol(tmp_path / "a", a, [True] * 60)
     second = write_wsol(tmp_path / "b", b, [None] * 60)
-    tables = {t.layout.key: t for t in tables_of(second, first)}
+    tables = {t.key: t for t in tables_of(second, first)}
     cell = cell_of(tables["wsol"], "a", "wsol")
     assert cell.value == pytest.approx(100 * (a >= 0.5).mean()) and cell.n == 60
     assert cell.note == "CAM, 7x7 maps, wsolevaluation boxes, τ = 0.1"
@@ -482,23 +492,48 @@ def test_localisation_that_was_kept_is_scored_and_paired_by_image(tmp_path: Path
     assert cell_of(tables["localisation"], "a − b", "wsol").status == "none"
 
 
-def test_coco_is_compared_from_its_kept_scores(tmp_path: Path):
+def evaluated_coco(tmp_path: Path, *names: str) -> list[Path]:
+    """Folders of models that `eval` evaluated on three images of three of COCO's classes."""
     spots = [[(k, (2 + 9 * k, 4, 9 + 9 * k, 12)) for k in (0, 1, 2)]] * 3
     coco = make_coco(tmp_path / "made", spots)
     (tmp_path / "coco/annotations").mkdir(parents=True)
     shutil.copytree(coco.images, tmp_path / "coco/val2014")
     shutil.copy(coco.instances, tmp_path / "coco/annotations/instances_val2014.json")
-    for name, seed in (("a", 1), ("b", 2)):
+    for seed, name in enumerate(names, start=1):
         evaluate_benchmarks(
             model(random_scores(seed), name=name), root=tmp_path, out=tmp_path / name,
             names=["coco"], settings=Settings(num_workers=0, shown=False),
         )  # fmt: skip
-    (table,) = [t for t in tables_of(tmp_path / "b", tmp_path / "a") if t.layout.key == "coco"]
+    return [tmp_path / name for name in names]
+
+
+def test_coco_is_compared_from_its_kept_scores(tmp_path: Path):
+    first, second = evaluated_coco(tmp_path, "a", "b")
+    (table,) = [t for t in tables_of(second, first) if t.key == "coco"]
     a, b, difference = (table.rows[k].cells for k in (-3, -2, -1))
-    for k in range(4):
+    for k in range(5):
         assert difference[k].value == pytest.approx(b[k].value - a[k].value)
-        assert difference[k].over == "images" and difference[k].n == 3
-    assert a[1].value >= a[2].value  # the worst class is never better than a random one
+        if k != 1:  # the envelope has no interval
+            assert difference[k].over == "images" and difference[k].n == 3
+    assert a[1].value >= a[0].value  # nor is the envelope ever below the precision
+    assert a[2].value >= a[3].value  # the worst class is never better than a random one
+    assert a[0].marks == ("3 of 40,504 images",)
+
+
+def test_class_by_class_numbers_of_coco_are_in_every_format(tmp_path: Path):
+    report = make_report([], evaluated_coco(tmp_path, "a"))
+    tables = {table.key: table for table in report.tables}
+    classes, pairs = tables["coco-classes-a"], tables["coco-leaning-a"]
+    assert [row.name for row in classes.rows] == ["person", "bicycle", "car"]
+    assert classes.rows[0].cells[0].value == 100.0  # it is in every image
+    assert len(pairs.rows) == 6 and "person on car" in {row.name for row in pairs.rows}
+    drop = pairs.rows[0].cells[0]
+    assert drop.n == 3 and drop.low <= drop.value <= drop.high
+    for form, text in written_as(report).items():
+        assert "person on car" in text and "mAP, VOC" in text, form
+        if form != "csv":
+            told = " ".join(text.split())
+            assert "the score of a class when the class itself is removed" in told, form
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -624,13 +659,38 @@ def test_a_sample_shows_its_point_in_px_and_its_answer():
 
 def test_figures_are_planned_by_what_was_kept(world: Path):
     runs = [read_run(world / name) for name in ("none", "click")]
-    report = benchmark_report(runs, [])
-    keys = [figure.key for figure in plan(report.arms, report.tables)]
+    keys = [figure.key for figure in make_report(runs).figures]
     assert keys == [
-        *("robustness-bars", "robustness-differences", "in-c-severity", "in-c-corruptions"),
+        *("curves", "robustness-bars", "robustness-differences"),
+        *("in-c-severity", "in-c-corruptions"),
     ]
-    with_images = plan(report.arms, report.tables, root=world / "root")
+    with_images = make_report(runs, root=world / "root").figures
     assert [figure.key for figure in with_images] == [*keys, "si-loc"]
+
+
+def test_nothing_empty_is_drawn_and_captions_say_what_is(tmp_path: Path):
+    rows = [plain_row("in-1k", "accuracy", 70.0), plain_row("in-a", "accuracy", None)]
+    nothing = [plain_row("wsol", "top1_loc", None), plain_row("coco", "map", None)]
+    report = make_report([], [write_rows(tmp_path / "x", rows + nothing)])
+    (bars,) = report.figures
+    assert bars.key == "robustness-bars"
+    assert "Columns without a number are left out" in bars.caption
+    for word in ("missing", "Hatched", "seeds"):
+        assert word not in bars.caption
+    (ax,) = bars.draw().axes
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["IN-1k ↑"]
+    assert make_report([], [write_rows(tmp_path / "y", nothing)]).figures == ()
+
+
+def test_a_saved_figure_carries_its_title_and_that_of_the_page_does_not():
+    from matplotlib.figure import Figure
+    from matplotlib.image import imread
+
+    figure = Figure(figsize=(3, 2), dpi=100)
+    pixels = imread(io.BytesIO(titled_png(figure, "What is drawn")))
+    assert pixels.shape[:2] == (226, 300)
+    assert (pixels[:26, :, :3] < 0.5).any() and (pixels[26:, :, :3] == 1).all()
+    assert tuple(figure.get_size_inches()) == (3, 2) and not figure.texts
 
 
 # --- files, the command, the page ----------------------------------------------------------------
@@ -666,18 +726,128 @@ def test_the_command_writes_every_format(written: Path):
 
 
 def test_a_folder_of_another_model_alone_is_a_report_too(world: Path, tmp_path: Path):
-    report = benchmark_report([], [world / "other"])
-    files = benchmark_files(report, [])
-    assert set(files) == {
-        *("tables.csv", "tables.tex", "report.html", "figures/robustness-bars.png"),
-    }
     from click.testing import CliRunner
 
     from luab_train.report.report import report_command
 
     done = CliRunner().invoke(report_command, [str(world / "other"), "--out", str(tmp_path / "o")])
     assert done.exit_code == 0, done.output
-    assert not (tmp_path / "o" / "report.json").exists()
+    assert files_in(tmp_path / "o") == [
+        *(".luab.json", "figures/robustness-bars.png", "report.html", "report.json", "report.md"),
+        *("tables.csv", "tables.tex"),
+    ]
+    content = json.loads((tmp_path / "o" / "report.json").read_text())
+    assert [table["key"] for table in content["tables"]] == ["robustness", "setup"]
+
+
+def written_as(report: Report) -> dict[str, str]:
+    """Format -> text."""
+    files = report_files(report)
+    names = ("report.md", "report.html", "tables.tex", "tables.csv", "report.json")
+    return {name.split(".")[1]: files[name]().decode() for name in names}
+
+
+def test_each_format_has_all_tables_and_all_figures(world: Path):
+    report = make_report([read_run(world / name) for name in ("none", "click")], [world / "other"])
+    found = written_as(report)
+    lines = list(csv.DictReader(io.StringIO(found["csv"])))
+    assert {line["table"] for line in lines} == {table.key for table in report.tables}
+    assert len(lines) == sum(len(row.cells) for table in report.tables for row in table.rows)
+    listed = json.loads(found["json"])
+    assert [table["key"] for table in listed["tables"]] == [table.key for table in report.tables]
+    assert [f["file"] for f in listed["figures"]] == [f.file for f in report.figures]
+    keys = {table.key for table in report.tables}
+    assert keys >= {"validation-last-epoch", "robustness", "beside", "in-c", "curves-accuracy"}
+    for table in report.tables:
+        for form in ("md", "html", "tex") if table.form != "curves" else ():
+            escape = {"md": markdown, "html": str, "tex": latex}[form]
+            assert escape(table.title) in found[form], (table.key, form)
+    for figure in report.figures:
+        assert f"]({figure.file})" in found["md"] and f"{{{figure.file}}}" in found["tex"]
+        assert f'id="figure-{figure.key}"' in found["html"]
+    # The page's curves are the numbers of the CSV.
+    curve = [
+        line for line in lines if line["table"] == "curves-accuracy" and line["row"] == "click"
+    ]
+    assert [(line["column"], line["value"]) for line in curve] == [
+        ("epoch 1", "50"),
+        ("epoch 2", "50"),
+    ]
+
+
+def test_part_of_a_set_is_marked_in_every_format_and_never_stands_beside_a_quoted_number_unmarked(
+    tmp_path: Path,
+):
+    few = "1,000 of 50,000 images, 20 of 1,000 classes"
+    rows = [
+        plain_row("in-1k", "accuracy", 70.0) | {"partial": few},
+        plain_row("in-a", "accuracy", 7.0) | {"num_bad": 3},
+        plain_row("in-r", "accuracy", 37.0),
+        plain_row("in-c", "accuracy_c15", 44.0) | {"partial": "1,000 of 50,000 images"},
+    ]  # fmt: skip
+    report = make_report([], [write_rows(tmp_path / "x", rows)])
+    (table, *_) = report.tables
+    assert table.of_kind("quoted") and cell_of(table, "tiny", "in-r").marks == ()
+    marks = [
+        few, "without 3 images that cannot be read", "1,000 of 50,000 images",
+    ]  # fmt: skip
+    assert list(table.marks.items()) == list(zip(marks, "abc", strict=True))
+    found = written_as(report)
+    for text in ("70.0ᵃ", "7.0ᵇ", "44.0ᶜ", f"ᵃ {marks[0]}."):
+        assert text in found["md"] and text in found["html"]
+    for text in (r"70.0\textsuperscript{a}", rf"\textsuperscript{{c}} {marks[2]}."):
+        assert text in found["tex"]
+    lines = list(csv.DictReader(io.StringIO(found["csv"])))
+    (line,) = [x for x in lines if (x["benchmark"], x["kind"]) == ("in-1k", "ours")]
+    assert line["marks"] == marks[0]
+    assert all(json.dumps(mark) in found["json"] for mark in marks)
+    bars = next(f for f in report.figures if f.key == "robustness-bars")
+    assert "Hatched bars are of a part" in bars.caption
+    assert [bar.get_hatch() for bar in bars.draw().axes[0].patches] == ["////"] * 3 + [None]
+
+
+def test_an_older_evaluation_that_does_not_say_of_how_much_it_is_is_marked(tmp_path: Path):
+    row = plain_row("in-1k", "accuracy", 70.0)
+    del row["partial"]
+    (table,) = tables_of(write_rows(tmp_path / "x", [row]))
+    (mark,) = cell_of(table, "tiny", "in-1k").marks
+    assert "older evaluation" in mark
+
+
+def test_a_benchmark_that_failed_says_so_and_why(tmp_path: Path):
+    rows = [plain_row("in-1k", "accuracy", 70.0), plain_row("in-a", "accuracy", None)]
+    rows[1] |= {"status": "failed", "note": "x.JPEG: no picture"}
+    (table,) = tables_of(write_rows(tmp_path / "x", rows))
+    cell = cell_of(table, "tiny", "in-a")
+    assert (cell.status, cell.note) == ("failed", "x.JPEG: no picture")
+    assert "failed" in to_markdown(report_of(table))
+
+
+def test_how_a_model_was_evaluated_is_shown_and_two_ways_are_told_apart(tmp_path: Path):
+    view = {"image_size": 224, "interpolation": "bicubic", "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225], "resize": 256, "fit": "crop"}  # fmt: skip
+    rows = [[plain_row("in-1k", "accuracy", 70.0) | view | {"resize": size}]
+            for size in (256, 248)]  # fmt: skip
+    report = make_report([], [write_rows(tmp_path / str(k), r) for k, r in enumerate(rows)])
+    (setup,) = [table for table in report.tables if table.key == "setup"]
+    shown = {row.name: [cell.text for cell in row.cells] for row in setup.rows}
+    heads = [column.title for column in setup.columns]
+    assert heads == [
+        "input, px",
+        "resized to, px",
+        "fit",
+        "interpolation",
+        "mean",
+        "std",
+        "weights",
+    ]
+    assert shown["tiny"][:4] == ["224", "256", "crop", "bicubic"]
+    assert shown["tiny"][4:] == ["0.485 0.456 0.406", "0.229 0.224 0.225", "w"]
+    assert shown["tiny (2)"][1] == "248"
+    for form, text in written_as(report).items():
+        assert "0.485 0.456 0.406" in text, form
+    (table,) = [table for table in report.tables if table.key == "robustness"]
+    assert "The models were not evaluated alike" in " ".join(table.notes)
 
 
 _BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
@@ -709,7 +879,10 @@ def test_the_page_opens_without_a_word_in_the_console_and_asks_for_nothing(
             "return [...document.images].map((i) => i.complete && i.naturalWidth > 0)"
         )
         assert loaded and all(loaded)
-        # The wide table scrolls in its own box.
+        # The wide table scrolls in its own box, on a phone too.
         assert driver.execute_script("return document.body.scrollWidth <= innerWidth")
+        size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        assert driver.execute_script("return document.documentElement.scrollWidth") == 390
     finally:
         driver.quit()

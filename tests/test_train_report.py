@@ -16,19 +16,16 @@ from train_world import make_world
 
 from luab_data.errors import LuabError, OptionError, OutputError
 from luab_data.files import files_in
+from luab_train.metrics.intervals import t_interval
 from luab_train.recipe import TARGETS
 from luab_train.recipes import find_recipe
-from luab_train.report.compare import Estimate, compare, t_interval
-from luab_train.report.measures import ARM_WORDS, learns_place
-from luab_train.report.report import (
-    null_for_nan,
-    paired,
-    report_command,
-    to_markdown,
-    write_report,
-)
-from luab_train.report.report import to_json as report_json
-from luab_train.report.runs import LAST_EPOCH, Run, read_run
+from luab_train.report.arms import ARM_WORDS, arms_of
+from luab_train.report.draw import ARM_COLOURS
+from luab_train.report.figures import plan
+from luab_train.report.render import null_for_nan, to_markdown
+from luab_train.report.render import to_json as report_json
+from luab_train.report.report import make_report, report_command, write_report
+from luab_train.report.runs import LAST_EPOCH, Run, learns_place, read_run
 from luab_train.settings import override, to_json
 
 # 97.5 % quantiles of Student's t, from a printed table: degrees of freedom -> value.
@@ -120,13 +117,29 @@ def three_arms(tmp_path: Path) -> list[Path]:
     ]
 
 
+def compare(runs: list[Run], **options: Any) -> dict[str, Any]:
+    """The report as JSON."""
+    return json.loads(report_json(make_report(runs, **options)))
+
+
+def markdown(runs: list[Run], **options: Any) -> str:
+    return to_markdown(make_report(runs, **options), details=False)
+
+
+def curves_of(runs: list[Run]) -> Any:
+    """The figure of the training curves, as the report draws it; None if it draws none."""
+    arms = arms_of(runs)
+    planned = [figure for figure in plan(arms, ()) if figure.key == "curves"]
+    return planned[0].draw() if planned else None
+
+
 # The interval
 
 
 def test_interval_of_three_seeds_by_hand():
     # Mean 2, standard deviation 1: half = 4.303 / sqrt(3).
     found = t_interval([1.0, 2.0, 3.0])
-    assert found.mean == 2.0
+    assert found.value == 2.0
     assert found.half_width == pytest.approx(4.303 / math.sqrt(3), abs=1e-3)
 
 
@@ -141,21 +154,21 @@ def test_interval_follows_the_printed_table(dof: int):
 
 def test_one_seed_has_no_interval_and_no_seed_has_no_mean():
     one = t_interval([3.0])
-    assert (one.mean, one.n) == (3.0, 1)
+    assert (one.value, one.n) == (3.0, 1)
     assert math.isnan(one.low) and math.isnan(one.high)
     none = t_interval([math.nan])
-    assert none.n == 0 and math.isnan(none.mean)
+    assert none.n == 0 and math.isnan(none.value)
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8), st.floats(-100, 100), st.randoms())
 def test_interval_holds_its_mean_ignores_order_and_moves_with_the_values(values, shift, rng):
     found = t_interval(values)
-    assert found.low <= found.mean <= found.high
+    assert found.low <= found.value <= found.high
     shuffled = list(values)
     rng.shuffle(shuffled)
     assert t_interval(shuffled).half_width == pytest.approx(found.half_width, abs=1e-9)
     moved = t_interval([value + shift for value in values])
-    assert moved.mean == pytest.approx(found.mean + shift, abs=1e-6)
+    assert moved.value == pytest.approx(found.value + shift, abs=1e-6)
     assert moved.half_width == pytest.approx(found.half_width, abs=1e-6)
 
 
@@ -249,9 +262,10 @@ def test_any_other_difference_is_refused_unless_allowed(tmp_path: Path, changes:
     with pytest.raises(OptionError, match="--allow-different") as error:
         compare(runs)
     assert key in str(error.value)
-    report = compare(runs, allow_different=True)
-    assert key in [f"{name}: {' / '.join(values)}" for name, values in report.different.items()]
-    assert f"- {key}" in to_markdown(report)
+    different = compare(runs, allow_different=True)["different"]
+    assert key in [f"{name}: {' / '.join(values)}" for name, values in different.items()]
+    name, values = key.split(": ", 1)
+    assert f"`{name}`: {values}" in markdown(runs, allow_different=True)
 
 
 def test_what_changes_no_number_may_differ(tmp_path: Path):
@@ -259,7 +273,7 @@ def test_what_changes_no_number_may_differ(tmp_path: Path):
         read_run(write_run(tmp_path / "a", target="none")),
         read_run(write_run(tmp_path / "b", **{"data.num_workers": 4, "data.cache": "none"})),
     ]
-    assert compare(runs).different == {}
+    assert compare(runs)["different"] == {}
 
 
 def test_no_runs_is_refused():
@@ -272,22 +286,22 @@ def test_no_runs_is_refused():
 
 def test_differences_are_paired_by_seed(three_arms: list[Path]):
     report = compare([read_run(path) for path in reversed(three_arms)])
-    assert [arm.name for arm in report.arms] == ["none", "random", "click"]
-    assert all(arm.seeds == (0, 1, 2) for arm in report.arms)
-    assert [(d.arm, d.versus) for d in report.differences] == [
+    assert [arm["name"] for arm in report["arms"]] == ["none", "random", "click"]
+    assert all(arm["seeds"] == [0, 1, 2] for arm in report["arms"])
+    assert [(d["arm"], d["versus"]) for d in report["differences"]] == [
         ("random", "none"),
         ("click", "none"),
         ("click", "random"),
     ]
-    click_none = report.differences[1]
-    assert click_none.values[LAST_EPOCH]["accuracy"] == pytest.approx((0.03, 0.01, 0.05))
-    found = click_none.results[LAST_EPOCH]["accuracy"]
+    click_none = report["differences"][1]
+    assert click_none["values"][LAST_EPOCH]["accuracy"] == pytest.approx((0.03, 0.01, 0.05))
+    found = click_none["results"][LAST_EPOCH]["accuracy"]
     # Standard deviation .02: unpaired, the seeds' own spread would make it wider.
-    assert found.mean == pytest.approx(0.03)
-    assert found.half_width == pytest.approx(4.303 * 0.02 / math.sqrt(3), rel=1e-3)
-    random_none = report.differences[0].results[LAST_EPOCH]["accuracy"]
-    assert random_none.mean == pytest.approx(-0.01)
-    assert random_none.half_width == pytest.approx(0, abs=1e-9)
+    assert found["mean"] == pytest.approx(0.03)
+    assert found["high"] - found["mean"] == pytest.approx(4.303 * 0.02 / math.sqrt(3), rel=1e-3)
+    random_none = report["differences"][0]["results"][LAST_EPOCH]["accuracy"]
+    assert random_none["mean"] == pytest.approx(-0.01)
+    assert random_none["high"] == pytest.approx(random_none["low"], abs=1e-9)
 
 
 def test_seeds_that_only_one_arm_has_are_left_out_of_the_pair(tmp_path: Path):
@@ -297,9 +311,9 @@ def test_seeds_that_only_one_arm_has_are_left_out_of_the_pair(tmp_path: Path):
         run_of(tmp_path / "c0", 0.6, target="click", seed=0),
         run_of(tmp_path / "c2", 0.1, target="click", seed=2),
     ]
-    (difference,) = compare(runs).differences
-    assert difference.seeds == (0,)
-    assert difference.results[LAST_EPOCH]["accuracy"].mean == pytest.approx(0.1)
+    (difference,) = compare(runs)["differences"]
+    assert difference["seeds"] == [0]
+    assert difference["results"][LAST_EPOCH]["accuracy"]["mean"] == pytest.approx(0.1)
 
 
 def test_arms_without_a_common_seed_are_said_to_be_not_compared(tmp_path: Path):
@@ -307,24 +321,26 @@ def test_arms_without_a_common_seed_are_said_to_be_not_compared(tmp_path: Path):
         run_of(tmp_path / "n", 0.5, target="none", seed=0),
         run_of(tmp_path / "c", 0.6, target="click", seed=1),
     ]
-    report = compare(runs)
-    assert report.differences[0].results == {}
-    assert "no seed in common" in to_markdown(report)
+    assert compare(runs)["differences"][0]["results"] == {}
+    assert "click and none have no seed in common" in markdown(runs)
 
 
 def test_another_reference(three_arms: list[Path]):
     runs = [read_run(path) for path in three_arms]
-    pairs = [(d.arm, d.versus) for d in compare(runs, reference="random").differences]
+    pairs = [(d["arm"], d["versus"]) for d in compare(runs, reference="random")["differences"]]
     assert pairs == [("none", "random"), ("click", "random")]
-    absent = compare(runs, reference="oracle")
-    assert [(d.arm, d.versus) for d in absent.differences] == [("click", "random")]
-    assert "No run has target oracle" in to_markdown(absent)
+    absent = compare(runs, reference="oracle")["differences"]
+    assert [(d["arm"], d["versus"]) for d in absent] == [
+        ("random", "none"), ("click", "none"), ("click", "random"),
+    ]  # fmt: skip
+    text = markdown(runs, reference="oracle")
+    assert "No run has target oracle, so the first, none, takes its place" in text
 
 
 def test_several_recipes_are_named_in_the_arms(tmp_path: Path):
     runs = [read_run(write_run(tmp_path / "a", target="none"))]
     runs += [read_run(write_run(tmp_path / "b", target="click", name="mine"))]
-    assert [arm.name for arm in compare(runs).arms] == ["debug:tiny none", "mine click"]
+    assert [arm["name"] for arm in compare(runs)["arms"]] == ["debug:tiny none", "mine click"]
 
 
 # Showing
@@ -332,34 +348,34 @@ def test_several_recipes_are_named_in_the_arms(tmp_path: Path):
 
 def cells(markdown: str, first: str) -> list[str]:
     """Cells of the first row of a table that begins with `first`."""
-    rows = [[c.strip() for c in line.strip("|").split("|")] for line in markdown.splitlines()]
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in lines]
     return next(row for row in rows if row[0] == first)
 
 
 def test_markdown_has_the_numbers(three_arms: list[Path]):
-    text = to_markdown(compare([read_run(path) for path in three_arms]))
+    text = markdown([read_run(path) for path in three_arms])
     assert cells(text, "click") == [
-        "click", "0 1 2", "55.0 ± 8.6", "80.0 ± 0.0", "40.0 ± 0.0", "20.0 ± 0.0", "1.0",
+        "click", "3 (0 1 2)", "55.0 ± 8.6", "80.0 ± 0.0", "40.0 ± 0.0", "20.0 ± 0.0",
+        "1.000 ± 0.000", "1.0 ± 0.0",
     ]  # fmt: skip
     # 4.303 * .0346 / sqrt(3) = .086
-    assert cells(text, "arm")[2:5] == [
-        "accuracy (n = 1,000)", "localisation (n = 900)", "off-centre (n = 200)",
+    assert cells(text, "")[2:5] == [
+        "accuracy (n = 1,000) ↑", "localisation (n = 900) ↑", "off-centre (n = 200) ↑",
     ]  # fmt: skip
     assert cells(text, "*always the centre*")[3:5] == ["81.2", "0.0"]
-    assert cells(text, "click - none")[2] == "+3.0 [-2.0, +8.0]"
-    assert cells(text, "click - random")[4] == "+39.0 [+39.0, +39.0]"
-    widths = {len(line) for line in text.splitlines() if line.startswith("| arm")}
-    assert len(widths) == 1
+    assert cells(text, "click − none")[2] == "+3.0 [−2.0, +8.0]"
+    assert cells(text, "click − random")[4] == "**+39.0 [+39.0, +39.0]**"
+    assert len({len(line) for line in text.splitlines() if line.startswith("| ")}) == 1
 
 
 def test_the_untrained_head_of_the_arm_without_points_has_no_numbers(three_arms: list[Path]):
     runs = [read_run(path) for path in three_arms]
-    report = compare(runs)
-    text = to_markdown(report)
-    assert cells(text, "none")[2:] == ["52.0 ± 5.0", "-", "-", "-", "1.0"]
-    assert cells(text, "click - none")[3:] == ["-", "-", "-"]
+    text = markdown(runs)
+    assert cells(text, "none")[2:6] == ["52.0 ± 5.0", "–", "–", "–"]
+    assert cells(text, "click − none")[3:6] == ["–", "–", "–"]
     assert "Heads of none learned no place" in text
-    content = json.loads(report_json(report, runs))
+    content = compare(runs)
     assert content["runs"][0]["results"][LAST_EPOCH]["localisation"] is None
     assert content["runs"][0]["results"][LAST_EPOCH]["accuracy"] == 0.5
     # What was recorded stays readable.
@@ -385,15 +401,13 @@ POOLING = {**ATTENTION, "model.attentive_pooling": True}
 def test_only_a_head_that_learns_a_place_is_judged_by_it(tmp_path: Path, changes, learns: bool):
     run = read_run(write_run(tmp_path / "r", **changes))
     assert learns_place(run.recipe) is learns
-    text = to_markdown(compare([run]))
-    dash = [cell == "-" for cell in cells(text, run.recipe.target)[3:6]]
+    text = markdown([run])
+    dash = [cell == "–" for cell in cells(text, run.recipe.target)[3:6]]
     assert dash == [not learns] * 3
     assert ("learned no place" in text) is not learns
 
 
 def test_every_target_has_words_a_place_and_a_colour_of_its_own():
-    from luab_train.report.figures import ARM_COLOURS
-
     assert set(ARM_WORDS) == set(ARM_COLOURS) == set(TARGETS)
     assert len(set(ARM_COLOURS.values())) == len(TARGETS)
 
@@ -401,17 +415,15 @@ def test_every_target_has_words_a_place_and_a_colour_of_its_own():
 def test_all_arms_are_explained_in_order_and_drawn_inside_the_figure(tmp_path: Path):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from luab_train.report.figures import curves_figure
-
     head = {"trace": ATTENTION}
     runs = [
         read_run(write_run(tmp_path / t, target=t, **head.get(t, {}))) for t in reversed(TARGETS)
     ]
-    text = to_markdown(compare(runs, allow_different=True))
+    text = markdown(runs, allow_different=True)
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
     assert [row for row in rows if row in TARGETS] == list(TARGETS)
     assert "`first_click` where annotators clicked first" in text
-    figure = curves_figure(runs)
+    figure = curves_of(runs)
     FigureCanvasAgg(figure).draw()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
@@ -425,10 +437,10 @@ def test_one_seed_says_so(tmp_path: Path):
         run_of(tmp_path / "n", 0.5, target="none"),
         run_of(tmp_path / "c", 0.625, target="click"),
     ]
-    text = to_markdown(compare(runs))
-    assert cells(text, "click")[2] == "62.5 (one seed)"
-    assert cells(text, "click - none")[2] == "+12.5 (one seed)"
-    assert "±" not in cells(text, "click")[2]
+    text = markdown(runs)
+    assert cells(text, "click")[1:3] == ["1 (0)", "62.5"]
+    assert cells(text, "click − none")[1:3] == ["1 (0)", "+12.5"]
+    assert "One seed has no interval over seeds" in text
 
 
 def test_an_empty_group_is_a_dash_and_null_never_zero(tmp_path: Path):
@@ -436,9 +448,8 @@ def test_an_empty_group_is_a_dash_and_null_never_zero(tmp_path: Path):
     for name in ("localisation", "localisation_off_centre", "centre_localisation", "point_error"):
         nothing[name] = None
     run = read_run(write_run(tmp_path / "r", validation={**VALIDATION, **nothing}))
-    report = compare([run])
-    assert cells(to_markdown(report), "click")[3:6] == ["-", "-", "-"]
-    content = json.loads(report_json(report, [run]))
+    assert cells(markdown([run]), "click")[3:6] == ["–", "–", "–"]
+    content = compare([run])
     assert content["arms"][0]["results"][LAST_EPOCH]["localisation"]["mean"] is None
     assert content["runs"][0]["results"][LAST_EPOCH]["localisation"] is None
 
@@ -450,8 +461,8 @@ def test_evaluations_get_tables_of_their_own(tmp_path: Path):
         read_run(write_run(tmp_path / arm, target=arm, evaluations={"imagenet_v2": v2}))
         for arm in ("none", "click")
     ]
-    text = to_markdown(compare(runs))
-    v2_part = text[text.index("## `imagenet_v2`") :]
+    text = markdown(runs)
+    v2_part = text[text.index("## Evaluated on imagenet_v2") :]
     assert "accuracy (n = 77)" in v2_part
     assert cells(v2_part, "click")[2].startswith("37.5")
 
@@ -463,11 +474,13 @@ def test_an_arm_that_was_not_tested_everywhere_says_so(tmp_path: Path):
         for arm in ("none", "click")
         for seed, found in enumerate([v2, v2, {} if arm == "click" else v2])
     ]
-    text = to_markdown(compare(seeds))
-    assert "Not every run of click has a result of v2." in text
-    v2_part = text[text.index("## `v2`") :]
-    assert cells(v2_part, "click")[1] == cells(v2_part, "click - none")[1] == "0 1"
-    assert cells(v2_part, "none")[1] == cells(text, "click - none")[1] == "0 1 2"
+    text = markdown(seeds)
+    v2_part = text[text.index("## Evaluated on v2") :]
+    assert cells(v2_part, "click")[1:3] == ["3 (0 1 2)", "37.5 ± 0.0ᵃ"]
+    assert cells(v2_part, "click − none")[1:3] == ["3 (0 1 2)", "+0.0 [+0.0, +0.0]ᵃ"]
+    assert "- ᵃ 2 of 3 seeds." in v2_part
+    assert cells(v2_part, "none")[2] == "37.5 ± 0.0"
+    assert "ᵃ" not in text[: text.index("## Evaluated on v2")]
 
 
 # COCO-AB
@@ -479,26 +492,28 @@ def test_runs_on_coco_are_compared_by_map(tmp_path: Path):
         for arm, gain in (("none", 0.0), ("random", -0.125), ("click", 0.25))
         for seed in (0, 1)
     ]
-    report = compare(runs)
-    text = to_markdown(report)
-    assert cells(text, "arm") == ["arm", "seeds", "mAP (n = 1,000, 80 classes)", "minutes"]
+    text = markdown(runs)
+    head = ["", "seeds", "mAP (n = 1,000, 80 classes) ↑", "label loss ↓", "minutes"]
+    assert cells(text, "") == head
     # Two seeds .1 apart: 12.706 * .0707 / sqrt(2) = .635.
-    assert cells(text, "click") == ["click", "0 1", "80.0 ± 63.5", "1.0"]
-    assert cells(text, "click - none") == ["click - none", "0 1", "+25.0 [+25.0, +25.0]"]
-    assert cells(text, "click - random")[2] == "+37.5 [+37.5, +37.5]"
+    assert cells(text, "click")[:3] == ["click", "2 (0 1)", "80.0 ± 63.5"]
+    assert cells(text, "click − none")[:3] == [
+        "click − none",
+        "2 (0 1)",
+        "**+25.0 [+25.0, +25.0]**",
+    ]
+    assert cells(text, "click − random")[2] == "**+37.5 [+37.5, +37.5]**"
     for word in ("accuracy", "localisation", "centre", "learned no place"):
         assert word not in text
     assert "--benchmarks coco" in text
-    content = json.loads(report_json(report, runs))
+    content = compare(runs)
     assert content["arms"][0]["results"][LAST_EPOCH]["map"]["mean"] == pytest.approx(0.55)
     assert set(content["arms"][0]["results"][LAST_EPOCH]) == {"map", "label_loss"}
 
 
 def test_curves_of_coco_are_one_panel_of_map(tmp_path: Path):
-    from luab_train.report.figures import curves_figure
-
     runs = [coco_run_of(tmp_path / arm, 0.25, target=arm) for arm in ("none", "click")]
-    figure = curves_figure(runs)
+    figure = curves_of(runs)
     (ax,) = figure.axes
     assert ax.get_title(loc="left") == "validation mAP, %"
     assert [line.get_label() for line in ax.lines] == ["none", "click"]
@@ -517,7 +532,7 @@ def test_runs_of_two_datasets_are_refused_by_name(tmp_path: Path, allow: bool):
 def test_runs_of_one_seed_that_began_with_other_weights_are_refused(tmp_path: Path):
     first = [run_of(tmp_path / f"a{s}", 0.5, seed=s, begun=f"of seed {s}") for s in (0, 1)]
     alike = run_of(tmp_path / "b", 0.5, target="none", begun="of seed 0")
-    assert compare([*first, alike]).different == {}
+    assert compare([*first, alike])["different"] == {}
     other = run_of(tmp_path / "c", 0.5, target="none", begun="of another file")
     with pytest.raises(OptionError, match="weights of seed 0: of seed 0 / of another file"):
         compare([*first, other])
@@ -536,15 +551,11 @@ def test_a_run_without_a_number_does_not_vanish_in_the_mean(tmp_path: Path):
         coco_run_of(tmp_path / str(seed), value, seed=seed)
         for seed, value in enumerate((0.25, 0.75, None))
     ]
-    assert cells(to_markdown(compare(runs)), "click")[1:3] == [
-        "0 1 2", "50.0 ± 317.7 (2 of 3 seeds)",
-    ]  # fmt: skip
-    alone = compare(runs[2:])
-    assert cells(to_markdown(alone), "click")[2] == "-"
-    from luab_train.report.figures import curves_figure
-
-    (ax,) = curves_figure(runs[2:]).axes
-    assert [text.get_text() for text in ax.texts] == ["no numbers"]
+    text = markdown(runs)
+    assert cells(text, "click")[1:3] == ["3 (0 1 2)", "50.0 ± 317.7ᵃ"]
+    assert "- ᵃ 2 of 3 seeds." in text
+    assert cells(markdown(runs[2:]), "click")[2] == "–"
+    assert curves_of(runs[2:]) is None  # nothing empty is drawn
 
 
 def test_images_left_out_are_counted_in_words(tmp_path: Path):
@@ -553,18 +564,12 @@ def test_images_left_out_are_counted_in_words(tmp_path: Path):
         read_run(write_run(tmp_path / arm, target=arm, validation=val, unreadable=left, **COCO))
         for arm, left in (("none", 0), ("click", 1234))
     ]
-    text = to_markdown(compare(runs))
+    text = markdown(runs)
     why = "because they could not be decoded, most in an epoch"
     assert f"left out of training {why}: click 1,234." in text
     assert f"left out of validation {why}: none 2, click 2." in text
-    whole = to_markdown(compare([coco_run_of(tmp_path / "whole", 0.5)]))
+    whole = markdown([coco_run_of(tmp_path / "whole", 0.5)])
     assert "left out" not in whole
-
-
-def test_paired_text():
-    assert paired(Estimate(mean=0.5, low=-0.25, high=1.25, n=3), 10) == "+5.0 [-2.5, +12.5]"
-    assert paired(t_interval([])) == "-"
-    assert paired(t_interval([0.5]), 10, of=3) == "+5.0 (1 of 3 seeds)"
 
 
 @given(
@@ -582,16 +587,14 @@ def test_unwritable_target_is_an_output_error(tmp_path: Path, three_arms: list[P
     runs = [read_run(path) for path in three_arms]
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="choose another --out"):
-        write_report(compare(runs), runs, tmp_path / "file" / "report")
+        write_report(make_report(runs), tmp_path / "file" / "report")
 
 
 # The figure
 
 
 def test_curves_have_a_line_an_arm_and_the_centre(three_arms: list[Path]):
-    from luab_train.report.figures import curves_figure
-
-    figure = curves_figure([read_run(path) for path in three_arms])
+    figure = curves_of([read_run(path) for path in three_arms])
     accuracy, everything, off_centre = figure.axes
     assert [line.get_label() for line in accuracy.lines] == ["none", "random", "click"]
     # The arm without points has an untrained head: no curve that looks like a result.
@@ -611,24 +614,20 @@ def test_curves_have_a_line_an_arm_and_the_centre(three_arms: list[Path]):
 def test_the_legend_stays_inside_a_column(three_arms: list[Path], tmp_path: Path):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from luab_train.report.figures import curves_figure
-
     long_name = "my_package.my_recipes:resnet50_with_clicks"
     others = [write_run(tmp_path / "l", target="click", seed=0, name=long_name)]
     for paths in (three_arms, three_arms[:1] + others):
-        figure = curves_figure([read_run(path) for path in paths])
+        figure = curves_of([read_run(path) for path in paths])
         FigureCanvasAgg(figure).draw()
         box = figure.legends[0].get_window_extent()
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
 
 
 def test_a_figure_of_one_epoch_shows_points(tmp_path: Path):
-    from luab_train.report.figures import curves_figure
-
-    figure = curves_figure([read_run(write_run(tmp_path / "r", epochs=2))])
+    figure = curves_of([read_run(write_run(tmp_path / "r", epochs=2))])
     assert figure.axes[0].lines[0].get_marker() == "None"
     one = write_run(tmp_path / "one", epochs=1, **{"optim.warmup_epochs": 0})
-    assert curves_figure([read_run(one)]).axes[0].lines[0].get_marker() == "o"
+    assert curves_of([read_run(one)]).axes[0].lines[0].get_marker() == "o"
 
 
 # The command
@@ -640,13 +639,16 @@ def test_command_prints_and_writes(three_arms: list[Path], tmp_path: Path):
         report_command, [*map(str, three_arms), "--out", str(out)], catch_exceptions=False
     )
     assert found.exit_code == 0
-    assert (out / "report.md").read_text() in found.stdout
+    assert "+3.0 [−2.0, +8.0]" in found.stdout and "<details>" not in found.stdout
     content = json.loads((out / "report.json").read_text())
     assert len(content["runs"]) == 9
     difference = content["differences"][1]
     assert difference["values"][LAST_EPOCH]["accuracy"] == pytest.approx([0.03, 0.01, 0.05])
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert files_in(out) == [".luab.json", "curves.png", "report.json", "report.md"]
+    assert files_in(out) == [
+        *(".luab.json", "curves.png", "report.html", "report.json", "report.md"),
+        *("tables.csv", "tables.tex"),
+    ]
     command = [*map(str, three_arms), "--out", str(out)]
     assert "is there already, with the same" in CliRunner().invoke(report_command, command).stdout
     other = CliRunner().invoke(report_command, [*command[:3], *command[-2:]])

@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -253,14 +254,19 @@ def _columns(file: Path) -> dict[str, str]:
 
 def report(world: World) -> Any:
     """Every text file of a report on two arms with two seeds each, but for its pictures."""
-    chosen = [world.run("resnet", name, seed) for name in ("none", "click") for seed in (1, 2)]
-    out = world.folder / "report"
+    out, chosen = world.folder / "report", []
+    for name, seed in ((name, seed) for name in ("none", "click") for seed in (1, 2)):
+        # Times are no numbers to compare.
+        run = world.folder / "timeless" / f"{name}-{seed}"
+        shutil.copytree(world.run("resnet", name, seed), run)
+        lines = (run / "metrics.jsonl").read_text()
+        (run / "metrics.jsonl").write_text(re.sub(r'"seconds": [^,}]+', '"seconds": 60.0', lines))
+        chosen.append(run)
     call("report", *chosen, "--out", out)
     found = {}
     for file in sorted(path for path in out.rglob("*") if not path.name.startswith(".")):
         text = file.read_text(errors="replace") if file.suffix in TEXT else ""
         text = text.replace(str(world.folder), "DIR")
-        text = re.sub(r'"minutes": [\d.e-]+', '"minutes": 0', text)
         name = str(file.relative_to(out))
         if file.suffix == ".json":
             found[name] = json.loads(text)

@@ -214,7 +214,8 @@ def _call(program: str, words: list[str]) -> None:
 
 def _table(report: Path) -> str:
     """The first table of a report: of the random textures, which the runs are validated on."""
-    return report.read_text(encoding="utf-8").split("\n## ")[1].partition("\n")[2]
+    section = report.read_text(encoding="utf-8").split("\n## ")[1].partition("\n")[2]
+    return section.partition("<details>")[0]
 
 
 def _run_folder(out: Path, arm: str, seed: int) -> Path:

@@ -1,243 +1,201 @@
-"""Finished runs side by side: arms as mean and interval over seeds, differences paired by seed.
+"""One arm in one column, and one arm less another: a number with its interval.     [I/O]
 
-An arm is a target (`none`, `random`, `click`, ...). Runs of one arm differ in their seed alone, and
-the same seed means the same initial weights, order and augmentation in every arm; so the difference
-of two arms is taken seed by seed, and its interval is that of the differences. Numbers are those of
-the last epoch, never of the best.
+Numbers of runs are means over seeds; two runs of one seed began with the same weights, order and
+augmentation, so differences are taken seed by seed. Where there are too few seeds to say how much
+they differ, and the answers to each image were kept, the interval is over images instead, which
+says less: see LEAST_SEEDS. Numbers are those of the last epoch, never of the best.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from luab_train.recipe import TARGETS
-from luab_train.report.measures import counts_of, keys_of, learns_place
-from luab_train.report.runs import Run, arm_names, check_comparable
+from luab_train.evaluate.stored import difference
+from luab_train.metrics.intervals import Difference, over_seeds, t_interval
+from luab_train.report.arms import VALIDATION, Arm, Model
+from luab_train.report.layouts import Column, Key
 
-CONFIDENCE = 0.95
+LEAST_SEEDS = 3
+"""Fewer say too little of how much seeds differ; then the interval is over images, if there is one.
+Training's own numbers have no images to fall back on, and take two."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A mean over seeds and its 95 % t interval.
-
-    Args:
-        mean: NaN without any value.
-        low, high: bounds of the interval; NaN with fewer than two values: the spread is unknown.
-        n: number of values.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def half_width(self) -> float:
-        """Half of the interval, NaN when there is none."""
-        return (self.high - self.low) / 2
+Status = Literal["value", "missing", "failed", "none", "empty", "not printed", "quoted"]
+"""`missing`: not evaluated. `failed`: its evaluation ended with an error. `none`: evaluated, but
+there is no such number. `empty`: nothing to evaluate. `quoted`: as printed in the
+paper. `not printed`: not in the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
-    """The runs of one arm.
+class Cell:
+    """One number of a table, in the unit of its column.
 
     Args:
-        name: see `luab_train.report.runs.arm_names`.
-        target: where its points come from.
-        learns_place: whether the points of its heads mean something, see `learns_place`.
-        seeds: in ascending order.
-        tested: test set -> those of the seeds that have a result there.
-        minutes: mean over runs.
-        results: test set -> metric -> estimate over seeds; without values for the points of a head
-            that learned no place.
-        counts: test set -> its sizes, and centre_localisation: of the first run, and the same for
-            all unless the report's `different` says otherwise.
-        left_out: images that could not be decoded, see `Run.left_out`: most of any run.
+        status: what it is; but for `value` there is no number of ours.
+        value, low, high: NaN where there is none.
+        n: images, or seeds, that the interval is over; 0 if unknown.
+        over: `images`, `seeds`, or empty: what the interval is over.
+        p_value: of a difference; NaN where no test was made.
+        test: its name.
+        verdict: of a difference: 1 better, -1 worse, 0 when the interval holds 0 or there is none.
+        text: in place of a number.
+        marks: what nobody may read it without, e.g. `1,000 of 50,000 images`.
+        note: what else is known of it.
     """
 
-    name: str
-    target: str
-    learns_place: bool
-    seeds: tuple[int, ...]
-    tested: Mapping[str, tuple[int, ...]]
-    minutes: float
-    results: Mapping[str, Mapping[str, Estimate]]
-    counts: Mapping[str, Mapping[str, float]]
-    left_out: tuple[int, int]
+    status: Status
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    over: str = ""
+    p_value: float = math.nan
+    test: str = ""
+    verdict: int = 0
+    text: str = ""
+    marks: tuple[str, ...] = ()
+    note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """Arm minus another, seed by seed.
+def pairs_of(arms: Sequence[Arm], reference: str) -> list[tuple[Arm, Arm]]:
+    """(arm, versus): every arm against those of the reference, then click against random.
 
     Args:
-        arm, versus: names of the arms.
-        seeds: those that both have.
-        tested: test set -> those of the seeds that have a result there in both.
-        results: test set -> metric -> estimate over the differences.
-        values: test set -> metric -> the difference of each seed, in the order of `tested`.
+        arms: in the order of the rows.
+        reference: target of the arm that the others are compared with; if no arm has it, the first
+            arm is.
     """
-
-    arm: str
-    versus: str
-    seeds: tuple[int, ...]
-    tested: Mapping[str, tuple[int, ...]]
-    results: Mapping[str, Mapping[str, Estimate]]
-    values: Mapping[str, Mapping[str, tuple[float, ...]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """All arms and differences.
-
-    Args:
-        dataset: of all runs, `imagenet-ab` or `coco-ab`.
-        recipes: names, one unless different recipes were compared.
-        epochs: number of epochs, one unless the runs differ.
-        reference: target that the other arms were compared with; maybe no run has it.
-        arms: in the order of `TARGETS`.
-        differences: every arm minus the reference, then click minus random.
-        different: what the runs differ in beyond target and seed -> the values; empty when they
-            are comparable.
-    """
-
-    dataset: str
-    recipes: tuple[str, ...]
-    epochs: tuple[int, ...]
-    reference: str
-    arms: tuple[Arm, ...]
-    differences: tuple[Difference, ...]
-    different: Mapping[str, Sequence[str]]
-
-    @property
-    def sets(self) -> tuple[str, ...]:
-        """Names of the test sets, the last epoch's validation first."""
-        return tuple(dict.fromkeys(name for arm in self.arms for name in arm.results))
-
-
-def t_interval(values: Iterable[float]) -> Estimate:
-    """Mean and Student's t interval at 95 %; NaN values are left out.
-
-    >>> t_interval([1.0, 2.0, 3.0]).low  # 2 - 4.303 * 1 / sqrt(3)
-    -0.484...
-    """
-    kept = [value for value in values if math.isfinite(value)]
-    n = len(kept)
-    mean = math.fsum(kept) / n if n else math.nan
-    half = math.nan
-    if n > 1:
-        from scipy import stats
-
-        variance = math.fsum((value - mean) ** 2 for value in kept) / (n - 1)
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * math.sqrt(variance / n)
-    return Estimate(mean=mean, low=mean - half, high=mean + half, n=n)
-
-
-def compare(
-    runs: Sequence[Run], *, reference: str = "none", allow_different: bool = False
-) -> Report:
-    """Compare runs.
-
-    Args:
-        runs: finished; at most one per arm and seed.
-        reference: target that every other arm is compared with; if no run has it, with none.
-        allow_different: compare runs that differ in more than target and seed; the report then
-            says in what.
-    Raises: OptionError, see `check_comparable`.
-    """
-    different = check_comparable(runs, allow_different=allow_different)
-    by_arm: dict[str, list[Run]] = {}
-    for run, name in sorted(zip(runs, arm_names(runs), strict=True), key=_arm_order):
-        by_arm.setdefault(name, []).append(run)
-    return Report(
-        dataset=runs[0].recipe.data.dataset,
-        recipes=tuple(dict.fromkeys(run.recipe.name for run in runs)),
-        reference=reference,
-        epochs=tuple(sorted({run.recipe.epochs for run in runs})),
-        arms=tuple(_arm(name, of_arm) for name, of_arm in by_arm.items()),
-        differences=tuple(
-            _difference(arm, by_arm[arm], versus, by_arm[versus])
-            for arm, versus in _pairs(by_arm, reference)
-        ),
-        different=different,
-    )
-
-
-def _arm_order(named: tuple[Run, str]) -> tuple[int, str, int]:
-    run, name = named
-    return TARGETS.index(run.recipe.target), name, run.recipe.seed
-
-
-def _pairs(by_arm: Mapping[str, Sequence[Run]], reference: str) -> list[tuple[str, str]]:
-    """(arm, versus): every arm against those of the reference target, then click against random."""
-    target = {name: runs[0].recipe.target for name, runs in by_arm.items()}
-    pairs = [(a, b) for b in by_arm for a in by_arm if a != b and target[b] == reference]
-    pairs += [
-        (a, b) for b in by_arm for a in by_arm if (target[a], target[b]) == ("click", "random")
+    references = [arm for arm in arms if arm.target == reference] or list(arms[:1])
+    found = [
+        (a, b)
+        for b in references
+        for a in arms
+        if a is not b and not (a in references and arms.index(a) < arms.index(b))
     ]
-    return list(dict.fromkeys(pairs))
+    found += [
+        (a, b)
+        for b in arms
+        for a in arms
+        if (a.target, b.target) == ("click", "random") and (a, b) not in found
+    ]
+    return found
 
 
-def _arm(name: str, runs: Sequence[Run]) -> Arm:
-    dataset = runs[0].recipe.data.dataset
-    tested = {
-        key: [run for run in runs if key in run.results]
-        for key in dict.fromkeys(key for run in runs for key in run.results)
-    }
-    train, val = zip(*(run.left_out for run in runs), strict=True)
-    return Arm(
-        name=name,
-        target=runs[0].recipe.target,
-        learns_place=all(learns_place(run.recipe) for run in runs),
-        seeds=tuple(run.recipe.seed for run in runs),
-        tested={key: tuple(run.recipe.seed for run in of_set) for key, of_set in tested.items()},
-        minutes=t_interval(run.minutes for run in runs).mean,
-        results={
-            key: {
-                metric: t_interval(_metric(run, key, metric) for run in of_set)
-                for metric in keys_of(dataset)
-            }
-            for key, of_set in tested.items()
-        },
-        counts={
-            key: {
-                size: of_set[0].results[key].get(size, math.nan)
-                for size in (*counts_of(dataset), "centre_localisation")
-            }
-            for key, of_set in tested.items()
-        },
-        left_out=(max(train), max(val)),
+def arm_cell(arm: Arm, column: Column) -> Cell:
+    """Mean of an arm's models, with its interval over seeds, or over images with one model."""
+    rows = [row for model in arm.models if (row := model.row(column.key))]
+    known = [row for row in rows if row["value"] is not None]
+    if not known:
+        done = [row for row in rows if row["status"] not in ("missing", "failed")]
+        # Said by the metric's own row, or by the missing benchmark's, which is its first metric's.
+        note = next((row["note"] for row in done or rows if row.get("note")), "")
+        failed = any(row["status"] == "failed" for row in rows)
+        return Cell(status="none" if done else "failed" if failed else "missing", note=note)
+    found = t_interval(column.factor * float(row["value"]) for row in known)
+    note = "; ".join(dict.fromkeys(row["note"] for row in known if row.get("note")))
+    marks = _marks(arm.models, column.key, len(known), len(arm.models))
+    if found.n >= _least_seeds(column):
+        low, high, n, over = found.low, found.high, found.n, "seeds"
+    elif len(known) == 1 and known[0]["low"] is not None and known[0]["high"] is not None:
+        low, high = (column.factor * known[0][end] for end in ("low", "high"))
+        n, over = known[0]["n"], "images"
+    else:
+        low, high, n, over = math.nan, math.nan, known[0]["n"], ""
+    return Cell(
+        status="value",
+        value=found.value,
+        low=low,
+        high=high,
+        n=n,
+        over=over,
+        note=note,
+        marks=marks,
     )
 
 
-def _difference(arm: str, runs: Sequence[Run], versus: str, others: Sequence[Run]) -> Difference:
-    of_seed = {run.recipe.seed: run for run in others}
-    pairs = [(run, of_seed[run.recipe.seed]) for run in runs if run.recipe.seed in of_seed]
-    tested = {
-        key: [(a, b) for a, b in pairs if key in a.results and key in b.results]
-        for key in dict.fromkeys(key for a, b in pairs for key in a.results if key in b.results)
-    }
-    values = {
-        key: {
-            metric: tuple(_metric(a, key, metric) - _metric(b, key, metric) for a, b in of_set)
-            for metric in keys_of(runs[0].recipe.data.dataset)
-        }
-        for key, of_set in tested.items()
-    }
-    return Difference(
-        arm=arm,
-        versus=versus,
-        seeds=tuple(a.recipe.seed for a, _ in pairs),
-        tested={key: tuple(a.recipe.seed for a, _ in of_set) for key, of_set in tested.items()},
-        results={
-            key: {m: t_interval(v) for m, v in of_set.items()} for key, of_set in values.items()
-        },
-        values=values,
+def difference_cell(a: Arm, b: Arm, column: Column) -> Cell:
+    """One arm less another in one column."""
+    models, others = _compared(a, b, column)
+    if not (models and others):
+        cells = [arm_cell(arm, column) for arm in (a, b)]
+        if all(cell.status == "value" for cell in cells):
+            return Cell(status="none", note="no seed in common: not compared")
+        lacking = [cell.status for cell in cells if cell.status in ("missing", "failed")]
+        return Cell(status=lacking[0] if lacking else "none")
+    first, second = ([m.value(column.key) for m in of] for of in (models, others))
+    mean = column.factor * (math.fsum(first) / len(first) - math.fsum(second) / len(second))
+    common = len(set(a.seeds) & set(b.seeds))
+    is_paired = len(models) == len(others)
+    marks = _marks((*models, *others), column.key, len(models), common if is_paired else 0)
+    found: Difference | None
+    if is_paired and len(models) >= _least_seeds(column):
+        found = over_seeds(first, second)
+        value, low, high = (column.factor * end for end in found[:3])
+        found = found._replace(value=value, low=low, high=high)
+    else:
+        of_a, of_b = ([model.folder for model in of] for of in (models, others))
+        found = difference(of_a, of_b, *column.key) if column.by_image else None
+    if found is None:
+        note = _why_none(models, others, column) if column.by_image else ""
+        return Cell(status="value", value=mean, n=len(models), marks=marks, note=note)
+    note = ""
+    if found.over == "images" and abs(found.value - mean) > 1e-6:
+        sizes = [row["n"] for m in (*models, *others) if (row := m.row(column.key))]
+        note = (
+            f"over the {found.n:,} images that all have; of {max(sizes):,} the difference is"
+            f" {mean:+.2f}"
+        )
+    verdict = 0
+    if column.direction and (found.low > 0 or found.high < 0):
+        verdict = 1 if (found.value > 0) == (column.direction == "up") else -1
+    return Cell(
+        status="value", value=found.value, low=found.low, high=found.high, n=found.n,
+        over=found.over, p_value=found.p_value, test=found.test, verdict=verdict, marks=marks,
+        note=note,
+    )  # fmt: skip
+
+
+def _least_seeds(column: Column) -> int:
+    return LEAST_SEEDS if column.by_image else 2
+
+
+def _marks(models: Sequence[Model], key: Key, num: int, of: int) -> tuple[str, ...]:
+    seeds = [f"{num} of {of} seeds"] if num < of else []
+    return tuple(dict.fromkeys([*seeds, *(m for model in models for m in partial(model, key))]))
+
+
+def partial(model: Model, key: Key) -> list[str]:
+    """In what a number is not one of the whole published set; empty if it is."""
+    row = model.row(key)
+    if row is None or key[0].startswith(VALIDATION):  # the user's own images
+        return []
+    found = [str(row["partial"])] if row.get("partial") else []
+    if "partial" not in row:
+        found.append("of an older evaluation, which does not say whether of all images")
+    if row.get("num_bad"):
+        found.append(f"without {row['num_bad']:,} images that cannot be read")
+    return found
+
+
+def _compared(a: Arm, b: Arm, column: Column) -> tuple[list[Model], list[Model]]:
+    """Models to compare: by seed if both are runs, else all of one arm with all of the other.
+
+    Arms of one model each are compared image by image whatever their seeds.
+    """
+    first, second = (
+        [m for m in arm.models if math.isfinite(m.value(column.key))] for arm in (a, b)
     )
+    is_one_each = len(first) == len(second) == 1 and column.by_image
+    if not (first and second) or is_one_each or None in (a.target, b.target):
+        return first, second
+    of_seed = {model.seed: model for model in second}
+    pairs = [(model, of_seed[model.seed]) for model in first if model.seed in of_seed]
+    return [x for x, _ in pairs], [y for _, y in pairs]
 
 
-def _metric(run: Run, key: str, metric: str) -> float:
-    return run.result(key).get(metric, math.nan)
+def _why_none(a: Sequence[Model], b: Sequence[Model], column: Column) -> str:
+    if column.benchmark in ("in-o", "coco") and not len(a) == len(b) == 1:
+        return "no interval: this metric has one over images for one model against one"
+    return "no interval: predictions were not kept, or do not tell it"

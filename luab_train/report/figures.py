@@ -1,178 +1,289 @@
-"""Training curves of the arms, like Figure 8 of the paper. Functions draw on an Axes, return it.
+"""Numbers as figures: training curves, bars of all columns, differences, severities of IN-C.
 
-The first colours are Okabe and Ito's, the others dark ones of Paul Tol's: colour-blind readers tell
-them apart. Line styles help in grey. Nothing here touches pyplot, so importing or drawing changes
-no global state.
+Planned by what there is, drawn when asked for; nothing is planned that would be empty.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
-from luab_data.figures.style import BASELINE, STYLE, png
-from luab_train.recipe import TARGETS
-from luab_train.report.measures import Measure, learns_place, measures_of
-from luab_train.report.runs import Run, arm_names
+import numpy as np
+
+from luab_data.figures.style import BASELINE, COLOURS, PAGE_INCH, drawing, new_figure
+from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES
+from luab_train.report.arms import Arm, runs_that_say
+from luab_train.report.compare import Cell
+from luab_train.report.draw import (
+    CENTRE,
+    Curve,
+    Look,
+    band_of,
+    draw_bars,
+    draw_curves,
+    draw_differences,
+    legend_above,
+    lines_figure,
+    looks_of,
+)
+from luab_train.report.layouts import VALIDATION_PANELS, Column
+from luab_train.report.runs import LAST_EPOCH
+from luab_train.report.tables import Table
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ARM_COLOURS = {
-    "none": "#000000",
-    "random": "#E69F00",
-    "centre": "#56B4E9",
-    "shuffled": "#CC79A7",
-    "click": "#0072B2",
-    "first_click": "#882255",
-    "hull_centre": "#332288",
-    "calibrated": "#D55E00",
-    "oracle": "#009E73",
-    "trace": "#117733",
-    "dwell_time": "#661100",
-}
-_LINE_STYLES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
-# Target -> which of these; the solid lines differ in lightness.
-_ARM_LINES = {
-    **{"random": 1, "centre": 2, "shuffled": 3},
-    **{"first_click": 1, "hull_centre": 2, "calibrated": 3, "trace": 1, "dwell_time": 2},
-}
-_CENTRE = "image centre"
+_DRAWN = ("robustness", "wsol", "coco", "localisation")
+_NO_SHARE = ("coco", "difference")
+"""Not in percent, so in no figure with the others."""
+_OF_SEEDS = "Bands go from the lowest seed to the highest."
 
 
-def curves_figure(runs: Sequence[Run]) -> Figure:
-    """Accuracy (COCO-AB: mAP) and localisation on the validation images against the epoch, one line
-    an arm.
-
-    A line is the mean over seeds, the band around it spans the lowest and the highest seed. Runs
-    that were not validated are left out, and so is a panel for which no run has a number.
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A figure that can be drawn.
 
     Args:
-        runs: of one dataset.
+        key: of its file.
+        title, caption: beside it.
+        draw: draws it.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
-    runs = sorted(runs, key=lambda run: TARGETS.index(run.recipe.target))
-    panels = [m for m in measures_of(runs[0].recipe.data.dataset) if m.panel is not None]
-    panels = [panel for panel in panels if _has_numbers(runs, panel)] or panels[:1]
-    with rc_context(STYLE):
-        figure = Figure(figsize=(3.35, 0.55 + 1.55 * len(panels)), dpi=200, layout="constrained")
-        axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-        for ax, panel in zip(axes, panels, strict=True):
-            draw_curves(ax, runs, panel)
-            ax.set_title(panel.panel)
-        axes[0].set_xlim(left=1 if _longest(runs) > 1 else None)
-        axes[-1].set_xlabel("epoch")
-        axes[-1].xaxis.get_major_locator().set_params(integer=True)
-        handles: dict[str, Any] = {}
-        for ax in axes:
-            found, labels = ax.get_legend_handles_labels()
-            handles |= dict(zip(labels, found, strict=True))
-        handles |= {_CENTRE: handles.pop(_CENTRE)} if _CENTRE in handles else {}  # goes last
-        if handles:
-            _add_legend(figure, handles)
+    key: str
+    title: str
+    caption: str
+    draw: Callable[[], Figure]
+
+    @property
+    def file(self) -> str:
+        """In the report's folder."""
+        return f"{'' if self.key == 'curves' else 'figures/'}{self.key}.png"
+
+
+def plan(arms: Sequence[Arm], tables: Sequence[Table]) -> list[Planned]:
+    """Every figure of numbers, in order."""
+    looks = looks_of(arms)
+    return [*_curves(arms, looks), *_results(tables, looks), *_severities(arms, looks)]
+
+
+# --- training curves ------------------------------------------------------------------------------
+
+
+def _curves(arms: Sequence[Arm], looks: Mapping[str, Look]) -> Iterator[Planned]:
+    panels = [metric for metric in VALIDATION_PANELS if training_curves(arms, metric)]
+    runs = [model.run for arm in arms for model in arm.models if model.run is not None]
+    if not panels or not any(LAST_EPOCH in run.results for run in runs):
+        return
+    several = any(len(arm.models) > 1 for arm in arms)
+    centre = " Dashed is the answer “the image's centre”." if "localisation" in panels else ""
+    yield Planned(
+        key="curves",
+        title="Training curves",
+        caption=f"Validation after each epoch{', mean over seeds' if several else ''}."
+        f"{' ' + _OF_SEEDS if several else ''}{centre}",
+        draw=partial(curves_figure, arms, panels, looks),
+    )
+
+
+def training_curves(arms: Sequence[Arm], metric: str) -> dict[str, Curve]:
+    """Arm -> a validation metric, percent, by epoch: mean, lowest and highest of its seeds.
+
+    Arms whose head learned no place have none of a place: it would look like a result.
+    """
+    curves = {}
+    for arm in arms:
+        values: dict[float, list[float]] = {}
+        for run in runs_that_say(arm, metric):
+            for epoch in run.epochs:
+                if math.isfinite(value := epoch.get(f"val_{metric}", math.nan)):
+                    values.setdefault(epoch["epoch"], []).append(100 * value)
+        if values:
+            x = sorted(values)
+            mean, low, high = (
+                np.array([f(values[e]) for e in x]) for f in (_mean, min, max)
+            )  # fmt: skip
+            curves[arm.name] = Curve(x=np.array(x), mean=mean, low=low, high=high)
+    return curves
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def curves_figure(arms: Sequence[Arm], panels: Sequence[str], looks: Mapping[str, Look]) -> Figure:
+    """A panel a validation metric, one line an arm, and the centre's for localisation.
+
+    Like Figure 8 of the paper.
+    """
+    figure, axes = new_figure(len(panels), height=0.55 + 1.55 * len(panels), sharex=True)
+    with drawing():
+        for ax, metric in zip(axes[:, 0], panels, strict=True):
+            curves = training_curves(arms, metric)
+            draw_curves(ax, curves, looks, marks=max(len(c.x) for c in curves.values()) == 1)
+            centre = _centre(arms, metric)
+            if math.isfinite(centre):
+                ax.axhline(100 * centre, label=CENTRE, **BASELINE)
+            ax.margins(x=0.02, y=0.08)
+            ax.set_title(VALIDATION_PANELS[metric])
+        longest = max(c.x.max() for m in panels for c in training_curves(arms, m).values())
+        axes[0, 0].set_xlim(left=1 if longest > 1 else None)
+        axes[-1, 0].set_xlabel("epoch")
+        axes[-1, 0].xaxis.get_major_locator().set_params(integer=True)
+        legend_above(figure)
     return figure
 
 
-def _add_legend(figure: Figure, handles: dict[str, Any]) -> None:
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside upper left", frameon=False,
-        ncols=max((n for n in (2, 3, 4) if _legend_points(list(handles), n) < 240), default=1),
-        handlelength=1.8, handletextpad=0.5, columnspacing=1.0, borderaxespad=0.1,
-    )  # fmt: skip
-
-
-def _legend_points(labels: list[str], columns: int) -> float:
-    """About how wide a legend is that is filled column by column, points."""
-    size = STYLE["legend.fontsize"]
-    length = math.ceil(len(labels) / columns)
-    widest = [max(map(len, labels[i : i + length])) for i in range(0, len(labels), length)]
-    total: float = sum(size * (0.52 * letters + 3.3) for letters in widest)
-    return total
-
-
-def draw_curves(ax: Axes, runs: Sequence[Run], measure: Measure) -> Axes:
-    """One measure, a fraction, as percent against the epoch; with the centre's for localisation.
-
-    Arms whose head learned no place have no line there: it would look like a result.
-    """
-    names = arm_names(runs)
-    drawn: dict[str, int] = {}
-    for name in dict.fromkeys(names):
-        of_arm = [run for run, arm in zip(runs, names, strict=True) if arm == name]
-        target = of_arm[0].recipe.target
-        epochs, low, mean, high = _band(of_arm, measure)
-        if not epochs:
-            continue
-        # Several recipes share a colour per target; the line style then tells them apart.
-        style = drawn[target] = drawn.get(target, -1) + 1
-        look = _LINE_STYLES[(style + _ARM_LINES.get(target, 0)) % len(_LINE_STYLES)]
-        colour = ARM_COLOURS[target]
-        ax.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
-        ax.plot(
-            epochs, mean, color=colour, linestyle=look, linewidth=1.3, label=name,
-            marker="o" if len(epochs) == 1 else None, markersize=3,
-        )  # fmt: skip
-    if not drawn:
-        ax.annotate("no numbers", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
-    centre = _centre(runs, measure)
-    if math.isfinite(centre):
-        ax.axhline(100 * centre, label=_CENTRE, **BASELINE)
-    ax.margins(x=0.02, y=0.08)
-    return ax
-
-
-def _band(
-    runs: Sequence[Run], measure: Measure
-) -> tuple[list[float], list[float], list[float], list[float]]:
-    """(epochs, lowest, mean, highest) in percent over runs, at epochs where any has a number."""
-    values: dict[float, list[float]] = {}
-    for run in runs:
-        for epoch in run.epochs if _means_something(run, measure) else ():
-            value = epoch.get(f"val_{measure.key}", math.nan)
-            if math.isfinite(value):
-                values.setdefault(epoch["epoch"], []).append(100 * value)
-    epochs = sorted(values)
-    return (
-        epochs,
-        [min(values[e]) for e in epochs],
-        [math.fsum(values[e]) / len(values[e]) for e in epochs],
-        [max(values[e]) for e in epochs],
-    )
-
-
-def _centre(runs: Sequence[Run], measure: Measure) -> float:
+def _centre(arms: Sequence[Arm], metric: str) -> float:
     """What answering the image's centre scores: 0 where the centre is in no box, by definition."""
-    if measure.key == "localisation_off_centre":
+    if metric == "localisation_off_centre":
         return 0.0
-    if measure.key != "localisation":
-        return math.nan
-    return next(
-        (
-            epoch["val_centre_localisation"]
-            for run in runs
-            for epoch in run.epochs
-            if math.isfinite(epoch.get("val_centre_localisation", math.nan))
+    found = (
+        epoch.get("val_centre_localisation", math.nan)
+        for arm in arms for model in arm.models if model.run for epoch in model.run.epochs
+    )  # fmt: skip
+    return next(filter(math.isfinite, found), math.nan) if metric == "localisation" else math.nan
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def _results(tables: Sequence[Table], looks: Mapping[str, Look]) -> Iterator[Planned]:
+    for table in tables:
+        if table.key not in _DRAWN:
+            continue
+        ours, of = _with_numbers(table, "ours")
+        if ours:
+            cells = [cell for row in of.values() for cell in row]
+            yield Planned(
+                key=f"{table.key}-bars",
+                title=table.title,
+                caption=_bars_caption(cells, len(ours) < len(table.columns)),
+                draw=partial(_bars_figure, ours, of, looks),
+            )
+        differing, of = _with_numbers(table, "difference")
+        if differing:
+            turned = any(c.direction == "down" for c in differing)
+            yield Planned(
+                key=f"{table.key}-differences",
+                title=f"{table.title}: differences",
+                caption="Paired differences with 95 % intervals; full dots leave out 0."
+                + " Columns where lower is better are turned, so that right is better." * turned,
+                draw=partial(_differences_figure, differing, of),
+            )
+
+
+def _with_numbers(table: Table, kind: str) -> tuple[list[Column], dict[str, list[Cell]]]:
+    """Columns in which some row has a number, and the cells of the rows that have one."""
+    rows = [row for row in table.rows if row.kind == kind]
+    shown = [
+        k for k, column in enumerate(table.columns)
+        if column.key != _NO_SHARE and any(row.cells[k].status == "value" for row in rows)
+    ]  # fmt: skip
+    of = {row.name: [row.cells[k] for k in shown] for row in rows}
+    of = {name: cells for name, cells in of.items() if any(c.status == "value" for c in cells)}
+    return [table.columns[k] for k in shown], of
+
+
+def _bars_caption(cells: Sequence[Cell], lacks_columns: bool) -> str:
+    over = {cell.over for cell in cells} - {""}
+    parts = {
+        "Lines are 95 % intervals over " + " or ".join(sorted(over, reverse=True)) + ".": bool(
+            over
         ),
-        math.nan,
+        "Hatched bars are of a part of the published images or classes, see the table.": any(
+            cell.marks for cell in cells
+        ),
+        "A cross, or the word, is a result that is missing.": any(
+            cell.status == "missing" for cell in cells
+        ),
+        "Columns without a number are left out.": lacks_columns,
+    }
+    return " ".join(
+        ["Means over an arm's models.", *(text for text, told in parts.items() if told)]
     )
 
 
-def _means_something(run: Run, measure: Measure) -> bool:
-    return learns_place(run.recipe) or not measure.is_of_place
+def _bars_figure(
+    columns: Sequence[Column], cells: Mapping[str, Sequence[Cell]], looks: Mapping[str, Look]
+) -> Figure:
+    width = min(PAGE_INCH, 1.0 + len(columns) * max(0.8, 0.25 * (1 + len(cells))))
+    figure, axes = new_figure(height=2.7, width=max(width, 2.2))
+    with drawing():
+        draw_bars(axes[0, 0], columns, cells, looks)
+        legend_above(figure)
+    return figure
 
 
-def _has_numbers(runs: Sequence[Run], measure: Measure) -> bool:
-    return bool(_band(runs, measure)[0])
+def _differences_figure(columns: Sequence[Column], cells: Mapping[str, Sequence[Cell]]) -> Figure:
+    height = 0.9 + len(columns) * (0.12 + 0.075 * len(cells))
+    figure, axes = new_figure(height=height, width=4.6)
+    colours = [COLOURS[k % len(COLOURS)] for k in range(len(cells))]
+    with drawing():
+        draw_differences(axes[0, 0], columns, cells, dict(zip(cells, colours, strict=True)))
+        legend_above(figure)
+    return figure
 
 
-def _longest(runs: Sequence[Run]) -> int:
-    return max(run.recipe.epochs for run in runs)
+# --- curves of results ----------------------------------------------------------------------------
 
 
-def curves_png(runs: Sequence[Run]) -> bytes:
-    """`curves_figure` as PNG."""
-    return png(curves_figure(runs))
+def _severities(arms: Sequence[Arm], looks: Mapping[str, Look]) -> Iterator[Planned]:
+    bands = f" {_OF_SEEDS}" if any(len(arm.models) > 1 for arm in arms) else ""
+    mean = _severity_curves(arms, C15)
+    if mean:
+        yield Planned(
+            key="in-c-severity",
+            title="ImageNet-C by severity",
+            caption=f"Mean over the 15 corruptions.{bands}",
+            draw=partial(
+                lines_figure, mean, looks, xlabel="severity", ylabel="top-1, %", xticks=SEVERITIES
+            ),
+        )
+    each = {name: curves for name in (*C15, *EXTRA) if (curves := _severity_curves(arms, (name,)))}
+    if each:
+        yield Planned(
+            key="in-c-corruptions",
+            title="ImageNet-C by corruption",
+            caption=f"Accuracy against severity, one panel a corruption, one scale for all.{bands}",
+            draw=partial(_corruptions_figure, each, looks),
+        )
+
+
+def _severity_curves(arms: Sequence[Arm], corruptions: Sequence[str]) -> dict[str, Curve]:
+    curves = {arm.name: severity_curve(arm, corruptions) for arm in arms}
+    return {name: curve for name, curve in curves.items() if curve is not None}
+
+
+def severity_curve(arm: Arm, corruptions: Sequence[str]) -> Curve | None:
+    """Accuracy against severity, mean over corruptions; None unless every cell is there."""
+    keys = [[("in-c", f"{name}-{s}") for s in SEVERITIES] for name in corruptions]
+    values = np.array([[[m.value(key) for key in line] for line in keys] for m in arm.models])
+    values = values[np.isfinite(values).all(axis=(1, 2))]
+    if not len(values):
+        return None
+    mean, low, high = band_of(values.mean(axis=1))
+    return Curve(x=np.array(SEVERITIES, np.float64), mean=mean, low=low, high=high)
+
+
+def _corruptions_figure(
+    each: Mapping[str, Mapping[str, Curve]], looks: Mapping[str, Look]
+) -> Figure:
+    rows = -(-len(each) // 5)
+    figure, axes = new_figure(
+        rows, 5, height=0.5 + 1.1 * rows, width=PAGE_INCH, sharex=True, sharey=True
+    )
+    with drawing():
+        for ax, (name, curves) in zip(axes.flat, each.items(), strict=False):
+            draw_curves(ax, curves, looks)
+            ax.set_title(name.replace("_", " "), fontsize=7, pad=2)
+            ax.set_xticks(SEVERITIES)
+        for ax in [*axes.flat][len(each) :]:
+            ax.set_axis_off()
+        axes[0, 0].set_ylim(bottom=0)
+        figure.supxlabel("severity", fontsize=8)
+        figure.supylabel("top-1, %", fontsize=8)
+        legend_above(figure)
+    return figure

@@ -17,13 +17,20 @@ from typing import Any
 
 from luab_data.errors import OptionError
 from luab_train.recipe import Recipe, from_json
-from luab_train.report.measures import counts_of, is_of_place, learns_place
 from luab_train.settings import differences, flatten
 
 LAST_EPOCH = "last epoch"
 """Name of the result that training itself validated; `luab-train eval` adds others."""
 
 Metrics = Mapping[str, float]
+
+SIZES: Mapping[str, tuple[str, ...]] = {
+    "imagenet-ab": ("num_images", "boxed", "off_centre"),
+    "coco-ab": ("num_images", "num_classes"),
+}
+"""Dataset -> sizes of a test set, which are the same whatever the model says."""
+
+_OF_PLACE = frozenset({"localisation", "localisation_off_centre", "point_error"})
 
 # What an arm is, and a label that says nothing which the other keys do not.
 _MAY_DIFFER = frozenset({"target", "seed", "name"})
@@ -78,6 +85,27 @@ class Run:
     def minutes(self) -> float:
         """Time spent on its epochs, validation included; NaN when it was not recorded."""
         return sum(epoch.get("seconds", math.nan) for epoch in self.epochs) / 60
+
+
+def is_of_place(metric: str) -> bool:
+    """Whether a metric judges the point of the head; it says nothing where that learned no place.
+
+    Args:
+        metric: key of a line of metrics.jsonl, without `val_`.
+    """
+    return metric in _OF_PLACE
+
+
+def learns_place(recipe: Recipe) -> bool:
+    """Whether the point that a recipe's head answers was learned.
+
+    Not without targets or weight, unless the labels train the map that the classifier looks
+    through; and dwell time is no place.
+    """
+    if recipe.target == "dwell_time":
+        return False
+    is_trained = recipe.target != "none" and recipe.loss.lambda_reg > 0
+    return is_trained or recipe.model.attentive_pooling
 
 
 def read_run(path: Path) -> Run:
@@ -184,7 +212,7 @@ def _different(runs: Sequence[Run]) -> dict[str, list[str]]:
         begun = [run.environment.get("initial_backbone") for run in of_seed]
         compare(f"initial weights of seed {seed}", begun)
     for name in dict.fromkeys(name for run in runs for name in run.results):
-        for size in counts_of(runs[0].recipe.data.dataset):
+        for size in SIZES[runs[0].recipe.data.dataset]:
             present = [run.results[name].get(size) for run in runs if name in run.results]
             compare(f"{size} of {name}", present)
     return found

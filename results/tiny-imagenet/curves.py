@@ -17,7 +17,7 @@ import numpy as np
 from experiments import ARMS, MODELS
 
 from luab_data.figures.style import legend_below, new_figure, png
-from luab_train.report.figures import ARM_COLOURS
+from luab_train.report.draw import ARM_COLOURS
 from luab_train.report.runs import read_run
 
 CURVES = Path(__file__).with_name("curves.csv")

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luab_train.report.compare import CONFIDENCE, t_interval
+from luab_data.statistics.estimate import LEVEL
+from luab_train.metrics.intervals import t_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,4 +95,4 @@ def _half_width(values_SN: np.ndarray) -> float:
     if not variance:
         return 0.0
     freedom = variance**2 / (parts**2 / [num_seeds - 1, num_images - 1, free]).sum()
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(variance)
+    return float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance)

@@ -32,7 +32,7 @@ from luab_data.figures.style import (
 )
 from luab_train.data.targets import uniform
 from luab_train.evaluate.probes.probed import Probed, load_probed
-from luab_train.report.figures import ARM_COLOURS
+from luab_train.report.draw import ARM_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
