@@ -33,7 +33,7 @@ def keep(file, image_id, right, *, error=None):
         "top5_probability": pa.array([[0.5]] * size, SCHEMA.field("top5_probability").type),
         "margin": pa.array(probability, mask=bad),
         "max_probability": pa.array(probability, mask=bad),
-        "label_probability": pa.array(probability, mask=bad),
+        "label_log_probability": pa.array(probability, mask=bad),
         "max_logit": pa.array(probability, mask=bad),
         "energy": pa.array(probability, mask=bad),
         "point_x": pa.nulls(size, pa.float32()),

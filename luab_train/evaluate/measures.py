@@ -69,9 +69,7 @@ def low_energy(part: Predicted) -> Iterator[Cell]:
 
 def surprise(part: Predicted) -> Iterator[Cell]:
     """Minus the logarithm of the probability of what is right, in nats."""
-    # Float32 probabilities end at 1e-45; nothing is more surprising than that.
-    probability = np.maximum(part.numbers("label_probability"), np.finfo(np.float32).tiny)
-    yield Cell(part.name, part.image_id, -np.log(probability))
+    yield Cell(part.name, part.image_id, -part.numbers("label_log_probability"))
 
 
 BINS = tuple(f"bin {k + 1}" for k in range(NUM_BINS))

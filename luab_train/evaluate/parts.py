@@ -7,7 +7,7 @@ one class of foregrounds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,9 +21,10 @@ from luab_train.evaluate.classes import IN9_FILE, Accepted, in9_accepted
 if TYPE_CHECKING:
     from luab_train.data.inputs import Preparation
 
-View = Literal["plain", "hole-after", "hole-before", "watermark"]
-"""What is done to a prepared batch: nothing, a hole after or before it is normalised, or a text
-over it."""
+View = Literal["plain", "hole-after", "hole-before"]
+"""What is done to a prepared batch: nothing, or a hole after or before it is normalised."""
+Edit = Callable[[np.ndarray], np.ndarray]
+"""What is done to one prepared image, (S, S, 3) uint8; a function of a module, for loaders."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +40,7 @@ class Part:
         mask: wnids that the prediction is chosen among; None for all classes of the model.
         prepared: how an image becomes the network's input.
         view: what is done to the input.
+        edit: what is done to the image before, None for nothing.
         num_left_out: images whose label no class of the model is right for.
         num_labels: labels of the whole benchmark, with those that are left out.
         num_published: images of the published set, 0 where we do not know.
@@ -52,6 +54,7 @@ class Part:
     mask: tuple[str, ...] | None = None
     prepared: Preparation = "p0"
     view: View = "plain"
+    edit: Edit | None = None
     num_left_out: int = 0
     num_labels: int = 0
     num_published: int = 0
@@ -63,6 +66,7 @@ class Part:
     def digest(self) -> str:
         """sha256 of what decides the predictions, but for the pixels and the weights."""
         told = hashlib.sha256(repr((self.mask, self.prepared, self.view)).encode())
+        told.update(b"" if self.edit is None else self.edit.__qualname__.encode())
         told.update(repr(sorted(self.accepted.items())).encode())
         told.update("\n".join(self.image_id.tolist()).encode() + b"\0")
         told.update("\n".join(self.label.tolist()).encode())

@@ -59,7 +59,9 @@ class PartImages(Dataset):  # type: ignore[type-arg]
     def __getitem__(self, index: int) -> tuple[int, Any]:
         path = self.part.root / str(self.part.image_id[index])
         try:
-            return index, load_input(path, self.part.prepared, self.data)
+            found = load_input(path, self.part.prepared, self.data)
+            edit = self.part.edit
+            return index, found if edit is None else found._replace(pixels=edit(found.pixels))
         except ImagesError as error:
             return index, str(error)
 
@@ -183,8 +185,8 @@ class Answers(NamedTuple):
     """int64: the five most probable classes, ties by class order."""
     probability_BT: Tensor
     """float32, theirs."""
-    probability_BC: Tensor
-    """float32, of every class; 0 where it takes no part."""
+    logits_BC: Tensor
+    """float32, of every class; minus infinity where it takes no part."""
     max_logit_B: Tensor
     energy_B: Tensor
     """float32: logarithm of the sum of the exponentials of the logits."""
@@ -209,7 +211,7 @@ def answers_of(logits_BC: Tensor, columns: Tensor | None) -> Answers:
     # Of the sorted logits: the same logits in another order give the same bits, so ties stay ties.
     probability = ordered.softmax(dim=1).cpu()
     index = index.cpu() if columns is None else columns[index.cpu()]
-    every = torch.zeros(len(index), num_classes).scatter(1, index, probability)
+    every = torch.full((len(index), num_classes), -torch.inf).scatter(1, index, ordered.cpu())
     return Answers(
         index[:, :TOP], probability[:, :TOP], every, ordered[:, 0].cpu(),
         ordered.logsumexp(dim=1).cpu(),
@@ -243,7 +245,7 @@ class _Rows:
         self.index = np.zeros((len(part), top), dtype=np.int32)
         self.probability = np.zeros((len(part), top), dtype=np.float32)
         self.point = np.full((len(part), 2), np.nan, dtype=np.float32)
-        self.label_probability = np.zeros(len(part), dtype=np.float32)
+        self.label_log_probability = np.zeros(len(part), dtype=np.float32)
         self.max_logit = np.zeros(len(part), dtype=np.float32)
         self.energy = np.zeros(len(part), dtype=np.float32)
         self.error: list[str | None] = [None] * len(part)
@@ -262,9 +264,11 @@ class _Rows:
         self.index[at] = answers.index_BT.numpy()
         self.probability[at] = answers.probability_BT.numpy()
         right = np.stack([self.accepted[label] for label in self.part.label[at].tolist()])
-        self.label_probability[at] = (answers.probability_BC.numpy() * right).sum(axis=1)
+        energy_B = answers.energy_B.numpy()
+        likely_BC = np.where(right, answers.logits_BC.numpy(), -np.inf)
+        self.label_log_probability[at] = np.logaddexp.reduce(likely_BC, axis=1) - energy_B
         self.max_logit[at] = answers.max_logit_B.numpy()
-        self.energy[at] = answers.energy_B.numpy()
+        self.energy[at] = energy_B
         if self.predictor.point_trained:
             low, high = inputs.region_B4[:, :2], inputs.region_B4[:, 2:]
             self.point[at] = (low + point_B2.cpu() * (high - low)).numpy()
@@ -284,7 +288,7 @@ class _Rows:
             ),
             "margin": pa.array(self.probability[:, 0] - second, mask=bad),
             "max_probability": pa.array(self.probability[:, 0], mask=bad),
-            "label_probability": pa.array(self.label_probability, mask=bad),
+            "label_log_probability": pa.array(self.label_log_probability, mask=bad),
             "max_logit": pa.array(self.max_logit, mask=bad),
             "energy": pa.array(self.energy, mask=bad),
             "point_x": _nullable(self.point[:, 0]),

@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
         "top5_probability": pa.list_(pa.float32()),  # softmax over the classes of the part's mask
         "margin": pa.float32(),  # first minus second probability
         "max_probability": pa.float32(),
-        "label_probability": pa.float32(),  # of all classes that are right, together
+        "label_log_probability": pa.float32(),  # natural, of all classes that are right together
         "max_logit": pa.float32(),  # highest logit of these classes
         "energy": pa.float32(),  # logarithm of the sum of their exponentials
         "point_x": pa.float32(),  # fractions of the original image, null without a trained head

@@ -65,6 +65,7 @@ class Metric:
         ranking: it tells the images of the first cell from those of the second instead.
         independent: the cells are of different images, so its interval is Newcombe's.
         unit: percent, or of the scores.
+        own_cells: each model sorts its images into cells itself, e.g. by how sure it is.
         detail: only in results.jsonl, and only if all of its cells are there.
     """
 
@@ -79,6 +80,7 @@ class Metric:
     finish: Finish | None = None
     ranking: Ranking | None = None
     independent: bool = False
+    own_cells: bool = False
     unit: str = "percent"
     detail: bool = False
 
@@ -215,10 +217,10 @@ def difference(
         return None
     if metric.ranking is not None:
         return _ranking_difference(metric.ranking, models, seed) if len(models) == 2 else None
-    value, seen = aligned(models)
-    if not seen.any(axis=0).all():
-        return None
+    value, seen = aligned(models, own_cells=metric.own_cells)
     plain = metric.finish is None
+    if not (seen.any(axis=0).all() if plain else seen.any()):
+        return None
     if plain and value.dtype == bool and value.shape[1] == 2 and metric.scale == 100:
         both = seen.all(axis=1)
         return paired_accuracy(value[both, 0], value[both, 1], seed=seed)
@@ -256,11 +258,14 @@ def _common(a: Cell, b: Cell) -> np.ndarray:
     return np.stack([a.value[at_a], b.value[at_b]], axis=1)
 
 
-def aligned(models: Sequence[Sequence[Cell]]) -> tuple[np.ndarray, np.ndarray]:
+def aligned(
+    models: Sequence[Sequence[Cell]], *, own_cells: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """(N, models x c) values and bool seen; an image is seen in a cell by all models or by none.
 
     Args:
         models: the same cells of each.
+        own_cells: an image is seen by all models or by none, each in cells of its own.
     """
     # Most cells are of the same images, which are looked up once.
     lists: list[np.ndarray] = []
@@ -274,7 +279,8 @@ def aligned(models: Sequence[Sequence[Cell]]) -> tuple[np.ndarray, np.ndarray]:
         for c, cell in enumerate(cells):
             at = places[which[m][c]]
             value[at, m, c], seen[at, m, c] = cell.value, True
-    seen &= seen.all(axis=1, keepdims=True)
+    everywhere = np.asarray(seen.any(axis=2, keepdims=True)) if own_cells else seen
+    seen &= np.asarray(everywhere.all(axis=1, keepdims=True))
     some = seen.any(axis=(1, 2))
     return value[some].reshape(some.sum(), -1), seen[some].reshape(some.sum(), -1)
 

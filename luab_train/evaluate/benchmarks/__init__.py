@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from luab_train.evaluate.benchmark import Benchmark
+from luab_train.evaluate.benchmarks.calibration import calibrations
 from luab_train.evaluate.benchmarks.imagenet import IMAGENET
+from luab_train.evaluate.benchmarks.imagenet_w import IMAGENET_W
+from luab_train.evaluate.benchmarks.imagenet_x import IMAGENET_X
 from luab_train.evaluate.benchmarks.localisation import LOCALISATION
 from luab_train.evaluate.benchmarks.robustness import ROBUSTNESS
 
@@ -17,5 +20,6 @@ BENCHMARKS: tuple[Benchmark, ...] = tuple(
 )
 """The columns of Table 1, which `all` means."""
 
-BY_NAME = {entry.name: entry for entry in (*BENCHMARKS, *LOCALISATION)}
+_BY_NAME_ALONE = (*LOCALISATION, *calibrations(BENCHMARKS), IMAGENET_X, IMAGENET_W)
+BY_NAME = {entry.name: entry for entry in (*BENCHMARKS, *_BY_NAME_ALONE)}
 """All of them."""

@@ -148,6 +148,13 @@ IMAGENET = (
         metrics=tuple(
             Metric(name=kind, title=title, measure=measures.unsure, weights=_OUTLIERS, ranking=kind)
             for kind, title in RANKINGS.items()
+        )
+        + tuple(
+            Metric(name=name, title=title, measure=of, weights=_OUTLIERS, ranking="auroc")
+            for name, title, of in (
+                ("auroc_logit", "AUROC by the highest logit", measures.low_logit),
+                ("auroc_energy", "AUROC by the energy", measures.low_energy),
+            )
         ),
         preparation=P0,
         mapping="softmax over the wnids of its folders",
