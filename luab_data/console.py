@@ -117,7 +117,7 @@ def progress(
     options: dict[str, Any] = {"delay": _BAR_AFTER_S}
     if not on_terminal:
         options = {"delay": _LINE_EVERY_S, "mininterval": _LINE_EVERY_S, "miniters": 1}
-        options["bar_format"] = "{desc}: {n_fmt} of {total_fmt}, {elapsed}, {rate_fmt}"
+        options["bar_format"] = "{desc}: {n_fmt} of {total_fmt}, {elapsed}, {rate_fmt}{postfix}"
     return (tqdm if on_terminal else _Lines)(
         items,
         desc=what,

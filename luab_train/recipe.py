@@ -20,20 +20,14 @@ from luab_data.errors import OptionError
 from luab_train.settings import Count, NotNegative, Share, check_fields, parse_json
 
 Target = Literal[
-    "none",
-    "random",
-    "centre",
-    "shuffled",
-    "click",
-    "first_click",
-    "hull_centre",
-    "calibrated",
-    "oracle",
-    "trace",
-    "dwell_time",
-]
+    "none", "random", "centre", "shuffled", "click", "first_click", "hull_centre", "calibrated",
+    "oracle", "trace", "dwell_time",
+]  # fmt: skip
 TARGETS: tuple[str, ...] = typing.get_args(Target)
 COCO_TARGETS = ("none", "random", "centre", "shuffled", "click", "first_click", "oracle")
+
+
+Best = Literal["val_accuracy", "val_label_loss", "val_localisation", "val_point_error", "val_map"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +230,10 @@ class Engine:
     """Updates between two checkpoints within an epoch; none saves after epochs alone."""
     tracker: str | None = None
     """`tensorboard` (needs that package), or any tracker that accelerate knows, e.g. `wandb`."""
+    keep_best: Best | None = None
+    """What chooses the epoch whose weights are kept too, as `best.safetensors`; reports and
+    evaluations take the last epoch all the same.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +259,11 @@ class Recipe:
 
     # Changing these between a run and its continuation changes no number.
     RESULT_NEUTRAL = frozenset(
-        {"data.num_workers", "data.cache", "engine.checkpoint_every", "engine.tracker"}
+        {
+            *("data.num_workers", "data.cache"),
+            *("engine.checkpoint_every", "engine.tracker", "engine.keep_best"),
+            "data.corrupt_images",  # a run that raises has met none
+        }
     )
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
-from train_world import World, metrics_lines
+from train_world import TIMES, World, metrics_lines
 
 from luab_train.data.loader import EpochOrder
 from luab_train.recipe import Recipe
@@ -165,7 +165,7 @@ def _signal_itself(signal_at: Signal) -> None:
 
 
 def without_seconds(run: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in metrics_lines(run)]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in metrics_lines(run)]
 
 
 def same_run(a: Path, b: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,14 @@ def test_run_then_eval(world, tmp_path):
     out = tmp_path / "run"
     result = CliRunner().invoke(main, arguments(world, out))
     assert result.exit_code == 0, result.output
-    lines = result.output.splitlines()
+    begun, epoch = result.stderr.splitlines()
+    assert begun.startswith("debug:tiny, target random, seed 4: 32 images of 2 classes, 28 with a")
+    assert "; cpu, float32; 1 epoch of 4 updates of 8 images; memory of an update about" in begun
+    assert begun.endswith(f"; to {out}")
+    numbers = r"loss \S+, label loss \S+, accuracy \S+%, validation: label loss \S+, accuracy \S+%"
+    speed = r"localisation \S+%, \S+ images/s, \d+% waiting for images, \S+ s"
+    assert re.fullmatch(f"epoch 1/1: {numbers}, {speed}", epoch)
+    lines = result.stdout.splitlines()
     assert lines[0] == f"{out}: debug:tiny, target random, seed 4, 1 epochs"
     table = dict(zip(lines[1].split(), lines[2].split(), strict=True))
     assert table["images"] == "10" and 0 <= float(table["accuracy"]) <= 1
@@ -58,8 +66,9 @@ def test_run_then_eval(world, tmp_path):
     assert metrics_lines(out)[-1]["name"] == "v2"
 
     result = CliRunner().invoke(main, arguments(world, out))
-    assert result.exit_code == 1
-    assert "Error: " in result.output and "already complete" in result.output
+    assert result.exit_code == 0
+    said = f"{out}: complete already, nothing was trained; delete it to train again\n"
+    assert (result.stderr, result.stdout.splitlines()) == (said, lines)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +78,7 @@ def test_run_then_eval(world, tmp_path):
         (["--set", "optim.momentum"], "--set optim.momentum: expected KEY=VALUE"),
         (["--set", "optim.lr=5"], "--set optim.lr=5: optim.lr is given twice"),
         (["--set", "data.flip=1", "--set", "data.flip=0"], "data.flip is given twice"),
-        (["--seed", "-3"], "seed is -3"),
+        (["--seed", "-3"], "seed is -3; expected a whole number, from 0 to"),
     ],
 )
 def test_settings_that_make_no_sense_end_in_one_clear_line(world, tmp_path, extra, message):

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from logs import KEY, SHARED, action, coco_log, coco_record
 from PIL import Image
-from train_world import metrics_lines, small_recipe
+from train_world import TIMES, metrics_lines, small_recipe
 
 from luab_data.convert import convert_coco
 from luab_data.errors import ImagesError, OptionError
@@ -95,7 +95,7 @@ def run(world: CocoWorld, out: Path, recipe: Recipe, **changes) -> list[dict]:
 
 
 def without_time(lines: list[dict]) -> list[dict]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 
 def test_a_run_trains_labels_and_points_and_measures_map(world, tmp_path):

@@ -39,8 +39,9 @@ from luab_train.evaluate.folder import evaluate
 from luab_train.models.classifier import build_recipe_model
 from luab_train.models.weights import state_dict_for_file
 from luab_train.recipe import Model, Recipe
+from luab_train.train.checkpoints import last_position
 from luab_train.train.device import make_accelerator
-from luab_train.train.run_folder import last_position
+from luab_train.train.run_folder import read_recipe
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +120,11 @@ def test_updates_are_those_of_a_loop_written_by_hand(world, tmp_path, clip_grad)
 
 
 def test_the_average_of_weights_is_what_is_validated_and_saved(world, tmp_path):
-    recipe = changed(plain_recipe(batch_size=16), optim={"ema": 0.7})
-    set_seed(recipe.seed)
-    first = state_dict_for_file(build_recipe_model(recipe, num_classes=2))
+    """The decay warms up as timm's: of few updates the average is no mixture of first weights."""
+    recipe = changed(plain_recipe(batch_size=16), optim={"ema": 0.9999})
     (one, _), (two, _) = by_hand(recipe, world)
-    expected = {k: 0.49 * first[k] + 0.21 * one[k] + 0.3 * two[k] for k in first}
+    decay = 1 - 2 ** (-2 / 3)  # of the second update; of the first it is 0
+    expected = {k: decay * one[k] + (1 - decay) * two[k] for k in one}
     run = run_here(recipe, world, tmp_path / "run")
     assert_weights(run, expected)
     last = metrics_lines(run)[-1]
@@ -197,11 +198,18 @@ def test_an_image_that_cannot_be_decoded_stops_a_run_in_one_line(spoiled, tmp_pa
     args = arguments(changed(recipe, data={"num_workers": 1}), spoiled, tmp_path / "run")
     # From a loader process it is the same line.
     ended = launch(args, tmp_path / "log")
-    assert (ended.codes, ended.text) == ([1], f"Error: {error.value}\n")
+    assert ended.codes == [1] and ended.text.endswith(f"\nError: {error.value}\n")
+    assert str(error.value).endswith("or train without it: --set data.corrupt_images=skip")
     shutil.copy(file.with_name("n00000001_4.png"), file)
     ended = launch(args, tmp_path / "log")
     assert ended.codes == [1]
-    assert re.fullmatch(r"Error: .*/val_1_2\.png: cannot be decoded .*\n", ended.text)
+    last = ended.text.splitlines()[-1]
+    assert re.fullmatch(r"Error: .*/val_1_2\.png: cannot be decoded .*corrupt_images=skip", last)
+    # The same folder goes on with the option: a run that stopped at the first had met none.
+    skipping = changed(recipe, data={"corrupt_images": "skip"})
+    run_here(skipping, spoiled, tmp_path / "run")
+    assert metrics_lines(tmp_path / "run")[-1]["val_unreadable"] == 1
+    assert read_recipe(tmp_path / "run") == skipping
 
 
 def test_images_that_cannot_be_decoded_are_left_out_counted_and_named(

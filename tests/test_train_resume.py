@@ -12,7 +12,7 @@ from train_world import World, make_world, metrics_lines, small_recipe
 
 from luab_data.errors import OptionError
 from luab_train.recipe import Recipe
-from luab_train.train.run_folder import Position, last_position
+from luab_train.train.checkpoints import Position, last_position
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +54,26 @@ def test_killed_within_an_epoch_a_run_goes_on_as_if_nothing_had_happened(whole, 
     assert [line["train_images"] for line in metrics_lines(tmp_path / "run")] == [32, 32]
 
 
-def test_asked_to_stop_a_run_saves_itself_and_says_so_in_one_line(whole, world, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")]
+)
+def test_asked_to_stop_a_run_saves_itself_and_says_so_in_one_line(
+    whole, world, tmp_path, number, name
+):
     """The signal goes to the loader's processes too, as a cluster sends it."""
     recipe = changed(everything(), data={"num_workers": 1})
     args = arguments(recipe, world, tmp_path / "run")
-    at = Signal(3, signal.SIGTERM, group=True)
+    at = Signal(3, number, group=True)
     ended = launch(args, tmp_path / "log", signal_at=at)
-    assert ended.codes == [128 + signal.SIGTERM]
-    assert ended.text == (
-        f"Error: {tmp_path / 'run'}: asked to stop by SIGTERM; saved as"
-        " checkpoint/epoch-0-update-3. The same command goes on from there\n"
+    assert ended.codes == [128 + number]
+    said = ended.text.splitlines()
+    assert said[0].startswith(
+        "small, target click, seed 0: 32 images of 2 classes, 28 with a point"
     )
+    assert said[1:] == [
+        f"Error: {tmp_path / 'run'}: asked to stop by {name}; saved as"
+        " checkpoint/epoch-0-update-3. The same command goes on from there"
+    ]
     again = launch(args, tmp_path / "log")
     assert again.codes == [0], again.text
     same_run(whole, tmp_path / "run")
@@ -95,7 +104,7 @@ def test_half_a_checkpoint_is_ignored_and_removed(whole, world, tmp_path):
     assert last_position(tmp_path / "run") == Position(0, 2)
     run_here(everything(), world, tmp_path / "run")
     same_run(whole, tmp_path / "run")
-    assert [path.name for path in checkpoints.iterdir()] == ["epoch-2"]
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["epoch-1", "epoch-2"]
 
 
 def test_the_furthest_checkpoint_is_taken(tmp_path):

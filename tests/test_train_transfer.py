@@ -25,7 +25,7 @@ from transfer_world import Scenery, make_run, make_scenery, small_transfer
 from luab_data.errors import ImagesError, LuabError, OptionError, OutputError
 from luab_train.cli import main
 from luab_train.settings import flatten, parse_json
-from luab_train.train import run_folder
+from luab_train.train import checkpoints, run_folder
 from luab_train.train.signals import Stop, Terminated
 from luab_train.transfer import train as train_module
 from luab_train.transfer.loader import SceneSamples, make_scene_loader
@@ -140,7 +140,7 @@ class Interrupted(Exception):
 
 def interrupted(monkeypatch, function: str, at: int) -> None:
     """Raise in the `at`-th call of a function that luab_train.transfer.train calls."""
-    owner = run_folder if hasattr(run_folder, function) else train_module
+    owner = next(m for m in (checkpoints, run_folder, train_module) if hasattr(m, function))
     real = getattr(owner, function)
     calls = iter(range(1, 100))
 
@@ -274,8 +274,10 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(scenery, sour
 
 
 def test_a_complete_transfer_is_left_alone(finished, scenery, source):
-    with pytest.raises(OptionError, match="already complete; choose another --out"):
-        run(small_transfer(), scenery, source, finished)
+    before = {p: p.stat().st_mtime_ns for p in finished.iterdir()}
+    result = run(small_transfer(), scenery, source, finished)
+    assert result.metrics == metrics_lines(finished)[-1]
+    assert before == {p: p.stat().st_mtime_ns for p in finished.iterdir()}
 
 
 def part_of_coco(root: Path, *, num_images: int) -> Scenery:

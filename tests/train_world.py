@@ -16,6 +16,8 @@ from luab_train.recipe import Data, Loss, Model, Optim, Recipe
 
 WNIDS = ("n00000001", "n00000002", "n00000003")
 SIZE = 32
+TIMES = {"seconds", "images_per_second", "data_wait"}
+"""Keys of a line of metrics that no two runs share."""
 
 
 class World(NamedTuple):

@@ -13,9 +13,10 @@ from PIL import Image
 from train_world import SIZE, WNIDS, small_recipe
 
 from luab_train.models.classifier import build_model
+from luab_train.models.weights import state_dict_for_file
 from luab_train.recipe import Model, Recipe
 from luab_train.settings import to_json
-from luab_train.train.run_folder import save_model
+from luab_train.train.run_folder import save_weights
 from luab_train.transfer.recipe import DetectionData, DetectionModel, DetectionOptim, Transfer
 
 CATEGORIES = [{"id": 7, "name": "triangle"}, {"id": 3, "name": "rectangle"}]
@@ -103,7 +104,7 @@ def make_run(root: Path, name: str = "resnet18", **model: Any) -> Path:
     root.mkdir(parents=True)
     (root / "recipe.json").write_text(to_json(recipe))
     (root / "environment.json").write_text(json.dumps({"classes": list(WNIDS)}))
-    save_model(network, root)
+    save_weights(state_dict_for_file(network), root)
     return root
 
 

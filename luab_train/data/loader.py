@@ -298,6 +298,7 @@ def worker_setup() -> Callable[[int], None]:
 
 def _set_up(run: int, worker: int) -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all of its processes
     # Elsewhere (macOS) a process cannot tell who sent a signal.
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -44,6 +44,7 @@ def make_accelerator(
     # train and evaluate several recipes.
     AcceleratorState._reset_state()
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    tracker = _tracker(engine.tracker)
     try:
         accelerator = Accelerator(
             # Without a GPU, processes of torchrun find one another only if told to use CPUs.
@@ -51,7 +52,7 @@ def make_accelerator(
             mixed_precision=precision,
             dataloader_config=DataLoaderConfiguration(non_blocking=torch.cuda.is_available()),
             dynamo_backend="inductor" if engine.compile else None,
-            log_with=_tracker(engine.tracker),
+            log_with=tracker,
             project_dir=None if run is None else str(run),
         )
     except ValueError as error:

@@ -1,10 +1,10 @@
-"""A run's folder: what is in it, when it is complete, and how it is resumed.     [I/O]
+"""A run's folder: what is in it, when it is complete, and whether it may be gone on with.     [I/O]
 
     RUN/recipe.json         the resolved recipe
     RUN/environment.json    versions, machine, dataset, class names
     RUN/metrics.jsonl       one line an epoch, one line an evaluation
-    RUN/checkpoint/epoch-N  everything needed to go on after epoch N, or `epoch-N-update-M` within
-                            the next; the last one is kept
+    RUN/checkpoint/         see `checkpoints`
+    RUN/best.safetensors    weights after the best epoch, with `engine.keep_best` alone
     RUN/model.safetensors   weights after the last epoch; written last: the run is complete
 
 Every file appears under its name in one rename: a reader never sees half of one. A transfer to
@@ -16,49 +16,66 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from accelerate import Accelerator
+import click
+from safetensors import safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from luab_data.errors import OptionError, OutputError
-from luab_data.files import write_whole
+from luab_data.errors import LuabError, OptionError, OutputError
+from luab_data.files import locked, write_whole
+from luab_train.data.rows import read_manifest
 from luab_train.models.classifier import LuabModel, build_recipe_model
 from luab_train.models.weights import (
     load_state_from_file,
     read_weights,
-    state_dict_for_file,
 )
 from luab_train.recipe import Recipe, from_json
 from luab_train.settings import differences, parse_json, to_json
+from luab_train.train.checkpoints import Position, choose_position, positions
 
 _OF_THE_START = {"initial_backbone"}
-_NAME = re.compile(r"epoch-(\d+)(?:-update-(\d+))?")
 
 
-class Position(NamedTuple):
-    """How far a run is."""
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Keep other processes from training into `run`; the lock goes with this process.
 
-    epoch: int = 0
-    """Epochs done."""
-    update: int = 0
-    """Updates done of the next one."""
+    Raises: OutputError if one is at it, or if the folder cannot be there.
+    """
+    made = [parent for parent in run.parents if not parent.exists()]
+    with ExitStack() as stack:
+        try:
+            with writing(run):
+                run.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(run))
+        except NotImplementedError:
+            pass  # a file system of a cluster that knows no locks
+        try:
+            yield
+        finally:
+            stack.close()
+            for parent in made:
+                with suppress(OSError):  # not empty: there is a run in it
+                    parent.rmdir()
 
-    @property
-    def name(self) -> str:
-        """Of its checkpoint's folder."""
-        return f"epoch-{self.epoch}" + (f"-update-{self.update}" if self.update else "")
+
+def is_complete(run: Path) -> bool:
+    """Whether all epochs are done and the weights are there."""
+    return (run / "model.safetensors").exists()
 
 
-def check_run(run: Path, recipe: object) -> bool:
-    """Whether `run` is an unfinished run of `recipe`, of any kind; False if it is yet to be made.
+def check_run(run: Path, recipe: object, *, resume: bool = True) -> bool:
+    """Whether `run` is a run of `recipe`, of any kind; False if it is yet to be made.
 
-    Raises: OptionError if it is a complete run, or an unfinished one of another recipe;
+    Raises: OptionError if it is one of another recipe, but for an unfinished one that has no
+        progress to lose or is to begin again; or a complete one that is to begin again.
         OutputError if it is something else.
     """
     if not (run / "recipe.json").exists():
@@ -74,14 +91,15 @@ def check_run(run: Path, recipe: object) -> bool:
     where = run / "recipe.json"
     changed = differences(parse_json(type(recipe), _read(where), where=str(where)), recipe)
     listed = ", ".join(f"{k}: {old} there, {new} asked" for k, (old, new) in changed.items())
-    if (run / "model.safetensors").exists():
+    if is_complete(run) and (changed or not resume):
         raise OptionError(
             f"{run}: already complete{f', with another recipe ({listed})' if changed else ''};"
             " choose another --out, or delete the folder to train again"
         )
-    if changed:
+    if changed and resume and positions(run):
         raise OptionError(
-            f"{run}: an unfinished run of another recipe ({listed}); choose another --out"
+            f"{run}: an unfinished run of another recipe ({listed}); choose another --out, or lose"
+            " what it has and start again with --no-resume"
         )
     return True
 
@@ -95,24 +113,37 @@ def open_run(run: Path, recipe: object, *, resume: bool) -> Position:
 
     Raises: as `check_run`, and OutputError if the folder cannot be made.
     """
-    if check_run(run, recipe):
-        if not resume:
-            _forget(run)
-        position = last_position(run)
+    if check_run(run, recipe, resume=resume) and resume and positions(run):
+        position, damaged = choose_position(run)
+        if damaged:
+            click.echo(
+                f"{run}: checkpoint {damaged[-1].name} is damaged; going on from {position.name}",
+                err=True,
+            )
         keep_metrics(run, position.epoch)
-        return position
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{run}: cannot be made ({error.strerror})") from error
+    else:
+        position = Position()
+        with writing(run):
+            run.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(run / "checkpoint", ignore_errors=True)
+            for name in ("metrics.jsonl", "environment.json", "best.safetensors"):
+                (run / name).unlink(missing_ok=True)
+    # Where it was there too: keys that change no result may be others now.
     write_whole(run / "recipe.json", to_json(recipe).encode())
-    return Position()
+    return position
 
 
-def _forget(run: Path) -> None:
-    shutil.rmtree(run / "checkpoint", ignore_errors=True)
-    for name in ("metrics.jsonl", "environment.json"):
-        (run / name).unlink(missing_ok=True)
+@contextmanager
+def writing(run: Path) -> Iterator[None]:
+    """What the disk refuses, in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, LuabError):
+            raise
+        in_the_way = isinstance(error, (FileExistsError, NotADirectoryError))
+        reason = "a file is in the way" if in_the_way else error.strerror or error
+        raise OutputError(f"{run}: cannot be written ({reason})") from error
 
 
 def read_recipe(run: Path) -> Recipe:
@@ -142,10 +173,10 @@ def record_environment(
     if position > Position():
         before = read_environment(run)
         for key in same:
-            if before.get(key) != content[key]:
+            if others := _others(before.get(key), content[key]):
                 raise OptionError(
-                    f"{run}: it is at {position.name} and saw another {key}: {before.get(key)}, now"
-                    f" {content[key]}; resume with what it began with, or choose another --out"
+                    f"{run}: it is at {position.name} and saw another {key} ({others}); resume with"
+                    " what it began with, or choose another --out"
                 )
         for key in ("num_processes", "mixed_precision"):
             old, new = before["machine"].get(key), content["machine"][key]
@@ -162,6 +193,39 @@ def record_environment(
     write_whole(run / "environment.json", (text + "\n").encode())
 
 
+def check_dataset(run: Path, data: Path) -> None:
+    """Raise OptionError if a complete run saw another dataset than the one in the folder `data`, as
+    far as their digests tell.
+    """
+    seen = read_environment(run).get("dataset", {}).get("digest")
+    now = read_manifest(data).get("content_digest")
+    if seen is not None and now is not None and seen != now:
+        raise OptionError(
+            f"{run}: already complete, of a dataset with the digest {seen}; {data} has {now}."
+            " Choose another --out, or delete the folder to train again"
+        )
+
+
+def _others(before: Any, now: Any) -> str:
+    """In what two facts differ; "" if in nothing. What has the same digest may have another name,
+    and what an older version did not write down is not compared.
+    """
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return "" if before == now else f"{_short(before)} there, {_short(now)} now"
+    same_content = before.get("digest") is not None and before.get("digest") == now.get("digest")
+    keys = [key for key in now if key in before and not (key == "name" and same_content)]
+    return ", ".join(
+        f"{key}: {_short(before[key])} there, {_short(now[key])} now"
+        for key in keys
+        if before[key] != now[key]
+    )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text()
@@ -172,8 +236,9 @@ def _read(path: Path) -> str:
 def append_metrics(run: Path, line: Mapping[str, Any]) -> None:
     """Add one line to metrics.jsonl; NaN and infinity become null."""
     text = json.dumps({key: finite_or_none(value) for key, value in line.items()}, allow_nan=False)
-    with open(run / "metrics.jsonl", "a", encoding="utf-8") as file:
-        file.write(text + "\n")
+    with writing(run / "metrics.jsonl"):
+        with open(run / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(text + "\n")
 
 
 def finite_or_none(value: Any) -> Any:
@@ -201,59 +266,38 @@ def keep_metrics(run: Path, epoch: int) -> None:
     write_whole(path, "".join(kept).encode())
 
 
-def last_position(run: Path) -> Position:
-    """Where the run can go on; the beginning if it has to start afresh."""
-    folder = run / "checkpoint"
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    found = [match for match in map(_NAME.fullmatch, names) if match]
-    return max((Position(int(m[1]), int(m[2] or 0)) for m in found), default=Position())
+def save_weights(
+    weights: Mapping[str, Tensor],
+    run: Path,
+    *,
+    name: str = "model",
+    facts: Mapping[str, object] | None = None,
+) -> None:
+    """Write `<name>.safetensors`; with the model's weights the run is complete.
 
-
-def save_checkpoint(accelerator: Accelerator, run: Path, position: Position) -> None:
-    """Save weights, optimiser, scaler, sums and random states at `position`, then delete older
-    ones.
+    Args:
+        facts: kept in the file's metadata, as text.
     """
-    final = run / "checkpoint" / position.name
-    partial = final.with_name(f"partial-{position.name}")
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(partial))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        if final.exists():  # saved there already: the same state
-            shutil.rmtree(partial)
-        else:
-            partial.rename(final)
-        for path in (run / "checkpoint").iterdir():
-            if path != final:
-                shutil.rmtree(path, ignore_errors=True)
-    accelerator.wait_for_everyone()
-
-
-def load_checkpoint(accelerator: Accelerator, run: Path, position: Position) -> None:
-    """Go back to the state at `position`, in objects prepared in the same order."""
-    accelerator.load_state(str(run / "checkpoint" / position.name))
-
-
-def save_model(model: LuabModel, run: Path) -> None:
-    """Write model.safetensors: the run is complete from here on."""
-    save_weights(state_dict_for_file(model), run)
-
-
-def save_weights(weights: Mapping[str, Tensor], run: Path) -> None:
-    """`save_model` of any network, from its state dict."""
     content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    write_whole(run / "model.safetensors", save_tensors(content, metadata={"format": "pt"}))
+    metadata = {"format": "pt", **{key: str(value) for key, value in (facts or {}).items()}}
+    write_whole(run / f"{name}.safetensors", save_tensors(content, metadata=metadata))
 
 
-def load_model(run: Path) -> LuabModel:
+def best_so_far(run: Path, key: str) -> float | None:
+    """The value of `key` that `best.safetensors` has; None if there is no such file."""
+    if not (run / "best.safetensors").exists():
+        return None
+    with safe_open(run / "best.safetensors", framework="pt") as file:
+        return float(file.metadata()[key])
+
+
+def load_model(run: str | os.PathLike[str]) -> LuabModel:
     """The model of a complete run, on the CPU, in evaluation mode; it takes uint8 RGB batches.
 
     For a plain timm model instead, drop the head: `split_state_dict(load_file(file))[0]`.
     """
-    if not (run / "model.safetensors").exists():
+    run = Path(run)
+    if not is_complete(run):
         raise OptionError(
             f"{run}: no model.safetensors; expected a complete run, rerun luab-train run to finish"
             " it"

@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from luab_data.errors import OptionError
 from luab_train.data.dataset import Split, TrainingData, training_data, validation_split
 from luab_train.data.inputs import EvalCrop, TrainCrop
-from luab_train.data.loader import Batch, EpochOrder, Samples, make_loader
+from luab_train.data.loader import Batch, EpochOrder, Samples, batches, make_loader
 from luab_train.models.classifier import (
     LuabModel,
     build_recipe_model,
     foreign_normalisation,
 )
-from luab_train.models.weights import weights_digest
+from luab_train.models.weights import state_dict_for_file, weights_digest
 from luab_train.recipe import Recipe
 from luab_train.train.device import describe, make_accelerator
+from luab_train.train.memory import check_memory, cost_of_an_image, slow_on_cpu
 from luab_train.train.optim import make_optimizer, make_schedule
+from luab_train.train.signals import Stop
 from luab_train.train.step import Trainer
-from luab_train.train.sums import Tally
-from luab_train.train.validate import Validation
+from luab_train.train.sums import EpochSums
+from luab_train.train.validate import Validation, report_unreadable, validate
 
 
 @dataclass(frozen=True)
-class Setup:
-    """A run that may begin."""
+class Training:
+    """A run that may begin: the task of `loop.fit`."""
 
     trainer: Trainer
     loader: DataLoader[Batch]
@@ -44,12 +49,94 @@ class Setup:
     order: EpochOrder
     """Of `loader`."""
     schedule: CosineLRScheduler
-    tally: Tally
+    sums: EpochSums
     updates: int
     """Of an epoch."""
     validation: Validation | None
     environment: dict[str, Any]
     """What the run runs on and what it sees: the content of environment.json."""
+    num_pointed: int
+    """Images that have a point to learn."""
+    memory: str
+    """What an update needs, in words."""
+    shown: bool | None = None
+    """Progress of validation."""
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """Of the trainer."""
+        return self.trainer.accelerator
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is trained."""
+        return self.trainer.recipe
+
+    @property
+    def epochs(self) -> int:
+        """See `loop.Task`, as for the following."""
+        return self.recipe.epochs
+
+    @property
+    def batch_size(self) -> int:
+        """Images of an update over all processes."""
+        return self.recipe.batch_size
+
+    @property
+    def accumulate(self) -> int:
+        """Batches of an update and process."""
+        return self.recipe.optim.accumulate
+
+    @property
+    def checkpoint_every(self) -> int | None:
+        """Updates between two checkpoints within an epoch."""
+        return self.recipe.engine.checkpoint_every
+
+    def begin(self, epoch: int, first: int) -> Iterator[Batch]:
+        """The batches of an epoch from update `first` on."""
+        if not first:
+            self.sums.begin()
+        self.sums.epoch = epoch
+        self.trainer.model.train()
+        self.order.epoch, self.order.start = epoch, first * self.recipe.batch_size
+        return batches(self.loader)
+
+    def update(self, taken: list[Batch], *, epoch: int, update: int) -> dict[str, float] | None:
+        """Train on the batches of one update; the epoch's means, whenever they are known."""
+        done = (epoch - 1) * self.updates + update
+        self.schedule.step_update(done)
+        rows = self.trainer.update(taken, epoch=epoch, update=update, done=done)
+        return self.sums.means() if self.sums.add(update, rows, taken) else None
+
+    def gather(self) -> None:
+        """Make sums and weights ready to be saved."""
+        self.sums.gather()
+        self.trainer.check_weights()
+
+    def result(self) -> dict[str, float]:
+        """Lr of the last update; train_images and train_points, images and targets that counted;
+        train_label_loss, mean over images; train_point_loss, mean over targets, NaN without any;
+        train_loss, mean over updates of what was minimised, the other terms unweighted;
+        train_accuracy where an image has one label: of the network as it was at each update, on
+        augmented images. train_unreadable, images left out, if there were any.
+        """
+        found = self.sums.result()
+        self.trainer.check_weights()
+        report_unreadable(f"epoch {self.sums.epoch}", self.sums.unreadable)
+        return {"lr": self.trainer.optimizer.param_groups[0]["lr"], **found}
+
+    def validate(self, epoch: int, stop: Stop) -> dict[str, float]:
+        """Numbers of the validation images, if there are any."""
+        if self.validation is None:
+            return {}
+        model = self.trainer.judged()
+        return validate(self.accelerator, model, self.validation, shown=self.shown, stop=stop)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Of the network that is validated."""
+        model = self.trainer.judged()
+        network = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        return state_dict_for_file(network)
 
 
 def set_up(
@@ -62,18 +149,24 @@ def set_up(
     val_boxes: Path | None = None,
     calibrated: Path | None = None,
     shown: bool | None = None,
-) -> Setup:
+) -> Training:
     """Read the data and build the network; nothing is written. Arguments are those of `train`."""
     if val is None and val_boxes is not None:
         raise OptionError("--val-boxes without --val; expected the images that the boxes belong to")
     found = training_data(recipe, data=data, images=images, calibrated=calibrated)
+    num_pointed = _check_points(recipe, found, data)
     val_split = None
     if val is not None:
         val_split = validation_split(recipe, val, found.classes, boxes=val_boxes)
+    _check_best(recipe, val_split)
     accelerator = make_accelerator(recipe.optim.precision, engine=recipe.engine, run=out)
+    batch = _batch_per_process(recipe, len(found.split), accelerator.num_processes)
+    set_seed(recipe.seed)  # alike in every process and every arm
+    model = build_recipe_model(recipe, num_classes=len(found.classes))
+    cost = cost_of_an_image(model, recipe.data.image_size)
+    memory = check_memory(accelerator, recipe, model, cost, batch=batch)
     if accelerator.is_main_process:
-        _tell(recipe, found, data, images)
-    part = _batch_per_process(recipe, len(found.split), accelerator.num_processes)
+        _warn(recipe, found, data, images, slow_on_cpu(accelerator, recipe, cost, len(found.split)))
     samples = Samples(
         found.split,
         TrainCrop(recipe.data),
@@ -85,33 +178,62 @@ def set_up(
         cache=recipe.data.cache,
         shown=shown,
     )
-    loader, order = _loader(accelerator, recipe, samples, part, train=True)
-    set_seed(recipe.seed)  # alike in every process and every arm
-    model = build_recipe_model(recipe, num_classes=len(found.classes))
+    loader, order = _loader(accelerator, recipe, samples, batch, train=True)
     environment = _environment(accelerator, found, val, val_split)
     environment["initial_backbone"] = weights_digest(model.backbone.state_dict())
     updates = len(samples) // recipe.batch_size
     trainer, loader, schedule = _prepare(accelerator, recipe, model, loader, updates)
-    tally = Tally(accelerator, samples, out)
-    accelerator.register_for_checkpointing(tally)
+    one_label = found.split.label.ndim == 1 and not (recipe.mix.mixup or recipe.mix.cutmix)
+    sums = EpochSums(accelerator, samples, out, judges=one_label)
+    accelerator.register_for_checkpointing(sums)
     if trainer.ema is not None:
         accelerator.register_for_checkpointing(trainer.ema)
     validation = None
     if val_split is not None:
-        validation = _validation(accelerator, recipe, val_split, part, shown=shown)
-    return Setup(trainer, loader, order, schedule, tally, updates, validation, environment)
+        validation = _validation(accelerator, recipe, val_split, batch, shown=shown)
+    return Training(
+        trainer, loader, order, schedule, sums, updates, validation, environment, num_pointed,
+        memory, shown,
+    )  # fmt: skip
 
 
-def _tell(recipe: Recipe, found: TrainingData, data: Path, images: Path) -> None:
-    if found.missing:
-        click.echo(
-            f"{found.facts['num_rows_without_image']} rows of {data} have no image in {images} and"
-            f" are left out, e.g. {', '.join(found.missing)}",
-            err=True,
+def _check_points(recipe: Recipe, found: TrainingData, data: Path) -> int:
+    """Images that have a point to learn; OptionError if points are to be learned and none is."""
+    values, weight = found.points.values, found.points.weight
+    pointed = int((np.isfinite(values).all(axis=2).any(axis=1) & (weight > 0)).sum())
+    if recipe.target != "none" and not pointed:
+        raise OptionError(
+            f"{data}: target {recipe.target}: none of the {len(values)} images has a point to"
+            " learn, so it would be a run on labels alone; expected a dataset with them (clicks of"
+            " selected images, boxes for oracle), or --target none"
         )
-    note = foreign_normalisation(recipe.model, recipe.data)
-    if note is not None:
-        click.echo(note, err=True)
+    return pointed
+
+
+def _check_best(recipe: Recipe, split: Split | None) -> None:
+    key = recipe.engine.keep_best
+    if key is None:
+        return
+    if split is None:
+        raise OptionError(f"engine.keep_best={key} without --val; expected images to judge by")
+    several = split.label.ndim == 2
+    if (key == "val_map" and not several) or (several and key not in ("val_map", "val_label_loss")):
+        raise OptionError(
+            f"engine.keep_best={key}: not of {recipe.data.dataset}; expected"
+            f" {'val_map' if several else 'val_accuracy'} or val_label_loss"
+        )
+
+
+def _warn(recipe: Recipe, found: TrainingData, data: Path, images: Path, slow: str | None) -> None:
+    left_out = None
+    if found.missing:
+        left_out = (
+            f"{found.facts['num_rows_without_image']} rows of {data} have no image in {images} and"
+            f" are left out, e.g. {', '.join(found.missing)}"
+        )
+    for note in (left_out, foreign_normalisation(recipe.model, recipe.data), slow):
+        if note is not None:
+            click.echo(note, err=True)
 
 
 def _batch_per_process(recipe: Recipe, num_images: int, num_processes: int) -> int:
@@ -154,7 +276,9 @@ def _prepare(
     model: nn.Module = network
     if recipe.engine.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    ema = None if recipe.optim.ema is None else ModelEmaV3(model, decay=recipe.optim.ema)
+    ema = None
+    if recipe.optim.ema is not None:
+        ema = ModelEmaV3(model, decay=recipe.optim.ema, use_warmup=True)
     optimizer = make_optimizer(model, recipe.optim, fused=accelerator.device.type == "cuda")
     schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, updates=updates)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
@@ -185,6 +309,7 @@ def _environment(
     if val is not None and val_split is not None:
         validation = {
             "name": val.resolve().name,
+            "digest": _digest_of(val_split),
             "num_images": len(val_split),
             "num_with_boxes": int((val_split.boxes.counts > 0).sum()),
         }
@@ -195,3 +320,8 @@ def _environment(
         "val": validation,
         "classes": list(found.classes),
     }
+
+
+def _digest_of(split: Split) -> str:
+    """Of which images there are, not of their pixels."""
+    return hashlib.sha256("\n".join(sorted(split.image_id.tolist())).encode()).hexdigest()

@@ -1,4 +1,6 @@
-"""SIGTERM asks a run to save itself and leave: what clusters send before they take a machine."""
+"""SIGTERM and Ctrl-C ask a run to save itself and leave; clusters send the first before they take a
+machine.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather
 
 from luab_data.errors import StoppedError
-from luab_train.train.run_folder import Position
+from luab_train.train.checkpoints import Position
 
 # Processes of a run ask one another only now and then: it takes a message and waits for the device.
 _ASK_EVERY = 20
@@ -21,41 +24,52 @@ _ASK_EVERY = 20
 class Terminated(StoppedError):
     """The run was asked to stop, and saved itself."""
 
-    exit_code = 128 + signal.SIGTERM
-
-    def __init__(self, run: Path, position: Position) -> None:
+    def __init__(self, run: Path, position: Position, number: int) -> None:
+        self.exit_code = 128 + number
         super().__init__(
-            f"{run}: asked to stop by SIGTERM; saved as checkpoint/{position.name}. The same"
-            " command goes on from there"
+            f"{run}: asked to stop by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}; saved"
+            f" as checkpoint/{position.name}. The same command goes on from there"
         )
 
 
+class Asked(Exception):
+    """The run was asked to stop, at a place that cannot save it."""
+
+
 class Stop:
-    """Whether this run was asked to stop; use as a context, the handler goes with it."""
+    """Whether this run was asked to stop; use as a context, the handlers go with it. A second
+    Ctrl-C ends it at once.
+    """
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
-        self.asked = False
-        self._before: Any = None
+        self.number = 0
+        """Of the signal; 0 for none."""
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
-        # Only a main thread may; elsewhere the surrounding program answers the signal.
+        # Only a main thread may; elsewhere the surrounding program answers the signals.
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._ask)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        if number == self.number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number
 
-    def __call__(self, update: int) -> bool:
-        """After `update`, alike in all processes: is it time to save and leave?"""
+    def __call__(self, done: int) -> int:
+        """After `done` updates, alike in all processes: the signal that asks to save and leave; 0
+        for none.
+        """
         if self.accelerator.num_processes == 1:
-            return self.asked
-        if update % _ASK_EVERY:
-            return False
-        asked = torch.tensor([int(self.asked)], device=self.accelerator.device)
-        return bool(self.accelerator.reduce(asked).item())
+            return self.number
+        if done % _ASK_EVERY:
+            return 0
+        self.number = int(gather(torch.tensor([self.number], device=self.accelerator.device)).max())
+        return self.number

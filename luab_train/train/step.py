@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
@@ -32,13 +32,16 @@ class Trainer:
     num_classes: int
     ema: ModelEmaV3 | None = None
 
-    def update(self, batches: Sequence[Batch], *, epoch: int, update: int) -> list[Tensor]:
+    def update(
+        self, batches: Sequence[Batch], *, epoch: int, update: int, done: int = 0
+    ) -> list[Tensor]:
         """Train on the parts of one global batch, as if they had come at once.
 
         Args:
             batches: this process' parts, `optim.accumulate` of them.
             epoch: from 1.
             update: within the epoch, from 0.
+            done: updates of the run before this one; an average of weights warms up with them.
         Returns: one row of `ROW` a part, on the device; nothing here waits for it.
         """
         rank = self.accelerator.process_index
@@ -64,14 +67,28 @@ class Trainer:
                     point, global_weight=weight[1], world_size=world
                 )
                 accelerator.backward(total)
-            rows.append(_row(label, point, total, targets))
+            rows.append(_row(label, point, total, targets, outputs.logits_BC, batches[part]))
         if recipe.optim.clip_grad is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), recipe.optim.clip_grad)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.ema is not None:
-            self.ema.update(accelerator.unwrap_model(self.model, keep_torch_compile=False))
+            network = accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            self.ema.update(network, step=done + 1)
         return rows
+
+    def judged(self) -> nn.Module:
+        """The network that is validated and saved: the average of weights, if there is one.
+        Statistics of its batch norms, each process' own, become those of the first: all processes
+        must ask.
+        """
+        if self.ema is None:
+            return self.model
+        module: nn.Module = self.ema.module
+        if self.accelerator.num_processes > 1:
+            for own in module.buffers():
+                own.copy_(broadcast(own))
+        return module
 
     def check_weights(self) -> None:
         """To be called before they are saved: an update may ruin them after its loss was fine.
@@ -121,14 +138,28 @@ class Trainer:
         return image_BCHW, targets
 
 
-ROW = ("label", "label_weight", "point", "point_weight", "points", "loss")
+ROW = (
+    *("label", "label_weight", "point", "point_weight", "points", "loss"),
+    *("unreadable", "correct"),
+)
 """Sums over the images of a part: see `_row`."""
 
 
-def _row(label: Tensor, point: Tensor, total: Tensor, targets: Targets) -> Tensor:
-    """(6,) the weighted sum and the weight of both terms, targets that count, what is minimised."""
+def _row(
+    label: Tensor, point: Tensor, total: Tensor, targets: Targets, logits_BC: Tensor, batch: Batch
+) -> Tensor:
+    """(8,) the weighted sum and the weight of both terms, targets that count, what is minimised,
+    images that could not be decoded, and images whose one label is the likeliest.
+    """
     weight = targets.weights()
     points = (targets.weight_TBK > 0).sum().float()
+    unreadable = (~batch.valid_B).sum().float()
+    correct = torch.zeros_like(unreadable)
+    if targets.label.ndim == 1:
+        correct = ((logits_BC.detach().argmax(dim=1) == batch.label) & batch.valid_B).sum().float()
     return torch.stack(
-        [label.detach(), weight[0], point.detach(), weight[1], points, total.detach()]
+        [
+            *(label.detach(), weight[0], point.detach(), weight[1], points, total.detach()),
+            *(unreadable, correct),
+        ]
     )

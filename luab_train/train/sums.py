@@ -20,28 +20,37 @@ _LOOK_EVERY = 20
 _LOSS = ROW.index("loss")
 
 
-class Tally:
+class EpochSums:
     """Sums of an epoch. Saved with a checkpoint, so that a resumed epoch reports the whole."""
 
-    def __init__(self, accelerator: Accelerator, samples: Samples, run: Path) -> None:
-        """`samples` and `run` are to save a batch whose loss is no number."""
+    def __init__(
+        self, accelerator: Accelerator, samples: Samples, run: Path, *, judges: bool = True
+    ) -> None:
+        """See the class.
+
+        Args:
+            samples, run: to save a batch whose loss is no number.
+            judges: whether an image has one label, so that a prediction is right or wrong.
+        """
         self.accelerator = accelerator
         self.samples = samples
         self.run = run
-        self.begin(0)
+        self.judges = judges
+        self.epoch = 0
+        """For errors."""
+        self.begin()
 
-    def begin(self, epoch: int) -> None:
-        """Forget all, and count for an epoch, from 1."""
-        self.epoch = epoch
-        # One more column: images that could not be decoded.
-        self.sums = torch.zeros(len(ROW) + 1, dtype=torch.float64)
-        self.parts = 0
+    def begin(self) -> None:
+        """Forget all."""
+        self.sums = torch.zeros(len(ROW), dtype=torch.float64)
         self.updates = 0
         self.unreadable: set[str] = set()
         self._waiting: list[tuple[int, Tensor, Batch]] = []
 
-    def add(self, update: int, rows: list[Tensor], batches: list[Batch]) -> None:
-        """Count the parts of an update of this process; `update` from 0."""
+    def add(self, update: int, rows: list[Tensor], batches: list[Batch]) -> bool:
+        """Count the parts of an update of this process; `update` from 0. True if `means` are those
+        of all that was added.
+        """
         # Pixels are not kept: a sample is made again from its index.
         self._waiting += [
             (update, row, batch._replace(image_BCHW=row))
@@ -50,6 +59,7 @@ class Tally:
         self.updates += 1
         if len(self._waiting) >= _LOOK_EVERY:
             self.look()
+        return not self._waiting
 
     def look(self) -> None:
         """Wait for the device and take in what was added.
@@ -65,14 +75,11 @@ class Tally:
         if first < len(rows):
             update, _, batch = self._waiting[first]
             self._stop(update, batch, rows[first])
-        unreadable = 0
         for (_, _, batch), all_valid in zip(self._waiting, valid.tolist(), strict=True):
             if not all_valid:
                 index = batch.index_B[~batch.valid_B].tolist()
-                unreadable += len(index)
                 self.unreadable |= {str(self.samples.split.image_id[i]) for i in index}
-        self.sums += torch.cat([rows.sum(dim=0), torch.tensor([float(unreadable)])])
-        self.parts += len(rows)
+        self.sums += rows.sum(dim=0)
         self._waiting.clear()
 
     def _first_of_all(self, part: int) -> int:
@@ -111,13 +118,10 @@ class Tally:
         self.look()
         accelerator = self.accelerator
         if accelerator.num_processes > 1:
-            # float64 is not known to every device.
-            sums = torch.cat([self.sums, torch.tensor([float(self.parts)], dtype=torch.float64)])
-            sums = accelerator.gather(sums.to(accelerator.device)[None]).cpu().sum(dim=0)
+            sums = accelerator.gather(self.sums.to(accelerator.device)[None])
             self.load_state_dict(
                 {
-                    "sums": sums[:-1],
-                    "parts": int(sums[-1]),
+                    "sums": sums.cpu().sum(dim=0),
                     "updates": self.updates,
                     "unreadable": gather_object(sorted(self.unreadable)),
                 }
@@ -127,7 +131,6 @@ class Tally:
         """After `gather`: what the first process holds."""
         return {
             "sums": self.sums,
-            "parts": self.parts,
             "updates": self.updates,
             "unreadable": sorted(self.unreadable),
         }
@@ -135,20 +138,32 @@ class Tally:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state; only the first process takes the sums."""
         first = self.accelerator.is_main_process
-        self.sums = state["sums"] if first else torch.zeros_like(state["sums"])
-        self.parts = state["parts"] if first else 0
+        self.sums = torch.zeros(len(ROW), dtype=torch.float64)
+        if first:  # an older version had fewer
+            self.sums[: len(state["sums"])] = state["sums"]
         self.updates = state["updates"]
         self.unreadable = set(state.get("unreadable", ())) if first else set()
 
     def result(self) -> dict[str, float]:
         """The epoch's numbers, alike in the first process only; NaN for a mean over nothing."""
         self.gather()
-        label, images, point, weight, points, total, unreadable = self.sums.tolist()
+        return self.means() | self._unreadable()
+
+    def means(self) -> dict[str, float]:
+        """Of what was looked at so far, by this process."""
+        sums = dict(zip(ROW, self.sums.tolist(), strict=True))
+        images, weight = sums["label_weight"], sums["point_weight"]
         found = {
             "train_images": int(images),
-            "train_points": int(points),
-            "train_label_loss": label / images if images else math.nan,
-            "train_point_loss": point / weight if weight else math.nan,
-            "train_loss": total / max(self.updates * self.accelerator.num_processes, 1),
+            "train_points": int(sums["points"]),
+            "train_label_loss": sums["label"] / images if images else math.nan,
+            "train_point_loss": sums["point"] / weight if weight else math.nan,
+            "train_loss": sums["loss"] / max(self.updates * self.accelerator.num_processes, 1),
         }
-        return found | ({"train_unreadable": int(unreadable)} if unreadable else {})
+        if self.judges:
+            found["train_accuracy"] = sums["correct"] / images if images else math.nan
+        return found
+
+    def _unreadable(self) -> dict[str, float]:
+        unreadable = int(self.sums[ROW.index("unreadable")])
+        return {"train_unreadable": unreadable} if unreadable else {}

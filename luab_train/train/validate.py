@@ -20,6 +20,7 @@ from luab_train.data.loader import Batch, batches
 from luab_train.metrics.places import Predictions, score
 from luab_train.models.classifier import Outputs
 from luab_train.train.multi_label import Scores, score_labels
+from luab_train.train.signals import Asked, Stop
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,25 @@ def validate(
     validation: Validation,
     *,
     shown: bool | None = None,
+    stop: Stop | None = None,
 ) -> dict[str, float]:
     """The metrics of the validation images, as val_*: those of `metrics.score`, or where an image
     has several labels of `multi_label.score_labels`; over the images that could be decoded, and
     val_unreadable, how many could not, if there were any.
+
+    Raises: Asked as soon as `stop` says so.
     """
     split, loader = validation.split, validation.loader
     if split.label.ndim == 2:
-        scores = predict_scores(accelerator, model, loader, what="validation", shown=shown)
+        scores = predict_scores(
+            accelerator, model, loader, what="validation", shown=shown, stop=stop
+        )
         rows = np.flatnonzero(scores.valid)
         scores = Scores(*(column[rows] for column in scores))
         result = score_labels(scores, label_NC=split.label[rows])
     else:
         predictions = predict(
-            accelerator, model, loader, validation.crop, what="validation", shown=shown
+            accelerator, model, loader, validation.crop, what="validation", shown=shown, stop=stop
         )
         rows = np.flatnonzero(predictions.valid)
         predictions = Predictions(*(column[rows] for column in predictions))
@@ -82,6 +88,7 @@ def predict(
     *,
     what: str,
     shown: bool | None = None,
+    stop: Stop | None = None,
 ) -> Predictions:
     """Run a prepared model over a prepared loader; every process gets the predictions of all."""
 
@@ -92,7 +99,7 @@ def predict(
         loss_B = F.cross_entropy(logits_BC.float(), batch.label, reduction="none")
         return logits_BC.argmax(dim=1), loss_B, point_BKD[:, 0], batch.size_B2, batch.valid_B
 
-    found = _over_all(accelerator, model, loader, row, what=what, shown=shown)
+    found = _over_all(accelerator, model, loader, row, what=what, shown=shown, stop=stop)
     label, loss, point, size, valid = found
     region = crop.regions(size)
     low, high = region[:, :2], region[:, 2:]
@@ -107,6 +114,7 @@ def predict_scores(
     *,
     what: str,
     shown: bool | None = None,
+    stop: Stop | None = None,
 ) -> Scores:
     """The same where an image has several labels."""
 
@@ -115,7 +123,9 @@ def predict_scores(
         loss_BC = F.binary_cross_entropy_with_logits(logits_BC, batch.label, reduction="none")
         return logits_BC, loss_BC.mean(dim=1), batch.valid_B
 
-    logits, loss, valid = _over_all(accelerator, model, loader, row, what=what, shown=shown)
+    logits, loss, valid = _over_all(
+        accelerator, model, loader, row, what=what, shown=shown, stop=stop
+    )
     return Scores(logits, loss.astype(np.float64), valid)
 
 
@@ -128,6 +138,7 @@ def _over_all(
     *,
     what: str,
     shown: bool | None,
+    stop: Stop | None,
 ) -> list[np.ndarray]:
     """What `row` makes of each batch, gathered from all processes and concatenated; the padding of
     the last batch is dropped.
@@ -142,8 +153,10 @@ def _over_all(
         unit="batch",
         shown=shown if accelerator.is_main_process else False,
     )
-    for batch in bar:
+    for number, batch in enumerate(bar, 1):
         gathered = accelerator.gather_for_metrics(row(model(batch.image_BCHW), batch))
         parts.append([value.cpu() for value in gathered])
+        if stop is not None and stop(number):
+            raise Asked
     model.train(was_training)
     return [torch.cat(column).numpy() for column in zip(*parts, strict=True)]

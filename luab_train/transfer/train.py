@@ -22,9 +22,9 @@ from luab_data.console import progress
 from luab_data.errors import ImagesError, OptionError
 from luab_train.data.geometry import update_seed
 from luab_train.data.loader import EpochOrder, batches
-from luab_train.train import run_folder
+from luab_train.train import checkpoints, run_folder
+from luab_train.train.checkpoints import Position
 from luab_train.train.device import describe, make_accelerator
-from luab_train.train.run_folder import Position
 from luab_train.train.signals import Stop, Terminated
 from luab_train.transfer.average_precision import average_precision
 from luab_train.transfer.loader import Scenes, SceneSamples, make_scene_loader
@@ -74,7 +74,9 @@ def transfer(
         LuabError: a loss is no number.
         StoppedError: SIGTERM came; the transfer saved itself.
     """
-    run_folder.check_run(out, recipe)  # before anything slow
+    run_folder.check_run(out, recipe, resume=resume)  # before anything slow
+    if run_folder.is_complete(out):
+        return TransferResult(out, run_folder.last_metrics(out))
     backbone = read_backbone(source, recipe)
     seen, held_out = read_objects(annotations, images), read_objects(val_annotations, val)
     _check_classes(seen, held_out, annotations, val_annotations)
@@ -111,9 +113,9 @@ def transfer(
             position = run_folder.open_run(out, recipe, resume=resume)
             same = ("backbone", "train", "val", "classes")
             run_folder.record_environment(out, environment, position=position, same=same)
-    position = run_folder.last_position(out)
+    position = checkpoints.last_position(out)
     if position > Position():
-        run_folder.load_checkpoint(accelerator, out, position)
+        checkpoints.load_checkpoint(accelerator, out, position)
 
     truth = read_truth(val_annotations) if accelerator.is_main_process else None
     with Stop(accelerator) as stop:
@@ -146,9 +148,9 @@ def transfer(
             line["seconds"] = round(time.perf_counter() - started, 3)
             if accelerator.is_main_process:
                 run_folder.append_metrics(out, line)
-            run_folder.save_checkpoint(accelerator, out, position)
+            checkpoints.save_checkpoint(accelerator, out, position)
             if epoch < recipe.epochs and stop(0):
-                raise Terminated(out, position)
+                raise Terminated(out, position, stop.number)
     if accelerator.is_main_process:
         run_folder.save_weights(accelerator.unwrap_model(model).state_dict(), out)
         shutil.rmtree(out / "checkpoint")  # with the momentum of all weights, large
@@ -220,9 +222,9 @@ def train_epoch(
             every = recipe.checkpoint_every
             if done < updates and (stopping or (every is not None and done % every == 0)):
                 position = Position(epoch - 1, done)
-                run_folder.save_checkpoint(accelerator, out, position)
+                checkpoints.save_checkpoint(accelerator, out, position)
                 if stopping:
-                    raise Terminated(out, position)
+                    raise Terminated(out, position, stop.number)
     return {"lr": lr, **sums.result()}
 
 
