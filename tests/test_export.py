@@ -101,33 +101,32 @@ run = partial(luab, "export")
 # --- imagefolder ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["imagenet-ab", "coco-ab"])
 @HOW
-def test_imagefolder_loads_with_every_column_and_picture(world: Path, tmp_path: Path, how: str):
-    out = tmp_path / "out"
-    done = export(world / "imagenet-ab", world / "pictures", out, format="imagefolder")
-    assert (done.num_images, done.rows_without_image.examples) == (59, ("n00000003_59",))
+def test_imagefolder_loads_with_every_column_and_picture(
+    world: Path, coco: Path, tmp_path: Path, how: str, name: str
+):
+    folder, out = world if name == "imagenet-ab" else coco, tmp_path / "out"
+    done = export(folder / name, folder / "pictures", out, format="imagefolder")
+    without = done.rows_without_image.examples
+    assert without == (("n00000003_59",) if folder == world else ())
     named = {"data_dir": str(out)} if "builder" in how else {}
     arguments = ["imagefolder" if "builder" in how else str(out)]
     dataset = load(*arguments, cache=tmp_path / "c", streaming="streaming" in how, **named)
     found = list(dataset)
-    expected = [row for row in rows_of(world / "imagenet-ab") if row["image_id"] != "n00000003_59"]
-    assert len(found) == 59
+    expected = [row for row in rows_of(folder / name) if row["image_id"] not in without]
+    assert len(found) == done.num_images == (59 if folder == world else 12)
     for row, original in zip(found, expected, strict=True):
-        assert number_of(row.pop("image")) == int(original["image_id"].partition("_")[2])
+        number = str(original["image_id"]).rpartition("_")[2]
+        assert number_of(row.pop("image")) == int(number)
         assert row == original
-    assert dataset.features["label"].names == ["n00000001", "n00000002", "n00000003"]
-    for field in pq.read_schema(next((world / "imagenet-ab/data").glob("*.parquet"))):
+    for field in pq.read_schema(next((folder / name / "data").glob("*.parquet"))):
         assert dataset.features.arrow_schema.field(field.name).type == field.type
-
-
-def test_imagefolder_of_coco_loads(coco: Path, tmp_path: Path):
-    export(coco / "coco-ab", coco / "pictures", tmp_path / "out", format="imagefolder")
-    dataset = load(str(tmp_path / "out"), cache=tmp_path / "c")
-    assert (tmp_path / "out/000000000007.jpg").is_file()
-    assert [number_of(row["image"]) for row in dataset] == list(dataset["image_id"])
-    assert dataset.features["icon_label"].feature.int2str(dataset[0]["icon_label"][0]) == "dog"
-    expected = rows_of(coco / "coco-ab")
-    assert list(dataset.remove_columns("image")) == expected
+    if folder == world:
+        assert dataset.features["label"].names == ["n00000001", "n00000002", "n00000003"]
+        return
+    assert (out / "000000000007.jpg").is_file()
+    assert dataset.features["icon_label"].feature.int2str(found[0]["icon_label"][0]) == "dog"
 
 
 def test_files_are_links_where_that_works_else_copies(
@@ -218,39 +217,27 @@ def test_a_shard_holds_pictures_and_rows_as_they_are(
     assert order[5:] == [n for n in rows if n in set(order[5:])] and len(set(order)) == 59
 
 
+@pytest.mark.parametrize("name", ["imagenet-ab", "coco-ab"])
 @HOW
 def test_webdataset_loads_though_the_first_rows_are_half_empty(
-    world: Path, tmp_path: Path, how: str
+    world: Path, coco: Path, tmp_path: Path, how: str, name: str
 ):
     """`datasets` infers types from five samples and cannot cast others that have more."""
-    out = tmp_path / "out"
-    export(world / "imagenet-ab", world / "pictures", out, format="webdataset")
+    folder, out = world if name == "imagenet-ab" else coco, tmp_path / "out"
+    export(folder / name, folder / "pictures", out, format="webdataset")
     named = {"data_files": str(out / "*.tar")} if "builder" in how else {}
     arguments = ["webdataset" if "builder" in how else str(out)]
     dataset = load(*arguments, cache=tmp_path / "c", streaming="streaming" in how, **named)
-    rows = {row["image_id"]: row for row in rows_of(world / "imagenet-ab")}
+    key = str if folder == world else "{:012d}".format
+    rows = {key(row["image_id"]): row for row in rows_of(folder / name)}
     seen = []
     for sample in dataset:
         assert sample["json"] == rows[sample["__key__"]]
-        assert number_of(sample["jpg"]) == int(sample["__key__"].partition("_")[2])
+        assert number_of(sample["jpg"]) == int(sample["__key__"].rpartition("_")[2])
         seen.append(sample["__key__"])
-    assert len(set(seen)) == len(seen) == 59
-    if "folder" in how:
+    assert len(set(seen)) == len(seen) == (59 if folder == world else 12)
+    if "folder" in how and folder == world:
         assert dataset.features["json"]["label"].names == ["n00000001", "n00000002", "n00000003"]
-
-
-def test_webdataset_of_coco_loads(coco: Path, tmp_path: Path):
-    out = tmp_path / "out"
-    export(coco / "coco-ab", coco / "pictures", out, format="webdataset")
-    rows = {row["image_id"]: row for row in rows_of(coco / "coco-ab")}
-    for dataset in (
-        load(str(out), cache=tmp_path / "c"),
-        load("webdataset", data_files=str(out / "*.tar"), cache=tmp_path / "c"),
-    ):
-        assert len(dataset) == 12
-        for sample in dataset:
-            assert sample["json"] == rows[int(sample["__key__"])]
-            assert len(sample["__key__"]) == 12
 
 
 def test_the_samples_in_front_agree_on_what_is_there():
@@ -652,31 +639,23 @@ def test_the_command_exports_and_reports(world: Path, tmp_path: Path):
 
 @needs_shared
 @pytest.mark.slow
-def test_the_shared_sets_are_exported_whole(tmp_path: Path):
+def test_the_shared_sets_are_exported_whole(tiny: Path, tmp_path: Path):
     shared = SHARED / "data"
-    luab_data.convert_imagenet(
-        shared / "raw/imagenet_ab_tiny.tar.gz", tmp_path / "i", worker_key=KEY
-    )
     luab_data.convert_coco(shared / "raw/coco_ab_tiny.json", tmp_path / "c", worker_key=KEY)
-    pictures = {"i": shared / "tiny-imagenet/train", "c": shared / "coco/images/train"}
-    for name, part, count in (("i", 2_000, 10_000), ("c", 19, 97)):
+    for dataset, pictures, part, count in (
+        (tiny, shared / "tiny-imagenet/train", 2_000, 10_000),
+        (tmp_path / "c", shared / "coco/images/train", 19, 97),
+    ):
         for format in FOLDERS:
-            out = tmp_path / f"{name}-{format}"
-            export(tmp_path / name, pictures[name], out, format=format, fraction=0.2)
-            for dataset in (
-                load(str(out), cache=tmp_path / "cache"),
-                load(format, data_dir=str(out), cache=tmp_path / "cache"),
-            ):
-                assert len(dataset) == part
-        out = tmp_path / f"{name}.json"
-        export(tmp_path / name, pictures[name], out, format="coco-keypoints")
-        coco = opened(out)
-        assert len(coco.imgs) == count
+            out = tmp_path / f"{dataset.name}-{format}"
+            export(dataset, pictures, out, format=format, fraction=0.2)
+            assert len(load(str(out), cache=tmp_path / "cache")) == part
+        export(dataset, pictures, tmp_path / f"{part}.json", format="coco-keypoints")
+        assert len(opened(tmp_path / f"{part}.json").imgs) == count
     # The clicks in a box of the file are those that the column counts.
-    clicks = opened(tmp_path / "i.json")
+    clicks = opened(tmp_path / "2000.json")
     inside = [a for a in clicks.anns.values() if a["num_keypoints"] and "bbox" in a]
-    rows = rows_of(tmp_path / "i")
-    assert len(inside) == sum(row["click_in_box"] is True for row in rows)
+    assert len(inside) == sum(row["click_in_box"] is True for row in rows_of(tiny))
     x, y = np.array([a["keypoints"][:2] for a in inside]).T
     boxes = np.array([a["bbox"] for a in inside])
     assert (x >= boxes[:, 0]).all() and (x <= boxes[:, 0] + boxes[:, 2]).all()
