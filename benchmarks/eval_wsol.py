@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from wsol_reference import ReferenceEvaluator, reference_best_iou
 
-from luab_train.evaluate.wsol.localisation import BoxSums, box_compute, box_update, map_overlap
+from luab_train.evaluate.wsol.boxes import BoxSums, box_compute, box_update, map_overlap
 from luab_train.evaluate.wsol.score_maps import score_map, thresholds
 
 RESULTS = Path(__file__).resolve().parent / "results" / "wsol.jsonl"

@@ -18,15 +18,16 @@ from wsol_reference import (
 
 from luab_data.errors import OptionError
 from luab_train.evaluate.settings import Settings
-from luab_train.evaluate.wsol.contours import LevelBoxes, _of_polygons, _of_runs, level_boxes
-from luab_train.evaluate.wsol.localisation import (
+from luab_train.evaluate.wsol.boxes import (
     DELTAS,
     BoxSums,
     box_compute,
     box_update,
+    iou,
     map_overlap,
+    true_boxes,
 )
-from luab_train.evaluate.wsol.overlap import iou, true_boxes
+from luab_train.evaluate.wsol.contours import LevelBoxes, _of_polygons, _of_runs, level_boxes
 from luab_train.evaluate.wsol.score_maps import (
     levels_of,
     normalise,

@@ -14,11 +14,10 @@ from torch import nn
 from luab_data.errors import ImagesError, OptionError
 from luab_train.data.boxes import Boxes
 from luab_train.evaluate.predictor import PlainClassifier, Predictor
+from luab_train.evaluate.wsol.boxes import map_overlap, true_boxes
 from luab_train.evaluate.wsol.cam import Mapper
-from luab_train.evaluate.wsol.localisation import map_overlap
 from luab_train.evaluate.wsol.localise import localise
 from luab_train.evaluate.wsol.metadata import Metadata
-from luab_train.evaluate.wsol.overlap import true_boxes
 from luab_train.evaluate.wsol.score_maps import score_map
 from luab_train.models.classifier import LuabModel, Outputs
 from luab_train.recipe import Data

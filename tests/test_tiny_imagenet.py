@@ -26,7 +26,7 @@ from measures import BY_NAME, difference, level, seeds_of  # noqa: E402
 from paired import estimate  # noqa: E402
 from prepare import halves  # noqa: E402
 
-from luab_train.evaluate.probes.probed import Probed  # noqa: E402
+from luab_train.evaluate.probes.probe import Probed  # noqa: E402
 from luab_train.evaluate.probes.views import VARIANTS  # noqa: E402
 from luab_train.settings import differences  # noqa: E402
 

@@ -17,10 +17,7 @@ from luab_train.data.boxes import Boxes
 from luab_train.data.dataset import Split, labelled_split
 from luab_train.data.sources import open_images
 from luab_train.evaluate.probes import pictures
-from luab_train.evaluate.probes.donors import NONE, draw_donors
-from luab_train.evaluate.probes.probe import probe
-from luab_train.evaluate.probes.probed import load_probed, rows_of
-from luab_train.evaluate.probes.regions import (
+from luab_train.evaluate.probes.pictures import (
     NOWHERE,
     Region,
     beside,
@@ -28,7 +25,8 @@ from luab_train.evaluate.probes.regions import (
     elsewhere,
     object_regions,
 )
-from luab_train.evaluate.probes.views import VARIANTS
+from luab_train.evaluate.probes.probe import load_probed, probe, rows_of
+from luab_train.evaluate.probes.views import NONE, VARIANTS, draw_donors
 from luab_train.models.classifier import Outputs, build_model
 
 S = 8

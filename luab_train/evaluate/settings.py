@@ -8,7 +8,7 @@ from typing import get_args
 
 from luab_data.errors import OptionError
 from luab_train.evaluate.coco.erasing import Eraser
-from luab_train.evaluate.wsol.overlap import BoxConvention
+from luab_train.evaluate.wsol.boxes import BoxConvention
 
 ON_BAD = ("raise", "skip")
 

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from luab_train.evaluate.probes.probed import Probed, load_probed
+from luab_train.evaluate.probes.probe import Probed, load_probed
 from luab_train.evaluate.probes.views import VARIANTS
 
 HITS = Path(__file__).with_name("hits.parquet")

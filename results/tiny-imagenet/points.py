@@ -31,7 +31,7 @@ from luab_data.figures.style import (
     png,
 )
 from luab_train.data.targets import uniform
-from luab_train.evaluate.probes.probed import Probed, load_probed
+from luab_train.evaluate.probes.probe import Probed, load_probed
 from luab_train.report.draw import ARM_COLOURS
 
 if TYPE_CHECKING:

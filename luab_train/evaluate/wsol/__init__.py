@@ -1,5 +1,5 @@
 """Weakly supervised localisation: a classifier and images go in, box, pixel and point metrics out.
 
-The order of the flow: cam, score_maps, contours, overlap, localisation | pixels | points; localise.
-Pixels of COCO are pooled by `evaluation.coco.class_pixels`.
+The order of the flow: cam, score_maps, contours, boxes | pixels; localise.
+Pixels of COCO are pooled by `evaluate.coco.class_pixels`.
 """

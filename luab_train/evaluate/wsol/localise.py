@@ -24,17 +24,18 @@ from luab_train.data.boxes import Boxes, contains
 from luab_train.evaluate import processes
 from luab_train.evaluate.predictor import Predictor
 from luab_train.evaluate.settings import cores
-from luab_train.evaluate.wsol.cam import MapMethod, Mapper
-from luab_train.evaluate.wsol.localisation import (
+from luab_train.evaluate.wsol.boxes import (
     FIXED_TAU,
+    BoxConvention,
     BoxSums,
     MapOverlap,
     box_compute,
     box_update,
     map_overlap,
+    true_boxes,
 )
+from luab_train.evaluate.wsol.cam import MapMethod, Mapper
 from luab_train.evaluate.wsol.metadata import Metadata, RowFinder
-from luab_train.evaluate.wsol.overlap import BoxConvention, true_boxes
 from luab_train.evaluate.wsol.score_maps import (
     SIZE,
     is_flat,
@@ -151,7 +152,7 @@ def localise(
         images: (image id of `metadata`, file or decoded image), e.g. `metadata.files(root)`.
         metadata: labels, sizes and boxes; labels count the predictor's classes.
         clicks: image id -> xy fractions of the image where a human clicked; not all need one.
-        box_convention: see `overlap`.
+        box_convention: see the top of `boxes`.
         interval: between thresholds; 0.001 or 0.01.
         input_size: px a side of the network's input; None takes the predictor's own.
         batch_size: images at a time; no effect on the result but for rounding.
