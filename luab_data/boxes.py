@@ -107,7 +107,7 @@ def read_labelled_images(
                     "expected one file per image id. Rename or remove one of them."
                 )
             path_of[path.stem] = path
-            width, height = image_size(path)
+            width, height, _ = read_frame(path)
             found = boxes_of.get(path.stem)
             images.append(
                 LabelledImage(
@@ -176,11 +176,6 @@ def read_frame(path: Path) -> Frame:
                 return Frame(*image.size, orientation if orientation in range(1, 9) else 1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImagesError(f"{path}: not a readable image ({error})") from error
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) px of a picture as stored, from its header alone; errors as read_frame."""
-    return read_frame(path)[:2]
 
 
 def _box_files(folder: Path) -> Iterator[Path]:

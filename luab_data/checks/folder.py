@@ -167,7 +167,10 @@ def check_card(folder: Path, manifest: Manifest, notes: Notes) -> None:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         notes.problem("card", CARD, f"{error}"[:300], "a dataset card with YAML in front")
         return
-    configs, infos = (_by_name(matter.get(key)) for key in ("configs", "dataset_info"))
+    configs, infos = (
+        {str(entry.get("config_name")): entry for entry in _listed(matter.get(key))}
+        for key in ("configs", "dataset_info")
+    )
     for table in kind_of(manifest).tables:
         config, info = configs.get(table.config), infos.get(table.config)
         if config is None or info is None:
@@ -224,10 +227,6 @@ def _front_matter(path: Path) -> dict[str, Any]:
 
 def _listed(found: Any) -> list[dict[str, Any]]:
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-
-
-def _by_name(found: Any) -> dict[str, dict[str, Any]]:
-    return {str(entry.get("config_name")): entry for entry in _listed(found)}
 
 
 def _class_names(feature: Any) -> list[Any]:

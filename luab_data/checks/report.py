@@ -39,7 +39,7 @@ MAX_PROBLEMS = 20
 AGAIN = "convert the raw log again or copy the folder again"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Problem:
     """One thing that is not as it should be.
 
@@ -83,9 +83,7 @@ class Notes:
         self._made.add(check)
         self.num_problems[check] += 1
         if self.num_problems[check] <= MAX_PROBLEMS:
-            self.problems.append(
-                Problem(check=check, file=file, found=found, expected=expected, advice=advice)
-            )
+            self.problems.append(Problem(check, file, found, expected, advice))
 
     def status(self, check: str) -> str:
         """`ok`, `failed`, or for want of what it needs `partly` (ok so far) or `not run`."""
@@ -162,6 +160,7 @@ class Report(Tabular):
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
+        num = self.num_problems
         return {
             "folder": str(self.folder),
             "dataset": self.dataset,
@@ -169,13 +168,8 @@ class Report(Tabular):
             "whole": self.whole,
             "num_rows": dict(self.num_rows),
             "checks": [
-                {
-                    "check": check,
-                    "status": status,
-                    "num_problems": self.num_problems[check],
-                    "meaning": CHECKS[check],
-                }
-                for check, status in self.statuses.items()
+                {"check": c, "status": s, "num_problems": num[c], "meaning": CHECKS[c]}
+                for c, s in self.statuses.items()
             ],
             "problems": [asdict(problem) for problem in self.problems],
             "repaired": dict(self.repaired),

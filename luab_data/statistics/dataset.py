@@ -20,7 +20,7 @@ from luab_data.console import progress
 from luab_data.errors import DatasetError, OptionError
 from luab_data.kinds import Kind, kind_of
 from luab_data.results import Tabular, new_table
-from luab_data.statistics.estimate import RESAMPLES, Estimate
+from luab_data.statistics.estimate import NUMBERS, RESAMPLES, Estimate
 from luab_data.statistics.measure import Measure, Read, count, take
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
@@ -28,7 +28,6 @@ from luab_data.words import MISSING, did_you_mean, interval, number
 
 _T = TypeVar("_T")
 
-NUMBERS = ("value", "low", "high", "n", "null")
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("name", "title", "axis", "place", "axis_2", "place_2")]
     + [(name, pa.float64()) for name in NUMBERS]

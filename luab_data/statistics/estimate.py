@@ -21,6 +21,9 @@ import pyarrow as pa
 
 from luab_data.ragged import ArrowColumn, Floats, Ints, one_array
 
+NUMBERS = ("value", "low", "high", "n", "null")
+"""Arrays of an Estimate."""
+
 LEVEL = 0.95
 RESAMPLES = 1000
 NOBODY = -1
@@ -60,8 +63,7 @@ class Estimate:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: numbers or nested lists, None for NaN."""
-        names = ("value", "low", "high", "n", "null")
-        found: dict[str, Any] = {name: _plain(getattr(self, name)) for name in names}
+        found: dict[str, Any] = {name: _plain(getattr(self, name)) for name in NUMBERS}
         return {**found, "num_workers": self.num_workers}
 
 

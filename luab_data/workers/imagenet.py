@@ -171,7 +171,7 @@ def pages_of(rounds: Observations) -> Observations:
     low, high = extremes(seen["slot"], seen["slot"], page, len(first))
     time = np.where(stop > start, stop - start, np.nan) / (high - low + 1)
     columns = {"page": seen["page"][first], "time_ms": time, "log_time": np.log(time)}
-    return seen.having(columns, first)
+    return seen.where(first, columns)
 
 
 TRAITS: tuple[Trait, ...] = (

@@ -40,18 +40,15 @@ class Observations:
         """A column."""
         return self._columns[name]
 
-    def where(self, mask: Bools) -> Observations:
-        """Some of the rows."""
-        columns = {name: values[mask] for name, values in self._columns.items()}
-        return Observations(self.worker[mask], self.hit[mask], self.num_workers, columns)
-
     def adding(self, columns: Columns) -> Observations:
         """The same rows with more columns."""
         return Observations(self.worker, self.hit, self.num_workers, {**self._columns, **columns})
 
-    def having(self, columns: Columns, index: Ints | slice = slice(None)) -> Observations:
-        """Other columns, of the owners of some of the rows."""
-        return Observations(self.worker[index], self.hit[index], self.num_workers, columns)
+    def where(self, which: Ints | Bools, columns: Columns | None = None) -> Observations:
+        """Some of the rows, with their columns or others."""
+        if columns is None:
+            columns = {name: values[which] for name, values in self._columns.items()}
+        return Observations(self.worker[which], self.hit[which], self.num_workers, columns)
 
     def count(self, values: Floats | None = None) -> Ints:
         """(num_workers,) rows of each worker, or those of values (num_rows,) that are there."""

@@ -140,7 +140,7 @@ def squared_spread(x: Floats, y: Floats, rows: Observations) -> Unpooled:
     their logarithm would be far from everybody's.
     """
     known = np.isfinite(x + y)
-    rows = rows.having({}, known)
+    rows = rows.where(known, {})
     from_mean = [(v - rows.mean(v)[rows.worker]) for v in (x[known], y[known])]
     n = rows.count()
     more = over(n, n - 1)[rows.worker]
@@ -163,7 +163,7 @@ def slope_of(
     squares of x: infinite where x does not vary.
     """
     known = np.isfinite(sum((*y, *x)))
-    rows = rows.having({}, known)
+    rows = rows.where(known, {})
     group = rows.groups[0] if within_hits else rows.worker
     size = np.bincount(group).astype(np.float64)
     sxx, sxy, pairs = np.zeros(rows.num_workers), np.zeros(rows.num_workers), []
@@ -188,7 +188,7 @@ def slope_of(
 
 def _known(values: Floats, rows: Observations) -> tuple[Floats, Observations]:
     known = np.isfinite(values)
-    return values[known].astype(np.float64), rows.having({}, known)
+    return values[known].astype(np.float64), rows.where(known, {})
 
 
 _ESTIMATORS: dict[str, Callable[..., Unpooled]] = {
