@@ -26,8 +26,9 @@ from luab_data.columns.events import EVENT_TIMES, event_span
 from luab_data.errors import OptionError
 from luab_data.ragged import Floats, bounds_of, floats, is_true, one_array
 from luab_data.statistics.coco_icons import retrieved_classes
+from luab_data.statistics.estimate import ratio
 from luab_data.tools import BROWSING_PAGES, SLOTS, TAGGING_PAGES
-from luab_data.workers.observations import Collector, extremes, over, owner_table
+from luab_data.workers.observations import Collector, extremes, owner_table
 
 NUM_PICTURES = BROWSING_PAGES * SLOTS
 
@@ -165,7 +166,7 @@ def collect_images(images: Iterable[pa.Table]) -> pa.Table:
         columns = {
             "page": page_numbers(batch["page_id"], TAGGING_PAGES),
             "unknown": floats(batch["labels"].is_null()),
-            "recall": over(retrieved, present),
+            "recall": ratio(retrieved, present),
             "time_ms": floats(batch["time_spent_ms"]),
         }
         found.add("pages", batch["hit_id"], columns)
@@ -195,7 +196,7 @@ def measure_tagging(
     judged = floats(table["num_judged"])
     return {
         "recall": Measured(floats(table["recall"])),
-        "icon_accuracy": Measured(over(floats(table["num_on_object"]), judged)),
+        "icon_accuracy": Measured(ratio(floats(table["num_on_object"]), judged)),
         "pages": Measured(floats(table["num_pages"])),
     }, None
 

@@ -6,7 +6,7 @@ Intervals resample workers; that the fits would differ too is not in them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from luab_data.statistics.estimate import (
     Terms,
     WorkerSums,
     grid_terms,
+    less,
     ratio,
 )
 
@@ -247,7 +248,7 @@ def compare(
         n = np.array(float(there.sum()))
         values[name] = of_workers.estimate(weights, shape=(len(ARMS),), finish=finish, n=n)
         changes[name] = of_workers.estimate(
-            weights, shape=(len(CONTRASTS),), finish=_contrasts(finish, CONTRASTS), n=n
+            weights, shape=(len(CONTRASTS),), finish=_contrasts(finish), n=n
         )
     return values, changes
 
@@ -269,9 +270,9 @@ def _length(part: Floats, whole: Floats) -> Floats:
     return np.hypot(mean[..., 0::2], mean[..., 1::2])
 
 
-def _contrasts(finish: Finish, pairs: Sequence[tuple[int, int]]) -> Finish:
-    """First less second cell of each pair."""
-    first, second = np.array(pairs).T
+def _contrasts(finish: Finish) -> Finish:
+    """First less second arm of each of CONTRASTS."""
+    first, second = np.array(CONTRASTS).T
 
     def differences(part: Floats, whole: Floats) -> Floats:
         value = finish(part, whole)
@@ -313,12 +314,11 @@ def rank_reliability(
     mean = np.bincount(fold, points.reliability) / np.maximum(np.bincount(fold), 1)
     weight = np.stack([points.reliability / mean[fold], np.ones(len(row))], axis=1)
     weighted.add(grid_terms(weight * hit[:, None], weight), worker)
-    last_less_first, first_less_last = (_contrasts(ratio, [p]) for p in ((-1, 0), (0, -1)))
     return {
         "rank_correlation": moments.estimate(weights, finish=_correlation, n=n, null=0.0),
         "quarter_accuracy": quarters.estimate(weights, shape=(QUARTERS,)),
-        "top_less_bottom": quarters.estimate(weights, finish=last_less_first, n=n, null=0.0),
-        "weighting_gain": weighted.estimate(weights, finish=first_less_last, n=n, null=0.0),
+        "top_less_bottom": quarters.estimate(weights, finish=less(-1, 0), n=n, null=0.0),
+        "weighting_gain": weighted.estimate(weights, finish=less(0, -1), n=n, null=0.0),
     }
 
 

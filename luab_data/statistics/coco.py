@@ -14,7 +14,7 @@ from luab_data.ragged import above_0
 from luab_data.statistics import coco_icons as icons
 from luab_data.statistics import coco_pages as pages
 from luab_data.statistics import maps
-from luab_data.statistics.estimate import Terms, mean_of, share
+from luab_data.statistics.estimate import Terms, mean_of, ratio, share
 from luab_data.statistics.measure import (
     Count,
     Measure,
@@ -80,7 +80,7 @@ COCO_MEASURES: tuple[Measure, ...] = (
             _DEFINED + "recall", lambda b: mean_of(b.occurrences[1], row=b.occurrences[0].rows)),
     _images("recall_image_mean", "class recall of an image",
             "mean over images with any class of the share of classes with an icon",
-            _DEFINED + "recall", lambda b: mean_of(b.recall)),
+            _DEFINED + "recall", lambda b: mean_of(ratio(*icons.retrieved_classes(b.table)))),
     _hits("recall_hit_mean", "class recall of a HIT",
           "mean over HITs of the mean over their images",
           _DEFINED + "recall", lambda b: mean_of(b.floats("recall"))),
@@ -147,8 +147,9 @@ COCO_MEASURES: tuple[Measure, ...] = (
 
 _taken = {m.name: m for m in COCO_MEASURES}
 _placed = _images("icons_per_image", "icons on an image", "mean number of icons present at the end",
-                  _DEFINED + "icon-precision", lambda b: mean_of(b.num_placed),
-                  unit="icons")  # fmt: skip
+                  _DEFINED + "icon-precision", unit="icons",
+                  terms=lambda b: mean_of(np.bincount(b.icons.rows, b.is_present, len(b))),
+                  )  # fmt: skip
 _SEQUENCES = _images("action_sequences", "actions on an icon",
                     "icons present at the end by the actions on them, over all of them",
                     _DEFINED + "action-sequences", labels=icons.sequences,

@@ -59,20 +59,9 @@ class IconBatch(BoxedBatch):
         return np.asarray(self.elements("is_present_at_end") == 1)
 
     @cached_property
-    def num_placed(self) -> Floats:
-        """(num_rows,) icons on the image at the end."""
-        return np.bincount(self.icons.rows, self.is_present, len(self)).astype(np.float64)
-
-    @cached_property
     def occurrences(self) -> tuple[Ragged, Ints]:
         """Classes of the ground truth by image, ascending, and 1 for those with an icon."""
         return occurrences(self.table)
-
-    @cached_property
-    def recall(self) -> Floats:
-        """(num_rows,) share of the image's classes with an icon; NaN without any class."""
-        retrieved, present = retrieved_classes(self.table)
-        return np.asarray(retrieved / np.where(present > 0, present, np.nan))
 
     @cached_property
     def box_classes(self) -> Ragged:

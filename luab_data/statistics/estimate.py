@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from luab_data.ragged import ArrowColumn, Floats, Ints, one_array
 
@@ -63,18 +64,16 @@ class Estimate:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: numbers or nested lists, None for NaN."""
-        found: dict[str, Any] = {name: _plain(getattr(self, name)) for name in NUMBERS}
+        found: dict[str, Any] = {name: _plain(getattr(self, name).tolist()) for name in NUMBERS}
         return {**found, "num_workers": self.num_workers}
 
 
 def _plain(values: Any) -> Any:
-    if isinstance(values, (list, tuple, np.ndarray)):
-        return _plain(values.tolist()) if isinstance(values, np.ndarray) else [*map(_plain, values)]
-    if isinstance(values, float):
-        if not math.isfinite(values):
-            return None
-        return int(values) if values.is_integer() and abs(values) > 1 else values
-    return values
+    if isinstance(values, list):
+        return [*map(_plain, values)]
+    if not math.isfinite(values):
+        return None
+    return int(values) if values.is_integer() and abs(values) > 1 else values
 
 
 class Terms(NamedTuple):
@@ -141,10 +140,10 @@ def grid_terms(
     )
 
 
-def ratio(part: Floats, whole: Floats) -> Floats:
-    """The mean in each cell; NaN where nothing was seen."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return part / np.where(whole == 0, np.nan, whole)
+def ratio(part: Floats | Ints, whole: Floats | Ints) -> Floats:
+    """Part / whole, as the mean in each cell; NaN where whole is not above 0: nothing was seen."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(part / np.where(whole > 0, whole, np.nan))
 
 
 def share(part: Floats, whole: Floats) -> Floats:
@@ -183,15 +182,9 @@ class Workers:
             keys = keys.dictionary_encode()
         names = keys.dictionary.to_pylist()
         known = [self._code.setdefault(n, len(self._code)) if n else NOBODY for n in names]
-        of_name = np.array(known, np.int64)
-        index = keys.indices.to_numpy(zero_copy_only=False)
-        if not keys.null_count:
-            found: Ints = of_name[index]
-            return found
-        there = keys.is_valid().to_numpy(zero_copy_only=False)
-        out = np.full(len(there), NOBODY)
-        out[there] = of_name[index[there].astype(np.int64)]
-        return out
+        index = pc.fill_null(keys.indices.cast(pa.int64()), len(names))
+        codes: Ints = np.array([*known, NOBODY])[index.to_numpy(zero_copy_only=False)]
+        return codes
 
 
 class WorkerSums:

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.ragged import Floats, Ints, above_0, bounds_of, floats, is_true, one_array, ragged
+from luab_data.ragged import Ints, above_0, bounds_of, floats, is_true, one_array, ragged
 from luab_data.schema import COCO_ANNOTATORS
 from luab_data.statistics.coco_icons import occurrences
-from luab_data.workers.observations import Collector, Columns, Observations, over, owner_table
+from luab_data.statistics.estimate import ratio
+from luab_data.workers.observations import Collector, Columns, Observations, owner_table
 from luab_data.workers.pooling import Suspicion, all_of, together
 from luab_data.workers.traits import Trait, WorkerMeasures
 
@@ -42,14 +43,9 @@ def collect(
     for batch in actions:
         steps = batch["category_histories_using_keyboard"]
         index = pa.array(np.repeat(np.arange(len(batch)), np.diff(bounds_of(steps))))
-        columns = {"keyboard": _booleans(one_array(steps).flatten())}
+        columns = {"keyboard": floats(one_array(steps).flatten())}
         found.add("steps", batch["worker_id"].take(index), columns, batch["hit_id"].take(index))
     return found.collected()
-
-
-def _booleans(flags: pa.Array) -> Floats:
-    """1, 0, or NaN for null."""
-    return floats(flags.cast(pa.int8()))
 
 
 def _image_rows(images: pa.Table) -> dict[str, tuple[Ints, Columns]]:
@@ -70,7 +66,7 @@ def _image_rows(images: pa.Table) -> dict[str, tuple[Ints, Columns]]:
             {
                 "placed": here,
                 "page": page[icons.rows],
-                "right": _booleans(one_array(images["is_on_object"]).flatten()),
+                "right": floats(one_array(images["is_on_object"]).flatten()),
                 "removed": is_true(pc.match_substring(sequences, "remove")).astype(np.float64),
             },
         ),
@@ -136,10 +132,10 @@ def table(images: Iterable[pa.Table], actions: Iterable[pa.Table]) -> pa.Table:
         **counted,
         "median_time_spent_ms": pages.median(pages["time_ms"]),
         "num_on_object": on_object,
-        "icon_precision": over(on_object, counted["num_evaluated"]),
+        "icon_precision": ratio(on_object, counted["num_evaluated"]),
         "num_present": classes.count(),
         "num_retrieved": retrieved,
-        "recall": over(retrieved, classes.count()),
+        "recall": ratio(retrieved, classes.count()),
     }
     return owner_table(names, numbers, COCO_ANNOTATORS.schema())
 

@@ -16,8 +16,9 @@ from luab_data.columns.events import NEVER, event_span, is_enter, last_click, nu
 from luab_data.columns.regions import click_offset
 from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, is_true, ragged
 from luab_data.schema import IMAGENET_ANNOTATORS, LAST_N
+from luab_data.statistics.estimate import ratio
 from luab_data.statistics.imagenet_clicks import ImageBatch
-from luab_data.workers.observations import Collector, Observations, extremes, over, owner_table
+from luab_data.workers.observations import Collector, Observations, extremes, owner_table
 from luab_data.workers.pooling import Suspicion, all_of, follows_objects, near_centre, together
 from luab_data.workers.traits import Trait, WorkerMeasures
 
@@ -137,7 +138,7 @@ def click_row(table: pa.Table) -> dict[str, Floats]:
     return {
         "x": floats(table["final_click_x"]),
         "y": floats(table["final_click_y"]),
-        "right": floats(table["click_in_box"].cast("int8")),
+        "right": floats(table["click_in_box"]),
         "offset_x": offset_x,
         "offset_y": offset_y,
     }
@@ -275,7 +276,7 @@ def table(images: Iterable[pa.Table], rounds: Iterable[pa.Table]) -> pa.Table:
         "mean_click_x": clicks.mean(clicks["x"]),
         "mean_click_y": clicks.mean(clicks["y"]),
         "num_in_box": in_box,
-        "click_accuracy": over(in_box, counted["num_evaluated"]),
+        "click_accuracy": ratio(in_box, counted["num_evaluated"]),
         "click_bias_x": clicks.mean(clicks["offset_x"]),
         "click_bias_y": clicks.mean(clicks["offset_y"]),
     }

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints
-from luab_data.statistics.estimate import NOBODY, Workers
+from luab_data.statistics.estimate import NOBODY, Workers, ratio
 
 Columns = Mapping[str, Floats]
 
@@ -63,7 +63,7 @@ class Observations:
 
     def mean(self, values: Floats) -> Floats:
         """(num_workers,) NaN without values."""
-        return over(self.sum(values), self.count(values))
+        return ratio(self.sum(values), self.count(values))
 
     def median(self, values: Floats) -> Floats:
         """(num_workers,) NaN without values."""
@@ -95,12 +95,6 @@ class Observations:
 
     def _keys(self) -> Ints:
         return self.worker * self._span() + self.hit + 1
-
-
-def over(part: Any, whole: Any) -> Floats:
-    """Part / whole, NaN where whole is not above 0."""
-    found: Floats = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
-    return found
 
 
 def extremes(low: Floats, high: Floats, group: Ints, num: int) -> tuple[Floats, Floats]:

@@ -25,7 +25,8 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.ragged import Floats, Ints, above_0
-from luab_data.workers.observations import Observations, over
+from luab_data.statistics.estimate import ratio
+from luab_data.workers.observations import Observations
 from luab_data.workers.pooling import Pooled, Suspicion, pool
 
 
@@ -77,7 +78,7 @@ def components(values: Floats, rows: Observations) -> tuple[float, float]:
         return np.nan, 0.0
     of_row = within / free if free else 0.0
     shares = np.bincount(owner, size**2, rows.num_workers)
-    coefficient = len(values) - float(np.nansum(over(shares, rows.count())))
+    coefficient = len(values) - float(np.nansum(ratio(shares, rows.count())))
     of_hit = max(0.0, (among - free_hits * of_row) / coefficient) if free_hits else 0.0
     return of_row, of_hit
 
@@ -95,8 +96,8 @@ def _variance(values: Floats, rows: Observations, *, factor: float = 1.0, lost: 
     shares = np.bincount(owner, np.bincount(group).astype(np.float64) ** 2, rows.num_workers)
     n = rows.count()
     with np.errstate(invalid="ignore"):  # infinitely many times nothing is unknown too
-        of_rows = factor * of_row * few_rows(n) * over(np.ones(len(n)), n - lost)
-    found = of_hit * over(shares, n.astype(np.float64) ** 2) + of_rows
+        of_rows = factor * of_row * few_rows(n) * ratio(np.ones(len(n)), n - lost)
+    found = of_hit * ratio(shares, n.astype(np.float64) ** 2) + of_rows
     return np.where(np.isnan(found), np.inf, found)
 
 
@@ -143,7 +144,7 @@ def squared_spread(x: Floats, y: Floats, rows: Observations) -> Unpooled:
     rows = rows.where(known, {})
     from_mean = [(v - rows.mean(v)[rows.worker]) for v in (x[known], y[known])]
     n = rows.count()
-    more = over(n, n - 1)[rows.worker]
+    more = ratio(n, n - 1)[rows.worker]
     squares = (from_mean[0] ** 2 + from_mean[1] ** 2) * more / 2
     squares, rows = _known(squares, rows)
     kept = np.clip(squares, *limits(squares))
