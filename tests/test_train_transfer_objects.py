@@ -12,8 +12,9 @@ from logs import SHARED
 from transfer_world import HEIGHT, WIDTH, annotation, crowd, document, write_scenery
 
 from luab_data.errors import ImagesError
-from luab_train.transfer.loader import SceneSamples, flip, make_scene_loader
+from luab_train.data.loader import make_loader
 from luab_train.transfer.objects import Objects, read_objects, read_truth
+from luab_train.transfer.scenes import SceneSamples, collate, flip
 
 COCO = SHARED / "data" / "coco"
 DRAWN = document(
@@ -109,9 +110,16 @@ def test_a_sample_follows_from_seed_epoch_and_image_alone(drawn):
     assert all(always[epoch, 0][1]["boxes"][1, 0] > 0 for epoch in range(5))
 
 
+def loader_of(samples: SceneSamples):
+    return make_loader(
+        samples, batch_size=2, seed=0, train=samples.train, num_workers=0, pin_memory=False,
+        collate_fn=collate,
+    )  # fmt: skip
+
+
 def test_batches_of_evaluation_hold_all_images_in_order_and_no_target(drawn):
     samples = SceneSamples(drawn, np.arange(5), train=False)
-    loader, _ = make_scene_loader(samples, batch_size=2, seed=0, num_workers=0, pin_memory=False)
+    loader, _ = loader_of(samples)
     batches = list(loader)
     assert [batch.index_B.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
     assert batches[0].targets == [{}, {}]
@@ -121,9 +129,7 @@ def test_batches_of_evaluation_hold_all_images_in_order_and_no_target(drawn):
 
 def test_batches_of_training_are_shuffled_anew_each_epoch_and_of_equal_size(drawn):
     samples = SceneSamples(drawn, np.arange(5), train=True)
-    loader, order = make_scene_loader(
-        samples, batch_size=2, seed=0, num_workers=0, pin_memory=False
-    )
+    loader, order = loader_of(samples)
     seen = []
     for epoch in (1, 2, 1):
         order.epoch = epoch

@@ -73,7 +73,7 @@ def place(
 def inside(points: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     """(...) bool: whether points, (..., 2) px, are in an image, borders included; NaN is not."""
     slack = _EDGE * np.asarray(size_wh)
-    within: np.ndarray = ((points >= -slack) & (points <= size_wh + slack)).all(axis=-1)
+    within: np.ndarray = np.all((points >= -slack) & (points <= size_wh + slack), axis=-1)
     return within
 
 

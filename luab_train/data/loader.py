@@ -9,7 +9,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -229,7 +229,7 @@ class EpochOrder(Sampler[tuple[int, int, int]]):
 
 
 def make_loader(
-    samples: Samples,
+    samples: Dataset[Any],
     *,
     batch_size: int,
     seed: int,
@@ -238,18 +238,20 @@ def make_loader(
     pin_memory: bool,
     repeats: int = 1,
     update: int = 1,
-) -> tuple[DataLoader[Batch], EpochOrder]:
+    collate_fn: Callable[[list[Any]], Any] = collate,
+) -> tuple[DataLoader[Any], EpochOrder]:
     """A loader of one process' batches and the order to tell the epoch to.
 
     Training drops the last, smaller batch, so that every update averages over the same number of
     images.
     """
-    order = EpochOrder(len(samples), seed=seed, shuffle=train, repeats=repeats, update=update)
-    loader: DataLoader[Batch] = DataLoader(
+    length = len(samples)  # type: ignore[arg-type]
+    order = EpochOrder(length, seed=seed, shuffle=train, repeats=repeats, update=update)
+    loader: DataLoader[Any] = DataLoader(
         samples,
         # typed for plain indices; ours carry the epoch along
         batch_sampler=BatchSampler(order, batch_size, drop_last=train),  # type: ignore[arg-type]
-        collate_fn=collate,
+        collate_fn=collate_fn,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=pin_memory,

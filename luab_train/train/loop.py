@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from luab_train.recipe import Recipe
 from luab_train.settings import flatten
 from luab_train.train import checkpoints, run_folder
 from luab_train.train.checkpoints import KEEP, Position
-from luab_train.train.setup import Training, set_up
+from luab_train.train.setup import set_up
 from luab_train.train.signals import Asked, Stop, Terminated
 from luab_train.train.words import epoch_line, start_line, told
 
@@ -94,7 +94,7 @@ def train(
             shown=shown,
         )
         # Only now, when all that can be refused was: a folder is left behind by real runs alone.
-        position = _open(task, out, resume=resume)
+        position = open_task(task.accelerator, recipe, task.environment, out, resume=resume)
         _say(start_line(task, out, position), shown)
         fit(task, out, position, keep=keep, keep_best=recipe.engine.keep_best, shown=shown)
         task.accelerator.end_training()
@@ -125,13 +125,28 @@ def _say(text: str, shown: bool | None) -> None:
         click.echo(text, err=True)
 
 
-def _open(task: Training, out: Path, *, resume: bool) -> Position:
-    """How far the run is, and its state then. Rank 0 opens the folder and tells the others."""
-    accelerator, recipe = task.accelerator, task.recipe
+def open_task(
+    accelerator: Accelerator,
+    recipe: object,
+    environment: Mapping[str, Any],
+    out: Path,
+    *,
+    resume: bool,
+    same: Sequence[str] = run_folder.SAME,
+) -> Position:
+    """How far the run is, and its state then. Rank 0 opens the folder and tells the others.
+
+    Args:
+        accelerator: of a task, with all that it saves.
+        recipe, environment: of the task.
+        out: folder of the run.
+        resume: go on from its last checkpoint.
+        same: of the environment, what must be as the run began with.
+    """
     found = [Position()]
     if accelerator.is_main_process:
         found = [run_folder.open_run(out, recipe, resume=resume)]
-        run_folder.record_environment(out, task.environment, position=found[0])
+        run_folder.record_environment(out, environment, position=found[0], same=same)
     position: Position = broadcast_object_list(found)[0]
     if position > Position():
         checkpoints.load_checkpoint(accelerator, out, position)

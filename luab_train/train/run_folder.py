@@ -40,6 +40,8 @@ from luab_train.recipe import Recipe, from_json
 from luab_train.settings import differences, parse_json, to_json
 from luab_train.train.checkpoints import Position, choose_position, positions
 
+SAME = ("dataset", "val", "classes")
+"""Of environment.json: what a run that goes on must see as it began."""
 _OF_THE_START = {"initial_backbone"}
 
 
@@ -166,7 +168,7 @@ def record_environment(
     content: Mapping[str, Any],
     *,
     position: Position,
-    same: Sequence[str] = ("dataset", "val", "classes"),
+    same: Sequence[str] = SAME,
 ) -> None:
     """Write environment.json. After `position`, what `same` lists must be as the run began with."""
     resumed: list[list[int]] = []

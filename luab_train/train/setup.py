@@ -160,7 +160,12 @@ def set_up(
         val_split = validation_split(recipe, val, found.classes, boxes=val_boxes)
     _check_best(recipe, val_split)
     accelerator = make_accelerator(recipe.optim.precision, engine=recipe.engine, run=out)
-    batch = _batch_per_process(recipe, len(found.split), accelerator.num_processes)
+    batch = images_per_pass(
+        recipe.batch_size,
+        accumulate=recipe.optim.accumulate,
+        num_images=len(found.split),
+        num_processes=accelerator.num_processes,
+    )
     set_seed(recipe.seed)  # alike in every process and every arm
     model = build_recipe_model(recipe, num_classes=len(found.classes))
     cost = cost_of_an_image(model, recipe.data.image_size)
@@ -236,18 +241,23 @@ def _warn(recipe: Recipe, found: TrainingData, data: Path, images: Path, slow: s
             click.echo(note, err=True)
 
 
-def _batch_per_process(recipe: Recipe, num_images: int, num_processes: int) -> int:
-    if recipe.batch_size % (num_processes * recipe.optim.accumulate):
+def images_per_pass(
+    batch_size: int, *, accumulate: int, num_images: int, num_processes: int
+) -> int:
+    """Images of one forward pass of one process; OptionError if they do not come out even, or if
+    there are fewer to train on than an update takes.
+    """
+    if batch_size % (num_processes * accumulate):
         raise OptionError(
-            f"batch_size {recipe.batch_size} over {num_processes} processes in"
-            f" optim.accumulate={recipe.optim.accumulate} parts; expected a multiple"
+            f"batch_size {batch_size} over {num_processes} processes in"
+            f" optim.accumulate={accumulate} parts; expected a multiple"
         )
-    if recipe.batch_size > num_images:
+    if batch_size > num_images:
         raise OptionError(
-            f"batch_size is {recipe.batch_size} and there are {num_images} training images; an"
-            " epoch would have no update. Lower it: --batch-size"
+            f"batch_size is {batch_size} and there are {num_images} training images; an epoch would"
+            " have no update. Lower it: --set batch_size=..., and optim.lr with it"
         )
-    return recipe.batch_size // num_processes // recipe.optim.accumulate
+    return batch_size // num_processes // accumulate
 
 
 def _loader(

@@ -51,7 +51,7 @@ def transfer_command(
     """
     recipe = override(Transfer(), read_settings(settings))
 
-    from luab_train.transfer.train import transfer
+    from luab_train.transfer.task import transfer
 
     result = transfer(
         recipe,

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from luab_data.errors import ImagesError
 from luab_train.data.geometry import sample_seed
 from luab_train.data.inputs import decode_rgb
-from luab_train.data.loader import EpochOrder, worker_setup
 from luab_train.transfer.objects import Objects
 
 
@@ -94,29 +93,7 @@ def _decode(objects: Objects, index: int) -> np.ndarray:
     return pixels
 
 
-def make_scene_loader(
-    samples: SceneSamples, *, batch_size: int, seed: int, num_workers: int, pin_memory: bool
-) -> tuple[DataLoader[Scenes], EpochOrder]:
-    """A loader of one process' batches and the order to tell the epoch to.
-
-    Training drops the last, smaller batch.
-    """
-    order = EpochOrder(len(samples), seed=seed, shuffle=samples.train)
-    loader: DataLoader[Scenes] = DataLoader(
-        samples,
-        # typed for plain indices; ours carry the epoch along
-        batch_sampler=BatchSampler(order, batch_size, drop_last=samples.train),  # type: ignore[arg-type]
-        collate_fn=_collate,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0 and samples.train,
-        pin_memory=pin_memory,
-        worker_init_fn=worker_setup() if num_workers else None,
-        # Else each pass would draw its workers' seed from the generator that training draws from.
-        generator=torch.Generator().manual_seed(seed),
-    )
-    return loader, order
-
-
-def _collate(samples: list[tuple[Tensor, dict[str, Tensor], int]]) -> Scenes:
+def collate(samples: list[tuple[Tensor, dict[str, Tensor], int]]) -> Scenes:
+    """Samples -> Scenes."""
     images, targets, index = zip(*samples, strict=True)
     return Scenes(list(images), list(targets), torch.tensor(index))
