@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from annotator_world import PER_HIT, first, flags, judged, rows_of, world
+from annotator_world import first, flags, judged, rows_of, world
 from logs import KEY
 from test_simulate_coco import some_instances
 
@@ -325,9 +325,3 @@ def test_careless_coco_workers_are_found_with_masks_and_not_from_behaviour(tmp_p
     assert counts["careless_by_truth"] == (1, 1, 1)
     assert counts["careless_by_behaviour"][1] == 0
     assert counts["hasty_by_behaviour"][1] == counts["hasty_by_truth"][1] == 0
-
-
-def test_the_world_has_the_rows_it_says():
-    workers, _ = world(0, {"ordinary": 2}, num_tiny=1)
-    assert len(workers["tiny-000"][0]) == 4
-    assert len(workers["ordinary-000"][0]) % PER_HIT == 0

@@ -108,41 +108,6 @@ def test_no_worker_is_on_two_sides_and_shares_are_those_asked_for():
         assert abs(count / 3000 - share) < 4 * math.sqrt(share * (1 - share) / 3000)
 
 
-def test_added_rows_and_their_order_move_nobody():
-    old, new = crowd(500), crowd(900).slice(100)
-    fractions = {"train": 0.7, "val": 0.3}
-    both = pa.concat_tables([new, old])
-    before = by_id(old["worker_id"], splits.by_annotator(old, fractions))
-    after = by_id(both["worker_id"], splits.by_annotator(both, fractions))
-    assert {worker: after[worker] for worker in before} == before
-    assert set(after) - set(before)
-
-
-def test_a_larger_first_share_only_grows():
-    table = crowd(400)
-    sides = []
-    for share in (0.5, 0.8, 0.95):
-        found = splits.by_annotator(table, {"train": share, "val": 1 - share})
-        is_train = [side == "train" for side in found.to_pylist()]
-        sides.append(set(table["worker_id"].filter(pa.array(is_train)).to_pylist()))
-    assert sides[0] < sides[1] < sides[2]
-
-
-def test_another_seed_and_another_kind_of_group_are_other_splits():
-    table = crowd(2000, 1)
-    table = table.append_column("hit_id", table["worker_id"])
-    halves = {"a": 0.5, "b": 0.5}
-    answers = [
-        splits.by_annotator(table, halves),
-        splits.by_annotator(table, halves, seed=1),
-        splits.by_hit(table, halves),
-    ]
-    sides = [np.array(answer.to_pylist()) == "a" for answer in answers]
-    for one in range(3):
-        for other in range(one):
-            assert abs(np.mean(sides[one] == sides[other]) - 0.5) < 0.06
-
-
 @pytest.mark.parametrize(
     ("fractions", "match"),
     [
@@ -220,14 +185,6 @@ def test_added_rows_do_move_some():
     before = splits.stratified_fraction(old, 0.5).to_pylist()
     after = splits.stratified_fraction(both, 0.5).to_pylist()[:200]
     assert 0 < sum(a != b for a, b in zip(before, after, strict=True)) < 30
-
-
-def test_the_order_of_the_rows_does_not_matter():
-    table = images({"a": 90, "b": 31})
-    order = np.random.default_rng(0).permutation(len(table))
-    mask = splits.stratified_fraction(table, 0.8).to_numpy(zero_copy_only=False)
-    moved = splits.stratified_fraction(table.take(pa.array(order)), 0.8)
-    assert (moved.to_numpy(zero_copy_only=False) == mask[order]).all()
 
 
 def test_dictionaries_and_large_strings_are_the_same_ids():

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from coco_world import SEQUENCES, icon, image, image_table, page, permuted_icons, world
 from coco_world import action_table as actions_of
 from hypothesis import given, settings
-from logs import KEY, SHARED
 from planted import counted, taken
 
-from luab_data.convert import convert_coco
 from luab_data.schema import COCO_ACTIONS, COCO_CLASSES, COCO_IMAGES
 from luab_data.statistics.coco import COCO_STATISTICS
 from luab_data.statistics.coco_icons import (
@@ -540,26 +536,3 @@ def test_batches_name_columns_of_the_schema_and_need_no_others():
     found = measure([image_table([row])], actions=[actions_of([page([(1, 5, True)])])])
     assert [*found] == [m.name for m in COCO_STATISTICS.measures] and len(found) == len({*found})
     json.dumps({name: estimate.as_dict() for name, estimate in found.items()}, allow_nan=False)
-
-
-def test_the_shared_log_gives_what_stats_gives(tmp_path: Path):
-    log, truth = SHARED / "data/raw/coco_ab_tiny.json", SHARED / "data/coco/annotations"
-    if not log.is_file() or not (truth / "instances_train.json").is_file():
-        pytest.skip("no shared data")
-    convert_coco(
-        log, tmp_path / "coco-ab", instances=truth / "instances_train.json", worker_key=KEY
-    )
-    images = pq.read_table(tmp_path / "coco-ab/data")
-    actions = pq.read_table(tmp_path / "coco-ab/actions")
-    found, expected = (
-        measure([images], actions=[actions]),
-        counted(COCO_STATISTICS, {"default": [images]}),
-    )
-    for name in ("icon_precision", "recall", "recall_hit_mean"):
-        assert found[name].value == pytest.approx(expected[name])
-        assert found[name].low <= found[name].value <= found[name].high
-    shares = sequence_shares(images)
-    counts = zip(shares["sequence"].to_pylist(), shares["count"].to_pylist(), strict=True)
-    assert dict(counts) == expected["action_sequences"]
-    assert found["superclass_time_share"].value.sum() == pytest.approx(1)
-    assert found["icon_offset_density"].value.sum() == pytest.approx(1)
