@@ -35,6 +35,12 @@ class Ragged(NamedTuple):
         """(num_values,) the row each value belongs to."""
         return np.repeat(np.arange(len(self.bounds) - 1), self.lengths)
 
+    def before(self, first: Any) -> npt.NDArray[Any]:
+        """(num_values,) the value before each one in its row; `first` before a row's first."""
+        found = np.concatenate([[first], self.values])[:-1]
+        found[self.bounds[:-1][self.lengths > 0]] = first
+        return found
+
     def keep(self, mask: Bools) -> Ragged:
         """The same rows with only the values where mask (num_values,) is true, order kept."""
         return Ragged(self.values[mask], kept_bounds(self.bounds, mask))

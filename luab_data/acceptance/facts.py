@@ -22,13 +22,13 @@ from luab_data.acceptance.rules import (
     count_pages,
     page_numbers,
 )
-from luab_data.columns.events import EVENT_TIMES, event_span
+from luab_data.columns.events import EVENT_TIMES, event_span, extremes
 from luab_data.errors import OptionError
 from luab_data.ragged import Floats, bounds_of, floats, is_true, one_array
 from luab_data.statistics.coco_icons import retrieved_classes
 from luab_data.statistics.estimate import ratio
 from luab_data.tools import BROWSING_PAGES, SLOTS, TAGGING_PAGES
-from luab_data.workers.observations import Collector, extremes, owner_table
+from luab_data.workers.observations import Collector, owner_table
 
 NUM_PICTURES = BROWSING_PAGES * SLOTS
 

@@ -117,9 +117,7 @@ def _beyond_border(p: Pages) -> Bools:
 
 
 def _category_jump(p: Pages) -> Bools:
-    values = p.category.values.astype(np.int64)
-    before = np.roll(values, 1)
-    before[p.category.bounds[:-1][p.category.lengths > 0]] = 0
+    values, before = p.category.values.astype(np.int64), p.category.before(0)
     return p.category.any(np.abs(values - before) != 1)
 
 

@@ -135,10 +135,7 @@ def differs(found: Floats, expected: Floats | Ints) -> Bools:
 
 def decreases(times: Ragged) -> Bools:
     """(num_rows,) whether a row's values ever get smaller."""
-    smaller = np.zeros(len(times.values), np.bool_)
-    smaller[1:] = times.values[1:] < times.values[:-1]
-    smaller[times.bounds[:-1][times.lengths > 0]] = False  # a row's first value follows nothing
-    return times.any(smaller)
+    return times.any(times.values < times.before(np.iinfo(np.int64).min))
 
 
 @dataclass(frozen=True)

@@ -69,3 +69,16 @@ def event_span(rounds: pa.Table) -> tuple[Floats, Floats]:
     last = np.max([clock.reduce(np.maximum, -NEVER) for clock in clocks], axis=0)
     seen = first <= last
     return np.where(seen, first, np.nan), np.where(seen, last, np.nan)
+
+
+def extremes(low: Floats, high: Floats, group: Ints, num: int) -> tuple[Floats, Floats]:
+    """(num,) the least of one and the greatest of the other array of each group; inf, -inf if none.
+
+    Args:
+        low, high: (num_rows,); NaN is left out.
+        group: (num_rows,) from 0 to num - 1.
+    """
+    least, greatest = np.full(num, np.inf), np.full(num, -np.inf)
+    np.fmin.at(least, group, low)
+    np.fmax.at(greatest, group, high)
+    return least, greatest

@@ -41,10 +41,11 @@ class BrowsingBatch(TableBatch):
         logged = ragged(self.table["category_histories_category_index"], null=-1)
         known = (logged.values >= 0) & (logged.values < NUM_SUPERCLASSES)
         shown = logged.keep(known)
-        changed = shown.values != _before(shown)
+        changed = shown.values != shown.before(0)  # superclass 0 is shown first
         known[known] = changed
         steps = shown.keep(changed)
-        return steps._replace(values=steps.values.astype(np.int64)), _before(steps), known
+        steps = steps._replace(values=steps.values.astype(np.int64))
+        return steps, steps.before(0), known
 
     @property
     def steps(self) -> Ragged:
@@ -70,14 +71,6 @@ class BrowsingBatch(TableBatch):
     def pages(self) -> Ints:
         """Rows of pages with any step."""
         return np.flatnonzero(self.steps.lengths > 0)
-
-
-def _before(shown: Ragged) -> Ints:
-    """What was shown before each value: 0 before the first of a row."""
-    before = np.zeros(len(shown.values), np.int64)
-    before[1:] = shown.values[:-1]
-    before[shown.bounds[:-1][shown.lengths > 0]] = 0
-    return before
 
 
 def revisited(pages: BrowsingBatch) -> Terms:

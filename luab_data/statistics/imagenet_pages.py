@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.columns.events import NEVER, event_span, first_enter, num_enters
+from luab_data.columns.events import NEVER, event_span, extremes, first_enter, num_enters
 from luab_data.ragged import (
     ArrowColumn,
     Bools,
@@ -132,9 +132,7 @@ def _spans(shown: pa.Table, key: Floats, end: Floats) -> TableBatch:
     first = floats(shown["first_ms"])
     seen = np.flatnonzero(~np.isnan(key + first + end))
     _, first_row, group = np.unique(key[seen], return_index=True, return_inverse=True)
-    start, stop = np.full(len(first_row), np.inf), np.full(len(first_row), -np.inf)
-    np.minimum.at(start, group, first[seen])
-    np.maximum.at(stop, group, end[seen])
+    start, stop = extremes(first[seen], end[seen], group, len(first_row))
     worker = one_array(shown["worker_id"]).take(pa.array(seen[first_row]))
     time_ms = np.where(stop > start, stop - start, np.nan)
     return TableBatch(pa.table({"worker_id": worker, "time_ms": time_ms}))

@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from luab_data.columns.clicks import final_click
-from luab_data.columns.events import NEVER, event_span, is_enter, last_click, num_enters
+from luab_data.columns.events import NEVER, event_span, extremes, is_enter, last_click, num_enters
 from luab_data.columns.regions import click_offset
 from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, is_true, ragged
 from luab_data.schema import IMAGENET_ANNOTATORS, LAST_N
 from luab_data.statistics.estimate import ratio
 from luab_data.statistics.imagenet_clicks import ImageBatch
-from luab_data.workers.observations import Collector, Observations, extremes, owner_table
+from luab_data.workers.observations import Collector, Observations, owner_table
 from luab_data.workers.pooling import Suspicion, all_of, follows_objects, near_centre, together
 from luab_data.workers.traits import Trait, WorkerMeasures
 

@@ -97,19 +97,6 @@ class Observations:
         return self.worker * self._span() + self.hit + 1
 
 
-def extremes(low: Floats, high: Floats, group: Ints, num: int) -> tuple[Floats, Floats]:
-    """(num,) the least of one and the greatest of the other array of each group; inf, -inf if none.
-
-    Args:
-        low, high: (num_rows,); NaN is left out.
-        group: (num_rows,) from 0 to num - 1.
-    """
-    least, greatest = np.full(num, np.inf), np.full(num, -np.inf)
-    np.fmin.at(least, group, low)
-    np.fmax.at(greatest, group, high)
-    return least, greatest
-
-
 class Collector:
     """Batches of rows of several names, all of the same workers."""
 
