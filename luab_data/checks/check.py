@@ -8,26 +8,34 @@ are read shard by shard, so that what must hold between them can be checked in b
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable
 from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from luab_data.checks.folder import Manifest, check_card, check_files, check_manifest
 from luab_data.checks.lint import Broken, Lint, chosen
 from luab_data.checks.report import CHECKS, Notes, Report
-from luab_data.checks.rows import Shard, broken_values, broken_workers, read_shard
+from luab_data.checks.rows import (
+    UNREADABLE,
+    broken_values,
+    broken_workers,
+    check_schema,
+    differing,
+    line,
+    read_group,
+)
 from luab_data.console import progress
 from luab_data.errors import OptionError
 from luab_data.files import MANIFEST
-from luab_data.kinds import Kind, kind_of, tables_of
-from luab_data.ragged import one_array
+from luab_data.kinds import kind_of, tables_of
 from luab_data.schema import Table
-from luab_data.store.digest import content_digest
+from luab_data.store.digest import ShardDigest, content_digest
 from luab_data.store.folder import version_of
 from luab_data.store.load import find_dataset
 from luab_data.store.shards import ROWS_PER_GROUP
@@ -79,6 +87,15 @@ def check(
         not_linted=notes.not_linted,
         repaired=manifest.get("repaired", {}),
     )
+
+
+class Shard(NamedTuple):
+    """What a file holds."""
+
+    name: str
+    num_rows: int  # by its footer; 0 if that cannot be read
+    rows: pa.Table | None = None  # None unless every one can be read and relied on
+    digest: str | None = None  # of the values; None unless every one can be read
 
 
 class _Tables:
@@ -151,14 +168,42 @@ class _Tables:
         """The shard; an empty one if there is no such file, which another check has said."""
         shard = Shard(name or "", 0)
         if name is not None and (self.folder / name).is_file():
-            types = self.manifest.get("schemas", {}).get(table.config)
-            look = partial(self._look, table)
-            shard = read_shard(self.folder / name, name, table, types, self.notes, look)
+            shard = self._read_file(table, name)
             num_rows = self.notes.num_rows.get(table.config, 0) + shard.num_rows
             self.notes.num_rows[table.config] = num_rows
         self.complete &= shard.rows is not None
         self.digests[table.config].append(shard.digest)
         return shard
+
+    def _read_file(self, table: Table, name: str) -> Shard:
+        """A file, read to its end, past any damage."""
+        self.notes.ran("pages", "schema")
+        try:
+            file = pq.ParquetFile(self.folder / name, page_checksum_verification=True)
+        except UNREADABLE as error:
+            found = f"cannot be opened: {line(error)}"
+            self.notes.problem("pages", name, found, "a Parquet file")
+            return Shard(name, 0)
+        types = self.manifest.get("schemas", {}).get(table.config)
+        with file:
+            is_sound = check_schema(file.schema_arrow, name, table, types, self.notes)
+            is_read = is_whole = is_sound
+            digest, groups = ShardDigest(), []
+            for number in range(file.num_row_groups):
+                where = f"{name}: row group {number}"
+                rows = read_group(file, number, where, self.notes)
+                is_read &= rows is not None
+                if rows is not None and is_sound:
+                    digest.update(rows)
+                    is_whole &= self._look(table, rows, where)
+                    groups.append(rows)
+            empty = table.schema().empty_table()
+            return Shard(
+                name,
+                int(file.metadata.num_rows),
+                pa.concat_tables(groups or [empty]) if is_read and is_whole else None,
+                digest.hexdigest() if is_read else None,
+            )
 
     def _look(self, table: Table, rows: pa.Table, where: str) -> bool:
         """What can be told from a row group alone; false if its lists cannot be relied on."""
@@ -272,48 +317,3 @@ class _Tables:
         if version_of(digest) != version:
             expected = f"{version_of(digest)}, which follows from the content digest"
             self.notes.problem("content", MANIFEST, f"version {version}", expected)
-
-
-def differing(
-    images: pa.Table, records: pa.Table, kind: Kind, classes: Sequence[str] | None
-) -> Iterator[tuple[pa.Table, str, int]]:
-    """Each derived column that differs from its recomputation: rows, name, first row that does.
-
-    What follows from the instances file is not recomputed: that file is not part of the dataset.
-
-    Args:
-        images, records: rows of `default` and all their rows of the other config, all columns.
-        kind: of log.
-        classes: the class names of the manifest; None leaves `label` out.
-    """
-    registry, events = kind.derivation.registry, kind.derivation.events
-    unknown = {"truth"} if classes is not None else {"truth", "wnids"}
-    names = [
-        name
-        for name in registry.names()
-        if name in images.column_names and not unknown & set(registry.sources([name]))
-    ]
-    logged = {s: records[s.partition(".")[2]] for s in events.sources(events.names())}
-    given = kind.checks.sources(images, records, names, classes)
-    computed = (
-        (images, registry.compute(names, given)),
-        (records, events.compute(events.names(), logged)),
-    )
-    for rows, columns in computed:
-        for name, expected in columns.items():
-            found, wanted = one_array(rows[name]), one_array(expected)
-            if not found.equals(wanted):
-                yield rows, name, _first_difference(found, wanted)
-
-
-def _first_difference(found: pa.Array, wanted: pa.Array) -> int:
-    """The first row that differs, found by halving: nested columns have no elementwise equal."""
-    start, stop = 0, len(found)
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        halves = (values.slice(start, middle - start) for values in (found, wanted))
-        if next(halves).equals(next(halves)):
-            start = middle
-        else:
-            stop = middle
-    return start

@@ -6,10 +6,9 @@ the dataset. What is merely odd about a worker or the tool is in the lint rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,69 +20,15 @@ from luab_data.checks.report import Notes
 from luab_data.ragged import Bools, Ragged, bounds_of, is_true, one_array
 from luab_data.raw.worker_ids import PUBLISHED_ID
 from luab_data.schema import LAST_N, QUANTILES, Table
-from luab_data.store.digest import ShardDigest
 
-_UNREADABLE = (OSError, pa.ArrowException, ValueError)
+if TYPE_CHECKING:
+    from luab_data.kinds import Kind
+
+UNREADABLE = (OSError, pa.ArrowException, ValueError)
 """What pyarrow raises on damaged Parquet; ArrowMemoryError of an absurd page size included."""
 
 
-class Shard(NamedTuple):
-    """What a file holds."""
-
-    name: str
-    num_rows: int  # by its footer; 0 if that cannot be read
-    rows: pa.Table | None = None  # None unless every one can be read and relied on
-    digest: str | None = None  # of the values; None unless every one can be read
-
-
-def read_shard(
-    path: Path,
-    name: str,
-    table: Table,
-    types: Mapping[str, str] | None,
-    notes: Notes,
-    look: Callable[[pa.Table, str], bool],
-) -> Shard:
-    """Read a file to its end, past any damage.
-
-    Args:
-        path: the file.
-        name: its path in the dataset folder.
-        table: the config.
-        types: column -> type as the manifest has them; None if it has none.
-        notes: where problems go.
-        look: called with each row group, if the columns are those of the schema, and with a name
-            of it; false if its rows cannot be relied on.
-    """
-    notes.ran("pages", "schema")
-    try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-    except _UNREADABLE as error:
-        notes.problem("pages", name, f"cannot be opened: {_line(error)}", "a Parquet file")
-        return Shard(name, 0)
-    with file:
-        is_sound = _check_schema(file.schema_arrow, name, table, types, notes)
-        digest = ShardDigest()
-        groups = []
-        is_read = is_whole = is_sound
-        for number in range(file.num_row_groups):
-            where = f"{name}: row group {number}"
-            rows = _read_group(file, number, where, notes)
-            is_read &= rows is not None
-            if rows is not None and is_sound:
-                digest.update(rows)
-                is_whole &= look(rows, where)
-                groups.append(rows)
-        empty = table.schema().empty_table()
-        return Shard(
-            name=name,
-            num_rows=int(file.metadata.num_rows),
-            rows=pa.concat_tables(groups or [empty]) if is_read and is_whole else None,
-            digest=digest.hexdigest() if is_read else None,
-        )
-
-
-def _check_schema(
+def check_schema(
     schema: pa.Schema, name: str, table: Table, types: Mapping[str, str] | None, notes: Notes
 ) -> bool:
     """Whether every column of the schema is there with its type."""
@@ -109,7 +54,7 @@ def _check_schema(
     return is_sound
 
 
-def _read_group(file: pq.ParquetFile, number: int, where: str, notes: Notes) -> pa.Table | None:
+def read_group(file: pq.ParquetFile, number: int, where: str, notes: Notes) -> pa.Table | None:
     """A row group; None if it is damaged."""
 
     def read(columns: list[str] | None = None) -> pa.Table:
@@ -119,15 +64,15 @@ def _read_group(file: pq.ParquetFile, number: int, where: str, notes: Notes) -> 
 
     try:
         return read()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         damaged = []
         for column in file.schema_arrow.names:
             try:
                 read([column])
-            except _UNREADABLE:
+            except UNREADABLE:
                 damaged.append(column)
         columns = ", ".join(damaged) or "all columns together"
-        found = f"damaged in {columns}: {_line(error)}"
+        found = f"damaged in {columns}: {line(error)}"
         notes.problem("pages", where, found, "pages that match their checksums")
         return None
 
@@ -137,7 +82,8 @@ def type_name(type: pa.DataType | str) -> str:
     return str(type).replace("element: ", "").replace("item: ", "").replace(" not null", "")
 
 
-def _line(error: BaseException) -> str:
+def line(error: BaseException) -> str:
+    """What an error says, on one line."""
     return " ".join(str(error).split())[:200]
 
 
@@ -196,3 +142,48 @@ def any_in(
     """As first, of rows with an odd element; odd is (num_values,) of a list column."""
     flags = odd if isinstance(odd, np.ndarray) else is_true(odd)
     yield from first(Ragged(flags, bounds_of(lists)).any(flags), check, found, expected)
+
+
+def differing(
+    images: pa.Table, records: pa.Table, kind: Kind, classes: Sequence[str] | None
+) -> Iterator[tuple[pa.Table, str, int]]:
+    """Each derived column that differs from its recomputation: rows, name, first row that does.
+
+    What follows from the instances file is not recomputed: that file is not part of the dataset.
+
+    Args:
+        images, records: rows of `default` and all their rows of the other config, all columns.
+        kind: of log.
+        classes: the class names of the manifest; None leaves `label` out.
+    """
+    registry, events = kind.derivation.registry, kind.derivation.events
+    unknown = {"truth"} if classes is not None else {"truth", "wnids"}
+    names = [
+        name
+        for name in registry.names()
+        if name in images.column_names and not unknown & set(registry.sources([name]))
+    ]
+    logged = {s: records[s.partition(".")[2]] for s in events.sources(events.names())}
+    given = kind.checks.sources(images, records, names, classes)
+    computed = (
+        (images, registry.compute(names, given)),
+        (records, events.compute(events.names(), logged)),
+    )
+    for rows, columns in computed:
+        for name, expected in columns.items():
+            found, wanted = one_array(rows[name]), one_array(expected)
+            if not found.equals(wanted):
+                yield rows, name, _first_difference(found, wanted)
+
+
+def _first_difference(found: pa.Array, wanted: pa.Array) -> int:
+    """The first row that differs, found by halving: nested columns have no elementwise equal."""
+    start, stop = 0, len(found)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        halves = (values.slice(start, middle - start) for values in (found, wanted))
+        if next(halves).equals(next(halves)):
+            start = middle
+        else:
+            stop = middle
+    return start
