@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -149,4 +150,8 @@ def install_command(extra: str) -> str:
             place = "." if os.path.realpath(folder) == os.path.realpath(os.getcwd()) else folder
             editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
             return f'pip install {editable}"{place}[{extra}]"'
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "pyproject.toml").exists():  # run from there, installed nowhere
+        place = "." if checkout == Path.cwd() else str(checkout)
+        return f'pip install "{place}[{extra}]"'
     return f'pip install "luab[{extra}]"'

@@ -6,8 +6,6 @@ torch is imported by the commands that need it, so that `--help` answers at once
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,160 +14,84 @@ import click
 
 from luab_data.console import LuabGroup, install_command
 from luab_data.errors import OptionError
-from luab_train.recipe import TARGETS, Recipe
+from luab_train.printing import is_first_process, numbers_table
 from luab_train.recipes import find_recipe
-from luab_train.settings import override, read_settings, to_json
+from luab_train.settings import to_json
 
-# Commands of other modules: attached when asked for, so that `--help` stays quick.
 _ELSEWHERE = {
-    "report": ("luab_train.report.report", "report_command"),
-    "transfer": ("luab_train.transfer.cli", "transfer_command"),
-    "demo": ("luab_train.demo.demo", "demo_command"),
+    "run": (
+        "luab_train.train.cli:run_command",
+        "Train RECIPE, e.g. debug:tiny; an interrupted run goes on where it stopped.",
+    ),
+    "report": (
+        "luab_train.report.report:report_command",
+        "Compare finished RUNs: arms side by side, differences paired by seed, training curves.",
+    ),
+    "transfer": (
+        "luab_train.transfer.cli:transfer_command",
+        "Train Mask R-CNN (FPN, 1x) on COCO from a trained ResNet; print its average precision.",
+    ),
+    "demo": (
+        "luab_train.demo.demo:demo_command",
+        "Run the whole path on built-in data: raw logs, dataset, three arms, a report and a"
+        " verdict.",
+    ),
 }
+"""Commands of other modules and their summaries: imported when called, so that `--help` is quick,
+and is there without the extras.
+"""
 
-
-# Of the extra `train`; luab without it has this command all the same.
-_NEEDED = frozenset(
-    (
-        "torch",
-        "torchvision",
-        "timm",
-        "accelerate",
-        "torchmetrics",
-        "safetensors",
-        "PIL",
-        "matplotlib",
-    )
-)
+_TRAIN = ("torch", "torchvision", "timm", "accelerate", "safetensors", "PIL", "matplotlib")
+_EXTRA_OF = dict.fromkeys(_TRAIN, "train") | {
+    "sklearn": "eval",
+    "cv2": "eval",
+    "skimage": "demo",
+    "jinja2": "report",
+}
+"""Package -> the extra of luab that brings it; without one this command is there all the same."""
 
 
 class _TrainGroup(LuabGroup):
-    def invoke(self, ctx: click.Context) -> Any:
+    """Commands whose modules may need packages of an extra; one that is missing is told with the
+    command that installs it from where the user is.
+    """
+
+    def main(self, *args: Any, **options: Any) -> Any:
         try:
-            return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            if error.name not in _NEEDED:
+            return super().main(*args, **options)
+        except ModuleNotFoundError as error:  # also of a command's module, for its help
+            package = (error.name or "").partition(".")[0]
+            if package not in _EXTRA_OF:
                 raise
-            raise click.ClickException(
-                f"luab-train needs {error.name}, not installed here: {install_command('train')}"
-            ) from error
+            click.echo(
+                f"Error: luab-train needs {package}, not installed here:"
+                f" {install_command(_EXTRA_OF[package])}",
+                err=True,
+            )
+            raise SystemExit(1) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *_ELSEWHERE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _ELSEWHERE:
-            module, name = _ELSEWHERE[cmd_name]
+            module, name = _ELSEWHERE[cmd_name][0].split(":")
             command: click.Command = getattr(importlib.import_module(module), name)
             return command
         return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        summaries = {name: click.Command(name, help=said) for name, (_, said) in _ELSEWHERE.items()}
+        click.Group(commands={**self.commands, **summaries}).format_commands(ctx, formatter)
 
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.group(cls=_TrainGroup)
+@click.group(cls=_TrainGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="luab")
 def main() -> None:
     """Train and evaluate models with annotation byproducts."""
-
-
-@main.command()
-@click.argument("recipe", metavar="RECIPE")
-@click.option("--data", type=_FOLDER, required=True, help="Dataset folder of luab-data convert.")
-@click.option(
-    "--images",
-    type=_FOLDER,
-    required=True,
-    help="Its images: a tree, a COCO folder, tar shards or a Hugging Face dataset.",
-)
-@click.option("--val", type=_FOLDER, help="Validation images, likewise.")
-@click.option(
-    "--val-boxes",
-    type=click.Path(exists=True, path_type=Path),
-    help="Their boxes, if not beside them, or their COCO instances.",
-)
-@click.option(
-    "--calibrated",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Output of luab-data calibrate --out, for --target calibrated.",
-)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option(
-    "--target",
-    metavar="ARM",
-    type=click.Choice(TARGETS),
-    help=f"Where the points come from: {', '.join(TARGETS)}.",
-)
-@click.option("--epochs", type=int, help="Passes over the training images.")
-@click.option("--batch-size", type=int, help="Images per update, over all processes.")
-@click.option("--lr", type=float, help="Peak learning rate.")
-@click.option("--seed", type=int, help="Weights, order, augmentation, drawn points.")
-@click.option(
-    "--resume/--no-resume", default=True, show_default=True, help="Go on with an unfinished run."
-)
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Any other key of the recipe; repeatable.",
-)
-def run(
-    recipe: str,
-    data: Path,
-    images: Path,
-    val: Path | None,
-    val_boxes: Path | None,
-    calibrated: Path | None,
-    out: Path,
-    target: str | None,
-    epochs: int | None,
-    batch_size: int | None,
-    lr: float | None,
-    seed: int | None,
-    resume: bool,
-    settings: tuple[str, ...],
-) -> None:
-    """Train RECIPE, e.g. debug:tiny; an interrupted run goes on where it stopped.
-
-    RECIPE is module:function, ours (see `luab-train recipes`) or yours. On several GPUs:
-    torchrun --nproc-per-node 8 -m luab_train run ...
-    """
-    named = {
-        "target": target,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "optim.lr": lr,
-        "seed": seed,
-    }
-    given = {key: value for key, value in named.items() if value is not None}
-    changes = read_settings(settings, given)
-    resolved = override(_find(recipe), changes)
-
-    from luab_train.report.runs import is_of_place, learns_place
-    from luab_train.train.loop import train
-
-    result = train(
-        resolved,
-        data=data,
-        images=images,
-        out=out,
-        val=val,
-        val_boxes=val_boxes,
-        calibrated=calibrated,
-        resume=resume,
-    )
-    if _is_main_process():
-        line = result.metrics
-        click.echo(
-            f"{out}: {resolved.name}, target {resolved.target}, seed {resolved.seed},"
-            f" {line['epoch']} epochs"
-        )
-        prefix = "val_" if val is not None else "train_"
-        shown = {k.removeprefix(prefix): v for k, v in line.items() if k.startswith(prefix)}
-        placeless = {} if learns_place(resolved) else dict.fromkeys(filter(is_of_place, shown))
-        click.echo(_table(shown | placeless))
 
 
 @main.command("eval")
@@ -298,10 +220,10 @@ def evaluate_command(
                 on_bad=on_bad,
             )
         except Unwritten as error:
-            click.echo(_table(error.result))
+            click.echo(numbers_table(error.result))
             raise
-        if _is_main_process():
-            click.echo(_table(result))
+        if is_first_process():
+            click.echo(numbers_table(result))
         return
     assert benchmarks is not None and root is not None
     names = [part.strip() for part in benchmarks.split(",")]
@@ -333,7 +255,7 @@ def evaluate_command(
         settings=settings,
     )
     text, problem = report_rows(rows, folder)
-    if _is_main_process():
+    if is_first_process():
         click.echo(text)
         if problem is not None:
             raise OptionError(problem)
@@ -394,31 +316,6 @@ def recipes_command(name: str | None, diff: bool) -> None:
             raise OptionError("--diff needs a recipe; expected luab-train recipes NAME --diff")
         click.echo(list_recipes())
     elif diff:
-        click.echo(describe_difference(name, _find(name)))
+        click.echo(describe_difference(name, find_recipe(name)))
     else:
-        click.echo(to_json(_find(name)), nl=False)
-
-
-def _find(name: str) -> Recipe:
-    """A recipe by name; as with `python -m`, modules of the current folder are found too."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    return find_recipe(name)
-
-
-def _is_main_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _table(values: Mapping[str, Any]) -> str:
-    """Two aligned rows: keys and numbers; a mean over nothing is a dash."""
-    cells = {key: _cell(value) for key, value in values.items()}
-    widths = {key: max(len(key), len(cell)) for key, cell in cells.items()}
-    head = "  ".join(key.rjust(width) for key, width in widths.items())
-    return head + "\n" + "  ".join(cells[key].rjust(width) for key, width in widths.items())
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+        click.echo(to_json(find_recipe(name)), nl=False)

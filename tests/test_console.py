@@ -93,9 +93,16 @@ def test_the_hint_works_from_where_luab_was_installed(
             return self.text
 
     monkeypatch.setattr(console, "distribution", lambda name: Installed())
-    assert install_command("report") == 'pip install "luab[report]"'
     Installed.text = f'{{"url": "file://{tmp_path}", "dir_info": {{"editable": true}}}}'
     assert install_command("report") == f'pip install -e "{tmp_path}[report]"'
     monkeypatch.chdir(tmp_path)
     Installed.text = f'{{"url": "file://{tmp_path}", "dir_info": {{}}}}'
     assert install_command("report") == 'pip install ".[report]"'
+    # A checkout that nobody installed.
+    Installed.text = None
+    checkout = Path(console.__file__).parents[1]
+    assert install_command("report") == f'pip install "{checkout}[report]"'
+    monkeypatch.chdir(checkout)
+    assert install_command("report") == 'pip install ".[report]"'
+    monkeypatch.setattr(console, "__file__", str(tmp_path / "site-packages" / "luab_data" / "x.py"))
+    assert install_command("report") == 'pip install "luab[report]"'

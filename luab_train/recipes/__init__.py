@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 import types
 from collections.abc import Callable
 
@@ -13,13 +15,17 @@ from luab_train.recipe import Recipe
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe `module:function`; a module without dots is looked for among ours first."""
+    """The recipe `module:function`; a module without dots is looked for among ours first, and as
+    with `python -m`, modules of the current folder are found too.
+    """
     module_name, separator, function_name = name.partition(":")
     if not (module_name and separator and function_name):
         raise OptionError(
             f"recipe {name!r}: expected module:function, e.g. debug:tiny; `luab-train recipes`"
             " lists ours"
         )
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     module = _recipe_module(module_name)
     function = getattr(module, function_name, None)
     if function is None or function_name not in recipe_functions(module):

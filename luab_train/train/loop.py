@@ -18,6 +18,7 @@ from torch import Tensor
 
 from luab_data.console import progress
 from luab_data.errors import ImagesError, OptionError
+from luab_train.printing import is_first_process
 from luab_train.recipe import Recipe
 from luab_train.settings import flatten
 from luab_train.train import checkpoints, run_folder
@@ -77,7 +78,7 @@ def train(
     out, data = Path(out), Path(data)
     if keep < 1:
         raise OptionError(f"keep is {keep}; expected at least 1 checkpoint to go on from")
-    with run_folder.held(out) if _is_first_process() else nullcontext(), _advised():
+    with run_folder.held(out) if is_first_process() else nullcontext(), _advised():
         run_folder.check_run(out, recipe, resume=resume)  # before anything slow
         if run_folder.is_complete(out):
             run_folder.check_dataset(out, data)
@@ -116,12 +117,8 @@ def _advised() -> Iterator[None]:
         ) from error
 
 
-def _is_first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _say(text: str, shown: bool | None) -> None:
-    if shown is not False and _is_first_process():
+    if shown is not False and is_first_process():
         click.echo(text, err=True)
 
 
