@@ -44,7 +44,7 @@ from luab_train.metrics.sums import Table as Table_
 from luab_train.metrics.sums import difference
 from luab_train.report import words
 from luab_train.report.arms import arms_of
-from luab_train.report.compare import Cell
+from luab_train.report.cells import Cell, Column, Table, TableRow
 from luab_train.report.draw import draw_bars, draw_differences, looks_of, titled_png
 from luab_train.report.factors import (
     curve_by,
@@ -60,7 +60,7 @@ from luab_train.report.render import escaped as markdown
 from luab_train.report.report import make_report, report_files
 from luab_train.report.runs import read_run
 from luab_train.report.samples import Sample, draw_sample
-from luab_train.report.tables import Table, make_tables
+from luab_train.report.tables import make_tables
 
 IN_1K, GAP = (
     next(c for c in ROBUSTNESS.columns if c.key == key)
@@ -791,7 +791,7 @@ def test_part_of_a_set_is_marked_in_every_format_and_never_stands_beside_a_quote
     marks = [
         few, "without 3 images that cannot be read", "1,000 of 50,000 images",
     ]  # fmt: skip
-    assert list(table.marks.items()) == list(zip(marks, "abc", strict=True))
+    assert list(table.marks.items()) == list(zip(marks, "ᵃᵇᶜ", strict=True))
     found = written_as(report)
     for text in ("70.0ᵃ", "7.0ᵇ", "44.0ᶜ", f"ᵃ {marks[0]}."):
         assert text in found["md"] and text in found["html"]
@@ -804,6 +804,17 @@ def test_part_of_a_set_is_marked_in_every_format_and_never_stands_beside_a_quote
     bars = next(f for f in report.figures if f.key == "robustness-bars")
     assert "Hatched bars are of a part" in bars.caption
     assert [bar.get_hatch() for bar in bars.draw().axes[0].patches] == ["////"] * 3 + [None]
+
+
+def test_any_number_of_marks_has_a_sign_of_its_own_in_every_format():
+    cells = [Cell(status="value", value=1.0, marks=(f"mark {k}",)) for k in range(40)]
+    rows = tuple(TableRow(f"row {k}", (cell,)) for k, cell in enumerate(cells))
+    table = Table("t", "t", "t", (Column("b", "m", "m"),), rows)
+    assert len(set(table.marks.values())) == 40
+    assert all(letter.isascii() for letter in map(latex, table.marks.values()))
+    assert "1.0(3)" in to_markdown(report_of(table)) and r"1.0\textsuperscript{z}" in to_latex(
+        report_of(table)
+    )
 
 
 def test_an_older_evaluation_that_does_not_say_of_how_much_it_is_is_marked(tmp_path: Path):

@@ -10,53 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from luab_train.evaluate.stored import difference
 from luab_train.metrics.intervals import Difference, over_seeds, t_interval
 from luab_train.report.arms import VALIDATION, Arm, Model
-from luab_train.report.layouts import Column, Key
+from luab_train.report.cells import Cell, Column, Key
 
 LEAST_SEEDS = 3
 """Fewer say too little of how much seeds differ; then the interval is over images, if there is one.
 Training's own numbers have no images to fall back on, and take two."""
-
-Status = Literal["value", "missing", "failed", "none", "empty", "not printed", "quoted"]
-"""`missing`: not evaluated. `failed`: its evaluation ended with an error. `none`: evaluated, but
-there is no such number. `empty`: nothing to evaluate. `quoted`: as printed in the
-paper. `not printed`: not in the paper."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One number of a table, in the unit of its column.
-
-    Args:
-        status: what it is; but for `value` there is no number of ours.
-        value, low, high: NaN where there is none.
-        n: images, or seeds, that the interval is over; 0 if unknown.
-        over: `images`, `seeds`, or empty: what the interval is over.
-        p_value: of a difference; NaN where no test was made.
-        test: its name.
-        verdict: of a difference: 1 better, -1 worse, 0 when the interval holds 0 or there is none.
-        text: in place of a number.
-        marks: what nobody may read it without, e.g. `1,000 of 50,000 images`.
-        note: what else is known of it.
-    """
-
-    status: Status
-    value: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    n: int = 0
-    over: str = ""
-    p_value: float = math.nan
-    test: str = ""
-    verdict: int = 0
-    text: str = ""
-    marks: tuple[str, ...] = ()
-    note: str = ""
 
 
 def pairs_of(arms: Sequence[Arm], reference: str) -> list[tuple[Arm, Arm]]:

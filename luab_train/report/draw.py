@@ -26,8 +26,7 @@ from luab_data.figures.style import (
     new_figure,
 )
 from luab_train.report.arms import Arm
-from luab_train.report.compare import Cell
-from luab_train.report.layouts import Column
+from luab_train.report.cells import Cell, Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

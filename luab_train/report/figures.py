@@ -16,7 +16,7 @@ import numpy as np
 from luab_data.figures.style import BASELINE, COLOURS, PAGE_INCH, drawing, new_figure
 from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES
 from luab_train.report.arms import Arm, runs_that_say
-from luab_train.report.compare import Cell
+from luab_train.report.cells import Cell, Column, Table
 from luab_train.report.draw import (
     CENTRE,
     Curve,
@@ -29,9 +29,8 @@ from luab_train.report.draw import (
     lines_figure,
     looks_of,
 )
-from luab_train.report.layouts import VALIDATION_PANELS, Column
+from luab_train.report.layouts import VALIDATION_PANELS
 from luab_train.report.runs import LAST_EPOCH
-from luab_train.report.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,63 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
 
 from luab_train.evaluate.benchmarks import BENCHMARKS, BY_NAME
 from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES
 from luab_train.report.arms import VALIDATION
-
-Key = tuple[str, str]
-"""Benchmark, or test set, and metric."""
-ARROWS = {"up": " ↑", "down": " ↓", "": ""}
-
-
-class Column(NamedTuple):
-    """One column.
-
-    Args:
-        benchmark, metric: of the rows.
-        title: its head.
-        direction: which way is better; empty where neither is.
-        digits: after the point.
-        factor: from the rows' unit to the one that is shown.
-        by_image: predictions of each image may be kept, which two models are compared on.
-    """
-
-    benchmark: str
-    metric: str
-    title: str
-    direction: Literal["up", "down", ""] = "up"
-    digits: int = 1
-    factor: float = 1.0
-    by_image: bool = True
-
-    @property
-    def key(self) -> Key:
-        """Of the row."""
-        return self.benchmark, self.metric
-
-    @property
-    def head(self) -> str:
-        """Title with its arrow."""
-        return self.title + ARROWS[self.direction]
-
-
-class Layout(NamedTuple):
-    """One table.
-
-    Args:
-        key: of files and labels.
-        title, caption: of the table; what the columns are, and in what unit.
-        columns: left to right.
-        is_curve: too many columns to read: numbers for other programs, drawn for people.
-    """
-
-    key: str
-    title: str
-    caption: str
-    columns: tuple[Column, ...]
-    is_curve: bool = False
+from luab_train.report.cells import Column, Key, Table
 
 
 def _columns(keys: Sequence[Key], *, short: Mapping[Key, str] | None = None) -> tuple[Column, ...]:
@@ -78,7 +26,7 @@ def _columns(keys: Sequence[Key], *, short: Mapping[Key, str] | None = None) -> 
 _TABLE_1 = {(b.name, b.metrics[0].name): b.title for b in BENCHMARKS}
 _OWN_TABLES = ("wsol", "coco")
 
-ROBUSTNESS = Layout(
+ROBUSTNESS = Table(
     "robustness",
     "Classification and robustness",
     "The paper's Table 1, percent; IN-O is an AUROC, BGC-gap a difference in points.",
@@ -91,13 +39,13 @@ _OTHERS = {
     for m in b.metrics
     if not m.detail and (b.name, m.name) not in _TABLE_1
 }
-BESIDE = Layout(
+BESIDE = Table(
     "beside",
     "What the paper does not print",
     "The same benchmarks by other metrics, and other benchmarks; percent, or as the head says.",
     _columns([*_OTHERS], short=_OTHERS),
 )
-WSOL = Layout(
+WSOL = Table(
     "wsol",
     "Weakly supervised localisation",
     "The paper's Tables 4 and 5, percent: top-1 localisation at the best threshold on the split"
@@ -108,7 +56,7 @@ WSOL = Layout(
          ("wsol", "max_box_acc_v2"), ("coco", "mpxap")]
     ),
 )  # fmt: skip
-COCO = Layout(
+COCO = Table(
     "coco",
     "COCO: accuracy and reliance on context",
     "The paper's Tables 6 and 7, percent; VOC is the same under the envelope of precision, and the"
@@ -123,7 +71,7 @@ COCO = Layout(
         short={("coco", "map_envelope"): "mAP, VOC"},
     ),
 )  # fmt: skip
-LOCALISATION = Layout(
+LOCALISATION = Table(
     "localisation",
     "Where the model says the object is",
     "Percent. The paper draws these without numbers. The image's centre is what a model that"
@@ -133,7 +81,7 @@ LOCALISATION = Layout(
          ("coco", "on_mask"), ("coco", "centre")]
     ),
 )  # fmt: skip
-CORRUPTIONS = Layout(
+CORRUPTIONS = Table(
     "in-c",
     "ImageNet-C by corruption and severity",
     "Top-1, percent.",
@@ -142,14 +90,14 @@ CORRUPTIONS = Layout(
         for name in (*C15, *EXTRA)
         for severity in SEVERITIES
     ),
-    is_curve=True,
+    form="curves",
 )
 LAYOUTS = (ROBUSTNESS, BESIDE, WSOL, COCO, LOCALISATION, CORRUPTIONS)
 
 _PAPERS_ARMS = {"none": "baseline", "random": "random points", "click": "LUAB"}
 
 
-def quoted_rows(layout: Layout) -> dict[str, dict[Key, str]]:
+def quoted_rows(layout: Table) -> dict[str, dict[Key, str]]:
     """Name of a row, which must never look like ours -> column -> as the paper prints it.
 
     What an entry quotes is all there is of the paper's numbers; its tables have no seeds and no
@@ -202,7 +150,7 @@ def measured(dataset: str) -> tuple[str, ...]:
     return (*_VALIDATION[dataset], "label_loss")
 
 
-def validation_layout(name: str, dataset: str, sizes: Mapping[str, float], title: str) -> Layout:
+def validation_layout(name: str, dataset: str, sizes: Mapping[str, float], title: str) -> Table:
     """The table of one test set of metrics.jsonl.
 
     Args:
@@ -227,4 +175,4 @@ def validation_layout(name: str, dataset: str, sizes: Mapping[str, float], title
         Column(VALIDATION + name, "minutes", "minutes", "", by_image=False),
     ]
     caption = f"{_UNITS[dataset]}; label loss in nats; minutes a run."
-    return Layout(f"validation-{name}".replace(" ", "-"), title, caption, tuple(columns))
+    return Table(f"validation-{name}".replace(" ", "-"), title, caption, tuple(columns))

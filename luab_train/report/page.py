@@ -5,7 +5,7 @@ The style is that of the data's report, `luab_data.reports`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ from luab_train.report import words
 from luab_train.report.draw import titled_png
 from luab_train.report.figures import Planned
 from luab_train.report.render import Report
-from luab_train.report.tables import KINDS, Kind, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +62,8 @@ def page_html(report: Report, drawn: Drawn) -> str:
         own_style=Markup((here / "page.css").read_text(encoding="utf-8")),
         report=report,
         cards=_cards(report),
-        tables=[_table(table) for table in report.tables if table.form != "curves"],
+        tables=[table for table in report.tables if table.form != "curves"],
+        words=words,
         figures=[drawn.embedded(figure) for figure in report.figures],
     )
 
@@ -82,35 +82,4 @@ def _cards(report: Report) -> dict[str, int]:
         "runs": len(report.runs.get("runs", ())),
         "numbers measured": statuses.count("value"),
         "missing": statuses.count("missing"),
-    }
-
-
-def _table(table: Table) -> dict[str, Any]:
-    groups = []
-    for kind in KINDS:
-        rows = [
-            {
-                "name": row.name,
-                "seeds": words.seeds(row),
-                "cells": [
-                    {
-                        "text": words.short(cell, column, kind, table),
-                        "status": cell.status.replace(" ", "-"),
-                        "verdict": words.TEXT[cell.verdict],
-                        "hint": "; ".join(words.hints(cell, column, kind)),
-                    }
-                    for cell, column in zip(row.cells, table.columns, strict=True)
-                ],
-            }
-            for row in table.of_kind(kind)
-        ]
-        if rows:
-            groups.append({"kind": kind, "rows": rows})
-    kinds: Sequence[Kind] = ("ours", "difference") if table.form == "wide" else ()
-    return {
-        "table": table,
-        "has_seeds": any(row.seeds for row in table.rows),
-        "groups": groups,
-        "notes": words.notes(table),
-        "every": [found for kind in kinds if (found := words.every_number(table, kind))[1]],
     }

@@ -13,8 +13,8 @@ from typing import Any
 
 from luab_train.metrics.intervals import Estimate
 from luab_train.report import words
+from luab_train.report.cells import RAISED, Table
 from luab_train.report.figures import Planned
-from luab_train.report.tables import KINDS, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,41 +46,45 @@ def to_markdown(report: Report, *, details: bool = True) -> str:
     """
     lines = [f"# {_markdown(report.title)}", ""]
     for text in report.paragraphs:
-        lines += [words.with_code(text, escaped, lambda code: f"`{code}`"), ""]
+        lines += [_markdown(text), ""]
     for table in report.tables:
-        if table.form == "wide" or (details and table.form == "list"):
-            lines += _section(table, details=details)
+        if table.form == "curves" or (table.form == "list" and not details):
+            continue
+        lines += [f"## {escaped(table.title)}", "", escaped(table.caption), ""]
+        lines += [*_grid(words.wide(table)), ""]
+        lines += [f"- {escaped(note)}" for note in words.notes(table)]
+        if details and table.form == "wide":
+            lines += ["", "<details><summary>Every number with its interval</summary>", ""]
+            for grid in words.every_number(table):
+                lines += [*_grid(grid), ""]
+            lines += ["</details>"]
+        lines += [""]
     for figure in report.figures if details else ():
-        lines += [f"## {_markdown(figure.title)}", "", f"![{escaped(figure.title)}]({figure.file})"]
+        lines += [f"## {escaped(figure.title)}", "", f"![{escaped(figure.title)}]({figure.file})"]
         lines += ["", escaped(figure.caption), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _section(table: Table, *, details: bool) -> list[str]:
-    lines = [f"## {_markdown(table.title)}", "", escaped(table.caption), "", *_wide(table), ""]
-    lines += [f"- {escaped(note)}" for note in words.notes(table)]
-    if not details or table.form == "list":
-        return [*lines, ""]
-    lines += ["", "<details><summary>Every number with its interval</summary>", ""]
-    for kind in ("ours", "baseline", "difference"):
-        head, rows = words.every_number(table, kind)
-        if rows:
-            lines += [*aligned(head, [list(map(escaped, row)) for row in rows], left=2), ""]
-    return [*lines, "</details>", ""]
+def _grid(grid: words.Grid) -> list[str]:
+    """A Markdown table whose columns also line up in a terminal."""
+    marks = {"better": "**", "worse": "*", "foreign": "*", "": ""}
+    rows = [
+        [f"{marks[t.style]}{escaped(t.text)}{marks[t.style]}" if t.text else "" for t in row]
+        for _, group in grid.groups
+        for row in group
+    ]
+    head = [escaped(text) for text in grid.head]
+    widths = [max(3, *(len(row[i]) for row in [head, *rows])) for i in range(len(head))]
 
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(w) if i < grid.left else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
 
-def _wide(table: Table) -> list[str]:
-    has_seeds = any(row.seeds for row in table.rows)
-    head = ["", *(["seeds"] if has_seeds else []), *(escaped(c.head) for c in table.columns)]
-    rows = []
-    for row in table.rows:
-        cells = []
-        for cell, column in zip(row.cells, table.columns, strict=True):
-            text = escaped(words.short(cell, column, row.kind, table))
-            cells.append({1: f"**{text}**", -1: f"*{text}*", 0: text}[cell.verdict])
-        name = f"*{escaped(row.name)}*" if row.kind == "baseline" else escaped(row.name)
-        rows.append([name, *([words.seeds(row)] if has_seeds else []), *cells])
-    return aligned(head, rows, left=2 if has_seeds else 1)
+    rule = ["-" * w if i < grid.left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return [line(head), line(rule), *(line(row) for row in rows)]
 
 
 def _markdown(text: str) -> str:
@@ -93,25 +97,6 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*<>|~#$]|(?<!\w)_|_(?!\w)|[\[\]!](?=[\[(]))", r"\\\1", plain)
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
-    """A Markdown table whose columns line up in a terminal too.
-
-    Args:
-        left: how many columns are text; the others are numbers, set to the right.
-    """
-    widths = [max(3, *(len(row[i]) for row in [head, *rows])) for i in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(w) if i < left else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return [line(head), line(rule), *(line(row) for row in rows)]
-
-
 # --- LaTeX ----------------------------------------------------------------------------------------
 
 _ESCAPES = {
@@ -120,7 +105,7 @@ _ESCAPES = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     "−": "$-$", "–": "--", "±": r"$\pm$", "τ": r"$\tau$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
     "“": "``", "”": "''", "†": r"\textdagger{}", "×": r"$\times$",
-    **{raised: rf"\textsuperscript{{{letter}}}" for letter, raised in words.LETTERS.items()},
+    **{raised: rf"\textsuperscript{{{letter}}}" for raised, letter in RAISED.items()},
 }  # fmt: skip
 _PACKAGES = r"\usepackage{booktabs,graphicx,longtable}"
 
@@ -138,18 +123,17 @@ def to_latex(report: Report) -> str:
     Needs booktabs, graphicx and longtable, and pdflatex with UTF-8, lualatex or xelatex.
     """
     parts = [f"% Written by luab-train report. Needs {_PACKAGES}.", ""]
-    parts += [_paragraph(text) + "\n" for text in report.paragraphs]
+    for text in report.paragraphs:
+        code = words.with_code(text, latex, lambda code: rf"\texttt{{{latex(code)}}}")
+        parts += [code, ""]
     for table in report.tables:
-        if table.form == "wide":
-            parts += [_wide_latex(table), *_every_number_latex(table)]
-        elif table.form == "list":
-            head = ["", *(c.head for c in table.columns)]
-            rows = [
-                [row.name, *(words.short(cell, c, row.kind, table)
-                             for cell, c in zip(row.cells, table.columns, strict=True))]
-                for row in table.rows
-            ]  # fmt: skip
-            parts.append(_long_latex(table.key, f"{table.title}. {table.caption}", head, rows))
+        caption = " ".join([f"{table.title}. {table.caption}", *words.notes(table)])
+        if table.form == "list":
+            parts += _long(words.wide(table), caption)
+        elif table.form == "wide":
+            parts += _tabular(words.wide(table), caption)
+            for grid in words.every_number(table):
+                parts += _long(grid, f"{table.title}: every {grid.head[1]}.")
     for figure in report.figures:
         parts += [
             r"\begin{figure}[p]", r"\centering",
@@ -160,56 +144,37 @@ def to_latex(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _paragraph(text: str) -> str:
-    return words.with_code(text, latex, lambda code: rf"\texttt{{{latex(code)}}}")
-
-
-def _wide_latex(table: Table) -> str:
-    has_seeds = any(row.seeds for row in table.rows)
-    heads = ["", *(["seeds"] if has_seeds else []), *(c.head for c in table.columns)]
-    caption = " ".join([f"{table.title}. {table.caption}", *words.notes(table)])
-    lines = [
+def _tabular(grid: words.Grid, caption: str) -> list[str]:
+    return [
         r"\begin{table*}[t]", r"\centering", rf"\caption{{{latex(caption)}}}",
-        rf"\label{{tab:{latex(table.key)}}}",
+        rf"\label{{tab:{latex(grid.key)}}}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", r"\toprule",
-        " & ".join(map(latex, heads)) + r" \\",
+        rf"\begin{{tabular}}{{l{'r' * (len(grid.head) - 1)}}}", r"\toprule",
+        _line(grid.head), *_body(grid), r"\bottomrule", r"\end{tabular}}", r"\end{table*}", "",
     ]  # fmt: skip
-    for kind in KINDS:
-        rows = table.of_kind(kind)
-        lines += [r"\midrule"] if rows else []
+
+
+def _long(grid: words.Grid, caption: str) -> list[str]:
+    return [
+        rf"{{\footnotesize\begin{{longtable}}{{{'l' * len(grid.head)}}}",
+        rf"\caption{{{latex(caption)}}}\label{{tab:{latex(grid.key)}}}\\", r"\toprule",
+        _line(grid.head), r"\endhead", *_body(grid), r"\bottomrule", r"\end{longtable}}", "",
+    ]  # fmt: skip
+
+
+def _body(grid: words.Grid) -> list[str]:
+    commands = {"better": r"\textbf{%s}", "worse": r"\textit{%s}", "foreign": r"\textit{%s}"}
+    lines = []
+    for _, rows in grid.groups:
+        lines.append(r"\midrule")
         for row in rows:
-            cells = [latex(words.seeds(row))] if has_seeds else []
-            for cell, column in zip(row.cells, table.columns, strict=True):
-                text = latex(words.short(cell, column, kind, table))
-                cells.append(
-                    {1: rf"\textbf{{{text}}}", -1: rf"\textit{{{text}}}", 0: text}[cell.verdict]
-                )
-            name = latex(row.name)
-            name = rf"\textit{{{name}}}" if kind in ("quoted", "baseline") else name
-            lines.append(" & ".join([name, *cells]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
+            lines.append(" & ".join(commands.get(t.style, "%s") % latex(t.text) for t in row))
+            lines[-1] += r" \\"
+    return lines
 
 
-def _every_number_latex(table: Table) -> list[str]:
-    parts = []
-    for kind in ("ours", "difference"):
-        head, rows = words.every_number(table, kind)
-        if rows:
-            caption = f"{table.title}: every {'difference' if kind == 'difference' else 'number'}."
-            parts.append(_long_latex(f"{table.key}-{kind}", caption, head, rows))
-    return parts
-
-
-def _long_latex(key: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [
-        rf"{{\footnotesize\begin{{longtable}}{{{'l' * len(head)}}}",
-        rf"\caption{{{latex(caption)}}}\label{{tab:{latex(key)}}}\\", r"\toprule",
-        " & ".join(map(latex, head)) + r" \\", r"\midrule", r"\endhead",
-        *(" & ".join(map(latex, row)) + r" \\" for row in rows),
-        r"\bottomrule", r"\end{longtable}}", "",
-    ]  # fmt: skip
-    return "\n".join(lines)
+def _line(texts: Sequence[str]) -> str:
+    return " & ".join(map(latex, texts)) + r" \\"
 
 
 # --- CSV and JSON ---------------------------------------------------------------------------------
@@ -236,7 +201,8 @@ def to_csv(tables: Sequence[Table]) -> str:
                         table.key, row.kind, _plain(row.name), " ".join(map(str, row.seeds)),
                         *column.key, column.title, column.direction, cell.status, *numbers,
                         cell.n or "", cell.over, _number(cell.p_value), cell.test,
-                        words.TEXT[cell.verdict], _plain(cell.note), _plain("; ".join(cell.marks)),
+                        words.VERDICTS[cell.verdict], _plain(cell.note),
+                        _plain("; ".join(cell.marks)),
                     ]
                 )  # fmt: skip
     return text.getvalue()
@@ -269,7 +235,7 @@ def _json_table(table: Table) -> dict[str, Any]:
     return {
         **{name: getattr(table, name) for name in ("key", "title", "caption", "form", "notes")},
         "columns": [{name: getattr(c, name) for name in names} for c in table.columns],
-        "rows": [asdict(row) for row in table.rows],
+        "rows": [row._asdict() | {"cells": [*map(asdict, row.cells)]} for row in table.rows],
     }
 
 

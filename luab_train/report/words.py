@@ -1,19 +1,16 @@
-"""Numbers of tables as text, the same in Markdown, LaTeX and HTML."""
+"""Tables as text: what each cell says, the same in Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
-from luab_train.report.compare import Cell
-from luab_train.report.layouts import Column
-from luab_train.report.tables import Kind, Table, TableRow
+from luab_train.report.cells import KINDS, Cell, Column, Kind, Table, TableRow
 
 MINUS = "−"
-LETTERS = dict(zip("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True))
-"""Letter of a mark -> as it stands beside a number."""
-TEXT = {1: "better", -1: "worse", 0: ""}
-"""Of a verdict: whether an interval leaves out 0, and on which side."""
+VERDICTS: dict[int, Literal["", "better", "worse"]] = {1: "better", -1: "worse", 0: ""}
+"""Whether an interval leaves out 0, and on which side."""
 
 
 def number(value: float, column: Column, *, signed: bool = False, more: int = 0) -> str:
@@ -34,9 +31,8 @@ def short(cell: Cell, column: Column, kind: Kind, table: Table) -> str:
 
     Where the table is narrow, an interval of any other kind stands beside the number too.
     """
-    return _unmarked(cell, column, kind, table.is_narrow) + "".join(
-        "".join(LETTERS[letter] for letter in table.marks[mark]) for mark in cell.marks
-    )
+    marks = "".join(table.marks[mark] for mark in cell.marks)
+    return _unmarked(cell, column, kind, table.is_narrow) + marks
 
 
 def _unmarked(cell: Cell, column: Column, kind: Kind, is_narrow: bool) -> str:
@@ -86,13 +82,6 @@ def p_value(cell: Cell) -> str:
     return f"{text} ({cell.test})"
 
 
-def hints(cell: Cell, column: Column, kind: Kind) -> list[str]:
-    """What else there is to say of a cell: interval, what it is over, test, marks, note."""
-    p = p_value(cell)
-    parts = (span(cell, column, kind), over(cell), p and f"p {p}", *cell.marks, cell.note)
-    return [part for part in parts if part]
-
-
 def seeds(row: TableRow) -> str:
     """How many, and which: `3 (0 1 2)`."""
     return f"{len(row.seeds)} ({' '.join(map(str, row.seeds))})" if row.seeds else ""
@@ -100,32 +89,81 @@ def seeds(row: TableRow) -> str:
 
 def notes(table: Table) -> list[str]:
     """What stands below a table: its marks, then its sentences."""
-    marks = [
-        f"{''.join(LETTERS[x] for x in letter)} {mark}." for mark, letter in table.marks.items()
-    ]
-    return [*marks, *table.notes]
+    return [*(f"{letter} {mark}." for mark, letter in table.marks.items()), *table.notes]
 
 
-def every_number(table: Table, kind: Kind) -> tuple[list[str], list[list[str]]]:
-    """Head and lines of a table with a line a cell; those of a column together.
+class Text(NamedTuple):
+    """What a cell says, how it is set, and what else there is to say of it."""
 
-    They are compared. Empty without rows of the kind.
+    text: str
+    style: Literal["", "better", "worse", "foreign"] = ""
+    hint: str = ""
+
+
+class Grid(NamedTuple):
+    """A table as text.
+
+    Args:
+        key: of its label.
+        head: of the columns.
+        groups: kind of the rows, and the rows; rules go between them.
+        left: how many columns are text; the others are numbers.
     """
-    is_difference = kind == "difference"
-    head = ["column", "difference" if is_difference else "model", "value", "95 % interval", "over"]
-    head += ["p", "reading"] if is_difference else []
-    lines = []
-    for k, column in enumerate(table.columns):
+
+    key: str
+    head: list[str]
+    groups: list[tuple[Kind, list[list[Text]]]]
+    left: int
+
+
+def wide(table: Table) -> Grid:
+    """A line a row; rows that are not measured here are set apart."""
+    has_seeds = any(row.seeds for row in table.rows)
+    head = ["", *(["seeds"] if has_seeds else []), *(c.head for c in table.columns)]
+    groups = []
+    for kind in KINDS:
+        rows = []
         for row in table.of_kind(kind):
-            cell = row.cells[k]
-            line = [
-                column.head, row.name, value(cell, column, kind, table), span(cell, column, kind),
-                over(cell),
-            ]  # fmt: skip
-            if is_difference:
-                line += [p_value(cell), TEXT[cell.verdict]]
-            lines.append([*line, "; ".join(filter(None, (*cell.marks, cell.note)))])
-    return [*head, "notes"], lines
+            name = Text(row.name, "foreign" if kind in ("quoted", "baseline") else "")
+            line = [name, *([Text(seeds(row))] if has_seeds else [])]
+            for cell, column in zip(row.cells, table.columns, strict=True):
+                p = p_value(cell)
+                parts = (
+                    span(cell, column, kind),
+                    over(cell),
+                    p and f"p {p}",
+                    *cell.marks,
+                    cell.note,
+                )
+                line.append(Text(short(cell, column, kind, table), VERDICTS[cell.verdict],
+                                 "; ".join(filter(None, parts))))  # fmt: skip
+            rows.append(line)
+        if rows:
+            groups.append((kind, rows))
+    return Grid(table.key, head, groups, 2 if has_seeds else 1)
+
+
+def every_number(table: Table) -> list[Grid]:
+    """Of our rows, and of differences, a line a cell; those of a column together, to compare."""
+    grids = []
+    kinds: dict[Kind, str] = {"ours": "model", "difference": "difference"}
+    for kind, what in kinds.items():
+        head = ["column", what, "value", "95 % interval", "over"]
+        head += ["p", "reading", "notes"] if kind == "difference" else ["notes"]
+        lines = []
+        for k, column in enumerate(table.columns):
+            for row in table.of_kind(kind):
+                cell = row.cells[k]
+                said = [column.head, row.name, value(cell, column, kind, table),
+                        span(cell, column, kind), over(cell)]  # fmt: skip
+                line = [*map(Text, said)]
+                if kind == "difference":
+                    reading = VERDICTS[cell.verdict]
+                    line += [Text(p_value(cell)), Text(reading, reading)]
+                lines.append([*line, Text("; ".join(filter(None, (*cell.marks, cell.note))))])
+        if lines:
+            grids.append(Grid(f"{table.key}-{kind}", head, [(kind, lines)], 2))
+    return grids
 
 
 def with_code(text: str, plain: Callable[[str], str], code: Callable[[str], str]) -> str:
