@@ -14,7 +14,12 @@ from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
+from luab_train.evaluate.coco.erasing import Eraser
+from luab_train.evaluate.coco.evaluate import predicted
+from luab_train.evaluate.coco.storage import write_tables
+from luab_train.evaluate.coco.summary import CocoResult, summarise
 from luab_train.evaluate.predictor import Predictor
+from luab_train.evaluate.settings import Settings
 from luab_train.models.classifier import Outputs
 from luab_train.recipe import Data
 
@@ -134,3 +139,23 @@ def linear(weights: dict[tuple[int, int], float]) -> Callable[[Tensor], Tensor]:
     for (label, other), weight in weights.items():
         matrix[label, other] = weight
     return lambda image: amounts(image) @ matrix.T
+
+
+def evaluate(
+    predictor: Predictor,
+    coco: Coco,
+    *,
+    eraser: Eraser | None = None,
+    erasing: bool = True,
+    out: Path | None = None,
+    resamples: int = 20,
+    seed: int = 0,
+    **options: Any,
+) -> CocoResult:
+    """Predict and summarise; the tables are kept in `out`."""
+    settings = Settings(**{"num_workers": 0, "shown": False, **options})
+    chosen = (eraser or Eraser()) if erasing else None
+    tables = predicted(predictor, *coco, eraser=chosen, settings=settings)
+    if out is not None:
+        write_tables(out, tables)
+    return summarise(tables, resamples=resamples, seed=seed)

@@ -22,21 +22,22 @@ from coco_scenes import (
     model,
     random_scores,
 )
+from coco_scenes import evaluate as run
 from logs import SHARED
 from PIL import Image
 from torch import Tensor, nn
 
 from luab_data.errors import DatasetError, ImagesError, OptionError
 from luab_data.schema import COCO_CLASSES
-from luab_train.evaluate.coco.class_pixels import class_pixels
+from luab_train.data.inputs import EvalCrop
+from luab_train.evaluate.coco.class_pixels import ClassPixels, class_pixels
 from luab_train.evaluate.coco.erasing import Eraser
-from luab_train.evaluate.coco.evaluate import evaluate_coco
 from luab_train.evaluate.coco.multi_label import load_multi_label
 from luab_train.evaluate.coco.scenes import Gallery, Status, find_scenes
 from luab_train.evaluate.coco.storage import read_tables
-from luab_train.evaluate.coco.summary import CocoResult, compare, summarise
-from luab_train.evaluate.coco.views import View
+from luab_train.evaluate.coco.summary import compare, summarise
 from luab_train.evaluate.predictor import PlainClassifier, Predictor, timm_data
+from luab_train.evaluate.settings import Settings
 from luab_train.recipe import Data
 
 LEFT, RIGHT, TOP = (2, 10, 10, 20), (20, 12, 30, 24), (6, 1, 24, 7)
@@ -58,9 +59,9 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Coco:
     )
 
 
-def run(predictor: Predictor, coco: Coco, **options: Any) -> CocoResult:
-    options = {"num_workers": 0, "resamples": 20, **options}
-    return evaluate_coco(predictor, coco.images, coco.instances, **options)
+def pixels_of(predictor: Predictor, *coco: Path, **options: Any) -> ClassPixels:
+    settings = Settings(**{"num_workers": 1, "shown": False, **options})
+    return class_pixels(predictor, *coco, settings=settings)
 
 
 # --- known answers -------------------------------------------------------------------------------
@@ -70,34 +71,34 @@ def test_a_model_that_sees_each_object_by_itself_is_never_fooled(coco: Coco):
     found = run(model(), coco)
     assert found.precision.mean.value == 1 and found.precision.num_excluded == 76
     assert (found.num_images, found.num_without_labels) == (5, 1)
-    context = found.context
-    assert context is not None
-    assert (context.random.mean.value, context.worst.mean.value) == (0, 0)
-    assert (context.num_images, context.num_cases, context.num_pairs) == (3, 7, 10)
+    context = found.rates
+    assert (context["v_random"].mean.value, context["v_worst"].mean.value) == (0, 0)
+    assert (context["v_worst"].num_images, context["v_worst"].num_cases) == (3, 7)
     # a = 0 and b_o = all pixels of the class: D = - its area.
     areas = {PERSON: 80, BICYCLE: (120 + 108 + 80) / 2, CAR: 108, DOG: 120}
     for label, area in areas.items():
-        assert context.difference.classes.value[label] == pytest.approx(-area)
+        assert context["difference"].classes.value[label] == pytest.approx(-area)
     assert found.num_objects == {
         **{"erased": 7, "alone": 1, "empty": 0, "too_large": 0, "unchanged": 0}
     }
     assert found.leaning is not None and set(found.leaning["drop"].to_pylist()) == {0.0}
-    assert found.mean_overlap == 0 and found.pointing is None
+    assert found.mean_overlap == 0 and "on_mask" not in found.rates
 
 
 def test_a_constant_model_always_violates(coco: Coco):
-    found = run(model(constant), coco).context
-    assert found is not None and found.num_ties == found.num_pairs
-    assert (found.random.mean.value, found.worst.mean.value) == (1, 1)
-    assert found.difference.mean.value == 0
+    found = run(model(constant), coco)
+    assert found.num_ties == 10
+    rates = found.rates
+    assert (rates["v_random"].mean.value, rates["v_worst"].mean.value) == (1, 1)
+    assert rates["difference"].mean.value == 0
 
 
 def test_random_scores_come_to_chance(tmp_path: Path):
     scenes = [[(PERSON, LEFT), (DOG, RIGHT), (CAR, TOP)]] * 60
-    found = run(model(random_scores()), make_coco(tmp_path, scenes), resamples=200).context
-    assert found is not None
-    assert found.random.mean.null == 0.5 and found.worst.mean.null == pytest.approx(2 / 3)
-    for rate in (found.random, found.worst):
+    found = run(model(random_scores()), make_coco(tmp_path, scenes), resamples=200).rates
+    random, worst = found["v_random"], found["v_worst"]
+    assert random.mean.null == 0.5 and worst.mean.null == pytest.approx(2 / 3)
+    for rate in (random, worst):
         assert rate.mean.low <= rate.mean.null <= rate.mean.high
 
 
@@ -105,11 +106,11 @@ def test_a_class_seen_only_by_its_neighbour_leans_on_it(coco: Coco):
     """Person is scored by bicycles and dogs: erasing it changes nothing, erasing them does."""
     leaning = linear({(PERSON, BICYCLE): 1, (PERSON, DOG): 1} | {(k, k): 1 for k in (1, 2, 16)})
     found = run(model(leaning), coco)
-    assert found.context is not None and found.leaning is not None
+    assert found.leaning is not None
     # Image 0: a = 120, b = 0. Image 1: a = 120, b without dog 0, without car 120: a tie.
-    assert found.context.random.classes.value[PERSON] == 1
-    assert found.context.num_ties == 1
-    assert found.context.worst.mean.value == pytest.approx(1 / 4)
+    assert found.rates["v_random"].classes.value[PERSON] == 1
+    assert found.num_ties == 1
+    assert found.rates["v_worst"].mean.value == pytest.approx(1 / 4)
     rows = {(r["name"], r["other_name"]): r for r in found.leaning.to_pylist()}
     assert rows["person", "dog"]["drop"] == 120 and rows["person", "car"]["drop"] == 0
     assert rows["person", "bicycle"]["own_drop"] == 0
@@ -123,8 +124,8 @@ def test_half_a_look_at_a_neighbour_is_a_drop_and_a_double_one_a_violation(
     coco = make_coco(tmp_path, [[(PERSON, (0, 0, 10, 10)), (DOG, (20, 20, 30, 30))]] * 2)
     scores = linear({(PERSON, PERSON): 1, (PERSON, DOG): weight, (DOG, DOG): 1})
     found = run(model(scores), coco)
-    assert found.context is not None and found.leaning is not None
-    assert found.context.random.classes.value[PERSON] == violated
+    assert found.leaning is not None
+    assert found.rates["v_random"].classes.value[PERSON] == violated
     rows = {(r["label"], r["other_label"]): r for r in found.leaning.to_pylist()}
     assert rows[PERSON, DOG]["drop"] == 100 * weight and rows[PERSON, DOG]["own_drop"] == 100
     assert rows[PERSON, DOG]["violation_rate"] == violated
@@ -133,9 +134,9 @@ def test_half_a_look_at_a_neighbour_is_a_drop_and_a_double_one_a_violation(
 # --- what is erased ------------------------------------------------------------------------------
 
 
-def statuses(coco: Coco, eraser: Eraser, view: View | None = None) -> list[list[str]]:
+def statuses(coco: Coco, eraser: Eraser, crop: EvalCrop | None = None) -> list[list[str]]:
     scenes = find_scenes(coco.images, coco.instances).scenes
-    gallery = Gallery(scenes, view or View(data=Data(image_size=32, eval_resize=32)), eraser)
+    gallery = Gallery(scenes, crop or EvalCrop(Data(image_size=32, eval_resize=32)), eraser)
     return [[Status(k).name for k in gallery[i].status_P] for i in range(len(gallery))]
 
 
@@ -145,11 +146,11 @@ def test_an_object_outside_the_crop_is_no_erasure_and_no_pair(tmp_path: Path):
     coco = make_coco(tmp_path, wide, size_wh=(96, 32))
     pairs = [["UNCHANGED", "ERASED", "ERASED"], ["UNCHANGED", "ALONE"], []]
     assert statuses(coco, Eraser()) == pairs
-    squash = View(geometry="squash", data=Data(image_size=32))
+    squash = EvalCrop.squash(Data(image_size=32))
     assert statuses(coco, Eraser(), squash) == [["ERASED"] * 3, ["ERASED"] * 2, []]
     found = run(model(), coco)
-    assert found.context is not None and (found.context.num_images, found.num_outside) == (1, 2)
-    assert found.num_objects["unchanged"] == 2 and found.context.worst.mean.value == 0
+    assert (found.rates["v_worst"].num_images, found.num_outside) == (1, 2)
+    assert found.num_objects["unchanged"] == 2 and found.rates["v_worst"].mean.value == 0
     assert found.precision.classes.value[PERSON] == pytest.approx(2 / 3), "nobody sees them"
 
 
@@ -175,8 +176,8 @@ def test_all_instances_and_the_crowd_of_a_class_are_erased_together(tmp_path: Pa
         crowds=[(100, BICYCLE, (12, 12, 18, 30))],
     )
     scenes = find_scenes(coco.images, coco.instances).scenes
-    view = View(data=Data(image_size=32, eval_resize=32))
-    seen = Gallery(scenes, view, Eraser())[0]
+    crop = EvalCrop(Data(image_size=32, eval_resize=32))
+    seen = Gallery(scenes, crop, Eraser())[0]
     changed = (seen.erased[0] != seen.square_SS3).any(axis=2)
     expected = np.zeros((32, 32), bool)
     for x0, y0, x1, y1 in (TOP, LEFT, (12, 12, 18, 30)):
@@ -192,7 +193,7 @@ def test_all_instances_and_the_crowd_of_a_class_are_erased_together(tmp_path: Pa
 def test_shared_pixels_go_with_either_class_and_are_logged(tmp_path: Path):
     over = [(PERSON, (0, 0, 10, 10)), (DOG, (5, 0, 25, 10))]
     coco = make_coco(tmp_path, [over])
-    seen = Gallery(find_scenes(*coco).scenes, View(data=model().data), Eraser())[0]
+    seen = Gallery(find_scenes(*coco).scenes, EvalCrop(model().data), Eraser())[0]
     assert seen.covered_PP.tolist() == [[1, 0.25], [0.5, 1]]
     assert seen.area_P.tolist() == [100 / 1024, 200 / 1024] == seen.chance_P.tolist()
     found = run(model(), coco)
@@ -201,14 +202,14 @@ def test_shared_pixels_go_with_either_class_and_are_logged(tmp_path: Path):
     rows = {r["label"]: r for r in found.leaning.to_pylist()}
     assert (rows[DOG]["drop"], rows[PERSON]["drop"]) == (50, 0)
     assert (rows[DOG]["covered"], rows[PERSON]["covered"]) == (0.25, 0.5)
-    grown = Gallery(find_scenes(*coco).scenes, View(data=model().data), Eraser(dilation=2))[0]
+    grown = Gallery(find_scenes(*coco).scenes, EvalCrop(model().data), Eraser(dilation=2))[0]
     assert grown.covered_PP[0, 1] > 0.32
 
 
 @pytest.mark.parametrize("fill", ["mean", "black", "blur", "inpaint"])
 def test_an_object_is_gone_whatever_fills_its_place(coco: Coco, fill: Any):
-    found = run(model(), coco, eraser=Eraser(fill=fill, dilation=1)).context
-    assert found is not None and found.worst.mean.value == 0
+    found = run(model(), coco, eraser=Eraser(fill=fill, dilation=1)).rates
+    assert found["v_worst"].mean.value == 0
 
 
 # --- points --------------------------------------------------------------------------------------
@@ -216,12 +217,12 @@ def test_an_object_is_gone_whatever_fills_its_place(coco: Coco, fill: Any):
 
 def test_a_shared_point_is_judged_on_each_class(coco: Coco):
     point = torch.tensor([25 / 32, 18 / 32])  # in RIGHT
-    found = run(model(points=point), coco).pointing
-    assert found is not None and (found.num_images, found.num_cases) == (4, 8)
-    assert found.on_mask.classes.value[[PERSON, BICYCLE, CAR, DOG]].tolist() == [0, 0.5, 0, 1]
-    assert found.on_mask.mean.value == 0.375 and found.on_mask.micro.value == 3 / 8
-    assert found.on_mask.classes.null[DOG] == pytest.approx(120 / 1024)
-    assert found.centre.micro.value == 0
+    found = run(model(points=point), coco).rates
+    assert (found["on_mask"].num_images, found["on_mask"].num_cases) == (4, 8)
+    assert found["on_mask"].classes.value[[PERSON, BICYCLE, CAR, DOG]].tolist() == [0, 0.5, 0, 1]
+    assert found["on_mask"].mean.value == 0.375 and found["on_mask"].micro.value == 3 / 8
+    assert found["on_mask"].classes.null[DOG] == pytest.approx(120 / 1024)
+    assert found["centre"].micro.value == 0
 
 
 def test_each_class_has_its_own_point_and_it_goes_through_the_crop(tmp_path: Path):
@@ -232,8 +233,7 @@ def test_each_class_has_its_own_point_and_it_goes_through_the_crop(tmp_path: Pat
     points[CAR] = torch.tensor([(55 - 32) / 32, 4 / 32])
     points[DOG] = torch.tensor([57 / 96, 25 / 32])  # where it is in the image, not in the crop
     found = run(model(points=points.reshape(-1)), coco, out=tmp_path / "out")
-    assert found.pointing is not None
-    assert found.pointing.on_mask.classes.value[[PERSON, CAR, DOG]].tolist() == [1, 1, 0]
+    assert found.rates["on_mask"].classes.value[[PERSON, CAR, DOG]].tolist() == [1, 1, 0]
     row = pq.read_table(tmp_path / "out" / "scores.parquet").to_pylist()[0]
     assert len(row["point_x"]) == 80
     assert row["point_x"][PERSON] == pytest.approx(37 / 96)
@@ -244,8 +244,7 @@ def test_a_class_outside_the_crop_is_not_judged_by_its_point(tmp_path: Path):
     wide = [[(PERSON, (0, 0, 5, 20)), (DOG, (40, 5, 50, 15))]]
     coco = make_coco(tmp_path, wide, size_wh=(96, 32))
     found = run(model(points=torch.tensor([0.5, 0.5])), coco)
-    assert found.pointing is not None
-    assert (found.pointing.num_cases, found.num_outside) == (1, 1)
+    assert (found.rates["on_mask"].num_cases, found.num_outside) == (1, 1)
     assert found.classes["num_pointed"].to_pylist()[PERSON] == 0
     assert found.classes["on_mask"].to_pylist()[PERSON] is None
 
@@ -288,7 +287,7 @@ def test_maps_that_are_the_masks_have_full_pixel_precision_and_flat_ones_that_of
     boxes = [(16, 32, 96, 160), (112, 16, 208, 64)]
     scenes = [[(PERSON, boxes[0]), (DOG, boxes[1])], [(DOG, boxes[0])], []]
     coco = make_coco(tmp_path, scenes, size_wh=(224, 224), crowds=[(101, CAR, boxes[1])])
-    found = class_pixels(mapped(), *coco, num_threads=1)
+    found = pixels_of(mapped(), *coco)
     assert found.mean.value == 1 and (found.num_images, found.num_pairs) == (2, 3)
     assert found.num_crowds == 1 and found.method == "CAM" and found.map_size == "224x224"
     areas = [80 * 128 / 224**2, 96 * 48 / 224**2]
@@ -296,7 +295,7 @@ def test_maps_that_are_the_masks_have_full_pixel_precision_and_flat_ones_that_of
     assert found.chance[DOG] == pytest.approx(sum(areas) / 2)
     assert np.isnan(found.classes[CAR])
     # Upside down, objects are below everything else: one threshold takes all.
-    wrong = class_pixels(mapped(flipped=True), *coco, num_threads=1)
+    wrong = pixels_of(mapped(flipped=True), *coco)
     assert wrong.classes[[PERSON, DOG]] == pytest.approx(found.chance[[PERSON, DOG]])
 
 
@@ -308,23 +307,23 @@ def test_pixels_of_a_crowd_count_neither_way(tmp_path: Path):
     content["annotations"][1]["category_id"] = 1  # a person that looks like a dog ...
     content["annotations"][1]["iscrowd"] = 1
     coco.instances.write_text(json.dumps(content))
-    found = class_pixels(mapped(), *coco, num_threads=1)
+    found = pixels_of(mapped(), *coco)
     assert found.classes[PERSON] == 1
     assert found.chance[PERSON] == pytest.approx(80 * 128 / (224**2 - 96 * 48))
     content["annotations"][1]["iscrowd"] = 0  # ... is missed when it is no crowd
     coco.instances.write_text(json.dumps(content))
-    assert class_pixels(mapped(), *coco, num_threads=1).classes[PERSON] < 0.85
+    assert pixels_of(mapped(), *coco).classes[PERSON] < 0.85
 
 
 def test_a_class_that_the_map_does_not_see_is_flat_and_scores_its_share(tmp_path: Path):
     box = (16, 32, 96, 160)
     coco = make_coco(tmp_path, [[(PERSON, box), (DOG, box)]], size_wh=(224, 224))
-    found = class_pixels(mapped(), *coco, num_threads=1)
+    found = pixels_of(mapped(), *coco)
     assert (found.num_pairs, found.num_flat, found.classes[DOG]) == (2, 1, 1)
     assert found.classes[PERSON] == pytest.approx(80 * 128 / 224**2)
     blind = mapped()
     torch.nn.init.constant_(blind.model.backbone.classifier.weight, torch.nan)
-    assert class_pixels(blind, *coco, num_threads=1).num_flat == 2
+    assert pixels_of(blind, *coco).num_flat == 2
 
 
 @pytest.fixture(scope="module")
@@ -344,9 +343,9 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Coco:
     )
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_size": 2, "num_threads": 2}])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 2, "num_workers": 2}])
 def test_pixels_of_drawn_scenes_keep_their_numbers(crowded: Coco, options: dict[str, int]):
-    found = class_pixels(mapped(), *crowded, **options)
+    found = pixels_of(mapped(), *crowded, **options)
     mean = [float(getattr(found.mean, name)) for name in ("value", "low", "high", "null")]
     assert mean == pytest.approx([0.84717570, 0.83843122, 0.85592018, 0.11400861], abs=1e-6)
     classes = [0.83156914, 0.85475801, 0.83569834, 0.86667730]
@@ -356,7 +355,7 @@ def test_pixels_of_drawn_scenes_keep_their_numbers(crowded: Coco, options: dict[
 
 
 def test_the_interval_of_pixels_is_a_jackknife_over_images(crowded: Coco, tmp_path: Path):
-    found = class_pixels(mapped(), *crowded).mean
+    found = pixels_of(mapped(), *crowded).mean
     content = json.loads(crowded.instances.read_text())
     without = []
     for left_out in (100, 101, 102, 104):
@@ -366,7 +365,7 @@ def test_the_interval_of_pixels_is_a_jackknife_over_images(crowded: Coco, tmp_pa
         }
         path = tmp_path / f"{left_out}.json"
         path.write_text(json.dumps(kept))
-        without.append(float(class_pixels(mapped(), crowded.images, path).mean.value))
+        without.append(float(pixels_of(mapped(), crowded.images, path).mean.value))
     error = np.sqrt(3 / 4 * sum((value - np.mean(without)) ** 2 for value in without))
     reach = 3.182446305 * error  # 97.5 % point of Student's t, three degrees of freedom
     assert float(found.high - found.value) == pytest.approx(reach, rel=1e-8)
@@ -398,7 +397,7 @@ def test_neither_batches_nor_processes_change_a_result(coco: Coco, options: dict
 
 def test_without_erasing_the_rest_stays_the_same(coco: Coco):
     whole, short = run(model(), coco), run(model(), coco, erasing=False)
-    assert short.context is None and short.leaning is None
+    assert not short.rates and short.leaning is None
     assert short.classes["ap"].equals(whole.classes["ap"])
     assert short.num_objects["alone"] == 8 and "v_worst" not in short.classes.column_names
 
@@ -424,10 +423,11 @@ def test_two_models_are_compared_on_the_same_images(coco: Coco, tmp_path: Path):
         run(model(scores, name=name), coco, out=tmp_path / name)
     look, flat = (read_tables(tmp_path / name) for name in ("look", "flat"))
     found = compare(look, flat, resamples=50)
-    assert found.precision.value > 0 and found.context is not None
-    assert found.context["random"].mean.value == -1 == found.context["worst"].mean.high
-    run(model(), coco, geometry="squash", out=tmp_path / "squash")
-    with pytest.raises(OptionError, match=r"with geometry crop.*with squash"):
+    assert found["map"].value > 0
+    assert found["v_random"].value == -1 == found["v_worst"].high
+    squash = replace(model().data, eval_fit="squash")
+    run(model(data=squash), coco, out=tmp_path / "squash")
+    with pytest.raises(OptionError, match=r"with fit crop.*with squash"):
         compare(look, read_tables(tmp_path / "squash"))
     other = make_coco(tmp_path / "other", [[(PERSON, LEFT), (DOG, RIGHT)]])
     run(model(), other, out=tmp_path / "fewer")
@@ -460,7 +460,7 @@ def test_a_broken_image_and_one_of_another_size_are_named(tmp_path: Path):
     with pytest.raises(ImagesError, match="16 x 32 px, but its masks are drawn on 32 x 32"):
         run(model(), coco)
     with pytest.raises(ImagesError, match="16 x 32 px, but its masks are drawn on 32 x 32"):
-        class_pixels(mapped(), *coco, num_threads=1)
+        pixels_of(mapped(), *coco)
     file.write_bytes(b"\x89PNG")
     with pytest.raises(ImagesError, match="cannot be decoded"):
         run(model(), coco)
@@ -475,7 +475,7 @@ def test_a_model_of_other_classes_or_without_an_order_is_refused(coco: Coco):
         with pytest.raises(OptionError, match=message):
             run(replace(model(), classes=classes), coco)
         with pytest.raises(OptionError, match=message):
-            class_pixels(replace(mapped(), classes=classes), *coco)
+            pixels_of(replace(mapped(), classes=classes), *coco)
     with pytest.raises(OptionError, match="gives 7 scores"):
         run(model(lambda image: torch.zeros(len(image), 7)), coco)
     with pytest.raises(OptionError, match="4 coordinates"):
@@ -542,9 +542,9 @@ def test_real_images_with_random_weights_come_to_chance(tmp_path: Path):
     found = run(predictor, coco, resamples=200)
     assert (found.num_images, found.precision.num_excluded) == (50, 21)
     assert found.precision.mean.null < found.precision.mean.value < 0.25
-    assert found.context is not None and found.context.num_images > 40
-    assert found.context.random.micro.low < 0.5 < found.context.random.micro.high
+    assert found.rates["v_random"].num_images > 40
+    assert found.rates["v_random"].micro.low < 0.5 < found.rates["v_random"].micro.high
     assert sum(found.num_objects.values()) == 151
-    assert found.pointing is not None and found.pointing.num_cases == 151 - found.num_outside
-    pixels = class_pixels(predictor, *coco, num_threads=1)
+    assert found.rates["on_mask"].num_cases == 151 - found.num_outside
+    pixels = pixels_of(predictor, *coco)
     assert pixels.num_pairs == 151 and pixels.mean.low < pixels.mean.null < pixels.mean.high

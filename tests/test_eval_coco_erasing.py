@@ -13,9 +13,9 @@ from logs import SHARED
 from PIL import Image
 
 from luab_data.errors import OptionError
+from luab_train.data.inputs import EvalCrop
 from luab_train.evaluate.coco.erasing import FILLS, Eraser, dilated
-from luab_train.evaluate.coco.scenes import decode, find_scenes, load_rgb
-from luab_train.evaluate.coco.views import View
+from luab_train.evaluate.coco.scenes import covered, decode, find_scenes, load_rgb
 from luab_train.recipe import Data
 
 MEAN = (124, 116, 104)
@@ -108,8 +108,6 @@ def test_inpainting_without_opencv_says_what_to_install(monkeypatch: pytest.Monk
 def test_options_that_make_no_sense_are_refused(changes: dict[str, Any], message: str):
     with pytest.raises(OptionError, match=message):
         Eraser(**changes)
-    with pytest.raises(OptionError, match="expected one of crop, squash"):
-        View(geometry="zoom")  # type: ignore[arg-type]
 
 
 # --- the view follows ----------------------------------------------------------------------------
@@ -121,16 +119,19 @@ def test_erasing_before_the_crop_agrees_with_a_mask_moved_by_the_same_matrix(
     geometry: Any, size: tuple[int, int]
 ):
     """The second way: resize the mask like the image, and paint over what it covers."""
-    view = View(
-        geometry=geometry, data=Data(image_size=28, eval_resize=32, interpolation="bilinear")
-    )
+    data = Data(image_size=28, eval_resize=32, interpolation="bilinear")
+    crop = EvalCrop(data) if geometry == "crop" else EvalCrop.squash(data)
+
+    def see(image: np.ndarray) -> np.ndarray:
+        return crop(Image.fromarray(image)).image
+
     width, height = size
     image = noise(height, width)
     mask = np.zeros((height, width), bool)
     mask[height // 4 : height // 2, width // 3 : width // 2 + 8] = True
-    found = view.see(Eraser().erase(image, mask)).astype(int)
-    soft = view.see(np.repeat(np.uint8(255) * mask[..., None], 3, axis=2))[..., 0]
-    whole = view.see(image).astype(int)
+    found = see(Eraser().erase(image, mask)).astype(int)
+    soft = see(np.repeat(np.uint8(255) * mask[..., None], 3, axis=2))[..., 0]
+    whole = see(image).astype(int)
     assert (soft == 255).sum() > 10 and (soft == 0).sum() > 100
     assert (np.abs(found[soft == 255] - MEAN) <= 1).all()
     # PIL rounds its first pass, so a share below 1/255 may still move a value by one.
@@ -150,15 +151,9 @@ def test_erasing_before_the_crop_agrees_with_a_mask_moved_by_the_same_matrix(
 def test_pixels_are_seen_when_their_centre_is(
     geometry: Any, size: tuple[int, int], expected: tuple[slice, slice]
 ):
-    view = View(geometry=geometry, data=Data(image_size=28, eval_resize=32))
-    assert view.covered(size) == expected
-
-
-def test_the_crop_is_that_of_validation_in_training():
-    from luab_train.data.inputs import EvalCrop
-
-    data, image = Data(image_size=24, eval_resize=32), noise(60, 90)
-    assert np.array_equal(View(data=data).see(image), EvalCrop(data)(Image.fromarray(image)).image)
+    data = Data(image_size=28, eval_resize=32)
+    crop = EvalCrop(data) if geometry == "crop" else EvalCrop.squash(data)
+    assert covered(crop, size) == expected
 
 
 # --- real masks ----------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from luab_data.errors import ImagesError, OptionError
 from luab_train.data.dataset import evaluation_split
 from luab_train.data.inputs import EvalCrop, decode_rgb, load_input, timm_data
 from luab_train.data.loader import Samples, make_loader
-from luab_train.evaluate.coco.views import View
 from luab_train.evaluate.folder import evaluate
 from luab_train.evaluate.parts import folder_part
 from luab_train.evaluate.predict import predict_part
@@ -197,19 +196,13 @@ def test_validation_folder_and_benchmark_give_one_prediction(odd_world):
     assert line["accuracy"] == pytest.approx(right)
 
 
-def test_squash_and_the_masks_of_coco_and_localisation_see_by_the_same_code(tmp_path):
+def test_localisation_squashes_by_the_same_code(tmp_path):
     image = noise(61, 40)
     image.save(tmp_path / "1.png")
     for size in (16, 32):
         pixels, size_wh = squash(tmp_path / "1.png", size)
         whole = image.resize((size, size), Image.Resampling.BILINEAR)
         assert np.array_equal(pixels, np.asarray(whole)) and size_wh == (61, 40)
-    for geometry, crop in (("crop", EvalCrop(DATA)), ("squash", EvalCrop.squash(DATA))):
-        view = View(geometry=geometry, data=DATA)
-        assert np.array_equal(view.see(np.asarray(image)), crop(image).image)
-        assert np.array_equal(
-            view.regions(np.array([[61, 40]])), crop.regions(np.array([[61, 40]]))
-        )
 
 
 def test_what_decides_an_input_is_told():

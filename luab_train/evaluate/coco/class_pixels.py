@@ -27,6 +27,7 @@ from luab_train.evaluate.coco.prediction import check_predictor
 from luab_train.evaluate.coco.scenes import Scene, decode, find_scenes
 from luab_train.evaluate.coco.storage import NUM_CLASSES
 from luab_train.evaluate.predictor import Predictor
+from luab_train.evaluate.settings import Settings
 from luab_train.evaluate.wsol.cam import Mapper
 from luab_train.evaluate.wsol.pixels import (
     PixelSums,
@@ -77,10 +78,7 @@ def class_pixels(
     instances: Path,
     *,
     interval: float = 0.001,
-    batch_size: int = 64,
-    num_threads: int = 4,
-    on_bad: str = "raise",
-    shown: bool | None = None,
+    settings: Settings,
 ) -> ClassPixels:
     """The mPxAP of a multi-label model whose maps wsol.cam can make.
 
@@ -88,33 +86,31 @@ def class_pixels(
 
     Args:
         predictor: of 80 classes by ascending category id.
-        images, instances: as in `evaluate_coco`.
+        images, instances: see `coco.evaluate.predicted`.
         interval: width of a bin of scores.
-        batch_size: images at a time; no effect on the result but for rounding.
-        num_threads: to decode images and to resize maps.
-        on_bad: `raise` at an image that cannot be decoded, or `skip` it.
-        shown: progress bar; None shows it on a terminal.
+        settings: its threads decode images and resize maps.
     """
     check_predictor(predictor)
     mapper = Mapper.of(predictor)
     found = find_scenes(images, instances).scenes
     numbered = [*enumerate(scene for scene in found if things(scene.truth))]
-    batches = [numbered[at : at + batch_size] for at in range(0, len(numbered), batch_size)]
+    size = settings.batch_size
+    batches = [numbered[at : at + size] for at in range(0, len(numbered), size)]
     mine = processes.mine(batches)
 
     def work() -> tuple[list[PixelSums], _Counts]:
         groups = [PixelSums.empty(interval, num_classes=NUM_CLASSES) for _ in range(_GROUPS)]
         counts = _Counts()
-        shown_here = shown if processes.rank() == 0 else False
+        shown_here = settings.shown if processes.rank() == 0 else False
         with (
-            ThreadPoolExecutor(num_threads) as pool,
+            ThreadPoolExecutor(settings.threads) as pool,
             progress(
                 total=sum(map(len, mine)), what="COCO maps", unit="image", shown=shown_here
             ) as bar,
         ):
             items = ((((n, scene), scene.path) for n, scene in batch) for batch in mine)
             for keys, pixels, sizes, bad in squashed_batches(
-                map(list, items), size=predictor.data.image_size, pool=pool, on_bad=on_bad
+                map(list, items), size=predictor.data.image_size, pool=pool, on_bad=settings.on_bad
             ):
                 _check_sizes([scene for _, scene in keys], sizes)
                 if keys:

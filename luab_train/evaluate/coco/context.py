@@ -11,7 +11,6 @@ docs/definitions.md#reliance-on-context and are ours. `E` erasures, `C` classes,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -71,29 +70,6 @@ class Cases(NamedTuple):
     """float64: a - mean of b_o, in units of the scores; negative for a classifier that looks."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """The context metrics of a model, fractions; lower is better.
-
-    Args:
-        random, worst: violation rates V_rand and V_worst. Their nulls are those of scores that do
-            not depend on the image: 1/2, and k/(k+1) for k other classes.
-        difference: auxiliary; its null is 0.
-        num_images, num_cases, num_pairs: what it was taken over.
-        num_ties: pairs with equal scores; they count as violations.
-        num_classes: classes with a case, over which `mean` goes.
-    """
-
-    random: Rate
-    worst: Rate
-    difference: Rate
-    num_images: int
-    num_cases: int
-    num_pairs: int
-    num_ties: int
-    num_classes: int
-
-
 def pairs_of(erasures: Erasures) -> Pairs:
     """Each erased class of an image beside each other one."""
     image_E, label_E, logits_EC = erasures
@@ -147,58 +123,43 @@ def cases_of(pairs: Pairs) -> Cases:
 
 
 def context(
-    pairs: Pairs, *, num_classes: int, resamples: int = RESAMPLES, seed: int = 0
-) -> Context:
-    """The context metrics with bootstrap intervals over the images that have a case."""
-    cases = cases_of(pairs)
-    num_cases, others_T = len(cases.image_T), cases.others_T.astype(np.float64)
-    found = rates(
-        cases.image_T,
-        cases.label_T,
-        {
-            "random": (cases.random_T, np.full(num_cases, 0.5)),
-            "worst": (cases.worst_T, others_T / (others_T + 1)),
-            "difference": (cases.difference_T, np.zeros(num_cases)),
-        },
-        num_classes=num_classes,
-        resamples=resamples,
-        seed=seed,
-    )
-    return Context(
-        **found,
-        num_images=len(np.unique(cases.image_T)),
-        num_cases=num_cases,
-        num_pairs=len(pairs.image_K),
-        num_ties=int((pairs.without_itself_K == pairs.without_other_K).sum()),
-        num_classes=len(np.unique(cases.label_T)),
-    )
-
-
-def context_difference(
-    cases: Cases, other: Cases, *, num_classes: int, resamples: int = RESAMPLES, seed: int = 0
+    cases: Cases,
+    less: Cases | None = None,
+    *,
+    num_classes: int,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, Rate]:
-    """V_rand, V_worst and D of one model minus those of another: `random`, `worst`, `difference`.
+    """V_rand, V_worst and D with bootstrap intervals over the images that have a case; lower is
+    better. Nulls are those of scores that do not depend on the image: 1/2, k/(k+1) for k other
+    classes, and 0.
 
     Args:
-        cases, other: of the same images with the same classes erased; drawn together.
+        cases: of one model.
+        less: of another, on the same erasures: the metrics are differences, drawn together.
+    Returns: `v_random`, `v_worst` and `difference`.
     """
-    same = np.array_equal(cases.image_T, other.image_T) and np.array_equal(
-        cases.label_T, other.label_T
-    )
-    if not same or not np.array_equal(cases.others_T, other.others_T):
-        raise OptionError(
-            f"{len(cases.image_T)} cases of one model and {len(other.image_T)} of the other are not"
-            " of the same erasures; expected the same images, view and eraser"
-        )
-    nothing_T = np.zeros(len(cases.image_T))
+    others_T = cases.others_T.astype(np.float64)
+    values = {
+        "v_random": (cases.random_T, np.full(len(others_T), 0.5)),
+        "v_worst": (cases.worst_T, others_T / (others_T + 1)),
+        "difference": (cases.difference_T, np.zeros(len(others_T))),
+    }
+    if less is not None:
+        if not all(map(np.array_equal, cases[:3], less[:3])):
+            raise OptionError(
+                f"{len(cases.image_T)} cases of one model and {len(less.image_T)} of the other are"
+                " not of the same erasures; expected the same images, view and eraser"
+            )
+        taken = (less.random_T, less.worst_T, less.difference_T)
+        values = {
+            name: (value - other, np.zeros(len(others_T)))
+            for (name, (value, _)), other in zip(values.items(), taken, strict=True)
+        }
     return rates(
         cases.image_T,
         cases.label_T,
-        {
-            "random": (cases.random_T - other.random_T, nothing_T),
-            "worst": (cases.worst_T - other.worst_T, nothing_T),
-            "difference": (cases.difference_T - other.difference_T, nothing_T),
-        },
+        values,
         num_classes=num_classes,
         resamples=resamples,
         seed=seed,

@@ -12,8 +12,8 @@ Images are (H, W, 3) uint8 RGB, masks (H, W) bool.
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -52,6 +52,10 @@ class Eraser:
             raise OptionError(f"dilation {self.dilation}; expected 0 px or more")
         if not 0 < self.max_area <= 1:
             raise OptionError(f"max_area {self.max_area}; expected a share in (0, 1]")
+
+    def describe(self) -> dict[str, Any]:
+        """What decides a number, for results."""
+        return {**asdict(self), "colour": list(self.colour)}
 
     def region(self, mask: np.ndarray) -> np.ndarray:
         """(H, W) bool: what is erased for an object with this mask."""

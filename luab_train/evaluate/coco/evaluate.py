@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import numpy as np
 
 from luab_data.errors import OptionError, OutputError
 from luab_data.files import write_whole
-from luab_data.statistics.estimate import RESAMPLES
 from luab_data.statistics.estimate import Estimate as Estimates
 from luab_train.data.inputs import EvalCrop
 from luab_train.evaluate import processes
@@ -26,10 +24,9 @@ from luab_train.evaluate.benchmarks.localisation import CONTEXT_NOTE, INSTANCES
 from luab_train.evaluate.coco.class_pixels import ClassPixels, class_pixels
 from luab_train.evaluate.coco.erasing import Eraser
 from luab_train.evaluate.coco.prediction import predict
-from luab_train.evaluate.coco.scenes import Scenes, find_scenes
+from luab_train.evaluate.coco.scenes import find_scenes
 from luab_train.evaluate.coco.storage import Tables, write_tables
 from luab_train.evaluate.coco.summary import CocoResult, summarise
-from luab_train.evaluate.coco.views import Geometry, View
 from luab_train.evaluate.predictions import digest_of, write_predictions
 from luab_train.evaluate.predictor import Predictor
 from luab_train.evaluate.settings import Settings
@@ -40,72 +37,40 @@ NUM_PUBLISHED = 40_504
 """Images of val2014."""
 
 
-def evaluate_coco(
+def predicted(
     predictor: Predictor,
     images: Path,
     instances: Path,
     *,
-    geometry: Geometry = "crop",
-    eraser: Eraser | None = None,
-    erasing: bool = True,
-    out: Path | None = None,
-    batch_size: int = 128,
-    num_workers: int = 4,
-    on_bad: str = "raise",
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    shown: bool | None = None,
-) -> CocoResult:
-    """Evaluate a multi-label model on COCO's images.
+    eraser: Eraser | None,
+    settings: Settings,
+) -> Tables:
+    """What a multi-label model says of COCO's images, whole and erased.
 
     Args:
         predictor: of 80 classes by ascending category id; logits, points shared or one a class.
         images: folder of the images.
         instances: instances_val2014.json, or another of COCO's.
-        geometry: what of an image is resized to the network's square, see views.View.
-        eraser: how objects are erased; None takes the default.
-        erasing: False skips the context metrics, which take four forwards in five.
-        out: folder for scores.parquet and objects.parquet; None keeps no files.
-        batch_size, num_workers, on_bad, shown: see prediction.predict.
-        resamples, seed: of the bootstrap over images.
+        eraser: how objects are erased; None skips it, which takes four forwards in five.
+        settings: how; its own eraser is not asked.
     """
-    tables = _predicted(
-        predictor,
-        find_scenes(images, instances),
-        facts={"images": images.resolve().name, "instances": instances.name},
-        view=View(geometry=geometry, data=predictor.data),
-        eraser=(eraser or Eraser()) if erasing else None,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        on_bad=on_bad,
-        shown=shown,
-    )
-    if out is not None:
-        write_tables(out, tables)
-    return summarise(tables, resamples=resamples, seed=seed)
-
-
-def _predicted(
-    predictor: Predictor,
-    found: Scenes,
-    *,
-    facts: dict[str, Any],
-    view: View,
-    eraser: Eraser | None,
-    **options: Any,
-) -> Tables:
+    found = find_scenes(images, instances)
+    crop = EvalCrop(predictor.data)
     facts = {
-        **facts,
+        "images": images.resolve().name,
+        "instances": instances.name,
+        "num_images": len(found.scenes),
+        "num_unlisted": found.num_unlisted,
         "model": predictor.name,
         "weights": predictor.digest,
         "precision": predictor.precision,
         "point_trained": predictor.point_trained,
-        "num_unlisted": found.num_unlisted,
-        "geometry": view.geometry,
-        **EvalCrop(view.data).describe(),
-        "eraser": None if eraser is None else {**asdict(eraser), "colour": list(eraser.colour)},
+        **crop.describe(),
+        "eraser": None if eraser is None else eraser.describe(),
     }
-    return predict(predictor, found.scenes, view=view, eraser=eraser, facts=facts, **options)
+    return predict(
+        predictor, found.scenes, crop=crop, eraser=eraser, facts=facts, settings=settings
+    )
 
 
 def coco_result(predictor: Predictor, root: Path, out: Path, settings: Settings) -> Result:
@@ -116,41 +81,27 @@ def coco_result(predictor: Predictor, root: Path, out: Path, settings: Settings)
         "truth": processes.first(lambda: digest_of([instances])),
         "precision": predictor.precision,
         **EvalCrop(predictor.data).describe(),
-        "eraser": {**asdict(settings.eraser), "colour": list(settings.eraser.colour)},
+        "eraser": settings.eraser.describe(),
         "on_bad": settings.on_bad,
     }
     kept = processes.first(lambda: _read(folder / "summary.json", about))
     if kept is not None:
         return kept
-    found = find_scenes(images, instances)
-    tables = _predicted(
-        predictor,
-        found,
-        facts={"images": images.resolve().name, "instances": instances.name},
-        view=View(data=predictor.data),
-        eraser=settings.eraser,
-        batch_size=settings.batch_size,
-        num_workers=settings.workers,
-        on_bad=settings.on_bad,
-        shown=settings.shown,
-    )
+    tables = predicted(predictor, images, instances, eraser=settings.eraser, settings=settings)
     pixels: ClassPixels | str
     try:
         pixels = class_pixels(
             predictor,
             images,
             instances,
-            batch_size=settings.batch_size,
-            num_threads=settings.threads,
-            on_bad=settings.on_bad,
-            shown=settings.shown,
+            settings=settings,
         )
     except OptionError as error:  # a head that no map can be made of
         pixels = str(error)
 
     def finish() -> Result:
         summary = summarise(tables)
-        result = _result(summary, pixels, len(found.scenes))
+        result = _result(summary, pixels)
         try:
             _write(folder, about, tables, summary, result)
         except OutputError as error:
@@ -160,8 +111,8 @@ def coco_result(predictor: Predictor, root: Path, out: Path, settings: Settings)
     return processes.first(finish)
 
 
-def _result(summary: CocoResult, pixels: ClassPixels | str, num_images: int) -> Result:
-    view = f"{summary.facts['geometry']} view"
+def _result(summary: CocoResult, pixels: ClassPixels | str) -> Result:
+    view = f"{summary.facts['fit']} view"
     estimates, notes = {}, {}
 
     def add(
@@ -175,13 +126,9 @@ def _result(summary: CocoResult, pixels: ClassPixels | str, num_images: int) -> 
     envelope = 100 * summary.precision.envelope
     estimates["map_envelope"] = Estimate(envelope, n=summary.num_images)
     notes["map_envelope"] = view
-    if (context := summary.context) is not None:
-        for name, rate in (("v_random", context.random), ("v_worst", context.worst)):
-            add(name, rate.mean, context.num_images, note=f"{view}; {CONTEXT_NOTE}")
-        add("difference", context.difference.mean, context.num_images)
-    if (pointing := summary.pointing) is not None:
-        add("on_mask", pointing.on_mask.mean, pointing.num_images)
-        add("centre", pointing.centre.mean, pointing.num_images)
+    for name, rate in summary.rates.items():
+        note = f"{view}; {CONTEXT_NOTE}" if name in ("v_random", "v_worst") else view
+        add(name, rate.mean, rate.num_images, note=note)
     status = {}
     if isinstance(pixels, str):
         estimates["mpxap"], notes["mpxap"] = Estimate(math.nan), pixels
@@ -191,7 +138,7 @@ def _result(summary: CocoResult, pixels: ClassPixels | str, num_images: int) -> 
         note = f"{pixels.method}, {pixels.map_size} maps of {pixels.input_size} px, chance {chance}"
         add("mpxap", pixels.mean, pixels.num_images, note=note, how="jackknife")
     counts = {
-        "num_images": num_images,
+        "num_images": (num_images := summary.facts["num_images"]),
         "num_published": NUM_PUBLISHED,
         "num_bad": num_images - summary.num_images,
     }

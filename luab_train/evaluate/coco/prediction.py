@@ -17,6 +17,7 @@ from luab_data.console import progress
 from luab_data.errors import ImagesError, OptionError
 from luab_data.schema import COCO_CLASSES
 from luab_data.truth import contains_many
+from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import batches, worker_setup
 from luab_train.evaluate import processes
 from luab_train.evaluate.coco.erasing import Eraser
@@ -29,9 +30,9 @@ from luab_train.evaluate.coco.storage import (
     logits_array,
     table_of,
 )
-from luab_train.evaluate.coco.views import View
 from luab_train.evaluate.predict import look
 from luab_train.evaluate.predictor import Predictor
+from luab_train.evaluate.settings import Settings
 
 _IMAGES_AT_ONCE = 8
 """Images that a loader process hands over together; an image is one square and one a class."""
@@ -41,53 +42,47 @@ def predict(
     predictor: Predictor,
     scenes: list[Scene],
     *,
-    view: View,
+    crop: EvalCrop,
     eraser: Eraser | None,
     facts: Mapping[str, Any],
-    batch_size: int = 128,
-    num_workers: int = 4,
-    on_bad: str = "raise",
-    shown: bool | None = None,
+    settings: Settings,
 ) -> Tables:
     """Scores of all images, and of each image without each of its classes; processes share them.
 
     Args:
         predictor: of 80 classes in COCO's order.
         scenes: by ascending image id.
-        view: what the network sees of an image.
+        crop: what the network sees of an image.
         eraser: None erases nothing, which is much faster: only mAP and points come out.
         facts: kept with the rows.
-        batch_size: squares at a time; no effect on the result but for rounding.
-        num_workers: loader processes, which decode and erase; 0 is this process.
-        on_bad: `raise` at an image that cannot be decoded, or `skip` it: it has no rows.
-        shown: progress bar; None shows it on a terminal.
+        settings: loader processes decode and erase; with on_bad `skip`, an image that cannot be
+            decoded has no rows.
     """
     check_predictor(predictor)
-    if batch_size < 1:
-        raise OptionError(f"batch size {batch_size}; expected at least 1")
     mine = [*processes.mine(scenes)]
+    workers = min(settings.workers, len(mine) // _IMAGES_AT_ONCE)
     loader: DataLoader[list[Seen | str]] = DataLoader(
-        Gallery(mine, view, eraser),
+        Gallery(mine, crop, eraser),
         batch_size=_IMAGES_AT_ONCE,
         collate_fn=list,
-        num_workers=min(num_workers, len(mine) // _IMAGES_AT_ONCE),
-        worker_init_fn=worker_setup() if num_workers else None,
+        num_workers=workers,
+        worker_init_fn=worker_setup() if workers else None,
     )
 
     def work() -> tuple[pa.Table, pa.Table]:
         scores: list[dict[str, Any]] = []
         objects: list[dict[str, Any]] = []
-        shown_here = shown if processes.rank() == 0 else False
+        shown_here = settings.shown if processes.rank() == 0 else False
         with progress(total=len(mine), what="COCO", unit="image", shown=shown_here) as bar:
-            for batch, logits_BC, point_BK2 in _answered(predictor, loader, batch_size, on_bad):
+            for batch, logits_BC, point_BK2 in _answered(predictor, loader, settings):
                 seen_scenes = [mine[seen.row] for seen in batch]
                 whole = np.cumsum([0, *(1 + len(seen.erased) for seen in batch[:-1])])
                 point_NK2 = None
                 if predictor.point_trained:
-                    point_NK2 = _in_image(point_BK2[whole], view, seen_scenes)
+                    point_NK2 = _in_image(point_BK2[whole], crop, seen_scenes)
                 erased_EC = np.delete(logits_BC, whole, axis=0)
                 scores.append(score_rows(seen_scenes, logits_BC[whole], point_NK2))
-                objects.append(object_rows(batch, seen_scenes, erased_EC, point_NK2, view))
+                objects.append(object_rows(batch, seen_scenes, erased_EC, point_NK2, crop))
                 bar.update(len(batch))
         return table_of(SCORES, scores), table_of(OBJECTS, objects)
 
@@ -102,12 +97,13 @@ def predict(
 
 
 def _answered(
-    predictor: Predictor, loader: DataLoader[list[Seen | str]], batch_size: int, on_bad: str
+    predictor: Predictor, loader: DataLoader[list[Seen | str]], settings: Settings
 ) -> Iterator[tuple[list[Seen], np.ndarray, np.ndarray]]:
     """Images with the logits and points of their squares, as soon as those are there.
 
-    Squares are answered `batch_size` at a time, whatever image they are of.
+    Squares are answered `settings.batch_size` at a time, whatever image they are of.
     """
+    batch_size = settings.batch_size
     waiting: list[Seen] = []
     squares: list[np.ndarray] = []
     answers: list[tuple[np.ndarray, np.ndarray]] = []
@@ -127,7 +123,7 @@ def _answered(
     for batch in batches(loader):
         for seen in batch:
             if isinstance(seen, str):
-                if on_bad == "raise":
+                if settings.on_bad == "raise":
                     raise ImagesError(f"{seen}; to go on without such images: --on-bad skip")
                 continue
             waiting.append(seen)
@@ -170,10 +166,10 @@ def _run(predictor: Predictor, squares: Sequence[np.ndarray]) -> tuple[np.ndarra
     return logits_BC, point.reshape(len(point), -1, 2)
 
 
-def _in_image(point_NK2: np.ndarray, view: View, scenes: Sequence[Scene]) -> np.ndarray:
+def _in_image(point_NK2: np.ndarray, crop: EvalCrop, scenes: Sequence[Scene]) -> np.ndarray:
     """Fractions of the square -> fractions of the original image."""
     size_N2 = np.array([(scene.truth.width, scene.truth.height) for scene in scenes], np.float64)
-    region_N4 = view.regions(size_N2)
+    region_N4 = crop.regions(size_N2)
     low, high = region_N4[:, None, :2], region_N4[:, None, 2:]
     placed: np.ndarray = (low + point_NK2 * (high - low)) / size_N2[:, None]
     return placed
@@ -205,7 +201,7 @@ def object_rows(
     scenes: Sequence[Scene],
     logits_EC: np.ndarray,
     point_NK2: np.ndarray | None,
-    view: View,
+    crop: EvalCrop,
 ) -> dict[str, Any]:
     """Columns of storage.OBJECTS, a row for each class in an image; none for an image without any.
 
@@ -213,7 +209,7 @@ def object_rows(
         batch, scenes: (N,)
         logits_EC: of the erased images, in order.
         point_NK2: as in `score_rows`.
-        view: what was seen of them.
+        crop: what was seen of them.
     """
     num_P = [len(seen.label_P) for seen in batch]
     row = np.repeat(np.arange(len(batch)), num_P)
@@ -221,7 +217,7 @@ def object_rows(
     status = _joined([seen.status_P for seen in batch])
     visible = _joined([seen.visible_P for seen in batch])
     owners = [scenes[k].truth for k in row.tolist()]
-    centre_N12 = _in_image(np.full((len(scenes), 1, 2), 0.5), view, scenes)
+    centre_N12 = _in_image(np.full((len(scenes), 1, 2), 0.5), crop, scenes)
     centre = centre_N12[row, 0]
     is_erased = status == Status.ERASED
     logits = np.zeros((len(row), NUM_CLASSES), np.float32)

@@ -30,11 +30,14 @@ class Rate:
         mean: over images within each class, then over the classes that have a case.
         classes: shape (C,); NaN where no image has a case of the class.
         micro: over all cases.
+        num_images, num_cases: what it was taken over.
     """
 
     mean: Estimate
     classes: Estimate
     micro: Estimate
+    num_images: int
+    num_cases: int
 
 
 def rates(
@@ -70,6 +73,8 @@ def rates(
             mean=taken((), _mean_over_classes),
             classes=taken((num_classes,), ratio),
             micro=taken((), _over_cases),
+            num_images=len(images),
+            num_cases=len(row_T),
         )
 
     return {name: rate(*pair) for name, pair in values.items()}

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from pycocotools import mask as coco_mask
 from torch.utils.data import Dataset
 
 from luab_data.errors import ImagesError
 from luab_data.raw.instances import read_instances
 from luab_data.truth import TrueImage
-from luab_train.data.inputs import decode_rgb
+from luab_train.data.inputs import EvalCrop, decode_rgb
 from luab_train.evaluate.coco.erasing import Eraser
-from luab_train.evaluate.coco.views import View
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 _NUMBER = re.compile(r"(\d+)$")
@@ -147,7 +147,7 @@ class Gallery(Dataset):  # type: ignore[type-arg]
     """Scenes as the network sees them, whole and with each of their classes erased."""
 
     scenes: list[Scene]
-    view: View
+    crop: EvalCrop
     eraser: Eraser | None
     """None erases nothing: each status then is ALONE."""
 
@@ -163,12 +163,12 @@ class Gallery(Dataset):  # type: ignore[type-arg]
             return str(error)
         label_P = np.array(scene.truth.labels, dtype=np.int64)
         masks = [decode(scene.truth.masks[label], scene.truth) for label in label_P.tolist()]
-        square = self.view.see(image)
+        square = self._see(image)
         regions, status_P = _regions(masks, self.eraser)
         changed = {}
         for p in np.flatnonzero(status_P == Status.ERASED).tolist():
             assert self.eraser is not None
-            other = self.view.see(self.eraser.erase(image, regions[p]))
+            other = self._see(self.eraser.erase(image, regions[p]))
             if np.array_equal(other, square):
                 status_P[p] = Status.UNCHANGED
             else:
@@ -176,7 +176,7 @@ class Gallery(Dataset):  # type: ignore[type-arg]
         if len(changed) == 1:
             status_P[list(changed)] = Status.ALONE
             changed = {}
-        rows, columns = self.view.covered((scene.truth.width, scene.truth.height))
+        rows, columns = covered(self.crop, (scene.truth.width, scene.truth.height))
         size_P = np.array([np.count_nonzero(mask) for mask in masks], dtype=np.float64)
         inside_P = np.array(
             [np.count_nonzero(mask[rows, columns]) for mask in masks], dtype=np.float64
@@ -193,6 +193,19 @@ class Gallery(Dataset):  # type: ignore[type-arg]
             chance_P=inside_P / num_seen,
             covered_PP=_covered(masks, regions, size_P),
         )
+
+    def _see(self, image: np.ndarray) -> np.ndarray:
+        return self.crop(Image.fromarray(image)).image
+
+
+def covered(crop: EvalCrop, size_wh: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the pixels of an image whose centres are seen."""
+    x0, y0, x1, y1 = crop.regions(np.array([size_wh]))[0].tolist()
+
+    def inside(low: float, high: float) -> slice:  # pixels k with low <= k + .5 <= high
+        return slice(max(int(np.ceil(low - 0.5)), 0), max(int(np.floor(high - 0.5)) + 1, 0))
+
+    return inside(y0, y1), inside(x0, x1)
 
 
 def _nans(*shape: int) -> np.ndarray:

@@ -18,14 +18,7 @@ import pyarrow.compute as pc
 from luab_data.errors import OptionError
 from luab_data.schema import COCO_CLASSES
 from luab_data.statistics.estimate import RESAMPLES, Estimate
-from luab_train.evaluate.coco.context import (
-    Context,
-    Erasures,
-    cases_of,
-    context,
-    context_difference,
-    pairs_of,
-)
+from luab_train.evaluate.coco.context import Erasures, cases_of, context, pairs_of
 from luab_train.evaluate.coco.leaning import leaning
 from luab_train.evaluate.coco.rates import Rate, rates
 from luab_train.evaluate.coco.scenes import Status
@@ -35,50 +28,36 @@ from luab_train.metrics.ranking import MeanPrecision, map_difference, mean_avera
 
 @dataclass(frozen=True, kw_only=True)
 class CocoResult:
-    """Everything measured on COCO with one model and one view.
+    """Everything measured on COCO with one model.
 
     Args:
         precision: mAP.
-        context: V_rand, V_worst and their difference; None if nothing was erased.
+        rates: v_random, v_worst and difference, see `context`, if anything was erased; on_mask, the
+            share of predicted points on a mask of their class, and centre, that of the view's
+            centre, if the model was trained to point. Their null is a point drawn uniformly from
+            what the network sees.
         leaning: which class leans on which, see leaning.SCHEMA; None if nothing was erased.
-        pointing: None if the model was not trained to point.
         classes: a row a class, see `class_table`.
-        num_images: all of the instances file, those without labels too.
+        num_images: all that have scores, those without labels too.
         num_without_labels: they are negatives of every class.
         num_objects: (image, class) pairs by what became of their erasure, names of Status.
+        num_ties: pairs of classes with equal scores; they count as violations.
         num_outside: (image, class) pairs that the view does not show, not judged by their point.
         mean_overlap: mean over erasures of the largest share that one takes of another class.
         facts: how the rows were made: model, view, eraser.
     """
 
     precision: MeanPrecision
-    context: Context | None
+    rates: Mapping[str, Rate]
     leaning: pa.Table | None
-    pointing: Pointing | None
     classes: pa.Table
     num_images: int
     num_without_labels: int
     num_objects: dict[str, int]
+    num_ties: int
     num_outside: int
     mean_overlap: float
     facts: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pointing:
-    """Localisation on masks, fractions; higher is better.
-
-    Args:
-        on_mask: predicted points on a mask of their class. Its null is a point drawn uniformly from
-            what the network sees.
-        centre: the same for the centre of the view, the answer of a head that learnt nothing.
-        num_images, num_cases: what it was taken over.
-    """
-
-    on_mask: Rate
-    centre: Rate
-    num_images: int
-    num_cases: int
 
 
 class _Rows(NamedTuple):
@@ -118,10 +97,11 @@ def summarise(tables: Tables, *, resamples: int = RESAMPLES, seed: int = 0) -> C
     rows, objects, facts = _rows(tables), tables.objects, tables.facts
     options: dict[str, Any] = {"resamples": resamples, "seed": seed}
     precision = mean_average_precision(rows.scores_NC, rows.labels_NC, **options)
-    found_context, found_leaning, overlap = None, None, np.nan
+    found: dict[str, Rate] = {}
+    found_leaning, overlap, num_ties = None, np.nan, 0
     if facts["eraser"] is not None:
         pairs = pairs_of(rows.erasures)
-        found_context = context(pairs, num_classes=NUM_CLASSES, **options)
+        found |= context(cases_of(pairs), num_classes=NUM_CLASSES, **options)
         covered_EC = rows.covered_PC[rows.status_P == Status.ERASED]
         found_leaning = leaning(
             pairs,
@@ -130,19 +110,19 @@ def summarise(tables: Tables, *, resamples: int = RESAMPLES, seed: int = 0) -> C
             COCO_CLASSES,
         )
         overlap = _largest_overlap(covered_EC, rows.erasures.label_E)
+        num_ties = int((pairs.without_itself_K == pairs.without_other_K).sum())
     is_seen = pc.greater(objects["chance"], 0).to_numpy()
-    found_pointing = None
     if facts["point_trained"]:
-        found_pointing = _pointing(rows, objects, is_seen, options)
+        found |= _pointing(rows, objects, is_seen, options)
     return CocoResult(
         precision=precision,
-        context=found_context,
+        rates=found,
         leaning=found_leaning,
-        pointing=found_pointing,
-        classes=class_table(precision, found_context, found_pointing),
+        classes=class_table(precision, found),
         num_images=len(rows.labels_NC),
         num_without_labels=int((~rows.labels_NC.any(axis=1)).sum()),
         num_objects={s.name.lower(): int((rows.status_P == s).sum()) for s in Status},
+        num_ties=num_ties,
         num_outside=int((~is_seen).sum()),
         mean_overlap=overlap,
         facts=facts,
@@ -151,7 +131,7 @@ def summarise(tables: Tables, *, resamples: int = RESAMPLES, seed: int = 0) -> C
 
 def _pointing(
     rows: _Rows, objects: pa.Table, is_seen: np.ndarray, options: Mapping[str, Any]
-) -> Pointing:
+) -> dict[str, Rate]:
     """Shares of points on masks, over (image, class) of which the view shows some pixel.
 
     Source: docs/definitions.md#pointing-accuracy.
@@ -162,28 +142,16 @@ def _pointing(
         name: (_floats(objects[column])[is_seen], chance)
         for name, column in (("on_mask", "is_point_on_mask"), ("centre", "is_centre_on_mask"))
     }
-    found = rates(image, label, values, num_classes=NUM_CLASSES, **options)
-    return Pointing(**found, num_images=len(np.unique(image)), num_cases=len(image))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CocoDifference:
-    """One model minus another on the same images, with intervals of images drawn together.
-
-    Args:
-        precision: of mAP; above 0 is better.
-        context: `random`, `worst`, `difference`; below 0 is better. None if one erased nothing.
-    """
-
-    precision: Estimate
-    context: dict[str, Rate] | None
+    return rates(image, label, values, num_classes=NUM_CLASSES, **options)
 
 
 def compare(
     tables: Tables, other: Tables, *, resamples: int = RESAMPLES, seed: int = 0
-) -> CocoDifference:
-    """Subtract the metrics of `other`, for instance the run without byproducts."""
-    for key in ("geometry", "eraser"):
+) -> dict[str, Estimate]:
+    """Metric -> that of one model minus that of another, for instance the run without byproducts,
+    with intervals of images drawn together: `map`, and what was taken of erasures.
+    """
+    for key in ("fit", "eraser"):
         if tables.facts[key] != other.facts[key]:
             raise OptionError(
                 f"{tables.facts['model']} was evaluated with {key} {tables.facts[key]}, "
@@ -197,26 +165,19 @@ def compare(
             )
     rows, others = _rows(tables), _rows(other)
     options: dict[str, Any] = {"resamples": resamples, "seed": seed}
-    found = None
+    found = {"map": map_difference(rows.scores_NC, others.scores_NC, rows.labels_NC, **options)}
     if tables.facts["eraser"] is not None:
-        cases = [cases_of(pairs_of(r.erasures)) for r in (rows, others)]
-        found = context_difference(*cases, num_classes=NUM_CLASSES, **options)
-    return CocoDifference(
-        precision=map_difference(rows.scores_NC, others.scores_NC, rows.labels_NC, **options),
-        context=found,
-    )
+        cases, less = (cases_of(pairs_of(r.erasures)) for r in (rows, others))
+        differences = context(cases, less, num_classes=NUM_CLASSES, **options)
+        found |= {name: rate.mean for name, rate in differences.items()}
+    return found
 
 
 @cache
 def compared(a: Path, b: Path) -> tuple[dict[str, Estimate], int]:
-    """Metric -> difference, of what two evaluations kept in their folders; and how many images."""
+    """The same of what two evaluations kept in their folders; and how many images."""
     tables, other = read_tables(a), read_tables(b)
-    found = compare(tables, other)
-    metrics = {"map": found.precision}
-    for name, key in (("v_random", "random"), ("v_worst", "worst"), ("difference", "difference")):
-        if found.context is not None:
-            metrics[name] = found.context[key].mean
-    return metrics, len(tables.scores)
+    return compare(tables, other), len(tables.scores)
 
 
 def label_matrix(labels: pa.ChunkedArray) -> np.ndarray:
@@ -247,9 +208,7 @@ def _largest_overlap(covered_EC: np.ndarray, label_E: np.ndarray) -> float:
     return float(others.max(axis=1).mean()) if len(label_E) else float("nan")
 
 
-def class_table(
-    precision: MeanPrecision, found_context: Context | None, found_pointing: Pointing | None
-) -> pa.Table:
+def class_table(precision: MeanPrecision, found: Mapping[str, Rate]) -> pa.Table:
     """A row a class: ap, v_random, v_worst, difference and on_mask, with their ends and nulls.
 
     Null where the class has no image to measure it on, or the metric was not taken.
@@ -260,19 +219,17 @@ def class_table(
         "num_positive": precision.num_positive,
     }
     measured = {"ap": precision.classes}
-    if found_context is not None:
-        columns["num_cases"] = found_context.random.classes.n.astype(np.int64)
-        measured["v_random"] = found_context.random.classes
-        measured["v_worst"] = found_context.worst.classes
-        measured["difference"] = found_context.difference.classes
-    if found_pointing is not None:
-        columns["num_pointed"] = found_pointing.on_mask.classes.n.astype(np.int64)
-        measured["on_mask"] = found_pointing.on_mask.classes
-    for name, found in measured.items():
-        for suffix, values in zip(
-            ("", "_low", "_high", "_null"),
-            (found.value, found.low, found.high, found.null),
-            strict=True,
+    for name in ("v_random", "v_worst", "difference", "on_mask"):
+        if name in found:
+            measured[name] = found[name].classes
+            counted = "num_pointed" if name == "on_mask" else "num_cases"
+            columns[counted] = measured[name].n.astype(np.int64)
+    for name, estimate in measured.items():
+        for suffix, values in (
+            ("", estimate.value),
+            ("_low", estimate.low),
+            ("_high", estimate.high),
+            ("_null", estimate.null),
         ):
             columns[name + suffix] = pa.array(values, from_pandas=True)
     return pa.table(columns)
