@@ -6,6 +6,7 @@ import csv
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -51,10 +52,10 @@ def read_codes(path: str | os.PathLike[str]) -> pa.Table:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()
-            table = csv.reader([header], delimiter=_delimiter(header), strict=True)
-            names = [name.strip() for name in next(table, [])]
+            read = partial(csv.reader, delimiter=max(",;\t", key=header.count), strict=True)
+            names = [name.strip() for name in next(read([header]), [])]
             _check_header(path, names)
-            cells = csv.reader(file, delimiter=_delimiter(header), strict=True)
+            cells = read(file)
             for row in cells:
                 number = cells.line_num + 1
                 where = f"{path}, line {number}"
@@ -72,10 +73,6 @@ def read_codes(path: str | os.PathLike[str]) -> pa.Table:
     if not rows:
         raise OptionError(f"{path}: has a header and no assignment; expected a line for each")
     return pa.Table.from_pylist(rows, CODES)
-
-
-def _delimiter(header: str) -> str:
-    return max(",;\t", key=header.count)
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:

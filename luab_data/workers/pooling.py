@@ -95,9 +95,9 @@ def pool(raw: Floats, variance: Floats, *, is_share: bool = False) -> Pooled:
     """
     there = np.isfinite(raw) & ~np.isnan(variance)
     mean, tau2 = between(raw[there], variance[there])
-    weight = _weight(tau2, variance[there])
-    value = mean + weight * (raw[there] - mean)
     total = tau2 + variance[there]
+    weight = np.divide(tau2, total, out=np.zeros_like(total), where=total > 0)
+    value = mean + weight * (raw[there] - mean)
     information = np.divide(1, total, out=np.zeros_like(total), where=total > 0).sum()
     # What is known of the worker, and how well the crowd's mean is known where that stands in.
     within = np.where(weight > 0, weight * np.nan_to_num(variance[there], posinf=0), 0.0)
@@ -111,11 +111,6 @@ def pool(raw: Floats, variance: Floats, *, is_share: bool = False) -> Pooled:
     names = ("raw", "value", "low", "high", "weight", "z")
     found = dict(zip(names, arrays, strict=True))
     return Pooled(**found, crowd=mean, spread=float(np.sqrt(tau2)))
-
-
-def _weight(tau2: float, variance: Floats) -> Floats:
-    total = tau2 + variance
-    return np.divide(tau2, total, out=np.zeros_like(total), where=total > 0)
 
 
 def between(raw: Floats, variance: Floats) -> tuple[float, float]:
@@ -132,7 +127,15 @@ def between(raw: Floats, variance: Floats) -> tuple[float, float]:
     if not known.any():
         return (float(raw.mean()) if len(raw) else np.nan), 0.0
     raw, variance = raw[known], variance[known]
-    tau2 = _root(lambda tau2: _excess(tau2, raw, variance), _scale(raw, variance))
+
+    def excess(tau2: float) -> float:
+        squares = (raw - _mean(tau2, raw, variance)) ** 2
+        total = tau2 + variance
+        with np.errstate(divide="ignore"):
+            terms = np.where(squares > 0, squares / np.where(total > 0, total, np.nan), 0.0)
+        return float(np.nan_to_num(terms, nan=np.inf).sum() - (len(raw) - 1))
+
+    tau2 = _root(excess, _scale(raw, variance))
     return _mean(tau2, raw, variance), tau2
 
 
@@ -141,14 +144,6 @@ def _mean(tau2: float, raw: Floats, variance: Floats) -> float:
     if (total == 0).any():
         return float(raw[total == 0].mean())
     return float(np.average(raw, weights=1 / total))
-
-
-def _excess(tau2: float, raw: Floats, variance: Floats) -> float:
-    squares = (raw - _mean(tau2, raw, variance)) ** 2
-    total = tau2 + variance
-    with np.errstate(divide="ignore"):
-        terms = np.where(squares > 0, squares / np.where(total > 0, total, np.nan), 0.0)
-    return float(np.nan_to_num(terms, nan=np.inf).sum() - (len(raw) - 1))
 
 
 def _scale(raw: Floats, variance: Floats) -> float:
