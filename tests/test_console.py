@@ -23,21 +23,19 @@ def group(act) -> click.Group:
     return main
 
 
-def test_an_error_is_one_sentence():
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (OutputError("out: is a file"), 1, "out: is a file"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C; what was not finished is not there"),
+    ],
+)
+def test_an_error_is_one_sentence(error: BaseException, code: int, sentence: str):
     def act():
-        raise OutputError("out: is a file")
+        raise error
 
     found = CliRunner().invoke(group(act), ["act"])
-    assert (found.exit_code, found.output) == (1, "Error: out: is a file\n")
-
-
-def test_ctrl_c_is_one_sentence():
-    def act():
-        raise KeyboardInterrupt
-
-    found = CliRunner().invoke(group(act), ["act"])
-    assert found.exit_code == 130
-    assert found.output == "Error: stopped by Ctrl-C; what was not finished is not there\n"
+    assert (found.exit_code, found.output) == (code, f"Error: {sentence}\n")
 
 
 def run(*args: str, **options) -> subprocess.CompletedProcess[str]:

@@ -449,9 +449,8 @@ def test_a_url_without_a_dataset_is_answered_clearly(tmp_path: Path):
 # --- the command ----------------------------------------------------------------------------------
 
 
-def test_the_command_says_what_it_computed(made: Path, tmp_path: Path):
-    folder = copy(made, "imagenet-ab", tmp_path)
-    arguments = ["derive", str(folder), "--columns", "notebook_point_x, notebook_point_y"]
+def test_the_command_says_what_it_computed_and_kept(made: Path, tmp_path: Path):
+    arguments = ["derive", made / "imagenet-ab", "--columns", "notebook_point_x, notebook_point_y"]
     found = luab(*arguments, "--out", tmp_path / "out", columns=200)
     assert found.exit_code == 0, found.output
     version = store.read_manifest(tmp_path / "out")["version"]
@@ -459,11 +458,7 @@ def test_the_command_says_what_it_computed(made: Path, tmp_path: Path):
         f"{tmp_path / 'out'}: version {version}, new content, 50 images",
         "computed: notebook_point_x, notebook_point_y",
     ]
-
-
-def test_the_command_says_what_it_kept(made: Path, tmp_path: Path):
-    folder = copy(made, "coco-ab", tmp_path)
-    found = CliRunner().invoke(command, [str(folder)])
+    found = luab("derive", copy(made, "coco-ab", tmp_path), columns=200)
     assert found.exit_code == 0
     assert "content as before, 40 images" in found.output
     kept = "width, height, labels, boxes, box_label, is_on_object"

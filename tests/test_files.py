@@ -29,23 +29,14 @@ def fill(out: Path, content: str = "one", *, by: str = "report", force: bool = F
     return target.same
 
 
-@pytest.mark.parametrize(
-    "name",
-    (
+def test_droppings_of_desktops_and_git_are_noise_and_other_files_are_not():
+    noise = (
         *(".DS_Store", "data/._a.parquet", "data/Thumbs.db", "desktop.ini", "Icon\r"),
         *("__MACOSX/x/y", ".ipynb_checkpoints/a.ipynb", ".git/config", ".gitattributes"),
         ".cache/huggingface/x",
-    ),
-)
-def test_droppings_of_desktops_and_git_are_noise(name: str):
-    assert is_noise(name)
-
-
-@pytest.mark.parametrize(
-    "name", [".env", "notes.txt", "data/x copy.parquet", "data/.git/config", "DS_Store", "a._b"]
-)
-def test_other_files_are_not(name: str):
-    assert not is_noise(name)
+    )
+    others = (".env", "notes.txt", "data/x copy.parquet", "data/.git/config", "DS_Store", "a._b")
+    assert [*filter(is_noise, (*noise, *others))] == [*noise]
 
 
 def test_foreign_is_what_is_neither_ours_nor_noise(tmp_path: Path):

@@ -215,23 +215,18 @@ def test_the_clients_of_the_hub_have_what_is_called():
         assert used <= inspect.signature(getattr(HfApi, name)).parameters.keys(), name
 
 
-def test_a_dry_run_lists_what_a_real_one_sends(made: dict[str, Path], tmp_path: Path):
+def test_a_dry_run_lists_what_a_real_one_sends_as_links_or_copies(
+    made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     hub = FakeHub(tmp_path / "hub")
     would = send(made["imagenet-ab"], hub, dry_run=True)
     assert hub.calls == [] and not would.sent
-    assert would.items == send(made["imagenet-ab"], hub).items
-
-
-def test_without_links_the_files_are_copied(
-    made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    would = send(made["imagenet-ab"], dry_run=True)
 
     def refuse(*_: object) -> None:
         raise OSError(1314, "A required privilege is not held by the client")
 
     monkeypatch.setattr(os, "symlink", refuse)
-    assert send(made["imagenet-ab"], FakeHub(tmp_path / "hub")).items == would.items
+    assert would.items == send(made["imagenet-ab"], hub).items
 
 
 def test_nothing_is_left_in_the_temporary_folder(

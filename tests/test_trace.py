@@ -227,10 +227,10 @@ def test_file_names_stand_for_ids():
     assert read_image_id(9, images["coco-ab"]) == read_image_id("x/9.jpg", images["coco-ab"]) == 9
 
 
-@pytest.mark.parametrize("text", ["dog", "", "9" * 40, "-9", "1.5e3.4"])
-def test_what_is_no_coco_id_is_refused(coco: Path, text: str):
-    with pytest.raises(DatasetError, match="is no image id of this dataset; expected a number"):
-        trace(coco, text)
+def test_what_is_no_coco_id_is_refused(coco: Path):
+    for text in ("dog", "", "9" * 40, "-9", "1.5e3.4"):
+        with pytest.raises(DatasetError, match=r"is no image id of this .*; expected a number"):
+            trace(coco, text)
 
 
 def test_an_image_that_is_not_there_is_answered_with_near_ones(imagenet: Path, coco: Path):
