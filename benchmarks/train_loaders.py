@@ -29,8 +29,8 @@ from torchvision import transforms as tvt
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional as tvf
 
+from luab_train.data.augment import TrainCrop
 from luab_train.data.dataset import TrainingData, training_data
-from luab_train.data.inputs import TrainCrop
 from luab_train.data.loader import Samples, make_loader
 from luab_train.recipe import Data, Model, Optim, Recipe
 

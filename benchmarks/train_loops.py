@@ -27,7 +27,7 @@ from timm.utils import AverageMeter
 from torch import nn
 from train_loaders import Disagreement, Setting, tree_cpu_s
 
-from luab_train.data.inputs import TrainCrop
+from luab_train.data.augment import TrainCrop
 from luab_train.data.loader import Samples, make_loader
 from luab_train.models.classifier import build_recipe_model
 from luab_train.train.device import make_accelerator

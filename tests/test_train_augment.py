@@ -14,15 +14,16 @@ from timm.data.transforms_factory import transforms_imagenet_train
 from warping import warp
 
 from luab_data.errors import OptionError
-from luab_train.data.augment import (
-    MATRICES,
-    Augmented,
-    RandAugment,
-    seeded,
+from luab_train.data.augment import MATRICES, Augmented, RandAugment, seeded, with_steps
+from luab_train.data.geometry import (
+    apply,
+    compose,
+    crop_resize,
+    hflip,
+    invert,
+    rotate,
     seen_throughout,
-    with_steps,
 )
-from luab_train.data.geometry import apply, compose, crop_resize, hflip, invert, rotate
 
 MEAN = (0.485, 0.456, 0.406)
 DEIT = "rand-m9-mstd0.5-inc1"

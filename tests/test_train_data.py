@@ -7,8 +7,9 @@ from train_world import SIZE, make_world, small_recipe
 
 from luab_data.errors import OptionError
 from luab_train.data import loader as data_module
+from luab_train.data.augment import TrainCrop
 from luab_train.data.dataset import training_data
-from luab_train.data.inputs import EvalCrop, TrainCrop
+from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import EpochOrder, Samples, collate, make_loader
 from luab_train.recipe import Data
 

@@ -33,8 +33,8 @@ from engine_runs import (
 from train_world import World, make_world, metrics_lines, small_recipe
 
 from luab_data.errors import LuabError
+from luab_train.data.augment import TrainCrop
 from luab_train.data.dataset import training_data
-from luab_train.data.inputs import TrainCrop
 from luab_train.data.loader import Samples, collate
 from luab_train.evaluate.folder import evaluate
 from luab_train.recipe import Model, Recipe

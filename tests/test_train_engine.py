@@ -32,8 +32,8 @@ from torch import Tensor
 from train_world import World, make_world, metrics_lines, small_recipe
 
 from luab_data.errors import ImagesError, LuabError, OptionError
+from luab_train.data.augment import TrainCrop
 from luab_train.data.dataset import training_data
-from luab_train.data.inputs import TrainCrop
 from luab_train.data.loader import Batch, EpochOrder, Samples, collate
 from luab_train.evaluate.folder import evaluate
 from luab_train.models.classifier import build_recipe_model

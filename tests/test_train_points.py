@@ -23,7 +23,8 @@ from train_world import SIZE, WNIDS, make_world, row, write_dataset
 
 import luab_train
 from luab_data.errors import ImagesError, OptionError
-from luab_train.data.inputs import EvalCrop, TrainCrop
+from luab_train.data.augment import TrainCrop
+from luab_train.data.inputs import EvalCrop
 from luab_train.data.points import PointDataset, transformed
 from luab_train.recipe import Data
 

@@ -9,6 +9,7 @@ from PIL import Image
 from torchvision.transforms import functional as tvf
 from warping import warp
 
+from luab_train.data.augment import TrainCrop
 from luab_train.data.geometry import (
     apply,
     compose,
@@ -19,7 +20,7 @@ from luab_train.data.geometry import (
     rotate,
     sample_seed,
 )
-from luab_train.data.inputs import EvalCrop, TrainCrop
+from luab_train.data.inputs import EvalCrop
 from luab_train.recipe import Data
 
 

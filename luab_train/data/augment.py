@@ -1,4 +1,8 @@
-"""timm's RandAugment, with the points of the image: the pictures are timm's own, bit for bit.
+"""Crops to train on, and timm's RandAugment with the points of the image, its pictures bit for bit.
+
+All random draws of a sample come from one seed, made of (run seed, epoch, image index, view): they
+do not depend on the order of the data, on the number of workers or on where a run was resumed, and
+two arms see the same crops.
 
 Rotations, shears and shifts are drawn inside timm and move the image without saying so, so points
 go stale (docs/definitions.md#augmentation). Here each operation of timm is called as it is, and
@@ -15,7 +19,7 @@ import copy
 import functools
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,9 +27,12 @@ import torch
 from PIL import Image
 from timm.data.auto_augment import AugmentOp, posterize, rand_augment_transform
 from timm.data.transforms import str_to_pil_interp
+from torchvision import transforms as tvt
 
 from luab_data.errors import OptionError
-from luab_train.data.geometry import apply, inside, rotate
+from luab_train.data.geometry import compose, crop_resize, hflip, rotate
+from luab_train.data.inputs import RESAMPLE, Crop
+from luab_train.recipe import Data
 
 # What timm reads; it lets most misspelt sections pass without effect.
 _SECTIONS = {
@@ -221,27 +228,6 @@ MATRICES: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def seen_throughout(
-    steps: Sequence[np.ndarray], points: np.ndarray, size_wh: tuple[int, int]
-) -> np.ndarray:
-    """Whether each point is inside the image before the first step and after every one.
-
-    What leaves the image is cut off there. A later step may bring the place back, but as fill, and
-    so may the first step with a point that the crop left out: where a point ends says too little.
-
-    Args:
-        steps: `Augmented.steps`.
-        points: (..., 2) px of the crop, before the first step; NaN if there is none.
-        size_wh: px of the crop.
-    Returns: (...) bool, borders are inside; False where there is no point.
-    """
-    seen = inside(points, size_wh)
-    for step in steps:
-        points = apply(step, points)
-        seen = seen & inside(points, size_wh)
-    return seen
-
-
 @contextlib.contextmanager
 def seeded(seed: int, *generators: torch.Generator) -> Iterator[None]:
     """Lend `random`, `numpy.random` and the given generators of torch a seed for a while.
@@ -263,3 +249,55 @@ def seeded(seed: int, *generators: torch.Generator) -> Iterator[None]:
         np.random.set_state(numpy_state)
         for generator, state in zip(generators, torch_states, strict=True):
             generator.set_state(state)
+
+
+@contextlib.contextmanager
+def _torch_seeded(seed: int) -> Iterator[None]:
+    """Lend torch's global CPU generator, from which torchvision draws, a seed for a while."""
+    generator = torch.default_generator
+    state = generator.get_state()
+    generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        generator.set_state(state)
+
+
+class TrainCrop:
+    """Random resized crop, horizontal flip, then RandAugment or colour jitter."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self._augment = None
+        strength = data.color_jitter
+        if data.auto_augment is not None:
+            strength = 0.0  # as timm: RandAugment has colour operations of its own
+            self._augment = RandAugment(
+                data.auto_augment,
+                data.image_size,
+                data.mean,
+                interpolation=data.interpolation,
+                points=data.point_geometry,
+            )
+        self._jitter = tvt.ColorJitter(strength, strength, strength) if strength else None
+
+    def __call__(self, image: Image.Image, seed: int) -> Crop:
+        """`image` RGB; everything drawn follows from `seed`."""
+        data, out = self.data, (self.data.image_size,) * 2
+        with _torch_seeded(seed):
+            y, x, h, w = tvt.RandomResizedCrop.get_params(
+                image, list(data.crop_scale), list(data.crop_ratio)
+            )
+            box = (x, y, x + w, y + h)
+            matrix = crop_resize(box, out)
+            cropped = image.resize(out, RESAMPLE[data.interpolation], box=box)
+            if torch.rand(()).item() < data.flip:
+                matrix = compose(matrix, hflip(out[0]))
+                cropped = cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            if self._jitter is not None:
+                cropped = self._jitter(cropped)
+        if self._augment is None:
+            return Crop(np.asarray(cropped), matrix)
+        with seeded(seed):
+            augmented = self._augment(cropped)
+        return Crop(np.asarray(augmented.image), matrix, augmented.steps)

@@ -8,6 +8,7 @@ What is drawn, and the photometric steps, are in `inputs` and `augment`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -90,3 +91,24 @@ def update_seed(seed: int, epoch: int, update: int, process: int, part: int = 0)
     Set anew for every update, so that neither validation nor an interruption shifts the draws.
     """
     return int(np.random.SeedSequence((seed, epoch, update, process, part, 2)).generate_state(1)[0])
+
+
+def seen_throughout(
+    steps: Sequence[np.ndarray], points: np.ndarray, size_wh: tuple[int, int]
+) -> np.ndarray:
+    """Whether each point is inside the image before the first step and after every one.
+
+    What leaves the image is cut off there. A later step may bring the place back, but as fill, and
+    so may the first step with a point that the crop left out: where a point ends says too little.
+
+    Args:
+        steps: matrices, px -> px.
+        points: (..., 2) px of the crop, before the first step; NaN if there is none.
+        size_wh: px of the crop.
+    Returns: (...) bool, borders are inside; False where there is no point.
+    """
+    seen = inside(points, size_wh)
+    for step in steps:
+        points = apply(step, points)
+        seen = seen & inside(points, size_wh)
+    return seen

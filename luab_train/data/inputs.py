@@ -1,28 +1,20 @@
 """An image becomes what the network sees: decoded, cropped, resized. The one way there is, for
-training, validation, evaluation, localisation, COCO and probes; the network normalises.     [I/O]
-
-All random draws of a sample come from one seed, made of (run seed, epoch, image index, view): they
-do not depend on the order of the data, on the number of workers or on where a run was resumed, and
-two arms see the same crops.
+training (whose crops are drawn in `augment`), validation, evaluation, localisation, COCO and
+probes; the network normalises.     [I/O]
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torchvision import transforms as tvt
 
 from luab_data.errors import ImagesError, OptionError
-from luab_train.data.augment import RandAugment, seeded, seen_throughout
-from luab_train.data.geometry import apply, compose, crop_resize, hflip, place
+from luab_train.data.geometry import apply, compose, crop_resize, place, seen_throughout
 from luab_train.recipe import Data
 
 Preparation = Literal["p0", "stored", "framed"]
@@ -104,46 +96,6 @@ class Crop(NamedTuple):
         return placed, inside
 
 
-class TrainCrop:
-    """Random resized crop, horizontal flip, then RandAugment or colour jitter."""
-
-    def __init__(self, data: Data) -> None:
-        self.data = data
-        self._augment = None
-        strength = data.color_jitter
-        if data.auto_augment is not None:
-            strength = 0.0  # as timm: RandAugment has colour operations of its own
-            self._augment = RandAugment(
-                data.auto_augment,
-                data.image_size,
-                data.mean,
-                interpolation=data.interpolation,
-                points=data.point_geometry,
-            )
-        self._jitter = tvt.ColorJitter(strength, strength, strength) if strength else None
-
-    def __call__(self, image: Image.Image, seed: int) -> Crop:
-        """`image` RGB; everything drawn follows from `seed`."""
-        data, out = self.data, (self.data.image_size,) * 2
-        with _torch_seeded(seed):
-            y, x, h, w = tvt.RandomResizedCrop.get_params(
-                image, list(data.crop_scale), list(data.crop_ratio)
-            )
-            box = (x, y, x + w, y + h)
-            matrix = crop_resize(box, out)
-            cropped = image.resize(out, RESAMPLE[data.interpolation], box=box)
-            if torch.rand(()).item() < data.flip:
-                matrix = compose(matrix, hflip(out[0]))
-                cropped = cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            if self._jitter is not None:
-                cropped = self._jitter(cropped)
-        if self._augment is None:
-            return Crop(np.asarray(cropped), matrix)
-        with seeded(seed):
-            augmented = self._augment(cropped)
-        return Crop(np.asarray(augmented.image), matrix, augmented.steps)
-
-
 class EvalCrop:
     """torchvision's Resize to `eval_resize` and CenterCrop to `image_size`, to the pixel; both
     sides are resized where `eval_fit` is `squash`. Nothing is drawn.
@@ -203,18 +155,6 @@ class EvalCrop:
         """Left and top of the centre square in the resized image; halves are rounded to even."""
         corner: np.ndarray = np.round((full_wh - self.data.image_size) / 2).astype(np.int64)
         return corner
-
-
-@contextlib.contextmanager
-def _torch_seeded(seed: int) -> Iterator[None]:
-    """Lend torch's global CPU generator, from which torchvision draws, a seed for a while."""
-    generator = torch.default_generator
-    state = generator.get_state()
-    generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        generator.set_state(state)
 
 
 # --- files of benchmarks -------------------------------------------------------------------------

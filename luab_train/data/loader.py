@@ -19,10 +19,11 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from luab_data.console import progress
 from luab_data.errors import ImagesError, LuabError, OptionError
+from luab_train.data.augment import TrainCrop
 from luab_train.data.coco import notebook_labels
 from luab_train.data.dataset import Split
 from luab_train.data.geometry import sample_seed
-from luab_train.data.inputs import Crop, EvalCrop, TrainCrop
+from luab_train.data.inputs import Crop, EvalCrop
 
 _CACHE_LIMIT = 4 * 2**30
 

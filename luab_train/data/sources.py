@@ -23,6 +23,7 @@ from PIL import Image
 
 from luab_data.errors import ImagesError
 from luab_data.store.find import coco_ids, imagenet_ids
+from luab_train.data.inputs import decode_rgb
 
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 """Of image files, lower case."""
@@ -67,8 +68,6 @@ class ImageFiles(NamedTuple):
 
     def load(self, index: int) -> Image.Image:
         """Decode one image to RGB."""
-        from luab_train.data.inputs import decode_rgb  # torch: not for who only lists files
-
         return decode_rgb(self.path(index), self.name(index))
 
     def name(self, index: int) -> str:

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from luab_data.errors import OptionError
+from luab_train.data.augment import TrainCrop
 from luab_train.data.dataset import Split, TrainingData, training_data, validation_split
-from luab_train.data.inputs import EvalCrop, TrainCrop
+from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import Batch, EpochOrder, Samples, batches, make_loader
 from luab_train.models.classifier import (
     LuabModel,
