@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from luab_train.evaluate.benchmark import Benchmark
 from luab_train.evaluate.benchmarks import BENCHMARKS, BY_NAME
+from luab_train.evaluate.classify import score
 from luab_train.evaluate.predictions import (
     PAIRS_SCHEMA,
     SCHEMA,
     read_predictions,
     write_predictions,
 )
-from luab_train.evaluate.run import score
 from luab_train.metrics.robustness import C15, SEVERITIES
 
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")

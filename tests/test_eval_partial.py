@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from luab_train.evaluate.benchmarks import BY_NAME
+from luab_train.evaluate.classify import score
 from luab_train.evaluate.measures import correct
 from luab_train.evaluate.predictions import SCHEMA, read_predictions, write_predictions
-from luab_train.evaluate.run import score
 from luab_train.metrics.robustness import ALEXNET_ERROR, C15, SEVERITIES
 from luab_train.metrics.sums import aligned, table_of
 

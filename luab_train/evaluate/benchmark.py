@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,3 +115,9 @@ def one_accuracy(title: str = "top-1 accuracy", **changes: Any) -> Metric:
     from luab_train.evaluate.measures import correct
 
     return Metric(**{"name": "accuracy", "title": title, "measure": correct, **changes})
+
+
+def nothing(benchmark: Benchmark, note: str, status: str) -> Result:
+    """No number, and why."""
+    name = benchmark.metrics[0].name
+    return Result({name: Estimate(math.nan)}, {name: note}, {}, status={name: status})

@@ -12,38 +12,21 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from luab_data.errors import ImagesError, LuabError, OptionError, OutputError
+from luab_data.errors import LuabError, OptionError, OutputError
 from luab_data.schema import COCO_CLASSES
-from luab_train.data.inputs import EvalCrop
 from luab_train.evaluate import processes
-from luab_train.evaluate.backgrounds import challenge
-from luab_train.evaluate.benchmark import Benchmark, Result
+from luab_train.evaluate.benchmark import Benchmark, Result, nothing
 from luab_train.evaluate.benchmarks import BY_NAME
+from luab_train.evaluate.classify import classify, fed
 from luab_train.evaluate.layouts import Dataset, Missing, locate, scan_folders
-from luab_train.evaluate.parts import ForegroundPart, Part
-from luab_train.evaluate.predict import predict_part
-from luab_train.evaluate.predictions import (
-    PAIRS_SCHEMA,
-    SCHEMA,
-    Predicted,
-    is_current,
-    keep,
-    of_table,
-    read_about,
-    read_predictions,
-)
 from luab_train.evaluate.predictor import Predictor, load_predictor
 from luab_train.evaluate.settings import Settings
 from luab_train.evaluate.stored import Row, replace_rows
-from luab_train.metrics.intervals import Estimate
-from luab_train.metrics.sums import Measure, Table, estimates, lacking, table_of
 from luab_train.train.device import versions
 from luab_train.train.run_folder import finite_or_none
 
@@ -170,158 +153,13 @@ def _evaluate(
         lacks = [str(place) for place in places if isinstance(place, Missing)]
         lacks += [f"missing: {need}" for need in [benchmark.needs()] if need is not None]
         if lacks:
-            return _nothing(benchmark, lacks[0], "missing"), []
+            return nothing(benchmark, lacks[0], "missing"), []
         roots = [place for place in places if isinstance(place, Path)]
         if benchmark.evaluate is not None:
             return benchmark.evaluate(predictor, roots, out, settings), roots
-        return _classify(predictor, benchmark, roots, out / benchmark.folder, settings), roots
+        return classify(predictor, benchmark, roots, out / benchmark.folder, settings), roots
     except LuabError as error:
-        return _nothing(benchmark, str(error), "failed"), []
-
-
-def _classify(
-    predictor: Predictor, benchmark: Benchmark, roots: list[Path], folder: Path, settings: Settings
-) -> Result:
-    """Predict the parts that are not there yet, and score them all."""
-    names: list[str] = []
-    held: dict[str, Predicted] = {}
-    labels: set[str] = set()
-    counts = dict.fromkeys(("num_left_out", "num_labels"), 0)
-    sizes: dict[object, tuple[int, int]] = {}
-    short: list[str] = []
-    unwritten = ""
-    for part in benchmark.parts(roots, predictor.classes):
-        listed = len(part) + part.num_left_out
-        # Two views of the same images are no more images.
-        sizes[part.name if isinstance(part, ForegroundPart) else part.root] = (
-            listed,
-            part.num_published,
-        )
-        counts["num_left_out"] += part.num_left_out
-        counts["num_labels"] = max(counts["num_labels"], part.num_labels)
-        if part.num_published not in (0, listed):
-            short.append(f"{part.name} holds {listed:,} of {part.num_published:,} images")
-        if not len(part):
-            continue
-        file = folder / f"{part.name}.parquet"
-        about = _about(predictor, part)
-        columns = (PAIRS_SCHEMA if isinstance(part, ForegroundPart) else SCHEMA).names
-        if not processes.first(lambda: _may_stay(file, about, columns, settings)):  # noqa: B023
-            what = f"{benchmark.title} {part.name}"
-            table, about = _predict(predictor, part, about, settings, what=what)
-            said = processes.first(lambda: keep(file, table, about))  # noqa: B023
-            if said:
-                held[part.name], unwritten = of_table(part.name, table, about), said
-        names.append(part.name)
-        labels |= set(part.accepted)
-        told = about if part.name in held else read_about(file)
-        for key, value in told["counts"].items():
-            counts[key] = counts.get(key, 0) + value
-    counts["num_labels_used"] = len(labels)
-    counts["num_images"], counts["num_published"] = map(sum, zip(*sizes.values(), strict=True))
-    if not names:
-        lacks = "none of its classes is among the model's"
-        return _nothing(benchmark, lacks, "no class")._replace(counts=counts)
-
-    def parts() -> Iterator[Predicted]:
-        for name in names:
-            yield held.get(name) or read_predictions(folder / f"{name}.parquet")
-
-    found, notes = processes.first(lambda: score(benchmark, parts))
-    partial = []
-    if forwards := counts.get("num_forwards"):
-        _add_note(notes, benchmark, f"{forwards:,} forward passes")
-    if short:
-        partial.append(f"{counts['num_images']:,} of {counts['num_published']:,} images")
-        more = f", and {len(short) - 1} more parts" if len(short) > 1 else ""
-        _add_note(notes, benchmark, f"{short[0]} of the published set{more}")
-    if counts["num_labels_used"] < counts["num_labels"]:
-        partial.append(f"{counts['num_labels_used']:,} of {counts['num_labels']:,} classes")
-    return Result(found, notes, counts, ", ".join(partial), unwritten=unwritten)
-
-
-def score(
-    benchmark: Benchmark, parts: Callable[[], Iterable[Predicted]]
-) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """Metric -> its number, and what is lacking for it, from stored predictions alone.
-
-    Args:
-        benchmark: whose metrics.
-        parts: reads all predictions, one after another; called once a measure.
-    """
-    tables: dict[Measure, Table] = {}
-
-    def read(measure: Measure) -> Table:
-        if measure not in tables:
-            tables[measure] = table_of(measure, parts())
-        return tables[measure]
-
-    there = [m for m in benchmark.metrics if not (m.detail and lacking(m, read(m.measure)))]
-    found, notes = estimates(there, read), {}
-    for metric in there:
-        if lacks := lacking(metric, read(metric.measure)):
-            more = ", ..." if len(lacks) > 3 else ""
-            notes[metric.name] = (
-                f"missing {len(lacks)} of {len(metric.weights)} parts: {', '.join(lacks[:3])}{more}"
-            )
-    return found, notes
-
-
-def _add_note(notes: dict[str, str], benchmark: Benchmark, told: str) -> None:
-    name = benchmark.metrics[0].name
-    notes[name] = "; ".join(filter(None, (notes.get(name, ""), told)))
-
-
-def _predict(
-    predictor: Predictor, part: Part, about: dict[str, Any], settings: Settings, *, what: str
-) -> tuple[pa.Table, dict[str, Any]]:
-    if isinstance(part, ForegroundPart):
-        table, counts = challenge(predictor, part, settings, what=what)
-    else:
-        table, counts = predict_part(predictor, part, settings, what=what)
-    num_bad = len(table) - table["error"].null_count
-    if num_bad == len(table):
-        raise ImagesError(
-            f"{part.root}: none of its {num_bad} images can be read, e.g."
-            f" {table['error'][0].as_py()}; unpack the archive again"
-        )
-    counts["num_bad"] = num_bad + counts.pop("num_bad_backgrounds", 0)
-    return table, {**about, "counts": counts}
-
-
-def _may_stay(
-    file: Path, about: Mapping[str, Any], columns: Sequence[str], settings: Settings
-) -> bool:
-    """Whether a finished part may be used: one with skipped images only where they may be."""
-    if not is_current(file, about, columns):
-        return False
-    return settings.on_bad == "skip" or not read_about(file)["counts"]["num_bad"]
-
-
-def _about(predictor: Predictor, part: Part) -> dict[str, Any]:
-    """What decides a part's predictions."""
-    return {
-        "weights": predictor.digest,
-        "part": part.digest,
-        "settings": {
-            "prepared": part.prepared,
-            "view": part.view,
-            "num_masked_classes": None if part.mask is None else len(part.mask),
-            **_input(predictor),
-            "point_trained": predictor.point_trained,
-        },
-        "accepted": {label: list(wnids) for label, wnids in part.accepted.items()},
-        "model": predictor.name,
-    }
-
-
-def _input(predictor: Predictor) -> dict[str, Any]:
-    return {**EvalCrop(predictor.data).describe(), "precision": predictor.precision}
-
-
-def _nothing(benchmark: Benchmark, note: str, status: str) -> Result:
-    name = benchmark.metrics[0].name
-    return Result({name: Estimate(math.nan)}, {name: note}, {}, status={name: status})
+        return nothing(benchmark, str(error), "failed"), []
 
 
 def _written(
@@ -331,7 +169,7 @@ def _written(
     made_with = {
         "model": predictor.name,
         "weights": predictor.digest,
-        **_input(predictor),
+        **fed(predictor),
         "versions": versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

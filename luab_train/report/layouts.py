@@ -106,10 +106,7 @@ def quoted_rows(layout: Table) -> dict[str, dict[Key, str]]:
     found: dict[tuple[str, str], dict[Key, str]] = {}
     for column in layout.columns:
         entry = BY_NAME.get(column.benchmark)
-        first = entry is not None and entry.metrics[0].name == column.metric
         printed = {} if entry is None else entry.quoted.get(column.metric, {})
-        if entry is not None and first and not printed:
-            printed = entry.quoted.get("", {})
         for row, text in printed.items():
             network, arm = row.rsplit(" ", 1)
             found.setdefault((network, arm), {})[column.key] = text

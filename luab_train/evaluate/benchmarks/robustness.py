@@ -109,7 +109,7 @@ ROBUSTNESS = (
         metrics=IN_C,
         preparation=AS_STORED,
         mapping=SORTED,
-        quoted=r50("43.8", "44.7"),
+        quoted=r50("43.8", "44.7", metric="accuracy_c15"),
     ),
     Benchmark(
         name="objectnet",
@@ -194,7 +194,7 @@ ROBUSTNESS = (
         ),
         preparation=AS_STORED,
         mapping="in_to_in9.json after the argmax",
-        quoted=r50("6.3", "5.6", "5.9"),
+        quoted=r50("6.3", "5.6", "5.9", metric="gap"),
     ),
     Benchmark(
         name="bgc-acc",

@@ -103,7 +103,7 @@ def write_tables(out: Path, tables: Tables) -> None:
 
 
 def read_tables(out: Path) -> Tables:
-    """The tables that `evaluate_coco` wrote."""
+    """The tables that `write_tables` wrote."""
     tables = []
     for name, schema in (("scores", SCORES), ("objects", OBJECTS)):
         path = out / f"{name}.parquet"
