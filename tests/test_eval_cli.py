@@ -184,6 +184,18 @@ def test_a_folder_of_images_is_evaluated_as_before(world):
         (["nope", "--benchmarks", "in-1k", "--root", "ROOT"], "timm has no such model"),
         (["nope", "--images", "ROOT"], "expected the folder of a luab-train run"),
         ([], "no model; expected luab-train eval RUN_OR_MODEL"),
+        (["RUN", "--benchmarks", "in-v2", "--root", "ROOT", "--name", "x"], "do not go together"),
+        (["RUN", "--images", "ROOT", "--box-convention", "continuous"], "do not go together"),
+        (
+            ["RUN", "--benchmarks", "in-v2", "--root", "ROOT", "--box-convention", "continuous"],
+            "--box-convention is for --benchmarks wsol; leave it out",
+        ),
+        (
+            ["RUN", "--benchmarks", "in-v2,wsol", "--root", "ROOT", "--erase-below", "0.8"],
+            "--erase-below is for --benchmarks coco; leave it out",
+        ),
+        (["RUN", "--images", "ROOT", "--workers", "-1"], "-1 workers; expected 0 or more"),
+        (["RUN", "--images", "ROOT", "--batch-size", "0"], "batch size 0; expected at least 1"),
     ],
 )
 def test_a_call_that_makes_no_sense_says_why(world, arguments, message):
@@ -257,6 +269,15 @@ def test_coco_takes_a_file_of_80_outputs(tmp_path):
     assert [line.split()[0] for line in said.splitlines() if line.startswith("COCO")] == ["COCO"]
     assert "V worst" in said and "mAP" in said
     assert (tmp_path / "out/coco/scores.parquet").is_file()
+    file = tmp_path / "out/coco/summary.json"
+    before = file.stat().st_mtime_ns
+    assert call(*arguments, "--out", tmp_path / "out", "--workers", "0") == said
+    assert file.stat().st_mtime_ns == before  # nothing is resampled twice
+    call(*arguments, "--out", tmp_path / "out", "--erase-below", "0.01")
+    assert file.stat().st_mtime_ns != before  # another question
+    few = {row["metric"]: row for row in read_rows(tmp_path / "out")}
+    assert few["v_worst"]["value"] is None and few["map"]["partial"] == "2 of 40,504 images"
+    call(*arguments, "--out", tmp_path / "out", "--erase-dilation", "2")
     rows = [json.loads(x) for x in (tmp_path / "out/results.jsonl").read_text().splitlines()]
     (pixels,) = [row for row in rows if row["metric"] == "mpxap"]
     assert pixels["status"] == "done" and pixels["n"] == 2
