@@ -30,6 +30,7 @@ from scipy import stats
 from test_train_report import write_run
 
 from luab_data.errors import ImagesError, OptionError
+from luab_data.figures.style import png
 from luab_data.files import files_in
 from luab_train.evaluate import stored
 from luab_train.evaluate.benchmarks import BY_NAME
@@ -682,15 +683,18 @@ def test_nothing_empty_is_drawn_and_captions_say_what_is(tmp_path: Path):
     assert make_report([], [write_rows(tmp_path / "y", nothing)]).figures == ()
 
 
-def test_a_saved_figure_carries_its_title_and_that_of_the_page_does_not():
-    from matplotlib.figure import Figure
+def test_a_saved_figure_carries_its_title_above_what_the_page_shows(tmp_path: Path):
     from matplotlib.image import imread
 
-    figure = Figure(figsize=(3, 2), dpi=100)
-    pixels = imread(io.BytesIO(titled_png(figure, "What is drawn")))
-    assert pixels.shape[:2] == (226, 300)
-    assert (pixels[:26, :, :3] < 0.5).any() and (pixels[26:, :, :3] == 1).all()
-    assert tuple(figure.get_size_inches()) == (3, 2) and not figure.texts
+    rows = [plain_row("in-1k", "accuracy", 70.0)]
+    (bars,) = make_report([], [write_rows(tmp_path / "x", rows)]).figures
+    figure = bars.draw()
+    saved = imread(io.BytesIO(titled_png(figure, "What is drawn")))
+    plain = imread(io.BytesIO(png(figure)))
+    strip = round(0.26 * figure.dpi)
+    assert saved.shape == (plain.shape[0] + strip, *plain.shape[1:])
+    assert (saved[:strip, :, :3] < 0.5).any() and not (saved[strip:] != plain).any()
+    assert not figure.texts
 
 
 # --- files, the command, the page ----------------------------------------------------------------
@@ -803,7 +807,7 @@ def test_part_of_a_set_is_marked_in_every_format_and_never_stands_beside_a_quote
     assert all(json.dumps(mark) in found["json"] for mark in marks)
     bars = next(f for f in report.figures if f.key == "robustness-bars")
     assert "Hatched bars are of a part" in bars.caption
-    assert [bar.get_hatch() for bar in bars.draw().axes[0].patches] == ["////"] * 3 + [None]
+    assert [bar.get_hatch() for bar in bars.draw().axes[0].patches] == ["///"] * 3 + [None]
 
 
 def test_any_number_of_marks_has_a_sign_of_its_own_in_every_format():

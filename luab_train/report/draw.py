@@ -56,7 +56,7 @@ _FEW_COLUMNS = 6
 """So many heads stand side by side; more are turned."""
 _THIN_PT = 6.0
 """A word on a bar of less runs into the next bar's."""
-_HATCH = "////"
+_HATCH = "///"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ def draw_bars(
         bars = ax.bar(at, value, 0.92 * width, color=looks[name].colour, label=name, linewidth=0)
         for bar, cell in zip(bars, of_arm, strict=True):
             if cell.marks:
-                bar.set(hatch=_HATCH, edgecolor="white")
+                bar.set(hatch=_HATCH, edgecolor="#FFFFFFA0")
         known = np.isfinite(low) & np.isfinite(high)
         ax.vlines(at[known], low[known], high[known], color="white", linewidth=1.6, zorder=3)
         ax.vlines(at[known], low[known], high[known], color=BLACK, linewidth=0.7, zorder=4)
@@ -259,15 +259,18 @@ def _legend_points(labels: list[str], columns: int) -> float:
 
 def titled_png(figure: Figure, title: str) -> bytes:
     """The figure as PNG with its title above it; the same figure gives the same bytes."""
-    from matplotlib.transforms import Bbox
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.image import imsave
 
-    width, height = figure.get_size_inches()
-    strip = 0.26
-    text = figure.text(
-        0.06 / width, 1 + 0.06 / height, title, fontsize=9, fontweight="bold", va="bottom"
-    )
+    # A strip of its own: a legend outside of the axes would move up into a title of the figure.
+    strip = Figure(figsize=(figure.get_figwidth(), 0.26), dpi=figure.dpi)
+    strip.text(0.06 / figure.get_figwidth(), 0.5, title, fontsize=9, fontweight="bold", va="center")
+    pixels = []
+    for part in (strip, figure):
+        canvas = FigureCanvasAgg(part)
+        canvas.draw()
+        pixels.append(np.asarray(canvas.buffer_rgba()))
     buffer = io.BytesIO()
-    box = Bbox([[0, 0], [width, height + strip]])
-    figure.savefig(buffer, format="png", bbox_inches=box, metadata={"Software": None})
-    text.remove()
+    imsave(buffer, np.concatenate(pixels), format="png", metadata={"Software": None})
     return buffer.getvalue()
