@@ -239,3 +239,11 @@ def test_a_broken_image_is_named(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ImagesError, match=f"{path.name}: cannot be decoded"):
             split.load(3)
+
+
+def test_folders_that_are_numbers_are_names_and_not_places_in_an_order(tmp_path):
+    for name in ("3", "7"):
+        image(tmp_path / name / f"{name}0.png")
+    assert labelled_split(open_images(tmp_path), ("7", "3"), {}).label.tolist() == [1, 0]
+    with pytest.raises(ImagesError, match="are not classes of the run"):
+        labelled_split(open_images(tmp_path), tuple("abcdefgh"), {})

@@ -168,7 +168,7 @@ def _class_of_label(dataset: Any, labels: list[int]) -> list[str]:
     if len(names) == len(imagenet_classes()) and not _is_wnid(names[0]):
         names = list(imagenet_classes())
     if not names or not _is_wnid(names[0]):
-        names = list(map(str, range(max(labels, default=-1) + 1)))
+        names = [f"#{number}" for number in range(max(labels, default=-1) + 1)]
     return [names[label] if 0 <= label < len(names) else "" for label in labels]
 
 

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,13 +15,10 @@ from luab_data.columns.regions import in_any_box, sort_corners
 from luab_data.ragged import Ragged
 
 
-class Boxes(NamedTuple):
-    """Image i has the boxes values[bounds[i]:bounds[i + 1]]; it may have none."""
-
-    values: np.ndarray
-    """(M, 4) float64, xmin, ymin, xmax, ymax in px, of sort_corners."""
-    bounds: np.ndarray
-    """(N + 1,) int64, ascending from 0 to M."""
+class Boxes(Ragged):
+    """Image i has the boxes values[bounds[i]:bounds[i + 1]]; it may have none. `values` are (M, 4)
+    float64, xmin, ymin, xmax, ymax in px, of sort_corners; `rows` are the images of the boxes.
+    """
 
     @classmethod
     def of(cls, boxes: Iterable[np.ndarray | Sequence[Sequence[float]] | None]) -> Boxes:
@@ -37,13 +33,7 @@ class Boxes(NamedTuple):
     @property
     def counts(self) -> np.ndarray:
         """(N,) int64: how many boxes each image has."""
-        counts: np.ndarray = np.diff(self.bounds)
-        return counts
-
-    @property
-    def rows(self) -> np.ndarray:
-        """(M,) int64: the image each box belongs to."""
-        return np.repeat(np.arange(len(self.bounds) - 1), self.counts)
+        return self.lengths
 
     @property
     def centres(self) -> np.ndarray:
@@ -57,11 +47,6 @@ class Boxes(NamedTuple):
         bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         shift = np.repeat(self.bounds[:-1][index] - bounds[:-1], counts)
         return Boxes(self.values[np.arange(bounds[-1]) + shift], bounds)
-
-
-def any_box(boxes: Boxes, holds: np.ndarray) -> np.ndarray:
-    """(M,) bool, one answer a box -> (N,) bool, for any box of the image; False without boxes."""
-    return np.bincount(boxes.rows[holds], minlength=len(boxes.bounds) - 1) > 0
 
 
 def contains(boxes: Boxes, points_px: np.ndarray) -> np.ndarray:
@@ -79,7 +64,7 @@ def meets(boxes: Boxes, region_px: np.ndarray) -> np.ndarray:
     size = np.minimum(boxes.values[:, 2:], region[:, 2:]) - np.maximum(
         boxes.values[:, :2], region[:, :2]
     )
-    return any_box(boxes, (size >= 0).all(axis=1))
+    return boxes.any((size >= 0).all(axis=1))
 
 
 def centre_distance(boxes: Boxes, points_px: np.ndarray, size_wh: np.ndarray) -> np.ndarray:

@@ -171,7 +171,7 @@ def match_rows(
         where: the dataset folder, for the message.
     """
     ids = pa.array(rows.image_id)
-    nameless = (source.wnid == "") | np.char.isdigit(source.wnid)
+    nameless = (source.wnid == "") | np.char.startswith(source.wnid, "#")
     known = pa.array(np.where(nameless, source.image_id, _joined(source.wnid, source.image_id)))
     wanted = ids
     if isinstance(rows, Annotations):
@@ -245,6 +245,7 @@ def labelled_split(
     ids. A class that is told as a number is the run's class of that number.
     """
     order = {name: i for i, name in enumerate(classes)}
+    order |= {f"#{i}": i for i in range(len(classes))}
     if nameless := int((source.wnid == "").sum()):
         raise ImagesError(
             f"{source.root}: {nameless} of {len(source.wnid)} images name no class, e.g."
@@ -252,7 +253,6 @@ def labelled_split(
             " column wnid or label"
         )
     named = np.unique(source.wnid).tolist()
-    order |= {name: int(name) for name in named if name.isdigit() and int(name) < len(classes)}
     if unknown := sorted(set(named) - set(order)):
         raise ImagesError(
             f"{source.root}: {len(unknown)} of its {len(named)} classes are not classes of the run,"

@@ -38,8 +38,8 @@ class ImageSource(Protocol):
 
     @property
     def wnid(self) -> np.ndarray:
-        """(N,) text, class of each image: its name, or its number in the order of the classes where
-        only that is told (a column `label`, a member `.cls`); empty where nothing tells.
+        """(N,) text, class of each image: its name, or `#3` where a column `label` or a member
+        `.cls` tells its number alone; empty where nothing tells.
         """
 
     @property

@@ -120,7 +120,10 @@ def _told(path: Path, image: _Member, about: dict[str, _Member]) -> tuple[str, s
     if re.search(r"n\d{8}", name):  # tells its class itself: a million members need not be read
         return name, label
     if "cls" in about:
-        label = _read(path, about["cls"].start, about["cls"].end - about["cls"].start).decode()
+        member = about["cls"]
+        label = (
+            _read(path, member.start, member.end - member.start).decode(errors="replace").strip()
+        )
     if "json" in about:
         member = about["json"]
         try:
@@ -128,11 +131,11 @@ def _told(path: Path, image: _Member, about: dict[str, _Member]) -> tuple[str, s
         except ValueError as error:
             raise ImagesError(f"{path}: {member.name} is not JSON ({error})") from error
         if isinstance(row, dict):
-            row = {key: value for key, value in row.items() if isinstance(value, (str, int))}
-            label = str(row.get("wnid", label or row.get("label", row.get("cls", ""))))
-            own = row.get("image_id", row.get("filename"))
-            name = name if own is None else f"{own}" if "." in str(own) else f"{own}.png"
-    return name, label.strip()
+            told = {key: str(value) for key, value in row.items() if isinstance(value, (str, int))}
+            label = told.get("wnid") or label or told.get("label") or told.get("cls", "")
+            own = told.get("image_id") or told.get("filename") or name
+            name = own if "." in own else f"{own}.png"
+    return name, f"#{int(label)}" if label.isdecimal() else label
 
 
 def _read(path: Path, start: int, size: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from luab_train.data.boxes import Boxes, any_box, centre_distance, contains, meets
+from luab_train.data.boxes import Boxes, centre_distance, contains, meets
 
 
 @dataclass(frozen=True)
@@ -168,4 +168,4 @@ def _share_a_box(boxes: Boxes, size: np.ndarray, a: np.ndarray, b: np.ndarray) -
         place = (point * size)[rows]
         # Comparisons with NaN are False.
         holds &= ((boxes.values[:, :2] <= place) & (place <= boxes.values[:, 2:])).all(axis=1)
-    return any_box(boxes, holds)
+    return boxes.any(holds)
