@@ -33,10 +33,10 @@ from luab_train.models.classifier import build_recipe_model
 from luab_train.train.device import make_accelerator
 from luab_train.train.loop import train_epoch
 from luab_train.train.optim import make_optimizer, make_schedule
-from luab_train.train.setup import Setup
+from luab_train.train.setup import Training
 from luab_train.train.signals import Stop
 from luab_train.train.step import Trainer
-from luab_train.train.sums import Tally
+from luab_train.train.sums import EpochSums
 
 ARMS = ("ours", "timm")
 
@@ -67,16 +67,18 @@ def open_ours(setting: Setting, precision: str, scratch: Path) -> Callable[[], i
     schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, updates=updates)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     trainer = Trainer(accelerator, model, optimizer, recipe, len(found.classes))
-    tally = Tally(accelerator, samples, scratch)
-    setup = Setup(trainer, loader, order, schedule, tally, updates, None, {})
+    sums = EpochSums(accelerator, samples, scratch)
+    task = Training(
+        trainer, loader, order, schedule, sums, updates,
+        validation=None, environment={}, num_pointed=0, memory="",
+    )  # fmt: skip
     done = 0
 
     def epoch() -> int:
         nonlocal done
         done += 1
-        tally.begin(done)
         with Stop(accelerator) as stop:
-            line = train_epoch(setup, epoch=done, stop=stop, shown=False)
+            line = train_epoch(task, scratch, epoch=done, first=0, keep=1, stop=stop, shown=False)
         return int(line["train_images"])
 
     return epoch

@@ -245,7 +245,14 @@ def test_numbers_go_to_tensorboard(world, tmp_path):
     run = run_here(recipe, world, tmp_path / "run")
     (file,) = run.glob("tracker/events.out.tfevents.*")
     events = EventAccumulator(str(file)).Reload()
-    for key in ("train_loss", "lr", "val_accuracy"):
+    for key in (
+        "train_loss",
+        "train_accuracy",
+        "images_per_second",
+        "data_wait",
+        "lr",
+        "val_accuracy",
+    ):
         points = {event.step: event.value for event in events.Scalars(key)}
         assert points == {
             line["epoch"]: pytest.approx(line[key], rel=1e-6) for line in metrics_lines(run)
@@ -254,8 +261,8 @@ def test_numbers_go_to_tensorboard(world, tmp_path):
 
 def test_a_tracker_that_is_not_there_is_refused(world, tmp_path):
     for name, match in (
-        ("tensorbord", "expected one of .*tensorboard"),
-        ("comet_ml", "not installed; pip install comet_ml"),
+        ("tensorbord", "^engine.tracker=tensorbord: expected one of .*tensorboard"),
+        ("comet_ml", "^engine.tracker=comet_ml: it is not installed; pip install comet_ml"),
     ):
         with pytest.raises(OptionError, match=match):
             run_here(changed(small_recipe(), engine={"tracker": name}), world, tmp_path / "run")
