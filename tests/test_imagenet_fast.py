@@ -124,6 +124,14 @@ def test_one_odd_member_does_not_slow_the_others_down():
     assert read.num_slow == 2 and [i for i, _ in read.errors] == [6]
 
 
+def test_a_name_that_is_no_utf8_is_one_bad_record():
+    bodies = [drawn(f"n00000001_{i}") for i in range(3)]
+    for index, tag in enumerate((b"<folder>", b"<filename>")):
+        bodies[index] = re.sub(tag + b".", tag + b"\x80", bodies[index])
+    read = check_agreement(run_of(bodies))
+    assert [i for i, _ in read.errors] == [0, 1]
+
+
 VALUES = [
     *("341.0", "341.", "341.5", "-7.00", "TRUE", "fALSE", "null", "%s", "AC..  "),
     *("", "None", "none", " 7 ", "7\t", "+5", "-0", "-0.0", "007", "0x10", "0X1f", "1_0", "1e3"),

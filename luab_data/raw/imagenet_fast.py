@@ -241,13 +241,15 @@ def _check_names(members: Members, images: dict[str, pa.Array], paths: list[str]
     """Names that are not those of the path deviate: imagenet.parse says which of the two holds."""
     ids, wnids = images["image_id"], images["wnid"]
     files = pc.binary_join_element_wise(ids, ".xml", "")
-    expected = pc.binary_join_element_wise("", wnids, files, "/").to_pylist()
-    told = np.array([f"/{p}".endswith(e) for p, e in zip(paths, expected, strict=True)], np.bool_)
+    # As bytes: what a member says need not be UTF-8.
+    expected = pc.binary_join_element_wise("", wnids, files, "/").cast(pa.binary()).to_pylist()
+    pairs = zip(paths, expected, strict=True)
+    told = np.array([f"/{path}".encode().endswith(end) for path, end in pairs], np.bool_)
     for index in np.flatnonzero(~told).tolist():
         # A folder that is no class may have any name; every path ends in .xml.
         folder, _, stem = paths[index][:-4].rpartition("/")
         is_class = WNID.fullmatch(folder.rpartition("/")[2])
-        told[index] = not is_class and ids[index].as_py() == stem
+        told[index] = not is_class and ids[index].cast(pa.binary()).as_py() == stem.encode()
     members.must(told)
     members.must(~_flags(pc.match_substring_regex(ids, IMAGE_SUFFIX.pattern, ignore_case=True)))
     members.must(_flags(pc.and_(pc.not_equal(wnids, PLACEHOLDER), pc.not_equal(ids, PLACEHOLDER))))
