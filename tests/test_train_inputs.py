@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from miniatures.run import make_run
 from PIL import Image
 from torchvision import transforms as tvt
 
+import luab_train
 from luab_data.errors import ImagesError, OptionError
 from luab_train.data.dataset import evaluation_split
 from luab_train.data.inputs import EvalCrop, decode_rgb, load_input, timm_data
@@ -287,3 +290,13 @@ def test_floats_that_are_no_numbers_and_many_channels_are_refused_by_name(tmp_pa
     tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((8, 8, 3), np.float32), photometric="rgb")
     with pytest.raises(ImagesError, match=r"rgb\.tif: cannot be decoded"):
         load_input(tmp_path / "rgb.tif", "p0", DATA)
+
+
+def test_no_other_module_opens_a_picture_or_makes_a_crop_of_its_own():
+    package = Path(luab_train.__file__).parent
+    opened = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"\bImage\.open\(|tvt?\.(Resize|CenterCrop)\(", path.read_text())
+    }
+    assert opened == {"data/inputs.py"}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from luab_data.errors import LuabError
+from luab_data.errors import ImagesError, LuabError
 from luab_data.figures.style import (
     GREEN,
     GREY,
@@ -26,6 +26,7 @@ from luab_data.figures.style import (
     new_figure,
     outlined,
 )
+from luab_train.data.inputs import decode_rgb
 from luab_train.evaluate.benchmarks import BY_NAME
 from luab_train.evaluate.layouts import Missing, locate, scan_folders
 from luab_train.evaluate.measures import right as is_right
@@ -169,12 +170,9 @@ def _sample(kept: Predicted, row: int, is_right: bool, folder: Path) -> Sample:
 
 
 def _pixels(file: Path) -> np.ndarray | None:
-    from PIL import Image
-
     try:
-        with Image.open(file) as opened:
-            picture = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        picture = decode_rgb(file, str(file))
+    except ImagesError:
         return None
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     return np.asarray(picture)
