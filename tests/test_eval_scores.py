@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from luab_train.evaluate.backgrounds import compose
 from luab_train.evaluate.benchmarks import BY_NAME
-from luab_train.evaluate.predict import centre_hole, top_classes
+from luab_train.evaluate.predict import answers_of, centre_hole
 from luab_train.metrics import intervals, ranking, robustness
 from luab_train.metrics.intervals import Count, count
 from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES, is_accepted
@@ -32,8 +32,8 @@ def test_in_1k_counts_images():
 def test_in_a_is_decided_among_the_masked_classes():
     logits = torch.full((1, 12), -5.0)
     logits[0, [0, 6, 11]] = torch.tensor([9.0, 1.0, 2.0])
-    masked, _ = top_classes(logits, torch.tensor([6, 11]))
-    unmasked, _ = top_classes(logits, None)
+    masked, _ = answers_of(logits, torch.tensor([6, 11]))[:2]
+    unmasked, _ = answers_of(logits)[:2]
     assert (masked[0, 0].item(), unmasked[0, 0].item()) == (11, 0)
     assert masked.shape == (1, 2)
 
@@ -145,14 +145,14 @@ def test_nothing_counted_is_nan_and_not_zero():
 
 
 def test_equal_logits_go_to_the_lowest_class():
-    index, probability = top_classes(torch.zeros(3, 700), None)
+    index, probability = answers_of(torch.zeros(3, 700))[:2]
     assert index.tolist() == [[0, 1, 2, 3, 4]] * 3
     assert probability == pytest.approx(torch.full((3, 5), 1 / 700))
 
 
 def test_probabilities_of_large_logits_are_exact_and_ties_stay_ties():
     logits = torch.tensor([[1000.0, 999.5, 998.0, 3.0], [999.5, 3.0, 998.0, 1000.0]])
-    _, probability = top_classes(logits, None)
+    _, probability = answers_of(logits)[:2]
     assert torch.equal(probability[0], probability[1])
     total = sum(math.exp(x) for x in (0.0, -0.5, -2.0, -97.0))
     assert probability[0, :3].tolist() == pytest.approx(
@@ -163,7 +163,7 @@ def test_probabilities_of_large_logits_are_exact_and_ties_stay_ties():
 @given(st.lists(st.lists(st.integers(-3, 3), min_size=4, max_size=4), min_size=1, max_size=6))
 def test_top_classes_are_those_of_a_slow_reference(rows):
     columns = [0, 2, 3]
-    index, probability = top_classes(torch.tensor(rows).float(), torch.tensor(columns))
+    index, probability = answers_of(torch.tensor(rows).float(), torch.tensor(columns))[:2]
     for row, found, p in zip(rows, index.tolist(), probability.tolist(), strict=True):
         assert found == sorted(columns, key=lambda c: (-row[c], c))
         total = sum(math.exp(row[c]) for c in columns)

@@ -23,7 +23,7 @@ from luab_train.data.inputs import decode_rgb
 from luab_train.evaluate import processes
 from luab_train.evaluate.classes import Accepted
 from luab_train.evaluate.parts import ForegroundPart
-from luab_train.evaluate.predict import look, top_classes
+from luab_train.evaluate.predict import answers_of, look
 from luab_train.evaluate.predictions import PAIRS_SCHEMA
 from luab_train.evaluate.predictor import Predictor
 from luab_train.evaluate.settings import Settings
@@ -185,9 +185,8 @@ def _try(
         if state.size != predictor.data.image_size:
             side = (predictor.data.image_size,) * 2
             pairs = F.interpolate(pairs, side, mode="bicubic", antialias=True).clamp(0, 255)
-        top1 = top_classes(look(predictor, pairs, "plain").logits_BC, None)[0][:, 0].view(
-            len(chosen), -1
-        )
+        answered = answers_of(look(predictor, pairs, "plain").logits_BC)
+        top1 = answered.index_BT[:, 0].view(len(chosen), -1)
         num_forwards += top1.numel()
         for k, index in enumerate(chosen.tolist()):
             row = int(state.row[index])

@@ -116,26 +116,87 @@ def _predict(
         pin_memory=predictor.device.type == "cuda",
         worker_init_fn=worker_setup() if workers else None,
     )
-    columns = _column_indices(part.mask, predictor.classes)
-    rows = _Rows(part, predictor)
+    classes = _Classes(part, predictor)
+    tables, index = [SCHEMA.empty_table()], [np.zeros(0, np.int64)]
     counts = {"num_turned": 0, "num_resized": 0}
-    num = sum(map(len, batches))
     shown = settings.shown if processes.rank() == 0 else False
-    with progress(total=num, what=what, unit="image", shown=shown) as bar:
+    with progress(total=sum(map(len, batches)), what=what, unit="image", shown=shown) as bar:
         for inputs in loaded(loader):
             if inputs.bad and settings.on_bad == "raise":
                 raise ImagesError(
                     f"{inputs.bad[0][1]}; to go on without such images: --on-bad skip"
                 )
-            rows.add_bad(inputs.bad)
-            if len(inputs.index_B):
-                outputs = look(predictor, inputs.image_BCHW, part.view)
-                rows.add(inputs, answers_of(outputs.logits_BC, columns), outputs.point_B2)
+            tables += [_good_rows(part, predictor, classes, inputs), _bad_rows(part, inputs.bad)]
+            index += [inputs.index_B.numpy(), np.array([at for at, _ in inputs.bad], np.int64)]
             counts["num_turned"] += inputs.turned
             counts["num_resized"] += inputs.resized
             bar.update(len(inputs.index_B) + len(inputs.bad))
-    index = np.concatenate([np.zeros(0, np.int64), *(np.arange(b.start, b.stop) for b in batches)])
-    return rows.table().take(pa.array(index)), index, counts
+    return pa.concat_tables(tables), np.concatenate(index), counts
+
+
+class _Classes:
+    """Which classes of the model take part, and which are right for each label; on its device."""
+
+    def __init__(self, part: Part, predictor: Predictor) -> None:
+        self.chosen: Tensor | None = None
+        if part.mask is not None:
+            masked = set(part.mask)
+            places = [k for k, wnid in enumerate(predictor.classes) if wnid in masked]
+            self.chosen = torch.tensor(places, dtype=torch.int64, device=predictor.device)
+        self.labels = np.unique(part.label)
+        right = [
+            [wnid in accepted for wnid in predictor.classes]
+            for accepted in (frozenset(part.accepted[label]) for label in self.labels.tolist())
+        ]
+        self.right_LC = torch.tensor(right, dtype=torch.bool, device=predictor.device)
+
+
+def _good_rows(part: Part, predictor: Predictor, classes: _Classes, inputs: Inputs) -> pa.Table:
+    """Rows of SCHEMA of the images of a batch that could be read."""
+    at = inputs.index_B.numpy()
+    if not len(at):
+        return SCHEMA.empty_table()
+    outputs = look(predictor, inputs.image_BCHW, part.view)
+    label = np.searchsorted(classes.labels, part.label[at])
+    right_BC = classes.right_LC[torch.from_numpy(label).to(predictor.device)]
+    found = answers_of(outputs.logits_BC, classes.chosen)
+    likely_BC = outputs.logits_BC.masked_fill(~right_BC, -torch.inf)
+    log_probability = likely_BC.logsumexp(dim=1).cpu() - found.energy_B
+    index, probability = found.index_BT.numpy(), found.probability_BT.numpy()
+    size, top = index.shape
+    offsets = pa.array(np.arange(size + 1) * top, pa.int32())
+    names = pa.array(predictor.classes).take(pa.array(index.ravel()))
+    point = np.full((size, 2), np.nan, np.float32)
+    if predictor.point_trained:
+        low, high = inputs.region_B4[:, :2], inputs.region_B4[:, 2:]
+        point = (low + outputs.point_B2.cpu() * (high - low)).numpy().astype(np.float32)
+    second = probability[:, 1] if top > 1 else np.zeros(size, np.float32)
+    columns = {
+        "image_id": pa.array(part.image_id[at].tolist(), pa.string()),
+        "label": pa.array(part.label[at].tolist(), pa.string()),
+        "top5_class": pa.ListArray.from_arrays(offsets, names),
+        "top5_probability": pa.ListArray.from_arrays(offsets, pa.array(probability.ravel())),
+        "margin": pa.array(probability[:, 0] - second),
+        "max_probability": pa.array(probability[:, 0]),
+        "label_log_probability": pa.array(log_probability.numpy()),
+        "max_logit": pa.array(found.max_logit_B.numpy()),
+        "energy": pa.array(found.energy_B.numpy()),
+        "point_x": pa.array(point[:, 0], mask=np.isnan(point[:, 0])),
+        "point_y": pa.array(point[:, 1], mask=np.isnan(point[:, 1])),
+        "error": pa.nulls(size, pa.string()),
+    }
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _bad_rows(part: Part, bad: Sequence[tuple[int, str]]) -> pa.Table:
+    """Rows of SCHEMA of images that could not be read: their names, and why."""
+    columns = {name: pa.nulls(len(bad), SCHEMA.field(name).type) for name in SCHEMA.names}
+    at = [index for index, _ in bad]
+    # Without the path: a file of predictions names no folder of the user's machine.
+    said = [why.replace(f"{part.root}{os.sep}", "") for _, why in bad]
+    told = {"image_id": part.image_id[at].tolist(), "label": part.label[at].tolist(), "error": said}
+    columns |= {name: pa.array(values, pa.string()) for name, values in told.items()}
+    return pa.table(columns, schema=SCHEMA)
 
 
 def look(predictor: Predictor, image_BCHW: Tensor, view: View) -> Outputs:
@@ -179,124 +240,34 @@ def centre_hole(image_BCHW: Tensor) -> Tensor:
 
 
 class Answers(NamedTuple):
-    """What is kept of the logits of `B` images; of the classes that take part."""
+    """What is kept of the logits of `B` images, of the classes that take part; on the CPU."""
 
     index_BT: Tensor
     """int64: the five most probable classes, ties by class order."""
     probability_BT: Tensor
     """float32, theirs."""
-    logits_BC: Tensor
-    """float32, of every class; minus infinity where it takes no part."""
     max_logit_B: Tensor
+    """float32."""
     energy_B: Tensor
     """float32: logarithm of the sum of the exponentials of the logits."""
 
 
-def answers_of(logits_BC: Tensor, columns: Tensor | None) -> Answers:
-    """What is kept of logits, on the CPU.
+def answers_of(logits_BC: Tensor, chosen: Tensor | None = None) -> Answers:
+    """What is kept of logits.
 
     Args:
         logits_BC: of all classes.
-        columns: class indices that take part, ascending; None for all. The softmax is over them.
+        chosen: class indices that take part, ascending; None for all. The softmax is over them.
     """
-    num_classes = logits_BC.shape[1]
-    if columns is not None:
-        logits_BC = logits_BC[:, columns.to(logits_BC.device)]
+    if chosen is not None:
+        logits_BC = logits_BC[:, chosen]
     if not torch.isfinite(logits_BC).all():
         raise OptionError(
             "the model answers NaN or infinity for some image; its training diverged, or the"
             " precision is too low: try --precision no"
         )
     ordered, index = logits_BC.sort(dim=1, descending=True, stable=True)
+    index = index[:, :TOP] if chosen is None else chosen[index[:, :TOP]]
     # Of the sorted logits: the same logits in another order give the same bits, so ties stay ties.
-    probability = ordered.softmax(dim=1).cpu()
-    index = index.cpu() if columns is None else columns[index.cpu()]
-    every = torch.full((len(index), num_classes), -torch.inf).scatter(1, index, ordered.cpu())
-    return Answers(
-        index[:, :TOP], probability[:, :TOP], every, ordered[:, 0].cpu(),
-        ordered.logsumexp(dim=1).cpu(),
-    )  # fmt: skip
-
-
-def top_classes(logits_BC: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Classes and probabilities of the five highest logits, (B, min(5, C)); ties by class order."""
-    found = answers_of(logits_BC, columns)
-    return found.index_BT, found.probability_BT
-
-
-def _column_indices(mask: tuple[str, ...] | None, classes: tuple[str, ...]) -> Tensor | None:
-    """Class indices of a mask's wnids; a model of few classes has only some of them."""
-    if mask is None:
-        return None
-    wanted = set(mask)
-    return torch.tensor([i for i, wnid in enumerate(classes) if wnid in wanted], dtype=torch.int64)
-
-
-class _Rows:
-    """Predictions in the order of the part, filled batch by batch."""
-
-    def __init__(self, part: Part, predictor: Predictor) -> None:
-        num_classes = len(predictor.classes)
-        if part.mask is not None:
-            num_classes = len(set(part.mask) & set(predictor.classes))
-        top = min(TOP, num_classes)
-        self.part = part
-        self.predictor = predictor
-        self.index = np.zeros((len(part), top), dtype=np.int32)
-        self.probability = np.zeros((len(part), top), dtype=np.float32)
-        self.point = np.full((len(part), 2), np.nan, dtype=np.float32)
-        self.label_log_probability = np.zeros(len(part), dtype=np.float32)
-        self.max_logit = np.zeros(len(part), dtype=np.float32)
-        self.energy = np.zeros(len(part), dtype=np.float32)
-        self.error: list[str | None] = [None] * len(part)
-        self.accepted = {
-            label: np.array([wnid in wnids for wnid in predictor.classes])
-            for label, wnids in part.accepted.items()
-        }
-
-    def add_bad(self, bad: list[tuple[int, str]]) -> None:
-        for index, why in bad:
-            # Without the path: a file of predictions names no folder of the user's machine.
-            self.error[index] = why.replace(f"{self.part.root}{os.sep}", "")
-
-    def add(self, inputs: Inputs, answers: Answers, point_B2: Tensor) -> None:
-        at = inputs.index_B.numpy()
-        self.index[at] = answers.index_BT.numpy()
-        self.probability[at] = answers.probability_BT.numpy()
-        right = np.stack([self.accepted[label] for label in self.part.label[at].tolist()])
-        energy_B = answers.energy_B.numpy()
-        likely_BC = np.where(right, answers.logits_BC.numpy(), -np.inf)
-        self.label_log_probability[at] = np.logaddexp.reduce(likely_BC, axis=1) - energy_B
-        self.max_logit[at] = answers.max_logit_B.numpy()
-        self.energy[at] = energy_B
-        if self.predictor.point_trained:
-            low, high = inputs.region_B4[:, :2], inputs.region_B4[:, 2:]
-            self.point[at] = (low + point_B2.cpu() * (high - low)).numpy()
-
-    def table(self) -> pa.Table:
-        size, top = self.index.shape
-        bad = np.array([error is not None for error in self.error], dtype=bool)
-        offsets = pa.array(np.arange(size + 1) * top, pa.int32(), mask=np.append(bad, False))
-        names = pa.array(self.predictor.classes).take(pa.array(self.index.ravel()))
-        second = self.probability[:, 1] if top > 1 else np.zeros(size, np.float32)
-        columns = {
-            "image_id": pa.array(self.part.image_id.tolist(), pa.string()),
-            "label": pa.array(self.part.label.tolist(), pa.string()),
-            "top5_class": pa.ListArray.from_arrays(offsets, names),
-            "top5_probability": pa.ListArray.from_arrays(
-                offsets, pa.array(self.probability.ravel())
-            ),
-            "margin": pa.array(self.probability[:, 0] - second, mask=bad),
-            "max_probability": pa.array(self.probability[:, 0], mask=bad),
-            "label_log_probability": pa.array(self.label_log_probability, mask=bad),
-            "max_logit": pa.array(self.max_logit, mask=bad),
-            "energy": pa.array(self.energy, mask=bad),
-            "point_x": _nullable(self.point[:, 0]),
-            "point_y": _nullable(self.point[:, 1]),
-            "error": pa.array(self.error, pa.string()),
-        }
-        return pa.table(columns, schema=SCHEMA)
-
-
-def _nullable(values: np.ndarray) -> pa.Array:
-    return pa.array(values, mask=np.isnan(values))
+    found = (index, ordered.softmax(dim=1)[:, :TOP], ordered[:, 0], ordered.logsumexp(dim=1))
+    return Answers(*(values.cpu() for values in found))
