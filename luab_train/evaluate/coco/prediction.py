@@ -28,7 +28,6 @@ from luab_train.evaluate.coco.storage import (
     SCORES,
     Tables,
     logits_array,
-    table_of,
 )
 from luab_train.evaluate.predict import look
 from luab_train.evaluate.predictor import Predictor
@@ -70,8 +69,7 @@ def predict(
     )
 
     def work() -> tuple[pa.Table, pa.Table]:
-        scores: list[dict[str, Any]] = []
-        objects: list[dict[str, Any]] = []
+        scores, objects = [SCORES.empty_table()], [OBJECTS.empty_table()]
         shown_here = settings.shown if processes.rank() == 0 else False
         with progress(total=len(mine), what="COCO", unit="image", shown=shown_here) as bar:
             for batch, logits_BC, point_BK2 in _answered(predictor, loader, settings):
@@ -84,7 +82,7 @@ def predict(
                 scores.append(score_rows(seen_scenes, logits_BC[whole], point_NK2))
                 objects.append(object_rows(batch, seen_scenes, erased_EC, point_NK2, crop))
                 bar.update(len(batch))
-        return table_of(SCORES, scores), table_of(OBJECTS, objects)
+        return pa.concat_tables(scores), pa.concat_tables(objects)
 
     found = processes.everyone(work)
     tables = [pa.concat_tables(tables) for tables in zip(*found, strict=True)]
@@ -177,8 +175,8 @@ def _in_image(point_NK2: np.ndarray, crop: EvalCrop, scenes: Sequence[Scene]) ->
 
 def score_rows(
     scenes: Sequence[Scene], logits_NC: np.ndarray, point_NK2: np.ndarray | None
-) -> dict[str, Any]:
-    """Columns of storage.SCORES, a row an image.
+) -> pa.Table:
+    """Rows of storage.SCORES, one an image.
 
     Args:
         scenes: (N,)
@@ -187,13 +185,14 @@ def score_rows(
             was not trained to point.
     """
     nothing = [None] * len(scenes)
-    return {
+    columns = {
         "image_id": [scene.image_id for scene in scenes],
         "labels": [scene.truth.labels for scene in scenes],
         "logits": logits_array(logits_NC),
         "point_x": nothing if point_NK2 is None else list(point_NK2[..., 0].astype(np.float32)),
         "point_y": nothing if point_NK2 is None else list(point_NK2[..., 1].astype(np.float32)),
     }
+    return pa.Table.from_pydict(columns, schema=SCORES)
 
 
 def object_rows(
@@ -202,8 +201,8 @@ def object_rows(
     logits_EC: np.ndarray,
     point_NK2: np.ndarray | None,
     crop: EvalCrop,
-) -> dict[str, Any]:
-    """Columns of storage.OBJECTS, a row for each class in an image; none for an image without any.
+) -> pa.Table:
+    """Rows of storage.OBJECTS, one for each class in an image; none for an image without any.
 
     Args:
         batch, scenes: (N,)
@@ -226,7 +225,7 @@ def object_rows(
     if point_NK2 is not None:
         point = point_NK2[row, 0 if point_NK2.shape[1] == 1 else label]
         on_mask = contains_many(owners, label, point[:, 0], point[:, 1])
-    return {
+    columns = {
         "image_id": [scenes[k].image_id for k in row.tolist()],
         "label": label,
         "status": status,
@@ -238,6 +237,7 @@ def object_rows(
         "covered": [own for seen in batch for own in seen.covered_PP.astype(np.float32)],
         "logits_erased": logits_array(logits, is_erased),
     }
+    return pa.Table.from_pydict(columns, schema=OBJECTS)
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -7,7 +7,6 @@ OUT/objects.parquet    a row for each class in an image: its masks, its erasure
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,26 +59,6 @@ class Tables(NamedTuple):
     objects: pa.Table
     facts: dict[str, Any]
     """How they were made."""
-
-
-def table_of(schema: pa.Schema, groups: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows of a schema.
-
-    Args:
-        schema: of the rows.
-        groups: one value a field of the schema, each an Arrow array or what makes one.
-    """
-    tables = [
-        pa.Table.from_arrays(
-            [
-                c if isinstance(c, pa.Array) else pa.array(c, field.type)
-                for field, c in ((field, columns[field.name]) for field in schema)
-            ],
-            schema=schema,
-        )
-        for columns in groups
-    ]
-    return pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()
 
 
 def logits_array(logits_NC: np.ndarray, there_N: np.ndarray | None = None) -> pa.Array:
