@@ -19,16 +19,14 @@ from luab_data.acceptance.rules import (
     AcceptanceRules,
     Measured,
     Rule,
-    count_pages,
-    page_numbers,
 )
 from luab_data.columns.events import EVENT_TIMES, event_span, extremes
 from luab_data.errors import OptionError
-from luab_data.ragged import Floats, bounds_of, floats, is_true, one_array
+from luab_data.ragged import ArrowColumn, Floats, Ints, bounds_of, floats, is_true, one_array
 from luab_data.statistics.coco_icons import retrieved_classes
 from luab_data.statistics.estimate import ratio
 from luab_data.tools import BROWSING_PAGES, SLOTS, TAGGING_PAGES
-from luab_data.workers.observations import Collector, owner_table
+from luab_data.workers.observations import Collector, Observations, owner_table
 
 NUM_PICTURES = BROWSING_PAGES * SLOTS
 
@@ -43,6 +41,22 @@ IMAGENET_FACTS = pa.schema(
         ("duration_ms", pa.float64()),
     ]
 )
+
+
+def page_numbers(column: ArrowColumn, num_pages: int) -> Floats:
+    """(num_rows,) NaN where the page is null or none of the tool's."""
+    page = floats(column)
+    with np.errstate(invalid="ignore"):
+        return np.where((page >= 0) & (page < num_pages), page, np.nan)
+
+
+def count_pages(rows: Observations, num_pages: int) -> tuple[Ints, Ints, Ints]:
+    """Distinct pages of each owner, most rows on one, rows without one; (num_owners,) each."""
+    page = rows["page"]
+    known = ~np.isnan(page)
+    place = rows.worker[known] * num_pages + page[known].astype(np.int64)
+    grid = np.bincount(place, minlength=rows.num_workers * num_pages).reshape(-1, num_pages)
+    return (grid > 0).sum(1), grid.max(1, initial=0), rows.count() - rows.count(page)
 
 
 def collect_rounds(rounds: Iterable[pa.Table]) -> pa.Table:

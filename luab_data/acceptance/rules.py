@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -32,12 +33,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.acceptance.codes import CODES
-from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, floats, nullable
-from luab_data.workers.observations import Observations
+from luab_data.ragged import Bools, Floats
 
 ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", "undecided"
 _PASSES, _FAILS, _UNKNOWN, _NOT_APPLIED = range(4)
 _Outcome = npt.NDArray[np.int8]
+_nullable = partial(pa.array, from_pandas=True)  # NaN is null
 
 
 class Rule(NamedTuple):
@@ -92,22 +93,6 @@ class AcceptanceRules:
     has_originals: bool
 
 
-def page_numbers(column: ArrowColumn, num_pages: int) -> Floats:
-    """(num_rows,) NaN where the page is null or none of the tool's."""
-    page = floats(column)
-    with np.errstate(invalid="ignore"):
-        return np.where((page >= 0) & (page < num_pages), page, np.nan)
-
-
-def count_pages(rows: Observations, num_pages: int) -> tuple[Ints, Ints, Ints]:
-    """Distinct pages of each owner, most rows on one, rows without one; (num_owners,) each."""
-    page = rows["page"]
-    known = ~np.isnan(page)
-    place = rows.worker[known] * num_pages + page[known].astype(np.int64)
-    grid = np.bincount(place, minlength=rows.num_workers * num_pages).reshape(-1, num_pages)
-    return (grid > 0).sum(1), grid.max(1, initial=0), rows.count() - rows.count(page)
-
-
 class Applied(NamedTuple):
     """A rule and what became of it.
 
@@ -152,7 +137,7 @@ def decide(
     in_log = table["num_pages"].is_valid().to_numpy()
     measured, num_assigned = kind.measure(table, assigned)
     if num_assigned is not None:
-        table = table.append_column("num_assigned", _integers(num_assigned))
+        table = table.append_column("num_assigned", _nullable(num_assigned).cast(pa.int64()))
     rules = kind.rules
     outcomes = []
     for rule in rules:
@@ -226,9 +211,10 @@ def _columns(
     values: dict[str, pa.Array] = {}
     for name, (value, is_exact) in measured.items():
         if name == "selections":
-            values["num_selections"] = _integers(np.where(is_exact, value, np.nan))
+            given = np.where(is_exact, value, np.nan)
+            values["num_selections"] = _nullable(given).cast(pa.int64())
         elif name != "pages":
-            values[name] = nullable(value, ~np.isnan(value), pa.float64())
+            values[name] = _nullable(value)
     told = np.where(fails.any(axis=0), fails, unknown)  # a rejection needs no more reasons
     reason = [
         "; ".join(_reason(rules[k], grid[k, i], measured, i) for k in np.flatnonzero(told[:, i]))
@@ -259,9 +245,3 @@ def _lists(flags: Bools, names: np.ndarray) -> pa.ListArray:
     offsets = np.concatenate([[0], np.cumsum(flags.sum(axis=0))])
     values = pa.array(names[rule].astype(object), pa.string())
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
-
-
-def _integers(values: Floats) -> pa.Array:
-    """Whole numbers, null where NaN."""
-    there = ~np.isnan(values)
-    return nullable(np.where(there, values, 0).astype(np.int64), there, pa.int64())
