@@ -45,6 +45,15 @@ class Ragged(NamedTuple):
         """The same rows with only the values where mask (num_values,) is true, order kept."""
         return Ragged(self.values[mask], kept_bounds(self.bounds, mask))
 
+    def only(self, rows: Ints) -> Ragged:
+        """Some of the rows, by ascending index."""
+        if len(rows) == len(self.bounds) - 1:
+            return self
+        chosen = np.zeros(len(self.bounds) - 1, np.bool_)
+        chosen[rows] = True
+        bounds = np.concatenate([[0], np.cumsum(self.lengths[rows])])
+        return Ragged(self.values[np.repeat(chosen, self.lengths)], bounds)
+
     def any(self, flags: Bools) -> Bools:
         """(num_rows,) whether any of a row's flags (num_values,) is set."""
         found: Bools = Ragged(flags, self.bounds).reduce(np.logical_or, False)

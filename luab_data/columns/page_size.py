@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from luab_data.ragged import ArrowColumn, Floats, Ragged, floats, nullable, ragged
+from luab_data.ragged import ArrowColumn, Bools, Floats, Ragged, floats, nullable, ragged
 from luab_data.tools import BOARD_HEIGHT, CELL_HEIGHT, CELL_WIDTH, MAX_BOARD_WIDTH
 
 _TOLERANCE_PX = 1e-3
@@ -64,13 +64,13 @@ def _checked(
     """Sizes in whole pixels; a browser rounds to the nearest, or to the other side."""
     found: list[Floats] = []
     for size, columns in ((width, points[0::2]), (height, points[1::2])):
-        coordinates = [ragged(column) for column in columns]
+        fractions = [ragged(column) for column in columns]
         whole = np.full(len(size), np.nan)
         for candidate in (np.floor(size + 0.5), np.floor(size), np.ceil(size)):
-            fits = np.isnan(whole) & (candidate > 0) & _are_pixels(candidate, coordinates)
-            whole[fits] = candidate[fits]
-            if not np.isnan(whole).any():
-                break
+            rows = np.flatnonzero(np.isnan(whole) & (candidate > 0))
+            for lists in fractions:
+                rows = rows[_are_pixels(candidate[rows], lists.only(rows))]
+            whole[rows] = candidate[rows]
         found.append(whole)
     with np.errstate(invalid="ignore"):
         contradicted = (logged_height > 0) & ~(np.abs(logged_height - found[1]) <= 1)
@@ -79,13 +79,9 @@ def _checked(
     return nullable(wide, there, pa.int32()), nullable(high, there, pa.int32())
 
 
-def _are_pixels(size: Floats, coordinates: list[Ragged]) -> np.ndarray:
+def _are_pixels(size: Floats, fractions: Ragged) -> Bools:
     """(num_rows,) whether all fractions of a row are whole numbers of pixels of its size."""
-    odd = np.zeros(len(size), np.bool_)
-    for fractions in coordinates:
-        with np.errstate(invalid="ignore", over="ignore"):
-            px = fractions.values * size[fractions.rows]
-            off = np.abs(px - np.rint(px)) > _TOLERANCE_PX
-        off |= np.isinf(px)
-        odd |= Ragged(off, fractions.bounds).reduce(np.logical_or, False)
-    return ~odd
+    with np.errstate(invalid="ignore", over="ignore"):
+        px = fractions.values * np.repeat(size, fractions.lengths)
+        off = np.abs(px - np.rint(px)) > _TOLERANCE_PX
+    return ~fractions.any(off | np.isinf(px))

@@ -29,7 +29,8 @@ Hashes = npt.NDArray[np.uint64]
 
 _NULL, _LANE = np.uint64(0x5AD6B02C98F73E11), np.uint64(0x9E3779B97F4A7C15)
 _MOD = 2**64
-_ZERO = pa.scalar(0)
+_ROWS_AT_ONCE = 2**13
+"""What is computed of more is large beside the rows themselves."""
 
 
 class ShardDigest:
@@ -47,7 +48,7 @@ class ShardDigest:
 
     def update(self, table: pa.Table) -> None:
         """Add rows; every call has the same columns."""
-        for batch in table.to_batches():
+        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
             rows = np.zeros(len(batch), np.uint64)
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 rows += _mix(self._hash(column) + _seed(f"{name}:{_kind(column.type)}"))
@@ -62,7 +63,9 @@ class ShardDigest:
         """(num_values,) a hash of each value, null included."""
         type, filled = values.type, values
         if values.null_count and not pa.types.is_list(type):
-            filled = pc.fill_null(values, "" if pa.types.is_string(type) else _ZERO.cast(type))
+            filled = pc.fill_null(
+                values, "" if pa.types.is_string(type) else pa.scalar(0).cast(type)
+            )
         if pa.types.is_list(type):
             hashes = self._hash_lists(bounds_of(values), self._hash(values.flatten()))
         elif pa.types.is_string(type):
@@ -93,7 +96,9 @@ class ShardDigest:
         """(num_lists,) the hash of each list of elements."""
         self.num_bytes += 4 * (len(bounds) - 1)
         # Floats differ in their upper bits alone, which a product would carry out of the word.
-        return self._hash_rows(bounds, elements ^ (elements >> np.uint64(32)))
+        terms = elements >> np.uint64(32)
+        terms ^= elements
+        return self._hash_rows(bounds, terms)
 
     def _hash_rows(self, bounds: Ints, terms: Hashes) -> Hashes:
         """(num_rows,) the hash of each row; overwrites its terms."""
@@ -104,7 +109,8 @@ class ShardDigest:
     def _multipliers_of(self, bounds: Ints, lengths: Ints) -> Hashes:
         """(num_elements,) the multiplier of each element's place; columns run side by side."""
         if not np.array_equal(bounds, self._bounds):
-            place = np.arange(int(lengths.sum())) - np.repeat(bounds[:-1], lengths)
+            place = np.arange(int(lengths.sum()))
+            place -= np.repeat(bounds[:-1], lengths)
             self._bounds = bounds
             self._multipliers = _multipliers(int(lengths.max(initial=0)))[place]
         return self._multipliers

@@ -124,12 +124,16 @@ class ShardWriter:
             if end > len(table):
                 break
             self._pending.append(table.slice(max(start, 0), end - max(start, 0)))
-            self._write_group(pa.concat_tables(self._pending).combine_chunks())
-            self._pending, start = [], end
+            self._write_group()
+            start = end
         self._pending.append(table.slice(max(start, 0)))
         self._num_pending = len(table) - start
 
-    def _write_group(self, group: pa.Table) -> None:
+    def _write_group(self) -> None:
+        """Write what is pending, possibly nothing, as a group of rows."""
+        group = pa.concat_tables(self._pending or [self._schema.empty_table()])
+        self._pending = []  # not needed beside its copy
+        group = group.combine_chunks()
         if self._writer is None:
             self._folder.mkdir(exist_ok=True)
             self._writer = pq.ParquetWriter(
@@ -137,6 +141,8 @@ class ShardWriter:
             )
         self._digest.update(group)
         self._writer.write_table(group, row_group_size=max(len(group), 1))
+        del group
+        pa.default_memory_pool().release_unused()  # which keeps a quarter of what it ever had
 
     def _path(self) -> Path:
         return self._folder / f"part-{self._first + len(self.shards):05d}.parquet"
@@ -145,15 +151,14 @@ class ShardWriter:
         """Write what is left and close the file; the next rows begin another one."""
         path = self._path()
         if self._num_pending or self._writer is None:
-            rows = pa.concat_tables(self._pending or [self._schema.empty_table()])
-            self._write_group(rows.combine_chunks())
+            self._write_group()
         if self._writer is not None:
             # `datasets` and the Hub know such files by this key.
             self._writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKS)})
             self._writer.close()
         digest = self._digest
         self.shards.append(Shard(self._in_shard, digest.num_bytes, digest.hexdigest()))
-        self._writer, self._pending, self._num_pending = None, [], 0
+        self._writer, self._num_pending = None, 0
         self._in_shard, self._digest = 0, ShardDigest()
         return path
 
