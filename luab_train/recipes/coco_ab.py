@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from luab_train.recipe import Data, Loss, Model, Optim, Recipe
 from luab_train.recipes.paper import COCO, builds_on
-from luab_train.recipes.variants import arm, variant
+from luab_train.recipes.variants import arm, network
 
 
 @builds_on(COCO)
@@ -48,53 +48,31 @@ def resnet50() -> Recipe:
 resnet50_click = arm(resnet50, "click")
 resnet50_random = arm(resnet50, "random")
 
-resnet18 = variant(
-    resnet50,
-    "resnet18",
-    "ResNet-18 on 80 labels an image, 100 epochs, labels alone.",
-    {"model.name": "resnet18.tv_in1k", "loss.lambda_reg": 0.5},
-)
+resnet18 = network(resnet50, "resnet18", "ResNet-18", "resnet18.tv_in1k", {"loss.lambda_reg": 0.5})
 resnet18_click = arm(resnet18, "click")
 resnet18_random = arm(resnet18, "random")
 
-resnet152 = variant(
-    resnet50,
-    "resnet152",
-    "ResNet-152 on 80 labels an image, 100 epochs, labels alone.",
-    {"model.name": "resnet152.tv_in1k"},
-)
+resnet152 = network(resnet50, "resnet152", "ResNet-152", "resnet152.tv_in1k")
 resnet152_click = arm(resnet152, "click")
 resnet152_random = arm(resnet152, "random")
 
 # timm's deit_* are its vit_* with weights trained on ImageNet-1k alone and ImageNet's mean and std;
 # the weights of vit_* saw ImageNet-21k.
-vit_ti = variant(
+_VIT = {"data.interpolation": "bicubic"}
+vit_ti = network(
     resnet50,
     "vit_ti",
-    "ViT-Ti/16 on 80 labels an image, 100 epochs, labels alone.",
-    {
-        "model.name": "deit_tiny_patch16_224.fb_in1k",
-        "data.interpolation": "bicubic",
-        "loss.lambda_reg": 0.5,
-    },
+    "ViT-Ti/16",
+    "deit_tiny_patch16_224.fb_in1k",
+    _VIT | {"loss.lambda_reg": 0.5},
 )
 vit_ti_click = arm(vit_ti, "click")
 vit_ti_random = arm(vit_ti, "random")
 
-vit_s = variant(
-    resnet50,
-    "vit_s",
-    "ViT-S/16 on 80 labels an image, 100 epochs, labels alone.",
-    {"model.name": "deit_small_patch16_224.fb_in1k", "data.interpolation": "bicubic"},
-)
+vit_s = network(resnet50, "vit_s", "ViT-S/16", "deit_small_patch16_224.fb_in1k", _VIT)
 vit_s_click = arm(vit_s, "click")
 vit_s_random = arm(vit_s, "random")
 
-vit_b = variant(
-    resnet50,
-    "vit_b",
-    "ViT-B/16 on 80 labels an image, 100 epochs, labels alone.",
-    {"model.name": "deit_base_patch16_224.fb_in1k", "data.interpolation": "bicubic"},
-)
+vit_b = network(resnet50, "vit_b", "ViT-B/16", "deit_base_patch16_224.fb_in1k", _VIT)
 vit_b_click = arm(vit_b, "click")
 vit_b_random = arm(vit_b, "random")

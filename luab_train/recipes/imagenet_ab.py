@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from luab_train.recipe import Data, Loss, Mix, Model, Optim, Recipe
 from luab_train.recipes.paper import ATTENTIVE, DEIT, PRIMITIVE, RESNET, Said, builds_on
-from luab_train.recipes.variants import arm, variant
+from luab_train.recipes.variants import arm, network, variant
 
 
 @builds_on(RESNET)
@@ -48,35 +48,25 @@ def resnet50() -> Recipe:
 resnet50_click = arm(resnet50, "click")
 resnet50_random = arm(resnet50, "random")
 
-resnet18 = variant(
-    resnet50, "resnet18", "ResNet-18, 100 epochs, labels alone.", {"model.name": "resnet18"}
-)
+resnet18 = network(resnet50, "resnet18", "ResNet-18", "resnet18")
 resnet18_click = arm(resnet18, "click")
 
-resnet101 = variant(
-    resnet50, "resnet101", "ResNet-101, 100 epochs, labels alone.", {"model.name": "resnet101"}
-)
+resnet101 = network(resnet50, "resnet101", "ResNet-101", "resnet101")
 resnet101_click = arm(resnet101, "click")
 
-resnet152 = variant(
-    resnet50, "resnet152", "ResNet-152, 100 epochs, labels alone.", {"model.name": "resnet152"}
-)
+resnet152 = network(resnet50, "resnet152", "ResNet-152", "resnet152")
 resnet152_click = arm(resnet152, "click")
 
 # The paper's loss table: smooth-L1 with three betas, and MSE. beta = 1 is resnet50_click.
-resnet50_click_beta_0_1 = variant(
-    resnet50_click,
-    "resnet50_click_beta_0_1",
-    "Loss table, ResNet-50: smooth-L1 with beta 0.1.",
-    {"loss.beta": 0.1},
-    note="The table's betas are unknown to us; 1, 0.1 and 0.01 would fit its rows.",
-)
-resnet50_click_beta_0_01 = variant(
-    resnet50_click,
-    "resnet50_click_beta_0_01",
-    "Loss table, ResNet-50: smooth-L1 with beta 0.01.",
-    {"loss.beta": 0.01},
-    note="The table's betas are unknown to us; 1, 0.1 and 0.01 would fit its rows.",
+resnet50_click_beta_0_1, resnet50_click_beta_0_01 = (
+    variant(
+        resnet50_click,
+        f"resnet50_click_beta_{beta}".replace(".", "_"),
+        f"Loss table, ResNet-50: smooth-L1 with beta {beta}.",
+        {"loss.beta": beta},
+        note="The table's betas are unknown to us; 1, 0.1 and 0.01 would fit its rows.",
+    )
+    for beta in (0.1, 0.01)
 )
 resnet50_click_mse = variant(
     resnet50_click,
@@ -88,34 +78,20 @@ resnet50_click_mse = variant(
 )
 
 # Ours: the paper's lambda is unknown. lambda_reg = 10 is resnet50_click.
-_SWEEP = "Ours; the paper has no such table."
-resnet50_click_lambda_1 = variant(
-    resnet50_click,
-    "resnet50_click_lambda_1",
-    "Sweep of lambda, ResNet-50: 1.",
-    {"loss.lambda_reg": 1.0},
-    note=_SWEEP,
-)
-resnet50_click_lambda_5 = variant(
-    resnet50_click,
-    "resnet50_click_lambda_5",
-    "Sweep of lambda, ResNet-50: 5.",
-    {"loss.lambda_reg": 5.0},
-    note=_SWEEP,
-)
-resnet50_click_lambda_50 = variant(
-    resnet50_click,
-    "resnet50_click_lambda_50",
-    "Sweep of lambda, ResNet-50: 50.",
-    {"loss.lambda_reg": 50.0},
-    note=_SWEEP,
-)
-resnet50_click_lambda_100 = variant(
-    resnet50_click,
-    "resnet50_click_lambda_100",
-    "Sweep of lambda, ResNet-50: 100.",
-    {"loss.lambda_reg": 100.0},
-    note=_SWEEP,
+(
+    resnet50_click_lambda_1,
+    resnet50_click_lambda_5,
+    resnet50_click_lambda_50,
+    resnet50_click_lambda_100,
+) = (
+    variant(
+        resnet50_click,
+        f"resnet50_click_lambda_{value}",
+        f"Sweep of lambda, ResNet-50: {value}.",
+        {"loss.lambda_reg": float(value)},
+        note="Ours; the paper has no such table.",
+    )
+    for value in (1, 5, 50, 100)
 )
 
 
@@ -146,11 +122,11 @@ def resnet50_attentive() -> Recipe:
     )
 
 
-resnet18_attentive = variant(
+resnet18_attentive = network(
     resnet50_attentive,
     "resnet18_attentive",
-    "ResNet-18, attentive pooling about the click.",
-    {"model.name": "resnet18"},
+    "ResNet-18",
+    "resnet18",
     note="Its control is resnet18.",
 )
 
@@ -192,47 +168,23 @@ def vit_ti() -> Recipe:
 
 vit_ti_click = arm(vit_ti, "click")
 
-vit_s = variant(
-    vit_ti,
-    "vit_s",
-    "ViT-S/16, DeiT's 300 epochs, labels alone.",
-    {"model.name": "vit_small_patch16_224"},
-)
+vit_s = network(vit_ti, "vit_s", "ViT-S/16", "vit_small_patch16_224")
 vit_s_click = arm(vit_s, "click")
 
-vit_b = variant(
-    vit_ti,
-    "vit_b",
-    "ViT-B/16, DeiT's 300 epochs, labels alone.",
-    {"model.name": "vit_base_patch16_224"},
-)
+vit_b = network(vit_ti, "vit_b", "ViT-B/16", "vit_base_patch16_224")
 vit_b_click = arm(vit_b, "click")
 
 # How much data the clicks are worth. All of it is vit_ti_click, without points vit_ti.
-_SAMPLE = "How the paper drew the images is unknown to us; here a share of each class, by a hash."
-vit_ti_click_95 = variant(
-    vit_ti_click,
-    "vit_ti_click_95",
-    "ViT-Ti/16 on 95 % of the images, labels and clicks.",
-    {"data.fraction": 0.95},
-    note=_SAMPLE,
-    said={"data.fraction": Said(0.95, "the data-fraction table", "P")},
-)
-vit_ti_click_90 = variant(
-    vit_ti_click,
-    "vit_ti_click_90",
-    "ViT-Ti/16 on 90 % of the images, labels and clicks.",
-    {"data.fraction": 0.9},
-    note=_SAMPLE,
-    said={"data.fraction": Said(0.9, "the data-fraction table", "P")},
-)
-vit_ti_click_80 = variant(
-    vit_ti_click,
-    "vit_ti_click_80",
-    "ViT-Ti/16 on 80 % of the images, labels and clicks.",
-    {"data.fraction": 0.8},
-    note=_SAMPLE,
-    said={"data.fraction": Said(0.8, "the data-fraction table", "P")},
+vit_ti_click_95, vit_ti_click_90, vit_ti_click_80 = (
+    variant(
+        vit_ti_click,
+        f"vit_ti_click_{percent}",
+        f"ViT-Ti/16 on {percent} % of the images, labels and clicks.",
+        {"data.fraction": percent / 100},
+        note="How the paper drew them is unknown to us; here a share of each class, by a hash.",
+        said={"data.fraction": Said(percent / 100, "the data-fraction table", "P")},
+    )
+    for percent in (95, 90, 80)
 )
 
 
@@ -268,19 +220,9 @@ def vit_ti_primitive() -> Recipe:
 vit_ti_primitive_click = arm(vit_ti_primitive, "click")
 vit_ti_primitive_random = arm(vit_ti_primitive, "random")
 
-vit_s_primitive = variant(
-    vit_ti_primitive,
-    "vit_s_primitive",
-    "ViT-S/16, the primitive recipe, labels alone.",
-    {"model.name": "vit_small_patch16_224"},
-)
+vit_s_primitive = network(vit_ti_primitive, "vit_s_primitive", "ViT-S/16", "vit_small_patch16_224")
 vit_s_primitive_click = arm(vit_s_primitive, "click")
 vit_s_primitive_random = arm(vit_s_primitive, "random")
 
-vit_b_primitive = variant(
-    vit_ti_primitive,
-    "vit_b_primitive",
-    "ViT-B/16, the primitive recipe, labels alone.",
-    {"model.name": "vit_base_patch16_224"},
-)
+vit_b_primitive = network(vit_ti_primitive, "vit_b_primitive", "ViT-B/16", "vit_base_patch16_224")
 vit_b_primitive_click = arm(vit_b_primitive, "click")

@@ -3,7 +3,7 @@
 A table of the paper is one base and some rows. Each row gets a name, a docstring and a command of
 its own, and says only in what it differs:
 
-    resnet18 = variant(resnet50, "resnet18", "ResNet-18, labels alone.", {"model.name": "resnet18"})
+    resnet18 = network(resnet50, "resnet18", "ResNet-18", "resnet18")
     resnet18_click = arm(resnet18, "click")
 """
 
@@ -52,6 +52,27 @@ def variant(
     build.__doc__ = _docstring(base, name, summary, changes, note)
     statements = statements_of(f"{base.__module__}:{base.__name__}") or NONE
     return builds_on(statements._replace(said={**statements.said, **(said or {})}))(build)
+
+
+def network(
+    base: Callable[[], Recipe],
+    name: str,
+    words: str,
+    model: str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    note: str = "",
+) -> Callable[[], Recipe]:
+    """`base` with another network.
+
+    Args:
+        words: the network, as the first word of the summary.
+        model: its name in timm.
+        changes: what else differs.
+    """
+    summary, _, _ = (base.__doc__ or "").partition("\n")
+    summary = words + summary[len(summary.split()[0].rstrip(",")) :]
+    return variant(base, name, summary, {"model.name": model, **(changes or {})}, note=note)
 
 
 def arm(base: Callable[[], Recipe], target: str) -> Callable[[], Recipe]:
