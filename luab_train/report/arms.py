@@ -16,7 +16,7 @@ from typing import Any
 from luab_data.errors import OptionError
 from luab_train.evaluate.stored import read_rows
 from luab_train.recipe import TARGETS
-from luab_train.report.runs import SIZES, Run, arm_names, is_of_place, learns_place
+from luab_train.report.runs import Metrics, Run, arm_names, is_of_place, learns_place
 
 EVALUATION = "evaluation"
 """Folder of a run's evaluation."""
@@ -86,15 +86,30 @@ class Arm:
     models: tuple[Model, ...]
 
     @property
+    def runs(self) -> tuple[Run, ...]:
+        """Empty if they are none."""
+        return tuple(model.run for model in self.models if model.run is not None)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
-        """Empty if it is no run."""
-        return tuple(model.seed for model in self.models if model.seed is not None)
+        """Of its runs."""
+        return tuple(run.recipe.seed for run in self.runs)
 
+    @property
+    def learns_place(self) -> bool:
+        """Whether the points of all its heads mean something."""
+        return all(learns_place(run.recipe) for run in self.runs)
 
-def runs_that_say(arm: Arm, metric: str) -> list[Run]:
-    """The runs whose validation metric means something: a point that was never learned does not."""
-    runs = [model.run for model in arm.models if model.run is not None]
-    return [run for run in runs if not is_of_place(metric) or learns_place(run.recipe)]
+    @property
+    def left_out(self) -> tuple[int, int]:
+        """Images that could not be decoded, see `Run.left_out`: most of any run."""
+        train, val = zip(*((0, 0), *(run.left_out for run in self.runs)), strict=True)
+        return max(train), max(val)
+
+    def epochs_that_say(self, metric: str) -> list[tuple[Metrics, ...]]:
+        """Epochs of its runs but of those whose validation metric judges a point never learned."""
+        runs = (r for r in self.runs if not is_of_place(metric) or learns_place(r.recipe))
+        return [run.epochs for run in runs]
 
 
 def arms_of(runs: Sequence[Run], folders: Sequence[Path] = ()) -> list[Arm]:
@@ -109,18 +124,12 @@ def arms_of(runs: Sequence[Run], folders: Sequence[Path] = ()) -> list[Arm]:
         for name, of_arm in by_name.items()
         if of_arm[0].run is not None
     ]
-    taken = set(by_name)
     for folder in folders:
-        rows = _rows(folder)
-        first = name = _name_of(folder, rows)
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{first} ({number})"
-        taken.add(name)
-        arms.append(
-            Arm(name=name, target=None, models=(Model(folder=folder, run=None, rows=rows),))
-        )
+        model = Model(folder=folder, run=None, rows=_rows(folder))
+        first = _name_of(model)
+        names = (first, *(f"{first} ({number})" for number in range(2, 2 + len(arms))))
+        name = next(name for name in names if name not in {arm.name for arm in arms})
+        arms.append(Arm(name=name, target=None, models=(model,)))
     return arms
 
 
@@ -129,20 +138,18 @@ def _order(named: tuple[Run, str]) -> tuple[int, str, int]:
     return TARGETS.index(run.recipe.target), name, run.recipe.seed
 
 
+_SIZE_OF = {"localisation": "boxed", "localisation_off_centre": "off_centre"}
+
+
 def _validation_rows(run: Run) -> dict[tuple[str, str], Row]:
     """What metrics.jsonl says of each test set; of a point that was never learned, nothing."""
     rows: dict[tuple[str, str], Row] = {}
-    sizes = SIZES[run.recipe.data.dataset]
-    minutes = {"minutes": run.minutes}
-    for name in run.results:
+    for name, recorded in run.results.items():
         found = run.result(name)
-        for metric, value in {**found, **minutes}.items():
+        for metric, value in {**found, "minutes": run.minutes}.items():
             known = math.isfinite(value)
-            size = {"localisation": "boxed", "localisation_off_centre": "off_centre"}.get(metric)
-            n = found.get(size or sizes[0], math.nan)
-            unlearned = (
-                not known and is_of_place(metric) and math.isfinite(run.results[name][metric])
-            )
+            n = found.get(_SIZE_OF.get(metric, "num_images"), math.nan)
+            unlearned = not known and math.isfinite(recorded.get(metric, math.nan))
             rows[VALIDATION + name, metric] = {
                 "benchmark": VALIDATION + name,
                 "metric": metric,
@@ -160,8 +167,9 @@ def _rows(folder: Path) -> dict[tuple[str, str], Row]:
     return {(row["benchmark"], row["metric"]): row for row in read_rows(folder)}
 
 
-def _name_of(folder: Path, rows: Mapping[tuple[str, str], Row]) -> str:
-    names = list(dict.fromkeys(row["model"] for row in rows.values() if "model" in row))
+def _name_of(model: Model) -> str:
+    folder = model.folder
+    names = list(dict.fromkeys(row["model"] for row in model.rows.values() if "model" in row))
     if len(names) > 1:
         raise OptionError(
             f"{folder}: holds results of {' and '.join(names)}; expected one model a folder,"

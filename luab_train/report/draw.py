@@ -24,6 +24,7 @@ from luab_data.figures.style import (
     STYLE,
     drawing,
     new_figure,
+    png,
 )
 from luab_train.report.arms import Arm
 from luab_train.report.cells import Cell, Column
@@ -259,18 +260,17 @@ def _legend_points(labels: list[str], columns: int) -> float:
 
 def titled_png(figure: Figure, title: str) -> bytes:
     """The figure as PNG with its title above it; the same figure gives the same bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.image import imsave
+    from PIL import Image
 
     # A strip of its own: a legend outside of the axes would move up into a title of the figure.
-    strip = Figure(figsize=(figure.get_figwidth(), 0.26), dpi=figure.dpi)
-    strip.text(0.06 / figure.get_figwidth(), 0.5, title, fontsize=9, fontweight="bold", va="center")
-    pixels = []
-    for part in (strip, figure):
-        canvas = FigureCanvasAgg(part)
-        canvas.draw()
-        pixels.append(np.asarray(canvas.buffer_rgba()))
+    width = figure.get_figwidth()
+    strip = Figure(figsize=(width, 0.26), dpi=figure.dpi)
+    strip.text(0.06 / width, 0.5, title, fontsize=9, fontweight="bold", va="center")
+    above, below = (Image.open(io.BytesIO(png(part))) for part in (strip, figure))
+    whole = Image.new("RGBA", (below.width, above.height + below.height))
+    whole.paste(above)
+    whole.paste(below, (0, above.height))
     buffer = io.BytesIO()
-    imsave(buffer, np.concatenate(pixels), format="png", metadata={"Software": None})
+    whole.save(buffer, "png")
     return buffer.getvalue()

@@ -15,7 +15,7 @@ import numpy as np
 
 from luab_data.figures.style import BASELINE, COLOURS, PAGE_INCH, drawing, new_figure
 from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES
-from luab_train.report.arms import Arm, runs_that_say
+from luab_train.report.arms import Arm
 from luab_train.report.cells import Cell, Column, Table
 from luab_train.report.draw import (
     CENTRE,
@@ -73,8 +73,7 @@ def plan(arms: Sequence[Arm], tables: Sequence[Table]) -> list[Planned]:
 
 def _curves(arms: Sequence[Arm], looks: Mapping[str, Look]) -> Iterator[Planned]:
     panels = [metric for metric in VALIDATION_PANELS if training_curves(arms, metric)]
-    runs = [model.run for arm in arms for model in arm.models if model.run is not None]
-    if not panels or not any(LAST_EPOCH in run.results for run in runs):
+    if not any(LAST_EPOCH in run.results for arm in arms for run in arm.runs) or not panels:
         return
     several = any(len(arm.models) > 1 for arm in arms)
     centre = " Dashed is the answer “the image's centre”." if "localisation" in panels else ""
@@ -95,8 +94,8 @@ def training_curves(arms: Sequence[Arm], metric: str) -> dict[str, Curve]:
     curves = {}
     for arm in arms:
         values: dict[float, list[float]] = {}
-        for run in runs_that_say(arm, metric):
-            for epoch in run.epochs:
+        for epochs in arm.epochs_that_say(metric):
+            for epoch in epochs:
                 if math.isfinite(value := epoch.get(f"val_{metric}", math.nan)):
                     values.setdefault(epoch["epoch"], []).append(100 * value)
         if values:
@@ -141,7 +140,7 @@ def _centre(arms: Sequence[Arm], metric: str) -> float:
         return 0.0
     found = (
         epoch.get("val_centre_localisation", math.nan)
-        for arm in arms for model in arm.models if model.run for epoch in model.run.epochs
+        for arm in arms for run in arm.runs for epoch in run.epochs
     )  # fmt: skip
     return next(filter(math.isfinite, found), math.nan) if metric == "localisation" else math.nan
 

@@ -37,7 +37,6 @@ from luab_train.report.runs import (
     arm_names,
     check_comparable,
     is_of_place,
-    learns_place,
     read_run,
 )
 from luab_train.report.tables import make_tables
@@ -115,7 +114,7 @@ def _paragraphs(
             "No run was validated, or evaluated on a folder: nothing to compare by seed. See"
             " `luab-train eval --help`."
         )
-    placeless = [a.name for a in arms if a.models[0].run and not _learns_place(a)]
+    placeless = [arm.name for arm in arms if not arm.learns_place]
     results = [key for run in runs for found in run.results.values() for key in found]
     if placeless and any(map(is_of_place, results)):
         texts.append(
@@ -125,7 +124,14 @@ def _paragraphs(
         texts.append(
             "Whether points lie on objects is measured by `luab-train eval RUN --benchmarks coco`."
         )
-    texts += _left_out(arms)
+    for part, which in enumerate(("training", "validation")):
+        counts = {arm.name: arm.left_out[part] for arm in arms if arm.left_out[part]}
+        if counts:
+            listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            texts.append(
+                f"Images left out of {which} because they could not be decoded, most in an epoch:"
+                f" {listed}."
+            )
     if len(arms) > 1 and reference not in {arm.target for arm in arms}:
         texts.append(
             f"No run has target {reference}, so the first, {arms[0].name}, takes its place. Choose"
@@ -137,29 +143,6 @@ def _paragraphs(
     return texts
 
 
-def _left_out(arms: Sequence[Arm]) -> list[str]:
-    """Images that could not be decoded, by arm: they count in no number."""
-    notes = []
-    for part, which in enumerate(("training", "validation")):
-        counts = {arm.name: most for arm in arms if (most := _most_left_out(arm)[part])}
-        if counts:
-            listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-            notes.append(
-                f"Images left out of {which} because they could not be decoded, most in an epoch:"
-                f" {listed}."
-            )
-    return notes
-
-
-def _most_left_out(arm: Arm) -> tuple[int, int]:
-    found = [model.run.left_out for model in arm.models if model.run is not None]
-    return max((t for t, _ in found), default=0), max((v for _, v in found), default=0)
-
-
-def _learns_place(arm: Arm) -> bool:
-    return all(model.run is None or learns_place(model.run.recipe) for model in arm.models)
-
-
 # --- runs as JSON ---------------------------------------------------------------------------------
 
 
@@ -167,15 +150,28 @@ def _of_runs(
     arms: Sequence[Arm], runs: Sequence[Run], different: Mapping[str, Sequence[str]], reference: str
 ) -> dict[str, Any]:
     """Arms, differences and runs, in the units of metrics.jsonl."""
-    of_runs = [arm for arm in arms if arm.target is not None]
-    metrics = measured(runs[0].recipe.data.dataset)
+    of_runs = [arm for arm in arms if arm.runs]
+    dataset = runs[0].recipe.data.dataset
     return {
-        "dataset": runs[0].recipe.data.dataset,
+        "dataset": dataset,
         "recipes": [*dict.fromkeys(run.recipe.name for run in runs)],
         "epochs": sorted({run.recipe.epochs for run in runs}),
         "reference": reference,
-        "arms": [_arm(arm, metrics) for arm in of_runs],
-        "differences": [_difference(a, b, metrics) for a, b in pairs_of(of_runs, reference)],
+        "arms": [
+            {
+                "name": arm.name,
+                "target": arm.target,
+                "learns_place": arm.learns_place,
+                **_by_seed([(model,) for model in arm.models], dataset),
+                "minutes": t_interval(run.minutes for run in arm.runs).value,
+                "left_out": arm.left_out,
+            }
+            for arm in of_runs
+        ],
+        "differences": [
+            {"arm": a.name, "versus": b.name, **_by_seed(_pairs(a, b), dataset)}
+            for a, b in pairs_of(of_runs, reference)
+        ],
         "different": different,
         "confidence": LEVEL,
         "runs": [
@@ -193,60 +189,40 @@ def _of_runs(
     }
 
 
-def _tested(models: Sequence[Model]) -> dict[str, list[Model]]:
-    """Test set -> the runs that have a result there."""
-    names = dict.fromkeys(name for m in models if m.run for name in m.run.results)
-    return {name: [m for m in models if m.run and name in m.run.results] for name in names}
+def _pairs(a: Arm, b: Arm) -> list[tuple[Model, ...]]:
+    return [(x, y) for x in a.models for y in b.models if x.seed == y.seed]
 
 
-def _arm(arm: Arm, metrics: Sequence[str]) -> dict[str, Any]:
-    run = arm.models[0].run
-    assert run is not None
-    tested = _tested(arm.models)
-    sizes = (*SIZES[run.recipe.data.dataset], "centre_localisation")
-    return {
-        "name": arm.name,
-        "target": arm.target,
-        "learns_place": _learns_place(arm),
-        "seeds": arm.seeds,
-        "tested": {key: [m.seed for m in of_set] for key, of_set in tested.items()},
-        "minutes": t_interval(m.run.minutes for m in arm.models if m.run).value,
-        "results": {
-            key: {m: mean_json(t_interval(of.value((VALIDATION + key, m)) for of in of_set))
-                  for m in metrics}
-            for key, of_set in tested.items()
-        },
-        "counts": {
-            key: {size: of_set[0].run.results[key].get(size, math.nan) for size in sizes}  # type: ignore[union-attr]
-            for key, of_set in tested.items()
-        },
-        "left_out": _most_left_out(arm),
-    }  # fmt: skip
-
-
-def _difference(a: Arm, b: Arm, metrics: Sequence[str]) -> dict[str, Any]:
-    of_seed = {model.seed: model for model in b.models}
-    pairs = [(model, of_seed[model.seed]) for model in a.models if model.seed in of_seed]
-    first, second = (_tested(models) for models in zip(*pairs, strict=True)) if pairs else ({}, {})
+def _by_seed(models: Sequence[tuple[Model, ...]], dataset: str) -> dict[str, Any]:
+    """Test set by test set, what each run measured, or how much more than its partner."""
+    names = dict.fromkeys(name for model, *_ in models if model.run for name in model.run.results)
     tested = {
-        key: [(x, y) for x, y in pairs if x in first[key] and y in second[key]]
-        for key in first
-        if key in second
+        name: [some for some in models if all(m.run and name in m.run.results for m in some)]
+        for name in names
     }
+    tested = {name: of_set for name, of_set in tested.items() if of_set}
+
+    def number(some: tuple[Model, ...], name: str, metric: str) -> float:
+        first, *others = (model.value((VALIDATION + name, metric)) for model in some)
+        return first - sum(others)
+
     values = {
-        key: {m: [x.value((VALIDATION + key, m)) - y.value((VALIDATION + key, m)) for x, y in of]
-              for m in metrics}
-        for key, of in tested.items()
-    }  # fmt: skip
+        name: {m: [number(some, name, m) for some in of_set] for m in measured(dataset)}
+        for name, of_set in tested.items()
+    }
+    sizes = (*SIZES[dataset], "centre_localisation")
     return {
-        "arm": a.name,
-        "versus": b.name,
-        "seeds": [x.seed for x, _ in pairs],
-        "tested": {key: [x.seed for x, _ in of] for key, of in tested.items()},
+        "seeds": [model.seed for model, *_ in models],
+        "tested": {name: [m.seed for m, *_ in of_set] for name, of_set in tested.items()},
         "results": {
-            key: {m: mean_json(t_interval(v)) for m, v in of.items()} for key, of in values.items()
+            name: {metric: mean_json(t_interval(v)) for metric, v in of_set.items()}
+            for name, of_set in values.items()
         },
         "values": values,
+        "counts": {
+            name: {size: of_set[0][0].run.results[name].get(size, math.nan) for size in sizes}  # type: ignore[union-attr]
+            for name, of_set in tested.items()
+        },
     }
 
 

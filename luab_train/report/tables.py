@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from luab_train.evaluate.stored import coco_tables
 from luab_train.metrics.intervals import Estimate, t_interval
-from luab_train.report.arms import VALIDATION, Arm, Model, runs_that_say
+from luab_train.report.arms import VALIDATION, Arm, Model
 from luab_train.report.cells import Cell, Column, Table, TableRow
 from luab_train.report.compare import LEAST_SEEDS, arm_cell, difference_cell, pairs_of
 from luab_train.report.layouts import (
@@ -85,7 +85,7 @@ def _benchmarks(layout: Table, arms: Sequence[Arm], pairs: Sequence[tuple[Arm, A
 
 
 def _validation_layouts(arms: Sequence[Arm]) -> list[Table]:
-    runs = [model.run for arm in arms for model in arm.models if model.run is not None]
+    runs = [run for arm in arms for run in arm.runs]
     names = dict.fromkeys(name for run in runs for name in run.results)
     return [
         validation_layout(
@@ -121,13 +121,13 @@ def _centre(columns: Sequence[Column], arms: Sequence[Arm]) -> list[TableRow]:
 
 def _curves(arms: Sequence[Arm]) -> Iterator[Table]:
     """Validation by epoch: the numbers of the training curves."""
-    runs = [model.run for arm in arms for model in arm.models if model.run is not None]
+    runs = [run for arm in arms for run in arm.runs]
     epochs = range(1, 1 + max((run.recipe.epochs for run in runs), default=0))
     for metric, title in VALIDATION_PANELS.items():
         columns = tuple(Column(f"epoch {epoch}", metric, f"epoch {epoch}") for epoch in epochs)
         rows = []
         for arm in arms:
-            told = [run.epochs for run in runs_that_say(arm, metric)]
+            told = arm.epochs_that_say(metric)
             cells = [
                 Cell.of(
                     t_interval(100 * of_run[e - 1].get(f"val_{metric}", math.nan)
