@@ -8,6 +8,7 @@ import pickle
 import shutil
 import signal
 import tarfile
+import time
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -592,3 +593,24 @@ def test_a_loader_process_that_is_killed_is_one_sentence():
         LuabError, match=r"a loader process was killed .*; what was finished before"
     ):
         list(batches(loader))
+
+
+class DiesLater(Dataset):
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: int) -> int:
+        return os.getpid()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_one_that_is_killed_while_the_network_works_is_the_same_sentence():
+    loader = DataLoader(DiesLater(), num_workers=2, worker_init_fn=worker_setup())
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        with pytest.raises(LuabError, match="a loader process was killed"):
+            for pids in batches(loader):
+                os.kill(int(pids[0]), signal.SIGKILL)
+                time.sleep(5)  # the network
+    finally:
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)

@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -277,18 +278,43 @@ def batches(loader: DataLoader[_B]) -> Iterator[_B]:
         LuabError: a loader process was killed.
     """
     try:
-        yield from loader
+        for batch in loader:
+            _watch()  # torch sets its own handler when processes start
+            yield batch
     except ImagesError as error:
         said = re.split(r"^[\w.]*ImagesError: ", str(error), flags=re.MULTILINE)[-1].strip()
         raise ImagesError(said) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise LuabError(
-            f"a loader process was killed ({str(error).splitlines()[0].strip()}), mostly for lack"
-            " of memory; what was finished before is kept. Run the same command again, with fewer"
-            " processes: --workers, or --set data.num_workers"
-        ) from error
+        raise _killed(error) from error
+
+
+def _killed(error: RuntimeError) -> LuabError:
+    return LuabError(
+        f"a loader process was killed ({str(error).splitlines()[0].strip()}), mostly for lack of"
+        " memory; what was finished before is kept. Run the same command again, with fewer"
+        " processes: --workers, or --set data.num_workers"
+    )
+
+
+def _watch() -> None:
+    """Let the death of a loader process be told so wherever it is noticed: torch's handler of
+    SIGCHLD raises in whatever runs just then.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        return
+    theirs = signal.getsignal(signal.SIGCHLD)
+    if not callable(theirs) or theirs.__module__ == __name__:
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        try:
+            theirs(number, frame)
+        except RuntimeError as error:
+            raise _killed(error) from error
+
+    signal.signal(signal.SIGCHLD, handle)
 
 
 def worker_setup() -> Callable[[int], None]:
