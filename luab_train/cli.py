@@ -117,7 +117,14 @@ def main() -> None:
     help="With --benchmarks: folder of the results.  [default: RUN/evaluation]",
 )
 @click.option("--arch", help="With --benchmarks: the timm model that a file of weights is of.")
+@click.option(
+    "--weights-key",
+    help="With --benchmarks: which weights of a checkpoint: ema, or its own name for them.",
+)
 @click.option("--pretrained", is_flag=True, help="With --benchmarks: load a timm model's weights.")
+@click.option(
+    "--random-weights", is_flag=True, help="With --benchmarks: a timm model as it begins."
+)
 @click.option(
     "--on-bad",
     type=click.Choice(["raise", "skip"]),
@@ -170,7 +177,9 @@ def evaluate_command(
     root: Path | None,
     out: Path | None,
     arch: str | None,
+    weights_key: str | None,
     pretrained: bool,
+    random_weights: bool,
     on_bad: str,
     precision: str | None,
     preprocessing: str,
@@ -203,6 +212,7 @@ def evaluate_command(
     of_suite |= {"--preprocessing": None if preprocessing == "paper" else preprocessing}
     erasing = {"--erase-below": erase_below, "--erase-dilation": erase_dilation}
     of_suite |= {"--box-convention": box_convention, **erasing}
+    of_suite |= {"--weights-key": weights_key, "--random-weights": random_weights or None}
     _check_mode(of_folder, of_suite)
     if images is not None:
         from luab_train.evaluate.folder import Unwritten, evaluate
@@ -249,7 +259,9 @@ def evaluate_command(
         root=root,
         out=out,
         arch=arch,
+        weights_key=weights_key,
         pretrained=pretrained,
+        random_weights=random_weights,
         precision=precision or "no",
         preprocessing=preprocessing,
         settings=settings,

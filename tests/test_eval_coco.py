@@ -32,12 +32,12 @@ from luab_data.schema import COCO_CLASSES
 from luab_train.data.inputs import EvalCrop
 from luab_train.evaluate.coco.class_pixels import ClassPixels, class_pixels
 from luab_train.evaluate.coco.erasing import Eraser
-from luab_train.evaluate.coco.multi_label import load_multi_label
 from luab_train.evaluate.coco.scenes import Gallery, Status, find_scenes
 from luab_train.evaluate.coco.storage import read_tables
 from luab_train.evaluate.coco.summary import compare, summarise
-from luab_train.evaluate.predictor import PlainClassifier, Predictor, timm_data
+from luab_train.evaluate.predictor import Predictor, load_predictor
 from luab_train.evaluate.settings import Settings
+from luab_train.models.classifier import LuabModel
 from luab_train.recipe import Data
 
 LEFT, RIGHT, TOP = (2, 10, 10, 20), (20, 12, 30, 24), (6, 1, 24, 7)
@@ -277,7 +277,7 @@ class Colours(nn.Module):
 
 
 def mapped(flipped: bool = False) -> Predictor:
-    network = PlainClassifier(Colours(flipped), mean=(0, 0, 0), std=(1, 1, 1))
+    network = LuabModel(Colours(flipped), mean=(0, 0, 0), std=(1, 1, 1))
     return model(data=Data(image_size=224), **{"model": network})
 
 
@@ -503,13 +503,15 @@ def weights(path: Path, num_classes: int = 80, points: int | None = None) -> Pat
     return path
 
 
+def opened(path: Path) -> Predictor:
+    return load_predictor(path, arch="test_resnet", classes=COCO_CLASSES, device="cpu")
+
+
 @pytest.mark.parametrize("points", [None, 2, 160])
 def test_weights_of_a_multi_label_model_are_loaded_with_their_points(
     tmp_path: Path, points: int | None
 ):
-    predictor = load_multi_label(
-        weights(tmp_path / "w.safetensors", points=points), "test_resnet", device="cpu"
-    )
+    predictor = opened(weights(tmp_path / "w.safetensors", points=points))
     outputs = predictor(torch.zeros(2, 3, 160, 160, dtype=torch.uint8))
     assert outputs.logits_BC.shape == (2, 80) and outputs.point_BKD.flatten(1).shape == (
         2,
@@ -521,12 +523,10 @@ def test_weights_of_a_multi_label_model_are_loaded_with_their_points(
 
 def test_weights_of_something_else_are_refused(tmp_path: Path):
     ours = weights(tmp_path / "w.safetensors", num_classes=1000)
-    with pytest.raises(OptionError, match="not weights of test_resnet for 80 classes"):
-        load_multi_label(ours, "test_resnet")
-    with pytest.raises(OptionError, match="its point head has 6 outputs"):
-        load_multi_label(weights(tmp_path / "p.safetensors", points=6), "test_resnet")
-    with pytest.raises(OptionError, match="did you mean"):
-        load_multi_label(ours, "test_resnett")
+    with pytest.raises(OptionError, match="its head has 1,000 classes, 80 expected"):
+        opened(ours)
+    with pytest.raises(OptionError, match="its point head has 6 outputs; expected 2, or 160"):
+        opened(weights(tmp_path / "p.safetensors", points=6))
 
 
 REAL = SHARED / "data" / "coco"
@@ -534,10 +534,9 @@ REAL = SHARED / "data" / "coco"
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data/coco")
 def test_real_images_with_random_weights_come_to_chance(tmp_path: Path):
-    data = replace(timm_data("test_resnet"), image_size=96, eval_resize=110)
-    predictor = load_multi_label(
-        weights(tmp_path / "w.safetensors", points=160), "test_resnet", data=data, device="cpu"
-    )
+    predictor = opened(weights(tmp_path / "w.safetensors", points=160))
+    data = replace(predictor.data, image_size=96, eval_resize=110)
+    predictor = replace(predictor, data=data)
     coco = Coco(REAL / "images" / "val", REAL / "annotations" / "instances_val.json")
     found = run(predictor, coco, resamples=200)
     assert (found.num_images, found.precision.num_excluded) == (50, 21)

@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from luab_data.errors import OptionError
 from luab_train.evaluate.predictor import (
     Network,
-    PlainClassifier,
     imagenet_classes,
     load_predictor,
 )
@@ -52,7 +51,7 @@ def test_a_run_is_its_model_with_its_classes(run):
 def test_normalised_images_give_the_same_answer(run):
     for predictor in (
         load_predictor(run, device="cpu"),
-        load_predictor("test_resnet", device="cpu"),
+        load_predictor("test_resnet", random_weights=True, device="cpu"),
     ):
         image = images(predictor.data.image_size)
         found = predictor.forward_normalised(normalised(predictor, image))
@@ -62,18 +61,20 @@ def test_normalised_images_give_the_same_answer(run):
 
 
 def test_a_timm_model_has_random_weights_unless_asked(monkeypatch):
-    predictor = load_predictor("test_resnet", device="cpu")
+    predictor = load_predictor("test_resnet", random_weights=True, device="cpu")
     assert predictor.name == "test_resnet (random weights)"
     assert predictor.classes == imagenet_classes() and not predictor.point_trained
     assert predictor(images(160)).logits_BC.shape == (3, 1000)
     assert predictor(images(160)).point_B2.isnan().all()
-    assert load_predictor("test_resnet", device="cpu").digest == predictor.digest
+    assert (
+        load_predictor("test_resnet", random_weights=True, device="cpu").digest == predictor.digest
+    )
     before = torch.rand(())
     torch.manual_seed(3)
     expected = torch.rand(2)[1]
     torch.manual_seed(3)
     torch.rand(())
-    load_predictor("test_resnet", device="cpu")
+    load_predictor("test_resnet", random_weights=True, device="cpu")
     assert torch.rand(()) == expected != before  # nobody else's draws are disturbed
 
 
@@ -89,7 +90,7 @@ def test_pretrained_weights_that_cannot_be_had_are_explained(monkeypatch):
 
 
 def test_the_crop_is_the_papers_and_the_rest_timms():
-    data = load_predictor("test_resnet", device="cpu").data
+    data = load_predictor("test_resnet", random_weights=True, device="cpu").data
     assert (data.image_size, data.eval_resize) == (160, int(160 / 0.875))
     from luab_train.evaluate.predictor import timm_data
 
@@ -107,7 +108,7 @@ def test_a_file_of_timm_weights_is_that_model(tmp_path):
         for name in ("model.safetensors", "model.pth")
     ]
     assert found[0].digest == found[1].digest
-    assert isinstance(found[0].model, PlainClassifier) and not found[0].point_trained
+    assert found[0].model.point_head is None and not found[0].point_trained
     image = images(160)
     expected = model.eval()(normalised(found[0], image))
     assert torch.allclose(found[1](image).logits_BC, expected, atol=1e-4)
@@ -146,13 +147,14 @@ def test_the_precision_changes_little(run):
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("resnet5", {}, "timm has no such model.*Did you mean resnet50"),
+        ("resnet5", {}, "timm has no such model; did you mean .*resnet50"),
         ("runs/nothing", {}, "found no such folder or file"),
+        ("test_resnet", {}, "test_resnet: which weights.*--pretrained.*--random-weights"),
         ("test_resnet", {"arch": "test_vit"}, "is a timm model, where --arch has no meaning"),
         ("FILE", {}, "expected --arch"),
         ("FILE", {"arch": "test_resnet", "pretrained": True}, "--pretrained has no meaning"),
         ("FILE", {"arch": "nope"}, "nope: found no such"),
-        ("FILE", {"arch": "test_resnet"}, "weights for 7 classes; expected the 1000"),
+        ("FILE", {"arch": "test_resnet"}, "its head has 7 classes, 1,000 expected"),
         ("FILE", {"arch": "test_vit"}, "not weights of this model"),
         ("FOLDER", {}, "expected a complete run"),
         ("FOLDER", {"arch": "test_vit"}, "is a run's folder, where --arch has no meaning"),

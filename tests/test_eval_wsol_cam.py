@@ -13,7 +13,7 @@ from torch import nn
 
 from luab_data.errors import ImagesError, OptionError
 from luab_train.data.boxes import Boxes
-from luab_train.evaluate.predictor import PlainClassifier, Predictor
+from luab_train.evaluate.predictor import Predictor
 from luab_train.evaluate.wsol.boxes import map_overlap, true_boxes
 from luab_train.evaluate.wsol.cam import Mapper
 from luab_train.evaluate.wsol.localise import localise
@@ -44,7 +44,7 @@ def tiny(name: str, *, size: int = 64, **options) -> Predictor:
     # A fresh head is so small that every logit is nearly its bias.
     nn.init.normal_(backbone.get_classifier().weight)
     nn.init.normal_(backbone.get_classifier().bias)
-    return predictor_of(PlainClassifier(backbone, **STATS), size=size)
+    return predictor_of(LuabModel(backbone, **STATS), size=size)
 
 
 def pictures(count: int = 2, size: int = 64) -> torch.Tensor:
@@ -81,7 +81,7 @@ class Bright(nn.Module):
 def bright(*, trained: bool = False) -> Predictor:
     backbone = Bright()
     if not trained:
-        return predictor_of(PlainClassifier(backbone, mean=(0.0,) * 3, std=(1.0,) * 3))
+        return predictor_of(LuabModel(backbone, mean=(0.0,) * 3, std=(1.0,) * 3))
     torch.manual_seed(0)
     model = LuabModel(backbone, head=nn.Linear(3, 2), mean=(0.0,) * 3, std=(1.0,) * 3)
     return predictor_of(model, point_trained=True)

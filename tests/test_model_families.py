@@ -183,7 +183,7 @@ def stirred(model):
     """Norms and layer scales that begin at 0 or 1 would hide what is left out."""
     with torch.no_grad():
         for parameter in model.backbone.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(0.03 * torch.randn_like(parameter))
     return model.eval()
 
 
@@ -233,14 +233,16 @@ def test_maps_lie_as_images_do(name, pooled):
 def _loudest(model, bottom: int, right: int) -> bool:
     """Whether noise in one quarter of an image changes the cells of that quarter most."""
     size = SIZES.get(model.backbone.pretrained_cfg["architecture"], 64)
-    plain = torch.zeros(1, 3, size, size)
+    plain = torch.randn(8, 3, size, size) / 2
     noisy, quarter = plain.clone(), size // 4
     top, left = (size * at // 2 + size // 8 for at in (bottom, right))
-    noisy[..., top : top + quarter, left : left + quarter] = 2 * torch.randn(3, quarter, quarter)
+    noisy[..., top : top + quarter, left : left + quarter] += 2 * torch.randn(
+        8, 3, quarter, quarter
+    )
     before, after = (
         cells_of(model.backbone, model.backbone.forward_features(image)) for image in (plain, noisy)
     )
-    change = (after - before).norm(dim=-1)[0]
+    change = (after - before).norm(dim=-1).mean(dim=0)
     halves = [torch.tensor_split(row, 2, dim=1) for row in torch.tensor_split(change, 2)]
     mean = torch.tensor([[part.mean() for part in row] for row in halves])
     return int(mean.argmax()) == 2 * bottom + right

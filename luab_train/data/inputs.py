@@ -198,18 +198,19 @@ def _is_turned(path: Path) -> bool:
 # --- timm's own ----------------------------------------------------------------------------------
 
 
-def timm_data(name: str, *, preprocessing: str = "paper") -> Data:
+def timm_data(name: str, *, config: Any = None, preprocessing: str = "paper") -> Data:
     """How timm feeds a model of its own.
 
     Args:
         name: of the timm model, with the tag of its weights.
+        config: its PretrainedCfg, of a model that timm's list does not have.
         preprocessing: `paper`, the training size and the paper's crop, 224 of 256 px; `timm`, size,
             share and kind of crop that timm's validate.py takes.
     """
     import timm
 
     config = timm.data.resolve_data_config(
-        pretrained_cfg=timm.get_pretrained_cfg(name).to_dict(),
+        pretrained_cfg=(config or timm.get_pretrained_cfg(name)).to_dict(),
         use_test_size=preprocessing == "timm",
     )
     size = int(config["input_size"][-1])

@@ -5,27 +5,41 @@
 
 from __future__ import annotations
 
-import difflib
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from luab_data.errors import OptionError
+from luab_data.schema import COCO_CLASSES
+from luab_data.words import did_you_mean, near
 from luab_train.data.classes import imagenet_classes
 from luab_train.data.inputs import timm_data
-from luab_train.models.classifier import LuabModel, Outputs, build_model
+from luab_train.models.classifier import (
+    LuabModel,
+    Outputs,
+    add_point_head,
+    create_backbone,
+    has_source,
+    model_options,
+    timm_config,
+)
 from luab_train.models.weights import (
-    load_backbone,
-    load_state_from_file,
+    FED,
+    fit_weights,
+    read_facts,
     read_weights,
     split_state_dict,
     weights_digest,
 )
 from luab_train.recipe import Data, Model
+from luab_train.settings import override
 from luab_train.train.run_folder import load_model, read_environment, read_recipe
 
 
@@ -47,7 +61,7 @@ class Predictor:
     """A model that is ready to be evaluated.
 
     Args:
-        model: see `Network`; `LuabModel` and `PlainClassifier` also have `backbone`, timm's model.
+        model: see `Network`; a `LuabModel` also has `backbone`, timm's model.
         classes: (C,) wnids in label order.
         data: input size, resize, interpolation, mean and deviation.
         point_trained: whether the points mean anything; if not, they are NaN or never learnt.
@@ -55,6 +69,7 @@ class Predictor:
         digest: sha256 of the weights, hexadecimal.
         device: where the model is.
         precision: of the forward pass: `no` is float32.
+        notes: what had to be assumed, a sentence each, for the user to see.
     """
 
     model: nn.Module
@@ -65,6 +80,12 @@ class Predictor:
     digest: str
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "no"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may be of several classes, each with a probability of its own."""
+        return self.classes == COCO_CLASSES
 
     def __call__(self, image_BCHW: Tensor) -> Outputs:
         """uint8 RGB on any device -> Outputs, float32, on the model's device."""
@@ -84,7 +105,7 @@ class Predictor:
             torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None),
         ):
             outputs = function(image_BCHW)
-        return Outputs(outputs.logits_BC.float(), outputs.point_BKD.float())
+        return Outputs(outputs.logits_BC.float(), outputs.point_BKD.float(), outputs.attention_BHW)
 
     def to(self, device: str | torch.device) -> Predictor:
         """The same predictor with its model moved; `auto` is the GPU where there is one."""
@@ -94,77 +115,67 @@ class Predictor:
         return replace(self, model=self.model.to(moved), device=moved)
 
 
-class PlainClassifier(nn.Module):
-    """A timm model without a point head; its points are NaN. Takes what `LuabModel` takes."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self, backbone: nn.Module, *, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-
-    def forward(self, image_BCHW: Tensor) -> Outputs:
-        """uint8 RGB -> Outputs."""
-        return self.forward_normalised((image_BCHW.float() - self.mean) / self.std)
-
-    def forward_normalised(self, image_BCHW: Tensor) -> Outputs:
-        """Normalised RGB -> Outputs."""
-        logits_BC = self.backbone(image_BCHW)
-        return Outputs(logits_BC, logits_BC.new_full((len(logits_BC), 1, 2), torch.nan))
-
-
 def load_predictor(
-    source: str | Path,
+    source: str | os.PathLike[str],
     *,
     arch: str | None = None,
     pretrained: bool = False,
+    random_weights: bool = False,
+    weights_key: str | None = None,
     preprocessing: str = "paper",
+    classes: Sequence[str] | None = None,
     device: str = "auto",
     precision: str = "no",
 ) -> Predictor:
-    """A predictor from whatever `source` names.
+    """A predictor from whatever `source` names: the one way a model is opened.
 
     Args:
-        source: folder of a complete run; a .safetensors or .pth file, with `arch`; or a timm model.
-        arch: the timm model that a file's weights belong to.
+        source: folder of a complete run; a file of weights, .safetensors or torch's; or a timm
+            model, also `hf-hub:OWNER/NAME`.
+        arch: the timm model that a file's weights belong to; a file of `luab-train export` says so
+            itself.
         pretrained: load timm's own weights, from its cache or the network.
-        preprocessing: `paper`, or `timm`, see `luab_train.data.inputs.timm_data`; a run is fed as
-            its recipe says.
+        random_weights: a timm model as it begins, to try things out.
+        weights_key: which weights of a checkpoint, see `weights.read_weights`: `ema`, or its key.
+        preprocessing: of timm's models and files, see `inputs.timm_data`; runs and their exported
+            files say themselves.
+        classes: of a file that does not say, in order of its outputs; None is ImageNet-1k's.
         device: `auto`, or a torch device.
         precision: no, fp16 or bf16.
+
+    Raises: OptionError: there is no such model, its head is of other classes, or an option has no
+        meaning for it.
     """
-    path = Path(source)
+    path, name = Path(source), os.fspath(source)
+    asked = {
+        "--arch": arch is not None,
+        "--weights-key": weights_key is not None,
+        "--pretrained": pretrained,
+        "--random-weights": random_weights,
+        "--preprocessing": preprocessing != "paper",
+    }
     if path.is_dir():
-        _refuse(source, "a run's folder", arch=arch, pretrained=pretrained)
-        if preprocessing != "paper":
-            raise OptionError(
-                f"{source}: is a run's folder, whose recipe says what the network is fed;"
-                f" --preprocessing {preprocessing} is for timm models and files of weights"
-            )
+        _refuse(name, "a run's folder", asked)
         predictor = _from_run(path)
     elif path.is_file():
-        if arch is None:
-            raise OptionError(
-                f"{path}: a file of weights does not say what network it is of; expected --arch"
-                " NAME, a timm model"
-            )
-        _refuse(source, "a file of weights", arch=None, pretrained=pretrained)
-        predictor = _from_file(path, arch, preprocessing)
+        _refuse(name, "a file of weights", asked, "--arch", "--weights-key", "--preprocessing")
+        predictor = _from_file(path, arch, weights_key, preprocessing, classes)
     else:
-        _refuse(source, "a timm model", arch=arch, pretrained=False)
-        predictor = _from_timm(str(source), pretrained, preprocessing)
+        options = ("--pretrained", "--random-weights", "--preprocessing")
+        _refuse(name, "a timm model", asked, *options)
+        if pretrained == random_weights:
+            raise OptionError(
+                f"{name}: which weights? expected --pretrained, timm's own, or --random-weights; a"
+                " file of weights takes this name as its --arch"
+            )
+        predictor = _from_timm(name, pretrained, preprocessing)
     return replace(predictor.to(device), precision=precision)
 
 
-def _refuse(source: str | Path, what: str, *, arch: str | None, pretrained: bool) -> None:
-    option = "--arch" if arch is not None else "--pretrained" if pretrained else None
-    if option is not None:
-        raise OptionError(f"{source}: is {what}, where {option} has no meaning; leave it out")
+def _refuse(source: str, what: str, asked: Mapping[str, bool], *meant: str) -> None:
+    for option, is_given in asked.items():
+        if is_given and option not in meant:
+            raise OptionError(f"{source}: is {what}, where {option} has no meaning; leave it out")
 
 
 def _from_run(run: Path) -> Predictor:
@@ -179,48 +190,135 @@ def _from_run(run: Path) -> Predictor:
     )
 
 
-def _from_file(path: Path, arch: str, preprocessing: str) -> Predictor:
-    _check_model(arch)
-    weights = read_weights(path)
-    backbone_weights, head = split_state_dict(weights)
-    data = timm_data(arch, preprocessing=preprocessing)
-    classes = imagenet_classes()
-    # The classifier's size follows from the weights; timm names it in its config.
-    config = timm.get_pretrained_cfg(arch)
-    name = f"{getattr(config, 'classifier', None)}.weight"
-    num_found = len(backbone_weights.get(name, classes))
-    if num_found != len(classes):
+def _from_file(
+    path: Path,
+    arch: str | None,
+    weights_key: str | None,
+    preprocessing: str,
+    classes: Sequence[str] | None,
+) -> Predictor:
+    facts = _facts(path)
+    if arch is not None and facts.get("model", arch) != arch:
         raise OptionError(
-            f"{path}: weights for {num_found} classes; expected the {len(classes)} of ImageNet-1k,"
-            " for a file holds no class names. Evaluate its run's folder instead"
+            f"{path}: exported from a run of {facts['model']}; --arch {arch} is another network:"
+            " leave it out"
         )
-    model: nn.Module
+    arch = arch or facts.get("model")
+    if arch is None:
+        raise OptionError(
+            f"{path}: a file of weights does not say what network it is of; expected --arch NAME, a"
+            " timm model"
+        )
+    _check_model(arch)
+    data, assumed = _preprocessing(path, arch, facts, preprocessing)
+    if "classes" not in facts and classes is None:
+        assumed.append("the classes of ImageNet-1k in their usual order")
+    names = tuple(facts.get("classes") or classes or imagenet_classes())
+    options = facts.get("options") or model_options(Model(name=arch), data)
+    backbone = create_backbone(arch, **{**options, "num_classes": len(names)})
+    weights = read_weights(path, key=weights_key, names=backbone.state_dict())
+    backbone_weights, head = split_state_dict(weights)
+    fit_weights(backbone, backbone_weights, where=str(path))
+    model = LuabModel(backbone, mean=data.mean, std=data.std)
     if head:
-        model = build_model(Model(name=arch), data, num_classes=len(classes))
-        assert isinstance(model, LuabModel)
-        load_state_from_file(model, weights)
-    else:
-        backbone = _create(arch, pretrained=False)
-        load_backbone(backbone, path)
-        model = PlainClassifier(backbone, mean=data.mean, std=data.std)
+        model = _with_head(path, backbone, arch, data, head)
+        assumed.append("that its points pass a sigmoid")
+    notes = []
+    if assumed:
+        notes.append(f"{path}: does not say how its network was fed; assumed {'; '.join(assumed)}")
+    if not facts.get("same_labels", True):
+        notes.append(
+            f"{path}: its run pooled by an attention map, which was left behind; its labels are not"
+            " the run's: evaluate the run's folder for those"
+        )
     return Predictor(
         model=model.eval(),
-        classes=classes,
+        classes=names,
         data=data,
-        point_trained=bool(head),
+        point_trained=len(head.get("point_head.weight", head)) > 1,
         name=path.stem,
         digest=weights_digest(model.state_dict()),
+        notes=tuple(notes),
     )
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What an exported file says of its network, see `export.export_backbone`."""
+    text = read_facts(path)
+    facts = {} if text is None else json.loads(text)
+    return facts if isinstance(facts, dict) else {}
+
+
+def _preprocessing(
+    path: Path, arch: str, facts: Mapping[str, Any], preprocessing: str
+) -> tuple[Data, list[str]]:
+    """How images are fed to a file's network, and what of that is not in the file."""
+    told = {key: facts[key] for key in FED if key in facts}
+    if told and preprocessing != "paper":
+        raise OptionError(
+            f"{path}: says itself how its network is fed; leave out --preprocessing {preprocessing}"
+        )
+    data = timm_data(arch, config=timm_config(arch), preprocessing=preprocessing)
+    if "image_size" in told:
+        data = replace(
+            data, eval_resize=int(data.eval_resize * told["image_size"] / data.image_size)
+        )
+    data = override(data, told)
+    assumed = [f"{key} {getattr(data, key)}" for key in FED if key not in told]
+    return data, [", ".join(assumed).replace("(", "").replace(")", "")] if assumed else []
+
+
+def _with_head(
+    path: Path, backbone: Any, arch: str, data: Data, head: Mapping[str, Tensor]
+) -> LuabModel:
+    """A file's network with its point head: a map, a number, a point, or a point a class."""
+    outputs = len(head.get("point_head.weight", ()))
+    possible = (1, 2, 2 * backbone.num_classes)
+    kind: Literal["regression", "attention"] = "regression"
+    if "point_head.score.weight" in head:
+        kind = "attention"
+    elif outputs not in possible:
+        raise OptionError(
+            f"{path}: its point head has {outputs} outputs; expected {possible[1]}, or"
+            f" {possible[2]} for a point a class"
+        )
+    model = add_point_head(
+        backbone,
+        Model(name=arch, point_head=kind),
+        data,
+        num_points=max(outputs // 2, 1),
+        num_coordinates=1 if outputs == 1 else 2,
+    )
+    assert model.point_head is not None
+    model.point_head.load_state_dict({k.removeprefix("point_head."): v for k, v in head.items()})
+    return model
 
 
 def _from_timm(name: str, pretrained: bool, preprocessing: str) -> Predictor:
     _check_model(name)
-    data = timm_data(name, preprocessing=preprocessing)
-    backbone = _create(name, pretrained=pretrained)
-    model = PlainClassifier(backbone, mean=data.mean, std=data.std)
+    config, classes = timm_config(name), imagenet_classes()
+    if pretrained and config is not None and config.num_classes != len(classes):
+        same = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        others = [n for n in same if timm.get_pretrained_cfg(n).num_classes == len(classes)]
+        raise OptionError(
+            f"{name}: its head has {config.num_classes:,} classes, {len(classes):,} expected;"
+            f" choose weights trained on ImageNet-1k{', e.g. ' if others else ''}"
+            + ", ".join(others[:3])
+        )
+    data = timm_data(name, config=config, preprocessing=preprocessing)
+    # Random weights follow from the seed, so that their digest is the same every time.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        backbone = create_backbone(
+            name,
+            num_classes=len(classes),
+            pretrained=pretrained,
+            **model_options(Model(name=name), data),
+        )
+    model = LuabModel(backbone, mean=data.mean, std=data.std)
     return Predictor(
         model=model.eval(),
-        classes=imagenet_classes(),
+        classes=classes,
         data=data,
         point_trained=False,
         name=name if pretrained else f"{name} (random weights)",
@@ -229,29 +327,10 @@ def _from_timm(name: str, pretrained: bool, preprocessing: str) -> Predictor:
 
 
 def _check_model(name: str) -> None:
-    if timm.is_model(name):
+    if has_source(name) or timm.is_model(name):
         return
-    close = difflib.get_close_matches(name, timm.list_models(), n=3)
-    advice = f" Did you mean {', '.join(close)}?" if close else ""
     raise OptionError(
         f"{name}: found no such folder or file, and timm has no such model; expected the folder of"
-        f" a run, a .safetensors or .pth file with --arch, or a timm model.{advice}"
+        " a run, a .safetensors or .pth file with --arch, or a timm"
+        f" model{did_you_mean(name, near(name, timm.list_models()))}"
     )
-
-
-def _create(name: str, *, pretrained: bool) -> nn.Module:
-    # Random weights follow from the seed, so that their digest is the same every time.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        try:
-            model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=1000)
-        # huggingface_hub, requests and torch each raise their own kinds.
-        except Exception as error:
-            if not pretrained:
-                raise OptionError(f"{name}: timm could not make it: {error}") from error
-            raise OptionError(
-                f"{name}: its pretrained weights could not be loaded"
-                f" ({type(error).__name__}: {error}). Offline, download them where there is a"
-                " network, and give the file with --arch"
-            ) from error
-    return model

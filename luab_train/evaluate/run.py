@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
+
 from luab_data.errors import LuabError, OptionError, OutputError
 from luab_data.schema import COCO_CLASSES
 from luab_train.evaluate import processes
@@ -41,12 +43,15 @@ def evaluate_model(
     pretrained: bool = False,
     precision: str = "no",
     preprocessing: str = "paper",
+    random_weights: bool = False,
+    weights_key: str | None = None,
     settings: Settings | None = None,
 ) -> tuple[list[Row], Path]:
     """Evaluate whatever `source` names on benchmarks; the rows, and the folder they are in.
 
     Args:
-        source, arch, pretrained, precision, preprocessing: see `load_predictor`.
+        source, arch, pretrained, random_weights, weights_key, precision, preprocessing: see
+            `load_predictor`.
         root, names, settings: see `evaluate_benchmarks`.
         out: folder of the results; None is RUN/evaluation for a run, else evaluation/<name> here.
     """
@@ -57,16 +62,21 @@ def evaluate_model(
         raise OptionError(
             f"--preprocessing {preprocessing}: COCO has views of its own; leave it out"
         )
-    if asked == ["coco"] and arch is not None and path.is_file():
-        from luab_train.evaluate.coco.multi_label import load_multi_label
-
-        predictor = load_multi_label(path, arch, precision=precision)
-    else:
-        # One process may have to fetch timm's weights; the others then find them in its cache.
-        options: Any = {"arch": arch, "pretrained": pretrained, "precision": precision}
-        options["preprocessing"] = preprocessing
-        processes.first(lambda: load_predictor(str(source), **options) and None)
-        predictor = load_predictor(str(source), **options)
+    options: dict[str, Any] = {
+        "arch": arch,
+        "pretrained": pretrained,
+        "random_weights": random_weights,
+        "weights_key": weights_key,
+        "classes": COCO_CLASSES if asked == ["coco"] else None,
+        "precision": precision,
+        "preprocessing": preprocessing,
+    }
+    # One process may have to fetch timm's weights; the others then find them in its cache.
+    processes.first(lambda: load_predictor(source, **options) and None)
+    predictor = load_predictor(source, **options)
+    if processes.rank() == 0:
+        for note in predictor.notes:
+            click.echo(note, err=True)
     folder = Path(out) if out is not None else _default_folder(path, predictor)
     rows = evaluate_benchmarks(
         predictor, root=Path(root), out=folder, names=asked, settings=settings

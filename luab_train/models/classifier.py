@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from luab_data.errors import OptionError
+from luab_data.words import did_you_mean, near
 from luab_train.models.attention import (
     AttentionMap,
     as_features,
@@ -180,7 +180,16 @@ def build_model(
         **model_options(model, data),
     )
     if model.checkpoint is not None:
-        load_backbone(backbone, Path(model.checkpoint), new_head=True)
+        load_backbone(backbone, Path(model.checkpoint))
+    return add_point_head(
+        backbone, model, data, num_points=num_points, num_coordinates=num_coordinates
+    )
+
+
+def add_point_head(
+    backbone: Any, model: Model, data: Data, *, num_points: int = 1, num_coordinates: int = 2
+) -> LuabModel:
+    """The network of a timm model and a fresh head; arguments are those of `build_model`."""
     sigmoid = model.point_output == "sigmoid" and num_coordinates == 2
     head: AttentionMap | nn.Linear
     if model.point_head == "attention":
@@ -191,8 +200,8 @@ def build_model(
             raise OptionError(
                 f"model.name={model.name}: its classifier is"
                 f" {type(backbone.get_classifier()).__name__} without a linear layer of"
-                f" {num_classes} outputs; a point head of regression has no place. Choose another"
-                " timm model"
+                f" {backbone.num_classes} outputs; a point head of regression has no place. Choose"
+                " another timm model"
             )
         head = nn.Linear(num_features, num_points * num_coordinates)
         # Starts at the image's centre with a small slope, whatever the scale of the features.
@@ -249,9 +258,9 @@ def create_backbone(name: str, **options: Any) -> Any:
     Raises: OptionError: no such model, or it cannot be made so.
     """
     if not has_source(name) and not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=3) or ["resnet50"]
         raise OptionError(
-            f"model.name={name}: timm has no such model; did you mean {', '.join(close)}?"
+            f"model.name={name}: timm has no such"
+            f" model{did_you_mean(name, near(name, timm.list_models()))}"
         )
     try:
         return timm.create_model(name, **options)

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 from luab_data.errors import OptionError
 
+FED = ("image_size", "eval_resize", "eval_fit", "interpolation", "mean", "std")
+"""Of a recipe's `data`, how an image is fed to a trained network; exported files say it."""
 _HEAD = "point_head."
 _WRAPPERS = frozenset(
     ("_orig_mod", "module", "model", "backbone", "_fsdp_wrapped_module", "net", "network")
@@ -59,26 +61,26 @@ class _Dictionary:
         return OrderedDict()
 
 
-def load_backbone(
-    backbone: Any, path: Path, *, new_head: bool = False, key: str | None = None
-) -> None:
-    """Weights from a file: plain timm's, one of our models, or a training checkpoint of others.
+def load_backbone(backbone: nn.Module, path: Path) -> None:
+    """Start from weights in a file: plain timm's, one of our models, or a checkpoint of others.
 
-    Args:
-        backbone: a timm model.
-        path: see `read_weights`, as for `key`.
-        new_head: a head of another number of classes keeps its fresh weights; otherwise, and with
-            any other difference, it is an OptionError.
+    A classifier of another size keeps its fresh weights; any other difference is an OptionError.
     """
-    own = backbone.state_dict()
-    weights, _ = split_state_dict(read_weights(path, key=key, names=own))
-    fit_weights(backbone, weights, where=str(path), new_head=new_head)
+    weights, _ = split_state_dict(read_weights(path, names=backbone.state_dict()))
+    fit_weights(backbone, weights, where=str(path), new_head=True)
 
 
 def fit_weights(
     backbone: Any, weights: Mapping[str, Tensor], *, where: str, new_head: bool = False
 ) -> None:
-    """Load weights strictly; see `load_backbone`. Names of timm's own sources are translated."""
+    """Load the weights of a timm model, strictly; names of a network's authors are translated.
+
+    Args:
+        backbone: a timm model.
+        weights: of it.
+        where: what to call them in an error.
+        new_head: heads of another number of classes keep what they have, else they are an error.
+    """
     own = backbone.state_dict()
     if _differences(own, weights)[0]:
         weights = _translated(backbone, weights)
@@ -89,7 +91,8 @@ def fit_weights(
         }
     elif found is not None:
         raise OptionError(
-            f"{where}: its head has {found:,} classes, {backbone.num_classes:,} expected"
+            f"{where}: its head has {found:,} classes, {backbone.num_classes:,} expected; to train"
+            " on from such weights: luab-train run --set model.checkpoint=FILE"
         )
     differences, text = _differences(own, weights)
     if differences:

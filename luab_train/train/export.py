@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import timm
 from safetensors.torch import save
 
+from luab_data.errors import OptionError
 from luab_data.files import new_file
 from luab_train.models.classifier import model_options
-from luab_train.models.weights import split_state_dict, state_dict_for_file
+from luab_train.models.weights import FED, split_state_dict, state_dict_for_file
 from luab_train.train.run_folder import (
     load_model,
     read_environment,
@@ -19,22 +21,31 @@ from luab_train.train.run_folder import (
 )
 
 
-def export_backbone(run: Path, out: Path, *, force: bool = False) -> dict[str, Any]:
+def export_backbone(
+    run: str | PathLike[str], out: str | PathLike[str], *, force: bool = False
+) -> dict[str, Any]:
     """Write the backbone of a complete run as a plain timm state dict, safetensors.
 
     Args:
         run: its folder.
         out: the file; other exported weights there are replaced with `force` only.
 
-    Returns: `model`, `options`: `timm.create_model(model, **options)` loads the file strictly;
-        `classes`, in the order of its outputs; `mean`, `std`, `image_size`; and
-        `same_labels`, False where the run's classifier saw features pooled by its attention map,
-        which a plain timm model does not have; `is_same`, True where the file was there already.
+    Returns: what the file says of itself, and `is_same`, True where it was there already: `model`,
+        `options`: `timm.create_model(model, **options)` loads the file strictly; `classes`, in the
+        order of its outputs; `image_size`, `eval_resize`, `eval_fit`, `interpolation`, `mean` and
+        `std`, as in the recipe, how an image is fed to it; `same_labels`, False where the run's
+        classifier saw features pooled by its attention map, which a plain timm model does not have.
 
     Raises:
-        OptionError: no complete run.
+        OptionError: no complete run, or a file of another kind.
         OutputError: as files.new_file.
     """
+    run, out = Path(run), Path(out)
+    if out.suffix != ".safetensors":
+        raise OptionError(
+            f"{out}: weights are written as .safetensors; expected --out"
+            f" {out.with_suffix('.safetensors').name}"
+        )
     model, recipe = load_model(run), read_recipe(run)
     weights, _ = split_state_dict(state_dict_for_file(model))
     classes = read_environment(run)["classes"]
@@ -44,9 +55,7 @@ def export_backbone(run: Path, out: Path, *, force: bool = False) -> dict[str, A
         "model": recipe.model.name,
         "options": {"num_classes": len(classes), **options},
         "classes": classes,
-        "mean": list(recipe.data.mean),
-        "std": list(recipe.data.std),
-        "image_size": recipe.data.image_size,
+        **{key: getattr(recipe.data, key) for key in FED},
         "same_labels": not recipe.model.attentive_pooling,
     }
     # What is written is what a stranger's timm will load: try it.
