@@ -154,7 +154,9 @@ def test_corrupt_images_are_an_error_or_counted(world, tmp_path):
 def test_a_timm_model_is_evaluated_where_one_says(world, tmp_path, monkeypatch):
     _, root = world
     monkeypatch.chdir(tmp_path)
-    said = call("test_vit", "--benchmarks", "in-v2,bgc-gap", "--root", root)
+    benchmarks = ("--benchmarks", "in-v2,bgc-gap", "--root", root)
+    assert "--random-weights" in call("test_vit", *benchmarks, code=1)
+    said = call("test_vit", *benchmarks, "--random-weights")
     assert said.startswith("test_vit (random weights), weights ")
     assert "stored images resized for this network" in said
     assert (tmp_path / "evaluation/test-vit-random-weights/results.jsonl").exists()

@@ -15,9 +15,7 @@ from luab_train.evaluate.predictor import (
     imagenet_classes,
     load_predictor,
 )
-from luab_train.models.classifier import build_model
-from luab_train.models.weights import state_dict_for_file, weights_digest
-from luab_train.recipe import Data, Model
+from luab_train.models.weights import weights_digest
 from luab_train.train.run_folder import load_model
 
 
@@ -83,9 +81,7 @@ def test_pretrained_weights_that_cannot_be_had_are_explained(monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", no_network)
-    with pytest.raises(
-        OptionError, match=r"pretrained weights could not be loaded.*no route to hos"
-    ):
+    with pytest.raises(OptionError, match=r"pretrained=True.*no route to host.*Offline, download"):
         load_predictor("test_resnet", pretrained=True)
 
 
@@ -114,15 +110,6 @@ def test_a_file_of_timm_weights_is_that_model(tmp_path):
     assert torch.allclose(found[1](image).logits_BC, expected, atol=1e-4)
 
 
-def test_a_file_with_a_point_head_has_points(tmp_path):
-    model = build_model(Model(name="test_resnet"), Data(), num_classes=1000)
-    save_file(state_dict_for_file(model), tmp_path / "luab.safetensors")
-    predictor = load_predictor(tmp_path / "luab.safetensors", arch="test_resnet", device="cpu")
-    assert predictor.point_trained
-    assert predictor.digest == weights_digest(model.state_dict())
-    assert not predictor(images(160)).point_B2.isnan().any()
-
-
 def test_a_digest_changes_with_any_weight_and_with_nothing_else():
     weights = {"a": torch.arange(3.0), "b": torch.tensor(2)}
     digest = weights_digest(weights)
@@ -147,7 +134,7 @@ def test_the_precision_changes_little(run):
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("resnet5", {}, "timm has no such model; did you mean .*resnet50"),
+        ("resnet5", {}, "timm has no such model; .*did you mean .resnet50"),
         ("runs/nothing", {}, "found no such folder or file"),
         ("test_resnet", {}, "test_resnet: which weights.*--pretrained.*--random-weights"),
         ("test_resnet", {"arch": "test_vit"}, "is a timm model, where --arch has no meaning"),

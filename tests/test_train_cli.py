@@ -20,7 +20,7 @@ OPTIONS = {
     "eval": ["--arch", "--batch-size", "--benchmarks", "--box-convention", "--boxes", "--data",
              "--erase-below", "--erase-dilation", "--help", "--images", "--list", "--name",
              "--on-bad", "--out", "--precision", "--preprocessing", "--pretrained",
-             "--root", "--workers"],
+             "--random-weights", "--root", "--weights-key", "--workers"],
     "recipes": ["--diff", "--help"],
 }  # fmt: skip
 

@@ -129,24 +129,6 @@ def test_a_saved_model_comes_back_bit_for_bit(tmp_path):
             assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda w: w, lambda w: {"state_dict": w}, lambda w: {"model": w, "epoch": 3}]
-)
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_training_starts_from_a_checkpoint_with_another_classifier(tmp_path, wrap, suffix):
-    file = tmp_path / f"start.{suffix}"
-    start = timm.create_model("test_resnet", num_classes=7)
-    weights = start.state_dict()
-    if suffix == "safetensors":
-        save_file(weights, file)
-    else:
-        torch.save(wrap({f"module.{k}": v for k, v in weights.items()}), file)
-    model = build(checkpoint=str(file))
-    stem = "conv1.0.weight"
-    assert torch.equal(model.backbone.state_dict()[stem], weights[stem])
-    assert model(IMAGES).logits_BC.shape == (3, 5)
-
-
 def test_one_of_our_models_is_a_start_too_and_its_head_stays_behind(tmp_path):
     first = build(seed=1)
     save_file(state_dict_for_file(first), tmp_path / "model.safetensors")
@@ -169,12 +151,6 @@ def test_files_that_hold_no_weights_are_refused(tmp_path, suffix, content):
         file.write_bytes(content)
     with pytest.raises(OptionError, match="cannot be read as weights"):
         read_weights(file)
-
-
-def test_a_file_of_something_else_is_refused(tmp_path):
-    torch.save([1, 2], tmp_path / "x.pth")
-    with pytest.raises(OptionError, match="holds no state dict"):
-        read_weights(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(

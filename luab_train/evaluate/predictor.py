@@ -163,6 +163,7 @@ def load_predictor(
     else:
         options = ("--pretrained", "--random-weights", "--preprocessing")
         _refuse(name, "a timm model", asked, *options)
+        _check_model(name)
         if pretrained == random_weights:
             raise OptionError(
                 f"{name}: which weights? expected --pretrained, timm's own, or --random-weights; a"
@@ -235,7 +236,7 @@ def _from_file(
         model=model.eval(),
         classes=names,
         data=data,
-        point_trained=len(head.get("point_head.weight", head)) > 1,
+        point_trained=bool(head) and len(head.get("point_head.weight", "xy")) > 1,
         name=path.stem,
         digest=weights_digest(model.state_dict()),
         notes=tuple(notes),
@@ -295,7 +296,6 @@ def _with_head(
 
 
 def _from_timm(name: str, pretrained: bool, preprocessing: str) -> Predictor:
-    _check_model(name)
     config, classes = timm_config(name), imagenet_classes()
     if pretrained and config is not None and config.num_classes != len(classes):
         same = timm.list_pretrained(f"{name.partition('.')[0]}.*")

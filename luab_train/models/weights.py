@@ -33,14 +33,13 @@ _WRAPPERS = frozenset(
 """torch.compile, DDP and torch's averages, Lightning, LuabModel, FSDP; any order, any depth."""
 _RAW_KEYS = ("state_dict", "model_state_dict", "model", "model_state", "net", "network", "weights")
 _EMA_KEYS = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "model_ema_state")
+_NUMPY = ("dtype", "ndarray", "core.multiarray.scalar", "core.multiarray._reconstruct")
 _FOREIGN = (
     "argparse.Namespace",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
     "collections.defaultdict",
     "pathlib.PosixPath",
     "pathlib._local.PosixPath",
+    *(f"numpy.{prefix}{name}" for name in _NUMPY for prefix in ("", "_")),
 )
 """What checkpoints hold beside weights, for a format that cannot be asked."""
 """Where timm, DeiT, torchvision, Lightning and others keep weights and their moving average."""

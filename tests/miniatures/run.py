@@ -8,11 +8,14 @@ import numpy as np
 from train_world import row, small_recipe, write_dataset
 
 from luab_train.recipe import Optim
+from luab_train.settings import override
 from luab_train.train.loop import train
 from miniatures.palette import CLASSES, COLOUR, SIZE, flat, save
 
 
-def make_run(root: Path, *, classes: tuple[str, ...] = CLASSES, per_class: int = 2) -> Path:
+def make_run(
+    root: Path, *, classes: tuple[str, ...] = CLASSES, per_class: int = 2, changes=None
+) -> Path:
     """One epoch of the smallest network; `root/run`."""
     rng = np.random.default_rng(0)
     rows = []
@@ -23,6 +26,6 @@ def make_run(root: Path, *, classes: tuple[str, ...] = CLASSES, per_class: int =
             rows.append({**drawn, "wnid": wnid, "label": label, "width": SIZE, "height": SIZE})
     data = write_dataset(root / "imagenet-ab", rows)
     optim = Optim(name="adamw", lr=2e-3, weight_decay=0.05, warmup_epochs=0, precision="no")
-    recipe = small_recipe(epochs=1, optim=optim)
+    recipe = override(small_recipe(epochs=1, optim=optim), changes or {})
     train(recipe, data=data, images=root / "train", out=root / "run", shown=False)
     return root / "run"
