@@ -259,7 +259,8 @@ def test_the_options_of_luab_train_do_not_grow_by_themselves():
         "luab-train eval": [
             *("arch", "batch_size", "benchmarks", "box_convention", "boxes", "data"),
             *("erase_below", "erase_dilation", "images", "list_them", "model", "name", "on_bad"),
-            *("out", "precision", "preprocessing", "pretrained", "root", "workers"),
+            *("out", "precision", "preprocessing", "pretrained", "random_weights", "root"),
+            *("weights_key", "workers"),
         ],
         "luab-train export": ["force", "out", "run_folder"],
         "luab-train recipes": ["diff", "name"],
