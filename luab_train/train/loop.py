@@ -158,29 +158,16 @@ def open_task(
 class Task(Protocol):
     """What is trained: all that the loop asks for."""
 
-    @property
-    def accelerator(self) -> Accelerator:
-        """Of all processes."""
-
-    @property
-    def epochs(self) -> int:
-        """To train."""
-
-    @property
-    def updates(self) -> int:
-        """Of an epoch."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images of an update over all processes."""
-
-    @property
-    def accumulate(self) -> int:
-        """Batches of an update and process."""
-
-    @property
-    def checkpoint_every(self) -> int | None:
-        """Updates between two checkpoints within an epoch."""
+    accelerator: Accelerator
+    epochs: int
+    updates: int
+    """Of an epoch."""
+    batch_size: int
+    """Images of an update over all processes."""
+    accumulate: int
+    """Batches of an update and process."""
+    checkpoint_every: int | None
+    """Updates between two checkpoints within an epoch."""
 
     def begin(self, epoch: int, first: int) -> Iterator[Any]:
         """The batches of an epoch, from 1, beginning at update `first`; its sums are forgotten if

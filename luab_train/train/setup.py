@@ -40,9 +40,9 @@ from luab_train.train.sums import EpochSums
 from luab_train.train.validate import Validation, report_unreadable, validate
 
 
-@dataclass(frozen=True)
+@dataclass
 class Training:
-    """A run that may begin: the task of `loop.fit`."""
+    """A run that may begin; what its methods do says `luab_train.train.loop.Task`."""
 
     trainer: Trainer
     loader: DataLoader[Batch]
@@ -63,35 +63,11 @@ class Training:
     shown: bool | None = None
     """Progress of validation."""
 
-    @property
-    def accelerator(self) -> Accelerator:
-        """Of the trainer."""
-        return self.trainer.accelerator
-
-    @property
-    def recipe(self) -> Recipe:
-        """What is trained."""
-        return self.trainer.recipe
-
-    @property
-    def epochs(self) -> int:
-        """See `loop.Task`, as for the following."""
-        return self.recipe.epochs
-
-    @property
-    def batch_size(self) -> int:
-        """Images of an update over all processes."""
-        return self.recipe.batch_size
-
-    @property
-    def accumulate(self) -> int:
-        """Batches of an update and process."""
-        return self.recipe.optim.accumulate
-
-    @property
-    def checkpoint_every(self) -> int | None:
-        """Updates between two checkpoints within an epoch."""
-        return self.recipe.engine.checkpoint_every
+    def __post_init__(self) -> None:
+        self.accelerator, self.recipe = self.trainer.accelerator, self.trainer.recipe
+        self.epochs, self.batch_size = self.recipe.epochs, self.recipe.batch_size
+        self.accumulate = self.recipe.optim.accumulate
+        self.checkpoint_every = self.recipe.engine.checkpoint_every
 
     def begin(self, epoch: int, first: int) -> Iterator[Batch]:
         """The batches of an epoch from update `first` on."""
