@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from luab_data.checks.folder import Manifest, check_card, check_files, check_manifest
 from luab_data.checks.lint import Broken, Lint, chosen
-from luab_data.checks.report import CHECKS, Notes, Report
+from luab_data.checks.report import Notes, Report
 from luab_data.checks.rows import (
     UNREADABLE,
     broken_values,
@@ -80,7 +80,7 @@ def check(
         dataset=kind.dataset,
         version=manifest.get("version"),
         num_rows=notes.num_rows,
-        statuses={check: notes.status(check) for check in CHECKS},
+        statuses=notes.statuses,
         num_problems=notes.num_problems,
         problems=tuple(notes.problems),
         findings=lint.findings,

@@ -65,33 +65,24 @@ class Notes:
         self.num_problems: Counter[str] = Counter()
         self.num_rows: dict[str, int] = {}
         self.not_linted = 0
-        self._made: set[str] = set()
-        self._partly: set[str] = set()
+        self.statuses = dict.fromkeys(CHECKS, "not run")
 
     def ran(self, *checks: str) -> None:
-        """These checks were made."""
-        self._made.update(checks)
+        """These checks were made, and are ok unless a problem is found."""
+        self.statuses |= {c: "ok" for c in checks if self.statuses[c] == "not run"}
 
     def partly(self, *checks: str) -> None:
         """These checks could not look at every row, since some cannot be relied on."""
-        self._partly.update(checks)
+        self.statuses |= {c: "partly" for c in checks if self.statuses[c] == "ok"}
 
     def problem(
         self, check: str, file: str, found: str, expected: str, advice: str = AGAIN
     ) -> None:
         """A problem; the check counts as made."""
-        self._made.add(check)
+        self.statuses[check] = "failed"
         self.num_problems[check] += 1
         if self.num_problems[check] <= MAX_PROBLEMS:
             self.problems.append(Problem(check, file, found, expected, advice))
-
-    def status(self, check: str) -> str:
-        """`ok`, `failed`, or for want of what it needs `partly` (ok so far) or `not run`."""
-        if self.num_problems[check]:
-            return "failed"
-        if check not in self._made:
-            return "not run"
-        return "partly" if check in self._partly else "ok"
 
 
 _COLUMNS = pa.schema(

@@ -232,10 +232,9 @@ def take(
     taken = [_Taken(m) for m in measures]
 
     def add(over: str, batch: Batch) -> None:
-        wanted = [t for t in taken if t.measure.over == over]
-        code = workers.codes(batch.worker_id) if wanted else None
-        for each in wanted:
-            if code is not None:
+        if wanted := [t for t in taken if t.measure.over == over]:
+            code = workers.codes(batch.worker_id)
+            for each in wanted:
                 each.add(batch, code)
 
     asked = {m.over for m in measures}
