@@ -79,7 +79,7 @@ class Batch(NamedTuple):
     names: list[str]  # (num_images,) what errors call each record
     errors: list[tuple[int, RecordError]]  # by place, ascending
     unknown: list[str]  # elements or keys that the schema does not know
-    repaired: Mapping[str, int]  # id of raw.repairs -> values read as they were meant
+    repaired: Mapping[str, int]  # id of REPAIRS -> values read as they were meant
 
     def slice(self, first: int, count: int) -> tuple[pa.Table, pa.Table]:
         """Some of the images, with their events."""

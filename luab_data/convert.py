@@ -49,7 +49,7 @@ class Converted:
         num_rows: config -> rows.
         skipped: rule -> records left out; each is listed in `skipped.jsonl`.
         unknown: element or key that the schema does not know -> occurrences, all left out.
-        repaired: id of raw.repairs -> values that were read as they were meant, e.g. points of
+        repaired: id of REPAIRS -> values that were read as they were meant, e.g. points of
             a trace that lacked a coordinate and were left out.
         num_without_truth: COCO images that the instances file lacks; 0 if none was given.
         content_digest: equal for equal content.

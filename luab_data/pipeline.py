@@ -129,7 +129,7 @@ class Written(NamedTuple):
 
     num_images: int
     unknown: dict[str, int]  # what the schema does not know -> occurrences, by name
-    repaired: dict[str, int]  # id of raw.repairs -> values that were read as they were meant
+    repaired: dict[str, int]  # id of REPAIRS -> values that were read as they were meant
 
 
 def write_shards(

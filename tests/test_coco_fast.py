@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from logs import SHARED, action, coco_record
 
 from luab_data.errors import ArchiveError, RecordError
-from luab_data.raw import coco, coco_fast, json_values
+from luab_data.raw import coco, json_values
 from luab_data.raw.coco import ALIASES, parse, raw_records, to_table
 from luab_data.raw.coco_fast import CocoBatch, batches
 from luab_data.raw.source import Source
@@ -96,7 +96,7 @@ def count_plain(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         indices.append(index)
         return parse(index, value)
 
-    monkeypatch.setattr(coco_fast, "parse", counted)
+    monkeypatch.setattr(coco, "parse", counted)
     return indices
 
 

@@ -24,7 +24,7 @@ from luab_data.checks.lint import chosen
 from luab_data.hub.about import AUTHORS
 from luab_data.hub.card import column_table
 from luab_data.kinds import KINDS, Browsing, Kind
-from luab_data.raw.repairs import REPAIRS
+from luab_data.raw.bad_records import REPAIRS
 from luab_data.statistics.coco import COCO_MEASURES
 from luab_data.statistics.imagenet import IMAGENET_MEASURES
 from luab_train import recipe

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from luab_data.checks.lint import Finding
-from luab_data.raw.repairs import REPAIRS
+from luab_data.raw.bad_records import REPAIRS
 from luab_data.results import Tabular
 from luab_data.words import aligned
 

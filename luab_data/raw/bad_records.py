@@ -1,4 +1,9 @@
-"""What happens to a bad record: raise, or leave it out and say so; which ids were seen before."""
+"""What happens to a bad record: raise, or leave it out and say so; which ids were seen before.
+
+What a reader mends in a log instead of refusing a record is a repair: `repaired` of the manifest
+counts them, `{id: count}`. Converted has the same mapping, and `luab-data check` prints it with the
+sentences here as lint of the log.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,15 @@ from typing import Literal
 from luab_data.errors import RecordError
 
 OnBad = Literal["raise", "skip"]
+
+REPAIRS: dict[str, str] = {
+    "trace-point-dropped": "A trace point without a coordinate or time was left out.",
+    "name-from-path": "A class or a name that says `%s`, or contradicts the path of its file"
+    " in the log, was taken from the path.",
+    "worker-id-padded": "Blanks around a worker id were cut off.",
+    "worker-id-empty": "An empty worker id was read as no worker id.",
+}
+"""Every repair: id -> what was done, one sentence."""
 
 
 class BadRecords:

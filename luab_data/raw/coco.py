@@ -45,7 +45,7 @@ class CocoRecord(NamedTuple):
     Args:
         values: by column name.
         unknown: keys that the schema does not know.
-        repaired: ids of repairs.REPAIRS, one for each value that was mended.
+        repaired: ids of REPAIRS, one for each value that was mended.
     """
 
     values: Values

@@ -42,7 +42,7 @@ class ImagenetRecord(NamedTuple):
     image: Values
     rounds: list[Values]
     unknown: list[str]  # paths of elements that the schema does not know
-    repaired: list[str]  # ids of repairs.REPAIRS, one for each value that was mended
+    repaired: list[str]  # ids of REPAIRS, one for each value that was mended
 
 
 class _Bad(Exception):
@@ -54,7 +54,7 @@ class _Bad(Exception):
 
 
 def parse(name: str, body: bytes) -> ImagenetRecord:
-    """One member of the archive as values; what a person would understand is mended: repairs.py.
+    """One member of the archive as values; what a person would understand is mended: REPAIRS.
 
     Args:
         name: the member's path `.../<wnid>/<image id>.xml`, which holds where the record says

@@ -56,7 +56,7 @@ class Read(NamedTuple):
     places: Ints  # (num_images,) index in the run of each image
     errors: list[tuple[int, RecordError]]  # with the index in the run, ascending
     unknown: list[tuple[int, str]]  # paths of unknown elements, with the index in the run
-    repaired: list[tuple[int, str]]  # ids of repairs.REPAIRS, with the index in the run
+    repaired: list[tuple[int, str]]  # ids of REPAIRS, with the index in the run
     num_slow: int  # members that went through `imagenet.parse`
 
 
