@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
 from luab_train.evaluate.coco.erasing import Eraser
 from luab_train.evaluate.coco.evaluate import predicted
+from luab_train.evaluate.coco.scenes import find_scenes
 from luab_train.evaluate.coco.storage import write_tables
 from luab_train.evaluate.coco.summary import CocoResult, summarise
 from luab_train.evaluate.predictor import Predictor
@@ -155,7 +156,7 @@ def evaluate(
     """Predict and summarise; the tables are kept in `out`."""
     settings = Settings(**{"num_workers": 0, "shown": False, **options})
     chosen = (eraser or Eraser()) if erasing else None
-    tables = predicted(predictor, *coco, eraser=chosen, settings=settings)
+    tables = predicted(predictor, find_scenes(*coco), eraser=chosen, settings=settings)
     if out is not None:
         write_tables(out, tables)
     return summarise(tables, resamples=resamples, seed=seed)

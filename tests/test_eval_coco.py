@@ -61,7 +61,7 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Coco:
 
 def pixels_of(predictor: Predictor, *coco: Path, **options: Any) -> ClassPixels:
     settings = Settings(**{"num_workers": 1, "shown": False, **options})
-    return class_pixels(predictor, *coco, settings=settings)
+    return class_pixels(predictor, find_scenes(*coco).scenes, settings=settings)
 
 
 # --- known answers -------------------------------------------------------------------------------

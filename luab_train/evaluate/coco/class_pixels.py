@@ -9,11 +9,11 @@ own map; pixels that only a crowd covers count neither way.
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from luab_data.statistics.estimate import LEVEL, Estimate
 from luab_data.truth import TrueImage
 from luab_train.evaluate import processes
 from luab_train.evaluate.coco.prediction import check_predictor
-from luab_train.evaluate.coco.scenes import Scene, decode, find_scenes
+from luab_train.evaluate.coco.scenes import Scene, decode
 from luab_train.evaluate.coco.storage import NUM_CLASSES
 from luab_train.evaluate.predictor import Predictor
 from luab_train.evaluate.settings import Settings
@@ -73,12 +73,7 @@ class ClassPixels:
 
 
 def class_pixels(
-    predictor: Predictor,
-    images: Path,
-    instances: Path,
-    *,
-    interval: float = 0.001,
-    settings: Settings,
+    predictor: Predictor, found: list[Scene], *, interval: float = 0.001, settings: Settings
 ) -> ClassPixels:
     """The mPxAP of a multi-label model whose maps wsol.cam can make.
 
@@ -86,21 +81,20 @@ def class_pixels(
 
     Args:
         predictor: of 80 classes by ascending category id.
-        images, instances: see `coco.evaluate.predicted`.
+        found: the images.
         interval: width of a bin of scores.
         settings: its threads decode images and resize maps.
     """
     check_predictor(predictor)
     mapper = Mapper.of(predictor)
-    found = find_scenes(images, instances).scenes
     numbered = [*enumerate(scene for scene in found if things(scene.truth))]
     size = settings.batch_size
     batches = [numbered[at : at + size] for at in range(0, len(numbered), size)]
     mine = processes.mine(batches)
 
-    def work() -> tuple[list[PixelSums], _Counts]:
+    def work() -> tuple[list[PixelSums], Counter[str], str]:
         groups = [PixelSums.empty(interval, num_classes=NUM_CLASSES) for _ in range(_GROUPS)]
-        counts = _Counts()
+        counts, map_size = Counter[str](), ""
         shown_here = settings.shown if processes.rank() == 0 else False
         with (
             ThreadPoolExecutor(settings.threads) as pool,
@@ -114,42 +108,26 @@ def class_pixels(
             ):
                 _check_sizes([scene for _, scene in keys], sizes)
                 if keys:
-                    counts = counts + _add_batch(mapper, keys, pixels, groups, pool)
+                    map_size = _add_batch(mapper, keys, pixels, groups, counts, pool)
                 bar.update(len(keys) + len(bad))
-        return groups, counts
+        return groups, counts, map_size
 
     every = processes.everyone(work)
-    groups = [reduce(add, of_group) for of_group in zip(*(g for g, _ in every), strict=True)]
-    counts = reduce(add, (c for _, c in every))
+    groups = [reduce(add, of_group) for of_group in zip(*(g for g, *_ in every), strict=True)]
+    counts = reduce(add, (c for _, c, _ in every))
     total = reduce(add, groups)
     return ClassPixels(
-        mean=_mean(total, groups, counts.num_images),
+        mean=_mean(total, groups, counts["images"]),
         classes=px_ap(total),
         chance=foreground_share(total),
-        num_images=counts.num_images,
-        num_pairs=counts.num_pairs,
-        num_flat=counts.num_flat,
+        num_images=counts["images"],
+        num_pairs=counts["pairs"],
+        num_flat=counts["flat"],
         num_crowds=sum(len(s.truth.labels) - len(things(s.truth)) for s in found),
         method=mapper.method.label,
-        map_size=counts.map_size,
+        map_size=next(filter(None, (size for *_, size in every)), ""),
         input_size=predictor.data.image_size,
     )
-
-
-@dataclass(frozen=True)
-class _Counts:
-    num_images: int = 0
-    num_pairs: int = 0
-    num_flat: int = 0
-    map_size: str = ""
-
-    def __add__(self, other: _Counts) -> _Counts:
-        return _Counts(
-            self.num_images + other.num_images,
-            self.num_pairs + other.num_pairs,
-            self.num_flat + other.num_flat,
-            self.map_size or other.map_size,
-        )
 
 
 def _add_batch(
@@ -157,20 +135,21 @@ def _add_batch(
     keys: list[tuple[int, Scene]],
     pixels: np.ndarray,
     groups: list[PixelSums],
+    counts: Counter[str],
     pool: ThreadPoolExecutor,
-) -> _Counts:
-    """Count the maps of (number, scene)s in their groups, in place."""
+) -> str:
+    """Count the maps of (number, scene)s in their groups, in place; the size of a map."""
     pairs = [(k, label) for k, (_, s) in enumerate(keys) for label in things(s.truth)]
     image_P, label_P = torch.tensor(pairs).T
     forward = mapper(torch.from_numpy(pixels))
     maps_Phw = mapper.maps(forward, image_P, label_P).cpu().numpy()
     truths, labels = [keys[k][1].truth for k, _ in pairs], [label for _, label in pairs]
     masks = pool.map(mask_of, truths, labels)
-    num_flat = 0
     for (k, label), scores, mask in zip(pairs, pool.map(score_map, maps_Phw), masks, strict=True):
         groups[keys[k][0] % _GROUPS].add_map(scores, mask, label)
-        num_flat += is_flat(scores)
-    return _Counts(len(keys), len(pairs), num_flat, "x".join(map(str, maps_Phw.shape[1:])))
+        counts["flat"] += is_flat(scores)
+    counts.update(images=len(keys), pairs=len(pairs))
+    return "x".join(map(str, maps_Phw.shape[1:]))
 
 
 def things(truth: TrueImage) -> list[int]:

@@ -24,7 +24,7 @@ from luab_train.evaluate.benchmarks.localisation import CONTEXT_NOTE, INSTANCES
 from luab_train.evaluate.coco.class_pixels import ClassPixels, class_pixels
 from luab_train.evaluate.coco.erasing import Eraser
 from luab_train.evaluate.coco.prediction import predict
-from luab_train.evaluate.coco.scenes import find_scenes
+from luab_train.evaluate.coco.scenes import Scenes, find_scenes
 from luab_train.evaluate.coco.storage import Tables, write_tables
 from luab_train.evaluate.coco.summary import CocoResult, summarise
 from luab_train.evaluate.predictions import digest_of, write_predictions
@@ -38,27 +38,20 @@ NUM_PUBLISHED = 40_504
 
 
 def predicted(
-    predictor: Predictor,
-    images: Path,
-    instances: Path,
-    *,
-    eraser: Eraser | None,
-    settings: Settings,
+    predictor: Predictor, found: Scenes, *, eraser: Eraser | None, settings: Settings
 ) -> Tables:
     """What a multi-label model says of COCO's images, whole and erased.
 
     Args:
         predictor: of 80 classes by ascending category id; logits, points shared or one a class.
-        images: folder of the images.
-        instances: instances_val2014.json, or another of COCO's.
+        found: the images.
         eraser: how objects are erased; None skips it, which takes four forwards in five.
         settings: how; its own eraser is not asked.
     """
-    found = find_scenes(images, instances)
     crop = EvalCrop(predictor.data)
     facts = {
-        "images": images.resolve().name,
-        "instances": instances.name,
+        "images": found.images,
+        "instances": found.instances,
         "num_images": len(found.scenes),
         "num_unlisted": found.num_unlisted,
         "model": predictor.name,
@@ -75,7 +68,7 @@ def predicted(
 
 def coco_result(predictor: Predictor, root: Path, out: Path, settings: Settings) -> Result:
     """Evaluate ROOT/coco, or read what came of it before."""
-    images, instances, folder = root / "val2014", root / INSTANCES, out / "coco"
+    instances, folder = root / INSTANCES, out / "coco"
     about = {
         "weights": predictor.digest,
         "truth": processes.first(lambda: digest_of([instances])),
@@ -87,15 +80,11 @@ def coco_result(predictor: Predictor, root: Path, out: Path, settings: Settings)
     kept = processes.first(lambda: _read(folder / "summary.json", about))
     if kept is not None:
         return kept
-    tables = predicted(predictor, images, instances, eraser=settings.eraser, settings=settings)
+    found = find_scenes(root / "val2014", instances)
+    tables = predicted(predictor, found, eraser=settings.eraser, settings=settings)
     pixels: ClassPixels | str
     try:
-        pixels = class_pixels(
-            predictor,
-            images,
-            instances,
-            settings=settings,
-        )
+        pixels = class_pixels(predictor, found.scenes, settings=settings)
     except OptionError as error:  # a head that no map can be made of
         pixels = str(error)
 

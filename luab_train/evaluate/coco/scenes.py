@@ -54,6 +54,9 @@ class Scenes(NamedTuple):
     scenes: list[Scene]
     num_unlisted: int
     """Image files whose id is not in the instances file; they are left out."""
+    images: str
+    instances: str
+    """Names of the folder and the file."""
 
 
 class Seen(NamedTuple):
@@ -120,7 +123,7 @@ def find_scenes(images: Path, instances: Path) -> Scenes:
             " over fewer images is another number: use an instances file of the images you have"
         )
     found = [Scene(number, files[number], truth[number]) for number in sorted(files)]
-    return Scenes(found, num_unlisted)
+    return Scenes(found, num_unlisted, images.resolve().name, instances.name)
 
 
 def load_rgb(scene: Scene) -> np.ndarray:
