@@ -55,6 +55,7 @@ def test_a_process_prints_the_complete_table(world):
     assert found.returncode == 0, found.stderr
     head, columns, *lines = found.stdout.splitlines()
     assert head.startswith("run, weights ") and head.endswith("run/evaluation/results.jsonl")
+    assert "fed 32 of 32 px, crop, " in head and ", mean 0.485 0.456 0.406, std 0.229 " in head
     assert columns.split()[:2] == ["column", "metric"]
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
         benchmark.title for benchmark in BENCHMARKS

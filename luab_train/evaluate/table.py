@@ -25,8 +25,16 @@ def report_rows(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[str, s
     if failed:
         notes = [str(row["note"]) for row in rows if row["status"] == "failed"]
         problem = f"{', '.join(failed)} failed: {notes[0]}"
-    head = f"{first['model']}, weights {first['weights'][:12]}, percent; {where}"
+    head = f"{first['model']}, weights {first['weights'][:12]}, {_fed(first)}, percent; {where}"
     return f"{head}\n{to_table(rows)}", unwritten or problem
+
+
+def _fed(row: Mapping[str, Any]) -> str:
+    """How images reached the network: two numbers of one model may differ by nothing else."""
+    mean, std = (" ".join(f"{v:.4g}" for v in row[key]) for key in ("mean", "std"))
+    size = f"{row['image_size']} of {row['resize']} px, {row['fit']}, {row['interpolation']}"
+    precision = "" if row["precision"] == "no" else f", {row['precision']}"
+    return f"fed {size}, mean {mean}, std {std}{precision}"
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
