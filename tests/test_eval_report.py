@@ -681,6 +681,10 @@ def test_nothing_empty_is_drawn_and_captions_say_what_is(tmp_path: Path):
     (ax,) = bars.draw().axes
     assert [text.get_text() for text in ax.get_xticklabels()] == ["IN-1k ↑"]
     assert make_report([], [write_rows(tmp_path / "y", nothing)]).figures == ()
+    coco = [plain_row("coco", name, 50.0)
+            for name in ("map", "map_envelope", "v_worst", "v_random", "difference")]  # fmt: skip
+    (bars,) = make_report([], [write_rows(tmp_path / "z", coco)]).figures
+    assert "left out" not in bars.caption  # D is in logits, and has its place in the table
 
 
 def test_a_saved_figure_carries_its_title_above_what_the_page_shows(tmp_path: Path):

@@ -155,10 +155,11 @@ def _results(tables: Sequence[Table], looks: Mapping[str, Look]) -> Iterator[Pla
         ours, of = _with_numbers(table, "ours")
         if ours:
             cells = [cell for row in of.values() for cell in row]
+            left_out = [c for c in table.columns if c not in ours and c.key != _NO_SHARE]
             yield Planned(
                 key=f"{table.key}-bars",
                 title=table.title,
-                caption=_bars_caption(cells, len(ours) < len(table.columns)),
+                caption=_bars_caption(cells, left_out),
                 draw=partial(_bars_figure, ours, of, looks),
             )
         differing, of = _with_numbers(table, "difference")
@@ -185,7 +186,7 @@ def _with_numbers(table: Table, kind: str) -> tuple[list[Column], dict[str, list
     return [table.columns[k] for k in shown], of
 
 
-def _bars_caption(cells: Sequence[Cell], lacks_columns: bool) -> str:
+def _bars_caption(cells: Sequence[Cell], left_out: Sequence[Column]) -> str:
     over = {cell.over for cell in cells} - {""}
     parts = {
         "Lines are 95 % intervals over " + " or ".join(sorted(over, reverse=True)) + ".": bool(
@@ -197,7 +198,7 @@ def _bars_caption(cells: Sequence[Cell], lacks_columns: bool) -> str:
         "A cross, or the word, is a result that is missing.": any(
             cell.status == "missing" for cell in cells
         ),
-        "Columns without a number are left out.": lacks_columns,
+        "Columns without a number are left out.": bool(left_out),
     }
     return " ".join(
         ["Means over an arm's models.", *(text for text, told in parts.items() if told)]

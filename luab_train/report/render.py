@@ -118,7 +118,7 @@ def latex(text: str) -> str:
 
 
 def to_latex(report: Report) -> str:
-    """Each table a `table*` with the label `tab:<key>`, then a `longtable` of every number.
+    """Each table a `table*` with the label `tab:<key>`, figures, then `longtable`s of every number.
 
     Needs booktabs, graphicx and longtable, and pdflatex with UTF-8, lualatex or xelatex.
     """
@@ -126,14 +126,15 @@ def to_latex(report: Report) -> str:
     for text in report.paragraphs:
         code = words.with_code(text, latex, lambda code: rf"\texttt{{{latex(code)}}}")
         parts += [code, ""]
+    long: list[str] = []
     for table in report.tables:
         caption = " ".join([f"{table.title}. {table.caption}", *words.notes(table)])
         if table.form == "list":
-            parts += _long(words.wide(table), caption)
+            long += _long(words.wide(table), caption)
         elif table.form == "wide":
             parts += _tabular(words.wide(table), caption)
             for grid in words.every_number(table):
-                parts += _long(grid, f"{table.title}: every {grid.head[1]}.")
+                long += _long(grid, f"{table.title}: every {grid.head[1]}.")
     for figure in report.figures:
         parts += [
             r"\begin{figure}[p]", r"\centering",
@@ -141,7 +142,7 @@ def to_latex(report: Report) -> str:
             rf"\caption{{{latex(f'{figure.title}. {figure.caption}')}}}",
             rf"\label{{fig:{latex(figure.key)}}}", r"\end{figure}", "",
         ]  # fmt: skip
-    return "\n".join(parts)
+    return "\n".join([*parts, r"\onecolumn % which longtable wants", "", *long])
 
 
 def _tabular(grid: words.Grid, caption: str) -> list[str]:
