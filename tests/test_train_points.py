@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -203,9 +205,6 @@ def test_arms_and_rows_without_image_are_as_in_a_run(world, tmp_path):
 
 
 def with_dwell_time(folder: Path) -> Path:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     rows = [row(f"{WNIDS[0]}_{k}", 0, box=[0, 0, 8, 8]) | {"dwell_time_ms": 5} for k in range(4)]
     write_dataset(folder, rows)
     pq.write_table(pa.Table.from_pylist(rows), next((folder / "data").glob("*.parquet")))
@@ -243,3 +242,37 @@ def test_the_page_shows_a_loop_with_timm_that_runs_and_is_short(world, tmp_path)
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers")
 def test_the_page_shows_hugging_faces_trainer_and_it_runs(world, tmp_path):
     run(script("With Hugging Face Trainer"), tmp_path, world.data, world.images)
+
+
+def test_coco_has_a_label_a_point_and_a_mask_for_each_class(tmp_path):
+    from test_train_coco_data import ACTIONS, CAR, DOG, PERSON, TRUTH, convert
+
+    folder = convert(tmp_path, ACTIONS, TRUTH)
+    (tmp_path / "images").mkdir()
+    for number in ACTIONS:
+        name = f"COCO_train2014_{number:012d}.jpg"
+        Image.new("RGB", (20, 10)).save(tmp_path / "images" / name)
+    dataset = PointDataset(folder, tmp_path / "images", transform=v2.RandomHorizontalFlip(1.0))
+    sample = dataset[dataset.split.image_id.tolist().index("7")]
+    assert sample["label"].shape == (80,) and sample["label"].nonzero().flatten().tolist() == [
+        PERSON, CAR, DOG,
+    ]  # fmt: skip
+    assert sample["point"].shape == (80, 2) and sample["mask"].shape == (80,)
+    torch.testing.assert_close(sample["point"][DOG], torch.tensor([0.8, 0.2]))
+    assert sample["mask"].nonzero().flatten().tolist() == [PERSON, DOG]  # the car has no icon
+    assert sample["point"][CAR].isnan().all() and len(dataset.classes) == 80
+
+
+def test_a_trace_is_eleven_points(world, tmp_path):
+    rows = [
+        row(f"{WNIDS[0]}_{k}", 0, box=[0, 0, 8, 8])
+        | {f"time_quantile_{axis}": [n / 10 for n in range(11)] for axis in "xy"}
+        for k in range(4)
+    ]
+    write_dataset(tmp_path, rows)
+    pq.write_table(pa.Table.from_pylist(rows), next((tmp_path / "data").glob("*.parquet")))
+    sample = PointDataset(tmp_path, world.images, target="trace", transform=v2.CenterCrop(16))[0]
+    # The middle half of 32 px: 0 to 1 become -.5 to 1.5.
+    expected = torch.arange(11) / 10 * 2 - 0.5
+    torch.testing.assert_close(sample["point"], torch.stack([expected, expected], 1))
+    assert sample["mask"].tolist() == [False] * 3 + [True] * 5 + [False] * 3
