@@ -203,17 +203,25 @@ def annotation(image: LabelledImage, rounds: Sequence[Shown], *, has_box_part: b
     if has_box_part:
         record = {"folder": wnid, "filename": image_id, **_box_part(image, wnid)}
     blocks = [_metadata(f"{wnid}/{image_id}", shown) for shown in rounds]
-    return _element("annotation", {**record, **({"metadata": blocks} if blocks else {})}, "")
+    return _element("annotation", {**record, "metadata": blocks}, "")
 
 
 def _element(tag: str, value: Any, indent: str) -> str:
-    """A dict is an element of elements, a list siblings of one tag, all else a text."""
-    if isinstance(value, list) and value:
-        return "".join([_element(tag, one, indent) for one in value])
+    """A dict is an element of elements, a list siblings of one tag, all else a text.
+
+    A pair of keys and rows is siblings too: the many points of a log, each row written at once.
+    """
+    deep = indent + "  "
     if isinstance(value, dict):
-        inside = "".join([_element(key, one, indent + "  ") for key, one in value.items()])
+        inside = "".join([_element(key, one, deep) for key, one in value.items()])
         return f"{indent}<{tag}>\n{inside}{indent}</{tag}>\n"
-    return f"{indent}<{tag}>{None if value == [] else value}</{tag}>\n"
+    if isinstance(value, list):
+        return "".join([_element(tag, one, indent) for one in value])
+    if isinstance(value, tuple):
+        keys, rows = value
+        row = _element(tag, dict.fromkeys(keys, "%s"), indent)
+        return "".join([row % one for one in rows]) or _element(tag, None, indent)
+    return f"{indent}<{tag}>{value}</{tag}>\n"
 
 
 def _box_part(image: LabelledImage, wnid: str) -> dict[str, Any]:
@@ -228,7 +236,7 @@ def _box_part(image: LabelledImage, wnid: str) -> dict[str, Any]:
         "source": {"database": "ILSVRC_2012"},
         "size": {"width": image.width, "height": image.height, "depth": 3},
         "segmented": 0,
-        **({"object": objects} if objects else {}),
+        "object": objects,
     }
 
 
@@ -240,30 +248,27 @@ def _metadata(image_path: str, shown: Shown) -> dict[str, Any]:
         if shown.is_loaded
         else (0,) * 5
     )
-    moves, clicks = (
-        [{"time": time, "x": x, "y": y} for time, x, y in records]
-        for records in (picture.mouse_tracking, picture.selected_record)
-    )
+    point = ("time", "x", "y")
     return {
         "assignment_id": hit.assignment_id,
         "estimateTime": picture.estimate_time,
         "hit_id": hit.hit_id,
         "hit_submit_time": hit.submit_time,
         "hoveredCount": picture.hovered_count,
-        "hoveredRecord": [{"action": a, "time": time} for a, time in picture.hovered_record],
+        "hoveredRecord": (("action", "time"), picture.hovered_record),
         "imageHeight": height,
         "imageID": image_path,
         "imagePosition": {"x": x, "y": y},
         "imageWidth": height,  # the release writes the height twice
         "image_idx": shown.slot,
         "imagenet_hit_id": hit.imagenet_hit_id,
-        "mouseTracking": moves,
+        "mouseTracking": (point, picture.mouse_tracking),
         "originalImageHeight": height_of_file,
         "originalImageWidth": width_of_file,
         "page_idx": shown.page_idx,
         "selected": picture.selected,
         "selectedCount": len(picture.selected_record),
-        "selectedRecord": clicks,
+        "selectedRecord": (point, picture.selected_record),
         "worker_id": hit.worker.worker_id,
     }
 
