@@ -74,6 +74,7 @@ def test_the_worked_example_of_metrics_3_2():
     assert (100 * cases.random_T).tolist() == [50, 0, 0]
     assert (100 * cases.worst_T).tolist() == [100, 0, 0]
     assert cases.difference_T[0] == pytest.approx(-0.225)
+    assert cases.difference_worst_T[:2] == pytest.approx([0.30 - 0.25, 0.1 - 0.6])
     # The example averages the first two pairs.
     assert 100 * cases.random_T[:2].mean() == 25 and 100 * cases.worst_T[:2].mean() == 50
     found = measured(WORKED)

@@ -95,7 +95,7 @@ def test_two_processes_find_what_one_finds_on_coco(tmp_path: Path):
     run(*options, "--out", tmp_path / "two", processes=2)
     values = [[(row["metric"], row["n"], row["status"]) for row in read_rows(tmp_path / name)]
               for name in ("one", "two")]  # fmt: skip
-    assert values[0] == values[1] and len(values[0]) == 6
+    assert values[0] == values[1] and len(values[0]) == 7
     # Batches hold other images, so numbers are equal but for rounding.
     for name in ("value", "low", "high"):
         one, two = ([row[name] for row in read_rows(tmp_path / d)] for d in ("one", "two"))

@@ -84,6 +84,11 @@ class Benchmark:
         """Name of its folder of predictions."""
         return self.stored_as or self.name
 
+    def factor(self, name: str) -> float:
+        """From fractions, or scores, to the metric's unit."""
+        found = self.metric(name)
+        return 100.0 if found is None else found.scale
+
     def metric(self, name: str) -> Metric | None:
         """The metric of that name."""
         return next((metric for metric in self.metrics if metric.name == name), None)

@@ -167,7 +167,7 @@ def _coco_difference(
     if metric not in found:
         return None
     estimate = found[metric]
-    factor = 1.0 if metric == "difference" else 100.0
+    factor = BY_NAME["coco"].factor(metric)
     value, low, high = (factor * float(v) for v in (estimate.value, estimate.low, estimate.high))
     return Difference(value, low, high, math.nan, num_images, "images")
 

@@ -115,6 +115,9 @@ LOCALISATION = (
             _coco_metric("v_random", "V random", direction="down"),
             _coco_metric("v_worst", "V worst", direction="down"),
             _coco_metric("difference", "D", direction="down", scale=1.0, unit="logits"),
+            _coco_metric(
+                "difference_worst", "D worst", direction="down", scale=1.0, unit="logits"
+            ),
             _coco_metric("on_mask", "COCO: point on the mask"),
             _coco_metric("centre", "centre on the mask"),
             _coco_metric("mpxap", "COCO mPxAP"),

@@ -68,6 +68,8 @@ class Cases(NamedTuple):
     """float64: 1 if the other class that lowers the score most violates, else 0."""
     difference_T: np.ndarray
     """float64: a - mean of b_o, in units of the scores; negative for a classifier that looks."""
+    difference_worst_T: np.ndarray
+    """float64: a - the smallest b_o."""
 
 
 def pairs_of(erasures: Erasures) -> Pairs:
@@ -110,15 +112,16 @@ def cases_of(pairs: Pairs) -> Cases:
     without_other_K = pairs.without_other_K.astype(np.float64)
     if not len(start_T):
         nothing = np.zeros(0)
-        return Cases(pairs.image_K, pairs.label_K, others_T[:0], nothing, nothing, nothing)
+        return Cases(pairs.image_K, pairs.label_K, others_T[:0], *[nothing] * 4)
+    without_itself_T = pairs.without_itself_K[start_T].astype(np.float64)
     return Cases(
         image_T=pairs.image_K[start_T],
         label_T=pairs.label_K[start_T],
         others_T=others_T,
         random_T=np.add.reduceat(violated_K, start_T) / others_T,
         worst_T=np.maximum.reduceat(violated_K, start_T),
-        difference_T=pairs.without_itself_K[start_T].astype(np.float64)
-        - np.add.reduceat(without_other_K, start_T) / others_T,
+        difference_T=without_itself_T - np.add.reduceat(without_other_K, start_T) / others_T,
+        difference_worst_T=without_itself_T - np.minimum.reduceat(without_other_K, start_T),
     )
 
 
@@ -130,20 +133,21 @@ def context(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Rate]:
-    """V_rand, V_worst and D with bootstrap intervals over the images that have a case; lower is
-    better. Nulls are those of scores that do not depend on the image: 1/2, k/(k+1) for k other
-    classes, and 0.
+    """V_rand, V_worst and their D with bootstrap intervals over the images that have a case; lower
+    is better. Nulls are those of scores that do not depend on the image: 1/2, k/(k+1) for k other
+    classes, and 0; that of the worst D depends on the scores' spread.
 
     Args:
         cases: of one model.
         less: of another, on the same erasures: the metrics are differences, drawn together.
-    Returns: `v_random`, `v_worst` and `difference`.
+    Returns: `v_random`, `v_worst`, `difference` and `difference_worst`.
     """
     others_T = cases.others_T.astype(np.float64)
     values = {
         "v_random": (cases.random_T, np.full(len(others_T), 0.5)),
         "v_worst": (cases.worst_T, others_T / (others_T + 1)),
         "difference": (cases.difference_T, np.zeros(len(others_T))),
+        "difference_worst": (cases.difference_worst_T, np.full(len(others_T), np.nan)),
     }
     if less is not None:
         if not all(map(np.array_equal, cases[:3], less[:3])):
@@ -151,7 +155,7 @@ def context(
                 f"{len(cases.image_T)} cases of one model and {len(less.image_T)} of the other are"
                 " not of the same erasures; expected the same images, view and eraser"
             )
-        taken = (less.random_T, less.worst_T, less.difference_T)
+        taken = less[3:]
         values = {
             name: (value - other, np.zeros(len(others_T)))
             for (name, (value, _)), other in zip(values.items(), taken, strict=True)

@@ -20,6 +20,7 @@ from luab_data.statistics.estimate import Estimate as Estimates
 from luab_train.data.inputs import EvalCrop
 from luab_train.evaluate import processes
 from luab_train.evaluate.benchmark import Result
+from luab_train.evaluate.benchmarks import BY_NAME
 from luab_train.evaluate.benchmarks.localisation import CONTEXT_NOTE, INSTANCES
 from luab_train.evaluate.coco.class_pixels import ClassPixels, class_pixels
 from luab_train.evaluate.coco.erasing import Eraser
@@ -107,7 +108,7 @@ def _result(summary: CocoResult, pixels: ClassPixels | str) -> Result:
     def add(
         name: str, found: Estimates, n: int, *, note: str = view, how: str = "bootstrap"
     ) -> None:
-        factor = 1.0 if name == "difference" else 100.0
+        factor = BY_NAME["coco"].factor(name)
         value, low, high = (factor * float(v) for v in (found.value, found.low, found.high))
         estimates[name], notes[name] = Estimate(value, low, high, n, how), note
 
