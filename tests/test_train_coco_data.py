@@ -292,10 +292,10 @@ def test_labels_of_a_class_without_icon_stay_whatever_the_crop_shows():
 
 
 def test_classes_of_an_instances_file_count_crowds_and_empty_images(tmp_path):
-    truth = read_truth(instances(tmp_path / "i.json", TRUTH))
-    assert truth.image_id.tolist() == ["3", "5", "7", "12", "99"]
-    assert truth.label_NC.dtype == np.float32
-    assert [np.flatnonzero(labels).tolist() for labels in truth.label_NC] == [
+    image_id, label_NC = read_truth(instances(tmp_path / "i.json", TRUTH))
+    assert image_id.tolist() == ["3", "5", "7", "12", "99"]
+    assert label_NC.dtype == np.float32
+    assert [np.flatnonzero(labels).tolist() for labels in label_NC] == [
         [CAR, DOG, CUP],
         [],
         [PERSON, CAR, DOG],
@@ -333,7 +333,7 @@ def test_categories_go_by_their_names(tmp_path):
         "categories": [{"id": 2, "name": "Traffic_Light"}],
     }
     file.write_text(json.dumps(content))
-    assert np.flatnonzero(read_truth(file).label_NC[0]).tolist() == [9]
+    assert np.flatnonzero(read_truth(file)[1][0]).tolist() == [9]
 
 
 def test_validation_images_are_exactly_those_of_the_instances_file(tmp_path):
@@ -364,9 +364,9 @@ def test_real_images_and_the_labels_of_the_data_package_agree(tmp_path):
         shown=False,
     )
     coco = read_coco(tmp_path / "coco-ab", target="first_click")
-    truth = read_truth(root / "annotations/instances_train.json")
-    order = {name: i for i, name in enumerate(truth.image_id.tolist())}
-    same = truth.label_NC[[order[name] for name in coco.image_id.tolist()]]
+    image_id, label_NC = read_truth(root / "annotations/instances_train.json")
+    order = {name: i for i, name in enumerate(image_id.tolist())}
+    same = label_NC[[order[name] for name in coco.image_id.tolist()]]
     assert np.array_equal(coco.label_NC, same)
     click = make_coco_target("click", seed=0, coco=coco)
     table = pq.read_table(tmp_path / "coco-ab/data").to_pylist()

@@ -53,26 +53,10 @@ _EXPECTED = (
 
 _PHOTOMETRIC = frozenset(
     {
-        "AutoContrast",
-        "Brightness",
-        "BrightnessIncreasing",
-        "Color",
-        "ColorIncreasing",
-        "Contrast",
-        "ContrastIncreasing",
-        "Desaturate",
-        "Equalize",
-        "GaussianBlur",
-        "GaussianBlurRand",
-        "Invert",
-        "Posterize",
-        "PosterizeIncreasing",
-        "PosterizeOriginal",
-        "Sharpness",
-        "SharpnessIncreasing",
-        "Solarize",
-        "SolarizeAdd",
-        "SolarizeIncreasing",
+        *("AutoContrast", "Desaturate", "Equalize", "GaussianBlur", "GaussianBlurRand", "Invert"),
+        *("Brightness", "BrightnessIncreasing", "Color", "ColorIncreasing", "Contrast"),
+        *("ContrastIncreasing", "Posterize", "PosterizeIncreasing", "PosterizeOriginal"),
+        *("Sharpness", "SharpnessIncreasing", "Solarize", "SolarizeAdd", "SolarizeIncreasing"),
     }
 )
 
@@ -185,46 +169,21 @@ def _and_step(
     return Augmented(image, (*augmented.steps, MATRICES[name](*level, width, height)))
 
 
-def _rotate(degrees: float, width: float, height: float) -> np.ndarray:
-    # PIL turns counter-clockwise on the screen.
-    return rotate(-degrees, (width / 2, height / 2))
+def _affine(a: float, b: float, c: float, d: float, e: float, f: float) -> np.ndarray:
+    return np.array([[a, b, c], [d, e, f]], np.float64)
 
 
-# PIL is given the map from output to source, in continuous px (it adds the half pixel itself);
-# these are the inverses.
-def _shear_x(factor: float, width: float, height: float) -> np.ndarray:
-    return np.array([[1.0, -factor, 0.0], [0.0, 1.0, 0.0]])
-
-
-def _shear_y(factor: float, width: float, height: float) -> np.ndarray:
-    return np.array([[1.0, 0.0, 0.0], [-factor, 1.0, 0.0]])
-
-
-def _translate_x(px: float, width: float, height: float) -> np.ndarray:
-    return np.array([[1.0, 0.0, -px], [0.0, 1.0, 0.0]])
-
-
-def _translate_y(px: float, width: float, height: float) -> np.ndarray:
-    return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -px]])
-
-
-def _translate_x_rel(share: float, width: float, height: float) -> np.ndarray:
-    return _translate_x(share * width, width, height)
-
-
-def _translate_y_rel(share: float, width: float, height: float) -> np.ndarray:
-    return _translate_y(share * height, width, height)
-
-
-# timm's name of an operation -> (what it is called with, width, height) -> (2, 3) px -> px.
+# timm's name of an operation -> (what it is called with, width, height) -> (2, 3) px -> px. PIL is
+# given the map from output to source, in continuous px (it adds the half pixel itself); these are
+# the inverses. It turns counter-clockwise on the screen.
 MATRICES: dict[str, Callable[..., np.ndarray]] = {
-    "Rotate": _rotate,
-    "ShearX": _shear_x,
-    "ShearY": _shear_y,
-    "TranslateX": _translate_x,
-    "TranslateY": _translate_y,
-    "TranslateXRel": _translate_x_rel,
-    "TranslateYRel": _translate_y_rel,
+    "Rotate": lambda degrees, width, height: rotate(-degrees, (width / 2, height / 2)),
+    "ShearX": lambda factor, width, height: _affine(1, -factor, 0, 0, 1, 0),
+    "ShearY": lambda factor, width, height: _affine(1, 0, 0, -factor, 1, 0),
+    "TranslateX": lambda px, width, height: _affine(1, 0, -px, 0, 1, 0),
+    "TranslateY": lambda px, width, height: _affine(1, 0, 0, 0, 1, -px),
+    "TranslateXRel": lambda share, width, height: _affine(1, 0, -share * width, 0, 1, 0),
+    "TranslateYRel": lambda share, width, height: _affine(1, 0, 0, 0, 1, -share * height),
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -156,17 +155,9 @@ def notebook_labels(label_C: np.ndarray, point_C2: np.ndarray, inside_C: np.ndar
 # --- COCO's own ground truth ---------------------------------------------------------------------
 
 
-class Truth(NamedTuple):
-    """Images of an instances file, by ascending id."""
-
-    image_id: np.ndarray
-    """(N,) text, without leading zeros."""
-    label_NC: np.ndarray
-    """float32, 1 for classes with any annotation, crowds too, else 0."""
-
-
-def read_truth(file: Path) -> Truth:
-    """Images and classes of an instances_*.json, without its masks.
+def read_truth(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) ids as text, ascending and without leading zeros, of the images of an instances_*.json;
+    and (N, C) float32, 1 for classes with any annotation, crowds too, else 0.
 
     Source: docs/definitions.md#mean-average-precision: images without annotation are kept, as
     negatives of every class.
@@ -178,7 +169,7 @@ def read_truth(file: Path) -> Truth:
     label_NC = np.zeros((len(image_id), NUM_CLASSES), np.float32)
     for row, number in enumerate(image_id):
         label_NC[row, found[number].labels] = 1
-    return Truth(np.array(image_id).astype(str), label_NC)
+    return np.array(image_id).astype(str), label_NC
 
 
 # --- columns -------------------------------------------------------------------------------------

@@ -273,10 +273,10 @@ def coco_split(images: Path, instances: Path) -> Split:
 
     Raises: ImagesError if one has no image: an mAP over fewer images is another number.
     """
-    truth, source = read_truth(instances), open_images(images)
-    known = pc.index_in(pa.array(truth.image_id), value_set=pa.array(source.image_id))
+    (image_id, label_NC), source = read_truth(instances), open_images(images)
+    known = pc.index_in(pa.array(image_id), value_set=pa.array(source.image_id))
     if known.null_count:
-        lacking = pa.array(truth.image_id).filter(known.is_null())[:3].to_pylist()
+        lacking = pa.array(image_id).filter(known.is_null())[:3].to_pylist()
         raise ImagesError(
             f"{images}: {known.null_count} of {len(known)} images of {instances} not found, e.g."
             f" {', '.join(lacking)}; an mAP over fewer images is another number: use an instances"
@@ -285,9 +285,9 @@ def coco_split(images: Path, instances: Path) -> Split:
     return Split(
         source=source,
         source_index=known.to_numpy().astype(np.int64),
-        image_id=truth.image_id,
-        label=truth.label_NC,
-        boxes=Boxes.of([None] * len(truth.image_id)),
+        image_id=image_id,
+        label=label_NC,
+        boxes=Boxes.of([None] * len(image_id)),
     )
 
 
