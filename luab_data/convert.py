@@ -17,7 +17,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from luab_data.batches import coco_batch, imagenet_batch
+from luab_data import pipeline
 from luab_data.columns import imagenet as imagenet_columns
 from luab_data.console import progress
 from luab_data.errors import ArchiveError
@@ -25,7 +25,7 @@ from luab_data.files import MANIFEST, new_folder, sha256_of
 from luab_data.forks import Forks, can_fork
 from luab_data.hub.card import about_instances, complete, versions
 from luab_data.kinds import BROWSING, TAGGING, Kind, check_log
-from luab_data.pipeline import Unlabelled, Written, in_order, num_threads, write_shards
+from luab_data.pipeline import in_order, num_threads
 from luab_data.raw import coco_fast, tar
 from luab_data.raw.bad_records import BadRecords, OnBad
 from luab_data.raw.instances import read_instances
@@ -106,7 +106,7 @@ def convert_imagenet(
     """
     source, out = Path(source), Path(out)
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
-    parse = partial(imagenet_batch, hash_worker=hash_worker)
+    parse = partial(pipeline.imagenet_batch, hash_worker=hash_worker)
     with ExitStack() as stack:
         forks = None
         if fork and can_fork():
@@ -120,12 +120,12 @@ def convert_imagenet(
             return _converted(out, read_manifest(out), is_same=True)
         folder = target.path
         bad = BadRecords(on_bad, folder / SKIPPED)
-        unlabelled = Unlabelled(folder / "unlabelled")
+        unlabelled = pipeline.Unlabelled(folder / "unlabelled")
         rounds = ShardWriter(folder, BROWSING.events)
         with _opened(BROWSING, source, shown) as log:
             runs = tar.runs(log, max_member_bytes=max_member_bytes)
             batches = forks.in_order(runs) if forks else in_order(parse, runs, num_threads())
-            written = write_shards(BROWSING, batches, unlabelled, rounds, bad)
+            written = pipeline.write_shards(BROWSING, batches, unlabelled, rounds, bad)
         if forks:
             forks.close()  # their memory is of no more use
         _check_some(written, source, bad)
@@ -179,14 +179,14 @@ def convert_coco(
         if target.same:
             return _converted(out, read_manifest(out), is_same=True)
         truth = _read_truth(instances, shown)
-        derive = partial(coco_batch, truth=truth)
+        derive = partial(pipeline.coco_batch, truth=truth)
         folder = target.path
         bad = BadRecords(on_bad, folder / SKIPPED)
         images = ShardWriter(folder, TAGGING.images)
         actions = ShardWriter(folder, TAGGING.events)
         with _opened(TAGGING, source, shown) as log:
             batches = in_order(derive, coco_fast.batches(log, hash_worker), num_threads())
-            written = write_shards(TAGGING, batches, images, actions, bad)
+            written = pipeline.write_shards(TAGGING, batches, images, actions, bad)
         _check_some(written, source, bad)
         images.close()
         actions.close()
@@ -216,7 +216,7 @@ _NO_INSTANCES = (
 # --- open, write, seal ---------------------------------------------------------------------------
 
 
-def _label(unlabelled: Unlabelled, folder: Path, shown: bool | None) -> list[Shard]:
+def _label(unlabelled: pipeline.Unlabelled, folder: Path, shown: bool | None) -> list[Shard]:
     """Write the shards of `default` now that all classes are known."""
     wnids = sorted(unlabelled.wnids)
 
@@ -254,7 +254,7 @@ def _read_truth(instances: AnyPath | None, shown: bool | None) -> Instances | No
         return read_instances(Path(instances), bar.update)
 
 
-def _check_some(written: Written, source: Path, bad: BadRecords) -> None:
+def _check_some(written: pipeline.Written, source: Path, bad: BadRecords) -> None:
     if not written.num_images:
         found = f"no usable record among {bad.total} ({dict(bad.tally)})" if bad.total else "empty"
         first = f". The first: {bad.first}" if bad.total else ""
@@ -298,7 +298,7 @@ class _Job:
         return {"job": self.digest(source, sha256_of(source))}
 
 
-def _about(job: _Job, log: Source, bad: BadRecords, written: Written) -> dict[str, Any]:
+def _about(job: _Job, log: Source, bad: BadRecords, written: pipeline.Written) -> dict[str, Any]:
     """What the manifest says of the input. No dates and no paths: equal input, equal bytes."""
     return {
         "dataset": job.kind.dataset,

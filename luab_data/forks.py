@@ -26,9 +26,8 @@ import numpy as np
 import numpy.ma  # pyarrow looks for masked arrays: imported here once, not in every process
 import pyarrow as pa
 
-from luab_data.batches import Batch
 from luab_data.errors import StoppedError
-from luab_data.pipeline import in_order
+from luab_data.pipeline import Batch, in_order
 from luab_data.raw import tar
 from luab_data.raw.tar import Run
 from luab_data.raw.worker_ids import WorkerHash

@@ -342,7 +342,7 @@ def test_the_same_job_is_known_without_doing_it(tmp_path: Path, monkeypatch: Any
     convert(raw, tmp_path / "in")
     luab_data.convert_coco(log, tmp_path / "co", **coco)
     before = files(tmp_path)
-    monkeypatch.setattr("luab_data.convert.write_shards", lambda *_: 1 / 0)
+    monkeypatch.setattr("luab_data.pipeline.write_shards", lambda *_: 1 / 0)
     assert luab_data.convert_imagenet(raw, tmp_path / "in", worker_key=KEY).is_same
     done = luab_data.convert_coco(log, tmp_path / "co", **coco)
     assert done.is_same and done.num_rows["default"] == 1

@@ -15,7 +15,7 @@ from test_convert import dirty
 from test_interrupted import imagenet_log
 
 import luab_data
-from luab_data import convert, forks
+from luab_data import convert, forks, pipeline
 from luab_data.convert import Converted
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.kinds import Browsing
@@ -66,7 +66,7 @@ def test_what_a_process_learns_of_worker_ids_comes_home(tmp_path: Path):
 
 def test_a_process_that_dies_is_one_clear_error(tmp_path: Path, monkeypatch: Any):
     log = imagenet_log(tmp_path / "log.tar.gz", 400)
-    real = convert.imagenet_batch
+    real = pipeline.imagenet_batch
     me = os.getpid()
 
     def die(run: Any, **options: Any) -> Any:
@@ -74,12 +74,12 @@ def test_a_process_that_dies_is_one_clear_error(tmp_path: Path, monkeypatch: Any
             os.kill(os.getpid(), signal.SIGKILL)
         return real(run, **options)
 
-    monkeypatch.setattr(convert, "imagenet_batch", die)
+    monkeypatch.setattr(pipeline, "imagenet_batch", die)
     with pytest.raises(luab_data.LuabError, match="a parsing process was killed"):
         converted(log, tmp_path / "ab", fork=True, on_bad="skip")
     assert not psutil.Process().children()
     assert [p.name for p in tmp_path.iterdir()] == ["log.tar.gz"]
-    monkeypatch.setattr(convert, "imagenet_batch", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(pipeline, "imagenet_batch", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         converted(log, tmp_path / "ab", fork=True, on_bad="skip")
     assert not psutil.Process().children()

@@ -1,7 +1,13 @@
-"""What the log of a picture that was shown tells at once: who came when, and which click stands.
+"""What the log of a picture tells: who came when, which click stands, how many there were.
 
 Everything that asks for the first enter, the last click or the span of a picture's records asks
 here. `rounds` are rows of that config.
+
+The tool logs a click only when it selects; a deselecting click leaves no record. So whether an
+image ended selected is what `selected` says, never what the number of records says.
+
+Every parameter here and in the other files of columns that define columns is named after the
+column that the registry passes; `Source:` says where the definition comes from.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from luab_data.ragged import (
     Ragged,
     bounds_of,
     is_true,
+    nullable,
     one_array,
     ragged,
 )
@@ -82,3 +89,84 @@ def extremes(low: Floats, high: Floats, group: Ints, num: int) -> tuple[Floats, 
     np.fmin.at(least, group, low)
     np.fmax.at(greatest, group, high)
     return least, greatest
+
+
+# --- columns of the click -------------------------------------------------------------------------
+
+FAR = 1e6
+"""A point further from the picture than this, in its sizes, is no place but a number that
+overflowed: it is null in derived columns and stays as logged in raw ones."""
+
+
+def final_click(
+    selected_record_x: ArrowColumn, selected_record_y: ArrowColumn, selected: ArrowColumn
+) -> tuple[pa.Array, pa.Array]:
+    """The last selecting click of the deciding round.
+
+    Args:
+        selected_record_x, selected_record_y: (num_rows,) lists of fractions, in time order.
+        selected: (num_rows,) bool.
+    Returns: x and y, (num_rows,) float64, fractions of the picture, also outside [0, 1].
+    Null where the image was not selected at the end, no click was logged, or it is FAR away.
+    Source: docs/definitions.md#which-click
+    """
+    return _click(selected_record_x, selected_record_y, selected, -1)
+
+
+def first_click(
+    selected_record_x: ArrowColumn, selected_record_y: ArrowColumn, selected: ArrowColumn
+) -> tuple[pa.Array, pa.Array]:
+    """The first selecting click of the deciding round.
+
+    Args: as final_click.
+    Returns: x and y, (num_rows,) float64, fractions of the picture, also outside [0, 1].
+    Null where the image was not selected at the end, no click was logged, or it is FAR away.
+    Source: docs/definitions.md#which-click; the published ImageNet notebook reads the first one.
+    """
+    return _click(selected_record_x, selected_record_y, selected, 0)
+
+
+def is_place(x: Floats, y: Floats) -> Bools:
+    """Whether points, fractions, are not FAR away; NaN is no place."""
+    with np.errstate(invalid="ignore"):
+        found: Bools = (np.abs(x) <= FAR) & (np.abs(y) <= FAR)
+    return found
+
+
+def _click(
+    x: ArrowColumn, y: ArrowColumn, selected: ArrowColumn, which: int
+) -> tuple[pa.Array, pa.Array]:
+    """(num_rows,) the first (0) or last (-1) point of each selected row."""
+    rows = ragged(x)
+    clicked = is_true(selected) & (rows.lengths > 0)
+    index = (rows.bounds[:-1] if which == 0 else rows.bounds[1:] - 1)[clicked]
+    xy = np.full((2, len(clicked)), np.nan)
+    xy[:, clicked] = rows.values[index], ragged(y).values[index]
+    there = is_place(*xy)
+    return nullable(xy[0], there, pa.float64()), nullable(xy[1], there, pa.float64())
+
+
+def num_clicks(selected_record_time_ms: ArrowColumn, selected: ArrowColumn) -> pa.Array:
+    """Clicks on the image: 2 len(selected_record) - selected.
+
+    Each selecting click but the one that stands was followed by an unlogged deselecting one.
+
+    Returns: (num_rows,) int32, a count.
+    Null without a round, or where a selected image has no record.
+    Source: AnnotationComponent.handler.ts, lines 74-76; docs/formats.md#deselection.
+    """
+    count = 2 * np.diff(bounds_of(selected_record_time_ms)) - is_true(selected)
+    there = selected.is_valid().to_numpy(zero_copy_only=False)
+    return nullable(count, there & (count >= 0), pa.int32())
+
+
+def parity_disagrees(selected_record_time_ms: ArrowColumn, selected: ArrowColumn) -> pa.Array:
+    """Whether the paper's rule (selected iff the number of records is odd) is wrong here.
+
+    Returns: (num_rows,) bool.
+    Null without a round.
+    Source: paper, appendix D.1; docs/formats.md#deselection.
+    """
+    odd = np.diff(bounds_of(selected_record_time_ms)) % 2 == 1
+    there = selected.is_valid().to_numpy(zero_copy_only=False)
+    return nullable(odd != is_true(selected), there, pa.bool_())

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from luab_data.columns import clicks, icons, loader_compat, page_size, regions, rounds, traces
+from luab_data.columns import events, icons, loader_compat, page_size, regions, rounds, traces
 from luab_data.errors import OptionError
 from luab_data.ragged import ArrowColumn
 from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS, Table
@@ -175,10 +175,10 @@ IMAGENET = Registry(
         Derived(("has_interaction",), rounds.has_interaction, (*_RECORDS, "bounds")),
         Derived(("selected",), rounds.is_selected, (_SELECTED,)),
         Derived(("selected_round",), rounds.selected_round, (_SELECTED, "round.round")),
-        Derived(_both("final_click"), clicks.final_click, (*_RECORD, _SELECTED)),
-        Derived(_both("first_click"), clicks.first_click, (*_RECORD, _SELECTED)),
-        Derived(("num_clicks",), clicks.num_clicks, (_RECORD_MS, _SELECTED)),
-        Derived(("parity_disagrees",), clicks.parity_disagrees, (_RECORD_MS, _SELECTED)),
+        Derived(_both("final_click"), events.final_click, (*_RECORD, _SELECTED)),
+        Derived(_both("first_click"), events.first_click, (*_RECORD, _SELECTED)),
+        Derived(("num_clicks",), events.num_clicks, (_RECORD_MS, _SELECTED)),
+        Derived(("parity_disagrees",), events.parity_disagrees, (_RECORD_MS, _SELECTED)),
         *_logged("round", "estimate_time_ms"),
         Derived(("dwell_time_ms",), traces.dwell_time_ms, (*_HOVERED, _TRACE_MS, _RECORD_MS)),
         Derived(("trace_length",), traces.trace_length, (_TRACE_MS, _SELECTED)),

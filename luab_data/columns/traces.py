@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from luab_data.columns.clicks import final_click, is_place
-from luab_data.columns.events import is_enter
+from luab_data.columns.events import final_click, is_enter, is_place
 from luab_data.ragged import (
     ArrowColumn,
     Bools,

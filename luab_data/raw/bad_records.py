@@ -63,6 +63,14 @@ class BadRecords:
         return self.tally.total()
 
 
+class Bad(Exception):
+    """Something in a record is wrong; whoever reads the record makes a RecordError of it."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(reason)
+        self.rule = rule
+
+
 def without_ids(text: str, worker_ids: Iterable[object]) -> str:
     """A message without the worker ids of its record, in whichever field they stood."""
     for worker_id in worker_ids:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from luab_data.errors import RecordError
-from luab_data.raw.bad_records import without_ids
+from luab_data.raw.bad_records import Bad, without_ids
 from luab_data.raw.json_values import JsonStream
 from luab_data.raw.source import Source
 from luab_data.schema import COCO_ACTIONS, COCO_CLASSES
@@ -51,12 +51,6 @@ class CocoRecord(NamedTuple):
     values: Values
     unknown: list[str]
     repaired: list[str]
-
-
-class _Bad(Exception):
-    def __init__(self, rule: str, reason: str) -> None:
-        super().__init__(reason)
-        self.rule = rule
 
 
 def raw_records(source: Source) -> Iterator[Any]:
@@ -118,10 +112,10 @@ def parse(index: int, record: Any) -> CocoRecord:
     where = f"record {index}"
     try:
         if not isinstance(record, dict):
-            raise _Bad("not-an-object", f"found a {type(record).__name__}; expected an object")
+            raise Bad("not-an-object", f"found a {type(record).__name__}; expected an object")
         where += f" (image_id={record.get('image_id')!r:.20})"
         return _record(record)
-    except _Bad as bad:
+    except Bad as bad:
         ids = [record.get(WORKER)] if isinstance(record, dict) else []
         where, reason = without_ids(where, ids), without_ids(str(bad), ids)
         raise RecordError(where, bad.rule, reason) from None
@@ -131,9 +125,9 @@ def _integer(value: Any, key: str, bits: int) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _Bad("not-an-integer", f"{key} is {value!r:.40}; expected an integer")
+        raise Bad("not-an-integer", f"{key} is {value!r:.40}; expected an integer")
     if not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
-        raise _Bad("out-of-range", f"{key} is {value!r:.40}; expected {bits} bits")
+        raise Bad("out-of-range", f"{key} is {value!r:.40}; expected {bits} bits")
     return value
 
 
@@ -149,26 +143,26 @@ _DIGITS = re.compile(r"\s*-?[0-9]{1,20}\s*", re.ASCII).fullmatch
 
 def _number(value: Any, key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _Bad("not-a-number", f"{key} is {value!r:.40}; expected a number")
+        raise Bad("not-a-number", f"{key} is {value!r:.40}; expected a number")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if math.isnan(number):
-        raise _Bad("not-a-number", f"{key} is NaN, which is no JSON number; expected a number")
+        raise Bad("not-a-number", f"{key} is NaN, which is no JSON number; expected a number")
     if not math.isfinite(number):
-        raise _Bad("not-a-number", f"{key} is {value!r:.40}; expected a finite number")
+        raise Bad("not-a-number", f"{key} is {value!r:.40}; expected a finite number")
     return number
 
 
 def _string(value: Any, key: str) -> str:
     if not isinstance(value, str):
         # The type, not the value: this may be a worker id.
-        raise _Bad("not-a-string", f"{key} is of type {type(value).__name__}; expected a string")
+        raise Bad("not-a-string", f"{key} is of type {type(value).__name__}; expected a string")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _Bad("not-utf8", f"{key} holds half a surrogate pair") from None
+        raise Bad("not-utf8", f"{key} holds half a surrogate pair") from None
     return value
 
 
@@ -190,7 +184,7 @@ def _boolean(value: Any, key: str) -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
-        raise _Bad("not-a-boolean", f"{key} is {value!r:.40}; expected true or false")
+        raise Bad("not-a-boolean", f"{key} is {value!r:.40}; expected true or false")
     return value
 
 
@@ -199,7 +193,7 @@ def _choice(names: Iterable[str], rule: str) -> Callable[[Any, str], str]:
 
     def convert(value: Any, key: str) -> str:
         if _string(value, key) not in known:
-            raise _Bad(rule, f"{key} is {value!r:.40}; expected one of {len(known)} known names")
+            raise Bad(rule, f"{key} is {value!r:.40}; expected one of {len(known)} known names")
         return str(value)
 
     return convert
@@ -248,7 +242,7 @@ def _record(record: dict[str, Any]) -> CocoRecord:
         values.update({column: [] for column, _ in fields.values()})
         entries = record.get(key) or []
         if not isinstance(entries, list):
-            raise _Bad("not-a-list", f"{key} is {entries!r:.40}; expected a list")
+            raise Bad("not-a-list", f"{key} is {entries!r:.40}; expected a list")
         for index, entry in enumerate(entries):
             if key == TRACE and entry is None:
                 entry = {}
@@ -264,7 +258,7 @@ def _record(record: dict[str, Any]) -> CocoRecord:
             column, convert = _SCALARS[name]
             found = None if value is None else convert(value, key)
             if found is not None and values.get(column, found) not in (None, found):
-                raise _Bad("repeated", f"{key} and its other spelling differ")
+                raise Bad("repeated", f"{key} and its other spelling differ")
             values[column] = values.get(column) if found is None else found
         elif key not in (*_LISTS, _URL):
             unknown.append(key.encode("ascii", "backslashreplace").decode())
@@ -272,9 +266,9 @@ def _record(record: dict[str, Any]) -> CocoRecord:
         unknown.append(_URL)
     for column in REQUIRED:
         if values.get(column) is None and column != WORKER:
-            raise _Bad("missing", f"the record has no {column}")
+            raise Bad("missing", f"the record has no {column}")
     if WORKER not in record:
-        raise _Bad("missing", f"the record has no {WORKER}")
+        raise Bad("missing", f"the record has no {WORKER}")
     if values[WORKER] != record[WORKER]:
         repaired.append("worker-id-padded" if values[WORKER] else "worker-id-empty")
     return CocoRecord(values, unknown, repaired)
@@ -305,7 +299,7 @@ def _values_of(
 ) -> list[Any]:
     """The values of an entry of a list, in the order of the fields; `has_gaps` if any may lack."""
     if not isinstance(entry, dict):
-        raise _Bad("not-an-object", f"{where} is {entry!r:.40}; expected an object")
+        raise Bad("not-an-object", f"{where} is {entry!r:.40}; expected an object")
     if "actionType" in entry:
         _check_point(entry, where)
     values = []
@@ -313,21 +307,21 @@ def _values_of(
         found: Any = entry
         for key in path:
             if not isinstance(found, dict):
-                raise _Bad("not-an-object", f"{where} holds {found!r:.40}; expected an object")
+                raise Bad("not-an-object", f"{where} holds {found!r:.40}; expected an object")
             found = found.get(key)
             if found is None:
                 break
         if has_gaps and found != found:  # NaN, which Python writes where the browser writes null
             found = None
         if found is None and not has_gaps and path[0] not in NULLABLE:
-            raise _Bad("missing", f"{where} has no {'/'.join(path)}")
+            raise Bad("missing", f"{where} has no {'/'.join(path)}")
         values.append(None if found is None else convert(found, f"{where}/{path[-1]}"))
     return values
 
 
 def _check_point(entry: dict[str, Any], where: str) -> None:
     if entry["actionType"] in POINT_TO and not isinstance(entry.get("pointTo"), dict):
-        raise _Bad(
+        raise Bad(
             "missing-point",
             f"{where} is {entry['actionType']!r} with no pointTo; expected a point",
         )

@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element
 import pyarrow as pa
 
 from luab_data.errors import RecordError
-from luab_data.raw.bad_records import without_ids
+from luab_data.raw.bad_records import Bad, without_ids
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
 
 Values = dict[str, Any]
@@ -45,14 +45,6 @@ class ImagenetRecord(NamedTuple):
     repaired: list[str]  # ids of REPAIRS, one for each value that was mended
 
 
-class _Bad(Exception):
-    """Something in a record is wrong; `parse` adds where."""
-
-    def __init__(self, rule: str, reason: str) -> None:
-        super().__init__(reason)
-        self.rule = rule
-
-
 def parse(name: str, body: bytes) -> ImagenetRecord:
     """One member of the archive as values; what a person would understand is mended: REPAIRS.
 
@@ -66,33 +58,33 @@ def parse(name: str, body: bytes) -> ImagenetRecord:
     """
     try:
         return _annotation(_root(body), PurePosixPath(name))
-    except _Bad as bad:
+    except Bad as bad:
         ids = [found.decode("utf-8", "replace") for found in _WORKER_IDS(body)]
         raise RecordError(name, bad.rule, without_ids(str(bad), ids)) from None
 
 
 def _root(body: bytes) -> Element:
     if not body.strip():
-        raise _Bad("empty", "the file is empty; expected an <annotation>")
+        raise Bad("empty", "the file is empty; expected an <annotation>")
     try:
         # Text, not bytes: an encoding declaration then cannot hide a DTD from the check below.
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _Bad("not-utf8", f"byte {error.start} is not UTF-8") from None
+        raise Bad("not-utf8", f"byte {error.start} is not UTF-8") from None
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise _Bad("dtd", "declares a DTD or entities, which are refused; expected plain XML")
+        raise Bad("dtd", "declares a DTD or entities, which are refused; expected plain XML")
     try:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
-        raise _Bad("xml-syntax", f"not well-formed XML: {error}") from None
+        raise Bad("xml-syntax", f"not well-formed XML: {error}") from None
     if root.tag != "annotation":
-        raise _Bad("not-annotation", f"root is <{root.tag[:40]}>; expected <annotation>")
+        raise Bad("not-annotation", f"root is <{root.tag[:40]}>; expected <annotation>")
     return root
 
 
 def _text(element: Element) -> str:
     if len(element):
-        raise _Bad("nested", f"<{element.tag}> holds <{element[0].tag[:40]}>; expected text")
+        raise Bad("nested", f"<{element.tag}> holds <{element[0].tag[:40]}>; expected text")
     return (element.text or "").strip()
 
 
@@ -103,7 +95,7 @@ def _string(text: str, tag: str) -> str:
 def _integer(text: str, tag: str) -> int:
     found = _INTEGER(text)
     if not found:
-        raise _Bad("not-an-integer", f"<{tag}> is {text[:40]!r}; expected an integer")
+        raise Bad("not-an-integer", f"<{tag}> is {text[:40]!r}; expected an integer")
     return int(found[1])
 
 
@@ -114,19 +106,19 @@ def _number(text: str, tag: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise _Bad("not-a-number", f"<{tag}> is {text[:40]!r}; expected a finite number")
+        raise Bad("not-a-number", f"<{tag}> is {text[:40]!r}; expected a finite number")
     return value
 
 
 def _boolean(text: str, tag: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise _Bad("not-a-boolean", f"<{tag}> is {text[:40]!r}; expected True or False")
+        raise Bad("not-a-boolean", f"<{tag}> is {text[:40]!r}; expected True or False")
     return text.lower() == "true"
 
 
 def _action(text: str, tag: str) -> str:
     if text not in ("enter", "leave"):
-        raise _Bad("unknown-action", f"<{tag}> is {text[:40]!r}; expected enter or leave")
+        raise Bad("unknown-action", f"<{tag}> is {text[:40]!r}; expected enter or leave")
     return text
 
 
@@ -142,7 +134,7 @@ def _converter(type: pa.DataType) -> Convert:
         def bounded(text: str, tag: str) -> int:
             value = _integer(text, tag)
             if not -limit <= value < limit:
-                raise _Bad("out-of-range", f"<{tag}> is {value}; expected a {type}")
+                raise Bad("out-of-range", f"<{tag}> is {value}; expected a {type}")
             return value
 
         return bounded
@@ -179,7 +171,7 @@ _TRACE, _WORKER = "mouseTracking", "worker_id"
 
 def _once(values: Values, column: str, value: Any, tag: str) -> None:
     if column in values:
-        raise _Bad("repeated", f"<{tag}> appears twice; expected it once")
+        raise Bad("repeated", f"<{tag}> appears twice; expected it once")
     values[column] = value
 
 
@@ -202,7 +194,7 @@ def _block(block: Element, unknown: list[str], repaired: list[str]) -> Values:
         if tag in _NESTED:
             try:
                 entry = _entry(element, _NESTED[tag], unknown)
-            except _Bad:
+            except Bad:
                 if tag != _TRACE or not _lacks_a_number(element):
                     raise
                 repaired.append("trace-point-dropped")
@@ -220,7 +212,7 @@ def _block(block: Element, unknown: list[str], repaired: list[str]) -> Values:
                 repaired.append("worker-id-padded")
     for column in ("assignment_id", "selected", _WORKER):
         if column not in values or (values[column] is None and column != _WORKER):
-            raise _Bad("missing", f"a metadata block has no <{column}>")
+            raise Bad("missing", f"a metadata block has no <{column}>")
     return values
 
 
@@ -235,7 +227,7 @@ def _entry(element: Element, fields: Fields, unknown: list[str]) -> Values:
     values: Values = {}
     if not len(element):
         if _text(element) not in _EMPTY:
-            raise _Bad("not-a-record", f"<{element.tag}> is {_text(element)[:40]!r}")
+            raise Bad("not-a-record", f"<{element.tag}> is {_text(element)[:40]!r}")
         return values
     for child in element:
         if child.tag not in fields:
@@ -245,7 +237,7 @@ def _entry(element: Element, fields: Fields, unknown: list[str]) -> Values:
         _once(values, column, convert(_text(child), f"{element.tag}/{child.tag}"), child.tag)
     for tag, (column, _) in fields.items():
         if column not in values:
-            raise _Bad("missing", f"a <{element.tag}> has no <{tag}>")
+            raise Bad("missing", f"a <{element.tag}> has no <{tag}>")
     return values
 
 
@@ -279,9 +271,9 @@ def _annotation(root: Element, path: PurePosixPath) -> ImagenetRecord:
             _scalar(image, _IMAGE_SCALARS, element.tag, element, unknown)
     for column, tag in (("image_id", "filename"), ("wnid", "folder")):
         if not image.get(column):
-            raise _Bad("missing", f"the record has no <{tag}>")
+            raise Bad("missing", f"the record has no <{tag}>")
     if (count := len(rounds)) > MAX_ROUNDS:
-        raise _Bad("too-many-rounds", f"{count} metadata blocks; expected {MAX_ROUNDS} at most")
+        raise Bad("too-many-rounds", f"{count} metadata blocks; expected {MAX_ROUNDS} at most")
     _name(image, path, repaired)
     for values in rounds:
         values["image_id"], values["wnid"] = image["image_id"], image["wnid"]
@@ -301,9 +293,9 @@ def _name(image: Values, path: PurePosixPath, repaired: list[str]) -> None:
             image[column] = known
             repaired.append("name-from-path")
         elif found == PLACEHOLDER:
-            raise _Bad("missing", f"the {column} is {found!r}, and the path tells none")
+            raise Bad("missing", f"the {column} is {found!r}, and the path tells none")
     if image["image_id"] != stem:
-        raise _Bad("name-mismatch", f"filename is {image['image_id']!r}; expected {stem!r}")
+        raise Bad("name-mismatch", f"filename is {image['image_id']!r}; expected {stem!r}")
 
 
 def _object(image: Values, element: Element, unknown: list[str]) -> None:
@@ -312,13 +304,13 @@ def _object(image: Values, element: Element, unknown: list[str]) -> None:
         if child.tag == "bndbox":
             edges = {edge.tag: _number(_text(edge), f"bndbox/{edge.tag}") for edge in child}
             if set(edges) != set(_BOX_EDGES) or len(child) != len(_BOX_EDGES):
-                raise _Bad("bad-box", f"<bndbox> holds {sorted(edges)}; expected {_BOX_EDGES}")
+                raise Bad("bad-box", f"<bndbox> holds {sorted(edges)}; expected {_BOX_EDGES}")
             box = [edges[edge] for edge in _BOX_EDGES]
             _once(values, "boxes", box, "bndbox")
         else:
             _scalar(values, _BOX_SCALARS, child.tag, child, unknown, "object/")
     if "boxes" not in values:
-        raise _Bad("bad-box", "an <object> has no <bndbox>")
+        raise Bad("bad-box", "an <object> has no <bndbox>")
     for column in ("boxes", *(column for column, _ in _BOX_SCALARS.values())):
         image[column].append(values.get(column))
 

@@ -11,8 +11,15 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from luab_data.columns.clicks import final_click
-from luab_data.columns.events import NEVER, event_span, extremes, is_enter, last_click, num_enters
+from luab_data.columns.events import (
+    NEVER,
+    event_span,
+    extremes,
+    final_click,
+    is_enter,
+    last_click,
+    num_enters,
+)
 from luab_data.columns.regions import click_offset
 from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, is_true, ragged
 from luab_data.schema import IMAGENET_ANNOTATORS, LAST_N
