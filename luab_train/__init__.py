@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from luab_train.data.points import PointDataset as PointDataset
     from luab_train.evaluate.folder import evaluate as evaluate
     from luab_train.models.weights import split_state_dict as split_state_dict
+    from luab_train.predict import predict as predict
     from luab_train.recipe import Data as Data
     from luab_train.recipe import Loss as Loss
     from luab_train.recipe import Model as Model
@@ -37,6 +38,7 @@ _HOME = {
     "find_recipe": "recipes",
     "load_model": "train.run_folder",
     "override": "settings",
+    "predict": "predict",
     "split_state_dict": "models.weights",
     "train": "train.loop",
 }

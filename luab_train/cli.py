@@ -23,6 +23,10 @@ _ELSEWHERE = {
         "luab_train.train.cli:run_command",
         "Train RECIPE, e.g. debug:tiny; an interrupted run goes on where it stopped.",
     ),
+    "predict": (
+        "luab_train.predict:predict_command",
+        "What MODEL says of IMAGEs: classes with probabilities, and where it points.",
+    ),
     "report": (
         "luab_train.report.report:report_command",
         "Compare finished RUNs: arms side by side, differences paired by seed, training curves.",

@@ -263,6 +263,10 @@ def test_the_options_of_luab_train_do_not_grow_by_themselves():
             *("weights_key", "workers"),
         ],
         "luab-train export": ["force", "out", "run_folder"],
+        "luab-train predict": [
+            *("arch", "as_json", "force", "images", "model", "out", "preprocessing"),
+            *("pretrained", "random_weights", "top", "weights_key"),
+        ],
         "luab-train recipes": ["diff", "name"],
         "luab-train report": ["allow_different", "force", "out", "reference", "root", "runs"],
         "luab-train transfer": [
