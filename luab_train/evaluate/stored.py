@@ -8,9 +8,8 @@
 The only door of a report to an evaluation, without a model and without images:
 `read_rows(folder)` are its rows, of wsol and coco too; `difference(...)` compares two models or
 arms on any metric of any benchmark; `parts_of(folder, benchmark)` are the stored predictions
-themselves, `measures.right(part)` says which are right; `localised(folder)` and
-`coco_tables(folder)` are tables for figures. Metrics, their titles and directions, and what the
-paper prints are in `benchmarks.BY_NAME`.
+themselves, `measures.right(part)` says which are right; `coco_tables(folder)` has a row a class.
+Metrics, their titles and directions, and what the paper prints are in `benchmarks.BY_NAME`.
 
 Every row says what it is over: `status` is done, incomplete (a part is lacking), missing (the
 images are), failed (`note` says why), no class (the model has none of its classes) or none (there
@@ -22,7 +21,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,15 +169,6 @@ def _coco_difference(
     factor = BY_NAME["coco"].factor(metric)
     value, low, high = (factor * float(v) for v in (estimate.value, estimate.low, estimate.high))
     return Difference(value, low, high, math.nan, num_images, "images")
-
-
-def localised(folder: Path) -> tuple[pa.Table, Mapping[str, Any]] | None:
-    """Rows of localisation, see `wsol.localise`, and its metrics by name; None without them."""
-    file = folder / "wsol" / "rows.parquet"
-    if not file.is_file():
-        return None
-    part = read_predictions(file)
-    return part.table, part.about["metrics"]
 
 
 def coco_tables(folder: Path) -> tuple[pa.Table, pa.Table] | None:

@@ -44,11 +44,6 @@ class Estimate(NamedTuple):
     n: int = 0
     method: str = ""
 
-    @property
-    def half_width(self) -> float:
-        """Half of the interval, NaN where there is none."""
-        return (self.high - self.low) / 2
-
 
 class Count(NamedTuple):
     """How many of how many."""
