@@ -21,7 +21,7 @@ from luab_data.errors import OptionError, OutputError
 from luab_train.train import checkpoints, run_folder, setup
 from luab_train.train.checkpoints import Position, last_position, positions
 from luab_train.train.loop import train
-from luab_train.train.signals import Terminated
+from luab_train.train.signals import Stop, Terminated
 from luab_train.train.step import ROW
 from luab_train.train.sums import EpochSums
 
@@ -184,6 +184,20 @@ def test_asked_to_stop_while_it_validates_a_run_loses_no_update(
     assert last_position(tmp_path / "run") == Position(0, 4)
     torch.rand(3)
     same_run(whole, run_here(small_recipe(epochs=3), world, tmp_path / "run"))
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_the_handlers_go_with_the_run():
+    class Alone:
+        num_processes = 1
+
+    before = signal.getsignal(signal.SIGINT)
+    with Stop(Alone()) as stop:  # type: ignore[arg-type]
+        assert stop(1) == 0
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop(2) == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_the_best_epoch_is_kept_beside_the_last(whole, world, tmp_path):

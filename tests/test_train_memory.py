@@ -8,6 +8,7 @@ from engine_runs import run_here
 from train_world import make_world, small_recipe
 
 from luab_data.errors import OptionError
+from luab_data.words import counted
 from luab_train.models.classifier import build_recipe_model
 from luab_train.recipes import find_recipe
 from luab_train.settings import override
@@ -89,7 +90,7 @@ def test_a_recipe_for_gpus_is_told_to_be_slow_on_a_cpu(tmp_path, monkeypatch, ca
         "imagenet_ab:resnet50 is a recipe for GPUs and torch sees none here: an epoch of"
     )
     # 3 passes of 8e9 operations, 3e10 a second: 0.8 s an image and thread.
-    assert f"takes about 93 days on {threads} threads" in note and "debug:tiny" in note
+    assert f"takes about 93 days on {counted(threads, 'thread')}" in note and "debug:tiny" in note
     assert slow_on_cpu(accelerator, recipe, Cost(1e6, 3e7), num_images=10**9) is None
     world = make_world(tmp_path / "world")
     monkeypatch.setattr(setup, "cost_of_an_image", lambda network, size: Cost(1e6, 8e9))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from luab_train.data.boxes import Boxes, centre_distance, contains, meets
+from luab_train.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -169,3 +170,27 @@ def _share_a_box(boxes: Boxes, size: np.ndarray, a: np.ndarray, b: np.ndarray) -
         # Comparisons with NaN are False.
         holds &= ((boxes.values[:, :2] <= place) & (place <= boxes.values[:, 2:])).all(axis=1)
     return boxes.any(holds)
+
+
+_OF_PLACE = frozenset({"localisation", "localisation_off_centre", "point_error"})
+
+
+def is_of_place(metric: str) -> bool:
+    """Whether a metric judges the point of the head; it says nothing where that learned no place.
+
+    Args:
+        metric: key of a line of metrics.jsonl, without `val_`.
+    """
+    return metric in _OF_PLACE
+
+
+def learns_place(recipe: Recipe) -> bool:
+    """Whether the point that a recipe's head answers was learned.
+
+    Not without targets or weight, unless the labels train the map that the classifier looks
+    through; and dwell time is no place.
+    """
+    if recipe.target == "dwell_time":
+        return False
+    is_trained = recipe.target != "none" and recipe.loss.lambda_reg > 0
+    return is_trained or recipe.model.attentive_pooling

@@ -18,6 +18,7 @@ from luab_data.files import ALREADY, new_folder
 from luab_data.statistics.estimate import LEVEL
 from luab_train.evaluate.stored import RESULTS
 from luab_train.metrics.intervals import t_interval
+from luab_train.metrics.places import is_of_place
 from luab_train.recipe import TARGETS
 from luab_train.report.arms import ARM_WORDS, VALIDATION, Arm, Model, arms_of
 from luab_train.report.compare import pairs_of
@@ -36,7 +37,6 @@ from luab_train.report.runs import (
     Run,
     arm_names,
     check_comparable,
-    is_of_place,
     read_run,
 )
 from luab_train.report.tables import make_tables

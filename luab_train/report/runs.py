@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from luab_data.errors import OptionError
+from luab_train.metrics.places import is_of_place, learns_place
 from luab_train.recipe import Recipe, from_json
 from luab_train.settings import differences, flatten
 
@@ -29,8 +30,6 @@ SIZES: Mapping[str, tuple[str, ...]] = {
     "coco-ab": ("num_images", "num_classes"),
 }
 """Dataset -> sizes of a test set, which are the same whatever the model says."""
-
-_OF_PLACE = frozenset({"localisation", "localisation_off_centre", "point_error"})
 
 # What an arm is, and a label that says nothing which the other keys do not.
 _MAY_DIFFER = frozenset({"target", "seed", "name"})
@@ -85,27 +84,6 @@ class Run:
     def minutes(self) -> float:
         """Time spent on its epochs, validation included; NaN when it was not recorded."""
         return sum(epoch.get("seconds", math.nan) for epoch in self.epochs) / 60
-
-
-def is_of_place(metric: str) -> bool:
-    """Whether a metric judges the point of the head; it says nothing where that learned no place.
-
-    Args:
-        metric: key of a line of metrics.jsonl, without `val_`.
-    """
-    return metric in _OF_PLACE
-
-
-def learns_place(recipe: Recipe) -> bool:
-    """Whether the point that a recipe's head answers was learned.
-
-    Not without targets or weight, unless the labels train the map that the classifier looks
-    through; and dwell time is no place.
-    """
-    if recipe.target == "dwell_time":
-        return False
-    is_trained = recipe.target != "none" and recipe.loss.lambda_reg > 0
-    return is_trained or recipe.model.attentive_pooling
 
 
 def read_run(path: Path) -> Run:

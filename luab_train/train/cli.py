@@ -95,7 +95,7 @@ def run_command(
     changes = read_settings(settings, given)
     resolved = override(find_recipe(recipe), changes)
 
-    from luab_train.report.runs import is_of_place, learns_place
+    from luab_train.metrics.places import is_of_place, learns_place
     from luab_train.train.loop import train
 
     result = train(

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
 from luab_data.errors import OptionError
+from luab_data.words import counted
 from luab_train.models.classifier import LuabModel
 from luab_train.recipe import Recipe
 
@@ -114,7 +115,8 @@ def slow_on_cpu(
     )
     return (
         f"{recipe.name} is a recipe for GPUs and torch sees none here: an epoch of {num_images:,}"
-        f" images takes about {seconds / size:.0f} {unit} on {threads} threads. To try it:"
+        f" images takes about {seconds / size:.0f} {unit} on"
+        f" {counted(threads, 'thread')}. To try it:"
         " --set data.image_size=64 --set data.eval_resize=64 --set data.fraction=0.01; or take"
         " debug:tiny, which is made for CPUs"
     )

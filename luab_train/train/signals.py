@@ -5,11 +5,13 @@ machine.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import click
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather
@@ -62,6 +64,8 @@ class Stop:
         if number == self.number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
+        if number == signal.SIGINT and sys.stderr.isatty():
+            click.echo("\nsaving after this update; Ctrl-C again leaves at once", err=True)
 
     def __call__(self, done: int) -> int:
         """After `done` updates, alike in all processes: the signal that asks to save and leave; 0
