@@ -45,7 +45,6 @@ from luab_train.metrics.sums import Table as Table_
 from luab_train.metrics.sums import difference
 from luab_train.report import words
 from luab_train.report.arms import arms_of
-from luab_train.report.cells import Cell, Column, Table, TableRow
 from luab_train.report.draw import draw_bars, draw_differences, looks_of, titled_png
 from luab_train.report.factors import (
     curve_by,
@@ -55,7 +54,17 @@ from luab_train.report.factors import (
     read_factors,
 )
 from luab_train.report.figures import severity_curve
-from luab_train.report.layouts import BESIDE, COCO, LAYOUTS, ROBUSTNESS, quoted_rows
+from luab_train.report.layouts import (
+    BESIDE,
+    COCO,
+    LAYOUTS,
+    ROBUSTNESS,
+    Cell,
+    Column,
+    Table,
+    TableRow,
+    quoted_rows,
+)
 from luab_train.report.render import Report, latex, to_csv, to_latex, to_markdown
 from luab_train.report.render import escaped as markdown
 from luab_train.report.report import make_report, report_files

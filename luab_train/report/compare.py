@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from luab_train.evaluate.stored import difference
 from luab_train.metrics.intervals import Difference, over_seeds, t_interval
 from luab_train.report.arms import VALIDATION, Arm, Model
-from luab_train.report.cells import Cell, Column, Key
+from luab_train.report.layouts import Cell, Column, Key
 
 LEAST_SEEDS = 3
 """Fewer say too little of how much seeds differ; then the interval is over images, if there is one.

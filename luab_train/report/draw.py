@@ -19,7 +19,9 @@ from luab_data.figures.style import (
     BASELINE,
     BLACK,
     COLOURS,
+    COLUMN_INCH,
     GREY,
+    PAGE_INCH,
     SMALL,
     STYLE,
     drawing,
@@ -27,7 +29,7 @@ from luab_data.figures.style import (
     png,
 )
 from luab_train.report.arms import Arm
-from luab_train.report.cells import Cell, Column
+from luab_train.report.layouts import Cell, Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -200,34 +202,60 @@ def draw_curves(
     """One line an arm with its band.
 
     Args:
-        marks: whether each value has a dot.
+        marks: whether each value has a dot; the only one always has.
     """
     for name, curve in curves.items():
         look = looks[name]
         ax.fill_between(curve.x, curve.low, curve.high, color=look.colour, alpha=0.16, linewidth=0)
         ax.plot(
             curve.x, curve.mean, color=look.colour, linestyle=look.line, linewidth=1.2, label=name,
-            marker="o" if marks else None, markersize=2.4,
+            marker="o" if marks or len(curve.x) == 1 else None, markersize=2.4,
         )  # fmt: skip
     ax.margins(x=0.03)
     return ax
 
 
-def lines_figure(
-    curves: Mapping[str, Curve],
+def panels_figure(
+    panels: Mapping[str, Mapping[str, Curve]],
     looks: Mapping[str, Look],
     *,
     xlabel: str,
-    ylabel: str,
+    ylabel: str = "",
+    columns: int = 1,
     xticks: Sequence[float] | None = None,
+    centre: Mapping[str, float] | None = None,
 ) -> Figure:
-    """One axes with the curves of all arms."""
-    figure, axes = new_figure(height=2.3)
+    """The curves of all arms, panel by panel; side by side, the panels have one scale.
+
+    Args:
+        panels: title -> arm -> curve. Without xticks, curves of one point have a dot.
+        centre: title -> what answering the image's centre scores.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    rows, side_by_side = -(-len(panels) // columns), columns > 1
+    width, height = (
+        (PAGE_INCH, 0.5 + 1.1 * rows) if side_by_side else (COLUMN_INCH, 0.6 + 1.6 * rows)
+    )
+    figure, axes = new_figure(
+        rows, columns, width=width, height=height, sharex=True, sharey=side_by_side
+    )
     with drawing():
-        ax = draw_curves(axes[0, 0], curves, looks)
-        ax.set(xlabel=xlabel, ylabel=ylabel)
-        if xticks is not None:
-            ax.set_xticks(xticks)
+        for ax, (title, curves) in zip(axes.flat, panels.items(), strict=False):
+            draw_curves(ax, curves, looks, marks=len(panels) == 1 or xticks is not None)
+            ax.set_title(title, fontsize=7 if side_by_side else None, pad=2)
+            if xticks is None and len(panels) > 1:
+                ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            elif xticks is not None:
+                ax.set_xticks(xticks)
+            if centre and title in centre:
+                ax.axhline(centre[title], label=CENTRE, **BASELINE)
+        for ax in [*axes.flat][len(panels) :]:
+            ax.set_axis_off()
+        if side_by_side:
+            axes[0, 0].set_ylim(bottom=0)
+        figure.supxlabel(xlabel, fontsize=8)
+        figure.supylabel(ylabel, fontsize=8)
         legend_above(figure)
     return figure
 

@@ -21,7 +21,7 @@ from luab_train.evaluate.measures import right as is_right
 from luab_train.evaluate.stored import predictions, table
 from luab_train.metrics.intervals import count, newcombe, wilson
 from luab_train.report.arms import Arm
-from luab_train.report.draw import Curve, Look, band_of, lines_figure
+from luab_train.report.draw import Curve, Look, band_of, panels_figure
 from luab_train.report.figures import Planned
 from luab_train.report.samples import folder_of
 
@@ -77,9 +77,14 @@ def plan_factors(arms: Sequence[Arm], looks: Mapping[str, Look], root: Path) -> 
                 title=f"SI-Score by {factor}",
                 caption=bands,
                 draw=partial(
-                    lines_figure, curves, looks, xlabel=label, ylabel="top-1, %", xticks=ticks
+                    panels_figure,
+                    {"": curves},
+                    looks,
+                    xlabel=label,
+                    ylabel="top-1, %",
+                    xticks=ticks,
                 ),
-            )
+            )  # fmt: skip
     if told := dict([*_told(arms, "si-loc", root).items()][:MOST_ARMS]):
         less = " Below, each arm minus the first one." if len(told) > 1 else ""
         yield Planned(
@@ -96,7 +101,7 @@ def plan_factors(arms: Sequence[Arm], looks: Mapping[str, Look], root: Path) -> 
             caption="Thirds of the foregrounds by the distance of their mask's middle from the"
             f" image's. Lower is better. {bands}",
             draw=partial(
-                lines_figure, curves, looks, ylabel="BGC-gap, points",
+                panels_figure, {"": curves}, looks, ylabel="BGC-gap, points",
                 xlabel="foreground's distance from the centre, image sides",
             ),
         )  # fmt: skip

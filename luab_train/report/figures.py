@@ -6,30 +6,28 @@ Planned by what there is, drawn when asked for; nothing is planned that would be
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luab_data.figures.style import BASELINE, COLOURS, PAGE_INCH, drawing, new_figure
+from luab_data.figures.style import COLOURS, PAGE_INCH, drawing, new_figure
 from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES
 from luab_train.report.arms import Arm
-from luab_train.report.cells import Cell, Column, Table
 from luab_train.report.draw import (
-    CENTRE,
     Curve,
     Look,
     band_of,
     draw_bars,
-    draw_curves,
     draw_differences,
     legend_above,
-    lines_figure,
     looks_of,
+    panels_figure,
 )
-from luab_train.report.layouts import VALIDATION_PANELS
+from luab_train.report.layouts import VALIDATION_PANELS, Cell, Column, Table
 from luab_train.report.runs import LAST_EPOCH
 
 if TYPE_CHECKING:
@@ -72,17 +70,20 @@ def plan(arms: Sequence[Arm], tables: Sequence[Table]) -> list[Planned]:
 
 
 def _curves(arms: Sequence[Arm], looks: Mapping[str, Look]) -> Iterator[Planned]:
-    panels = [metric for metric in VALIDATION_PANELS if training_curves(arms, metric)]
+    """Like Figure 8 of the paper: a panel a validation metric."""
+    panels = {title: curves for metric, title in VALIDATION_PANELS.items()
+              if (curves := training_curves(arms, metric))}  # fmt: skip
     if not any(LAST_EPOCH in run.results for arm in arms for run in arm.runs) or not panels:
         return
     several = any(len(arm.models) > 1 for arm in arms)
-    centre = " Dashed is the answer “the image's centre”." if "localisation" in panels else ""
+    centre = {VALIDATION_PANELS[metric]: score for metric, score in _centre(arms).items()}
+    dashed = " Dashed is the answer “the image's centre”." if panels.keys() & centre else ""
     yield Planned(
         key="curves",
         title="Training curves",
         caption=f"Validation after each epoch{', mean over seeds' if several else ''}."
-        f"{' ' + _OF_SEEDS if several else ''}{centre}",
-        draw=partial(curves_figure, arms, panels, looks),
+        f"{' ' + _OF_SEEDS if several else ''}{dashed}",
+        draw=partial(panels_figure, panels, looks, xlabel="epoch", centre=centre),
     )
 
 
@@ -101,48 +102,19 @@ def training_curves(arms: Sequence[Arm], metric: str) -> dict[str, Curve]:
         if values:
             x = sorted(values)
             mean, low, high = (
-                np.array([f(values[e]) for e in x]) for f in (_mean, min, max)
-            )  # fmt: skip
+                np.array([f(values[e]) for e in x]) for f in (statistics.fmean, min, max)
+            )
             curves[arm.name] = Curve(x=np.array(x), mean=mean, low=low, high=high)
     return curves
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def curves_figure(arms: Sequence[Arm], panels: Sequence[str], looks: Mapping[str, Look]) -> Figure:
-    """A panel a validation metric, one line an arm, and the centre's for localisation.
-
-    Like Figure 8 of the paper.
-    """
-    figure, axes = new_figure(len(panels), height=0.55 + 1.55 * len(panels), sharex=True)
-    with drawing():
-        for ax, metric in zip(axes[:, 0], panels, strict=True):
-            curves = training_curves(arms, metric)
-            draw_curves(ax, curves, looks, marks=max(len(c.x) for c in curves.values()) == 1)
-            centre = _centre(arms, metric)
-            if math.isfinite(centre):
-                ax.axhline(100 * centre, label=CENTRE, **BASELINE)
-            ax.margins(x=0.02, y=0.08)
-            ax.set_title(VALIDATION_PANELS[metric])
-        longest = max(c.x.max() for m in panels for c in training_curves(arms, m).values())
-        axes[0, 0].set_xlim(left=1 if longest > 1 else None)
-        axes[-1, 0].set_xlabel("epoch")
-        axes[-1, 0].xaxis.get_major_locator().set_params(integer=True)
-        legend_above(figure)
-    return figure
-
-
-def _centre(arms: Sequence[Arm], metric: str) -> float:
-    """What answering the image's centre scores: 0 where the centre is in no box, by definition."""
-    if metric == "localisation_off_centre":
-        return 0.0
-    found = (
-        epoch.get("val_centre_localisation", math.nan)
-        for arm in arms for run in arm.runs for epoch in run.epochs
-    )  # fmt: skip
-    return next(filter(math.isfinite, found), math.nan) if metric == "localisation" else math.nan
+def _centre(arms: Sequence[Arm]) -> dict[str, float]:
+    """What answering the image's centre scores, percent: 0 where it is in no box."""
+    epochs = (epoch for arm in arms for run in arm.runs for epoch in run.epochs)
+    found = (epoch.get("val_centre_localisation", math.nan) for epoch in epochs)
+    score = next(filter(math.isfinite, found), math.nan)
+    known = {"localisation": 100 * score} if math.isfinite(score) else {}
+    return {**known, "localisation_off_centre": 0.0}
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -231,23 +203,26 @@ def _differences_figure(columns: Sequence[Column], cells: Mapping[str, Sequence[
 
 def _severities(arms: Sequence[Arm], looks: Mapping[str, Look]) -> Iterator[Planned]:
     bands = f" {_OF_SEEDS}" if any(len(arm.models) > 1 for arm in arms) else ""
+    axes: Any = {"xlabel": "severity", "ylabel": "top-1, %", "xticks": SEVERITIES}
     mean = _severity_curves(arms, C15)
     if mean:
         yield Planned(
             key="in-c-severity",
             title="ImageNet-C by severity",
             caption=f"Mean over the 15 corruptions.{bands}",
-            draw=partial(
-                lines_figure, mean, looks, xlabel="severity", ylabel="top-1, %", xticks=SEVERITIES
-            ),
+            draw=partial(panels_figure, {"": mean}, looks, **axes),
         )
-    each = {name: curves for name in (*C15, *EXTRA) if (curves := _severity_curves(arms, (name,)))}
+    each = {
+        name.replace("_", " "): curves
+        for name in (*C15, *EXTRA)
+        if (curves := _severity_curves(arms, (name,)))
+    }
     if each:
         yield Planned(
             key="in-c-corruptions",
             title="ImageNet-C by corruption",
             caption=f"Accuracy against severity, one panel a corruption, one scale for all.{bands}",
-            draw=partial(_corruptions_figure, each, looks),
+            draw=partial(panels_figure, each, looks, columns=5, **axes),
         )
 
 
@@ -265,24 +240,3 @@ def severity_curve(arm: Arm, corruptions: Sequence[str]) -> Curve | None:
         return None
     mean, low, high = band_of(values.mean(axis=1))
     return Curve(x=np.array(SEVERITIES, np.float64), mean=mean, low=low, high=high)
-
-
-def _corruptions_figure(
-    each: Mapping[str, Mapping[str, Curve]], looks: Mapping[str, Look]
-) -> Figure:
-    rows = -(-len(each) // 5)
-    figure, axes = new_figure(
-        rows, 5, height=0.5 + 1.1 * rows, width=PAGE_INCH, sharex=True, sharey=True
-    )
-    with drawing():
-        for ax, (name, curves) in zip(axes.flat, each.items(), strict=False):
-            draw_curves(ax, curves, looks)
-            ax.set_title(name.replace("_", " "), fontsize=7, pad=2)
-            ax.set_xticks(SEVERITIES)
-        for ax in [*axes.flat][len(each) :]:
-            ax.set_axis_off()
-        axes[0, 0].set_ylim(bottom=0)
-        figure.supxlabel("severity", fontsize=8)
-        figure.supylabel("top-1, %", fontsize=8)
-        legend_above(figure)
-    return figure

@@ -1,7 +1,7 @@
 """`luab-train report`: runs and evaluated models side by side, as files of every format.     [I/O]
 
-Read `runs`, then `arms`, `compare`, `tables`; `render` and `page` write what they make, `figures`
-and `samples` draw it.
+Read `runs`, then `arms`, `layouts`, `compare`, `tables`, `words` and `render`, in this order;
+`figures` and `draw`, `factors` and `samples` make the pictures.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from luab_train.report.compare import pairs_of
 from luab_train.report.figures import plan
 from luab_train.report.layouts import measured
 from luab_train.report.render import (
+    Drawn,
     Report,
     mean_json,
+    page_html,
     to_csv,
     to_json,
     to_latex,
@@ -231,8 +233,6 @@ def _by_seed(models: Sequence[tuple[Model, ...]], dataset: str) -> dict[str, Any
 
 def report_files(report: Report) -> dict[str, Contents]:
     """File name -> what makes its content."""
-    from luab_train.report.page import Drawn, page_html
-
     drawn = Drawn()
     return {
         "report.md": lambda: to_markdown(report).encode(),

@@ -1,6 +1,6 @@
 """The report as tables: quoted rows, a row an arm, a row a difference.     [I/O]
 
-One Table is written in five ways: Markdown, LaTeX, CSV and JSON by `render`, HTML by `page`.
+One Table is written in five ways, by `render`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import pyarrow as pa
 from luab_train.evaluate.stored import coco_tables
 from luab_train.metrics.intervals import Estimate, t_interval
 from luab_train.report.arms import VALIDATION, Arm, Model
-from luab_train.report.cells import Cell, Column, Table, TableRow
 from luab_train.report.compare import LEAST_SEEDS, arm_cell, difference_cell, pairs_of
 from luab_train.report.layouts import (
     LAYOUTS,
     VALIDATION_PANELS,
+    Cell,
+    Column,
+    Table,
+    TableRow,
     quoted_rows,
     validation_layout,
 )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from luab_train.report.cells import KINDS, Cell, Column, Kind, Table, TableRow
+from luab_train.report.layouts import KINDS, Cell, Column, Kind, Table, TableRow
 
 MINUS = "−"
 VERDICTS: dict[int, Literal["", "better", "worse"]] = {1: "better", -1: "worse", 0: ""}
