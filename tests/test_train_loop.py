@@ -349,7 +349,9 @@ def test_evaluation_repeats_the_last_validation_and_is_recorded(finished, world,
 
 def test_boxes_come_from_the_dataset_when_it_is_named(finished, world, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "run")
-    result = evaluate(copy, images=world.images, data=world.data, name="train", shown=False)
+    result = evaluate(
+        str(copy), images=str(world.images), data=str(world.data), name="train", shown=False
+    )
     assert (result["num_images"], result["boxed"]) == (32, 32)
     without = evaluate(copy, images=world.images, name="train", shown=False)
     assert without["boxed"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +33,11 @@ class Unwritten(OutputError):
 
 
 def evaluate(
-    run: Path,
+    run: str | os.PathLike[str],
     *,
-    images: Path,
-    data: Path | None = None,
-    boxes: Path | None = None,
+    images: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
+    boxes: str | os.PathLike[str] | None = None,
     name: str = "val",
     batch_size: int = 256,
     num_workers: int | None = None,
@@ -63,6 +64,8 @@ def evaluate(
     """
     if data is not None and boxes is not None:
         raise OptionError("--data and --boxes both name boxes; expected one of them")
+    run, images = Path(run), Path(images)
+    data, boxes = (None if path is None else Path(path) for path in (data, boxes))
     settings = Settings(batch_size=batch_size, num_workers=num_workers, on_bad=on_bad)
     recipe, classes = read_recipe(run), tuple(read_environment(run)["classes"])
     model = load_model(run)
