@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timm
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from miniatures.network import DATA
@@ -300,3 +301,21 @@ def test_no_other_module_opens_a_picture_or_makes_a_crop_of_its_own():
         if re.search(r"\bImage\.open\(|tvt?\.(Resize|CenterCrop)\(", path.read_text())
     }
     assert opened == {"data/inputs.py"}
+
+
+def test_a_timm_model_answers_as_in_timms_validate(tmp_path):
+    """Pixels, normalisation and network together, on odd sizes."""
+    name = "test_vit.r160_in1k"  # tested at 160 px, share .95
+    torch.manual_seed(0)
+    model = timm.create_model(name).eval()
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    ours = load_predictor(tmp_path / "w.pth", arch=name, preprocessing="timm", device="cpu")
+    config = timm.data.resolve_model_data_config(model, use_test_size=True)
+    transform = timm.data.create_transform(**config)
+    for number, size in enumerate(((203, 171), (333, 501), (64, 90))):
+        noise(*size, seed=number).save(tmp_path / "1.png")
+        pixels = load_input(tmp_path / "1.png", "p0", ours.data).pixels.copy()
+        found = ours(torch.from_numpy(pixels).permute(2, 0, 1)[None]).logits_BC
+        with torch.no_grad():
+            expected = model(transform(Image.open(tmp_path / "1.png").convert("RGB"))[None])
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
