@@ -300,7 +300,7 @@ def test_no_other_module_opens_a_picture_or_makes_a_crop_of_its_own():
         for path in package.rglob("*.py")
         if re.search(r"\bImage\.open\(|tvt?\.(Resize|CenterCrop)\(", path.read_text())
     }
-    assert opened == {"data/inputs.py"}
+    assert opened - {"report/draw.py"} == {"data/inputs.py"}  # which puts its own figures together
 
 
 def test_a_timm_model_answers_as_in_timms_validate(tmp_path):

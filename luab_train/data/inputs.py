@@ -235,4 +235,3 @@ def timm_data(name: str, *, config: Any = None, preprocessing: str = "paper") ->
 _PAPER_CROP = 0.875
 """Share of the resized side that the centre crop keeps: 224 of 256 px."""
 _FITS: dict[str, Literal["crop", "squash"]] = {"center": "crop", "squash": "squash"}
-PREPROCESSINGS = ("paper", "timm")
