@@ -19,7 +19,7 @@ from experiments import MODELS
 from PIL import Image
 
 from luab_data import read_boxes
-from luab_data.boxes import image_size
+from luab_data.boxes import read_frame
 from luab_data.figures.style import (
     DENSITY,
     GREY,
@@ -99,7 +99,7 @@ def draw_squares(arms: dict[str, Probed], work: Path, *, pictures: bool) -> byte
     for ax, index in zip(axes.flat, choose(first, ROWS * COLUMNS), strict=False):
         name = str(first.image_id[index])
         file = work / "test" / name.partition("_")[0] / f"{name}.JPEG"
-        box = boxes[name].mean(axis=0) / np.tile(image_size(file), 2)
+        box = boxes[name].mean(axis=0) / np.tile(read_frame(file)[:2], 2)
         pixels = np.asarray(Image.open(file).convert("RGB")) if pictures else None
         draw_image(ax, box, arms, int(index), pixels)
     legend_below(figure, axes[0, 0], columns=len(arms))
