@@ -372,6 +372,20 @@ def test_the_interval_of_pixels_is_a_jackknife_over_images(crowded: Coco, tmp_pa
     assert float(found.value - found.low) == pytest.approx(reach, rel=1e-8)
 
 
+def test_one_image_and_a_map_of_one_place_are_numbers_without_an_interval(tmp_path: Path):
+    import timm
+
+    coco = make_coco(tmp_path, [[(PERSON, LEFT), (BICYCLE, RIGHT)]])
+    data = Data(image_size=32, eval_resize=32)
+    network = timm.create_model("test_resnet", num_classes=80).eval()
+    plain = LuabModel(network, mean=data.mean, std=data.std).eval()
+    predictor = replace(mapped(), model=plain, data=data)
+    found = pixels_of(predictor, *coco)
+    assert (found.map_size, found.num_flat) == ("1x1", 2)
+    assert found.mean.value == pytest.approx(float(found.mean.null))  # it says nothing
+    assert np.isnan(found.mean.low) and np.isnan(run(predictor, coco).precision.mean.low)
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
