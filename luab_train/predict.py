@@ -52,9 +52,9 @@ class Prediction:
         image: the file.
         size_wh: px, as stored: a turn in its EXIF data is not followed, as in training.
         answers: the most probable first.
-        point: x, y where the object is, fractions of the stored image, or the peak of the model's
-            map; outside [0, 1] only if the crop reaches beyond it. None if the head was not
-            trained for a place, or is one point a class.
+        point: x, y where the object is, fractions of the stored image: of an attention head the
+            mean of its map; outside [0, 1] only if the crop reaches beyond it. None if the head was
+            not trained for a place, or is one point a class.
     """
 
     image: str

@@ -322,6 +322,16 @@ def test_an_exported_file_is_opened_as_its_run(exported):
         torch.testing.assert_close(found(image).logits_BC, expected(image).logits_BC)
 
 
+def test_the_weights_of_a_run_are_opened_as_the_run(exported):
+    run, _ = exported
+    found, expected = (load_predictor(p, device="cpu") for p in (run / "model.safetensors", run))
+    assert (found.data, found.classes, found.digest) == (
+        expected.data, expected.classes, expected.digest
+    )  # fmt: skip
+    with pytest.raises(OptionError, match="is a run's folder, where --arch has no meaning"):
+        load_predictor(run / "model.safetensors", arch="test_vit")
+
+
 def test_an_exported_file_contradicts_what_it_does_not_hold(exported):
     _, file = exported
     with pytest.raises(OptionError, match=r"exported from a run of test_vit; --arch test_resnet"):

@@ -130,8 +130,8 @@ def load_predictor(
     """A predictor from whatever `source` names: the one way a model is opened.
 
     Args:
-        source: folder of a complete run; a file of weights, .safetensors or torch's; or a timm
-            model, also `hf-hub:OWNER/NAME`.
+        source: folder of a complete run, or the weights in it; a file of weights, .safetensors or
+            torch's; or a timm model, also `hf-hub:OWNER/NAME`.
         arch: the timm model that a file's weights belong to; a file of `luab-train export` says so
             itself.
         pretrained: load timm's own weights, from its cache or the network.
@@ -147,6 +147,8 @@ def load_predictor(
         meaning for it.
     """
     path, name = Path(source), os.fspath(source)
+    if path.name == "model.safetensors" and path.with_name("recipe.json").is_file():
+        path = path.parent  # the file alone does not say how its network was fed, its folder does
     asked = {
         "--arch": arch is not None,
         "--weights-key": weights_key is not None,
