@@ -295,11 +295,14 @@ class Batch(NamedTuple):
             (int(self.places[i]), duplicate_error(self.names[i], ids[i]))
             for i in np.flatnonzero(duplicate).tolist()
         ]
-        counts = np.diff(self.bounds)
+        # What lies between duplicates is copied whole: a filter asks every element of every list.
+        edges = np.flatnonzero(np.diff(duplicate, prepend=True, append=True)).reshape(-1, 2)
+        pieces = [self.slice(first, end - first) for first, end in edges.tolist()]
+        images, events = zip(*(pieces or [self.slice(0, 0)]), strict=True)
         return self._replace(
-            images=self.images.filter(pa.array(~duplicate)),
-            events=self.events.filter(pa.array(np.repeat(~duplicate, counts))),
-            bounds=np.concatenate([[0], np.cumsum(counts[~duplicate])]),
+            images=pa.concat_tables(images).combine_chunks(),
+            events=pa.concat_tables(events).combine_chunks(),
+            bounds=np.concatenate([[0], np.cumsum(np.diff(self.bounds)[~duplicate])]),
             places=self.places[~duplicate],
             names=[name for name, twice in zip(self.names, duplicate, strict=True) if not twice],
             errors=sorted([*self.errors, *errors], key=lambda entry: entry[0]),

@@ -103,7 +103,7 @@ class SeenIds:
         Args:
             image_id: name of the image; wnid: its class, for kinds of logs whose images have one.
         """
-        told, _, number = str(image_id).rpartition("_")
+        told, _, number = image_id.rpartition("_") if isinstance(image_id, str) else ("", "", "")
         if self._add(image_id, told, number):
             if told != wnid:
                 self._classes[image_id] = wnid

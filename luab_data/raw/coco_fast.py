@@ -206,13 +206,16 @@ _ALIAS_OF = {key: attrgetter(alias) for alias, key in coco.ALIASES.items()}
 
 def _check(records: list[Any]) -> None:
     """What the types cannot say."""
-    for record in records:
-        for key, alias in _ALIAS_OF.items():
-            if alias(record) is not None and getattr(record, key) is not None:
+    for key, alias in _ALIAS_OF.items():
+        others = list(map(alias, records))
+        if others.count(None) < len(others):
+            values = map(attrgetter(key), records)
+            if any(None not in both for both in zip(values, others, strict=True)):
                 raise Differs
-        worker = record.worker_id
-        if worker is None or worker in coco.NO_WORKER or worker != worker.strip():
-            raise Differs
+    workers = set(map(attrgetter(coco.WORKER), records))
+    if any(w is None or w in coco.NO_WORKER or w != w.strip() for w in workers):
+        raise Differs
+    for record in records:
         for action in record.actionHistories or ():
             if action.pointTo is None and action.actionType in coco.POINT_TO:
                 raise Differs

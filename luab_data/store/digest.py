@@ -29,7 +29,7 @@ Hashes = npt.NDArray[np.uint64]
 
 _NULL, _LANE = np.uint64(0x5AD6B02C98F73E11), np.uint64(0x9E3779B97F4A7C15)
 _MOD = 2**64
-_ROWS_AT_ONCE = 2**13
+_ROWS_AT_ONCE = 2**12
 """What is computed of more is large beside the rows themselves."""
 
 
