@@ -214,19 +214,19 @@ def timm_data(name: str, *, config: Any = None, preprocessing: str = "paper") ->
         use_test_size=preprocessing == "timm",
     )
     size = int(config["input_size"][-1])
-    share, fit = _PAPER_CROP, "center"
+    share, fit, interpolation = _PAPER_CROP, "center", config["interpolation"]
     if preprocessing == "timm":
         share, fit = config["crop_pct"], config["crop_mode"]
-    if fit not in _FITS or config["interpolation"] not in RESAMPLE:
-        raise OptionError(
-            f"{name}: timm evaluates it with crop_mode {fit} and interpolation"
-            f" {config['interpolation']}, which is not offered here; expected --preprocessing paper"
-        )
+        if fit not in _FITS or interpolation not in RESAMPLE:
+            raise OptionError(
+                f"{name}: timm evaluates it with crop_mode {fit} and interpolation {interpolation},"
+                " which is not offered here; expected --preprocessing paper"
+            )
     return Data(
         image_size=size,
         eval_resize=int(size / share),
         eval_fit=_FITS[fit],
-        interpolation=config["interpolation"],
+        interpolation=interpolation if interpolation in RESAMPLE else "bicubic",
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
