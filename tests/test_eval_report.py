@@ -58,6 +58,7 @@ from luab_train.report.layouts import (
     BESIDE,
     COCO,
     LAYOUTS,
+    MORE,
     ROBUSTNESS,
     Cell,
     Column,
@@ -133,7 +134,7 @@ def test_columns_are_the_papers_in_its_order_with_one_arrow_down():
     ]
     assert [c.head for c in ROBUSTNESS.columns if c.direction == "down"] == ["BGC-gap ↓"]
     assert [c.head for c in COCO.columns] == [
-        *("mAP ↑", "mAP, VOC ↑", "V worst ↓", "V random ↓", "D ↓"),
+        *("mAP ↑", "mAP, VOC ↑", "V worst ↓", "V random ↓", "D worst ↓", "D ↓"),
     ]
 
 
@@ -151,7 +152,7 @@ def test_quoted_numbers_are_marked_and_what_the_sheet_says():
     assert [n["coco", "map"] for n in r50] == ["73.0", "73.6", "74.2"]
     assert [n["coco", "v_worst"] for n in r50] == ["47.6", "47.3", "47.0"]
     assert [n["coco", "v_random"] for n in r50] == ["25.0", "24.9", "24.5"]
-    assert not quoted_rows(BESIDE)
+    assert not quoted_rows(BESIDE) and not quoted_rows(MORE)
     printed = [text for layout in LAYOUTS for row in quoted_rows(layout).values() for text in row]
     told = [text for b in BY_NAME.values() for metric in b.quoted.values() for text in metric]
     assert len(printed) == len(told)  # no number of an entry is lost
@@ -175,6 +176,21 @@ def test_the_table_has_quoted_rows_then_ours_then_differences(tmp_path: Path):
     assert difference.note.startswith("no interval: predictions were not kept")
     assert cell_of(table, "none", "in-a").status == "missing"
     assert cell_of(table, "click − none", "in-a").status == "missing"
+
+
+def test_what_the_paper_does_not_have_is_shown_where_it_was_evaluated(tmp_path: Path):
+    rows = [plain_row("in-1k", "accuracy", 70.0), plain_row("in-1k-calibration", "nll", 1.23456),
+            plain_row("in-c", "mce", 76.0), plain_row("in-x", "pose_error_ratio", 1.5)]  # fmt: skip
+    report = make_report([], [write_rows(tmp_path / "x", rows)])
+    tables = {table.key: table for table in report.tables}
+    assert [*tables] == ["robustness", "beside", "more", "in-x"]
+    heads = [[c.head for c in tables[key].columns] for key in ("beside", "more")]
+    assert heads == [["IN-C: mCE against AlexNet ↓"], ["IN-1k calibration: log loss, nats ↓"]]
+    text = to_markdown(report)
+    assert "1.23 [0.23, 2.23]" in text and "1.50 [0.50, 2.50]" in text
+    # Every metric of every benchmark has its place.
+    shown = {column.key for layout in LAYOUTS for column in layout.columns}
+    assert shown >= {(b.name, m.name) for b in BY_NAME.values() for m in b.metrics}
 
 
 def test_one_run_alone_has_no_differences_and_a_run_that_was_not_evaluated_is_missing(
@@ -437,7 +453,7 @@ def test_numbers_round_without_a_minus_zero():
     assert words.number(-0.04, IN_1K, signed=True) == "+0.0"
     assert words.number(-0.06, IN_1K, signed=True) == "−0.1"
     assert words.number(math.nan, IN_1K) == "–"
-    assert words.number(-0.125, COCO.columns[4], signed=True) == "−0.12"
+    assert words.number(-0.125, COCO.columns[5], signed=True) == "−0.12"
     assert words.p_value(Cell(status="value", p_value=1e-9, test="McNemar")) == "< 0.001 (McNemar)"
 
 
@@ -455,7 +471,7 @@ def test_rows_of_localisation_and_coco_fill_their_own_tables(tmp_path: Path):
     assert [c.status for c in wsol] == ["value", *["missing"] * 4]
     assert tables["localisation"].of_kind("ours")[0].cells[0].status == "none"
     coco = tables["coco"].of_kind("ours")[0].cells
-    assert words.short(coco[4], COCO.columns[4], "ours", tables["coco"]) == "−1.25 [−2.25, −0.25]"
+    assert words.short(coco[5], COCO.columns[5], "ours", tables["coco"]) == "−1.25 [−2.25, −0.25]"
 
 
 def write_wsol(evaluation: Path, iou: np.ndarray, points: list[bool | None]) -> Path:
@@ -521,7 +537,7 @@ def test_coco_is_compared_from_its_kept_scores(tmp_path: Path):
     first, second = evaluated_coco(tmp_path, "a", "b")
     (table,) = [t for t in tables_of(second, first) if t.key == "coco"]
     a, b, difference = (table.rows[k].cells for k in (-3, -2, -1))
-    for k in range(5):
+    for k in range(6):
         assert difference[k].value == pytest.approx(b[k].value - a[k].value)
         if k != 1:  # the envelope has no interval
             assert difference[k].over == "images" and difference[k].n == 3
@@ -690,8 +706,7 @@ def test_nothing_empty_is_drawn_and_captions_say_what_is(tmp_path: Path):
     (ax,) = bars.draw().axes
     assert [text.get_text() for text in ax.get_xticklabels()] == ["IN-1k ↑"]
     assert make_report([], [write_rows(tmp_path / "y", nothing)]).figures == ()
-    coco = [plain_row("coco", name, 50.0)
-            for name in ("map", "map_envelope", "v_worst", "v_random", "difference")]  # fmt: skip
+    coco = [plain_row(*column.key, 50.0) for column in COCO.columns]
     (bars,) = make_report([], [write_rows(tmp_path / "z", coco)]).figures
     assert "left out" not in bars.caption  # D is in logits, and has its place in the table
 

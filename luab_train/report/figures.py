@@ -27,14 +27,13 @@ from luab_train.report.draw import (
     looks_of,
     panels_figure,
 )
-from luab_train.report.layouts import VALIDATION_PANELS, Cell, Column, Table
+from luab_train.report.layouts import PAPERS, VALIDATION_PANELS, Cell, Column, Table
 from luab_train.report.runs import LAST_EPOCH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DRAWN = ("robustness", "wsol", "coco", "localisation")
-_NO_SHARE = ("coco", "difference")
+_NO_SHARE = (("coco", "difference"), ("coco", "difference_worst"))
 """Not in percent, so in no figure with the others."""
 _OF_SEEDS = "Bands go from the lowest seed to the highest."
 
@@ -122,12 +121,12 @@ def _centre(arms: Sequence[Arm]) -> dict[str, float]:
 
 def _results(tables: Sequence[Table], looks: Mapping[str, Look]) -> Iterator[Planned]:
     for table in tables:
-        if table.key not in _DRAWN:
+        if table.key not in {layout.key for layout in PAPERS}:
             continue
         ours, of = _with_numbers(table, "ours")
         if ours:
             cells = [cell for row in of.values() for cell in row]
-            left_out = [c for c in table.columns if c not in ours and c.key != _NO_SHARE]
+            left_out = [c for c in table.columns if c not in ours and c.key not in _NO_SHARE]
             yield Planned(
                 key=f"{table.key}-bars",
                 title=table.title,
@@ -151,7 +150,7 @@ def _with_numbers(table: Table, kind: str) -> tuple[list[Column], dict[str, list
     rows = [row for row in table.rows if row.kind == kind]
     shown = [
         k for k, column in enumerate(table.columns)
-        if column.key != _NO_SHARE and any(row.cells[k].status == "value" for row in rows)
+        if column.key not in _NO_SHARE and any(row.cells[k].status == "value" for row in rows)
     ]  # fmt: skip
     of = {row.name: [row.cells[k] for k in shown] for row in rows}
     of = {name: cells for name, cells in of.items() if any(c.status == "value" for c in cells)}

@@ -18,6 +18,7 @@ from luab_train.report.arms import VALIDATION, Arm, Model
 from luab_train.report.compare import LEAST_SEEDS, arm_cell, difference_cell, pairs_of
 from luab_train.report.layouts import (
     LAYOUTS,
+    PAPERS,
     VALIDATION_PANELS,
     Cell,
     Column,
@@ -40,11 +41,11 @@ def make_tables(arms: Sequence[Arm], *, reference: str = "none") -> list[Table]:
     """
     pairs = pairs_of(arms, reference)
     tables = [_validation(layout, arms, pairs) for layout in _validation_layouts(arms)]
-    tables += [
-        _benchmarks(layout, arms, pairs)
-        for layout in LAYOUTS
-        if any(model.row(c.key) for a in arms for model in a.models for c in layout.columns)
-    ]
+    for layout in LAYOUTS:
+        told = [c for c in layout.columns if any(m.row(c.key) for a in arms for m in a.models)]
+        if told:
+            columns = layout.columns if layout in PAPERS else tuple(told)
+            tables.append(_benchmarks(replace(layout, columns=columns), arms, pairs))
     return [*tables, *_classes_of_coco(arms), *_setup(arms), *_curves(arms)]
 
 
