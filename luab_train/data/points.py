@@ -42,11 +42,11 @@ class PointDataset(Dataset):  # type: ignore[type-arg]
 
     `dataset[i]` has four keys, which `torch.utils.data.default_collate` makes batches of:
 
-        image   what the transform makes of the image; without one, the PIL image
-        label   int64, index into `classes`; (80,) float32 of COCO-AB
-        point   (2,) float32, xy in fractions of `image`, not moved where it lies outside, NaN where
-                there is none; (80, 2) of COCO-AB, one a class; (11, 2) of the target trace
-        mask    bool, whether the point is there and in sight: train on these alone; (80,), (11,)
+    - `image`: what the transform makes of the image; without one, the PIL image
+    - `label`: int64, index into `classes`; (80,) float32 of COCO-AB
+    - `point`: (2,) float32, xy in fractions of `image`, not moved where it lies outside, NaN where
+      there is none; (80, 2) of COCO-AB, one a class; (11, 2) of the target trace
+    - `mask`: bool, whether the point is there and in sight: train on these alone; (80,), (11,)
     """
 
     def __init__(
