@@ -94,10 +94,10 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A timm classifier and a point head, one linear layer on the penultimate features."""
+    """A timm classifier and a point head on its features."""
 
     name: str
-    """Any timm model whose classifier is one linear layer."""
+    """Any timm classifier; `hf-hub:OWNER/NAME` is one of the Hub."""
     pretrained: bool = False
     """Start from timm's weights; needs the network or a filled cache."""
     checkpoint: str | None = None

@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 from miniatures.run import make_run
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -322,14 +322,23 @@ def test_an_exported_file_is_opened_as_its_run(exported):
         torch.testing.assert_close(found(image).logits_BC, expected(image).logits_BC)
 
 
-def test_the_weights_of_a_run_are_opened_as_the_run(exported):
+def test_weights_in_a_runs_folder_are_opened_as_the_run(exported):
     run, _ = exported
-    found, expected = (load_predictor(p, device="cpu") for p in (run / "model.safetensors", run))
-    assert (found.data, found.classes, found.digest) == (
+    weights = load_file(run / "model.safetensors")
+    weights["head.bias"] += 1
+    save_file(weights, run / "best.safetensors")
+    last, best, expected = (
+        load_predictor(path, device="cpu")
+        for path in (run / "model.safetensors", run / "best.safetensors", run)
+    )
+    assert (last.data, last.classes, last.digest) == (
         expected.data, expected.classes, expected.digest
     )  # fmt: skip
-    with pytest.raises(OptionError, match="is a run's folder, where --arch has no meaning"):
-        load_predictor(run / "model.safetensors", arch="test_vit")
+    assert (best.data, best.classes, best.name) == (last.data, last.classes, "run (best)")
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    torch.testing.assert_close(best(image).logits_BC, expected(image).logits_BC + 1)
+    with pytest.raises(OptionError, match="is of a run, where --arch has no meaning"):
+        load_predictor(run / "best.safetensors", arch="test_vit")
 
 
 def test_an_exported_file_contradicts_what_it_does_not_hold(exported):

@@ -33,6 +33,7 @@ from luab_train.models.classifier import (
 from luab_train.models.weights import (
     FED,
     fit_weights,
+    load_state_from_file,
     read_facts,
     read_weights,
     split_state_dict,
@@ -147,8 +148,6 @@ def load_predictor(
         meaning for it.
     """
     path, name = Path(source), os.fspath(source)
-    if path.name == "model.safetensors" and path.with_name("recipe.json").is_file():
-        path = path.parent  # the file alone does not say how its network was fed, its folder does
     asked = {
         "--arch": arch is not None,
         "--weights-key": weights_key is not None,
@@ -159,6 +158,10 @@ def load_predictor(
     if path.is_dir():
         _refuse(name, "a run's folder", asked)
         predictor = _from_run(path)
+    elif path.suffix == ".safetensors" and path.with_name("recipe.json").is_file():
+        # The file alone does not say how its network was fed; the folder does.
+        _refuse(name, "of a run", asked)
+        predictor = _from_run(path.parent, path)
     elif path.is_file():
         _refuse(name, "a file of weights", asked, "--arch", "--weights-key", "--preprocessing")
         predictor = _from_file(path, arch, weights_key, preprocessing, classes)
@@ -181,14 +184,18 @@ def _refuse(source: str, what: str, asked: Mapping[str, bool], *meant: str) -> N
             raise OptionError(f"{source}: is {what}, where {option} has no meaning; leave it out")
 
 
-def _from_run(run: Path) -> Predictor:
-    model, recipe = load_model(run), read_recipe(run)
+def _from_run(run: Path, weights: Path | None = None) -> Predictor:
+    """A run as it ended, or with other weights of its folder: its best epoch's."""
+    model, recipe, name = load_model(run), read_recipe(run), run.resolve().name
+    if weights is not None and weights.name != "model.safetensors":
+        load_state_from_file(model, read_weights(weights))
+        name = f"{name} ({weights.stem})"
     return Predictor(
         model=model,
         classes=tuple(read_environment(run)["classes"]),
         data=recipe.data,
         point_trained=recipe.target not in ("none", "dwell_time"),
-        name=run.resolve().name,
+        name=name,
         digest=weights_digest(model.state_dict()),
     )
 
