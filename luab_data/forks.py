@@ -5,7 +5,7 @@ between them: two did 1.2 times the work of one, two processes 1.7 times (8 runs
 Forking is for a process of our own, the `luab-data convert` command; a library that is called in
 somebody's process uses threads (pipeline.in_order).
 
-A run of 8 MB and the tables made of it lie in memory that the processes share, and pipes carry the
+A run of 12 MB and the tables made of it lie in memory that the processes share, and pipes carry the
 rest: through a pipe each byte is copied six times, a tenth of a conversion's time.
 """
 
