@@ -146,7 +146,8 @@ def main() -> None:
     type=click.Choice(["paper", "timm"]),
     default="paper",
     show_default=True,
-    help="With --benchmarks: the crop of a timm model, 224 of 256 px, or as timm's validate.py.",
+    help="With --benchmarks: a timm model sees .875 of the resized side, e.g. 224 of 256 px, or"
+    " what timm's validate.py shows it.",
 )
 @click.option(
     "--box-convention",

@@ -173,7 +173,7 @@ def prediction_figure(predictions: Sequence[Prediction]) -> Figure:
 @click.option("--random-weights", is_flag=True, help="A timm model as it begins.")
 @click.option(
     "--preprocessing", type=click.Choice(["paper", "timm"]), default="paper", show_default=True,
-    help="The crop of a timm model, 224 of 256 px, or as timm's validate.py.",
+    help="A timm model sees .875 of the resized side, or what timm's validate.py shows it.",
 )  # fmt: skip
 @click.option(
     "--top", type=click.IntRange(1), default=5, show_default=True, help="Answers an image."
