@@ -164,6 +164,16 @@ def test_a_timm_model_is_evaluated_where_one_says(world, tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_result_of_another_precision_is_not_replaced_without_a_word(world, tmp_path):
+    run, root = world
+    told = "replaces an earlier result"
+    arguments = [run, "--benchmarks", "in-v2", "--root", root, "--out", tmp_path / "out"]
+    assert told not in call(*arguments) and told not in call(*arguments)
+    said = call(*arguments, "--precision", "bf16")
+    assert "in-v2: replaces an earlier result in" in said
+    assert "precision no, now bf16); to keep both, take another --out" in said
+
+
 def test_a_folder_of_images_is_evaluated_as_before(world):
     run, root = world
     said = call(run, "--images", root / "imagenet/val", "--name", "v1", "--batch-size", "7")

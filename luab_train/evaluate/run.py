@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from luab_train.evaluate.classify import classify, fed
 from luab_train.evaluate.layouts import Dataset, Missing, locate, scan_folders
 from luab_train.evaluate.predictor import Predictor, load_predictor
 from luab_train.evaluate.settings import Settings
-from luab_train.evaluate.stored import Row, replace_rows
+from luab_train.evaluate.stored import Row, read_rows, replace_rows
 from luab_train.train.device import versions
 from luab_train.train.run_folder import finite_or_none
 
@@ -184,6 +184,8 @@ def _written(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     rows = [_row(benchmark, name, result, roots) | made_with for name in result.estimates]
+    if any(row["value"] is not None for row in rows):
+        _tell_of_others(out, benchmark.name, {"weights": predictor.digest, **fed(predictor)})
     try:
         kept = replace_rows(out, benchmark.name, rows)
     except OutputError as error:
@@ -192,6 +194,23 @@ def _written(
     if not kept:
         rows[0]["note"] += "; the numbers of an earlier evaluation stay in results.jsonl"
     return [{**row, "unwritten": result.unwritten} if result.unwritten else row for row in rows]
+
+
+def _tell_of_others(out: Path, benchmark: str, how: Mapping[str, Any]) -> None:
+    """Say that numbers of other weights, or of another input or precision, are replaced."""
+    for row in read_rows(out):
+        if row["benchmark"] == benchmark and row["value"] is not None:
+            changed = [key for key in how if key in row and row[key] != how[key]]
+            if changed:
+                told = ", ".join(
+                    f"{key} {str(row[key])[:12]}, now {str(how[key])[:12]}" for key in changed
+                )
+                click.echo(
+                    f"{benchmark}: replaces an earlier result in {out} ({told}); to keep both, take"
+                    " another --out",
+                    err=True,
+                )
+            return
 
 
 def _row(benchmark: Benchmark, name: str, result: Result, roots: Sequence[Path]) -> Row:
