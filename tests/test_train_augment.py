@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data.transforms_factory import transforms_imagenet_train
+from train_world import dotted, found
 from warping import warp
 
 from luab_data.errors import OptionError
@@ -32,22 +33,6 @@ DEIT = "rand-m9-mstd0.5-inc1"
 def noise(width: int = 48, height: int = 40, seed: int = 0) -> Image.Image:
     rng = np.random.default_rng(seed)
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-def dotted(size_wh: tuple[int, int], point_px: np.ndarray) -> Image.Image:
-    """Black, with a soft white dot of sigma 2 px whose centre of mass is the point."""
-    w, h = size_wh
-    x, y = np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5)
-    value = np.exp(-((x - point_px[0]) ** 2 + (y - point_px[1]) ** 2) / (2 * 2.0**2))
-    return Image.fromarray((255 * value).round().astype(np.uint8)).convert("RGB")
-
-
-def found(image: Image.Image) -> np.ndarray:
-    """Centre of mass of an image with one dot, px."""
-    value = np.asarray(image).astype(float).mean(axis=2)
-    value = np.where(value > 20, value, 0)
-    y, x = np.indices(value.shape) + 0.5
-    return np.array([(x * value).sum(), (y * value).sum()]) / value.sum()
 
 
 def well_inside(point: np.ndarray, size_wh: tuple[int, int], margin: float = 8) -> bool:

@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as tvf
+from train_world import dotted, found
 from warping import warp
 
 from luab_train.data.augment import TrainCrop
@@ -81,22 +82,6 @@ def test_steps_compose_in_the_order_given_and_invert():
 def test_rotation_is_clockwise_on_the_screen_about_its_centre():
     np.testing.assert_allclose(apply(rotate(90, (5, 5)), np.array([8.0, 5.0])), [5, 8], atol=1e-12)
     np.testing.assert_allclose(apply(rotate(33, (5, 2)), np.array([5.0, 2.0])), [5, 2], atol=1e-12)
-
-
-def dotted(size_wh: tuple[int, int], point_px: tuple[float, float]) -> Image.Image:
-    """Black, with a soft white dot of sigma 2 px whose centre of mass is the point."""
-    w, h = size_wh
-    x, y = np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5)
-    value = np.exp(-((x - point_px[0]) ** 2 + (y - point_px[1]) ** 2) / (2 * 2.0**2))
-    return Image.fromarray((255 * value).round().astype(np.uint8)).convert("RGB")
-
-
-def found(image: Image.Image) -> np.ndarray:
-    """Centre of mass of an image with one dot, px."""
-    value = np.asarray(image).astype(float).mean(axis=2)
-    value = np.where(value > 20, value, 0)
-    y, x = np.indices(value.shape) + 0.5
-    return np.array([(x * value).sum(), (y * value).sum()]) / value.sum()
 
 
 def well_inside(point: np.ndarray, size: int, margin: float) -> bool:

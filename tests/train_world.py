@@ -125,3 +125,19 @@ def small_recipe(**changes: Any) -> Recipe:
 
 def metrics_lines(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def dotted(size_wh: tuple[int, int], point_px: tuple[float, float]) -> Image.Image:
+    """Black, with a soft white dot of sigma 2 px whose centre of mass is the point."""
+    w, h = size_wh
+    x, y = np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5)
+    value = np.exp(-((x - point_px[0]) ** 2 + (y - point_px[1]) ** 2) / (2 * 2.0**2))
+    return Image.fromarray((255 * value).round().astype(np.uint8)).convert("RGB")
+
+
+def found(image: Image.Image) -> np.ndarray:
+    """Centre of mass of an image with one dot, px."""
+    value = np.asarray(image).astype(float).mean(axis=2)
+    value = np.where(value > 20, value, 0)
+    y, x = np.indices(value.shape) + 0.5
+    return np.array([(x * value).sum(), (y * value).sum()]) / value.sum()
