@@ -155,7 +155,12 @@ def imagenet_names() -> Mapping[str, str]:
     return dict(lines)
 
 
+def in_words(name: str) -> str:
+    """`tench`: the first word for a wnid of ImageNet-1k; other classes as they are."""
+    names = imagenet_names()
+    return names[name].partition(",")[0] if name in names else name
+
+
 def with_name(wnid: str) -> str:
     """`n01440764 (tench)`: a class with the first word for it; other classes as they are."""
-    names = imagenet_names()
-    return f"{wnid} ({names[wnid].partition(',')[0]})" if wnid in names else wnid
+    return f"{wnid} ({in_words(wnid)})" if wnid in imagenet_names() else wnid

@@ -15,7 +15,7 @@ import torch
 
 from luab_data.errors import OptionError
 from luab_data.files import ALREADY, new_file
-from luab_data.words import imagenet_names
+from luab_data.words import in_words
 from luab_train.data.inputs import EvalCrop, decode_rgb
 from luab_train.evaluate.predictor import Predictor, load_predictor
 
@@ -118,7 +118,7 @@ def _batch(predictor: Predictor, files: Sequence[Path], top: int) -> Iterator[Pr
             answers=tuple(
                 Answer(
                     name=predictor.classes[label],
-                    title=_title(predictor.classes[label]),
+                    title=in_words(predictor.classes[label]),
                     probability=value,
                     point=_point(place[row, label]) if each else None,
                 )
@@ -126,10 +126,6 @@ def _batch(predictor: Predictor, files: Sequence[Path], top: int) -> Iterator[Pr
             ),
             point=None if each else _point(place[row, 0]),
         )
-
-
-def _title(name: str) -> str:
-    return imagenet_names().get(name, name).partition(",")[0]
 
 
 def _point(xy: np.ndarray) -> Point | None:

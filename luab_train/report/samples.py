@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from luab_data.figures.style import (
     new_figure,
     outlined,
 )
+from luab_data.words import in_words
 from luab_train.data.inputs import decode_rgb
 from luab_train.evaluate.benchmarks import BY_NAME
 from luab_train.evaluate.layouts import Missing, locate, scan_folders
@@ -161,8 +162,8 @@ def _sample(kept: Predicted, row: int, is_right: bool, folder: Path) -> Sample:
     x, y = (kept.table[name][row].as_py() for name in ("point_x", "point_y"))
     return Sample(
         pixels=_pixels(folder / str(kept.image_id[row])),
-        truth=class_name(str(kept.label[row])),
-        answer=class_name(str(kept.top1[row])),
+        truth=in_words(str(kept.label[row])),
+        answer=in_words(str(kept.top1[row])),
         is_right=is_right,
         probability=float(kept.max_probability[row]),
         point=None if x is None or y is None else (x, y),
@@ -203,23 +204,6 @@ def _maps(
         # Not every network has maps, and a report is no place to fail for want of a picture.
         return [None] * len(files)
     return list(maps)
-
-
-@cache
-def _descriptions() -> object:
-    from timm.data import ImageNetInfo
-
-    return ImageNetInfo()
-
-
-def class_name(label: str) -> str:
-    """A wnid as a word; anything else as it is."""
-    info = _descriptions()
-    try:
-        found: str = info.label_name_to_description(label)  # type: ignore[attr-defined]
-    except (KeyError, ValueError):
-        return label
-    return found.split(",")[0] if found else label
 
 
 # --- drawing --------------------------------------------------------------------------------------
