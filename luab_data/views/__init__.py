@@ -1,0 +1,159 @@
+"""Views: one image shown once to one annotator, whatever tool logged it, as one Arrow table.
+
+Every reader of somebody's log (log.py for the open log, a module of importers/ for each other
+record of attention) gives tables of VIEWS; a module here for each kind turns them into the raw
+tables of that kind. What a log lacks is null, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from luab_data.errors import RecordError
+from luab_data.ragged import Bools, Ragged, one_array, ragged
+from luab_data.table import Column, Table
+
+EventType = Literal[
+    "enter", "leave", "move", "down", "up", "click", "add", "move-label", "remove",
+    "category", "key", "scroll", "resize", "load", "blur", "focus", "submit",
+    "fixation", "say",
+]  # fmt: skip
+"""What can happen; new types are added at the end. docs/log-format.md#events."""
+
+EVENTS: tuple[str, ...] = get_args(EventType)
+"""Their names; `event` holds positions in here."""
+
+CODE: Mapping[str, int] = {name: code for code, name in enumerate(EVENTS)}
+"""Name of a type of events -> its position in EVENTS."""
+
+_S, _B = pa.string(), pa.bool_()
+_I16, _I32, _I64, _F = pa.int16(), pa.int32(), pa.int64(), pa.float64()
+
+
+def _c(name: str, type: pa.DataType, doc: str, unit: str = "") -> Column:
+    return Column(name=name, type=type, doc=doc, unit=unit)
+
+
+def _event(name: str, type: pa.DataType, doc: str, unit: str = "") -> Column:
+    return Column(name=name, type=pa.list_(type), doc=doc, unit=unit, group="event")
+
+
+VIEWS = Table(
+    config="views",
+    folder="views",
+    row="image shown once to one annotator",
+    columns=(
+        _c("image_id", _S, "Id of the picture, unique within its class; never null"),
+        _c("image_file", _S, "Its file, as the tool had it"),
+        _c("width", _I32, "Width of the file as the annotator saw it (turned as EXIF says)", "px"),
+        _c("height", _I32, "Height of the file, likewise", "px"),
+        _c("label", _S, "Class that was asked for, or that the picture is of"),
+        _c("labels", pa.list_(_S), "Classes that were offered"),
+        _c("prompt", _S, "What was asked, in words"),
+        _c("answer", _S, "What was answered, in words"),
+        _c("selected", _B, "Whether the picture ended selected; null where nothing was selected"),
+        _c("shown_x", _F, "Left edge of the picture on the page", "px"),
+        _c("shown_y", _F, "Top edge of the picture on the page", "px"),
+        _c("shown_width", _F, "Width of the picture on the page", "px"),
+        _c("shown_height", _F, "Height of the picture on the page", "px"),
+        _c("viewport_width", _F, "Width of the window's inside", "px"),
+        _c("viewport_height", _F, "Height of the window's inside", "px"),
+        _c("pixel_ratio", _F, "Pixels of the device to one of the page"),
+        _c("session", _S, "One annotator's answer to one task, from opening to submitting"),
+        _c("task", _S, "The task of several pages (a HIT) that the session answers"),
+        _c("page", _I16, "Page of the task, from 0"),
+        _c("slot", _I16, "Place on the page, from 0"),
+        _c("arm", _S, "Arm of an experiment that the session is in"),
+        _c("annotator", _S, "Who it was, not hashed yet: no table that is written has it"),
+        _c("epoch_ms", _I64, "When the session's clock stood at 0", "epoch ms"),
+        _event("event", pa.int8(), "Type of each event, a position in EVENTS, in their order"),
+        _event("event_time_ms", _I64, "When, by the session's clock; null elements if not known",
+               "ms"),
+        _event("event_x", _F, "Where on the picture; null elements for events without a place; x",
+               "fraction"),
+        _event("event_y", _F, "Likewise; y", "fraction"),
+        _event("event_from_x", _F, "Where a label was before; x; the list is null if none is"
+               " known", "fraction"),
+        _event("event_from_y", _F, "Likewise; y", "fraction"),
+        _event("event_label", _S, "Class of a label, a superclass, a key, a word; the list is null"
+               " if no event has one"),
+        _event("event_state", _B, "Whether the picture is selected after a click; the list is null"
+               " if no event has one"),
+        _event("event_duration_ms", _I64, "How long a fixation or a word took; the list is null if"
+               " no event has one", "ms"),
+        _event("event_pointer", _S, "mouse, touch, pen, eye or keyboard; the list is null if not"
+               " known of any"),
+    ),
+)  # fmt: skip
+"""The table that every reader of a log gives. Lists of one view are equally long, or null."""
+
+OPTIONAL_LISTS = (
+    *("event_from_x", "event_from_y", "event_label", "event_state", "event_duration_ms"),
+    "event_pointer",
+)
+"""Lists that are null in a view where no event has a value."""
+
+
+class Reading(NamedTuple):
+    """What a reader gives at a time: some views in the order of the log."""
+
+    table: pa.Table  # (num_views,) VIEWS
+    names: Sequence[str]  # (num_views,) what an error calls each of them, e.g. `line 17`
+    errors: Sequence[RecordError] = ()  # of other records, of the same piece of the log
+
+
+FIDELITY = {
+    "has_path": "a path: at least two moves or fixations",
+    "has_time": "a time of every event with a place",
+    "has_clock": "the time of day",
+    "has_layout": "the size of the picture on the page, and where it was",
+    "has_annotator": "who it was",
+}
+"""What a view may have, on which it depends what can be derived."""
+
+
+def views(columns: Mapping[str, Any]) -> pa.Table:
+    """A table of VIEWS from some of its columns; the others are null.
+
+    Args:
+        columns: `image_id` and the lists `event`, `event_time_ms`, `event_x`, `event_y` among them.
+    """
+    schema = VIEWS.schema()
+    length = len(columns["image_id"])
+    found = [columns.get(name, pa.nulls(length, schema.field(name).type)) for name in schema.names]
+    return pa.table(found, schema)
+
+
+def fidelity(table: pa.Table) -> dict[str, Bools]:
+    """Which views have what: a flag of FIDELITY -> (num_views,) bool."""
+    event = ragged(table["event"])
+    is_path = np.isin(event.values, [CODE["move"], CODE["fixation"]])
+    path_length = Ragged(is_path.astype(np.int64), event.bounds).reduce(np.add, 0)
+    x = one_array(table["event_x"]).flatten()
+    untimed = np.asarray(
+        pc.and_(one_array(table["event_time_ms"]).flatten().is_null(), x.is_valid())
+    )
+    sizes = ("shown_x", "shown_y", "shown_width", "shown_height")
+    there = {name: np.asarray(table[name].is_valid()) for name in (*sizes, "epoch_ms", "annotator")}
+    return {
+        "has_path": path_length >= 2,
+        "has_time": ~event.any(untimed),
+        "has_clock": there["epoch_ms"],
+        "has_layout": np.logical_and.reduce([there[name] for name in sizes]),
+        "has_annotator": there["annotator"],
+    }
+
+
+def count_fidelity(tables: Iterable[pa.Table]) -> dict[str, int]:
+    """How many views have each flag, and `num_views`, for the manifest."""
+    total = dict.fromkeys(("num_views", *FIDELITY), 0)
+    for table in tables:
+        total["num_views"] += len(table)
+        for name, flags in fidelity(table).items():
+            total[name] += int(flags.sum())
+    return total
