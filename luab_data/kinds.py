@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from luab_data.errors import ArchiveError, DatasetError
+from luab_data.errors import ArchiveError, DatasetError, OptionError
 from luab_data.schema import (
     COCO_ACTIONS,
     COCO_ANNOTATORS,
@@ -21,8 +21,11 @@ from luab_data.schema import (
     IMAGENET_ANNOTATORS,
     IMAGENET_IMAGES,
     IMAGENET_ROUNDS,
+    OWN_ACTIONS,
+    OWN_TAGGED,
     Table,
 )
+from luab_data.tools import COCO, Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,7 +68,7 @@ class Kind:
     """
 
     dataset: ClassVar[str]
-    title: ClassVar[str]
+    title: str
     images: ClassVar[Table]
     events: ClassVar[Table]
     annotators: ClassVar[Table]
@@ -127,7 +130,13 @@ class Browsing(Kind):
 
 
 class Tagging(Kind):
-    """One picture, icons to drag onto its objects. Logged as JSON by coco-annotation-tool."""
+    """One picture, icons to drag onto its objects. Logged as JSON by coco-annotation-tool.
+
+    Attributes:
+        vocabulary: its classes, and the groups they are shown in.
+    """
+
+    vocabulary = COCO
 
     dataset = "coco-ab"
     title = "COCO-AB"
@@ -152,10 +161,44 @@ class Tagging(Kind):
     }
 
 
+class OwnTagging(Tagging):
+    """Somebody's own pictures and labels, tagged on somebody's own page.
+
+    Args:
+        vocabulary: its classes: the manifest's `classes`, in its order, and `superclasses`.
+        title: what its owner calls it.
+    """
+
+    dataset = "tagging"
+    title = "own tagging data"
+    images = OWN_TAGGED
+    events = OWN_ACTIONS
+
+    def __init__(self, vocabulary: Vocabulary, title: str = title) -> None:
+        self.vocabulary = vocabulary
+        self.title = title
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> OwnTagging:
+        """The kind of a dataset folder.
+
+        Raises:
+            DatasetError: its manifest names no classes that a page could show.
+        """
+        try:
+            vocabulary = Vocabulary(manifest.get("classes", ()), manifest.get("superclasses", {}))
+        except (OptionError, TypeError, AttributeError) as error:
+            raise DatasetError(f"manifest: {error}; convert the log again") from error
+        return cls(vocabulary, manifest.get("collection", {}).get("title") or cls.title)
+
+
 BROWSING, TAGGING = Browsing(), Tagging()
 
 KINDS: Mapping[str, Kind] = {kind.dataset: kind for kind in (BROWSING, TAGGING)}
-"""By the name of the dataset."""
+"""Of the releases, by the name of the dataset."""
+
+OWN_KINDS: Mapping[str, Callable[[Mapping[str, Any]], Kind]] = {OwnTagging.dataset: OwnTagging.of}
+"""Of everybody else's data, by the name in the manifest: manifest -> kind."""
 
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind:
@@ -168,12 +211,15 @@ def kind_of(manifest: Mapping[str, Any]) -> Kind:
         DatasetError: a kind that this luab does not know.
     """
     name = manifest["dataset"]
-    if name not in KINDS:
+    if name in KINDS:
+        return KINDS[name]
+    if name not in OWN_KINDS:
+        known = ", ".join([*KINDS, *OWN_KINDS])
         raise DatasetError(
-            f"holds {name!r}, which this luab does not know; expected one of {', '.join(KINDS)}."
-            " A newer luab may have written it: upgrade"
+            f"holds {name!r}, which this luab does not know; expected one of {known}. A newer luab"
+            " may have written it: upgrade"
         )
-    return KINDS[name]
+    return OWN_KINDS[name](manifest)
 
 
 def tables_of(manifest: Mapping[str, Any]) -> tuple[Table, Table, Table]:

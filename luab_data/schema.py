@@ -7,6 +7,8 @@ are `xyxy` pixels as published; times in milliseconds end in `_ms`. Null is "not
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from luab_data.table import Column as Column
@@ -257,6 +259,44 @@ COCO_IMAGES = Table(
         _icon("notebook_point_y", _I64, "Likewise; y", "px"),
     ),
 )  # fmt: skip
+
+_OWN_DOCS = {
+    "image_id": "Name of the picture's file without extension, or the log's own id of it",
+    "original_image_width": "Width of the file as logged; null if not logged",
+    "original_image_height": "Height of the file as logged; null if not logged",
+    "image_width": "Width on the page; null if not logged",
+    "image_height": "Height on the page; null if not logged",
+    "page_width": "Width on the page, of image_width; null if that is not above 0",
+    "page_height": "Height on the page, likewise",
+    "time_spent_ms": "Time on the page; null if not logged",
+    "action_histories_time_at_ms": "When, from the page's start; null if not logged",
+    "category_histories_category_index": "Superclass shown, its place in the manifest's"
+    " `superclasses`",
+    "page_id": "Page of the session; null if not logged",
+    "hit_id": "Session, HIT or batch of the annotator; null if not logged",
+    "last_add_x": "Where the icon was last added, even if moved or removed later; null if never"
+    " added; x",
+    "last_add_y": "Where the icon was last added, even if moved or removed later; null if never"
+    " added; y",
+}
+
+
+def _of_own(table: Table) -> Table:
+    """A table of the release for data of others: ids are text, labels follow the manifest."""
+    columns = tuple(
+        replace(
+            column,
+            doc=_OWN_DOCS.get(column.name, column.doc),
+            type=_S if column.name == "image_id" else column.type,
+            classes=column.classes and "own",
+        )
+        for column in table.columns
+    )
+    return replace(table, columns=columns, optional=())
+
+
+OWN_ACTIONS, OWN_TAGGED = _of_own(COCO_ACTIONS), _of_own(COCO_IMAGES)
+"""Of a tagging log of somebody's own, as COCO_ACTIONS and COCO_IMAGES."""
 
 IMAGENET_ANNOTATORS = Table(
     config="annotators",

@@ -22,7 +22,8 @@ class Column:
         doc: one sentence for the card, null meaning included where null is possible.
         unit: `px`, `ms`, `fraction` of the picture, ...; empty for plain counts and names.
         raw: key in the tool's log; None for derived columns.
-        classes: set when the integers are labels: `wnid` (names follow from the data) or `coco`.
+        classes: set when the integers are labels: `wnid` or `own` (their names are the manifest's
+            `classes`), or `coco`.
         group: of a list: lists of one group are equally long in every row, element beside element.
     """
 
@@ -39,15 +40,15 @@ class Column:
         """The Arrow field, unit and sentence in its metadata."""
         return pa.field(self.name, self.type, metadata={"unit": self.unit, "doc": self.doc})
 
-    def class_names(self, wnids: Sequence[str]) -> Sequence[str]:
+    def class_names(self, classes: Sequence[str]) -> Sequence[str]:
         """Names of the labels of a column, by label; empty if its integers are no labels.
 
         Args:
-            wnids: those of the dataset, sorted.
+            classes: those of the dataset's manifest.
         """
         if self.classes is None:
             return ()
-        return wnids if self.classes == "wnid" else COCO_CLASSES
+        return COCO_CLASSES if self.classes == "coco" else classes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,16 @@
-"""What the two annotation tools show: the numbers of their pages, and the classes of COCO.
+"""What annotation tools show: the numbers of the release's two pages, and the classes to choose of.
 
 Whatever simulates, draws, counts or judges a page takes them from here.
 """
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from unicodedata import normalize
+
+from luab_data.errors import OptionError
 
 SLOTS, GRID_COLUMNS = 48, 3
 """Pictures on a page of the browsing tool, and how many of them stand in a row."""
@@ -69,3 +76,57 @@ COCO_CATEGORIES: dict[int, str] = {
 
 COCO_CLASSES = tuple(COCO_CATEGORIES.values())
 """The 80 names by contiguous label 0..79."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The classes of a tagging log, and the groups that a page shows them in.
+
+    Names are NFC-normalised: the same word typed on another machine is the same class.
+
+    Args:
+        names: by contiguous label; of any script.
+        superclasses: group -> its classes, both in the order of the page; every class is in one.
+            None at all: the page shows all classes together.
+        ids: of each class in COCO's files; none: 1, 2, ... by label.
+
+    Raises:
+        OptionError: a name that is blank or there twice, a class in no group or in two.
+    """
+
+    names: tuple[str, ...]
+    superclasses: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = tuple(normalize("NFC", name) for name in self.names)
+        groups = {
+            normalize("NFC", group): tuple(normalize("NFC", name) for name in members)
+            for group, members in self.superclasses.items()
+        }
+        grouped = Counter(name for members in groups.values() for name in members)
+        for name, times in Counter(names).items():
+            if not name.strip() or times > 1:
+                found = "a blank name" if not name.strip() else f"{name!r:.60} {times} times"
+                raise OptionError(f"classes: found {found}; expected each class once, by its name")
+            if groups and grouped[name] != 1:
+                raise OptionError(
+                    f"superclasses: {name!r:.60} is in {grouped[name]} of them; expected every"
+                    " class in one, or no superclasses at all"
+                )
+        if strangers := [name for name in grouped if name not in names]:
+            raise OptionError(
+                f"superclasses: {strangers[0]!r:.60} is none of the {len(names)} classes; add it to"
+                " the classes, or leave it out"
+            )
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "superclasses", groups)
+        object.__setattr__(self, "ids", self.ids or tuple(range(1, len(names) + 1)))
+
+    def group_of(self, name: str) -> str:
+        """The superclass of a class; empty where there are none."""
+        return next((g for g, members in self.superclasses.items() if name in members), "")
+
+
+COCO = Vocabulary(COCO_CLASSES, COCO_SUPERCLASSES, tuple(COCO_CATEGORIES))
+"""Of COCO-AB."""
