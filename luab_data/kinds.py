@@ -51,6 +51,7 @@ class Kind:
         events: the table of raw fields: `rounds` or `actions`.
         annotators: the table of one row a worker.
         images_per_shard: at least, of `default`; `events` has the same images in each shard.
+        several_labels: whether an image may be of several classes, each with a point of its own.
         score: trait of a worker by which pooling is shown.
         log_format: what a raw log is, in words.
         log_begins: how its first bytes look, decompressed.
@@ -73,6 +74,7 @@ class Kind:
     events: ClassVar[Table]
     annotators: ClassVar[Table]
     images_per_shard: ClassVar[int]
+    several_labels: ClassVar[bool]
     score: ClassVar[str]
     log_format: ClassVar[str]
     log_begins: ClassVar[re.Pattern[bytes]]
@@ -112,6 +114,7 @@ class Browsing(Kind):
     events = IMAGENET_ROUNDS
     annotators = IMAGENET_ANNOTATORS
     images_per_shard = 32_768
+    several_labels = False
     score = "click_accuracy"
     log_format = "a tar of XML files, or a folder of them"
     log_begins = re.compile(rb".{257}ustar|\s*<(\?xml|annotation)", re.DOTALL)
@@ -144,6 +147,7 @@ class Tagging(Kind):
     events = COCO_ACTIONS
     annotators = COCO_ANNOTATORS
     images_per_shard = 8_192
+    several_labels = True
     score = "icon_precision"
     log_format = "JSON, one array or an object a line"
     log_begins = re.compile(rb"(\xef\xbb\xbf)?\s*[\[{]")

@@ -16,7 +16,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from luab_data.errors import OptionError
+from luab_data.errors import DatasetError, OptionError
+from luab_data.kinds import kind_of
 from luab_train.settings import Count, NotNegative, Share, check_fields, parse_json
 
 Target = Literal[
@@ -34,8 +35,10 @@ Best = Literal["val_accuracy", "val_label_loss", "val_localisation", "val_point_
 class Data:
     """How an image becomes a tensor. The folders are arguments of a run, not of a recipe."""
 
-    dataset: Literal["imagenet-ab", "coco-ab"] = "imagenet-ab"
-    """One label and one point an image, or 80 labels that may each have a point."""
+    dataset: str = "imagenet-ab"
+    """The kind of log it learns from: one label and one point an image, or several labels (of
+    COCO-AB 80) that may each have a point. A run takes it from its dataset folder.
+    """
     image_size: Annotated[int, Meta(ge=8)] = 224
     """Side of the square the network sees, px."""
     eval_resize: int = 256
@@ -90,6 +93,11 @@ class Data:
     """Loader processes per GPU; 0 loads in the training process. Changes no result."""
     cache: Literal["none", "memory"] = "none"
     """`memory` decodes each image once and keeps it; for small sets. Changes no result."""
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether an image may be of several classes, each with a point of its own."""
+        return kind_of({"dataset": self.dataset}).several_labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +276,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        try:
+            kind_of({"dataset": self.data.dataset})
+        except DatasetError as error:
+            raise OptionError(f"data.dataset {error}") from error
         if self.data.eval_resize < self.data.image_size:
             raise OptionError(
                 f"data.eval_resize is {self.data.eval_resize}, less than data.image_size"
@@ -290,7 +302,7 @@ class Recipe:
 
     def _check_combinations(self) -> None:
         attention = self.model.point_head == "attention"
-        coco = self.data.dataset == "coco-ab"
+        several, dataset = self.data.several_labels, f"data.dataset={self.data.dataset}"
         wrong = {
             "model.attentive_pooling needs model.point_head=attention": (
                 self.model.attentive_pooling and not attention
@@ -301,23 +313,23 @@ class Recipe:
             "target trace is a map; expected model.point_head=attention": (
                 self.target == "trace" and not attention
             ),
-            "data.dataset=coco-ab has several labels an image; expected loss.classification=bce": (
-                coco and self.loss.classification != "bce"
+            f"{dataset} has several labels an image; expected loss.classification=bce": (
+                several and self.loss.classification != "bce"
             ),
-            "data.dataset=coco-ab has a point per class; expected model.point_head=regression": (
-                coco and attention
+            f"{dataset} has a point per class; expected model.point_head=regression": (
+                several and attention
             ),
-            f"data.dataset=coco-ab has no target {self.target}; expected one of"
-            f" {', '.join(COCO_TARGETS)}": coco and self.target not in COCO_TARGETS,
-            "loss.label_smoothing is of one label an image; data.dataset=coco-ab has several": (
-                coco and self.loss.label_smoothing > 0
+            f"{dataset} has no target {self.target}; expected one of"
+            f" {', '.join(COCO_TARGETS)}": several and self.target not in COCO_TARGETS,
+            f"loss.label_smoothing is of one label an image; {dataset} has several": (
+                several and self.loss.label_smoothing > 0
             ),
             "data.notebook_labels is about icons; expected data.dataset=coco-ab": (
-                self.data.notebook_labels and not coco
+                self.data.notebook_labels and not several
             ),
             "loss.reliability_weights weighs clicks of ImageNet-AB; expected target click or"
             " calibrated": self.loss.reliability_weights
-            and (coco or self.target not in ("click", "calibrated")),
+            and (several or self.target not in ("click", "calibrated")),
             "data.point_noise moves places; target dwell_time is none": (
                 self.data.point_noise > 0 and self.target == "dwell_time"
             ),

@@ -337,7 +337,10 @@ def test_every_kind_of_log_has_all_that_a_kind_may_have_for_a_stage():
 
 def test_kinds_alone_tells_kinds_of_logs_apart():
     """No other module compares with the name of a dataset, nor looks something up by it."""
-    for path in sorted((ROOT / "luab_data").rglob("*.py")):
+    paths = (
+        path for package in ("luab_data", "luab_train") for path in (ROOT / package).rglob("*.py")
+    )
+    for path in sorted(paths):
         for node in ast.walk(ast.parse(path.read_text())):
             keys = node.keys if isinstance(node, ast.Dict) else []
             asked = [node] if isinstance(node, ast.Compare | ast.Match) else keys

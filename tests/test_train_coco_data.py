@@ -14,13 +14,14 @@ from logs import KEY, SHARED, action, coco_log, coco_record
 from PIL import Image
 
 from luab_data.convert import convert_coco
-from luab_data.errors import DatasetError, ImagesError, LuabError
+from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
 from luab_train.data.coco import CocoAnnotations, notebook_labels, read_coco, read_truth
-from luab_train.data.dataset import coco_split
+from luab_train.data.dataset import coco_split, of_dataset
 from luab_train.data.geometry import crop_resize, place
 from luab_train.data.targets import make_coco_target
 from luab_train.recipe import COCO_TARGETS
+from luab_train.recipes import find_recipe
 
 PERSON, CAR, DOG, CUP = (COCO_CLASSES.index(name) for name in ("person", "car", "dog", "cup"))
 NUMBER = {label: number for label, number in enumerate(COCO_CATEGORIES)}
@@ -233,8 +234,13 @@ def test_a_dataset_without_ground_truth_cannot_be_trained_on(tmp_path):
 
 def test_another_dataset_is_refused_by_name(folder, tmp_path):
     (tmp_path / "manifest.json").write_text('{"dataset": "imagenet-ab"}')
-    with pytest.raises(DatasetError, match=r"holds imagenet-ab.*data\.dataset=coco-ab"):
-        read_coco(tmp_path)
+    several = find_recipe("coco_ab:resnet50")
+    with pytest.raises(OptionError, match=r"holds imagenet-ab.* one label.*data\.dataset=coco-ab"):
+        of_dataset(several, tmp_path)
+    with pytest.raises(OptionError, match=r"holds coco-ab, where an image has several labels"):
+        of_dataset(find_recipe("debug:tiny"), folder)
+    assert of_dataset(several, tmp_path / "nowhere") == several
+    assert of_dataset(several, folder) == several
     with pytest.raises(DatasetError, match=r"no data/train-\*\.parquet"):
         read_coco(tmp_path / "nowhere")
     (tmp_path / "manifest.json").unlink()

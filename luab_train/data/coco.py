@@ -112,11 +112,6 @@ def read_coco(folder: Path, *, target: str = "click") -> CocoAnnotations:
         target: the arm; `first_click` reads the histories of all icons too.
     """
     manifest = read_manifest(folder)
-    if manifest.get("dataset", "coco-ab") != "coco-ab":
-        raise DatasetError(
-            f"{folder}: holds {manifest['dataset']}, and the recipe has data.dataset=coco-ab;"
-            " expected the folder that `luab-data convert coco-ab` writes"
-        )
     table = read_columns(folder, "data", _COLUMNS)
     image_id = unique_ids(table, folder)
     label_NC = _label_matrix(table["labels"], folder)

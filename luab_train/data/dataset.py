@@ -20,12 +20,14 @@ from luab_data.errors import ImagesError, OptionError
 from luab_data.files import sha256_of
 from luab_data.join import Matched, match
 from luab_data.join.sources import Images, Rows
+from luab_data.kinds import kind_of
 from luab_train.data.boxes import Boxes
 from luab_train.data.coco import CocoAnnotations, read_coco, read_truth
 from luab_train.data.rows import Annotations, read_annotations, read_manifest
 from luab_train.data.sources import ImageSource, open_images
 from luab_train.data.targets import TrainingPoints, share_of_each_class, training_points
 from luab_train.recipe import Recipe
+from luab_train.settings import override
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,27 @@ class Split:
 
 
 # --- to train on ---------------------------------------------------------------------------------
+
+
+def of_dataset(recipe: Recipe, data: Path) -> Recipe:
+    """The recipe with `data.dataset` as a dataset folder says; without a manifest, as it is.
+
+    Raises:
+        OptionError: an image has one label in the one and may have several in the other.
+    """
+    manifest = read_manifest(data)
+    if "dataset" not in manifest:
+        return recipe
+    kind = kind_of(manifest)
+    if kind.several_labels == recipe.data.several_labels:
+        return override(recipe, {"data.dataset": kind.dataset})
+    words, fitting = ("one label", "several labels"), ("imagenet_ab", "coco_ab")
+    raise OptionError(
+        f"{data}: holds {kind.dataset}, where an image has {words[kind.several_labels]}, and"
+        f" {recipe.name} is for {words[recipe.data.several_labels]} an image"
+        f" (data.dataset={recipe.data.dataset}); expected a recipe like those of"
+        f" {fitting[kind.several_labels]}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +111,7 @@ def training_data(
     rows = read_rows(
         data,
         target=recipe.target,
-        dataset=recipe.data.dataset,
+        several_labels=recipe.data.several_labels,
         calibrated=calibrated,
         weighted=recipe.loss.reliability_weights,
     )
@@ -136,7 +159,7 @@ def read_rows(
     data: Path,
     *,
     target: str,
-    dataset: str | None = None,
+    several_labels: bool | None = None,
     calibrated: Path | None = None,
     weighted: bool = False,
 ) -> Annotations | CocoAnnotations:
@@ -145,11 +168,14 @@ def read_rows(
     Args:
         data: dataset folder.
         target: the arm; some need more columns.
-        dataset: imagenet-ab or coco-ab; None asks the manifest.
+        several_labels: whether an image may have several; None asks the manifest.
         calibrated: output of `luab-data calibrate --out`; needed by target `calibrated`.
         weighted: whether clicks are to be weighed by their reliability, which needs it too.
     """
-    if (dataset or read_manifest(data).get("dataset")) == "coco-ab":
+    if several_labels is None:
+        manifest = read_manifest(data)
+        several_labels = "dataset" in manifest and kind_of(manifest).several_labels
+    if several_labels:
         return read_coco(data, target=target)
     if calibrated is None and (weighted or target == "calibrated"):
         raise OptionError(
@@ -209,12 +235,13 @@ def validation_split(
     recipe: Recipe, images: Path, classes: tuple[str, ...], *, boxes: Path | None = None
 ) -> Split:
     """The validation images of a run: of COCO those of an instances file, which is `boxes`."""
-    if recipe.data.dataset != "coco-ab":
+    if not recipe.data.several_labels:
         return evaluation_split(images, classes, boxes=boxes)
     if boxes is None or not boxes.is_file():
         raise OptionError(
-            f"{images}: data.dataset=coco-ab has its labels in a file of instances, not in folders;"
-            " expected --val-boxes annotations/instances_val2014.json, of the images in --val"
+            f"{images}: data.dataset={recipe.data.dataset} has its labels in a file of instances,"
+            " not in folders; expected --val-boxes annotations/instances_val2014.json, of the"
+            " images in --val"
         )
     return coco_split(images, boxes)
 

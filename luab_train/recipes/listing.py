@@ -152,14 +152,14 @@ def _mixes(recipe: Recipe) -> bool:
     return recipe.mix.mixup > 0 or recipe.mix.cutmix > 0
 
 
-def _coco(recipe: Recipe) -> bool:
-    return recipe.data.dataset == "coco-ab"
+def _several(recipe: Recipe) -> bool:
+    return recipe.data.several_labels
 
 
 _ONLY_WHERE: dict[str, Callable[[Recipe], bool]] = {
     "data.point_geometry": lambda r: _points(r) and r.data.auto_augment is not None,
     "data.point_noise": lambda r: _points(r) and r.target != "dwell_time",
-    "data.notebook_labels": _coco,
+    "data.notebook_labels": _several,
     "model.point_head": _points,
     "model.point_output": _regression,
     "model.attentive_pooling": lambda r: r.model.point_head == "attention",
@@ -170,7 +170,7 @@ _ONLY_WHERE: dict[str, Callable[[Recipe], bool]] = {
     "loss.lambda_reg": _points,
     "loss.regression": _regression,
     "loss.beta": lambda r: _regression(r) and r.loss.regression == "smooth_l1",
-    "loss.point_mean": lambda r: _points(r) and (_coco(r) or r.target == "trace"),
+    "loss.point_mean": lambda r: _points(r) and (_several(r) or r.target == "trace"),
     "loss.reliability_weights": _points,
     "optim.momentum": lambda r: r.optim.name in ("sgd", "momentum"),
     "optim.warmup_lr": lambda r: r.optim.warmup_epochs > 0,

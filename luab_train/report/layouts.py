@@ -272,19 +272,20 @@ def quoted_rows(layout: Table) -> dict[str, dict[Key, str]]:
     }
 
 
+# Of images with one label, and of those that may have several.
 _VALIDATION = {
-    "imagenet-ab": {
+    False: {
         "accuracy": ("accuracy", "up", "num_images"),
         "localisation": ("localisation", "up", "boxed"),
         "localisation_off_centre": ("off-centre", "up", "off_centre"),
         "point_error": ("point error", "down", ""),
     },
-    "coco-ab": {"map": ("mAP", "up", "num_images")},
+    True: {"map": ("mAP", "up", "num_images")},
 }
 _UNITS = {
-    "imagenet-ab": "Accuracy and localisation in %, off-centre is localisation where the image's"
+    False: "Accuracy and localisation in %, off-centre is localisation where the image's"
     " centre is in no box, point error in % of the image's side",
-    "coco-ab": "mAP, the mean of the average precisions of the classes present, in %",
+    True: "mAP, the mean of the average precisions of the classes present, in %",
 }
 VALIDATION_PANELS = {
     "accuracy": "validation accuracy, %",
@@ -295,22 +296,28 @@ VALIDATION_PANELS = {
 """Metric -> title of its panel among the training curves."""
 
 
-def measured(dataset: str) -> tuple[str, ...]:
-    """What runs on a dataset are compared by; `label_loss` in nats, all others fractions."""
-    return (*_VALIDATION[dataset], "label_loss")
+def measured(several_labels: bool) -> tuple[str, ...]:
+    """What runs are compared by; `label_loss` in nats, all others fractions.
+
+    Args:
+        several_labels: whether an image may have several.
+    """
+    return (*_VALIDATION[several_labels], "label_loss")
 
 
-def validation_layout(name: str, dataset: str, sizes: Mapping[str, float], title: str) -> Table:
+def validation_layout(
+    name: str, several_labels: bool, sizes: Mapping[str, float], title: str
+) -> Table:
     """The table of one test set of metrics.jsonl.
 
     Args:
         name: of the test set.
-        dataset: of the runs.
+        several_labels: whether an image of the runs may have several.
         sizes: of the test set, by name.
         title: of the table.
     """
     columns = []
-    for metric, (text, direction, size) in _VALIDATION[dataset].items():
+    for metric, (text, direction, size) in _VALIDATION[several_labels].items():
         n = sizes.get(size, math.nan)
         of = f" (n = {int(n):,})" if math.isfinite(n) else ""
         if metric == "map" and "num_classes" in sizes:
@@ -324,5 +331,5 @@ def validation_layout(name: str, dataset: str, sizes: Mapping[str, float], title
         Column(VALIDATION + name, "label_loss", "label loss", "down", digits=3, by_image=False),
         Column(VALIDATION + name, "minutes", "minutes", "", by_image=False),
     ]
-    caption = f"{_UNITS[dataset]}; label loss in nats; minutes a run."
+    caption = f"{_UNITS[several_labels]}; label loss in nats; minutes a run."
     return Table(f"validation-{name}".replace(" ", "-"), title, caption, tuple(columns))

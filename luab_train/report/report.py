@@ -122,7 +122,7 @@ def _paragraphs(
         texts.append(
             f"Heads of {', '.join(placeless)} learned no place: their points say nothing (–)."
         )
-    if runs[0].recipe.data.dataset == "coco-ab" and results:
+    if runs[0].recipe.data.several_labels and results:
         texts.append(
             "Whether points lie on objects is measured by `luab-train eval RUN --benchmarks coco`."
         )
@@ -153,9 +153,9 @@ def _of_runs(
 ) -> dict[str, Any]:
     """Arms, differences and runs, in the units of metrics.jsonl."""
     of_runs = [arm for arm in arms if arm.runs]
-    dataset = runs[0].recipe.data.dataset
+    data = runs[0].recipe.data
     return {
-        "dataset": dataset,
+        "dataset": data.dataset,
         "recipes": [*dict.fromkeys(run.recipe.name for run in runs)],
         "epochs": sorted({run.recipe.epochs for run in runs}),
         "reference": reference,
@@ -164,14 +164,14 @@ def _of_runs(
                 "name": arm.name,
                 "target": arm.target,
                 "learns_place": arm.learns_place,
-                **_by_seed([(model,) for model in arm.models], dataset),
+                **_by_seed([(model,) for model in arm.models], data.several_labels),
                 "minutes": t_interval(run.minutes for run in arm.runs).value,
                 "left_out": arm.left_out,
             }
             for arm in of_runs
         ],
         "differences": [
-            {"arm": a.name, "versus": b.name, **_by_seed(_pairs(a, b), dataset)}
+            {"arm": a.name, "versus": b.name, **_by_seed(_pairs(a, b), data.several_labels)}
             for a, b in pairs_of(of_runs, reference)
         ],
         "different": different,
@@ -195,7 +195,7 @@ def _pairs(a: Arm, b: Arm) -> list[tuple[Model, ...]]:
     return [(x, y) for x in a.models for y in b.models if x.seed == y.seed]
 
 
-def _by_seed(models: Sequence[tuple[Model, ...]], dataset: str) -> dict[str, Any]:
+def _by_seed(models: Sequence[tuple[Model, ...]], several_labels: bool) -> dict[str, Any]:
     """Test set by test set, what each run measured, or how much more than its partner."""
     names = dict.fromkeys(name for model, *_ in models if model.run for name in model.run.results)
     tested = {
@@ -209,10 +209,10 @@ def _by_seed(models: Sequence[tuple[Model, ...]], dataset: str) -> dict[str, Any
         return first - sum(others)
 
     values = {
-        name: {m: [number(some, name, m) for some in of_set] for m in measured(dataset)}
+        name: {m: [number(some, name, m) for some in of_set] for m in measured(several_labels)}
         for name, of_set in tested.items()
     }
-    sizes = (*SIZES[dataset], "centre_localisation")
+    sizes = (*SIZES[several_labels], "centre_localisation")
     return {
         "seeds": [model.seed for model, *_ in models],
         "tested": {name: [m.seed for m, *_ in of_set] for name, of_set in tested.items()},

@@ -25,11 +25,13 @@ LAST_EPOCH = "last epoch"
 
 Metrics = Mapping[str, float]
 
-SIZES: Mapping[str, tuple[str, ...]] = {
-    "imagenet-ab": ("num_images", "boxed", "off_centre"),
-    "coco-ab": ("num_images", "num_classes"),
+SIZES: Mapping[bool, tuple[str, ...]] = {
+    False: ("num_images", "boxed", "off_centre"),
+    True: ("num_images", "num_classes"),
 }
-"""Dataset -> sizes of a test set, which are the same whatever the model says."""
+"""Sizes of a test set, which are the same whatever the model says, where an image has one label and
+where it may have several.
+"""
 
 # What an arm is, and a label that says nothing which the other keys do not.
 _MAY_DIFFER = frozenset({"target", "seed", "name"})
@@ -190,7 +192,7 @@ def _different(runs: Sequence[Run]) -> dict[str, list[str]]:
         begun = [run.environment.get("initial_backbone") for run in of_seed]
         compare(f"initial weights of seed {seed}", begun)
     for name in dict.fromkeys(name for run in runs for name in run.results):
-        for size in SIZES[runs[0].recipe.data.dataset]:
+        for size in SIZES[runs[0].recipe.data.several_labels]:
             present = [run.results[name].get(size) for run in runs if name in run.results]
             compare(f"{size} of {name}", present)
     return found

@@ -94,7 +94,7 @@ def _validation_layouts(arms: Sequence[Arm]) -> list[Table]:
     return [
         validation_layout(
             name,
-            runs[0].recipe.data.dataset,
+            runs[0].recipe.data.several_labels,
             next(run.results[name] for run in runs if name in run.results),
             "Last epoch, validation" if name == LAST_EPOCH else f"Evaluated on {name}",
         )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from luab_data.console import progress
 from luab_data.errors import ImagesError, OptionError
+from luab_train.data.dataset import of_dataset
 from luab_train.printing import is_first_process
 from luab_train.recipe import Recipe
 from luab_train.settings import flatten
@@ -76,6 +77,7 @@ def train(
         StoppedError: SIGTERM or Ctrl-C came; the run saved itself.
     """
     out, data = Path(out), Path(data)
+    recipe = of_dataset(recipe, data)
     if keep < 1:
         raise OptionError(f"keep is {keep}; expected at least 1 checkpoint to go on from")
     with run_folder.held(out) if is_first_process() else nullcontext(), _advised():
