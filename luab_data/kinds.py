@@ -55,7 +55,8 @@ class Kind:
         score: trait of a worker by which pooling is shown.
         log_format: what a raw log is, in words.
         log_begins: how its first bytes look, decompressed.
-        stages: attribute of those below -> `module:name` in luab_data.
+        stages: attribute of those below -> `module:name` in luab_data; `module:name()` is a
+            function of the kind, called once.
         derivation: its derived columns, computed again from a dataset folder.
         checks: what must hold in every row, and what is odd about rows.
         statistics: counts and measures, and the sources of their rows.
@@ -94,10 +95,17 @@ class Kind:
         if name not in self.stages:
             raise AttributeError(f"{self!r} has no {name!r}")
         module, _, inside = self.stages[name].partition(":")
-        return getattr(import_module(f"luab_data.{module}"), inside)
+        found = getattr(import_module(f"luab_data.{module}"), inside.removesuffix("()"))
+        if inside.endswith("()"):
+            found = self.__dict__[name] = found(self)
+        return found
 
     def __repr__(self) -> str:
         return f"<Kind {self.dataset}>"
+
+    def bound(self, manifest: Mapping[str, Any]) -> Kind:
+        """The kind of one dataset folder, with what its manifest says of the kind."""
+        return self
 
     @property
     def tables(self) -> tuple[Table, Table, Table]:
@@ -137,10 +145,11 @@ class Tagging(Kind):
 
     Attributes:
         vocabulary: its classes, and the groups they are shown in.
+        deciding: which view of an image `default` is about: `last` or `majority`.
     """
 
     vocabulary = COCO
-
+    deciding = "last"
     dataset = "coco-ab"
     title = "COCO-AB"
     images = COCO_IMAGES
@@ -152,8 +161,8 @@ class Tagging(Kind):
     log_format = "JSON, one array or an object a line"
     log_begins = re.compile(rb"(\xef\xbb\xbf)?\s*[\[{]")
     stages: ClassVar[Mapping[str, str]] = {
-        "derivation": "derivation.shard:TAGGING",
-        "checks": "checks.coco:CHECKS",
+        "derivation": "derivation.shard:tagging()",
+        "checks": "checks.coco:checks()",
         "statistics": "statistics.coco:COCO_STATISTICS",
         "workers": "workers.coco:WORKERS",
         "acceptance": "acceptance.facts:COCO_RULES",
@@ -168,9 +177,7 @@ class Tagging(Kind):
 class OwnTagging(Tagging):
     """Somebody's own pictures and labels, tagged on somebody's own page.
 
-    Args:
-        vocabulary: its classes: the manifest's `classes`, in its order, and `superclasses`.
-        title: what its owner calls it.
+    Its vocabulary is the manifest's `classes`, in their order, and `superclasses`.
     """
 
     dataset = "tagging"
@@ -178,22 +185,25 @@ class OwnTagging(Tagging):
     images = OWN_TAGGED
     events = OWN_ACTIONS
 
-    def __init__(self, vocabulary: Vocabulary, title: str = title) -> None:
-        self.vocabulary = vocabulary
-        self.title = title
+    vocabulary = Vocabulary(())
+    stages: ClassVar[Mapping[str, str]] = {
+        **Tagging.stages,
+        "derivation": "derivation.shard:own_tagging()",
+        "checks": "checks.coco:own_checks()",
+    }
 
-    @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> OwnTagging:
-        """The kind of a dataset folder.
-
-        Raises:
-            DatasetError: its manifest names no classes that a page could show.
-        """
+    def bound(self, manifest: Mapping[str, Any]) -> OwnTagging:
+        """Raises DatasetError where the manifest names no classes that a page could show."""
+        kind = OwnTagging()
         try:
-            vocabulary = Vocabulary(manifest.get("classes", ()), manifest.get("superclasses", {}))
+            kind.vocabulary = Vocabulary(
+                manifest.get("classes", ()), manifest.get("superclasses", {})
+            )
         except (OptionError, TypeError, AttributeError) as error:
             raise DatasetError(f"manifest: {error}; convert the log again") from error
-        return cls(vocabulary, manifest.get("collection", {}).get("title") or cls.title)
+        kind.title = manifest.get("collection", {}).get("title") or self.title
+        kind.deciding = manifest.get("deciding", self.deciding)
+        return kind
 
 
 BROWSING, TAGGING = Browsing(), Tagging()
@@ -201,8 +211,8 @@ BROWSING, TAGGING = Browsing(), Tagging()
 KINDS: Mapping[str, Kind] = {kind.dataset: kind for kind in (BROWSING, TAGGING)}
 """Of the releases, by the name of the dataset."""
 
-OWN_KINDS: Mapping[str, Callable[[Mapping[str, Any]], Kind]] = {OwnTagging.dataset: OwnTagging.of}
-"""Of everybody else's data, by the name in the manifest: manifest -> kind."""
+OWN_KINDS: Mapping[str, Kind] = {kind.dataset: kind for kind in (OwnTagging(),)}
+"""Of everybody else's data, by the name in the manifest."""
 
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind:
@@ -214,16 +224,13 @@ def kind_of(manifest: Mapping[str, Any]) -> Kind:
     Raises:
         DatasetError: a kind that this luab does not know.
     """
-    name = manifest["dataset"]
-    if name in KINDS:
-        return KINDS[name]
-    if name not in OWN_KINDS:
-        known = ", ".join([*KINDS, *OWN_KINDS])
+    name, known = manifest["dataset"], {**KINDS, **OWN_KINDS}
+    if name not in known:
         raise DatasetError(
-            f"holds {name!r}, which this luab does not know; expected one of {known}. A newer luab"
-            " may have written it: upgrade"
+            f"holds {name!r}, which this luab does not know; expected one of {', '.join(known)}."
+            " A newer luab may have written it: upgrade"
         )
-    return OWN_KINDS[name](manifest)
+    return known[name].bound(manifest)
 
 
 def tables_of(manifest: Mapping[str, Any]) -> tuple[Table, Table, Table]:

@@ -21,12 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.columns import coco as coco_columns
 from luab_data.columns import imagenet as imagenet_columns
-from luab_data.columns.registry import ACTIONS, ROUNDS, with_derived
+from luab_data.columns.coco import Tagged
+from luab_data.columns.registry import ROUNDS, with_derived
 from luab_data.columns.rounds import order_rounds
 from luab_data.errors import RecordError
-from luab_data.kinds import Kind
+from luab_data.kinds import TAGGING, Kind, Tagging
 from luab_data.ragged import Bools, Ints, one_array
 from luab_data.raw import coco_fast, imagenet_fast, tar
 from luab_data.raw.bad_records import BadRecords, SeenIds
@@ -248,12 +248,38 @@ def imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
     )
 
 
+def tagging_batch(kind: Tagging, actions: pa.Table, bounds: Ints, truth: Instances | None) -> Batch:
+    """Derive the columns of some images of a tagging log.
+
+    Args:
+        kind: of the dataset to be (kinds.kind_of of its manifest): it has the vocabulary and the
+            rule for which view decides.
+        actions: (num_views,) the raw columns of `kind.events`, beside them `view` if it has it;
+            the views of an image stand side by side, in the order they were made in.
+        bounds: (num_images + 1,) image i has the views bounds[i]:bounds[i + 1], one or more.
+        truth: the instances file, read with the vocabulary, or None when there is none.
+
+    Returns: a batch whose places count its images, and that has no names and no errors yet.
+    """
+    derivation = kind.derivation
+    tagged = Tagged(derivation.registry, kind.vocabulary.names, kind.deciding)
+    places = np.arange(len(bounds) - 1)
+    return Batch(
+        images=tagged.image_table(actions, bounds, truth),
+        events=with_derived(actions, derivation.events),
+        bounds=bounds,
+        places=places,
+        names=[f"image {place}" for place in places.tolist()],
+        errors=[],
+        unknown=[],
+        repaired={},
+    )
+
+
 def coco_batch(found: coco_fast.CocoBatch, *, truth: Instances | None) -> Batch:
     """Derive the columns of some records."""
-    return Batch(
-        images=coco_columns.image_table(found.table, truth),
-        events=with_derived(found.table, ACTIONS),
-        bounds=np.arange(len(found.table) + 1),
+    batch = tagging_batch(TAGGING, found.table, np.arange(len(found.table) + 1), truth)
+    return batch._replace(
         places=found.places,
         names=[f"record {place}" for place in found.places.tolist()],
         errors=found.errors,

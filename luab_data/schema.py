@@ -281,9 +281,9 @@ _OWN_DOCS = {
 }
 
 
-def _of_own(table: Table) -> Table:
+def _of_own(table: Table, row: str, *more: Column) -> Table:
     """A table of the release for data of others: ids are text, labels follow the manifest."""
-    columns = tuple(
+    columns = [
         replace(
             column,
             doc=_OWN_DOCS.get(column.name, column.doc),
@@ -291,11 +291,19 @@ def _of_own(table: Table) -> Table:
             classes=column.classes and "own",
         )
         for column in table.columns
-    )
-    return replace(table, columns=columns, optional=())
+    ]
+    return replace(table, columns=(columns[0], *more, *columns[1:]), row=row, optional=())
 
 
-OWN_ACTIONS, OWN_TAGGED = _of_own(COCO_ACTIONS), _of_own(COCO_IMAGES)
+OWN_ACTIONS = _of_own(
+    COCO_ACTIONS, "view: one image shown once to one annotator; every raw field",
+    _c("view", _I16, "1 for the first view of the image, then 2, ..."),
+)  # fmt: skip
+OWN_TAGGED = _of_own(
+    COCO_IMAGES, "image; the icons of its deciding view as parallel lists, ordered by label",
+    _c("num_views", _I16, "Views of the image"),
+    _c("view", _I16, "Which of them decides, from 1: all other columns are of that one"),
+)  # fmt: skip
 """Of a tagging log of somebody's own, as COCO_ACTIONS and COCO_IMAGES."""
 
 IMAGENET_ANNOTATORS = Table(

@@ -68,7 +68,7 @@ class TrueImage:
     height: int
     masks: dict[int, bytes] = field(default_factory=dict)
     box_xyxy: array[float] = field(default_factory=lambda: array("d"))
-    box_label: bytearray = field(default_factory=bytearray)
+    box_label: array[int] = field(default_factory=lambda: array("i"))
     uncrowded: dict[int, bytes | None] = field(default_factory=dict)
     unmasked: frozenset[int] = NO_CLASSES
     unjudged: frozenset[int] = NO_CLASSES

@@ -6,19 +6,25 @@ from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from logs import action, coco_record
 from planted import counted
 from pycocotools import mask
 
-from luab_data.columns.coco import image_table
+from luab_data.columns.coco import Tagged
+from luab_data.columns.registry import COCO
 from luab_data.errors import ImagesError
 from luab_data.raw.coco import ACTIONS, parse, to_table
 from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES, COCO_IMAGES, COCO_SUPERCLASSES
 from luab_data.statistics.coco import COCO_STATISTICS
 from luab_data.truth import TrueImage
+
+
+def image_table(actions: pa.Table, truth: dict[int, TrueImage] | None) -> pa.Table:
+    return Tagged(COCO, COCO_CLASSES).image_table(actions, np.arange(len(actions) + 1), truth)
 
 
 def rows(

@@ -7,12 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given
 from logs import action, block, coco_record, xml
 
-from luab_data.columns import coco as coco_columns
 from luab_data.columns import imagenet as imagenet_columns
+from luab_data.columns.coco import Tagged
 from luab_data.columns.registry import COCO, IMAGENET
 from luab_data.columns.rounds import order_rounds
 from luab_data.raw import coco as raw_coco
@@ -46,7 +47,9 @@ def coco_points(
     parsed = raw_coco.parse(0, coco_record(9, list(actions), **record))
     actions = raw_coco.to_table([parsed], lambda worker: worker)
     names = ("icon_name", *POINT)
-    found = COCO.compute(names, coco_columns.sources(actions, truth, names))
+    found = COCO.compute(
+        names, Tagged(COCO, COCO_CLASSES).sources(actions, np.arange(2), truth, names)
+    )
     icons, *point = (found[name].to_pylist()[0] for name in names)
     return dict(zip(icons, zip(*point, strict=True), strict=True))
 

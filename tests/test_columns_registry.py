@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from logs import action, block, coco_record, xml
 
-from luab_data.columns import coco as coco_columns
 from luab_data.columns import imagenet as imagenet_columns
+from luab_data.columns.coco import Tagged
 from luab_data.columns.registry import (
     COCO,
     IMAGENET,
@@ -24,7 +24,7 @@ from luab_data.errors import OptionError
 from luab_data.kinds import KINDS, tables_of
 from luab_data.raw import coco as raw_coco
 from luab_data.raw.imagenet import parse, to_batch
-from luab_data.schema import COCO_IMAGES, IMAGENET_IMAGES
+from luab_data.schema import COCO_CLASSES, COCO_IMAGES, IMAGENET_IMAGES
 from luab_data.truth import TrueImage
 
 REGISTRIES = {name: kind.derivation.registry for name, kind in KINDS.items()}
@@ -79,7 +79,7 @@ def test_every_source_is_a_column_of_its_table(registry: Registry):
     }
     for source in registry.sources(registry.names()):
         table, _, name = source.rpartition(".")
-        assert name in known[table] if table else source in ("bounds", "wnids", "truth")
+        assert name in known[table] if table else source in ("bounds", "wnids", "classes", "truth")
 
 
 def imagenet_given() -> dict[str, Any]:
@@ -105,7 +105,7 @@ def coco_given() -> dict[str, Any]:
         [raw_coco.parse(i, r) for i, r in enumerate(records)], lambda worker: worker
     )
     truth = {9: TrueImage(40, 20, {})}
-    given = coco_columns.sources(actions, truth, COCO.names())
+    given = Tagged(COCO, COCO_CLASSES).sources(actions, np.arange(3), truth, COCO.names())
     return dict(given)
 
 

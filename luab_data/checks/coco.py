@@ -1,42 +1,52 @@
-"""What must hold in the rows of a tagging log (COCO-AB), and what can be odd about them."""
+"""What must hold in the rows of a tagging log, and what can be odd about them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.checks.lint import Broken, KindChecks, Rule, Window, beyond, decreases
-from luab_data.checks.rows import any_in
-from luab_data.columns.coco import sources
+from luab_data.checks.rows import any_in, first
+from luab_data.columns.coco import HISTORY, Tagged, views_of
 from luab_data.columns.icons import Icons, codes, final_action, group_icons
 from luab_data.ragged import Bools, Ints, Ragged, bounds_of, is_true, one_array
 from luab_data.raw.coco import ACTIONS
-from luab_data.tools import (
-    BOARD_HEIGHT,
-    BORDER_PX,
-    COCO_CLASSES,
-    COCO_SUPERCLASSES,
-    TAGGING_PAGES,
-)
+from luab_data.tools import BOARD_HEIGHT, BORDER_PX, TAGGING_PAGES, Vocabulary
+
+if TYPE_CHECKING:
+    from luab_data.kinds import OwnTagging, Tagging
 
 _CLOCKS = (
     *("action_histories_time_at_ms", "category_histories_time_at_ms"),
     "mouse_tracking_time_at_ms",
 )
+_BY_KEYBOARD = "category_histories_using_keyboard"
 _FROM, _TO = "action_histories_point_from", "action_histories_point_to"
 _LEFT_OPEN_MS = 30 * 60 * 1000
 _ROUNDING = 1e-9
 _ADD, _MOVE, _REMOVE = range(len(ACTIONS))
-_LAST = len(COCO_SUPERCLASSES) - 1
-_GROUP_OF = {name: k for k, names in enumerate(COCO_SUPERCLASSES.values()) for name in names}
 
 
 class Pages(Window):
-    """Images, and the page on which each was tagged; an image has one record."""
+    """Images, and the pages on which each was tagged; one of COCO-AB has one record.
+
+    Args:
+        images, records, bounds: as of Window.
+        vocabulary: the classes of the log.
+    """
+
+    def __init__(
+        self, images: pa.Table, records: pa.Table, bounds: Ints, *, vocabulary: Vocabulary
+    ) -> None:
+        super().__init__(images, records, bounds)
+        self.vocabulary = vocabulary
+        self.last = len(vocabulary.superclasses) - 1
 
     def places(self, name: str, known: tuple[str, ...]) -> Ragged:
         """A list column of names as their places in `known`; -1 for any other name."""
@@ -50,7 +60,7 @@ class Pages(Window):
     @cached_property
     def label(self) -> Ragged:
         """Classes of their icons; -1 for an unknown one."""
-        return self.places("action_histories_icon_type", COCO_CLASSES)
+        return self.places("action_histories_icon_type", self.vocabulary.names)
 
     def logged(self, name: str) -> Bools:
         """(num_actions,) which logged actions have a coordinate."""
@@ -60,8 +70,7 @@ class Pages(Window):
     @cached_property
     def icons(self) -> Icons:
         """The actions grouped by icon."""
-        names = ("action_type", "icon_type", "point_to_x", "point_to_y")
-        return group_icons(*(self.records[f"action_histories_{name}"] for name in names))
+        return group_icons(self.vocabulary.names, *(self.records[name] for name in HISTORY))
 
     @cached_property
     def present(self) -> Bools:
@@ -122,12 +131,14 @@ def _category_jump(p: Pages) -> Bools:
 
 
 def _category_name(p: Pages) -> Bools:
-    names = p.places("category_histories_category_name", tuple(COCO_SUPERCLASSES)).values
+    names = p.places("category_histories_category_name", tuple(p.vocabulary.superclasses)).values
     return p.category.any((names < 0) | (names != p.category.values))
 
 
 def _icon_not_shown(p: Pages) -> Bools:
-    group = np.array([*(_GROUP_OF[name] for name in COCO_CLASSES), -1])[p.label.values]
+    groups = [*p.vocabulary.superclasses]
+    of_class = [groups.index(p.vocabulary.group_of(name)) for name in p.vocabulary.names]
+    group = np.array([*of_class, -1])[p.label.values]
     # In the millisecond of a change either superclass will do.
     before, after = (_shown_at_actions(p, ties) for ties in (False, True))
     added = p.action.values == _ADD
@@ -223,10 +234,10 @@ _RULES = (
      lambda p: (p.sizes[1] > 0) & (np.abs(p.sizes[1] - BOARD_HEIGHT) > 1)),
     ("short-category-history", "warning", "docs/formats.md#superclass-steps",
      "Fewer category records than it takes to see every superclass.",
-     lambda p: p.category.lengths < _LAST),
+     lambda p: p.category.lengths < p.last),
     ("last-category-unseen", "warning", "docs/formats.md#superclass-steps",
      "The last superclass was never shown, without which the tool does not submit.",
-     lambda p: ~p.category.any(p.category.values == _LAST)),
+     lambda p: ~p.category.any(p.category.values == p.last)),
     ("category-jump", "warning", "docs/formats.md#superclass-steps",
      "The superclass shown did not change by one, counted from the first one.",
      _category_jump),
@@ -248,35 +259,97 @@ _RULES = (
 )  # fmt: skip
 
 
-def _tagging_images(table: pa.Table, classes: Sequence[str] | None) -> Iterator[Broken]:
+_OWN_RULES: Mapping[str, str] = {
+    "move-without-add": "", "remove-without-add": "", "moved-from-elsewhere": "",
+    "double-add": "An icon is added that is on the image already: only its last place counts.",
+    "unknown-name": "An icon is none of the classes, or an action none of add, move, remove.",
+    "missing-point": "An add or move without a point.",
+    "unexpected-point": "",
+    "point-outside": "An icon was put off the picture.",
+    "trace-outside": "A trace record is off the picture.",
+    "time-backwards": "", "time-before-page": "", "time-after-page": "", "page-left-open": "",
+    "size-disagrees": "The original size as logged is not that of the instances, nor that swapped.",
+    "size-swapped": "The original size as logged is that of the instances with width and height"
+    " swapped: the picture was turned by its EXIF orientation.",
+    "category-name": "", "trace-missing": "", "no-actions": "",
+}  # fmt: skip
+"""Rules that hold whatever page was used -> what they mean there, if in other words."""
+
+
+def _tagging_images(
+    names: tuple[str, ...], table: pa.Table, classes: Sequence[str] | None
+) -> Iterator[Broken]:
     """Labels are classes, those of icons the places of their names."""
     label, name = (one_array(table[c]) for c in ("icon_label", "icon_name"))
-    place = pc.index_in(name.flatten(), value_set=pa.array(COCO_CLASSES))
+    place = pc.index_in(name.flatten(), value_set=pa.array(names, pa.string()))
     odd = ~is_true(pc.equal(place, label.flatten()))
-    expected = "its position in COCO's 80"
+    expected = f"its position in the {len(names)} classes"
     yield from any_in(label, odd, "classes", "icon_label is not its name's", expected)
     labels = one_array(table["labels"])
     values = labels.flatten().to_numpy(zero_copy_only=False)
-    odd = ~((values >= 0) & (values < len(COCO_CLASSES)))
-    yield from any_in(labels, odd, "classes", "labels outside the classes", "0..79")
+    odd = ~((values >= 0) & (values < len(names)))
+    expected = f"0..{len(names) - 1}"
+    yield from any_in(labels, odd, "classes", "labels outside the classes", expected)
 
 
-CHECKS = KindChecks(
-    not_null={
-        **dict.fromkeys(("default", "actions"), ("image_id",)),
-        "annotators": ("worker_id",),
-    },
-    full=(
-        *("action_histories_action_type", "action_histories_icon_type"),
-        *("action_histories_time_at_ms", "category_histories_category_index"),
-        *("category_histories_category_name", "category_histories_time_at_ms"),
-        *("category_histories_using_keyboard", "mouse_tracking_time_at_ms"),
-        *("boxes", "icon_label", "icon_name"),
-    ),
-    of_images=_tagging_images,
-    of_records=lambda actions: iter(()),
-    num_records=lambda images: np.ones(len(images), np.int64),
-    sources=lambda images, actions, names, classes: sources(actions, None, names),
-    rules=tuple(Rule("actions", *rule) for rule in _RULES),
-    window=Pages,
-)
+def _own_views(actions: pa.Table) -> Iterator[Broken]:
+    """Views are numbered 1, 2, ..."""
+    ids = one_array(actions["image_id"]).dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    first_row = np.flatnonzero(np.diff(ids, prepend=-1))
+    number = np.arange(len(ids)) - np.repeat(first_row, np.diff(first_row, append=len(ids))) + 1
+    wrong = number != actions["view"].to_numpy()
+    yield from first(wrong, "values", "views are not numbered in order", "1, 2, ...")
+
+
+def checks(kind: Tagging) -> KindChecks:
+    """Of COCO-AB: an image has one record."""
+    tagged = Tagged(kind.derivation.registry, kind.vocabulary.names)
+
+    def stored(
+        images: pa.Table, actions: pa.Table, names: Sequence[str], classes: Sequence[str] | None
+    ) -> Mapping[str, Any]:
+        return tagged.sources(actions, np.arange(len(actions) + 1), None, names)
+
+    return KindChecks(
+        not_null={
+            **dict.fromkeys(("default", "actions"), ("image_id",)),
+            "annotators": ("worker_id",),
+        },
+        full=(
+            *("action_histories_action_type", "action_histories_icon_type"),
+            *("category_histories_category_index", "category_histories_category_name"),
+            *(_BY_KEYBOARD, *_CLOCKS),
+            *("boxes", "icon_label", "icon_name"),
+        ),
+        of_images=partial(_tagging_images, kind.vocabulary.names),
+        of_records=lambda actions: iter(()),
+        num_records=lambda images: np.ones(len(images), np.int64),
+        sources=stored,
+        rules=tuple(Rule("actions", *rule) for rule in _RULES),
+        window=partial(Pages, vocabulary=kind.vocabulary),
+    )
+
+
+def own_checks(kind: OwnTagging) -> KindChecks:
+    """Of a tagging log of somebody's own: as many records as views; times may be unknown."""
+    of_coco = checks(kind)
+    tagged = Tagged(kind.derivation.registry, kind.vocabulary.names, kind.deciding)
+    kept = [rule for rule in of_coco.rules if rule.id in _OWN_RULES]
+
+    def stored(
+        images: pa.Table, actions: pa.Table, names: Sequence[str], classes: Sequence[str] | None
+    ) -> Mapping[str, Any]:
+        return tagged.sources(actions, views_of(images, actions), None, names)
+
+    return replace(
+        of_coco,
+        full=tuple(c for c in of_coco.full if c not in (*_CLOCKS, _BY_KEYBOARD)),
+        num_records=lambda images: np.maximum(images["num_views"].to_numpy().astype(np.int64), 0),
+        not_null={
+            "default": ("image_id", "num_views", "view"), "actions": ("image_id", "view"),
+            "annotators": ("worker_id",),
+        },
+        of_records=_own_views,
+        sources=stored,
+        rules=tuple(replace(rule, doc=_OWN_RULES[rule.id] or rule.doc) for rule in kept),
+    )  # fmt: skip

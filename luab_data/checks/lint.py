@@ -197,7 +197,7 @@ class KindChecks:
     num_records: Callable[[pa.Table], Ints]
     sources: Callable[[pa.Table, pa.Table, Sequence[str], Sequence[str] | None], Mapping[str, Any]]
     rules: tuple[Rule, ...]
-    window: type[Window]
+    window: Callable[[pa.Table, pa.Table, Ints], Window]
 
 
 def chosen(rules: Sequence[Rule], only: Iterable[str] = ()) -> tuple[Rule, ...]:

@@ -154,10 +154,10 @@ def differing(
     Args:
         images, records: rows of `default` and all their rows of the other config, all columns.
         kind: of log.
-        classes: the class names of the manifest; None leaves `label` out.
+        classes: the class names of the manifest; None leaves what needs them out.
     """
     registry, events = kind.derivation.registry, kind.derivation.events
-    unknown = {"truth"} if classes is not None else {"truth", "wnids"}
+    unknown = {"truth"} if classes is not None else {"truth", "wnids", "classes"}
     names = [
         name
         for name in registry.names()

@@ -25,12 +25,11 @@ from luab_data.ragged import (
     ragged,
 )
 from luab_data.raw.coco import ACTIONS
-from luab_data.schema import COCO_CLASSES
 from luab_data.truth import TrueImage, can_tell, contains_many
 
 _ADD, _MOVE, _REMOVE = range(len(ACTIONS))
 
-Truth = Mapping[int, TrueImage]
+Truth = Mapping[int, TrueImage] | Mapping[str, TrueImage]
 Known = Sequence[TrueImage | None]
 """(num_images,) the ground truth of each image, None where there is none."""
 
@@ -56,6 +55,7 @@ class Icons(NamedTuple):
 
 
 def group_icons(
+    classes: tuple[str, ...],
     action_histories_action_type: ArrowColumn,
     action_histories_icon_type: ArrowColumn,
     action_histories_point_to_x: ArrowColumn,
@@ -64,11 +64,12 @@ def group_icons(
     """Group each image's actions by class, ordered by label.
 
     Args:
+        classes: names by label.
         action_histories_action_type, ...: (num_images,) lists of COCO_ACTIONS.
     """
     to_x, to_y = ragged(action_histories_point_to_x), ragged(action_histories_point_to_y)
-    num_labels = len(COCO_CLASSES) + 1  # with -1, a name that is no class
-    key = to_x.rows * num_labels + codes(action_histories_icon_type, COCO_CLASSES) + 1
+    num_labels = len(classes) + 1  # with -1, a name that is no class
+    key = to_x.rows * num_labels + codes(action_histories_icon_type, classes) + 1
     order = np.argsort(key, kind="stable")
     found, first = np.unique(key[order], return_index=True)
     counts = np.bincount(found // num_labels, minlength=len(to_x.lengths))
@@ -85,13 +86,13 @@ def group_icons(
 
 def codes(names: ArrowColumn, known: tuple[str, ...]) -> Ints:
     """(num_values,) the place of each name of a list column among the known ones, else -1."""
-    places = pc.index_in(one_array(names).flatten(), value_set=pa.array(known))
+    places = pc.index_in(one_array(names).flatten(), value_set=pa.array(known, pa.string()))
     return np.asarray(pc.fill_null(places, -1), dtype=np.int64)
 
 
 def _names(codes: Ints, known: tuple[str, ...]) -> pa.Array:
     """The names at those places; null for -1."""
-    return pa.array(known).take(pa.array(codes, mask=codes < 0))
+    return pa.array(known, pa.string()).take(pa.array(codes, mask=codes < 0))
 
 
 def last_add_action(icons: Icons) -> Ints:
@@ -126,21 +127,24 @@ def by_image(icons: Icons, values: pa.Array) -> pa.ListArray:
 def icon_label(icons: Icons) -> pa.ListArray:
     """Class of each icon that was ever handled.
 
-    Returns: (num_images,) lists of int64, 0..79, ascending.
+    Returns: (num_images,) lists of int64, ascending.
     Null never; empty without icons.
     Source: docs/formats.md#icon-names, constants/json/icons.json of the tool.
     """
     return by_image(icons, pa.array(icons.label))
 
 
-def icon_name(icons: Icons) -> pa.ListArray:
+def icon_name(icons: Icons, classes: tuple[str, ...]) -> pa.ListArray:
     """Name of each icon's class.
 
+    Args:
+        icons: the icons of the images.
+        classes: names by label.
     Returns: (num_images,) lists of string, parallel to icon_label.
     Null never.
     Source: docs/formats.md#icon-names.
     """
-    return by_image(icons, _names(icons.label, COCO_CLASSES))
+    return by_image(icons, _names(icons.label, classes))
 
 
 def last_add(icons: Icons) -> tuple[pa.ListArray, pa.ListArray]:
@@ -218,17 +222,17 @@ def known_images(image_id: ArrowColumn, truth: Truth | None) -> Known:
     """The ground truth of each image.
 
     Args:
-        image_id: (num_images,) int64.
+        image_id: (num_images,) int64, or string of own data.
         truth: the instances file, or None when there is none.
     """
-    ids = image_id.to_numpy().tolist()
+    ids = image_id.to_pylist()
     return [None] * len(ids) if truth is None else [truth.get(i) for i in ids]
 
 
 def labels(known: Known) -> pa.ListArray:
     """Classes with any instance in the ground truth, crowds included.
 
-    Returns: (num_images,) lists of int64, 0..79, ascending.
+    Returns: (num_images,) lists of int64, ascending.
     Null where the instances file lacks the image, or there is no such file.
     Source: docs/definitions.md#mean-average-precision; docs/definitions.md#coco-notebook.
     """
@@ -251,12 +255,12 @@ def boxes(known: Known) -> pa.ListArray:
 def box_label(known: Known) -> pa.ListArray:
     """Class of each box.
 
-    Returns: (num_images,) lists of int64, 0..79, parallel to boxes.
+    Returns: (num_images,) lists of int64, parallel to boxes.
     Null where boxes is.
     Source: `category_id` of the instances file.
     """
-    values = b"".join(image.box_label for image in known if image is not None)
-    return _of_boxes(known, pa.array(np.frombuffer(values, np.uint8).astype(np.int64)))
+    values = np.concatenate([[], *(image.box_label for image in known if image is not None)])
+    return _of_boxes(known, pa.array(values.astype(np.int64)))
 
 
 def _of_boxes(known: Known, values: pa.Array) -> pa.ListArray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ragged, floats, nullable, ragged
 from luab_data.tools import BOARD_HEIGHT, CELL_HEIGHT, CELL_WIDTH, MAX_BOARD_WIDTH
@@ -56,6 +57,24 @@ def tagging(
         wide = np.where(height > 0, BOARD_HEIGHT * width / height, np.nan)
     high = np.where(np.isnan(wide), np.nan, BOARD_HEIGHT)
     return _checked(np.minimum(wide, MAX_BOARD_WIDTH), high, floats(image_height), points)
+
+
+def as_logged(
+    image_width: ArrowColumn, image_height: ArrowColumn
+) -> tuple[ArrowColumn, ArrowColumn]:
+    """Size of the picture on a page of which no rule is known: as logged.
+
+    Args:
+        image_width, image_height: (num_views,) int32 px.
+    Returns: width and height, (num_views,) int32 px, each more than 0.
+    Null where it was not logged, or is not above 0.
+    Source: docs/log-format.md.
+    """
+    wide, high = (
+        pc.if_else(pc.greater(size, 0), size, pa.scalar(None, pa.int32()))
+        for size in (image_width, image_height)
+    )
+    return wide, high
 
 
 def _checked(

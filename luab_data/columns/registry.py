@@ -9,10 +9,11 @@ A function's parameters are named after what it reads. A source is
     raw.NAME      a column of `default` that the log gave
     round.NAME    a column of each image's deciding round (ImageNet-AB)
     rounds.NAME   a column of all metadata blocks, ordered (ImageNet-AB)
-    bounds        (num_images + 1,) image i has the blocks bounds[i]:bounds[i + 1]
-    actions.NAME  a column of `actions` (COCO-AB)
+    bounds        (num_images + 1,) image i has the blocks, or views, bounds[i]:bounds[i + 1]
+    actions.NAME  a column of `actions`, of each image's deciding view (tagging)
     wnids         the sorted class names of the dataset (ImageNet-AB)
-    truth         the instances file (COCO-AB)
+    classes       the class names of the dataset, by label (tagging)
+    truth         the instances file (tagging)
     NAME          a derived column, or a step that several columns share
 """
 
@@ -28,7 +29,15 @@ import pyarrow as pa
 from luab_data.columns import events, icons, loader_compat, page_size, regions, rounds, traces
 from luab_data.errors import OptionError
 from luab_data.ragged import ArrowColumn
-from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS, Table
+from luab_data.schema import (
+    COCO_ACTIONS,
+    COCO_IMAGES,
+    IMAGENET_IMAGES,
+    IMAGENET_ROUNDS,
+    OWN_ACTIONS,
+    OWN_TAGGED,
+    Table,
+)
 from luab_data.table import columns_of
 from luab_data.words import did_you_mean
 
@@ -137,7 +146,7 @@ class Registry:
         return found[source]
 
 
-_GIVEN = ("bounds", "wnids", "truth")
+_GIVEN = ("bounds", "wnids", "classes", "truth")
 
 
 def _both(name: str) -> tuple[str, str]:
@@ -213,7 +222,6 @@ IMAGENET = Registry(
 
 _LOGGED_SIZE = ("actions.original_image_width", "actions.original_image_height")
 _OF_ICONS = (
-    *(("icon_label", icons.icon_label), ("icon_name", icons.icon_name)),
     *(("is_present_at_end", icons.is_present_at_end), ("action_sequence", icons.action_sequence)),
     *(("num_actions", icons.num_actions), ("num_adds", icons.num_adds)),
 )
@@ -230,6 +238,8 @@ COCO = Registry(
         Derived(("labels",), icons.labels, ("known",)),
         Derived(("boxes",), icons.boxes, ("known",)),
         Derived(("box_label",), icons.box_label, ("known",)),
+        Derived(("icon_label",), icons.icon_label, ("icons",)),
+        Derived(("icon_name",), icons.icon_name, ("icons", "classes")),
         *(Derived((name,), function, ("icons",)) for name, function in _OF_ICONS),
         Derived(_both("last_add"), icons.last_add, ("icons",)),
         Derived(_both("final"), icons.final, ("icons",)),
@@ -243,6 +253,7 @@ COCO = Registry(
         "icons": Step(
             icons.group_icons,
             (
+                "classes",
                 *("actions.action_histories_action_type", "actions.action_histories_icon_type"),
                 *("actions.action_histories_point_to_x", "actions.action_histories_point_to_y"),
             ),
@@ -251,6 +262,17 @@ COCO = Registry(
     },
 )
 """Derived columns of `default` of COCO-AB."""
+
+OWN = Registry(
+    table=OWN_TAGGED,
+    derived=(
+        *(d for d in COCO.derived if d.function is not loader_compat.coco_point),
+        Derived(("num_views",), rounds.num_rounds, ("bounds",)),
+        *_logged("actions", "view"),
+    ),
+    steps=COCO.steps,
+)
+"""Likewise of a tagging log of somebody's own, of each image's deciding view."""
 _PAGE_SIZE = ("original_image_width", "original_image_height", "image_height")
 
 
@@ -272,6 +294,11 @@ ACTIONS = Registry(
     COCO_ACTIONS, _page_size("actions", page_size.tagging, "mouse_tracking", *_DRAGS), {}
 )
 """Derived columns of `actions` of COCO-AB."""
+_ON_PAGE = ("actions.image_width", "actions.image_height")
+OWN_VIEWS = Registry(
+    OWN_ACTIONS, (Derived(("page_width", "page_height"), page_size.as_logged, _ON_PAGE),), {}
+)
+"""Likewise of a tagging log of somebody's own, beside `view`."""
 
 
 def with_derived(raw: pa.Table, registry: Registry) -> pa.Table:

@@ -12,18 +12,28 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data import errors
-from luab_data.columns import coco, imagenet
+from luab_data.columns import imagenet
+from luab_data.columns.coco import HISTORY, Tagged, views_of
 from luab_data.columns.icons import Truth
-from luab_data.columns.registry import ACTIONS, COCO, IMAGENET, ROUNDS, Registry
+from luab_data.columns.registry import (
+    ACTIONS,
+    COCO,
+    IMAGENET,
+    OWN,
+    OWN_VIEWS,
+    ROUNDS,
+    Registry,
+)
 from luab_data.columns.rounds import ORDERED_BY, cut, order_rounds
 from luab_data.console import install_command, progress
 from luab_data.derivation.places import Place, place
@@ -32,6 +42,9 @@ from luab_data.pipeline import in_order, num_threads
 from luab_data.ragged import bounds_of, one_array
 from luab_data.schema import Table
 from luab_data.store.shards import Shard, ShardWriter
+
+if TYPE_CHECKING:
+    from luab_data.kinds import OwnTagging, Tagging
 
 Engine = Literal["local", "ray"]
 
@@ -242,13 +255,27 @@ def _browsing_parts(job: Job, images: pa.Table, blocks: pa.Table, truth: Truth |
         yield piece, {**imagenet.sources(piece, own, job.names), "wnids": job.classes}
 
 
-def _tagging_parts(job: Job, images: pa.Table, actions: pa.Table, truth: Truth | None) -> Given:
-    if not images["image_id"].equals(actions["image_id"]):
-        raise LookupError
+def _tagging_parts(
+    tagged: Tagged, job: Job, images: pa.Table, actions: pa.Table, truth: Truth | None
+) -> Given:
+    bounds = views_of(images, actions)
     for start in range(0, len(images), _IMAGES_AT_ONCE):
-        rows = actions.slice(start, _IMAGES_AT_ONCE)
-        yield images.slice(start, _IMAGES_AT_ONCE), coco.sources(rows, truth, job.names)
+        piece = images.slice(start, _IMAGES_AT_ONCE)
+        own = bounds[start : start + len(piece) + 1]
+        rows = actions.slice(own[0], own[-1] - own[0])
+        yield piece, tagged.sources(rows, own - own[0], truth, job.names)
 
 
 BROWSING = Derivation(IMAGENET, ROUNDS, ORDERED_BY, _browsing_parts)
-TAGGING = Derivation(COCO, ACTIONS, ("image_id",), _tagging_parts)
+
+
+def tagging(kind: Tagging) -> Derivation:
+    """Of COCO-AB: an image has one view."""
+    tagged = Tagged(COCO, kind.vocabulary.names)
+    return Derivation(COCO, ACTIONS, ("image_id",), partial(_tagging_parts, tagged))
+
+
+def own_tagging(kind: OwnTagging) -> Derivation:
+    """Of a tagging log of somebody's own."""
+    tagged = Tagged(OWN, kind.vocabulary.names, kind.deciding)
+    return Derivation(OWN, OWN_VIEWS, ("image_id", *HISTORY), partial(_tagging_parts, tagged))

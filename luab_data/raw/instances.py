@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -242,8 +243,7 @@ class _Reader:
             image.masks = {label_of[c]: mask for c, mask in image.masks.items()}
             image.uncrowded = {label_of[c]: mask for c, mask in image.uncrowded.items()}
             boxed = self._box_category.pop(image_id, [])
-            if not self._own_classes:  # of which there may be more than a byte holds
-                image.box_label = bytearray(label_of[c] for c in boxed)
+            image.box_label = array("i", (label_of[c] for c in boxed))
             image.unmasked = frozenset(label_of[c] for c in image.unmasked) or NO_CLASSES
             image.unjudged = unjudged
             image.things = tuple(

@@ -210,7 +210,7 @@ def _boxes_by_class(table: pa.Table, folder: Path) -> Boxes:
 def _first_adds(folder: Path, image_id: np.ndarray) -> np.ndarray:
     """(N * C, 2) where the icon of each image and class was added first; NaN where nowhere."""
     table = read_columns(folder, "actions", ["image_id", *_ACTIONS])
-    icons = group_icons(*(table[name] for name in _ACTIONS))
+    icons = group_icons(COCO_CLASSES, *(table[name] for name in _ACTIONS))
     position = np.arange(len(icons.action))
     is_add = icons.action == ACTIONS.index("add")
     first = Ragged(np.where(is_add, position, len(position)), icons.bounds).reduce(
