@@ -67,6 +67,8 @@ class Kind:
         points: what of an image other tools draw, for exports.
         explain: `decision`, `visit` or `icons` of a Record, from its rows of `images` and `events`.
         about: the release in words.
+        asked: what its annotators were asked, one sentence.
+        task_category, task_ids: what the Hub's card metadata calls that.
     """
 
     dataset: ClassVar[str]
@@ -79,6 +81,9 @@ class Kind:
     score: ClassVar[str]
     log_format: ClassVar[str]
     log_begins: ClassVar[re.Pattern[bytes]]
+    asked: ClassVar[str]
+    task_category: ClassVar[str]
+    task_ids: ClassVar[tuple[str, ...]]
     stages: ClassVar[Mapping[str, str]]
     derivation: Derivation
     checks: KindChecks
@@ -126,6 +131,9 @@ class Browsing(Kind):
     score = "click_accuracy"
     log_format = "a tar of XML files, or a folder of them"
     log_begins = re.compile(rb".{257}ustar|\s*<(\?xml|annotation)", re.DOTALL)
+    asked = "Pictures were shown under the name of a class, to be selected if they show it."
+    task_category = "image-classification"
+    task_ids = ("multi-class-image-classification",)
     stages: ClassVar[Mapping[str, str]] = {
         "derivation": "derivation.shard:BROWSING",
         "checks": "checks.imagenet:CHECKS",
@@ -136,7 +144,7 @@ class Browsing(Kind):
         "pages": "reports.browsing:PAGES",
         "points": "exports.keypoints:BROWSING",
         "explain": "provenance:explain_rounds",
-        "about": "hub.about:IMAGENET",
+        "about": "hub.releases:IMAGENET",
     }
 
 
@@ -160,6 +168,9 @@ class Tagging(Kind):
     score = "icon_precision"
     log_format = "JSON, one array or an object a line"
     log_begins = re.compile(rb"(\xef\xbb\xbf)?\s*[\[{]")
+    asked = "A picture was shown, and icons of classes to put on what it shows."
+    task_category = "image-classification"
+    task_ids = ("multi-label-image-classification",)
     stages: ClassVar[Mapping[str, str]] = {
         "derivation": "derivation.shard:tagging()",
         "checks": "checks.coco:checks()",
@@ -170,7 +181,7 @@ class Tagging(Kind):
         "pages": "reports.tagging:PAGES",
         "points": "exports.keypoints:TAGGING",
         "explain": "provenance:explain_icons",
-        "about": "hub.about:COCO",
+        "about": "hub.releases:COCO",
     }
 
 
@@ -247,8 +258,17 @@ def tables_of(manifest: Mapping[str, Any]) -> tuple[Table, Table, Table]:
 
 
 def about_of(manifest: Mapping[str, Any]) -> About:
-    """A dataset folder in words: of its release, or of a simulation of it."""
-    about = kind_of(manifest).about
+    """A dataset folder in words: its owner's of a collection, else its release's; simulated or not.
+
+    Raises:
+        DatasetError: the manifest's `collection` is not what luab writes.
+    """
+    kind = kind_of(manifest)
+    if "collection" in manifest:
+        describe = import_module("luab_data.hub.own").own_about
+        about: About = describe(manifest, kind.asked, kind.events.config)
+    else:
+        about = kind.about
     return about.simulated() if manifest.get("simulated") else about
 
 

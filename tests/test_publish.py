@@ -21,9 +21,9 @@ from logs import KEY, action, archive, block, coco_log, coco_record, files, xml
 import luab_data
 from luab_data.errors import DatasetError, LuabError, OptionError, OutputError
 from luab_data.files import sha256_of
-from luab_data.hub.about import bibtex
 from luab_data.hub.card import dataset_card, size_category, statistics_table
-from luab_data.hub.upload import Published, publish, vet
+from luab_data.hub.upload import Published, publish
+from luab_data.hub.vet import vet
 from luab_data.kinds import KINDS, tables_of
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.statistics.dataset import stats as stats_of
@@ -387,7 +387,7 @@ def test_an_address_in_any_text_column_stays_here(
     ids = pa.array([*table["assignment_id"].to_pylist()[:-1], address])
     pq.write_table(table.set_column(place, table.schema.field(place), ids), path)
     whole = type("Report", (), {"problems": ()})
-    monkeypatch.setattr("luab_data.hub.upload.check", lambda *_, **__: whole)
+    monkeypatch.setattr("luab_data.hub.vet.check", lambda *_, **__: whole)
     if not refused:
         vet(copied)
         return
@@ -465,7 +465,7 @@ def test_the_card_has_every_column_every_number_and_every_trap(kind: str, made: 
             assert f"| `{name}` | {value:,} | {counts[name].title} |" in text
     for name, explanation in (*about.biases, *about.limits):
         assert f"- **{name}.** {explanation}" in text
-    assert bibtex() in text and about.licence in text
+    assert about.citation in text and about.terms in text
     assert manifest["source"]["sha256"] in text and manifest["source"]["name"] in text
     assert f'load_dataset("{REPO}", "annotators", split="train")' in text
     assert f'revision="{manifest["version"]}"' in text
@@ -559,7 +559,7 @@ def test_the_citation_file_names_the_paper(made: dict[str, Path], sent: dict[str
     assert cff["version"] == read_manifest(made["coco-ab"])["version"]
     paper = cff["preferred-citation"]
     assert paper["type"] == "conference-paper" and len(paper["authors"]) == 8
-    assert paper["title"] in bibtex() and paper["authors"][0] == {
+    assert paper["title"] in KINDS["coco-ab"].about.citation and paper["authors"][0] == {
         "family-names": "Han",
         "given-names": "Dongyoon",
     }

@@ -213,10 +213,16 @@ def report(dataset: str, **options: Any) -> None:
 @click.option("--repo-id", required=True, metavar="OWNER/NAME", help="Where it goes on the Hub.")
 @click.option("--private", is_flag=True, help="Make the repository private.")
 @click.option("--dry-run", is_flag=True, help="Only list what would go; no network, no login.")
+@click.option(
+    "--license",
+    metavar="ID",
+    help="Licence of data that name none: an id of the Hub or of SPDX, e.g. cc-by-4.0.",
+)
 def publish(dataset: str, repo_id: str, **options: Any) -> None:
     """Upload DATASET, a folder or a name under $LUAB_DATA_HOME, with card and Croissant file.
 
-    Refused unless the folder is whole and its worker ids are hashed with a key.
+    Refused unless the folder is whole, its worker ids are hashed with a key, no text of it looks
+    like an e-mail address, and it has a licence.
     """
     import luab_data
 

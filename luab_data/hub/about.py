@@ -1,336 +1,324 @@
-"""What is known about the two releases in words, and how to cite them: BibTeX and CITATION.cff.
+"""A dataset in words, and what follows of them: its licence's names, BibTeX, CITATION.cff.
 
-Sources: Han et al., ICCV 2023; the releases' own cards; the source of the two annotation tools.
-These are facts of the releases. Numbers of a converted folder are computed, never quoted from here.
+The two releases are in releases.py; owners of other data, and importers, fill an About of theirs,
+which the manifest keeps as `collection`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+import msgspec
 import yaml
 
-PAPER = "https://arxiv.org/abs/2303.17595"
-LOADERS = "https://github.com/naver-ai/NeglectedFreeLunch"
+from luab_data.errors import DatasetError
+
+RELEASE = "release"
+"""`source` of the two releases."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """One release in words.
+    """A dataset in words. All but the title may be left out: the card then says that it is unknown.
 
     Args:
-        title: name of the release.
-        summary: what it is, one paragraph.
-        release: where the release is published.
-        tool: source of the page that the annotators used.
+        title: its name.
+        description: what it is, one paragraph.
+        source: `own` for data that nobody published before; an importer gives its own name.
+        url: where it is published, or for own data the page of its owner.
+        paper, tool: addresses of what describes it, and of the source of the annotators' page.
+        repository: address of the publisher's own code that reads it.
+        collected_by: people or institution; empty takes the authors of `citation`.
         collection: how it was collected, paragraphs.
         biases: what the annotators' behaviour makes unrepresentative: (name, explanation).
         annotators: who they were, as far as is known.
-        limits: what the tool does not log or logs wrongly: (name, explanation).
-        licence: what the licence covers and what it does not.
-        source_datasets, task_ids, keywords: as the Hub's card metadata has them.
-        creators: who annotated, as the Hub's card metadata has it.
+        platforms: where and with what they annotated.
+        consent: what is known of what they agreed to.
+        limits: what is not logged or is logged wrongly: (name, explanation).
+        license: id as the Hub has it (`cc-by-4.0`; SPDX ids are understood), else its name or URL.
+        terms: what the licence covers and what it does not.
+        citation: BibTeX of what to cite for the data.
+        please_cite: what is asked of those who use the data.
+        source_datasets, keywords: as the Hub's card metadata has them.
+        creators: who annotated, as the Hub's card metadata has it; empty if that is not known.
     """
 
     title: str
-    summary: str
-    release: str
-    tool: str
-    collection: tuple[str, ...]
-    biases: tuple[tuple[str, str], ...]
-    annotators: str
-    limits: tuple[tuple[str, str], ...]
-    licence: str
-    source_datasets: tuple[str, ...]
-    task_ids: tuple[str, ...]
-    keywords: tuple[str, ...]
-    creators: str = "crowdsourced"
+    description: str = ""
+    source: str = "own"
+    url: str = ""
+    paper: str = ""
+    tool: str = ""
+    repository: str = ""
+    collected_by: str = ""
+    collection: tuple[str, ...] = ()
+    biases: tuple[tuple[str, str], ...] = ()
+    annotators: str = ""
+    platforms: tuple[str, ...] = ()
+    consent: str = "What the annotators were told of the recording is not known here."
+    limits: tuple[tuple[str, str], ...] = ()
+    license: str = ""
+    terms: str = ""
+    citation: str = ""
+    please_cite: str = "Please cite the work below when you use these data."
+    source_datasets: tuple[str, ...] = ("original",)
+    keywords: tuple[str, ...] = ("annotation-byproducts",)
+    creators: str = ""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether nobody published the data before."""
+        return self.source == "own"
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Word -> address of the pages that are known."""
+        home = "Home page" if self.is_own else "Release" if self.source == RELEASE else "Source"
+        links = {"Paper": self.paper, home: self.url, "Annotation tool": self.tool}
+        return {word: url for word, url in links.items() if url}
+
+    def as_collection(self) -> dict[str, Any]:
+        """The manifest's `collection` of a dataset that is no release: what was said, as JSON."""
+        said = asdict(self)
+        unsaid = asdict(About(title=""))
+        return {key: said[key] for key in said if said[key] != unsaid[key] or key == "source"}
+
+    @classmethod
+    def of_collection(cls, collection: Mapping[str, Any]) -> About:
+        """Of the manifest's `collection`; keys that this luab does not know are left aside.
+
+        Raises:
+            DatasetError: an entry is of another type.
+        """
+        try:
+            return msgspec.convert(collection, cls)
+        except msgspec.ValidationError as error:
+            raise DatasetError(
+                f"manifest.json: collection: {error}; expected what `luab-data convert` writes"
+            ) from None
 
     def simulated(self) -> About:
         """The same of a log that `luab-data simulate` wrote."""
         words = [word for word in self.keywords if word != "crowdsourcing"]
+        known = (
+            "; what is known of the release's biases and limits is below." if self.biases else "."
+        )
         return replace(
             self,
             title=f"{self.title}, simulated",
-            summary=f"Simulated: nobody annotated anything. {self.summary}",
+            description=f"Simulated: nobody annotated anything. {self.description}".strip(),
             collection=(
                 "Nothing was collected. `luab-data simulate` wrote the log from pictures and their"
                 " true boxes or masks: pages, mouse paths, clicks, times and workers are drawn at"
-                " random from a model of what the release looks like. It says nothing about people;"
-                " what is known of the release's biases and limits is below.",
+                " random from a model of what the release looks like. It says nothing about"
+                f" people{known}",
             ),
             annotators="Nobody: the workers are drawn at random.",
+            platforms=(),
             keywords=(*words, "simulated"),
             creators="machine-generated",
         )
 
 
-_CARELESS = (
-    "Careless annotators",
-    "A HIT was rejected only for gross faults (recall below a third among them), so hurried and"
-    " random answers are in the data. Most images were seen by one worker only. `annotators` has"
-    " one row per worker with times and accuracies to filter by.",
-)
-_ONE_COUNTRY = (
-    "One platform, one country",
-    "Workers are MTurk workers of the US region with an approval rate of at least 90 %. Their"
-    " screens, browsers, zoom and pointing devices are not logged, nor is anything about them.",
-)
+# --- licences ------------------------------------------------------------------------------------
 
-IMAGENET = About(
-    title="ImageNet-AB",
-    summary="The annotation byproducts of ImageNet-AB: what annotators did with the mouse while"
-    " they selected the images of a class among candidates, for the ImageNet-1k training images:"
-    " the path over the picture, the click that selected it, and when.",
-    release="https://huggingface.co/datasets/coallaoh/ImageNet-AB",
-    tool="https://github.com/naver-ai/imagenet-annotation-tool",
-    collection=(
-        "Han et al. repeated ImageNet's annotation on Amazon Mechanical Turk. A HIT has 10 pages of"
-        " 48 candidate pictures and names one class; the worker clicks the pictures that show it."
-        " Each HIT was paid 1.50 USD, by the paper's count 10 USD an hour.",
-        "There were two rounds. Round 1 showed every training image with its own class; the 28.2 %"
-        " that nobody selected were shown again in round 2. An image may have more blocks, where a"
-        " HIT was posted again.",
-        "The page logs, per picture: enter and leave events, the mouse position at most 60 times a"
-        " second while the picture is not selected, the clicks that select it, its place and size"
-        " on the page, and whether it was selected when the page was submitted.",
-        "The paper counts 1,281,167 images shown, 1,272,225 with byproducts and 1,110,786 selected"
-        " in the end. A folder with other counts is not the whole release.",
-    ),
-    biases=(
-        (
-            "Centre bias",
-            "Objects of ImageNet sit in the middle and so do clicks: in the paper the picture's"
-            " centre lies in a box more often (83.9 %) than the click does (82.9 %). Compare every"
-            " use of the clicks with the centre, and look at images whose boxes miss it.",
-        ),
-        (
-            "Offset clicks",
-            "Within their box, clicks lean to the upper right (paper, figure F);"
-            " `click_bias_x`, `click_bias_y` in `annotators` measure it per worker.",
-        ),
-        (
-            "Selected is not the same as true",
-            "A picture can be left unselected by oversight and selected by mistake; `label` is"
-            " ImageNet's, with its known errors, and by the paper 13.3 % of the images were never"
-            " selected.",
-        ),
-        (
-            "Boxes for some",
-            "About 42 % of the images have ILSVRC boxes; every accuracy is over these.",
-        ),
-        _CARELESS,
-        _ONE_COUNTRY,
-    ),
-    annotators=_ONE_COUNTRY[1],
-    limits=(
-        (
-            "Deselecting clicks are not logged",
-            "Only clicks that select are. An odd number of clicks therefore does not mean selected,"
-            " as the paper has it: trust `selected`; `parity_disagrees` marks the difference.",
-        ),
-        (
-            "The trace stops while a picture is selected",
-            "There are normally no points after the final click, and a deselection leaves a gap.",
-        ),
-        (
-            "Traces concatenate visits",
-            "`mouse_tracking_*` joins all passes over the picture; only `hovered_record_*` tells"
-            " them apart, and a leave event can be missing. Quantiles and last-N therefore use the"
-            " visit that ends in the final click.",
-        ),
-        (
-            "Throttled at the leading edge",
-            "After a recorded position none is taken for 16.7 ms, so the last move before a click"
-            " can be missing. Touch and pen clicks have no trace at all and estimate times of 0.",
-        ),
-        (
-            "Page geometry is unreliable",
-            "The exported `image_width` can be a copy of the height; `image_position_*` is taken"
-            " when the picture loads and goes stale when later pictures move the grid; a picture"
-            " that never loaded keeps zeros. Fractions of the picture are not affected.",
-        ),
-        (
-            "EXIF rotation",
-            "Browsers turn pictures as EXIF says, most training code does not: for the few rotated"
-            " JPEGs the clicks are in the rotated frame. Swapped `original_image_*` betrays them.",
-        ),
-        (
-            "Clocks differ",
-            "Event times are epoch milliseconds of the worker's own clock, `hit_submit_time` is"
-            " epoch seconds, and `estimate_time_ms` leaves out a visit that still runs at submit."
-            " Never store epoch milliseconds in float32: its step is 131 s.",
-        ),
-        (
-            "Positions are quantised",
-            "One pixel of the shown picture (at most 324 x 340) is the finest step; values slightly"
-            " outside [0, 1] occur and are kept.",
-        ),
-        (
-            "Pages can be lost",
-            "A reload drops the page in progress; rounds of one image may disagree on `selected`.",
-        ),
-    ),
-    licence="The release is published under Apache-2.0, and so is this conversion. The pictures"
-    " are not included; ImageNet's own terms (non-commercial research and education) apply to them,"
-    " and the boxes are ILSVRC's.",
-    source_datasets=("extended|imagenet-1k",),
-    task_ids=("multi-class-image-classification",),
-    keywords=("annotation-byproducts", "mouse-tracking", "click", "crowdsourcing", "imagenet"),
-)
+_CC = ("by-2.0", "by-2.5", "by-3.0", "by-4.0", "by-sa-3.0", "by-sa-4.0", "by-nc-2.0", "by-nc-3.0",
+       "by-nc-4.0", "by-nd-4.0", "by-nc-nd-3.0", "by-nc-nd-4.0", "by-nc-sa-2.0", "by-nc-sa-3.0",
+       "by-nc-sa-4.0")  # fmt: skip
 
-COCO = About(
-    title="COCO-AB",
-    summary="The annotation byproducts of COCO-AB: what annotators did while they dragged class"
-    " icons onto the images of COCO train2014: every add, move and remove, the superclasses they"
-    " went through, the mouse path between drags, and when.",
-    release="https://huggingface.co/datasets/coallaoh/COCO-AB",
-    tool="https://github.com/naver-ai/coco-annotation-tool",
-    collection=(
-        "Han et al. repeated the category labelling of COCO on Amazon Mechanical Turk. A HIT has 20"
-        " pages of one image; the worker goes through 11 superclasses with 80 class icons and drags"
-        " the icon of each class they see onto one instance of it. Each HIT was paid 2.00 USD,"
-        " by the paper's count 9.92 USD an hour.",
-        "The paper counts 82,783 images shown, 82,765 with byproducts and 662 workers. A folder"
-        " with other counts is not the whole release.",
-    ),
-    biases=(
-        (
-            "Classes are missed",
-            "The paper's workers placed an icon for 61.9 % of the classes present, and it depends"
-            " on the class and the size of its objects: no icon does not mean no object.",
-        ),
-        (
-            "One icon per class",
-            "An icon marks one instance of its class, the one the worker chose; the others are"
-            " unmarked, and nothing tells which instance was meant.",
-        ),
-        _CARELESS,
-        _ONE_COUNTRY,
-    ),
-    annotators=_ONE_COUNTRY[1],
-    limits=(
-        (
-            "Drags are invisible",
-            "While an icon is dragged the browser sends no mouse moves, so the path to a placement"
-            " does not exist and `mouse_tracking_*` can be empty though icons were placed. Moves"
-            " over placed icons are missing too.",
-        ),
-        (
-            "Sizes as logged are unreliable",
-            "`image_width` is a copy of `image_height`, and original sizes can be 0. With an"
-            " instances file, `width` and `height` of the default config are COCO's.",
-        ),
-        (
-            "Positions can leave [0, 1]",
-            "A border of 2 px makes fractions from about -0.005 to 1.005; they are kept.",
-        ),
-        (
-            "The first superclass is not logged",
-            "Only changes are: PersonAccessory has no entry until the worker returns to it.",
-        ),
-        (
-            "Icons vanish by accident",
-            "Dropping an icon on another one, a move of less than its own size and a click on it"
-            " all remove it; many add-remove-add sequences are failed small moves. A reload empties"
-            " the page without a log entry, so `is_present_at_end` can be too generous.",
-        ),
-        (
-            "Clocks differ",
-            "Times count from the page's start, which for page 1 is the start of the script and for"
-            " later pages the submit before. A page left open for hours is in `time_spent_ms`: use"
-            " medians.",
-        ),
-    ),
-    licence="The release is published under Apache-2.0, and so is this conversion. The images are"
-    " not included; their owners' terms apply. Where an instances file was given, `labels`,"
-    " `boxes`, sizes and what is judged by masks derive from COCO's annotations (CC BY 4.0, COCO"
-    " Consortium).",
-    source_datasets=("extended|other-coco-2014",),
-    task_ids=("multi-label-image-classification",),
-    keywords=("annotation-byproducts", "mouse-tracking", "drag-and-drop", "crowdsourcing", "coco"),
-)
+LICENCES: Mapping[str, str] = {
+    **{f"cc-{name}": f"CC-{name.upper()}" for name in _CC},
+    **{"cc0-1.0": "CC0-1.0", "odc-by": "ODC-By-1.0", "odbl": "ODbL-1.0", "pddl": "PDDL-1.0"},
+    **{"cdla-sharing-1.0": "CDLA-Sharing-1.0", "cdla-permissive-1.0": "CDLA-Permissive-1.0"},
+    **{"cdla-permissive-2.0": "CDLA-Permissive-2.0", "c-uda": "C-UDA-1.0"},
+    **{"apache-2.0": "Apache-2.0", "mit": "MIT", "isc": "ISC", "unlicense": "Unlicense"},
+    **{"bsd-2-clause": "BSD-2-Clause", "bsd-3-clause": "BSD-3-Clause", "etalab-2.0": "etalab-2.0"},
+    **{"gpl-2.0": "GPL-2.0-only", "gpl-3.0": "GPL-3.0-only", "agpl-3.0": "AGPL-3.0-only"},
+    **{"lgpl-2.1": "LGPL-2.1-only", "lgpl-3.0": "LGPL-3.0-only", "mpl-2.0": "MPL-2.0"},
+    **{"artistic-2.0": "Artistic-2.0", "wtfpl": "WTFPL", "eupl-1.1": "EUPL-1.1"},
+}
+"""What the Hub calls a licence -> its SPDX id: those that data come under.
 
-PRIVACY = """\
-**What is hashed.** `worker_id` is HMAC-SHA256 of the id in the log, cut to 16 hex digits, with a
-secret key that is not part of this dataset. Without the key an id can neither be computed from a
-worker's id nor be matched with other logs of the platform. {source}
+Source: https://huggingface.co/docs/hub/repositories-licenses, https://spdx.org/licenses.
+"""
 
-**What stays linkable.** One worker's rows share one id, here and in every dataset made with the
-same key (fingerprint `{key}`). `hit_id`, `assignment_id`, image ids, page positions and times are
-as logged: whoever holds the raw log or the platform's own records can match rows by them, and then
-knows the worker's id there. Mouse paths and timing are behaviour, and behaviour can tell people
-apart. This is pseudonymous data, not anonymous data.
-
-**Consent.** The workers took a paid labelling task. The logs do not say what they were told about
-the recording of their mouse; we have not seen the consent text and do not claim one. Do not try to
-find out who a worker is, do not rank or contact workers, and do not join these rows with other logs
-of the platform. If a removal is asked for, leave the
-worker's records out of the log, convert with the same key and publish again."""
-"""Filled with `source`, a sentence on the ids before hashing, and `key`, the key's fingerprint."""
+_HUB_IDS = {spdx.lower(): name for name, spdx in LICENCES.items()} | {x: x for x in LICENCES}
 
 
-# --- how to cite ---------------------------------------------------------------------------------
-
-TITLE = "Neglected Free Lunch - Learning Image Classifiers Using Annotation Byproducts"
-VENUE = "Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)"
-PAGES = ("20200", "20212")
-AUTHORS = (
-    ("Dongyoon", "Han"),
-    ("Junsuk", "Choe"),
-    ("Seonghyeok", "Chun"),
-    ("John Joon Young", "Chung"),
-    ("Minsuk", "Chang"),
-    ("Sangdoo", "Yun"),
-    ("Jean Y.", "Song"),
-    ("Seong Joon", "Oh"),
-)
-"""(given names, family name) of the paper's authors, in its order."""
-
-
-def bibtex() -> str:
-    """The BibTeX entry of the paper, as the CVF has it."""
-    authors = " and ".join(f"{family}, {given}" for given, family in AUTHORS)
-    return f"""@InProceedings{{Han_2023_ICCV,
-  author    = {{{authors}}},
-  title     = {{{TITLE}}},
-  booktitle = {{{VENUE}}},
-  month     = {{October}},
-  year      = {{2023}},
-  pages     = {{{"-".join(PAGES)}}}
-}}"""
-
-
-def citation_cff(about: About, *, version: str, url: str) -> str:
-    """CITATION.cff 1.2.0 of a published dataset: cite the paper, and say which version was used.
+def hub_licence(licence: str) -> dict[str, str]:
+    """A licence as the front matter of a card has it.
 
     Args:
-        about: the release.
-        version, url: of the published dataset.
+        licence: an id of the Hub or of SPDX, in any case; else the name or URL of another one;
+            empty if none was given.
+
+    Returns: `license`, an id that the Hub knows: `unknown` if none was given, and `other` with
+        `license_name` and for a URL `license_link` if the Hub has no id for it.
     """
-    # Made anew for each use: YAML would write a second mention as an alias of the first.
-    paper, dataset = ([{"family-names": family, "given-names": given} for given, family in AUTHORS]
-                      for _ in range(2))  # fmt: skip
+    if licence.lower() in ("", "unknown"):
+        return {"license": "unknown"}
+    if known := _HUB_IDS.get(licence.lower()):
+        return {"license": known}
+    name = re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-")
+    link = {"license_link": licence} if is_url(licence) else {}
+    return {"license": "other", "license_name": name, **link}
+
+
+def spdx_id(licence: str) -> str:
+    """Its SPDX id; empty if we know of none."""
+    return LICENCES.get(_HUB_IDS.get(licence.lower(), ""), "")
+
+
+def licence_url(licence: str) -> str:
+    """Its page at SPDX if it has one, else the licence as it was given."""
+    spdx = spdx_id(licence)
+    return f"https://spdx.org/licenses/{spdx}.html" if spdx else licence
+
+
+def is_url(text: str) -> bool:
+    """Whether it is the address of a page."""
+    return text.startswith(("https://", "http://")) and " " not in text
+
+
+# --- BibTeX --------------------------------------------------------------------------------------
+
+_ENTRY = re.compile(r"@(\w+)\s*\{[^,]*,")
+_FIELD = re.compile(r"\s*,?\s*(\w+)\s*=\s*")
+_BARE = re.compile(r"[^,}\s]*")
+
+
+def bibtex_fields(text: str) -> dict[str, str]:
+    """The fields of the first entry of a BibTeX text, and its `type`; names in lower case.
+
+    Values lose their outer braces or quotes and inner line breaks, nothing else: `author` is
+    `Han, Dongyoon and {A Group}`. Without an entry there are no fields.
+    """
+    entry = _ENTRY.search(text)
+    if not entry:
+        return {}
+    fields, place = {"type": entry[1].lower()}, entry.end()
+    while field := _FIELD.match(text, place):
+        end = _end_of_value(text, field.end())
+        value = text[field.end() : end]
+        value = value[1:-1] if value[:1] in ("{", '"') else value
+        fields[field[1].lower()] = " ".join(value.split())
+        place = end
+    return fields
+
+
+def _end_of_value(text: str, start: int) -> int:
+    """Where a value ends: {with {braces} in it}, "quoted", or bare."""
+    if text[start : start + 1] == '"':
+        return (text.find('"', start + 1) + 1) or len(text)
+    if text[start : start + 1] != "{":
+        bare = _BARE.match(text, start)
+        return bare.end() if bare else start
+    depth = 0
+    for place in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if not depth:
+            return place + 1
+    return len(text)
+
+
+def authors(fields: Mapping[str, str]) -> list[dict[str, str]]:
+    """Who wrote what an entry is of, as CITATION.cff has it: persons, or `name` of a group."""
+    names = [name.strip() for name in re.split(r"\sand\s", fields.get("author", ""))]
+    return [_author(name) for name in names if name and name != "others"]
+
+
+def _unbraced(text: str) -> str:
+    return text.replace("{", "").replace("}", "")
+
+
+def _author(name: str) -> dict[str, str]:
+    is_group = name.startswith("{") and name.endswith("}")
+    name = _unbraced(name)
+    if is_group:
+        return {"name": name}
+    family, comma, given = name.partition(",")
+    if not comma:
+        given, _, family = name.rpartition(" ")
+    person = {"family-names": family.strip(), "given-names": given.strip()}
+    return person if person["given-names"] else {"name": person["family-names"]}
+
+
+# --- CITATION.cff --------------------------------------------------------------------------------
+
+_CFF_TYPES = {
+    **{"inproceedings": "conference-paper", "conference": "conference-paper"},
+    **{"article": "article", "book": "book", "phdthesis": "thesis", "mastersthesis": "thesis"},
+    **{"techreport": "report", "dataset": "data", "software": "software"},
+}
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+def creators(about: About) -> list[dict[str, str]]:
+    """Whose dataset it is, as CITATION.cff has it: who collected it, else who wrote of it."""
+    if about.collected_by:
+        return [{"name": about.collected_by}]
+    return authors(bibtex_fields(about.citation))
+
+
+def citation_cff(about: About, *, version: str, url: str) -> str | None:
+    """CITATION.cff 1.2.0 of a published dataset: what to cite, and which version was used.
+
+    Args:
+        about: the dataset in words.
+        version, url: of the published dataset.
+
+    Returns: its text; None if it names nobody, since the format asks for authors.
+    """
+    if not (people := creators(about)):
+        return None
+    work = _work(about)
+    licence = spdx_id(about.license)
     cff = {
         "cff-version": "1.2.0",
-        "message": "Please cite the paper that collected the data.",
+        "message": about.please_cite if work else "Please cite the dataset as below.",
         "type": "dataset",
-        "title": f"{about.title}, converted by luab",
+        "title": about.title if about.is_own else f"{about.title}, converted by luab",
         "version": version,
-        "license": "Apache-2.0",
+        **({"license": licence} if licence else {}),
+        **({"license-url": about.license} if is_url(about.license) else {}),
         "url": url,
-        "repository": LOADERS,
-        "authors": dataset,
-        "preferred-citation": {
-            "type": "conference-paper",
-            "title": TITLE,
-            "authors": paper,
-            "collection-title": VENUE,
-            "year": 2023,
-            "month": 10,
-            "start": PAGES[0],
-            "end": PAGES[1],
-            "url": PAPER,
-        },
+        **({"repository": about.repository} if about.repository else {}),
+        "authors": people,
+        **({"preferred-citation": work} if work else {}),
     }
-    return str(yaml.safe_dump(cff, sort_keys=False, allow_unicode=True, width=100))
+    return str(yaml.dump(cff, Dumper=_NoAliases, sort_keys=False, allow_unicode=True, width=100))
+
+
+class _NoAliases(yaml.SafeDumper):
+    """YAML would write a second mention as an alias of the first; readers of CFF know none."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _work(about: About) -> dict[str, Any] | None:
+    """What the BibTeX entry is of, as a reference of CITATION.cff; None without its title."""
+    fields = bibtex_fields(about.citation)
+    title = _unbraced(fields.get("title", ""))
+    if not (title and (people := authors(fields))):
+        return None
+    year, month = fields.get("year", ""), fields.get("month", "").lower()
+    start, _, end = fields.get("pages", "").replace("--", "-").partition("-")
+    named = [k for k, name in enumerate(_MONTHS, 1) if month.startswith(name) or month == str(k)]
+    found: dict[str, Any] = {
+        "type": _CFF_TYPES.get(fields["type"], "generic"),
+        "title": title,
+        "authors": people,
+        "collection-title": fields.get("booktitle"),
+        "journal": fields.get("journal"),
+        "year": int(year) if year.isdecimal() else None,
+        "month": named[0] if named else None,
+        "start": start.strip(),
+        "end": end.strip(),
+        "doi": fields.get("doi"),
+        "url": fields.get("url") or about.paper,
+    }
+    return {key: value for key, value in found.items() if value}

@@ -21,7 +21,7 @@ import yaml
 
 from luab_data.errors import ImagesError
 from luab_data.files import sha256_of
-from luab_data.hub.about import PAPER, PRIVACY, bibtex
+from luab_data.hub.about import RELEASE, bibtex_fields, hub_licence
 from luab_data.hub.legacy import dtype_name, legacy_script
 from luab_data.kinds import about_of, kind_of, tables_of
 from luab_data.raw.worker_ids import RELEASE_IDS
@@ -63,7 +63,7 @@ def size_category(num_rows: int) -> str:
 
 def front_matter(manifest: Mapping[str, Any]) -> str:
     """The YAML block of the card; readers cache by the version, which stands under each config."""
-    about, num_rows = about_of(manifest), manifest["num_rows"]
+    about, kind, num_rows = about_of(manifest), kind_of(manifest), manifest["num_rows"]
     configs: list[dict[str, Any]] = []
     infos: list[dict[str, Any]] = []
     for table in tables_of(manifest):
@@ -82,12 +82,12 @@ def front_matter(manifest: Mapping[str, Any]) -> str:
         infos.append({"config_name": table.config, "features": features, "splits": [split]})
     matter = {
         "pretty_name": about.title,
-        "license": "apache-2.0",
-        "annotations_creators": [about.creators],
+        **hub_licence(about.license),
+        **({"annotations_creators": [about.creators]} if about.creators else {}),
         "source_datasets": list(about.source_datasets),
         "size_categories": [size_category(num_rows["default"])],
-        "task_categories": ["image-classification"],
-        "task_ids": list(about.task_ids),
+        "task_categories": [kind.task_category],
+        **({"task_ids": list(kind.task_ids)} if kind.task_ids else {}),
         "tags": list(about.keywords),
         "configs": configs,
         "dataset_info": infos,
@@ -144,11 +144,12 @@ def dataset_card(
         published: whether `name` is on the Hub, else it is a folder.
     """
     about, tables, num_rows = about_of(manifest), tables_of(manifest), manifest["num_rows"]
+    links = about.links.items()
     parts = [
         f"{_MARK}{front_matter(manifest)}{_MARK}",
         f"# {about.title} {manifest['version']}\n",
-        f"{about.summary} The images themselves are not included.\n",
-        f"[Paper]({PAPER}) · [Release]({about.release}) · [Annotation tool]({about.tool})\n",
+        f"{about.description} The images themselves are not included.\n",
+        *([" · ".join(f"[{word}]({url})" for word, url in links) + "\n"] if links else []),
         _loading(tables, name, num_rows, manifest["version"], published),
         "## How it was collected\n\n" + "\n\n".join(about.collection) + "\n",
         _conversion(manifest),
@@ -158,11 +159,11 @@ def dataset_card(
         shown = statistics_table(kind_of(manifest).statistics.counts, statistics)
         parts.append(f"## Statistics\n\n{intro}\n\n{shown}\n")
     parts += [
-        f"## Known biases\n\n{_bullets(about.biases)}\n",
-        f"## Known limits of the logs\n\n{_bullets(about.limits)}\n",
+        *([f"## Known biases\n\n{_bullets(about.biases)}\n"] if about.biases else []),
+        *([f"## Known limits of the logs\n\n{_bullets(about.limits)}\n"] if about.limits else []),
         f"## Privacy and consent\n\n{privacy(manifest)}\n",
-        f"## Licence\n\n{about.licence}\n",
-        f"## Citation\n\n```bibtex\n{bibtex()}\n```\n",
+        f"## Licence\n\n{about.terms}\n",
+        f"## Citation\n\n{_citation(about.citation)}\n",
         "## Columns\n\nPoints are (x, y) fractions of the picture, origin top left, raw values kept"
         " even outside [0, 1]. Boxes are xyxy pixels; a point is in a box when it is inside or on"
         " the border. Null means not there, never 0.\n",
@@ -172,6 +173,12 @@ def dataset_card(
         parts.append(f"### `{table.config}`: {rows:,} rows, one per {table.row}\n")
         parts.append(column_table(table) + "\n")
     return "\n".join(parts)
+
+
+def _citation(citation: str) -> str:
+    if bibtex_fields(citation):
+        return f"```bibtex\n{citation}\n```"
+    return citation or "None was given: name the title, the version and the address of this page."
 
 
 def _bullets(items: Sequence[tuple[str, str]]) -> str:
@@ -220,19 +227,44 @@ def _conversion(manifest: Mapping[str, Any]) -> str:
     return f"## How it was converted\n\n{text}"
 
 
+PRIVACY = """\
+**What is hashed.** `worker_id` is HMAC-SHA256 of the id in the log, cut to 16 hex digits, with a
+secret key that is not part of this dataset. Without the key an id can neither be computed from a
+worker's id nor be matched with other logs of the platform. {source}
+
+**What stays linkable.** One worker's rows share one id, here and in every dataset made with the
+same key (fingerprint `{key}`). {ids}, page positions and times are
+as logged: whoever holds the raw log or the platform's own records can match rows by them, and then
+knows the worker's id there. Mouse paths and timing are behaviour, and behaviour can tell people
+apart. This is pseudonymous data, not anonymous data.
+
+**Consent.** {consent} Do not try to
+find out who a worker is, do not rank or contact workers, and do not join these rows with other logs
+of the platform. If a removal is asked for, leave the
+worker's records out of the log, convert with the same key and publish again."""
+"""Filled with a sentence on the ids before hashing, the key's fingerprint, ids left as they are."""
+
+
 def privacy(manifest: Mapping[str, Any]) -> str:
     """What is hashed, what stays linkable, what is known of consent; Markdown."""
     if manifest.get("simulated"):
         return "The workers are drawn at random: no row is about a person."
-    ids = manifest["worker_ids"]
-    if ids["source"] == RELEASE_IDS:
+    about, hashed = about_of(manifest), manifest["worker_ids"]
+    source, plain = "The ids in the log were not of the release's anonymous form.", _RELEASE_IDS
+    if about.source != RELEASE:
+        source = "What the ids were before is not said here."
+        plain = [c.name for c in tables_of(manifest)[1].columns if c.name in _LOGGED_IDS]
+    elif hashed["source"] == RELEASE_IDS:
         source = (
             "The ids in the log had the form of the release's, which its authors made anonymous"
             " before; since the release is public, anyone can match its rows with these."
         )
-    else:
-        source = "The ids in the log were not of the release's anonymous form."
-    return PRIVACY.format(source=source, key=ids["key"])
+    ids = ", ".join([*(f"`{name}`" for name in plain), "image ids"])
+    return PRIVACY.format(source=source, key=hashed["key"], ids=ids, consent=about.consent)
+
+
+_RELEASE_IDS = ["hit_id", "assignment_id"]
+_LOGGED_IDS = (*_RELEASE_IDS, "session_id")
 
 
 def complete(
@@ -271,9 +303,10 @@ def complete(
     text = dataset_card(manifest, name=Path(os.path.realpath(out)).name)
     (folder / README).write_text(text, encoding="utf-8", newline="\n")
     tables = tables_of(manifest)
-    name, script = legacy_script(manifest["dataset"], tables, wnids, manifest["version"])
-    (folder / name).parent.mkdir(exist_ok=True)
-    (folder / name).write_text(script, encoding="utf-8", newline="\n")
+    if "collection" not in manifest:  # nobody's old code loads such a dataset
+        name, script = legacy_script(manifest["dataset"], tables, wnids, manifest["version"])
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(script, encoding="utf-8", newline="\n")
     seal(folder, manifest, elsewhere)
     return manifest
 

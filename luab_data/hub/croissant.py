@@ -12,13 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from luab_data.hub.about import AUTHORS, PAPER, About, bibtex
+from luab_data.hub.about import About, creators, licence_url
 from luab_data.hub.card import privacy
 from luab_data.kinds import about_of, kind_of, tables_of
 from luab_data.schema import Column, Table
 
 PARQUET = "application/x-parquet"
-LICENCE = "https://spdx.org/licenses/Apache-2.0.html"
 
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -88,16 +87,14 @@ def croissant(
             "http://mlcommons.org/croissant/RAI/1.0",
         ],
         "name": about.title,
-        "description": f"{about.summary} The images themselves are not included.",
-        "license": LICENCE,
+        "description": f"{about.description} The images themselves are not included.",
+        "license": licence_url(about.license),
         "url": url,
-        "sameAs": [about.release],
+        **({"sameAs": [about.url]} if about.url and not about.is_own else {}),
         "version": manifest["version"],
         "datePublished": date,
-        "citeAs": bibtex(),
-        "creator": [
-            {"@type": "sc:Person", "name": f"{given} {family}"} for given, family in AUTHORS
-        ],
+        "citeAs": about.citation or f"{about.title}, version {manifest['version']}, {url}",
+        "creator": [_creator(who) for who in creators(about)],
         "keywords": list(about.keywords),
         "isLiveDataset": False,
         **_responsible(about, manifest, statistics),
@@ -119,8 +116,9 @@ def _responsible(
 
     All of its properties but `dataCollectionTimeFrame`: clocks of workers are no record of when.
     """
+    paper = f" ({about.paper})" if about.paper else ""
     source, rows = manifest["source"], manifest["num_rows"]
-    people = about.creators == "crowdsourced"
+    simulated, crowd = manifest.get("simulated", False), about.creators == "crowdsourced"
     images, events, _ = tables_of(manifest)
     skipped, luab = sum(manifest["skipped"].values()), f"luab {manifest['versions']['luab']}"
     per_item = rows[events.config] / rows[images.config] if rows[images.config] else 0
@@ -129,9 +127,9 @@ def _responsible(
              if isinstance(v, float)]  # fmt: skip
     return {
         "rai:dataCollection": " ".join(about.collection),
-        "rai:dataCollectionType": ["Crowdsourcing", "User behaviour logging"]
-        if people
-        else ["Others"],
+        "rai:dataCollectionType": ["Others"]
+        if simulated
+        else [*(["Crowdsourcing"] if crowd else []), "User behaviour logging"],
         "rai:dataCollectionRawData": f"{source['name']}, sha256 {source['sha256']}",
         "rai:dataCollectionMissingData": f"{skipped:,} records of the log are left out, each listed"
         " in skipped.jsonl. Null means not logged or not known, as each field says.",
@@ -143,14 +141,14 @@ def _responsible(
         "rai:dataManipulationProtocol": "Worker ids are replaced by keyed hashes"
         f" ({manifest['worker_ids']['method']}); no other value is changed.",
         "rai:dataAnnotationProtocol": [about.collection[0]],
-        "rai:dataAnnotationPlatform": ["Amazon Mechanical Turk", about.tool] if people else [luab],
+        "rai:dataAnnotationPlatform": [luab] if simulated else list(about.platforms),
         "rai:dataAnnotationAnalysis": shown,
         "rai:annotationsPerItem": f"{per_item:.2f} on average: {rows[events.config]:,} rows of"
         f" `{events.config}` for {rows[images.config]:,} images, by {rows['annotators']:,}"
         " annotators",
         "rai:annotatorDemographics": [about.annotators],
         "rai:machineAnnotationTools": [
-            f"None; {luab} computes derived columns by fixed rules" if people else luab
+            luab if simulated else f"None; {luab} computes derived columns by fixed rules"
         ],
         "rai:dataBiases": [f"{name}. {text}" for name, text in about.biases],
         "rai:dataLimitations": [f"{name}. {text}" for name, text in about.limits],
@@ -160,12 +158,19 @@ def _responsible(
         " recognise workers; do not.",
         "rai:dataUseCases": [
             "Auxiliary supervision of image classifiers and localisation; study of annotators'"
-            f" behaviour ({PAPER}). Not for identifying or rating people."
+            f" behaviour{paper}. Not for identifying or rating people."
         ],
         "rai:dataReleaseMaintenancePlan": "A version is 1.0.N, where N changes with the rows, and a"
         " tag of the repository. Records that somebody asks to have removed are left out of the log"
         " and the rest is published again under the same key.",
     }
+
+
+def _creator(who: Mapping[str, str]) -> dict[str, str]:
+    """A person or a group of CITATION.cff."""
+    if "name" in who:
+        return {"@type": "sc:Organization", "name": who["name"]}
+    return {"@type": "sc:Person", "name": f"{who['given-names']} {who['family-names']}"}
 
 
 def _named(type: str, name: str, **more: Any) -> dict[str, Any]:

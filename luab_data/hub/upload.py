@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,20 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from luab_data.checks.check import check
 from luab_data.errors import DatasetError, OptionError, OutputError
 from luab_data.files import CHECKSUMS, MANIFEST, sha256_of
 from luab_data.hub.about import citation_cff
 from luab_data.hub.card import README, dataset_card
 from luab_data.hub.croissant import croissant
-from luab_data.kinds import about_of, kind_of, tables_of
-from luab_data.raw.worker_ids import METHOD, OTHER_IDS, RELEASE_IDS
-from luab_data.schema import Table
+from luab_data.hub.vet import licensed, vet
+from luab_data.kinds import about_of, tables_of
 from luab_data.statistics.dataset import stats
-from luab_data.store.folder import SKIPPED, read_columns, read_manifest, seal
+from luab_data.store.folder import SKIPPED, read_manifest, seal
 from luab_data.store.load import find_dataset
 
 if TYPE_CHECKING:
@@ -43,10 +37,6 @@ CITATION = "CITATION.cff"
 CROISSANT = "croissant.json"
 _MADE_ANEW = (README, CITATION, CROISSANT)
 _SOMETIMES = ("legacy/*", SKIPPED)  # an older upload may have them where this one does not
-_AGAIN = "convert the raw log again"
-_FINGERPRINT = re.compile("[0-9a-f]{8}")
-_E_MAIL = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
-_PICTURE = r"(?i)\.(jpe?g|png|webp|gif|bmp|tiff?)$"  # icon@2x.png is nobody's address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +77,7 @@ def publish(
     *,
     private: bool = False,
     dry_run: bool = False,
+    license: str | None = None,
     api: HfApi | None = None,
     date: str | None = None,
     shown: bool | None = None,
@@ -103,18 +94,19 @@ def publish(
         repo_id: `owner/name`; made if it is not there.
         private: make the repository private; a public one that is there already is refused.
         dry_run: send nothing, ask nobody.
+        license: of data that name none: the Hub's or SPDX's id (`cc-by-4.0`), or its name or URL.
         api: the Hub's client; None makes one, with the user's own login.
         date: day of publication for croissant.json, YYYY-MM-DD; None is today (UTC).
         shown: progress bars; None shows them on a terminal.
 
     Raises:
-        OptionError: `repo_id` is not `owner/name`.
+        OptionError: `repo_id` is not `owner/name`, or the data have another `license`.
         DatasetError: the folder may not be published (see vet).
         OutputError: the Hub refuses or cannot be reached.
     """
     _check_repo_id(repo_id)
     folder = find_dataset(dataset)
-    manifest = vet(folder, shown=shown)
+    manifest = licensed(folder, vet(folder, shown=shown), license)
     date = date or datetime.now(UTC).date().isoformat()
     with _staged(folder, manifest, repo_id, stats(folder).counts, date) as (stage, items):
         replaced = (*(f"{table.folder}/*" for table in tables_of(manifest)), *_SOMETIMES)
@@ -145,87 +137,6 @@ def _check_repo_id(repo_id: str) -> None:
         )
 
 
-# --- may it leave? -------------------------------------------------------------------------------
-
-
-def vet(folder: Path, *, shown: bool | None = None) -> dict[str, Any]:
-    """The manifest of a dataset folder that may be published; every file of it was read.
-
-    It must be whole, as `luab-data check` says, have this luab's columns, say that its worker ids
-    are hashed with a key, and hold nothing that looks like an e-mail address.
-
-    Raises:
-        DatasetError: the first of these that does not hold. No message shows an id.
-    """
-    manifest = read_manifest(folder)
-    _check_hashed(folder, manifest)
-    report = check(folder, shown=shown)
-    for problem in report.problems:
-        raise DatasetError(
-            f"{folder / problem.file}: found {problem.found}; expected {problem.expected}. Only"
-            f" what `luab-data check` finds whole is published: {problem.advice}"
-        )
-    for key in ("shards", "skipped", "versions"):  # of the card
-        if not isinstance(manifest.get(key), dict):
-            raise DatasetError(f"{folder / MANIFEST}: has no {key}: an older luab; {_AGAIN}")
-    for table in tables_of(manifest):
-        if list(manifest["schemas"][table.config]) != table.schema().names:
-            raise DatasetError(
-                f"{folder}: `{table.config}` does not have the columns of this luab, so the card"
-                " would describe other data; `luab-data derive` adds what is missing"
-            )
-        _check_no_address(folder, table)
-    return manifest
-
-
-def _check_hashed(folder: Path, manifest: Mapping[str, Any]) -> None:
-    found = manifest.get("worker_ids")
-    if found is None:
-        older = " (it was written before luab hashed with HMAC)" if "worker_key" in manifest else ""
-        raise DatasetError(
-            f"{folder / MANIFEST}: does not say that worker ids are hashed{older}; expected"
-            f" worker_ids with method {METHOD}. To publish, {_AGAIN} with --worker-key-file"
-        )
-    if not isinstance(found, Mapping) or found.get("method") != METHOD:
-        raise DatasetError(
-            f"{folder / MANIFEST}: worker ids are not hashed with {METHOD} and a key. To publish,"
-            f" {_AGAIN} with --worker-key-file"
-        )
-    key, source = found.get("key"), found.get("source")
-    if (
-        not isinstance(key, str)
-        or not _FINGERPRINT.fullmatch(key)
-        or source not in (RELEASE_IDS, OTHER_IDS)
-    ):
-        raise DatasetError(
-            f"{folder / MANIFEST}: worker_ids names no key or no source, so it was not written by"
-            f" `luab-data convert`; {_AGAIN}"
-        )
-
-
-def _check_no_address(folder: Path, table: Table) -> None:
-    """No text of any column is an e-mail address: some platforms use them as ids."""
-    texts = [column.name for column in table.columns if _is_text(column.type)]
-    for batch in read_columns(folder, table, texts):
-        for name in texts:
-            values = pc.unique(_flat(batch[name])).drop_null()
-            found = values.filter(pc.match_substring_regex(values, _E_MAIL))
-            found = found.filter(pc.invert(pc.match_substring_regex(found, _PICTURE)))
-            if len(found):
-                raise DatasetError(
-                    f"{folder}: {len(found)} values of `{table.config}/{name}` look like e-mail"
-                    f" addresses. To publish, replace them in the log and {_AGAIN}"
-                )
-
-
-def _is_text(type: pa.DataType) -> bool:
-    return bool(pa.types.is_string(type.value_type if pa.types.is_list(type) else type))
-
-
-def _flat(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.list_flatten(values) if pa.types.is_list(values.type) else values
-
-
 # --- what goes -----------------------------------------------------------------------------------
 
 
@@ -253,6 +164,8 @@ def _staged(
             CROISSANT: json.dumps(metadata, indent=1, ensure_ascii=False) + "\n",
         }
         for file, text in texts.items():
+            if text is None:
+                continue
             (stage / file).write_text(text, encoding="utf-8", newline="\n")
         seal(stage, {key: value for key, value in manifest.items() if key != "files"})
         files = read_manifest(stage)["files"]
@@ -307,7 +220,7 @@ def _send(
             repo_id=repo_id,
             repo_type="dataset",
             folder_path=stage,
-            commit_message=f"{kind_of(manifest).title} {version}",
+            commit_message=f"{about_of(manifest).title} {version}",
             delete_patterns=list(replaced),
         )
     with _hub(repo_id, f"everything was uploaded, only the tag {version} is missing"):

@@ -1,0 +1,209 @@
+"""What a dataset that is no release says of itself, and what of people does not leave with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from logs import KEY, archive, block, files, xml
+
+import luab_data
+from luab_data.errors import DatasetError, OptionError
+from luab_data.hub.about import About, authors, bibtex_fields, hub_licence, licence_url, spdx_id
+from luab_data.hub.card import complete
+from luab_data.hub.upload import publish
+from luab_data.kinds import about_of, tables_of
+from luab_data.store.folder import read_manifest
+from luab_data.store.shards import Shard
+
+BIBTEX = """@article{doe2025,
+  author = {Doe, Jane and Ludwig van Beethoven and {The {Cat} Lab} and others},
+  title = "Where {C}ats look",
+  journal = {Journal of Cats}, year = 2025, month = mar,
+  pages = {1--9}, doi = {10.1000/cats}
+}"""
+OWN = About(
+    title="Cats of the lab",
+    description="Where people click on cats.",
+    collected_by="The Cat Lab",
+    url="https://cats.example/data",
+    license="CC-BY-SA-4.0",
+)
+FIDELITY = {"has_path": 0, "has_time": 6, "has_clock": 2, "has_layout": 6, "has_annotator": 6}
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    names = [f"n00000001_{i}" for i in range(6)]
+    records = {name: xml(name, [block(clicks=[(9, 0.1, 0.5)])]) for name in names}
+    return archive(tmp_path_factory.mktemp("log") / "raw.tar.gz", records)
+
+
+def made(log: Path, out: Path, about: About, **more: Any) -> Path:
+    """A dataset of somebody's own, sealed as every builder seals one."""
+    luab_data.convert_imagenet(log, out, worker_key=KEY)
+    manifest = read_manifest(out)
+    (out / "legacy" / "imagenet_ab.py").unlink()
+    (out / "legacy").rmdir()
+    for name in ("README.md", "SHA256SUMS", "manifest.json"):
+        (out / name).unlink()
+    kept = {
+        key: manifest[key] for key in ("dataset", "source", "worker_ids", "skipped", "versions")
+    }
+    complete(
+        out,
+        out,
+        about={**kept, "unknown": {}, "collection": about.as_collection(), **more},
+        shards={c: [Shard(**one) for one in some] for c, some in manifest["shards"].items()},
+        schemas={table.config: table.schema() for table in tables_of(manifest)},
+        wnids=manifest["classes"],
+    )
+    return out
+
+
+def sent(folder: Path, tmp_path: Path, **options: Any) -> dict[str, bytes]:
+    """What would lie on the Hub."""
+
+    class Hub:
+        def create_repo(self, repo_id: str, **_: Any) -> str:
+            return f"https://huggingface.co/datasets/{repo_id}"
+
+        def dataset_info(self, repo_id: str) -> Any:
+            return type("Info", (), {"private": False})()
+
+        def upload_folder(self, *, folder_path: Path, **_: Any) -> None:
+            self.files = files(folder_path)
+
+        def create_tag(self, *_: Any, **__: Any) -> None:
+            pass
+
+    hub = Hub()
+    publish(folder, "lab/cats", api=hub, date="2026-12-01", **options)  # type: ignore[arg-type]
+    return hub.files
+
+
+def test_own_data_carry_their_owners_words_and_nothing_of_the_releases(log: Path, tmp_path: Path):
+    folder = made(log, tmp_path / "cats", OWN, fidelity=FIDELITY)
+    assert luab_data.check(folder).whole and not (folder / "legacy").exists()
+    published = sent(folder, tmp_path)
+    for card in ((folder / "README.md").read_text(), published["README.md"].decode()):
+        matter = yaml.safe_load(card.split("---\n")[1])
+        assert (matter["pretty_name"], matter["license"]) == ("Cats of the lab", "cc-by-sa-4.0")
+        assert "annotations_creators" not in matter and matter["source_datasets"] == ["original"]
+        assert "# Cats of the lab 1.0." in card and "\nWhere people click on cats. " in card
+        assert "[Home page](https://cats.example/data)" in card
+        assert "Collected by The Cat Lab." in card and "under: CC-BY-SA-4.0." in card
+        assert "- **No path.** `has_path`: 0 of 6 views." in card
+        assert "- **Clock of some views only.** `has_clock`: 2 of 6 views." in card
+        assert "has_time" not in card and "has_layout" not in card
+    cff = yaml.safe_load(published["CITATION.cff"])
+    assert (cff["title"], cff["license"]) == ("Cats of the lab", "CC-BY-SA-4.0")
+    assert cff["authors"] == [{"name": "The Cat Lab"}] and "preferred-citation" not in cff
+    croissant = json.loads(published["croissant.json"])
+    assert croissant["license"] == "https://spdx.org/licenses/CC-BY-SA-4.0.html"
+    assert croissant["creator"] == [{"@type": "sc:Organization", "name": "The Cat Lab"}]
+    assert croissant["citeAs"].startswith("Cats of the lab, version 1.0.")
+    assert "sameAs" not in croissant
+    for name in ("README.md", "CITATION.cff", "croissant.json"):
+        text = published[name].decode()
+        for theirs in ("2303.17595", "Neglected", "Han", "ImageNet", "Mechanical", "[Release]"):
+            assert theirs not in text, (name, theirs)
+
+
+def test_another_projects_citation_goes_into_all_three_files(log: Path, tmp_path: Path):
+    about = replace(
+        OWN, source="cats-importer", citation=BIBTEX, collected_by="", paper="https://p"
+    )
+    published = sent(made(log, tmp_path / "cats", about), tmp_path)
+    assert f"```bibtex\n{BIBTEX}\n```" in published["README.md"].decode()
+    assert "[Paper](https://p) · [Source](https://cats.example/data)" in str(
+        published["README.md"], "utf-8"
+    )
+    cff = yaml.safe_load(published["CITATION.cff"])
+    assert cff["title"] == "Cats of the lab, converted by luab"
+    people = [
+        {"family-names": "Doe", "given-names": "Jane"},
+        {"family-names": "Beethoven", "given-names": "Ludwig van"},
+        {"name": "The Cat Lab"},
+    ]
+    assert cff["authors"] == people
+    assert cff["preferred-citation"] == {
+        **{"type": "article", "title": "Where Cats look", "authors": people},
+        **{"journal": "Journal of Cats", "year": 2025, "month": 3, "start": "1", "end": "9"},
+        **{"doi": "10.1000/cats", "url": "https://p"},
+    }
+    croissant = json.loads(published["croissant.json"])
+    assert croissant["citeAs"] == BIBTEX and croissant["sameAs"] == ["https://cats.example/data"]
+    assert [who["name"] for who in croissant["creator"]][:2] == ["Jane Doe", "Ludwig van Beethoven"]
+
+
+def test_simulated_own_data_say_so_first(log: Path, tmp_path: Path):
+    folder = made(log, tmp_path / "cats", OWN, simulated=True)
+    card = (folder / "README.md").read_text().split("---\n")[2]
+    heading, first = card.split("\n\n")[:2]
+    assert "simulated" in heading and first.startswith("Simulated: nobody annotated anything.")
+
+
+def test_without_a_licence_nothing_is_published(log: Path, tmp_path: Path):
+    folder = made(log, tmp_path / "cats", replace(OWN, license="", collected_by=""))
+    before = files(folder)
+    card = (folder / "README.md").read_text()
+    assert "license: unknown\n" in card and "gave no licence: ask" in card
+    for refused in (None, "unknown"):
+        with pytest.raises(DatasetError, match=r"names no licence.*--license"):
+            publish(folder, "lab/cats", dry_run=True, license=refused)
+    published = sent(folder, tmp_path, license="odc-by")
+    assert "license: odc-by\n" in published["README.md"].decode()
+    assert json.loads(published["manifest.json"])["collection"]["license"] == "odc-by"
+    assert "CITATION.cff" not in published  # it would have to name somebody
+    assert files(folder) == before
+    other = made(log, tmp_path / "other", OWN)
+    with pytest.raises(OptionError, match=r"under CC-BY-SA-4\.0 already"):
+        publish(other, "lab/cats", dry_run=True, license="mit")
+    publish(other, "lab/cats", dry_run=True, license="cc-by-sa-4.0")
+
+
+@pytest.mark.parametrize(
+    ("given", "matter", "spdx", "url"),
+    [
+        ("", {"license": "unknown"}, "", ""),
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}, "CC-BY-4.0", "https://spdx.org/licenses/CC-BY-4.0.html"),
+        ("ODC-By-1.0", {"license": "odc-by"}, "ODC-By-1.0", "https://spdx.org/licenses/ODC-By-1.0.html"),
+        ("Ask us!", {"license": "other", "license_name": "ask-us"}, "", "Ask us!"),
+        (
+            "https://a.example/terms",
+            {
+                **{"license": "other", "license_name": "https-a.example-terms"},
+                "license_link": "https://a.example/terms",
+            },
+            "",
+            "https://a.example/terms",
+        ),
+    ],
+)  # fmt: skip
+def test_names_of_a_licence(given: str, matter: dict[str, str], spdx: str, url: str):
+    assert (hub_licence(given), spdx_id(given), licence_url(given)) == (matter, spdx, url)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Doe et al., 2025", "@article{a, title = {never closed", "@x{k,"]
+)
+def test_a_citation_that_is_no_entry_is_text(text: str):
+    assert authors(bibtex_fields(text)) == []
+
+
+def test_what_is_said_of_a_collection_survives_the_manifest():
+    about = replace(OWN, limits=(("Colour", "Cats were grey."),), collection=("First.", "Then."))
+    stored = json.loads(json.dumps({**about.as_collection(), "of_a_newer_luab": 1}))
+    assert set(stored) == {
+        *("title", "description", "collected_by", "url", "license", "limits", "collection"),
+        *("source", "of_a_newer_luab"),
+    }
+    assert About.of_collection(stored) == about
+    manifest = {"dataset": "imagenet-ab", "collection": {"title": 7}, "num_rows": {"rounds": 0}}
+    with pytest.raises(DatasetError, match="collection: Expected `str`"):
+        about_of(manifest)
