@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from luab_data.store.load import find_dataset as find_dataset
     from luab_data.store.load import load_dataset as load_dataset
     from luab_data.store.load import read_table as read_table
+    from luab_data.views.convert import convert_browsing as convert_browsing
+    from luab_data.views.convert import convert_from as convert_from
+    from luab_data.views.convert import convert_tagging as convert_tagging
+    from luab_data.views.convert import convert_tracing as convert_tracing
     from luab_data.workers.annotators import annotators as annotators
 
 _PUBLIC = {
@@ -44,8 +48,12 @@ _PUBLIC = {
     "calibrate": "calibration.calibrate",
     "check": "checks.check",
     "clicks": "reports.clicks",
+    "convert_browsing": "views.convert",
     "convert_coco": "convert",
+    "convert_from": "views.convert",
     "convert_imagenet": "convert",
+    "convert_tagging": "views.convert",
+    "convert_tracing": "views.convert",
     "derive": "derivation",
     "draw": "figures.catalogue",
     "export": "exports",

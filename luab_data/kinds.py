@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from luab_data.errors import ArchiveError, DatasetError, OptionError
 from luab_data.schema import (
@@ -22,6 +22,8 @@ from luab_data.schema import (
     IMAGENET_IMAGES,
     IMAGENET_ROUNDS,
     OWN_ACTIONS,
+    OWN_BROWSED,
+    OWN_ROUNDS,
     OWN_TAGGED,
     Table,
 )
@@ -32,12 +34,14 @@ if TYPE_CHECKING:
 
     from luab_data.acceptance.rules import AcceptanceRules
     from luab_data.checks.lint import KindChecks
+    from luab_data.columns.rounds import Deciding
     from luab_data.derivation.shard import Derivation
     from luab_data.exports.keypoints import PointFormat
     from luab_data.figures.catalogue import PlannedFigure
     from luab_data.hub.about import About
     from luab_data.reports.pages import PageReader
     from luab_data.statistics.measure import Statistics
+    from luab_data.views import FromViews
     from luab_data.workers.traits import WorkerMeasures
 
 
@@ -52,6 +56,8 @@ class Kind:
         annotators: the table of one row a worker.
         images_per_shard: at least, of `default`; `events` has the same images in each shard.
         several_labels: whether an image may be of several classes, each with a point of its own.
+        classes: how the manifest has the classes that images are of: sorted by name, as they are
+            listed, or not at all.
         score: trait of a worker by which pooling is shown.
         log_format: what a raw log is, in words.
         log_begins: how its first bytes look, decompressed.
@@ -69,6 +75,7 @@ class Kind:
         about: the release in words.
         asked: what its annotators were asked, one sentence.
         task_category, task_ids: what the Hub's card metadata calls that.
+        from_views: how its rows are made of anybody's views; kinds of the releases have none.
     """
 
     dataset: ClassVar[str]
@@ -78,6 +85,7 @@ class Kind:
     annotators: ClassVar[Table]
     images_per_shard: ClassVar[int]
     several_labels: ClassVar[bool]
+    classes: ClassVar[Literal["sorted", "listed", ""]]
     score: ClassVar[str]
     log_format: ClassVar[str]
     log_begins: ClassVar[re.Pattern[bytes]]
@@ -95,6 +103,7 @@ class Kind:
     points: PointFormat
     explain: Callable[[pa.Table, pa.Table], dict[str, Any]]
     about: About
+    from_views: FromViews
 
     def __getattr__(self, name: str) -> Any:
         if name not in self.stages:
@@ -128,6 +137,7 @@ class Browsing(Kind):
     annotators = IMAGENET_ANNOTATORS
     images_per_shard = 32_768
     several_labels = False
+    classes = "sorted"
     score = "click_accuracy"
     log_format = "a tar of XML files, or a folder of them"
     log_begins = re.compile(rb".{257}ustar|\s*<(\?xml|annotation)", re.DOTALL)
@@ -165,6 +175,7 @@ class Tagging(Kind):
     annotators = COCO_ANNOTATORS
     images_per_shard = 8_192
     several_labels = True
+    classes = "listed"
     score = "icon_precision"
     log_format = "JSON, one array or an object a line"
     log_begins = re.compile(rb"(\xef\xbb\xbf)?\s*[\[{]")
@@ -185,6 +196,33 @@ class Tagging(Kind):
     }
 
 
+class OwnBrowsing(Browsing):
+    """Somebody's own pictures and classes, selected on somebody's own pages.
+
+    Attributes:
+        deciding: which view of an image `default` is about, a rule of columns.rounds.Deciding.
+    """
+
+    dataset = "browsing"
+    title = "own browsing data"
+    images = OWN_BROWSED
+    events = OWN_ROUNDS
+    deciding: Deciding = "majority"
+    stages: ClassVar[Mapping[str, str]] = {
+        **Browsing.stages,
+        "derivation": "derivation.shard:own_browsing()",
+        "from_views": "views.browsing:BROWSING",
+        "checks": "checks.imagenet:own_checks()",
+    }
+
+    def bound(self, manifest: Mapping[str, Any]) -> OwnBrowsing:
+        """With the owner's title, and the rule that the log was converted by."""
+        kind = OwnBrowsing()
+        kind.title = manifest.get("collection", {}).get("title") or self.title
+        kind.deciding = manifest.get("deciding", self.deciding)
+        return kind
+
+
 class OwnTagging(Tagging):
     """Somebody's own pictures and labels, tagged on somebody's own page.
 
@@ -200,6 +238,7 @@ class OwnTagging(Tagging):
     stages: ClassVar[Mapping[str, str]] = {
         **Tagging.stages,
         "derivation": "derivation.shard:own_tagging()",
+        "from_views": "views.tagging:TAGGING",
         "checks": "checks.coco:own_checks()",
     }
 
@@ -222,7 +261,7 @@ BROWSING, TAGGING = Browsing(), Tagging()
 KINDS: Mapping[str, Kind] = {kind.dataset: kind for kind in (BROWSING, TAGGING)}
 """Of the releases, by the name of the dataset."""
 
-OWN_KINDS: Mapping[str, Kind] = {kind.dataset: kind for kind in (OwnTagging(),)}
+OWN_KINDS: Mapping[str, Kind] = {kind.dataset: kind for kind in (OwnBrowsing(), OwnTagging())}
 """Of everybody else's data, by the name in the manifest."""
 
 

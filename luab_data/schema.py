@@ -272,6 +272,24 @@ _OWN_DOCS = {
     "action_histories_time_at_ms": "When, from the page's start; null if not logged",
     "category_histories_category_index": "Superclass shown, its place in the manifest's"
     " `superclasses`",
+    "wnid": "Class that was asked for",
+    "label": "Index over the sorted names of the classes",
+    "round": "Views of the image in their order: by hit_submit_time if each has one, else as in the"
+    " log",
+    "assignment_id": "One annotator's session; null if not logged",
+    "estimate_time_ms": "Null: an estimate that only the tool of ImageNet-AB makes",
+    "hit_submit_time": "When the page was submitted; null if not logged",
+    "hovered_count": "Entries",
+    "image_id_raw": "The file's name as the tool had it; null if not logged",
+    "image_idx": "Place on the page, from 0; null if not logged",
+    "imagenet_hit_id": "Null: an id of the tool of ImageNet-AB",
+    "page_idx": "Page of the task, from 0; null if not logged",
+    "selected_count": "Clicks that selected the picture, those made by key included",
+    "selected_record_x": "Clicks that selected the picture; x",
+    "num_rounds": "Views of the image",
+    "selected": "Whether the image is selected, by the rule `deciding` of the manifest; of a view:"
+    " whether it ended selected",
+    "selected_round": "View that decided, if it selected the image; null otherwise",
     "page_id": "Page of the session; null if not logged",
     "hit_id": "Session, HIT or batch of the annotator; null if not logged",
     "last_add_x": "Where the icon was last added, even if moved or removed later; null if never"
@@ -294,6 +312,10 @@ def _of_own(table: Table, row: str, *more: Column) -> Table:
     ]
     return replace(table, columns=(columns[0], *more, *columns[1:]), row=row, optional=())
 
+
+OWN_ROUNDS = _of_own(IMAGENET_ROUNDS, "view: one image shown once to one annotator")
+OWN_BROWSED = _of_own(IMAGENET_IMAGES, "image; byproducts of its deciding view")
+"""Of a browsing log of somebody's own, as IMAGENET_ROUNDS and IMAGENET_IMAGES."""
 
 OWN_ACTIONS = _of_own(
     COCO_ACTIONS, "view: one image shown once to one annotator; every raw field",

@@ -16,7 +16,7 @@ from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, fil
 
 import luab_data
 from luab_data.cli import main
-from luab_data.convert import Converted
+from luab_data.conversion import Converted
 from luab_data.errors import ArchiveError, DatasetError, ImagesError, OutputError, RecordError
 from luab_data.files import new_folder, sha256_of
 from luab_data.kinds import KINDS, Browsing

@@ -17,7 +17,7 @@ from logs import KEY, SHARED
 
 import luab_data
 from luab_data.cli import main
-from luab_data.convert import Converted
+from luab_data.conversion import Converted
 
 CASES = SHARED / "data" / "cases" / "imagenet-ab"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="needs ../shared/data/cases")

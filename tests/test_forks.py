@@ -16,7 +16,7 @@ from test_interrupted import imagenet_log
 
 import luab_data
 from luab_data import convert, forks, pipeline
-from luab_data.convert import Converted
+from luab_data.conversion import Converted
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.kinds import Browsing
 from luab_data.raw import tar as raw_tar

@@ -111,7 +111,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, monkeypatch: Any):
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("luab_data.convert.imagenet_columns.with_labels", stop)
+    monkeypatch.setattr("luab_data.conversion.imagenet_columns.with_labels", stop)
     with pytest.raises(KeyboardInterrupt):
         luab_data.convert_imagenet(log, tmp_path / "new" / "ab", worker_key=KEY, on_bad="skip")
     assert [p.name for p in tmp_path.iterdir()] == ["log.tar.gz"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +27,9 @@ from luab_data.columns.imagenet import stored_sources
 from luab_data.columns.regions import boxes_of
 from luab_data.ragged import Bools, Floats, Ints, Ragged, bounds_of, floats, is_true, one_array
 from luab_data.tools import BROWSING_PAGES, CELL_HEIGHT, CELL_WIDTH, SLOTS
+
+if TYPE_CHECKING:
+    from luab_data.kinds import OwnBrowsing
 
 _DAY_S = 86_400
 
@@ -327,3 +332,25 @@ CHECKS = KindChecks(
     rules=(*(Rule("rounds", *rule) for rule in _ROUNDS), *(Rule("default", *r) for r in _IMAGES)),
     window=Rounds,
 )
+
+
+_OWN_RULES = (
+    *("click-outside", "trace-outside", "time-backwards", "enter-leave-order", "hover-count"),
+    *("no-interaction", "submit-before-activity", "size-disagrees", "size-swapped"),
+    "duplicate-assignment",
+)
+"""Rules that hold whatever page was used."""
+
+
+def own_checks(kind: OwnBrowsing) -> KindChecks:
+    """Of a browsing log of somebody's own: sessions and times may be unknown."""
+    return replace(
+        CHECKS,
+        not_null={
+            **CHECKS.not_null,
+            "rounds": tuple(c for c in CHECKS.not_null["rounds"] if c != "assignment_id"),
+        },
+        full=tuple(column for column in CHECKS.full if not column.endswith("_time_ms")),
+        sources=partial(stored_sources, deciding=kind.deciding),
+        rules=tuple(rule for rule in CHECKS.rules if rule.id in _OWN_RULES),
+    )

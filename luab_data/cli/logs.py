@@ -11,7 +11,21 @@ from luab_data.cli.options import FILE, FOLDER, NEW, NEW_FILE, Decorator, force,
 from luab_data.console import LuabGroup, progress
 
 
-@click.group()
+class _Convert(click.Group):
+    """The commands of this module, and one for each importer."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from luab_data.importers import MODULES
+
+        return [*self.commands, *sorted(MODULES)]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        from luab_data.importers import MODULES
+
+        return _importing(name) if name in MODULES else super().get_command(ctx, name)
+
+
+@click.group(cls=_Convert)
 def convert() -> None:
     """Convert a raw log to a dataset folder that load_dataset opens."""
 
@@ -59,6 +73,108 @@ def convert_coco(source: Path, worker_key_file: Path | None, **options: Any) -> 
     from luab_data.raw.worker_ids import read_key
 
     _summary(convert_coco(source, worker_key=read_key(worker_key_file), **options))
+
+
+# --- everybody's own ------------------------------------------------------------------------------
+
+_OF_COLLECTION = with_options(
+    click.option("--title", help="What the data are called."),
+    click.option("--name", help="The same in one word. Default: the folder's name."),
+    click.option("--license", help="Id of the Hub, e.g. cc-by-4.0."),
+    click.option("--collected-by", help="Who collected them."),
+    click.option("--description", help="What they are, one paragraph."),
+    click.option("--url", help="Where they are described."),
+    click.option("--citation", type=FILE, help="File of the BibTeX entry to cite."),
+)
+_CLASSES = click.option(
+    "--classes",
+    type=FILE,
+    help="All classes: a name a line, or JSON, a list or superclass -> list. Default: the log's.",
+)
+
+
+def _deciding(*rules: str) -> Decorator:
+    return click.option(
+        "--deciding",
+        type=click.Choice(rules),
+        default="majority",
+        show_default=True,
+        help="Which view of an image counts that several people saw.",
+    )
+
+
+def _of_collection(
+    worker_key_file: Path | None, citation: Path | None, **options: Any
+) -> dict[str, Any]:
+    """Options of the command line as those of the function."""
+    from luab_data.raw.worker_ids import read_key
+
+    options["worker_key"] = read_key(worker_key_file)
+    options["citation"] = citation and citation.read_text(encoding="utf-8")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@convert.command("browsing")
+@click.argument("log", type=FILE)
+@_CLASSES
+@_deciding("last", "majority", "all", "any")
+@_OF_COLLECTION
+@_OF_CONVERT
+def convert_browsing(log: Path, **options: Any) -> None:
+    """Convert LOG, an open log of pictures selected on pages, like ImageNet-AB."""
+    from luab_data.views.convert import convert_browsing
+
+    _summary(convert_browsing(log, **_of_collection(**options)))
+
+
+@convert.command("tagging")
+@click.argument("log", type=FILE)
+@_CLASSES
+@click.option(
+    "--instances", type=FILE, help="COCO-style annotations of the images, by names of classes."
+)
+@_deciding("last", "majority")
+@_OF_COLLECTION
+@_OF_CONVERT
+def convert_tagging(log: Path, **options: Any) -> None:
+    """Convert LOG, an open log of labels placed on pictures, like COCO-AB."""
+    from luab_data.views.convert import convert_tagging
+
+    _summary(convert_tagging(log, **_of_collection(**options)))
+
+
+@convert.command("tracing")
+@click.argument("log", type=FILE)
+@_OF_COLLECTION
+@_OF_CONVERT
+def convert_tracing(log: Path, **options: Any) -> None:
+    """Convert LOG, an open log of traces or points that were asked for; a row a view."""
+    from luab_data.views.convert import convert_tracing
+
+    _summary(convert_tracing(log, **_of_collection(**options)))
+
+
+def _importing(source: str) -> click.Command:
+    """The command of an importer."""
+    from luab_data.importers import importer
+
+    found = importer(source)
+    own = {name.replace("-", "_"): name for name in found.options}
+
+    @click.argument("paths", metavar="FILE...", type=click.Path(exists=True, path_type=Path),
+                    nargs=-1, required=True)  # fmt: skip
+    @with_options(*(click.option(f"--{n}", help=text) for n, text in found.options.items()))
+    @_OF_COLLECTION
+    @_OF_CONVERT
+    def convert(paths: tuple[Path, ...], **options: Any) -> None:
+        from luab_data.views.convert import convert_from
+
+        given = {name: options.pop(key) for key, name in own.items()}
+        reading = {name: value for name, value in given.items() if value is not None}
+        _summary(convert_from(source, paths, reading=reading, **_of_collection(**options)))
+
+    text = f"Convert FILE..., {found.files}, to a dataset folder."
+    return click.command(source, help=text)(convert)
 
 
 def _summary(done: Any) -> None:

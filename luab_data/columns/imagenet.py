@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from luab_data.columns.regions import label
 from luab_data.columns.registry import IMAGENET
-from luab_data.columns.rounds import Rounds, deciding_rows, order_rounds
+from luab_data.columns.rounds import Deciding, Rounds, deciding_rows, order_rounds
 from luab_data.schema import IMAGENET_IMAGES
 from luab_data.table import columns_of
 
@@ -30,7 +30,11 @@ def sources(images: pa.Table, rounds: Rounds, names: Iterable[str]) -> Mapping[s
 
 
 def stored_sources(
-    images: pa.Table, rounds: pa.Table, names: Iterable[str], classes: Sequence[str] | None
+    images: pa.Table,
+    rounds: pa.Table,
+    names: Iterable[str],
+    classes: Sequence[str] | None,
+    deciding: Deciding = "any",
 ) -> Mapping[str, Any]:
     """The same from tables of a dataset: rows of `default` with all their `rounds`.
 
@@ -38,8 +42,9 @@ def stored_sources(
         images, rounds: the tables.
         names: derived columns.
         classes: the wnids of the dataset; None if no column needs them.
+        deciding: which round counts.
     """
-    ordered = order_rounds(images["image_id"], rounds.drop_columns(["round"]))
+    ordered = order_rounds(images["image_id"], rounds.drop_columns(["round"]), deciding)
     return {**sources(images, ordered, names), "wnids": classes}
 
 

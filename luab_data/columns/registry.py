@@ -35,6 +35,7 @@ from luab_data.schema import (
     IMAGENET_IMAGES,
     IMAGENET_ROUNDS,
     OWN_ACTIONS,
+    OWN_BROWSED,
     OWN_TAGGED,
     Table,
 )
@@ -220,6 +221,13 @@ IMAGENET = Registry(
 )
 """Derived columns of `default` of ImageNet-AB."""
 
+OWN_BROWSING = Registry(
+    table=OWN_BROWSED,
+    derived=tuple(d for d in IMAGENET.derived if d.function is not loader_compat.imagenet_point),
+    steps=IMAGENET.steps,
+)
+"""Likewise of a browsing log of somebody's own."""
+
 _LOGGED_SIZE = ("actions.original_image_width", "actions.original_image_height")
 _OF_ICONS = (
     *(("is_present_at_end", icons.is_present_at_end), ("action_sequence", icons.action_sequence)),
@@ -295,6 +303,12 @@ ACTIONS = Registry(
 )
 """Derived columns of `actions` of COCO-AB."""
 _ON_PAGE = ("actions.image_width", "actions.image_height")
+_ON_ROUND = ("rounds.image_width", "rounds.image_height")
+OWN_ROUNDS = Registry(
+    IMAGENET_ROUNDS, (Derived(("page_width", "page_height"), page_size.as_logged, _ON_ROUND),), {}
+)
+"""The same of somebody's own browsing log: a picture is as large on the page as the log says."""
+
 OWN_VIEWS = Registry(
     OWN_ACTIONS, (Derived(("page_width", "page_height"), page_size.as_logged, _ON_PAGE),), {}
 )

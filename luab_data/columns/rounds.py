@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,11 @@ from luab_data.table import columns_of
 ORDERED_BY = ("image_id", "hit_submit_time", "selected")
 """What order_rounds has to know of a block."""
 
+Deciding = Literal["any", "last", "majority", "all"]
+"""How an image that was shown several times is decided: it is selected if any round selected it
+(the releases), as the last one has it, if more than half did, or if all did. The last round that
+ended so is the deciding one."""
+
 
 class Rounds(NamedTuple):
     """Blocks of images in image order, numbered, and which one decides."""
@@ -25,17 +30,20 @@ class Rounds(NamedTuple):
     deciding: Ints  # (num_images,) row of `table`; -1 without any block
 
 
-def order_rounds(image_ids: pa.ChunkedArray, blocks: pa.Table) -> Rounds:
+def order_rounds(
+    image_ids: pa.ChunkedArray, blocks: pa.Table, deciding: Deciding = "any"
+) -> Rounds:
     """Sort and number the blocks of each image and find the one that decides.
 
-    The deciding round is the last one by hit_submit_time that ended with the image selected, else
-    the last one. Blocks with equal times keep their order in the file, and so do all blocks of an
-    image of which one has no time.
+    The deciding round is the last one by hit_submit_time that ended as the image is decided. Blocks
+    with equal times keep their order in the file, and so do all blocks of an image of which one has
+    no time.
 
     Args:
         image_ids: (num_images,) unique ids.
         blocks: (num_rounds,) columns of IMAGENET_ROUNDS, ORDERED_BY among them; every image_id is
             in image_ids.
+        deciding: the rule; that of the releases is `any`.
     Returns: `table` has `round` and the columns of `blocks`, in the published order.
     """
     image = pc.index_in(blocks["image_id"], value_set=one_array(image_ids)).to_numpy()
@@ -55,13 +63,24 @@ def order_rounds(image_ids: pa.ChunkedArray, blocks: pa.Table) -> Rounds:
     columns = {**columns_of(table), "round": pa.array(number, pa.int16())}
 
     selected = table["selected"].to_numpy()
-    last_selected = Ragged(np.where(selected, position, -1), bounds).reduce(np.maximum, -1)
-    last = np.where(counts > 0, bounds[1:] - 1, -1)
+    is_asked = selected == np.repeat(_decided(selected, bounds, deciding), counts)
     return Rounds(
         table=IMAGENET_ROUNDS.of(columns),
         bounds=bounds,
-        deciding=np.where(last_selected >= 0, last_selected, last),
+        deciding=Ragged(np.where(is_asked, position, -1), bounds).reduce(np.maximum, -1),
     )
+
+
+def _decided(selected: Bools, bounds: Ints, deciding: Deciding) -> Bools:
+    """(num_images,) whether each image is selected, from what its rounds say (num_rounds,)."""
+    counts = np.diff(bounds)
+    if deciding == "last":
+        found: Bools = np.zeros(len(counts), np.bool_)
+        found[counts > 0] = selected[bounds[1:][counts > 0] - 1]
+        return found
+    agreed = Ragged(selected.astype(np.int64), bounds).reduce(np.add, 0)
+    needed = {"any": np.minimum(counts, 1), "majority": counts // 2 + 1, "all": counts}[deciding]
+    return agreed >= needed
 
 
 def cut(rounds: Rounds, start: int, stop: int) -> Rounds:

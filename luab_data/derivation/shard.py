@@ -30,11 +30,13 @@ from luab_data.columns.registry import (
     COCO,
     IMAGENET,
     OWN,
+    OWN_BROWSING,
+    OWN_ROUNDS,
     OWN_VIEWS,
     ROUNDS,
     Registry,
 )
-from luab_data.columns.rounds import ORDERED_BY, cut, order_rounds
+from luab_data.columns.rounds import ORDERED_BY, Deciding, cut, order_rounds
 from luab_data.console import install_command, progress
 from luab_data.derivation.places import Place, place
 from luab_data.errors import DatasetError, LuabError, OptionError
@@ -44,7 +46,7 @@ from luab_data.schema import Table
 from luab_data.store.shards import Shard, ShardWriter
 
 if TYPE_CHECKING:
-    from luab_data.kinds import OwnTagging, Tagging
+    from luab_data.kinds import OwnBrowsing, OwnTagging, Tagging
 
 Engine = Literal["local", "ray"]
 
@@ -98,12 +100,14 @@ class Derivation(NamedTuple):
         reads: columns of the log that put its rows in order.
         parts: (job, images, events, truth) -> the registry's sources, some images at a time;
             LookupError if the events are not those of the images.
+        deciding: which of several records of an image counts.
     """
 
     registry: Registry
     events: Registry
     reads: tuple[str, ...]
     parts: Callable[[Job, pa.Table, pa.Table, Truth | None], Given]
+    deciding: Deciding = "any"
 
 
 @dataclass(frozen=True)
@@ -248,7 +252,7 @@ def _cluster(ray: Any) -> Iterator[None]:
 def _browsing_parts(job: Job, images: pa.Table, blocks: pa.Table, truth: Truth | None) -> Given:
     if pc.index_in(blocks["image_id"], value_set=one_array(images["image_id"])).null_count:
         raise LookupError
-    rounds = order_rounds(images["image_id"], blocks)
+    rounds = order_rounds(images["image_id"], blocks, job.derivation.deciding)
     for start in range(0, len(images), _IMAGES_AT_ONCE):
         piece = images.slice(start, _IMAGES_AT_ONCE)
         own = cut(rounds, start, start + len(piece))
@@ -267,6 +271,11 @@ def _tagging_parts(
 
 
 BROWSING = Derivation(IMAGENET, ROUNDS, ORDERED_BY, _browsing_parts)
+
+
+def own_browsing(kind: OwnBrowsing) -> Derivation:
+    """Of a browsing log of somebody's own."""
+    return Derivation(OWN_BROWSING, OWN_ROUNDS, ORDERED_BY, _browsing_parts, kind.deciding)
 
 
 def tagging(kind: Tagging) -> Derivation:

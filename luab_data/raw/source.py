@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
+import pyarrow as pa
 from isal import igzip, isal_zlib
 
 from luab_data.errors import ArchiveError
 
-_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _ISAL_ERROR = cast(type[Exception], isal_zlib.error)
 DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error, _ISAL_ERROR, tarfile.TarError)
 """What reading a cut or damaged container raises, besides OSError."""
@@ -52,7 +53,7 @@ class Source(io.RawIOBase):
         try:
             if path.is_dir() or path.suffix.lower() == ".xml":
                 self._file = _Pieces(_as_tar(path))
-                self.is_gzip = False
+                self.is_gzip = self._is_zstd = False
                 return
             self._file = path.open("rb", buffering=0)
             self.head = self._file.read(_HEAD_BYTES)
@@ -60,8 +61,11 @@ class Source(io.RawIOBase):
         except OSError as error:
             raise ArchiveError(f"{path}: cannot be opened ({error.strerror})") from error
         self.is_gzip = self.head.startswith(_GZIP_MAGIC)
+        self._is_zstd = self.head.startswith(_ZSTD_MAGIC)
         if self.is_gzip:
             self.head = _begin_of_gzip(self.head)
+        if self._is_zstd:
+            self.head = _begin_of_zstd(path)
 
     def readable(self) -> bool:
         """Yes."""
@@ -77,7 +81,7 @@ class Source(io.RawIOBase):
         return count
 
     def content(self) -> IO[bytes]:
-        """The file's content, decompressed if it is gzip.
+        """The file's content, decompressed if it is gzip or Zstandard.
 
         Raises:
             ArchiveError: it is a file of another kind that is known; says which, and what to do.
@@ -86,6 +90,9 @@ class Source(io.RawIOBase):
             if re.match(beginning, self.head, re.IGNORECASE | re.DOTALL):
                 raise ArchiveError(f"{self.path}: {what}")
         buffered = io.BufferedReader(self, 2**20)
+        if self._is_zstd:
+            plain = pa.CompressedInputStream(pa.PythonFile(buffered, mode="r"), "zstd")
+            return io.BufferedReader(plain, 2**20)
         return cast(IO[bytes], igzip.open(buffered, "rb")) if self.is_gzip else buffered
 
     @property
@@ -107,11 +114,18 @@ def _begin_of_gzip(head: bytes) -> bytes:
         return b""
 
 
-_AGAIN = "expected gzip, or no compression: unpack it first, e.g."
+def _begin_of_zstd(path: Path) -> bytes:
+    try:
+        with pa.OSFile(str(path)) as file, pa.CompressedInputStream(file, "zstd") as plain:
+            return bytes(plain.read(_HEAD_BYTES))
+    except OSError:  # likewise
+        return b""
+
+
+_AGAIN = "expected gzip, Zstandard or no compression: unpack it first, e.g."
 _FOREIGN = {
     rb"\xfd7zXZ\0": f"compressed with xz; {_AGAIN} `xz -dk FILE`",
     rb"BZh[1-9]1AY": f"compressed with bzip2; {_AGAIN} `bzip2 -dk FILE`",
-    rb"\x28\xb5\x2f\xfd": f"compressed with Zstandard; {_AGAIN} `zstd -d FILE`",
     rb"PK(\x03\x04|\x05\x06)": "a zip archive; unpack it and give the folder or the file in it",
     rb"7z\xbc\xaf\x27\x1c": "a 7-Zip archive; unpack it and give the folder or the file in it",
     rb"\x1f\x8b": f"gzip within gzip, as some downloads are; {_AGAIN} `gunzip FILE`, once",

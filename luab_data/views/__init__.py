@@ -7,16 +7,24 @@ tables of that kind. What a log lacks is null, never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.errors import RecordError
-from luab_data.ragged import Bools, Ragged, one_array, ragged
+from luab_data.ragged import Bools, Ints, Ragged, one_array, ragged
 from luab_data.table import Column, Table
+
+if TYPE_CHECKING:
+    from luab_data.kinds import Kind
+    from luab_data.pipeline import Batch
+    from luab_data.truth import Instances
 
 EventType = Literal[
     "enter", "leave", "move", "down", "up", "click", "add", "move-label", "remove",
@@ -105,6 +113,45 @@ class Reading(NamedTuple):
     table: pa.Table  # (num_views,) VIEWS
     names: Sequence[str]  # (num_views,) what an error calls each of them, e.g. `line 17`
     errors: Sequence[RecordError] = ()  # of other records, of the same piece of the log
+
+
+@dataclass(kw_only=True)
+class Conversion:
+    """What views are turned into the rows of a dataset by.
+
+    Args:
+        folder: that is being written, for files that wait.
+        bind: the kind with the classes of the log; all of it must have been read.
+        read_truth: the instances file of these classes, if one is given.
+    """
+
+    folder: Path
+    bind: Callable[[], Kind]
+    read_truth: Callable[[Kind], Instances | None]
+
+    @cached_property
+    def kind(self) -> Kind:
+        """The kind of the dataset, once the whole log was read."""
+        return self.bind()
+
+    @cached_property
+    def truth(self) -> Instances | None:
+        """The ground truth, likewise."""
+        return self.read_truth(self.kind)
+
+
+class FromViews(NamedTuple):
+    """How a kind of log is made of views.
+
+    Args:
+        class_names: views -> (num_names,) row of the view, and class that it names: null where one
+            is missing. Both empty for a kind without classes.
+        batches: all views of a log, people hashed (`worker_id` in the place of `annotator`), in its
+            order -> batches of images with their events.
+    """
+
+    class_names: Callable[[pa.Table], tuple[Ints, pa.Array]]
+    batches: Callable[[Iterator[pa.Table], Conversion], Iterator[Batch]]
 
 
 FIDELITY = {

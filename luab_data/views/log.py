@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import IO, Annotated, Any, Literal
 
 import msgspec
@@ -115,12 +115,13 @@ _ANNOTATOR = re.compile(rb'"annotator"\s*:\s*"((?:[^"\\\\]|\\\\.)*)"').findall
 _UNKNOWN = "unknown field"  # msgspec's words
 
 
-def read(lines: IO[bytes], unknown: Counter[str]) -> Iterator[Reading]:
+def read(lines: IO[bytes], unknown: Counter[str], kinds: Collection[Kind]) -> Iterator[Reading]:
     """The views of an open log, in its order, and what was wrong with other lines.
 
     Args:
         lines: the decompressed log, a view a line; empty lines are passed over.
         unknown: field that version 1 does not know -> how often it was there; added to.
+        kinds: of the views that are asked for; others are errors.
     """
     number = 0
     while batch := lines.readlines(BATCH_BYTES):
@@ -129,10 +130,15 @@ def read(lines: IO[bytes], unknown: Counter[str]) -> Iterator[Reading]:
             if not line.strip():
                 continue
             try:
-                found.append(decode(line, unknown))
-                names.append(f"line {number}")
+                view = decode(line, unknown)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 errors.append(_refused(f"line {number}", line, error))
+                continue
+            if view.kind in kinds:
+                found.append(view)
+                names.append(f"line {number}")
+            else:
+                errors.append(_other_kind(f"line {number}", view.kind, kinds))
         yield Reading(to_table(found), names, errors)
 
 
@@ -180,6 +186,12 @@ def _refused(where: str, line: bytes, error: Exception) -> RecordError:
     rule = "not-a-view" if isinstance(error, msgspec.ValidationError) else "json-syntax"
     ids = [found.decode("utf-8", "replace") for found in _ANNOTATOR(line)]
     return RecordError(where, rule, without_ids(str(error), ids))
+
+
+def _other_kind(where: str, kind: Kind, kinds: Collection[Kind]) -> RecordError:
+    verb = "tracing" if kind == "pointing" else kind
+    reason = f"is a view of a {kind} task; expected {' or '.join(sorted(kinds))}."
+    return RecordError(where, "other-kind", f"{reason} `luab-data convert {verb}` reads it")
 
 
 def to_table(found: Sequence[View]) -> pa.Table:
