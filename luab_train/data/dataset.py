@@ -18,13 +18,13 @@ from PIL import Image
 from luab_data.boxes import read_boxes
 from luab_data.errors import ImagesError, OptionError
 from luab_data.files import sha256_of
-from luab_data.join import Matched, match
-from luab_data.join.sources import Images, Rows
 from luab_data.kinds import kind_of
+from luab_data.splits import stratified_fraction
 from luab_train.data.boxes import Boxes
 from luab_train.data.coco import CocoAnnotations, read_coco, read_truth
+from luab_train.data.matching import match_rows
 from luab_train.data.rows import Annotations, read_annotations, read_manifest
-from luab_train.data.sources import ImageSource, open_images
+from luab_train.data.sources import ImageSource, as_folder, open_images
 from luab_train.data.targets import TrainingPoints, share_of_each_class, training_points
 from luab_train.recipe import Recipe
 from luab_train.settings import override
@@ -88,10 +88,17 @@ class TrainingData:
     """Where it comes from and how much there is, for the run's record."""
     missing: list[str]
     """Image ids of the first rows that have no image, if there are any."""
+    held_out: Split | None = None
+    """Images to validate on, if a share of the rows was asked for."""
 
 
 def training_data(
-    recipe: Recipe, *, data: Path, images: Path, calibrated: Path | None = None
+    recipe: Recipe,
+    *,
+    data: Path,
+    images: Path,
+    calibrated: Path | None = None,
+    held_out: float = 0.0,
 ) -> TrainingData:
     """The rows of a dataset folder that have an image, with what each is to teach.
 
@@ -101,6 +108,9 @@ def training_data(
         images: the images of its rows.
         calibrated: output of `luab-data calibrate --out`, for target `calibrated` and for
             reliability weights.
+        held_out: share of the rows of each class (of all, where an image has several labels) to
+            leave for validation, see `luab_data.splits.stratified_fraction`; of seed 0 whatever the
+            run's, so that runs are validated on the same images.
     """
     wanted = recipe.target == "calibrated" or recipe.loss.reliability_weights
     if calibrated is not None and not wanted:
@@ -119,7 +129,18 @@ def training_data(
     matched = match_rows(rows, source, missing=recipe.data.missing_images, where=data)
     num_rows = len(rows.image_id)
     missing = rows.image_id[~matched.has_image][:3].tolist()
+    is_kept = _kept(rows, held_out)[matched.has_image]
     rows, source_index = rows.take(np.flatnonzero(matched.has_image)), matched.image
+    validation = None
+    if held_out:
+        left = np.flatnonzero(~is_kept)
+        validation = _split(rows.take(left), source, source_index[left])
+        rows, source_index = rows.take(np.flatnonzero(is_kept)), source_index[is_kept]
+        if not len(validation):
+            raise OptionError(
+                f"{data}: a share of {held_out:g} of {len(rows.image_id)} images holds out none to"
+                " validate on; expected a larger one"
+            )
     if recipe.data.fraction < 1:
         kept = share_of_each_class(rows.image_id, rows.strata, recipe.data.fraction)
         rows, source_index = rows.take(kept), source_index[kept]
@@ -143,15 +164,36 @@ def training_data(
     }
     if isinstance(rows, Annotations):
         facts["calibrated_sha256"] = sha256_of(calibrated) if calibrated else None
-    split = Split(
+    return TrainingData(
+        split=_split(rows, source, source_index),
+        classes=rows.classes,
+        points=points,
+        facts=facts,
+        missing=missing,
+        held_out=validation,
+    )
+
+
+def _kept(rows: Annotations | CocoAnnotations, held_out: float) -> np.ndarray:
+    """(N,) bool, False for the rows to validate on."""
+    if not held_out:
+        return np.ones(len(rows.image_id), bool)
+    table = pa.table({"image_id": rows.image_id, "stratum": rows.strata})
+    kept: np.ndarray = stratified_fraction(table, 1 - held_out, strata="stratum").to_numpy(
+        zero_copy_only=False
+    )
+    return kept
+
+
+def _split(
+    rows: Annotations | CocoAnnotations, source: ImageSource, source_index: np.ndarray
+) -> Split:
+    return Split(
         source=source,
         source_index=source_index,
         image_id=rows.image_id,
         label=rows.label,
         boxes=rows.boxes,
-    )
-    return TrainingData(
-        split=split, classes=rows.classes, points=points, facts=facts, missing=missing
     )
 
 
@@ -183,49 +225,6 @@ def read_rows(
             " expected --calibrated FILE from `luab-data calibrate DATASET --out FILE`"
         )
     return read_annotations(data, target=target, calibrated=calibrated)
-
-
-def match_rows(
-    rows: Annotations | CocoAnnotations, source: ImageSource, *, missing: str, where: Path
-) -> Matched:
-    """Find each row's image by class and id, or by id among the images that name no class.
-
-    Args:
-        rows: to find.
-        source: where to look.
-        missing: `raise` if any row has no image, or `skip`: leave those rows out.
-        where: the dataset folder, for the message.
-    """
-    ids = pa.array(rows.image_id)
-    nameless = (source.wnid == "") | np.char.startswith(source.wnid, "#")
-    known = pa.array(np.where(nameless, source.image_id, _joined(source.wnid, source.image_id)))
-    wanted = ids
-    if isinstance(rows, Annotations):
-        wnid = np.array(rows.classes, dtype=str)[rows.label]
-        # A name that is there in several classes is <class>_<name> in all rows but one.
-        plain = [name.removeprefix(f"{c}_") for name, c in zip(rows.image_id, wnid, strict=True)]
-        for names in (np.array(plain, dtype=str), rows.image_id):
-            in_class = pa.array(_joined(wnid, names))
-            wanted = pc.if_else(pc.is_in(in_class, value_set=known), in_class, wanted)
-    matched = match(
-        Rows(
-            name=str(where), ids=pa.chunked_array([wanted]), classes={}, batches=lambda _: iter(())
-        ),
-        Images(name=str(source.root), ids=known, places=known),
-    )
-    if matched.rows_without_image.count and missing == "raise":
-        raise ImagesError(
-            f"{source.root}: has no image for {matched.rows_without_image.count} of"
-            f" {len(ids)} rows of {where}, e.g."
-            f" {', '.join(matched.rows_without_image.examples[:3])}; expected"
-            " <wnid>/<image_id>.<ext> or <image_id>.<ext>. To train on the others: --set"
-            " data.missing_images=skip"
-        )
-    return matched
-
-
-def _joined(wnid: np.ndarray, image_id: np.ndarray) -> np.ndarray:
-    return np.char.add(np.char.add(wnid, "/"), image_id)
 
 
 # --- to validate and evaluate on -----------------------------------------------------------------
@@ -271,15 +270,16 @@ def labelled_split(
     """All images of a source, labelled by the classes they name, with the boxes known by their
     ids. A class that is told as a number is the run's class of that number.
     """
-    order = {name: i for i, name in enumerate(classes)}
+    order = {name: i for i, name in enumerate(as_folder(np.array(classes, dtype=str)).tolist())}
     order |= {f"#{i}": i for i in range(len(classes))}
+    told = as_folder(source.wnid)
     if nameless := int((source.wnid == "").sum()):
         raise ImagesError(
             f"{source.root}: {nameless} of {len(source.wnid)} images name no class, e.g."
             f" {source.image_id[source.wnid == ''][0]}; expected <wnid>/<image_id>.<ext>, or a"
             " column wnid or label"
         )
-    named = np.unique(source.wnid).tolist()
+    named = np.unique(told).tolist()
     if unknown := sorted(set(named) - set(order)):
         raise ImagesError(
             f"{source.root}: {len(unknown)} of its {len(named)} classes are not classes of the run,"
@@ -290,7 +290,7 @@ def labelled_split(
         source=source,
         source_index=np.arange(len(source.image_id)),
         image_id=source.image_id,
-        label=np.array([order[name] for name in source.wnid.tolist()], dtype=np.int64),
+        label=np.array([order[name] for name in told.tolist()], dtype=np.int64),
         boxes=Boxes.of(boxes.get(name) for name in source.image_id.tolist()),
     )
 

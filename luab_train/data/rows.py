@@ -7,6 +7,7 @@ a dataset library. `N` images, `K` points of `D` numbers each; NaN where an imag
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ _BYPRODUCTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """The image table of an ImageNet-AB folder, column by column."""
+    """The image table of a folder like ImageNet-AB's, column by column."""
 
     image_id: np.ndarray
     """(N,) text, unique."""
@@ -54,7 +55,7 @@ class Annotations:
     boxes: Boxes
     """px of the original image."""
     classes: tuple[str, ...]
-    """wnid of label 0, 1, ..."""
+    """Name of label 0, 1, ..., a wnid of ImageNet; of some there may be no image."""
     digest: str | None
     """`content_digest` of the folder's manifest; None if it has no manifest."""
     version: str | None
@@ -87,7 +88,7 @@ class Annotations:
 def read_annotations(
     folder: Path, *, target: str = "click", calibrated: Path | None = None
 ) -> Annotations:
-    """Read `folder/data/train-*.parquet`, as `luab-data convert imagenet-ab` writes it.
+    """Read `folder/data/train-*.parquet`, as `luab-data convert` writes it of a browsing log.
 
     Args:
         folder: dataset folder.
@@ -113,7 +114,7 @@ def read_annotations(
         size_wh=_points(table, "width", "height"),
         click=np.where(clicked[:, None], clicks, np.nan),
         boxes=_boxes(table["boxes"], folder),
-        classes=_class_names(label, table["wnid"], folder),
+        classes=_class_names(label, table["wnid"], manifest.get("classes") or (), folder),
         digest=manifest.get("content_digest"),
         version=manifest.get("version"),
         byproduct=values,
@@ -134,8 +135,18 @@ def _points(table: pa.Table, *names: str) -> np.ndarray:
     return np.stack([floats(table[name]) for name in names], axis=1)
 
 
-def _class_names(label: np.ndarray, wnid: pa.ChunkedArray, folder: Path) -> tuple[str, ...]:
+def _class_names(
+    label: np.ndarray, wnid: pa.ChunkedArray, known: Sequence[str], folder: Path
+) -> tuple[str, ...]:
+    """Names by label: those that the manifest has, else those of the rows."""
     first = np.unique(label, return_index=True)
+    if known and first[0].max(initial=0) < len(known):
+        if wnid.combine_chunks() != pa.array(known, wnid.type).take(pa.array(label)):
+            raise DatasetError(
+                f"{folder}: labels and wnids do not fit the classes of the manifest; convert the"
+                " log again"
+            )
+        return tuple(known)
     pairs = pa.table({"label": label, "wnid": wnid}).group_by(["label", "wnid"]).aggregate([])
     if not np.array_equal(first[0], np.arange(len(first[0]))) or len(pairs) != len(first[0]):
         raise DatasetError(

@@ -1,7 +1,8 @@
 """Where images are: a folder of whatever layout, opened as one kind of thing.     [I/O]
 
-    ImageFiles   <class>/<image_id>.<ext>, a folder a class (ImageNet), or <image_id>.<ext> in one
-                 folder (COCO, with or without COCO_train2014_; ImageNet under Hugging Face's names)
+    ImageFiles   <class>/<image_id>.<ext>, a folder a class (ImageNet; cat/tabby where cat has no
+                 image of its own), or <image_id>.<ext> in one folder (COCO, with or without
+                 COCO_train2014_; ImageNet under Hugging Face's names)
     TarShards    *.tar, WebDataset shards
     ArrowImages  dataset_info.json or *.parquet, a Hugging Face dataset with a column `image`
 
@@ -12,7 +13,7 @@ loader processes, and give the same images in the same order.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -38,8 +39,9 @@ class ImageSource(Protocol):
 
     @property
     def wnid(self) -> np.ndarray:
-        """(N,) text, class of each image: its name, or `#3` where a column `label` or a member
-        `.cls` tells its number alone; empty where nothing tells.
+        """(N,) text, class of each image: its name, in NFC, or `#3` where a column `label` or a
+        member `.cls` tells its number alone; empty where nothing tells. Of files in a folder, its
+        path below `root`.
         """
 
     @property
@@ -95,10 +97,11 @@ def open_images(root: Path) -> ImageSource:
     if shards := [name for name in names if name.endswith(".tar")]:
         return scan_shards(root, shards)
     # metadata.parquet lies beside the images of an imagefolder
-    if in_folders := [f"{f}/{name}" for f in subfolders(root) for name in image_names(root / f)]:
+    if in_folders := [path for f in subfolders(root) for path in _images_below(root, f, set())]:
         paths = pa.array(in_folders, pa.string())
         folder = pc.struct_field(pc.extract_regex(paths, r"^(?P<folder>(?s).*)/"), "folder")
-        return _files(root, sorted_names(folder, _image_ids(paths), root, paths=paths), in_folders)
+        folder = pc.utf8_normalize(folder, "NFC")
+        return _files(root, sorted_names(folder, image_ids(paths), root, paths=paths), in_folders)
     if images := image_names(root):
         return _files(root, name_images(pa.array(images), root), images)
     if files := sorted([*root.glob("*.parquet"), *root.glob("data/*.parquet")]):
@@ -123,6 +126,15 @@ def subfolders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted; hidden ones are ignored."""
     with os.scandir(folder) as entries:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def _images_below(root: Path, folder: str, entered: set[str]) -> Iterator[str]:
+    """Paths below `root` of the images in a folder of it, or if it has none, of those below."""
+    names = image_names(root / folder)
+    yield from (f"{folder}/{name}" for name in names)
+    if not names and (place := os.path.realpath(root / folder)) not in entered:
+        for inside in subfolders(root / folder):
+            yield from _images_below(root, f"{folder}/{inside}", {*entered, place})
 
 
 def image_names(folder: Path) -> list[str]:
@@ -188,14 +200,26 @@ def name_images(paths: pa.Array, root: Path, *, told: Sequence[str] | None = Non
     wnid = pc.fill_null(pc.coalesce(*(pc.if_else(pc.equal(p, ""), None, p) for p in parts)), "")
     number = coco_ids(_plain(paths))
     number = pc.if_else(pc.equal(wnid, ""), number, pa.scalar(None, pa.int64()))
-    image_id = pc.coalesce(number.cast(pa.string()), _image_ids(paths))
+    image_id = pc.coalesce(number.cast(pa.string()), image_ids(paths))
     if told is not None:
         wnid = pc.if_else(pc.equal(wnid, ""), pa.array(told, pa.string()), wnid)
     return sorted_names(wnid, image_id, root, number=number, paths=paths)
 
 
-def _image_ids(paths: pa.Array) -> pa.Array:
-    return imagenet_ids(_plain(paths))
+def image_ids(paths: pa.Array | Sequence[str]) -> pa.Array:
+    """(N,) string: names without folder and extension, in NFC, see `find.imagenet_ids`."""
+    return imagenet_ids(_plain(pa.array(paths, pa.string())))
+
+
+def numbered(names: pa.Array) -> pa.Array:
+    """(N,) string: a name that is a number, like COCO's, without leading zeros; others stay."""
+    return pc.coalesce(coco_ids(names).cast(pa.string()), names)
+
+
+def as_folder(classes: np.ndarray) -> np.ndarray:
+    """(N,) text: classes as folders may be called, in NFC: `cat/tabby` as one is `cat_tabby`."""
+    names = pc.utf8_normalize(pa.array(classes, pa.string()), "NFC")
+    return _text(pa.chunked_array([pc.replace_substring(names, "/", "_")]))
 
 
 def _plain(paths: pa.Array) -> pa.Array:

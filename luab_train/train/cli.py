@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -14,6 +15,18 @@ from luab_train.settings import override, read_settings
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
+def _folder_or_share(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> Path | float | None:
+    """A number that is no folder's name is a share."""
+    if value is None:
+        return None
+    if not Path(value).exists():
+        with suppress(ValueError):
+            return float(value)
+    return Path(_FOLDER.convert(value, param, ctx))
+
+
 @click.command("run")
 @click.argument("recipe", metavar="RECIPE")
 @click.option("--data", type=_FOLDER, required=True, help="Dataset folder of luab-data convert.")
@@ -23,7 +36,12 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     required=True,
     help="Its images: a tree, a COCO folder, tar shards or a Hugging Face dataset.",
 )
-@click.option("--val", type=_FOLDER, help="Validation images, likewise.")
+@click.option(
+    "--val",
+    callback=_folder_or_share,
+    metavar="DIRECTORY|SHARE",
+    help="Validation images, likewise; or the share of the dataset's to hold out, e.g. 0.2.",
+)
 @click.option(
     "--val-boxes",
     type=click.Path(exists=True, path_type=Path),
@@ -66,7 +84,7 @@ def run_command(
     recipe: str,
     data: Path,
     images: Path,
-    val: Path | None,
+    val: Path | float | None,
     val_boxes: Path | None,
     calibrated: Path | None,
     out: Path,

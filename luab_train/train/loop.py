@@ -47,7 +47,7 @@ def train(
     data: str | os.PathLike[str],
     images: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    val: str | os.PathLike[str] | None = None,
+    val: str | os.PathLike[str] | float | None = None,
     val_boxes: str | os.PathLike[str] | None = None,
     calibrated: str | os.PathLike[str] | None = None,
     resume: bool = True,
@@ -62,7 +62,8 @@ def train(
         data: dataset folder written by `luab-data convert`.
         images: the images of its rows, in any layout of `luab_train.data.sources`.
         out: folder of the run: new, empty, or a run of the same recipe.
-        val: images to validate on after each epoch, `<wnid>/<image>`; None trains without.
+        val: images to validate on after each epoch, `<class>/<image>`; or the share of the
+            dataset's images to hold out for it, above 0 and below 1; None trains without.
         val_boxes: where their boxes are, see `luab_data.boxes.read_boxes`; None looks beside the
             images. Of COCO, the instances_*.json that lists them, with their labels.
         calibrated: what `luab-data calibrate DATASET --out` wrote; for target `calibrated` and for
@@ -91,7 +92,7 @@ def train(
             data=data,
             images=Path(images),
             out=out,
-            val=None if val is None else Path(val),
+            val=val if val is None or isinstance(val, float) else Path(val),
             val_boxes=None if val_boxes is None else Path(val_boxes),
             calibrated=None if calibrated is None else Path(calibrated),
             shown=shown,

@@ -122,18 +122,26 @@ def set_up(
     data: Path,
     images: Path,
     out: Path,
-    val: Path | None = None,
+    val: Path | float | None = None,
     val_boxes: Path | None = None,
     calibrated: Path | None = None,
     shown: bool | None = None,
 ) -> Training:
     """Read the data and build the network; nothing is written. Arguments are those of `train`."""
-    if val is None and val_boxes is not None:
+    if not isinstance(val, Path) and val_boxes is not None:
         raise OptionError("--val-boxes without --val; expected the images that the boxes belong to")
-    found = training_data(recipe, data=data, images=images, calibrated=calibrated)
+    held_out = val if isinstance(val, float) else 0.0
+    if val is not None and not isinstance(val, Path) and not 0 < val < 1:
+        raise OptionError(
+            f"--val {val:g}: expected a folder of images, or the share of the dataset's images to"
+            " hold out, above 0 and below 1"
+        )
+    found = training_data(
+        recipe, data=data, images=images, calibrated=calibrated, held_out=held_out
+    )
     num_pointed = _check_points(recipe, found, data)
-    val_split = None
-    if val is not None:
+    val_split = found.held_out
+    if isinstance(val, Path):
         val_split = validation_split(recipe, val, found.classes, boxes=val_boxes)
     _check_best(recipe, val_split)
     accelerator = make_accelerator(recipe.optim.precision, engine=recipe.engine, run=out)
@@ -213,7 +221,14 @@ def _warn(recipe: Recipe, found: TrainingData, data: Path, images: Path, slow: s
             f"{found.facts['num_rows_without_image']} rows of {data} have no image in {images} and"
             f" are left out, e.g. {', '.join(found.missing)}"
         )
-    for note in (left_out, foreign_normalisation(recipe.model, recipe.data), slow):
+    held_out = None
+    if found.held_out is not None:
+        num = len(found.held_out)
+        held_out = (
+            f"{num} of {num + len(found.split)} images are held out to validate on, by a hash of"
+            " their ids: the same for every seed and arm"
+        )
+    for note in (left_out, held_out, foreign_normalisation(recipe.model, recipe.data), slow):
         if note is not None:
             click.echo(note, err=True)
 
@@ -289,13 +304,13 @@ def _validation(
 def _environment(
     accelerator: Accelerator,
     found: TrainingData,
-    val: Path | None,
+    val: Path | float | None,
     val_split: Split | None,
 ) -> dict[str, Any]:
     validation = None
     if val is not None and val_split is not None:
         validation = {
-            "name": val.resolve().name,
+            "name": val.resolve().name if isinstance(val, Path) else f"{val:g} held out",
             "digest": _digest_of(val_split),
             "num_images": len(val_split),
             "num_with_boxes": int((val_split.boxes.counts > 0).sum()),

@@ -1,0 +1,177 @@
+"""Training on anybody's own dataset: its classes, its images, its own share to validate on."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from train_world import metrics_lines, row, small_recipe, write_dataset
+
+from luab_data.errors import ImagesError
+from luab_data.splits import stratified_fraction
+from luab_train.cli import main
+from luab_train.data.dataset import labelled_split, training_data
+from luab_train.data.matching import match_rows
+from luab_train.data.rows import read_annotations
+from luab_train.data.sources import open_images
+from luab_train.evaluate.folder import evaluate
+from luab_train.evaluate.predictor import load_predictor
+from luab_train.predict import predict
+from luab_train.train.export import export_backbone
+from luab_train.train.loop import train
+
+CLASSES = ("Käse", "cat/tabby", "golden retriever")
+
+
+def picture(path: Path, size: tuple[int, int] = (8, 6)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (9, 90, 200)).save(path)
+
+
+def own_rows(names: list[tuple[int, str]]) -> list[dict[str, Any]]:
+    return [{**row(name, k, box=None), "wnid": CLASSES[k]} for k, name in names]
+
+
+NAMES = [(0, "IMG 001"), (0, "Käse_IMG 007"), (1, "IMG 007"), (1, "b.2"), (2, "x"), (2, "0012")]
+"""Image ids; IMG 007 is a file of two classes, so one of them has its class before it."""
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param(
+            ["Käse/IMG 001.jpg", "Käse/IMG 007.jpg", "cat/tabby/IMG 007.png", "cat/tabby/b.2.JPG",
+             "golden retriever/x.webp", "golden retriever/0012.tif"],
+            id="a folder a class",
+        ),
+        pytest.param(
+            ["a/Käse/IMG 001.jpg", "a/Käse/IMG 007.jpg", "a/cat_tabby/IMG 007.png",
+             "a/cat_tabby/b.2.JPG", "b/golden retriever/x.webp", "b/golden retriever/0012.tif"],
+            id="class folders below, / as _",
+        ),
+        pytest.param(
+            ["IMG 001.jpg", "Käse_IMG 007.jpg", "IMG 007.png", "b.2.JPG", "x.webp", "0012.tif"],
+            id="flat",
+        ),
+        pytest.param(
+            ["mon/IMG 001.jpg", "mon/Käse_IMG 007.jpg", "tue/IMG 007.png", "tue/b.2.JPG",
+             "tue/x.webp", "wed/0012.tif"],
+            id="folders that are no classes",
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_images_are_found_by_class_and_name(tmp_path, files, form):
+    data = write_dataset(tmp_path / "own", own_rows(NAMES))
+    for name in files:
+        picture(tmp_path / "pics" / unicodedata.normalize(form, name))
+    rows, source = read_annotations(data), open_images(tmp_path / "pics")
+    assert rows.classes == CLASSES
+    matched = match_rows(rows, source, missing="raise", where=data)
+    found = [source.name(index) for index in matched.image.tolist()]
+    expected = [str(tmp_path / "pics" / unicodedata.normalize(form, name)) for name in files]
+    assert found == expected
+
+
+def test_an_id_that_is_a_path_finds_its_file(tmp_path):
+    names = [(0, "pics/Käse/IMG 1.jpg"), (1, "pics/tabby/IMG 1.jpg"), (2, "pics/dogs/2.jpg")]
+    data = write_dataset(tmp_path / "own", own_rows(names))
+    for _, name in names:
+        picture(tmp_path / name)
+    source = open_images(tmp_path / "pics")
+    matched = match_rows(read_annotations(data), source, missing="raise", where=data)
+    found = [source.name(index) for index in matched.image.tolist()]
+    assert found == [str(tmp_path / name) for _, name in names]
+
+
+def test_an_image_in_the_folder_of_another_class_is_none_of_a_row(tmp_path):
+    data = write_dataset(tmp_path / "own", own_rows([(0, "a"), (1, "b"), (2, "c")]))
+    for name in ("Käse/a.jpg", "Käse/b.jpg", "golden retriever/c.jpg"):
+        picture(tmp_path / "pics" / name)
+    with pytest.raises(ImagesError, match=r"has no image for 1 of 3 rows of .*, e\.g\. b;"):
+        match_rows(
+            read_annotations(data), open_images(tmp_path / "pics"), missing="raise", where=data
+        )
+
+
+def test_a_folder_is_labelled_by_the_names_of_own_classes(tmp_path):
+    for name in ("Käse/a.jpg", "cat/tabby/b.jpg", "golden retriever/c.jpg"):
+        picture(tmp_path / unicodedata.normalize("NFD", name))
+    split = labelled_split(open_images(tmp_path), CLASSES, {})
+    assert split.image_id.tolist() == ["a", "b", "c"] and split.label.tolist() == [0, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> tuple[Path, Path]:
+    """A dataset of 3 own classes of 10 images and the folder of these."""
+    root = tmp_path_factory.mktemp("own")
+    rng = np.random.default_rng(0)
+    rows = own_rows([(k, f"IMG {number:03}") for k in range(3) for number in range(10)])
+    for place, one in enumerate(rows):
+        if place >= 10:
+            one["image_id"] = f"{one['wnid']}_{one['image_id']}"
+        pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8)
+        pixels[..., CLASSES.index(one["wnid"])] += 150
+        file = root / "pics" / one["wnid"] / f"IMG {place % 10:03}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    return write_dataset(root / "my-ab", rows), root / "pics"
+
+
+def test_a_share_of_the_images_is_held_out_and_said(own, tmp_path, capsys):
+    data, images = own
+    out = tmp_path / "run"
+    train(small_recipe(), data=data, images=images, out=out, val=0.2)
+    said = capsys.readouterr().err
+    assert "6 of 30 images are held out to validate on, by a hash of their ids" in said
+    lines = metrics_lines(out)
+    assert [(line["train_images"], line["val_images"]) for line in lines] == [(24, 6)] * 2
+    environment = json.loads((out / "environment.json").read_text())
+    assert environment["classes"] == list(CLASSES)
+    assert environment["val"]["name"] == "0.2 held out" and environment["val"]["num_images"] == 6
+    assert environment["dataset"]["num_train"] == 24
+    # Anybody can work out which, and no seed of a run moves them.
+    rows = read_annotations(data)
+    table = pa.table({"image_id": rows.image_id, "wnid": np.array(CLASSES)[rows.label]})
+    left = rows.image_id[~stratified_fraction(table, 0.8).to_numpy(zero_copy_only=False)]
+    found = training_data(small_recipe(seed=5), data=data, images=images, held_out=0.2)
+    assert found.held_out is not None and found.held_out.image_id.tolist() == left.tolist()
+    assert not {*left.tolist()} & {*found.split.image_id.tolist()}
+
+
+def test_a_run_of_own_classes_evaluates_exports_and_predicts(own, tmp_path):
+    data, images = own
+    run = tmp_path / "run"
+    train(small_recipe(epochs=1), data=data, images=images, out=run, val=0.2, shown=False)
+    result = evaluate(run, images=images, shown=False)
+    assert result["num_images"] == 30 and result["accuracy"] is not None
+    (one,) = predict(run, [images / "Käse" / "IMG 001.png"])
+    assert sorted(answer.name for answer in one.answers) == sorted(CLASSES)
+    assert {answer.title for answer in one.answers} == {*CLASSES}
+    facts = export_backbone(run, tmp_path / "w.safetensors")
+    assert facts["classes"] == list(CLASSES) and facts["options"]["num_classes"] == 3
+    assert load_predictor(tmp_path / "w.safetensors").classes == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        ("1", r"--val 1: expected a folder of images, or the share of the dataset's images"),
+        ("0.01", r"a share of 0\.01 of 30 images holds out none to validate on"),
+        ("nowhere", r"Directory 'nowhere' does not exist"),
+    ],
+)
+def test_what_is_no_share_is_refused(own, tmp_path, share, message):
+    data, images = own
+    command = ["run", "debug:tiny", "--data", str(data), "--images", str(images), "--val", share]
+    result = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "run")])
+    assert result.exit_code != 0
+    assert re.search(message, result.output + str(result.exception))
