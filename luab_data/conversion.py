@@ -28,7 +28,7 @@ from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.simulate import is_simulated
 from luab_data.store.folder import read_columns
-from luab_data.store.shards import Shard, ShardWriter, name_shards
+from luab_data.store.shards import Shard, ShardWriter, Unlabelled, name_shards
 from luab_data.table import Table
 from luab_data.truth import Instances
 
@@ -73,7 +73,7 @@ class Converted:
 
 def label_shards(
     table: Table,
-    unlabelled: pipeline.Unlabelled,
+    unlabelled: Unlabelled,
     wnids: Sequence[str],
     folder: Path,
     shown: bool | None,

@@ -38,7 +38,7 @@ from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
 from luab_data.simulate import is_simulated
 from luab_data.store.folder import SKIPPED, read_columns, read_manifest
-from luab_data.store.shards import ShardWriter
+from luab_data.store.shards import ShardWriter, Unlabelled
 
 
 def convert_imagenet(
@@ -86,7 +86,7 @@ def convert_imagenet(
             return converted(out, read_manifest(out), is_same=True)
         folder = target.path
         bad = BadRecords(on_bad, folder / SKIPPED)
-        unlabelled = pipeline.Unlabelled(folder / "unlabelled")
+        unlabelled = Unlabelled(folder / "unlabelled")
         rounds = ShardWriter(folder, BROWSING.events)
         with opened(BROWSING, source, shown) as log:
             runs = tar.runs(log, max_member_bytes=max_member_bytes)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from luab_data.errors import ArchiveError, DatasetError, OptionError
+from luab_data.own_tables import OWN_ACTIONS, OWN_BROWSED, OWN_ROUNDS, OWN_TAGGED
 from luab_data.schema import (
     COCO_ACTIONS,
     COCO_ANNOTATORS,
@@ -21,10 +22,6 @@ from luab_data.schema import (
     IMAGENET_ANNOTATORS,
     IMAGENET_IMAGES,
     IMAGENET_ROUNDS,
-    OWN_ACTIONS,
-    OWN_BROWSED,
-    OWN_ROUNDS,
-    OWN_TAGGED,
     Table,
 )
 from luab_data.tools import COCO, Vocabulary
@@ -239,7 +236,7 @@ class OwnTagging(Tagging):
         **Tagging.stages,
         "derivation": "derivation.shard:own_tagging()",
         "from_views": "views.tagging:TAGGING",
-        "checks": "checks.coco:own_checks()",
+        "checks": "checks.own_tagging:checks()",
     }
 
     def bound(self, manifest: Mapping[str, Any]) -> OwnTagging:

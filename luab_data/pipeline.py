@@ -9,12 +9,10 @@ drops duplicates and cuts shards that hold the same images in both configs.
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -31,7 +29,7 @@ from luab_data.ragged import Bools, Ints, one_array
 from luab_data.raw import coco_fast, imagenet_fast, tar
 from luab_data.raw.bad_records import BadRecords, SeenIds
 from luab_data.raw.worker_ids import WorkerHash
-from luab_data.store.shards import ShardWriter, begins
+from luab_data.store.shards import ShardWriter, Unlabelled, begins
 from luab_data.truth import Instances
 
 T = TypeVar("T")
@@ -85,53 +83,6 @@ def in_order(
         finally:
             for future in waiting:
                 future.cancel()
-
-
-class Unlabelled:
-    """Shards of `default` that wait on disk for `label`: it needs every class of the log.
-
-    Args:
-        folder: to write to, an Arrow file for each shard that they will become; made here.
-
-    Attributes:
-        num_shards: ended, or begun.
-        wnids: classes of all rows so far.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._writer: pa.ipc.RecordBatchFileWriter | None = None
-        self.num_shards = 0
-        self.wnids: set[str] = set()
-
-    def _path(self, shard: int) -> Path:
-        return self._folder / f"{shard:05d}.arrow"
-
-    def write(self, table: pa.Table) -> None:
-        """Append rows to the shard."""
-        if self._writer is None:
-            self._folder.mkdir(exist_ok=True)
-            # Not compressed: .8 kB an image for some seconds, and 3 % of a conversion's time.
-            self._writer = pa.ipc.new_file(str(self._path(self.num_shards)), table.schema)
-            self.num_shards += 1
-        self._writer.write_table(table)
-        self.wnids.update(table["wnid"].unique().to_pylist())
-
-    def end_shard(self) -> None:
-        """Close the file; the next rows begin another one."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def read(self, shard: int) -> Iterator[pa.Table]:
-        """The rows of a shard again, in order, a batch at a time."""
-        with pa.OSFile(str(self._path(shard))) as file, pa.ipc.open_file(file) as reader:
-            for number in range(reader.num_record_batches):
-                yield pa.Table.from_batches([reader.get_batch(number)])
-
-    def remove(self) -> None:
-        """Remove the files."""
-        shutil.rmtree(self._folder)
 
 
 class Written(NamedTuple):

@@ -7,8 +7,6 @@ are `xyxy` pixels as published; times in milliseconds end in `_ms`. Null is "not
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pyarrow as pa
 
 from luab_data.table import Column as Column
@@ -259,74 +257,6 @@ COCO_IMAGES = Table(
         _icon("notebook_point_y", _I64, "Likewise; y", "px"),
     ),
 )  # fmt: skip
-
-_OWN_DOCS = {
-    "image_id": "Name of the picture's file without extension, or the log's own id of it",
-    "original_image_width": "Width of the file as logged; null if not logged",
-    "original_image_height": "Height of the file as logged; null if not logged",
-    "image_width": "Width on the page; null if not logged",
-    "image_height": "Height on the page; null if not logged",
-    "page_width": "Width on the page, of image_width; null if that is not above 0",
-    "page_height": "Height on the page, likewise",
-    "time_spent_ms": "Time on the page; null if not logged",
-    "action_histories_time_at_ms": "When, from the page's start; null if not logged",
-    "category_histories_category_index": "Superclass shown, its place in the manifest's"
-    " `superclasses`",
-    "wnid": "Class that was asked for",
-    "label": "Index over the sorted names of the classes",
-    "round": "Views of the image in their order: by hit_submit_time if each has one, else as in the"
-    " log",
-    "assignment_id": "One annotator's session; null if not logged",
-    "estimate_time_ms": "Null: an estimate that only the tool of ImageNet-AB makes",
-    "hit_submit_time": "When the page was submitted; null if not logged",
-    "hovered_count": "Entries",
-    "image_id_raw": "The file's name as the tool had it; null if not logged",
-    "image_idx": "Place on the page, from 0; null if not logged",
-    "imagenet_hit_id": "Null: an id of the tool of ImageNet-AB",
-    "page_idx": "Page of the task, from 0; null if not logged",
-    "selected_count": "Clicks that selected the picture, those made by key included",
-    "selected_record_x": "Clicks that selected the picture; x",
-    "num_rounds": "Views of the image",
-    "selected": "Whether the image is selected, by the rule `deciding` of the manifest; of a view:"
-    " whether it ended selected",
-    "selected_round": "View that decided, if it selected the image; null otherwise",
-    "page_id": "Page of the session; null if not logged",
-    "hit_id": "Session, HIT or batch of the annotator; null if not logged",
-    "last_add_x": "Where the icon was last added, even if moved or removed later; null if never"
-    " added; x",
-    "last_add_y": "Where the icon was last added, even if moved or removed later; null if never"
-    " added; y",
-}
-
-
-def _of_own(table: Table, row: str, *more: Column) -> Table:
-    """A table of the release for data of others: ids are text, labels follow the manifest."""
-    columns = [
-        replace(
-            column,
-            doc=_OWN_DOCS.get(column.name, column.doc),
-            type=_S if column.name == "image_id" else column.type,
-            classes=column.classes and "own",
-        )
-        for column in table.columns
-    ]
-    return replace(table, columns=(columns[0], *more, *columns[1:]), row=row, optional=())
-
-
-OWN_ROUNDS = _of_own(IMAGENET_ROUNDS, "view: one image shown once to one annotator")
-OWN_BROWSED = _of_own(IMAGENET_IMAGES, "image; byproducts of its deciding view")
-"""Of a browsing log of somebody's own, as IMAGENET_ROUNDS and IMAGENET_IMAGES."""
-
-OWN_ACTIONS = _of_own(
-    COCO_ACTIONS, "view: one image shown once to one annotator; every raw field",
-    _c("view", _I16, "1 for the first view of the image, then 2, ..."),
-)  # fmt: skip
-OWN_TAGGED = _of_own(
-    COCO_IMAGES, "image; the icons of its deciding view as parallel lists, ordered by label",
-    _c("num_views", _I16, "Views of the image"),
-    _c("view", _I16, "Which of them decides, from 1: all other columns are of that one"),
-)  # fmt: skip
-"""Of a tagging log of somebody's own, as COCO_ACTIONS and COCO_IMAGES."""
 
 IMAGENET_ANNOTATORS = Table(
     config="annotators",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +11,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.checks.lint import Broken, KindChecks, Rule, Window, beyond, decreases
-from luab_data.checks.rows import any_in, first
-from luab_data.columns.coco import HISTORY, Tagged, views_of
+from luab_data.checks.rows import any_in
+from luab_data.columns.coco import HISTORY, Tagged
 from luab_data.columns.icons import Icons, codes, final_action, group_icons
 from luab_data.ragged import Bools, Ints, Ragged, bounds_of, is_true, one_array
 from luab_data.raw.coco import ACTIONS
 from luab_data.tools import BOARD_HEIGHT, BORDER_PX, TAGGING_PAGES, Vocabulary
 
 if TYPE_CHECKING:
-    from luab_data.kinds import OwnTagging, Tagging
+    from luab_data.kinds import Tagging
 
-_CLOCKS = (
+CLOCKS = (
     *("action_histories_time_at_ms", "category_histories_time_at_ms"),
     "mouse_tracking_time_at_ms",
 )
-_BY_KEYBOARD = "category_histories_using_keyboard"
+BY_KEYBOARD = "category_histories_using_keyboard"
 _FROM, _TO = "action_histories_point_from", "action_histories_point_to"
 _LEFT_OPEN_MS = 30 * 60 * 1000
 _ROUNDING = 1e-9
@@ -205,13 +204,13 @@ _RULES = (
      _beyond_border),
     ("time-backwards", "error", "docs/formats.md#page-clock",
      "Action, category or trace times decrease.",
-     lambda p: p.any_list(_CLOCKS, decreases)),
+     lambda p: p.any_list(CLOCKS, decreases)),
     ("time-before-page", "error", "docs/formats.md#page-clock",
      "Something was logged before the page began.",
-     lambda p: p.any_list(_CLOCKS, lambda t: t.any(t.values < 0))),
+     lambda p: p.any_list(CLOCKS, lambda t: t.any(t.values < 0))),
     ("time-after-page", "error", "docs/formats.md#page-clock",
      "Something was logged later than the time spent on the page.",
-     lambda p: p.any_list(_CLOCKS, lambda t: t.any(t.values > p.number("time_spent_ms")[t.rows]))),
+     lambda p: p.any_list(CLOCKS, lambda t: t.any(t.values > p.number("time_spent_ms")[t.rows]))),
     ("page-left-open", "info", "docs/formats.md#page-clock",
      "More than half an hour on one page. Use medians.",
      lambda p: p.number("time_spent_ms") > _LEFT_OPEN_MS),
@@ -259,23 +258,6 @@ _RULES = (
 )  # fmt: skip
 
 
-_OWN_RULES: Mapping[str, str] = {
-    "move-without-add": "", "remove-without-add": "", "moved-from-elsewhere": "",
-    "double-add": "An icon is added that is on the image already: only its last place counts.",
-    "unknown-name": "An icon is none of the classes, or an action none of add, move, remove.",
-    "missing-point": "An add or move without a point.",
-    "unexpected-point": "",
-    "point-outside": "An icon was put off the picture.",
-    "trace-outside": "A trace record is off the picture.",
-    "time-backwards": "", "time-before-page": "", "time-after-page": "", "page-left-open": "",
-    "size-disagrees": "The original size as logged is not that of the instances, nor that swapped.",
-    "size-swapped": "The original size as logged is that of the instances with width and height"
-    " swapped: the picture was turned by its EXIF orientation.",
-    "category-name": "", "trace-missing": "", "no-actions": "",
-}  # fmt: skip
-"""Rules that hold whatever page was used -> what they mean there, if in other words."""
-
-
 def _tagging_images(
     names: tuple[str, ...], table: pa.Table, classes: Sequence[str] | None
 ) -> Iterator[Broken]:
@@ -290,15 +272,6 @@ def _tagging_images(
     odd = ~((values >= 0) & (values < len(names)))
     expected = f"0..{len(names) - 1}"
     yield from any_in(labels, odd, "classes", "labels outside the classes", expected)
-
-
-def _own_views(actions: pa.Table) -> Iterator[Broken]:
-    """Views are numbered 1, 2, ..."""
-    ids = one_array(actions["image_id"]).dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    first_row = np.flatnonzero(np.diff(ids, prepend=-1))
-    number = np.arange(len(ids)) - np.repeat(first_row, np.diff(first_row, append=len(ids))) + 1
-    wrong = number != actions["view"].to_numpy()
-    yield from first(wrong, "values", "views are not numbered in order", "1, 2, ...")
 
 
 def checks(kind: Tagging) -> KindChecks:
@@ -318,7 +291,7 @@ def checks(kind: Tagging) -> KindChecks:
         full=(
             *("action_histories_action_type", "action_histories_icon_type"),
             *("category_histories_category_index", "category_histories_category_name"),
-            *(_BY_KEYBOARD, *_CLOCKS),
+            *(BY_KEYBOARD, *CLOCKS),
             *("boxes", "icon_label", "icon_name"),
         ),
         of_images=partial(_tagging_images, kind.vocabulary.names),
@@ -328,28 +301,3 @@ def checks(kind: Tagging) -> KindChecks:
         rules=tuple(Rule("actions", *rule) for rule in _RULES),
         window=partial(Pages, vocabulary=kind.vocabulary),
     )
-
-
-def own_checks(kind: OwnTagging) -> KindChecks:
-    """Of a tagging log of somebody's own: as many records as views; times may be unknown."""
-    of_coco = checks(kind)
-    tagged = Tagged(kind.derivation.registry, kind.vocabulary.names, kind.deciding)
-    kept = [rule for rule in of_coco.rules if rule.id in _OWN_RULES]
-
-    def stored(
-        images: pa.Table, actions: pa.Table, names: Sequence[str], classes: Sequence[str] | None
-    ) -> Mapping[str, Any]:
-        return tagged.sources(actions, views_of(images, actions), None, names)
-
-    return replace(
-        of_coco,
-        full=tuple(c for c in of_coco.full if c not in (*_CLOCKS, _BY_KEYBOARD)),
-        num_records=lambda images: np.maximum(images["num_views"].to_numpy().astype(np.int64), 0),
-        not_null={
-            "default": ("image_id", "num_views", "view"), "actions": ("image_id", "view"),
-            "annotators": ("worker_id",),
-        },
-        of_records=_own_views,
-        sources=stored,
-        rules=tuple(replace(rule, doc=_OWN_RULES[rule.id] or rule.doc) for rule in kept),
-    )  # fmt: skip

@@ -137,9 +137,6 @@ def icon_label(icons: Icons) -> pa.ListArray:
 def icon_name(icons: Icons, classes: tuple[str, ...]) -> pa.ListArray:
     """Name of each icon's class.
 
-    Args:
-        icons: the icons of the images.
-        classes: names by label.
     Returns: (num_images,) lists of string, parallel to icon_label.
     Null never.
     Source: docs/formats.md#icon-names.
@@ -222,11 +219,10 @@ def known_images(image_id: ArrowColumn, truth: Truth | None) -> Known:
     """The ground truth of each image.
 
     Args:
-        image_id: (num_images,) int64, or string of own data.
+        image_id: (num_images,) ids.
         truth: the instances file, or None when there is none.
     """
-    ids = image_id.to_pylist()
-    return [None] * len(ids) if truth is None else [truth.get(i) for i in ids]
+    return [None if truth is None else truth.get(i) for i in image_id.to_pylist()]
 
 
 def labels(known: Known) -> pa.ListArray:

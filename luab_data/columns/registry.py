@@ -28,15 +28,13 @@ import pyarrow as pa
 
 from luab_data.columns import events, icons, loader_compat, page_size, regions, rounds, traces
 from luab_data.errors import OptionError
+from luab_data.own_tables import OWN_ACTIONS, OWN_BROWSED, OWN_TAGGED
 from luab_data.ragged import ArrowColumn
 from luab_data.schema import (
     COCO_ACTIONS,
     COCO_IMAGES,
     IMAGENET_IMAGES,
     IMAGENET_ROUNDS,
-    OWN_ACTIONS,
-    OWN_BROWSED,
-    OWN_TAGGED,
     Table,
 )
 from luab_data.table import columns_of

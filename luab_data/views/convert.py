@@ -46,7 +46,7 @@ from luab_data.raw.coco import NO_WORKER
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
 from luab_data.store.folder import SKIPPED, read_columns, read_manifest
-from luab_data.store.shards import ShardWriter
+from luab_data.store.shards import ShardWriter, Unlabelled
 from luab_data.tools import Vocabulary
 from luab_data.views import Conversion, FromViews, Reading, count_fidelity
 from luab_data.views.log import Kind as LogKind
@@ -283,7 +283,7 @@ class _Views:
                 read_truth=lambda _: read_truth(self.instances, shown),
             )
             writers = [ShardWriter(folder, table) for table in (kind.images, kind.events)]
-            waiting = pipeline.Unlabelled(folder / "waiting") if kind.classes == "sorted" else None
+            waiting = Unlabelled(folder / "waiting") if kind.classes == "sorted" else None
             total = sum(file.stat().st_size for file in files if file.is_file()) or None
             with progress(
                 what="convert", total=total, unit="B", unit_scale=True, shown=shown
