@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from luab_data.exports import export as export
     from luab_data.figures.catalogue import draw as draw
     from luab_data.hub.upload import publish as publish
+    from luab_data.importers.convert import convert_from as convert_from
     from luab_data.join import join_images as join_images
     from luab_data.provenance import trace as trace
     from luab_data.reports import report as report
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from luab_data.store.load import load_dataset as load_dataset
     from luab_data.store.load import read_table as read_table
     from luab_data.views.convert import convert_browsing as convert_browsing
-    from luab_data.views.convert import convert_from as convert_from
     from luab_data.views.convert import convert_tagging as convert_tagging
     from luab_data.views.convert import convert_tracing as convert_tracing
     from luab_data.workers.annotators import annotators as annotators
@@ -50,7 +50,7 @@ _PUBLIC = {
     "clicks": "reports.clicks",
     "convert_browsing": "views.convert",
     "convert_coco": "convert",
-    "convert_from": "views.convert",
+    "convert_from": "importers.convert",
     "convert_imagenet": "convert",
     "convert_tagging": "views.convert",
     "convert_tracing": "views.convert",

@@ -168,7 +168,7 @@ def test_every_citation_of_a_page_leads_to_an_anchor():
     broken = []
     for path in cited_files():
         text = path.read_text()
-        cited = re.findall(r"docs/(\w+\.md)(?:#([\w-]+))?", text)
+        cited = re.findall(r"docs/([\w-]+\.md)(?:#([\w-]+))?", text)
         if path.parent == ROOT / "docs":
             links = re.findall(r"\]\(([\w-]+\.md)?(?:#([\w-]+))?\)", text)
             cited += [(page or path.name, name) for page, name in links]

@@ -167,7 +167,7 @@ def _importing(source: str) -> click.Command:
     @_OF_COLLECTION
     @_OF_CONVERT
     def convert(paths: tuple[Path, ...], **options: Any) -> None:
-        from luab_data.views.convert import convert_from
+        from luab_data.importers.convert import convert_from
 
         given = {name: options.pop(key) for key, name in own.items()}
         reading = {name: value for name, value in given.items() if value is not None}
