@@ -20,7 +20,7 @@ from luab_data.console import progress
 from luab_data.errors import ArchiveError
 from luab_data.files import MANIFEST, sha256_of
 from luab_data.hub.card import complete, versions
-from luab_data.kinds import Kind, check_log
+from luab_data.kinds import KINDS, Kind
 from luab_data.pipeline import in_order, num_threads
 from luab_data.raw.bad_records import BadRecords
 from luab_data.raw.instances import read_instances
@@ -104,7 +104,7 @@ def _file_bar(path: Path, what: str, shown: bool | None) -> Any:
 def opened(kind: Kind, source: Path, shown: bool | None) -> Iterator[Source]:
     """The log, with progress over its bytes; refused if it is plainly of another kind."""
     with _file_bar(source, "convert", shown) as bar, Source(source, bar.update) as log:
-        check_log(kind, source, log.head)
+        _check_log(kind, source, log.head)
         yield log
 
 
@@ -223,3 +223,19 @@ def converted(out: Path, manifest: Mapping[str, Any], *, is_same: bool = False) 
         repaired=manifest.get("repaired", {}),
         is_same=is_same,
     )
+
+
+def _check_log(kind: Kind, path: Path, head: bytes) -> None:
+    """Refuse a log that is plainly of another kind, by its first bytes, decompressed.
+
+    Raises:
+        ArchiveError: names the command that reads it.
+    """
+    if not head or kind.log_begins.match(head):
+        return  # if it is no log at all, its reader says what is wrong
+    for other in KINDS.values():
+        if other.log_begins.match(head):
+            raise ArchiveError(
+                f"{path}: looks like a log of {other.title} ({other.log_format}); expected one of"
+                f" {kind.title}: {kind.log_format}. `luab-data convert {other.dataset}` reads it"
+            )

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from luab_data.errors import ArchiveError, DatasetError, OptionError
+from luab_data.errors import DatasetError, OptionError
 from luab_data.own_tables import OWN_ACTIONS, OWN_BROWSED, OWN_ROUNDS, OWN_TAGGED
 from luab_data.schema import (
     COCO_ACTIONS,
@@ -24,6 +23,7 @@ from luab_data.schema import (
     IMAGENET_ROUNDS,
     Table,
 )
+from luab_data.schema_views import TRACING_ANNOTATORS, TRACING_TRACES, TRACING_VIEWS
 from luab_data.tools import COCO, Vocabulary
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Kind:
         images: the table of one row an image, `default`.
         events: the table of raw fields: `rounds` or `actions`.
         annotators: the table of one row a worker.
+        key: columns that name a row of `default`.
         images_per_shard: at least, of `default`; `events` has the same images in each shard.
         several_labels: whether an image may be of several classes, each with a point of its own.
         classes: how the manifest has the classes that images are of: sorted by name, as they are
@@ -80,6 +81,7 @@ class Kind:
     images: ClassVar[Table]
     events: ClassVar[Table]
     annotators: ClassVar[Table]
+    key: ClassVar[tuple[str, ...]]
     images_per_shard: ClassVar[int]
     several_labels: ClassVar[bool]
     classes: ClassVar[Literal["sorted", "listed", ""]]
@@ -114,7 +116,7 @@ class Kind:
     def __repr__(self) -> str:
         return f"<Kind {self.dataset}>"
 
-    def bound(self, manifest: Mapping[str, Any]) -> Kind:
+    def bound(self, manifest: Mapping[str, Any]) -> Self:
         """The kind of one dataset folder, with what its manifest says of the kind."""
         return self
 
@@ -132,6 +134,7 @@ class Browsing(Kind):
     images = IMAGENET_IMAGES
     events = IMAGENET_ROUNDS
     annotators = IMAGENET_ANNOTATORS
+    key = ("image_id",)
     images_per_shard = 32_768
     several_labels = False
     classes = "sorted"
@@ -170,6 +173,7 @@ class Tagging(Kind):
     images = COCO_IMAGES
     events = COCO_ACTIONS
     annotators = COCO_ANNOTATORS
+    key = ("image_id",)
     images_per_shard = 8_192
     several_labels = True
     classes = "listed"
@@ -193,7 +197,24 @@ class Tagging(Kind):
     }
 
 
-class OwnBrowsing(Browsing):
+class OwnData(Kind):
+    """Somebody's own data: what a kind is like depends on the manifest of each folder.
+
+    Attributes:
+        deciding: which view of an image `default` is about, where that has one row an image.
+    """
+
+    deciding: Any
+
+    def bound(self, manifest: Mapping[str, Any]) -> Self:
+        """With the owner's title, and the rule that the log was converted by."""
+        kind = type(self)()
+        kind.title = manifest.get("collection", {}).get("title") or self.title
+        kind.deciding = manifest.get("deciding", getattr(self, "deciding", None))
+        return kind
+
+
+class OwnBrowsing(OwnData, Browsing):
     """Somebody's own pictures and classes, selected on somebody's own pages.
 
     Attributes:
@@ -212,15 +233,8 @@ class OwnBrowsing(Browsing):
         "checks": "checks.imagenet:own_checks()",
     }
 
-    def bound(self, manifest: Mapping[str, Any]) -> OwnBrowsing:
-        """With the owner's title, and the rule that the log was converted by."""
-        kind = OwnBrowsing()
-        kind.title = manifest.get("collection", {}).get("title") or self.title
-        kind.deciding = manifest.get("deciding", self.deciding)
-        return kind
 
-
-class OwnTagging(Tagging):
+class OwnTagging(OwnData, Tagging):
     """Somebody's own pictures and labels, tagged on somebody's own page.
 
     Its vocabulary is the manifest's `classes`, in their order, and `superclasses`.
@@ -239,18 +253,37 @@ class OwnTagging(Tagging):
         "checks": "checks.own_tagging:checks()",
     }
 
-    def bound(self, manifest: Mapping[str, Any]) -> OwnTagging:
+    def bound(self, manifest: Mapping[str, Any]) -> Self:
         """Raises DatasetError where the manifest names no classes that a page could show."""
-        kind = OwnTagging()
+        kind = super().bound(manifest)
         try:
             kind.vocabulary = Vocabulary(
                 manifest.get("classes", ()), manifest.get("superclasses", {})
             )
         except (OptionError, TypeError, AttributeError) as error:
             raise DatasetError(f"manifest: {error}; convert the log again") from error
-        kind.title = manifest.get("collection", {}).get("title") or self.title
-        kind.deciding = manifest.get("deciding", self.deciding)
         return kind
+
+
+class Tracing(OwnData):
+    """One picture, to move, point or look over as asked. Logged by anybody's tool, see views."""
+
+    dataset = "tracing"
+    title = "own tracing data"
+    images = TRACING_VIEWS
+    events = TRACING_TRACES
+    annotators = TRACING_ANNOTATORS
+    key = ("image_id", "view")
+    images_per_shard = 4_096
+    several_labels = False
+    classes = ""
+    asked = "A picture was shown, to move, point or look over as asked."
+    score = "outside_share"
+    stages: ClassVar[Mapping[str, str]] = {
+        "derivation": "derivation.shard:TRACING",
+        "workers": "workers.tracing:WORKERS",
+        "from_views": "views.tracing:TRACING",
+    }
 
 
 BROWSING, TAGGING = Browsing(), Tagging()
@@ -258,7 +291,9 @@ BROWSING, TAGGING = Browsing(), Tagging()
 KINDS: Mapping[str, Kind] = {kind.dataset: kind for kind in (BROWSING, TAGGING)}
 """Of the releases, by the name of the dataset."""
 
-OWN_KINDS: Mapping[str, Kind] = {kind.dataset: kind for kind in (OwnBrowsing(), OwnTagging())}
+OWN_KINDS: Mapping[str, Kind] = {
+    kind.dataset: kind for kind in (OwnBrowsing(), OwnTagging(), Tracing())
+}
 """Of everybody else's data, by the name in the manifest."""
 
 
@@ -306,19 +341,3 @@ def about_of(manifest: Mapping[str, Any]) -> About:
     else:
         about = kind.about
     return about.simulated() if manifest.get("simulated") else about
-
-
-def check_log(kind: Kind, path: Path, head: bytes) -> None:
-    """Refuse a log that is plainly of another kind, by its first bytes, decompressed.
-
-    Raises:
-        ArchiveError: names the command that reads it.
-    """
-    if not head or kind.log_begins.match(head):
-        return  # if it is no log at all, its reader says what is wrong
-    for other in KINDS.values():
-        if other.log_begins.match(head):
-            raise ArchiveError(
-                f"{path}: looks like a log of {other.title} ({other.log_format}); expected one of"
-                f" {kind.title}: {kind.log_format}. `luab-data convert {other.dataset}` reads it"
-            )

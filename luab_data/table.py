@@ -56,6 +56,7 @@ class Table:
     """One config of a dataset: its name, folder, the meaning of a row, its columns.
 
     `optional` columns are in a dataset only if `luab-data derive --columns` put them there.
+    `rows_per_group` is the most rows of a row group of its files, where rows are larger than usual.
     """
 
     config: str
@@ -63,6 +64,7 @@ class Table:
     row: str
     columns: tuple[Column, ...]
     optional: tuple[Column, ...] = ()
+    rows_per_group: int | None = None
 
     def schema(self) -> pa.Schema:
         """The Arrow schema, in the published order, without any schema-level metadata."""

@@ -163,7 +163,7 @@ def differing(
         for name in registry.names()
         if name in images.column_names and not unknown & set(registry.sources([name]))
     ]
-    logged = {s: records[s.partition(".")[2]] for s in events.sources(events.names())}
+    logged = events.logged(events.names(), records)
     given = kind.checks.sources(images, records, names, classes)
     computed = (
         (images, registry.compute(names, given)),

@@ -80,8 +80,7 @@ class Tagged:
         rows = actions
         if len(actions) != len(bounds) - 1:
             rows = actions.take(pa.array(self.decide(actions, bounds)))
-        wanted = [source.partition(".") for source in self.registry.sources(names)]
-        given = {f"{table}.{name}": rows[name] for table, _, name in wanted if name}
+        given = self.registry.logged(names, rows)
         return {**given, "truth": truth, "classes": self.classes, "bounds": bounds}
 
     def image_table(self, actions: pa.Table, bounds: Ints, truth: Truth | None) -> pa.Table:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.columns.hulls import convex_hulls
+from luab_data.columns.hulls import Hulls, convex_hulls
 from luab_data.columns.traces import LastN
 from luab_data.ragged import (
     ArrowColumn,
@@ -153,17 +153,20 @@ def hulls(points: LastN) -> tuple[pa.ListArray, pa.ListArray, pa.Array]:
     Null without a final click.
     Source: docs/definitions.md#hull; the points are those of last_n.
     """
-    found = convex_hulls(points.x, points.y)
-    lengths = np.zeros(len(points.has_click), np.int64)
-    lengths[points.has_click] = found.counts
+    return hull_columns(convex_hulls(points.x, points.y), points.has_click)
+
+
+def hull_columns(found: Hulls, present: Bools) -> tuple[pa.ListArray, pa.ListArray, pa.Array]:
+    """The hulls of the rows that are present, as columns (num_rows,), null elsewhere."""
+    lengths = np.zeros(len(present), np.int64)
+    lengths[present] = found.counts
     bounds = np.concatenate([[0], np.cumsum(lengths)])
-    area = np.full(len(points.has_click), np.nan)
-    area[points.has_click] = found.area
-    missing = ~points.has_click
+    area = np.full(len(present), np.nan)
+    area[present] = found.area
     return (
-        list_array(pa.array(found.x), bounds, null_rows=missing),
-        list_array(pa.array(found.y), bounds, null_rows=missing),
-        nullable(area, points.has_click, pa.float64()),
+        list_array(pa.array(found.x), bounds, null_rows=~present),
+        list_array(pa.array(found.y), bounds, null_rows=~present),
+        nullable(area, present, pa.float64()),
     )
 
 

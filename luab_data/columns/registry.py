@@ -11,6 +11,7 @@ A function's parameters are named after what it reads. A source is
     rounds.NAME   a column of all metadata blocks, ordered (ImageNet-AB)
     bounds        (num_images + 1,) image i has the blocks, or views, bounds[i]:bounds[i + 1]
     actions.NAME  a column of `actions`, of each image's deciding view (tagging)
+    traces.NAME   a column of `traces` (tracing)
     wnids         the sorted class names of the dataset (ImageNet-AB)
     classes       the class names of the dataset, by label (tagging)
     truth         the instances file (tagging)
@@ -105,6 +106,11 @@ class Registry:
             else:
                 waiting += (self.steps.get(source) or self.of(source)).reads
         return tuple(sorted(given))
+
+    def logged(self, names: Iterable[str], rows: pa.Table) -> dict[str, pa.ChunkedArray]:
+        """Those sources of some columns that are columns of the log's own table, `rows`."""
+        wanted = [source.partition(".") for source in self.sources(names)]
+        return {f"{table}.{name}": rows[name] for table, _, name in wanted if name}
 
     def compute(self, names: Iterable[str], given: Mapping[str, Any]) -> dict[str, ArrowColumn]:
         """Some derived columns from their sources; pure.
@@ -321,5 +327,5 @@ def with_derived(raw: pa.Table, registry: Registry) -> pa.Table:
         registry: ROUNDS or ACTIONS.
     """
     names = registry.names()
-    given = {source: raw[source.partition(".")[2]] for source in registry.sources(names)}
-    return registry.table.of({**columns_of(raw), **registry.compute(names, given)})
+    computed = registry.compute(names, registry.logged(names, raw))
+    return registry.table.of({**columns_of(raw), **computed})

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data import errors
-from luab_data.columns import imagenet
+from luab_data.columns import imagenet, traced
 from luab_data.columns.coco import HISTORY, Tagged, views_of
 from luab_data.columns.icons import Truth
 from luab_data.columns.registry import (
@@ -152,7 +152,7 @@ def _derived(job: Job, number: int, truth: Truth | None) -> Iterator[pa.Table]:
     # Parquet names the elements of a list otherwise; types have to be the schema's own.
     images = images.cast(pa.schema(fields))
     sources = [source.partition(".") for source in registry.sources(job.names)]
-    read = {name for where, _, name in sources if where in ("round", "rounds", "actions")}
+    read = {name for where, _, name in sources if where != "raw" and name}
     read.update(job.derivation.reads)
     wanted = [c.name for c in job.events.columns if c.name in read and c.name != "round"]
     events = job.source.read_table(job.file(job.events, number), wanted)
@@ -270,7 +270,17 @@ def _tagging_parts(
         yield piece, tagged.sources(rows, own - own[0], truth, job.names)
 
 
+def _tracing_parts(job: Job, images: pa.Table, traces: pa.Table, truth: Truth | None) -> Given:
+    key = ["image_id", "view"]
+    if not images.select(key).equals(traces.select(key)):
+        raise LookupError
+    for start in range(0, len(images), _IMAGES_AT_ONCE):
+        rows = traces.slice(start, _IMAGES_AT_ONCE)
+        yield images.slice(start, _IMAGES_AT_ONCE), traced.TRACING.logged(job.names, rows)
+
+
 BROWSING = Derivation(IMAGENET, ROUNDS, ORDERED_BY, _browsing_parts)
+TRACING = Derivation(traced.TRACING, traced.TRACES, ("image_id", "view"), _tracing_parts)
 
 
 def own_browsing(kind: OwnBrowsing) -> Derivation:

@@ -104,6 +104,7 @@ class ShardWriter:
         self._folder = folder / table.folder
         self._schema = schema or table.schema()
         self._first = first
+        self._rows_per_group = table.rows_per_group
         self._writer: pq.ParquetWriter | None = None
         self._pending: list[pa.Table] = []
         self._num_pending = 0
@@ -116,8 +117,9 @@ class ShardWriter:
         if not table.schema.equals(self._schema):
             raise ValueError(f"schema differs from {self._folder.name}: {table.schema}")
         self._in_shard += len(table)
-        least, most = max(ROWS_PER_GROUP // 4, 1), ROWS_PER_GROUP
-        places = np.flatnonzero(begins(table.column(0), max(ROWS_PER_GROUP // 2, 1)))
+        most = min(self._rows_per_group or ROWS_PER_GROUP, ROWS_PER_GROUP)
+        least = max(most // 4, 1)
+        places = np.flatnonzero(begins(table.column(0), max(most // 2, 1)))
         start = -self._num_pending  # of the group, counted from this table's first row
         # Whatever the batches were, groups end at the same rows: equal rows give equal files.
         while True:

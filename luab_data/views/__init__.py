@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 
 from luab_data.errors import RecordError
 from luab_data.ragged import Bools, Ints, Ragged, one_array, ragged
-from luab_data.table import Column, Table
+from luab_data.schema_views import OPTIONAL_LISTS as OPTIONAL_LISTS
+from luab_data.schema_views import VIEWS as VIEWS
 
 if TYPE_CHECKING:
+    from luab_data.batches import Batch
     from luab_data.kinds import Kind
-    from luab_data.pipeline import Batch
     from luab_data.truth import Instances
 
 EventType = Literal[
@@ -38,73 +39,6 @@ EVENTS: tuple[str, ...] = get_args(EventType)
 
 CODE: Mapping[str, int] = {name: code for code, name in enumerate(EVENTS)}
 """Name of a type of events -> its position in EVENTS."""
-
-_S, _B = pa.string(), pa.bool_()
-_I16, _I32, _I64, _F = pa.int16(), pa.int32(), pa.int64(), pa.float64()
-
-
-def _c(name: str, type: pa.DataType, doc: str, unit: str = "") -> Column:
-    return Column(name=name, type=type, doc=doc, unit=unit)
-
-
-def _event(name: str, type: pa.DataType, doc: str, unit: str = "") -> Column:
-    return Column(name=name, type=pa.list_(type), doc=doc, unit=unit, group="event")
-
-
-VIEWS = Table(
-    config="views",
-    folder="views",
-    row="image shown once to one annotator",
-    columns=(
-        _c("image_id", _S, "Id of the picture, unique within its class; never null"),
-        _c("image_file", _S, "Its file, as the tool had it"),
-        _c("width", _I32, "Width of the file as the annotator saw it (turned as EXIF says)", "px"),
-        _c("height", _I32, "Height of the file, likewise", "px"),
-        _c("label", _S, "Class that was asked for, or that the picture is of"),
-        _c("labels", pa.list_(_S), "Classes that were offered"),
-        _c("prompt", _S, "What was asked, in words"),
-        _c("answer", _S, "What was answered, in words"),
-        _c("selected", _B, "Whether the picture ended selected; null where nothing was selected"),
-        _c("shown_x", _F, "Left edge of the picture on the page", "px"),
-        _c("shown_y", _F, "Top edge of the picture on the page", "px"),
-        _c("shown_width", _F, "Width of the picture on the page", "px"),
-        _c("shown_height", _F, "Height of the picture on the page", "px"),
-        _c("viewport_width", _F, "Width of the window's inside", "px"),
-        _c("viewport_height", _F, "Height of the window's inside", "px"),
-        _c("pixel_ratio", _F, "Pixels of the device to one of the page"),
-        _c("session", _S, "One annotator's answer to one task, from opening to submitting"),
-        _c("task", _S, "The task of several pages (a HIT) that the session answers"),
-        _c("page", _I16, "Page of the task, from 0"),
-        _c("slot", _I16, "Place on the page, from 0"),
-        _c("arm", _S, "Arm of an experiment that the session is in"),
-        _c("annotator", _S, "Who it was, not hashed yet: no table that is written has it"),
-        _c("epoch_ms", _I64, "When the session's clock stood at 0", "epoch ms"),
-        _event("event", pa.int8(), "Type of each event, a position in EVENTS, in their order"),
-        _event("event_time_ms", _I64, "When, by the session's clock; null elements if not known",
-               "ms"),
-        _event("event_x", _F, "Where on the picture; null elements for events without a place; x",
-               "fraction"),
-        _event("event_y", _F, "Likewise; y", "fraction"),
-        _event("event_from_x", _F, "Where a label was before; x; the list is null if none is"
-               " known", "fraction"),
-        _event("event_from_y", _F, "Likewise; y", "fraction"),
-        _event("event_label", _S, "Class of a label, a superclass, a key, a word; the list is null"
-               " if no event has one"),
-        _event("event_state", _B, "Whether the picture is selected after a click; the list is null"
-               " if no event has one"),
-        _event("event_duration_ms", _I64, "How long a fixation or a word took; the list is null if"
-               " no event has one", "ms"),
-        _event("event_pointer", _S, "mouse, touch, pen, eye or keyboard; the list is null if not"
-               " known of any"),
-    ),
-)  # fmt: skip
-"""The table that every reader of a log gives. Lists of one view are equally long, or null."""
-
-OPTIONAL_LISTS = (
-    *("event_from_x", "event_from_y", "event_label", "event_state", "event_duration_ms"),
-    "event_pointer",
-)
-"""Lists that are null in a view where no event has a value."""
 
 
 class Reading(NamedTuple):

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.batches import Batch, own_ids, with_ids
 from luab_data.columns import imagenet as imagenet_columns
 from luab_data.columns.registry import with_derived
 from luab_data.columns.rounds import order_rounds
-from luab_data.pipeline import Batch, own_ids, with_ids
 from luab_data.ragged import Bools, Ints, Ragged, kept_bounds, list_array, one_array, ragged
 from luab_data.raw.bad_records import SeenIds
 from luab_data.raw.imagenet import IMAGE_SCHEMA, ROUND_SCHEMA
