@@ -74,7 +74,16 @@ class Importer:
     limits: tuple[tuple[str, str], ...] = ()
 
 
-MODULES: Mapping[str, str] = {}
+MODULES: Mapping[str, str] = {
+    "cifar10h": "cifar10h",
+    "cvat": "cvat",
+    "cvat-events": "cvat_events",
+    "jspsych": "jspsych",
+    "label-studio": "label_studio",
+    "open-images": "open_images",
+    "pixmo-points": "pixmo_points",
+    "rrweb": "rrweb",
+}
 """Name of an importer -> its module in here."""
 
 
