@@ -164,9 +164,12 @@ class Tagging(Kind):
     Attributes:
         vocabulary: its classes, and the groups they are shown in.
         deciding: which view of an image `default` is about: `last` or `majority`.
+        icons_are_labels: whether the icons that are there at the end say what is in an image that
+            no ground truth tells of.
     """
 
     vocabulary = COCO
+    icons_are_labels = False
     deciding = "last"
     dataset = "coco-ab"
     title = "COCO-AB"
@@ -246,6 +249,7 @@ class OwnTagging(OwnData, Tagging):
     events = OWN_ACTIONS
 
     vocabulary = Vocabulary(())
+    icons_are_labels = True
     stages: ClassVar[Mapping[str, str]] = {
         **Tagging.stages,
         "derivation": "derivation.shard:own_tagging()",

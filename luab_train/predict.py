@@ -30,7 +30,7 @@ class Answer:
     """A class and how sure the model is of it.
 
     Attributes:
-        name: the class, a wnid or one of COCO's.
+        name: the class: a wnid, one of COCO's, or one of your own data.
         title: in words; the name where it is one.
         probability: softmax over the model's classes, or of this class alone where an image may
             have several.

@@ -152,6 +152,8 @@ def drawn(num_images: int = 300, seed: int = 0) -> CocoAnnotations:
     pair_row, pair_label = np.nonzero(has)
     return CocoAnnotations(
         image_id=rng.choice(10**6, num_images, replace=False).astype(str),
+        classes=COCO_CLASSES,
+        is_by_icons=np.zeros(num_images, bool),
         size_wh=np.full((num_images, 2), 100.0),
         label_NC=has.astype(np.float32),
         pair_row=pair_row,

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from logs import KEY
 from PIL import Image
-from train_world import metrics_lines, row, small_recipe, write_dataset
+from train_world import draw, metrics_lines, row, small_recipe, write_dataset
 
-from luab_data.errors import ImagesError
+from luab_data import convert_browsing, convert_tagging
+from luab_data.errors import ImagesError, OptionError
 from luab_data.splits import stratified_fraction
 from luab_train.cli import main
+from luab_train.data.coco import read_coco
 from luab_train.data.dataset import labelled_split, training_data
 from luab_train.data.matching import match_rows
 from luab_train.data.rows import read_annotations
@@ -25,8 +29,10 @@ from luab_train.data.sources import open_images
 from luab_train.evaluate.folder import evaluate
 from luab_train.evaluate.predictor import load_predictor
 from luab_train.predict import predict
+from luab_train.recipe import Loss, Recipe
 from luab_train.train.export import export_backbone
 from luab_train.train.loop import train
+from luab_train.train.run_folder import load_model
 
 CLASSES = ("Käse", "cat/tabby", "golden retriever")
 
@@ -109,21 +115,38 @@ def test_a_folder_is_labelled_by_the_names_of_own_classes(tmp_path):
     assert split.image_id.tolist() == ["a", "b", "c"] and split.label.tolist() == [0, 1, 2]
 
 
+class Own(NamedTuple):
+    data: Path
+    images: Path
+
+
+def write_log(path: Path, views: list[dict[str, Any]]) -> Path:
+    lines = (json.dumps({"byproducts": 1, **view}, ensure_ascii=False) for view in views)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
 @pytest.fixture(scope="module")
-def own(tmp_path_factory) -> tuple[Path, Path]:
-    """A dataset of 3 own classes of 10 images and the folder of these."""
+def own(tmp_path_factory) -> Own:
+    """10 images of each of 3 own classes, seen by two: the second clicks where the class is."""
     root = tmp_path_factory.mktemp("own")
     rng = np.random.default_rng(0)
-    rows = own_rows([(k, f"IMG {number:03}") for k in range(3) for number in range(10)])
-    for place, one in enumerate(rows):
-        if place >= 10:
-            one["image_id"] = f"{one['wnid']}_{one['image_id']}"
-        pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8)
-        pixels[..., CLASSES.index(one["wnid"])] += 150
-        file = root / "pics" / one["wnid"] / f"IMG {place % 10:03}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(file)
-    return write_dataset(root / "my-ab", rows), root / "pics"
+    views = []
+    for k, name in enumerate(CLASSES):
+        for number in range(10):
+            file = root / "pics" / name / f"IMG {number:03}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            image, (x0, y0, x1, y1) = draw(rng, k)
+            image.save(file)
+            place = {"x": (x0 + x1) / 2 / 32, "y": (y0 + y1) / 2 / 32}
+            image_of = {"id": file.stem, "width": 32, "height": 32}
+            for annotator, where in (("ann", {"x": 0.5, "y": 0.5}), ("bob", place)):
+                events = [{"type": "click", "t": 900, "state": True, **where}]
+                views.append({"kind": "browsing", "asked": {"class": name}, "image": image_of,
+                              "annotator": annotator, "events": events})  # fmt: skip
+    log = write_log(root / "log.jsonl", views)
+    convert_browsing(log, root / "my-ab", deciding="last", worker_key=KEY, shown=False)
+    return Own(root / "my-ab", root / "pics")
 
 
 def test_a_share_of_the_images_is_held_out_and_said(own, tmp_path, capsys):
@@ -136,6 +159,7 @@ def test_a_share_of_the_images_is_held_out_and_said(own, tmp_path, capsys):
     assert [(line["train_images"], line["val_images"]) for line in lines] == [(24, 6)] * 2
     environment = json.loads((out / "environment.json").read_text())
     assert environment["classes"] == list(CLASSES)
+    assert json.loads((out / "recipe.json").read_text())["data"]["dataset"] == "browsing"
     assert environment["val"]["name"] == "0.2 held out" and environment["val"]["num_images"] == 6
     assert environment["dataset"]["num_train"] == 24
     # Anybody can work out which, and no seed of a run moves them.
@@ -143,6 +167,8 @@ def test_a_share_of_the_images_is_held_out_and_said(own, tmp_path, capsys):
     table = pa.table({"image_id": rows.image_id, "wnid": np.array(CLASSES)[rows.label]})
     left = rows.image_id[~stratified_fraction(table, 0.8).to_numpy(zero_copy_only=False)]
     found = training_data(small_recipe(seed=5), data=data, images=images, held_out=0.2)
+    # What is learned is where the last one clicked, who decides: nobody's centre.
+    assert np.isfinite(found.points.values).all() and (found.points.values != 0.5).any(axis=2).all()
     assert found.held_out is not None and found.held_out.image_id.tolist() == left.tolist()
     assert not {*left.tolist()} & {*found.split.image_id.tolist()}
 
@@ -175,3 +201,90 @@ def test_what_is_no_share_is_refused(own, tmp_path, share, message):
     result = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "run")])
     assert result.exit_code != 0
     assert re.search(message, result.output + str(result.exception))
+
+
+# --- several labels an image ----------------------------------------------------------------------
+
+VOCABULARY = ("Zebra", "Käse", "cat/tabby", "bus", "塔", "cup", "nothing")
+"""In the order of the page, which is not theirs; no image has the last one."""
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory) -> Own:
+    """30 images with squares of 3 colours; who sees an image last takes an icon off again."""
+    root = tmp_path_factory.mktemp("tagged")
+    rng = np.random.default_rng(0)
+    views = []
+    (root / "pics").mkdir()
+    for number in range(30):
+        pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8)
+        icons = []
+        for colour in range(3):
+            if rng.random() < 0.5:
+                x, y = rng.integers(0, 22, 2).tolist()
+                pixels[y : y + 10, x : x + 10, colour] = 250
+                icons.append({"type": "add", "label": VOCABULARY[2 * colour],
+                              "x": (x + 5) / 32, "y": (y + 5) / 32})  # fmt: skip
+        Image.fromarray(pixels).save(root / "pics" / f"{number:03}.png")
+        wrong = {"type": "add", "label": "bus", "x": 0.1, "y": 0.2}
+        removed = [wrong, {**wrong, "type": "remove"}]
+        for annotator, events in (("ann", [wrong]), ("bob", [*removed, *icons])):
+            image = {"id": f"{number:03}", "width": 32, "height": 32}
+            views.append({"kind": "tagging", "image": image, "asked": {"classes": VOCABULARY},
+                          "annotator": annotator, "events": events})  # fmt: skip
+    log = write_log(root / "log.jsonl", views)
+    convert_tagging(log, root / "my-ab", deciding="last", worker_key=KEY, shown=False)
+    return Own(root / "my-ab", root / "pics")
+
+
+def several(**changes: Any) -> Recipe:
+    """A recipe of COCO-AB's kind."""
+    small = small_recipe(loss=Loss(classification="bce"), **changes)
+    return replace(small, data=replace(small.data, dataset="coco-ab"))
+
+
+def test_labels_are_the_icons_that_are_there_at_the_end(tagged):
+    rows = read_coco(tagged.data, target="first_click")
+    assert rows.classes == VOCABULARY and rows.is_by_icons.all()
+    used = rows.label_NC.any(axis=0)
+    assert used.tolist() == [True, False, True, False, True, False, False]
+    assert rows.facts["num_labelled_by_icons"] == 30
+    # An icon that was taken off is no label; the first view, where it stays, is not asked.
+    assert {*rows.pair_label.tolist()} == {0, 2, 4}
+    assert len(rows.pair_row) == rows.label_NC.sum()
+    np.testing.assert_allclose(rows.first_P2, rows.click_P2)
+
+
+def test_own_labels_train_as_many_outputs_and_points(tagged, tmp_path, capsys):
+    data, images = tagged
+    out = tmp_path / "run"
+    train(several(), data=data, images=images, out=out, val=0.2)
+    said = capsys.readouterr().err
+    assert "labels of 24 of 24 images are the icons that are there at the end" in said
+    assert "6 of 30 images are held out to validate on" in said
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert recipe["data"]["dataset"] == "tagging"
+    for line in metrics_lines(out):
+        assert (line["train_images"], line["val_images"]) == (24, 6)
+        assert 1 <= line["val_num_classes"] <= 3 and 0 < line["val_map"] <= 1
+        assert line["train_points"] > 10
+    model = load_model(out)
+    assert model.backbone.num_classes == model.num_points == len(VOCABULARY)
+    (one,) = predict(out, [images / "000.png"], top=7)
+    assert {answer.name for answer in one.answers} == {*VOCABULARY}
+    assert one.point is None and all(answer.point for answer in one.answers)
+    assert sum(answer.probability for answer in one.answers) != pytest.approx(1)
+    facts = export_backbone(out, tmp_path / "w.safetensors")
+    assert facts["classes"] == list(VOCABULARY)
+    assert load_predictor(tmp_path / "w.safetensors").multi_label
+    assert not load_predictor("test_vit", random_weights=True).multi_label
+
+
+def test_a_recipe_for_another_number_of_labels_is_refused(own, tagged, tmp_path):
+    for recipe, (data, images), said in (
+        (several(), own, "holds browsing, where an image has one label"),
+        (small_recipe(), tagged, "holds tagging, where an image has several labels"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            train(recipe, data=data, images=images, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -91,6 +91,22 @@ class TrainingData:
     held_out: Split | None = None
     """Images to validate on, if a share of the rows was asked for."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What was made of the dataset that its owner may not expect, a sentence each."""
+        found, num_train = [], len(self.split)
+        if self.held_out is not None:
+            found.append(
+                f"{len(self.held_out)} of {num_train + len(self.held_out)} images are held out to"
+                " validate on, by a hash of their ids: the same for every seed and arm"
+            )
+        if num := self.facts.get("num_labelled_by_icons", 0):
+            found.append(
+                f"labels of {num} of {num_train} images are the icons that are there at the end: no"
+                " ground truth says what is in them"
+            )
+        return found
+
 
 def training_data(
     recipe: Recipe,

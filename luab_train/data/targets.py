@@ -33,7 +33,7 @@ from scipy.special import ndtri
 
 from luab_data.errors import OptionError
 from luab_train.data.boxes import Boxes, nearest_centre
-from luab_train.data.coco import NUM_CLASSES, CocoAnnotations
+from luab_train.data.coco import CocoAnnotations
 from luab_train.data.rows import Annotations
 
 ARMS = ("none", "random", "centre", "shuffled", "click", "oracle")
@@ -182,7 +182,7 @@ def make_coco_target(kind: str, *, seed: int, coco: CocoAnnotations) -> np.ndarr
             size_wh=coco.size_wh[coco.pair_row],
             boxes=coco.pair_boxes,
         )
-    result = np.full((len(coco.image_id), NUM_CLASSES, 2), np.nan)
+    result = np.full((*coco.label_NC.shape, 2), np.nan)
     result[coco.pair_row, coco.pair_label] = points
     return result
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from luab_data.errors import OptionError
-from luab_data.schema import COCO_CLASSES
+from luab_data.tools import COCO
 from luab_data.words import did_you_mean, near
 from luab_train.data.classes import imagenet_classes
 from luab_train.data.inputs import timm_data
@@ -63,7 +63,7 @@ class Predictor:
 
     Args:
         model: see `Network`; a `LuabModel` also has `backbone`, timm's model.
-        classes: (C,) wnids in label order.
+        classes: (C,) names in label order, wnids of ImageNet.
         data: input size, resize, interpolation, mean and deviation.
         point_trained: whether the points mean anything; if not, they are NaN or never learnt.
         name: for tables.
@@ -86,7 +86,7 @@ class Predictor:
     @property
     def multi_label(self) -> bool:
         """Whether an image may be of several classes, each with a probability of its own."""
-        return self.classes == COCO_CLASSES
+        return self.data.several_labels or self.classes == COCO.names
 
     def __call__(self, image_BCHW: Tensor) -> Outputs:
         """uint8 RGB on any device -> Outputs, float32, on the model's device."""
@@ -221,6 +221,7 @@ def _from_file(
         )
     _check_model(arch)
     data, assumed = _preprocessing(path, arch, facts, preprocessing)
+    data = replace(data, dataset=facts.get("dataset", data.dataset))
     if "classes" not in facts and classes is None:
         assumed.append("the classes of ImageNet-1k in their usual order")
     names = tuple(facts.get("classes") or classes or imagenet_classes())

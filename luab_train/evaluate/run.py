@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from luab_data.errors import LuabError, OptionError, OutputError
-from luab_data.schema import COCO_CLASSES
+from luab_data.tools import COCO
 from luab_train.evaluate import processes
 from luab_train.evaluate.benchmark import Benchmark, Result, nothing
 from luab_train.evaluate.benchmarks import BY_NAME
@@ -67,7 +67,7 @@ def evaluate_model(
         "pretrained": pretrained,
         "random_weights": random_weights,
         "weights_key": weights_key,
-        "classes": COCO_CLASSES if asked == ["coco"] else None,
+        "classes": COCO.names if asked == ["coco"] else None,
         "precision": precision,
         "preprocessing": preprocessing,
     }
@@ -133,7 +133,7 @@ def choose(names: Sequence[str] | None) -> list[Benchmark]:
 def _check_classes(benchmarks: Sequence[Benchmark], predictor: Predictor) -> None:
     """Whether the model can be asked for them at all."""
     num_classes = len(predictor.classes)
-    is_coco = num_classes == len(COCO_CLASSES)
+    is_coco = predictor.multi_label or num_classes == len(COCO.names)
     for benchmark in benchmarks:
         if (benchmark.classes == "COCO") != is_coco:
             wanted = "80 classes of COCO: a file of weights with 80 outputs, by itself"

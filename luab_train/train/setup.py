@@ -221,14 +221,8 @@ def _warn(recipe: Recipe, found: TrainingData, data: Path, images: Path, slow: s
             f"{found.facts['num_rows_without_image']} rows of {data} have no image in {images} and"
             f" are left out, e.g. {', '.join(found.missing)}"
         )
-    held_out = None
-    if found.held_out is not None:
-        num = len(found.held_out)
-        held_out = (
-            f"{num} of {num + len(found.split)} images are held out to validate on, by a hash of"
-            " their ids: the same for every seed and arm"
-        )
-    for note in (left_out, held_out, foreign_normalisation(recipe.model, recipe.data), slow):
+    foreign = foreign_normalisation(recipe.model, recipe.data)
+    for note in (left_out, *found.notes, foreign, slow):
         if note is not None:
             click.echo(note, err=True)
 
