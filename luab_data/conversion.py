@@ -14,6 +14,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from luab_data import pipeline
 from luab_data.columns import imagenet as imagenet_columns
 from luab_data.console import progress
@@ -108,12 +110,17 @@ def opened(kind: Kind, source: Path, shown: bool | None) -> Iterator[Source]:
         yield log
 
 
-def read_truth(instances: AnyPath | None, shown: bool | None) -> Instances | None:
-    """The ground truth of an instances file, if one is given."""
+def read_truth(kind: Kind, instances: AnyPath | None, shown: bool | None) -> Instances | None:
+    """The ground truth of an instances file, if one is given, by the classes of the kind."""
     if instances is None:
         return None
     with _file_bar(Path(instances), "instances", shown) as bar:
-        return read_instances(Path(instances), bar.update)
+        return read_instances(
+            Path(instances),
+            bar.update,
+            vocabulary=kind.vocabulary,
+            by_file=pa.types.is_string(kind.images["image_id"].type),
+        )
 
 
 def check_some(written: pipeline.Written, source: object, bad: BadRecords) -> None:

@@ -145,7 +145,7 @@ def convert_coco(
     with new_folder(out, by="dataset", settings=job.settings(source, out), force=force) as target:
         if target.same:
             return converted(out, read_manifest(out), is_same=True)
-        truth = read_truth(instances, shown)
+        truth = read_truth(TAGGING, instances, shown)
         derive = partial(pipeline.coco_batch, truth=truth)
         folder = target.path
         bad = BadRecords(on_bad, folder / SKIPPED)

@@ -123,6 +123,10 @@ class Vocabulary:
         object.__setattr__(self, "superclasses", groups)
         object.__setattr__(self, "ids", self.ids or tuple(range(1, len(names) + 1)))
 
+    def __str__(self) -> str:
+        owner = "COCO's" if self.names == COCO_CLASSES else "the"
+        return f"{owner} {len(self.names)} classes"
+
     def group_of(self, name: str) -> str:
         """The superclass of a class; empty where there are none."""
         return next((g for g, members in self.superclasses.items() if name in members), "")

@@ -16,7 +16,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from luab_data.ragged import Bools, Floats, Ints, Ragged
-from luab_data.schema import COCO_CLASSES
+from luab_data.tools import Vocabulary
 
 _REACH = 4
 """Polygons may leave their image by this many times its size. Rasterising takes time and memory by
@@ -51,7 +51,7 @@ class TrueImage:
 
     Args:
         width, height: px.
-        masks: contiguous label, 0..79 -> what the class covers, crowds included.
+        masks: contiguous label -> what the class covers, crowds included.
         box_xyxy: xmin, ymin, xmax, ymax of the first instance, of the second, ..., continuous px;
             crowds are left out.
         box_label: (num_boxes,) contiguous label of each.
@@ -85,13 +85,14 @@ class TrueImage:
         return bool(contains_many([self], np.array([label]), np.array([x]), np.array([y]))[0])
 
 
-class Instances(dict[int, TrueImage]):
+class Instances(dict[Any, TrueImage]):
     """Image id -> what is known of it, in the file's order, images without annotations included.
 
     Attributes:
-        absent: names of COCO's 80 classes that the file's categories lack.
+        absent: names of classes that the file's categories lack.
+        left_out: categories that are no class, with their numbers of annotations.
         category_of: contiguous label -> the file's category id.
-        classes: name of label 0, 1, ...: COCO's, or the file's own where those were asked for.
+        classes: name of label 0, 1, ...
         has_names: whether the categories of the file have names; else its ids are taken for COCO's.
         num_annotations: of the listed images.
         num_unmasked: of those, how many have no mask.
@@ -100,17 +101,22 @@ class Instances(dict[int, TrueImage]):
 
     absent: tuple[str, ...] = ()
     category_of: Mapping[int, Any]
-    classes = COCO_CLASSES
+    classes: tuple[str, ...] = ()
     has_names = True
     num_annotations = 0
     num_unmasked = 0
     num_renumbered = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: dict[str, int] = {}
 
     def about(self) -> dict[str, Any]:
         """What is out of the ordinary, for the manifest: empty for COCO's own files."""
         return {
             **({} if self.has_names else {"category_ids": "taken for COCO's"}),
             **({"absent_classes": list(self.absent)} if self.absent else {}),
+            **({"left_out_categories": self.left_out} if self.left_out else {}),
             **({"num_without_mask": self.num_unmasked} if self.num_unmasked else {}),
             **({"num_renumbered": self.num_renumbered} if self.num_renumbered else {}),
         }
@@ -123,8 +129,15 @@ class Instances(dict[int, TrueImage]):
         if self.absent:
             some = ", ".join(self.absent[:3]) + (", ..." if len(self.absent) > 3 else "")
             found.append(
-                f"{len(self.absent)} of COCO's 80 classes are not in its categories ({some}): icons"
-                " of those are not judged"
+                f"{len(self.absent)} of {Vocabulary(self.classes)} are not in its categories"
+                f" ({some}): icons of those are not judged"
+            )
+        if self.left_out:
+            names = [f"{name} ({count:,})" for name, count in self.left_out.items()]
+            some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            found.append(
+                f"{len(names)} of its categories are no class here and were left out with their"
+                f" annotations: {some}"
             )
         if self.num_renumbered:
             found.append(
@@ -151,7 +164,7 @@ def contains_many(images: Sequence[TrueImage], labels: Ints, x: Floats, y: Float
 
     Args:
         images: (num_points,) the image of each point.
-        labels: (num_points,) contiguous, 0..79; a class that is not in the image covers nothing.
+        labels: (num_points,) contiguous; a class that is not in the image covers nothing.
         x, y: (num_points,) fractions of the image; outside [0, 1], or NaN, lies on nothing.
     Returns: (num_points,) bool. The pixel is min(floor(x W), W - 1).
     """

@@ -231,7 +231,7 @@ def test_classes_of_the_file_whatever_they_are_and_things_with_box_area_and_crow
         ],
     }  # fmt: skip
     path.write_text(json.dumps(content))
-    found = read_instances(path, things=True, own_classes=True)
+    found = read_instances(path, things=True, vocabulary=None)
     assert found.classes[0] == "thing 601" and found.classes[-1] == "thing 900"
     assert found.category_of[299] == 900 and found.remarks() == []
     first, second = found[5].things

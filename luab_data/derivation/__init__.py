@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luab_data.console import progress
+from luab_data.conversion import read_truth
 from luab_data.derivation.places import Place, place
 from luab_data.derivation.shard import Engine, Job, Written, derive_shards
 from luab_data.errors import DatasetError, OptionError, OutputError
 from luab_data.files import MANIFEST, new_folder
 from luab_data.hub.card import about_instances, complete, versions
 from luab_data.kinds import kind_of, tables_of
-from luab_data.raw.instances import read_instances
 from luab_data.store import folder as store
 from luab_data.store.digest import content_digest
 from luab_data.store.load import find_dataset
@@ -100,7 +99,7 @@ def derive(
     manifest = _manifest_of(source)
     given = None if instances is None else Path(instances)
     names = _chosen(manifest, columns, given)
-    truth = _truth(given, shown)
+    truth = read_truth(kind_of(manifest), given, shown)
     target, is_same = source if out is None else place(out), False
     if target.local:
         made = new_folder(target.local, by="dataset", force=force or out is None)
@@ -125,14 +124,6 @@ def derive(
         num_rows=found["num_rows"],
         is_same=is_same,
     )
-
-
-def _truth(instances: Path | None, shown: bool | None) -> Instances | None:
-    if instances is None:
-        return None
-    total = instances.stat().st_size if instances.is_file() else None
-    with progress(what="instances", total=total, unit="B", unit_scale=True, shown=shown) as bar:
-        return read_instances(instances, bar.update)
 
 
 # --- what to derive -------------------------------------------------------------------------------

@@ -1,31 +1,35 @@
 """[I/O] COCO's ground truth: sizes, classes, class masks and boxes, from an instances file.
 
 The only reader of such files here. It reads a stream; kept is one packed mask per image and class,
-about 0.1 kB each, and 33 bytes a box.
+about 0.1 kB each, and 36 bytes a box.
 
-A category is the class of its name: exports of other tools number their categories anew, or hold
-some of the 80 only. What the file cannot tell is not judged: a class that its categories lack, and
-a miss where an object of the class came without a mask (`"segmentation": []`, box-only exports).
+A category is the class of its name (categories.py). What the file cannot tell is not judged: a
+class that its categories lack, and a miss where an object of the class came without a mask
+(`"segmentation": []`, box-only exports).
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import msgspec
+import numpy as np
 
+from luab_data.boxes import IMAGE_SUFFIXES
 from luab_data.errors import ImagesError
+from luab_data.raw.categories import category_labels, category_names, no_class, number
 from luab_data.raw.json_values import JsonStream, Plain, Runs
 from luab_data.raw.source import Source
-from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
+from luab_data.tools import COCO, Vocabulary
 from luab_data.truth import (
     NO_CLASSES,
     Instances,
@@ -70,7 +74,8 @@ def read_instances(
     *,
     outlines: bool = True,
     things: bool = False,
-    own_classes: bool = False,
+    vocabulary: Vocabulary | None = COCO,
+    by_file: bool = False,
 ) -> Instances:
     """Read an instances_*.json, plain or gzip.
 
@@ -79,13 +84,16 @@ def read_instances(
         on_read: called with the number of bytes of each read, for a progress bar.
         outlines: False for sizes and classes alone, in a twentieth of the time: every mask is b"".
         things: also keep each annotation by itself.
-        own_classes: the classes are the file's categories, whatever their names, by ascending id.
+        vocabulary: the classes; None: those that the file's categories are, by ascending id.
+        by_file: images are known by their file's name, without folder and extension (without such
+            a name by their id as text), as those of somebody's own data; categories that are no
+            class are left out then, and told.
 
     Raises:
         ArchiveError: not JSON, or cut.
         ImagesError: not COCO instances: names what is missing or unknown.
     """
-    reader = _Reader(path, outlines, things, own_classes)
+    reader = _Reader(path, outlines, things, vocabulary, by_file)
     with Source(path, on_read) as source:
         keys = reader.read(JsonStream(source))
     if not {"images", "annotations"} <= set(keys):
@@ -103,13 +111,20 @@ def read_instances(
 class _Reader:
     """Images of a file in the making; classes are category ids until all is read."""
 
-    def __init__(self, path: Path, outlines: bool, things: bool, own_classes: bool) -> None:
+    def __init__(
+        self, path: Path, outlines: bool, things: bool, classes: Vocabulary | None, by_file: bool
+    ) -> None:
         self._path = path
         self._outlines = outlines
         self._keeps_things = things
-        self._own_classes = own_classes
+        self._vocabulary = classes
+        self._by_file = by_file
         self._images = Instances()
-        self._coco_id: dict[Any, int] = {}  # of images that the file numbers anew
+        if classes is not None:
+            self._images.classes = classes.names
+        self._key_of: dict[Any, Any] = {}  # id that the file has of an image -> ours, if other
+        self._names: dict[Any, str] = {}  # of categories
+        self._num_of: dict[Any, list[int]] = defaultdict(lambda: [0, 0])  # annotations; unmasked
         self._categories: list[Any] = []
         self._box_category: dict[int, list[Any]] = defaultdict(list)
         self._things: dict[int, list[Thing]] = defaultdict(list)
@@ -143,39 +158,46 @@ class _Reader:
 
     def _add_image(self, image: Any) -> None:
         try:
-            number, width, height = map(int, map(_getter(image), ("id", "width", "height")))
+            get = _getter(image)
+            key = get("id") if self._by_file else int(get("id"))
+            width, height = int(get("width")), int(get("height"))
             if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
                 raise ValueError(f"a size that is not in 1..{MAX_SIDE}")
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ImagesError(
                 f"{self._where('image', image)}: expected id, width and height ({error!r})"
             ) from None
-        if in_name := _COCO_NAME(str(_optional(image, "file_name"))):
-            renumbered, number = number, int(in_name[1])
-            if renumbered != number:
-                self._coco_id[renumbered] = number
-                self._images.num_renumbered += 1
-        if number in self._images:
-            raise ImagesError(f"{self._path}: image {number} is there twice; expected it once")
-        self._images[number] = TrueImage(width, height)
+        file_name = _optional(image, "file_name")
+        known: Any = key
+        if self._by_file:
+            known = _stem(str(file_name or key))
+        elif in_name := _COCO_NAME(str(file_name)):
+            known = int(in_name[1])
+            self._images.num_renumbered += known != key
+        if known != key:
+            self._key_of[key] = known
+        if known in self._images:
+            raise ImagesError(f"{self._path}: image {known} is there twice; expected it once")
+        self._images[known] = TrueImage(width, height)
         if self._keeps_things:
-            self._images[number].file_name = str(_optional(image, "file_name"))
+            self._images[known].file_name = str(file_name)
 
     def _add_class(self, annotation: Any) -> None:
         try:
             get = _getter(annotation)
             image_id, category = get("image_id"), get("category_id")
-            self._images[self._coco_id.get(image_id, image_id)].masks[category] = b""
+            self._images[self._key_of.get(image_id, image_id)].masks[category] = b""
             self._first_of.setdefault(category, annotation)
         except (KeyError, TypeError, AttributeError) as error:
             raise self._unknown(annotation, error) from None
         self._images.num_annotations += 1
+        self._num_of[category][0] += 1
 
     def _add_annotation(self, annotation: Any) -> None:
         try:
             get = _getter(annotation)
             image_id, category = get("image_id"), get("category_id")
-            image_id = self._coco_id.get(image_id, image_id)
+            image_id = self._key_of.get(image_id, image_id)
             image = self._images[image_id]
             self._first_of.setdefault(category, annotation)
             outline, bbox = (_optional(annotation, key) for key in ("segmentation", "bbox"))
@@ -204,6 +226,8 @@ class _Reader:
             ) from None
         self._images.num_annotations += 1
         self._images.num_unmasked += is_unmasked
+        self._num_of[category][0] += 1
+        self._num_of[category][1] += is_unmasked
         known = image.masks.get(category)
         if is_crowd:
             image.uncrowded.setdefault(category, known)
@@ -225,89 +249,64 @@ class _Reader:
 
     def finished(self) -> Instances:
         """The images, with classes for categories."""
-        found = self._images
+        found, vocabulary = self._images, self._vocabulary
+        self._names = category_names(self._path, self._categories)
         label_of = self._labels()
         for category, annotation in self._first_of.items():
-            if category not in label_of:
-                where = self._where("annotation", annotation)
-                raise ImagesError(f"{where}: {self._no_class(category)}")
+            if category in label_of:
+                continue
+            if not (self._by_file and category in self._names):
+                reason = no_class(category, self._names, vocabulary or COCO)
+                raise ImagesError(f"{self._where('annotation', annotation)}: {reason}")
+            total, unmasked = self._num_of[category]
+            name = self._names[category]
+            found.left_out[name] = found.left_out.get(name, 0) + total
+            found.num_annotations -= total
+            found.num_unmasked -= unmasked
         found.category_of = {label: category for category, label in label_of.items()}
-        if found.has_names and not self._own_classes:
-            found.absent = tuple(
-                c for k, c in enumerate(COCO_CLASSES) if k not in found.category_of
-            )
-        unjudged = frozenset(COCO_CLASSES.index(name) for name in found.absent)
+        missing = [k for k in range(len(found.classes)) if k not in found.category_of]
+        if found.has_names and vocabulary is not None:
+            found.absent = tuple(found.classes[k] for k in missing)
+        unjudged = frozenset(missing) if found.absent else NO_CLASSES
         if self._outlines and found.num_unmasked == found.num_annotations:
-            unjudged = frozenset(range(len(COCO_CLASSES)))
+            unjudged = frozenset(range(len(found.classes)))
         for image_id, image in found.items():
-            image.masks = {label_of[c]: mask for c, mask in image.masks.items()}
-            image.uncrowded = {label_of[c]: mask for c, mask in image.uncrowded.items()}
-            boxed = self._box_category.pop(image_id, [])
-            image.box_label = array("i", (label_of[c] for c in boxed))
-            image.unmasked = frozenset(label_of[c] for c in image.unmasked) or NO_CLASSES
+            image.masks = _labelled(image.masks, label_of)
+            image.uncrowded = _labelled(image.uncrowded, label_of)
+            labels = [label_of.get(c, -1) for c in self._box_category.pop(image_id, [])]
+            if -1 in labels:
+                kept = np.repeat(np.array(labels) >= 0, 4)
+                image.box_xyxy = array("d", np.array(image.box_xyxy)[kept])
+            image.box_label = array("i", (label for label in labels if label >= 0))
+            unmasked_labels = (label_of[c] for c in image.unmasked if c in label_of)
+            image.unmasked = frozenset(unmasked_labels) or NO_CLASSES
             image.unjudged = unjudged
             image.things = tuple(
-                t._replace(label=label_of[t.category_id]) for t in self._things.pop(image_id, ())
+                t._replace(label=label_of[t.category_id])
+                for t in self._things.pop(image_id, ())
+                if t.category_id in label_of
             )
         return found
 
     def _labels(self) -> dict[Any, int]:
-        """Category id -> contiguous label of the categories that are COCO's classes."""
-        try:
-            names = {
-                _number(c["id"]): c["name"] for c in self._categories if c.get("name") is not None
-            }
-            words = {category: _letters(name) for category, name in names.items()}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ImagesError(
-                f"{self._path}: its categories lack or garble {error}; expected"
-                ' [{"id": 1, "name": "person"}, ...]'
-            ) from None
-        if self._own_classes and names:
-            self._images.classes = tuple(str(names[category]) for category in sorted(names))
+        """Category id -> contiguous label of the categories that are classes."""
+        names, found = self._names, self._images
+        if names and self._vocabulary is None:
+            found.classes = tuple(str(names[category]) for category in sorted(names))
             return {category: label for label, category in enumerate(sorted(names))}
-        if not names:
-            self._images.has_names = False
-            return dict(_COCO_LABELS)
-        labels = {category: _LABELS[w] for category, w in words.items() if w in _LABELS}
-        if not labels:
-            raise ImagesError(f"{self._path}: {self._no_class(next(iter(names)))}")
-        seen: dict[int, Any] = {}
-        for category, label in labels.items():
-            if label in seen:
-                raise ImagesError(
-                    f"{self._path}: categories {seen[label]!r} and {category!r} are both"
-                    f" {COCO_CLASSES[label]!r}; expected each class once"
-                )
-            seen[label] = category
-        return labels
-
-    def _no_class(self, category: Any) -> str:
-        names = {_number(c["id"]): c["name"] for c in self._categories if c.get("name") is not None}
-        if not names:
-            return f"{category} is missing or unknown; expected one of COCO's 80 category ids"
-        if category not in names:
-            return f"has category_id {category!r}, which its categories do not list"
-        close = get_close_matches(str(names[category]).lower(), COCO_CLASSES, 1)
-        hint = f" (is it {close[0]!r}?)" if close else ""
-        return (
-            f"category {category!r} is {names[category]!r:.40}{hint}; expected names of COCO's 80"
-            " classes, the icons of the annotation tool. Rename the category, or leave it out"
-        )
-
-
-_COCO_LABELS = {category: label for label, category in enumerate(COCO_CATEGORIES)}
+        vocabulary = self._vocabulary or COCO
+        if names:
+            return category_labels(self._path, names, vocabulary)
+        if self._by_file:
+            raise ImagesError(
+                f"{self._path}: its categories have no names; expected those of {vocabulary}, as in"
+                ' [{"id": 1, "name": "dog"}, ...]'
+            )
+        found.has_names = False
+        return {category: label for label, category in enumerate(vocabulary.ids)}
 
 
 _COCO_NAME = re.compile(r"(?:.*\D)?(0{6}[0-9]{6})(?:\D.*)?", re.ASCII | re.DOTALL).fullmatch
-
-
-def _letters(name: str) -> str:
-    """What is equal for all spellings of a class: `Traffic_Light`, `traffic light`."""
-    return re.sub(r"[\W_]+", "", name.lower())
-
-
-_LABELS = {_letters(name): label for label, name in enumerate(COCO_CLASSES)}
 
 
 def _elements(stream: JsonStream, type: Any) -> Iterator[Any]:
@@ -316,15 +315,22 @@ def _elements(stream: JsonStream, type: Any) -> Iterator[Any]:
         yield from [run.value] if isinstance(run, Plain) else run
 
 
+def _stem(name: str) -> str:
+    """A file's name without folder and extension, as ids of images are made of names."""
+    name = normalize("NFC", re.split(r"[/\\]", name)[-1])
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def _labelled(of_category: dict[Any, Any], label_of: dict[Any, int]) -> dict[int, Any]:
+    return {label_of[c]: value for c, value in of_category.items() if c in label_of}
+
+
 def _getter(element: Any) -> Callable[[str], Any]:
     """What gives a number by its key, also where an export writes numbers as text."""
     if isinstance(element, dict):
-        return lambda key: _number(element[key])
+        return lambda key: number(element[key])
     return partial(getattr, element)
-
-
-def _number(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
 def _optional(annotation: Any, key: str) -> Any:

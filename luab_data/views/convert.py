@@ -264,7 +264,7 @@ class ViewsJob:
             conversion = Conversion(
                 folder=folder,
                 bind=lambda: kind.bound({**self.settings, **seen.vocabulary(kind)}),
-                read_truth=lambda _: read_truth(self.instances, shown),
+                read_truth=lambda kind: read_truth(kind, self.instances, shown),
             )
             writers = [ShardWriter(folder, table) for table in (kind.images, kind.events)]
             waiting = Unlabelled(folder / "waiting") if kind.classes == "sorted" else None

@@ -115,7 +115,7 @@ def read_objects(instances: Path, images: Path) -> Objects:
 
 
 def _read(instances: Path) -> Instances:
-    found = read_instances(instances, things=True, own_classes=True)
+    found = read_instances(instances, things=True, vocabulary=None)
     if not found or not found.category_of or not found.has_names:
         raise ImagesError(f"{instances}: no images or no named categories; expected COCO instances")
     if found.num_unmasked:
