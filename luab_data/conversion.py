@@ -85,7 +85,7 @@ def label_shards(
     def label(number: int) -> Shard:
         writer = ShardWriter(folder, table, first=number)
         for rows in unlabelled.read(number):
-            writer.write(imagenet_columns.with_labels(rows, wnids))
+            writer.write(imagenet_columns.with_labels(rows, wnids, table))
         writer.end_shard()
         return writer.shards[0]
 

@@ -233,7 +233,7 @@ class OwnBrowsing(OwnData, Browsing):
         **Browsing.stages,
         "derivation": "derivation.shard:own_browsing()",
         "from_views": "views.browsing:BROWSING",
-        "checks": "checks.imagenet:own_checks()",
+        "checks": "checks.own_browsing:own_checks()",
     }
 
 
@@ -300,6 +300,9 @@ OWN_KINDS: Mapping[str, Kind] = {
 }
 """Of everybody else's data, by the name in the manifest."""
 
+ALL_KINDS: Mapping[str, Kind] = {**KINDS, **OWN_KINDS}
+"""Those that a dataset folder can be of."""
+
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind:
     """The kind of a dataset folder.
@@ -310,13 +313,13 @@ def kind_of(manifest: Mapping[str, Any]) -> Kind:
     Raises:
         DatasetError: a kind that this luab does not know.
     """
-    name, known = manifest["dataset"], {**KINDS, **OWN_KINDS}
-    if name not in known:
+    name = manifest["dataset"]
+    if name not in ALL_KINDS:
         raise DatasetError(
-            f"holds {name!r}, which this luab does not know; expected one of {', '.join(known)}."
-            " A newer luab may have written it: upgrade"
+            f"holds {name!r}, which this luab does not know; expected one of"
+            f" {', '.join(ALL_KINDS)}. A newer luab may have written it: upgrade"
         )
-    return known[name].bound(manifest)
+    return ALL_KINDS[name].bound(manifest)
 
 
 def tables_of(manifest: Mapping[str, Any]) -> tuple[Table, Table, Table]:

@@ -25,6 +25,34 @@ _OWN_DOCS = {
     "category_histories_category_index": "Superclass shown, its place in the manifest's"
     " `superclasses`",
     "wnid": "Class that was asked for",
+    "width": "Width of the picture as logged in the deciding view; null if not logged",
+    "height": "Height of the picture, likewise",
+    "depth": "Null: of the XML files of ImageNet-AB",
+    "database": "Null: of the XML files of ImageNet-AB",
+    "segmented": "Null: of the XML files of ImageNet-AB",
+    "has_boxes": "Whether boxes of the image were given",
+    "boxes": "[xmin, ymin, xmax, ymax] of each instance of the class, as given; empty without",
+    "box_name": "Null: the names of boxes are not kept",
+    "box_pose": "Null: of the XML files of ImageNet-AB",
+    "box_truncated": "Null: of the XML files of ImageNet-AB",
+    "box_difficult": "Null: of the XML files of ImageNet-AB",
+    "has_interaction": "Whether any view has an entry, a move or a click that selected",
+    "final_click_x": "Last click that selected the picture in the deciding view; null if it ended"
+    " unselected or the click has no place; x",
+    "final_click_y": "Likewise; y",
+    "first_click_x": "First click that selected it, likewise; x",
+    "first_click_y": "Likewise; y",
+    "num_clicks": "Clicks of the deciding view, those by key and those that took the selection back"
+    " included: 2 selected_count - selected; null where it ended selected without one",
+    "parity_disagrees": "Whether `selected` is not what an odd number of selecting clicks says;"
+    " null where it ended selected without one",
+    "dwell_time_ms": "Time between enter and leave over all visits; null if never entered, or if a"
+    " record has no time",
+    "hovered_record_time_ms": "When; null elements if not logged",
+    "mouse_tracking_time_ms": "When; null elements if not logged",
+    "selected_record_time_ms": "When; null elements if not logged",
+    "image_position_x": "Left edge of the picture on the page; null if not logged",
+    "image_position_y": "Top edge of the picture on the page; null if not logged",
     "label": "Index over the sorted names of the classes",
     "round": "Views of the image in their order: by hit_submit_time if each has one, else as in the"
     " log",
@@ -43,7 +71,7 @@ _OWN_DOCS = {
     " whether it ended selected",
     "selected_round": "View that decided, if it selected the image; null otherwise",
     "page_id": "Page of the session; null if not logged",
-    "hit_id": "Session, HIT or batch of the annotator; null if not logged",
+    "hit_id": "Task, HIT or batch of the annotator; null if not logged",
     "last_add_x": "Where the icon was last added, even if moved or removed later; null if never"
     " added; x",
     "last_add_y": "Where the icon was last added, even if moved or removed later; null if never"
@@ -66,7 +94,10 @@ def _of_own(table: Table, row: str, *more: Column) -> Table:
 
 
 OWN_ROUNDS = _of_own(IMAGENET_ROUNDS, "view: one image shown once to one annotator")
-OWN_BROWSED = _of_own(IMAGENET_IMAGES, "image; byproducts of its deciding view")
+OWN_BROWSED = _of_own(
+    IMAGENET_IMAGES, "image; byproducts of its deciding view",
+    Column(name="num_selected", type=pa.int16(), doc="Views that ended with the image selected"),
+)  # fmt: skip
 """Of a browsing log of somebody's own, as IMAGENET_ROUNDS and IMAGENET_IMAGES."""
 
 OWN_ACTIONS = _of_own(

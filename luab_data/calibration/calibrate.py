@@ -28,7 +28,7 @@ from luab_data.calibration.model import (
 from luab_data.columns.regions import boxes_of, in_any_box
 from luab_data.console import progress
 from luab_data.errors import DatasetError, OptionError
-from luab_data.kinds import KINDS, kind_of
+from luab_data.kinds import kind_of
 from luab_data.ragged import ArrowColumn, Floats, Ints, floats, nullable
 from luab_data.results import new_table
 from luab_data.statistics.estimate import NOBODY, draw_workers
@@ -98,11 +98,10 @@ def read_images(dataset: str | os.PathLike[str]) -> pa.Table:
     """
     folder = find_dataset(dataset)
     kind = kind_of(read_manifest(folder))
-    able = [k.dataset for k in KINDS.values() if set(COLUMNS) <= set(k.images.schema().names)]
-    if kind.dataset not in able:
+    if not set(COLUMNS) <= set(kind.images.schema().names):
         raise DatasetError(
-            f"{folder}: holds {kind.dataset!r}; expected {' or '.join(map(repr, able))}, which has"
-            " clicks"
+            f"{folder}: holds {kind.title}, whose images have no final click; expected a browsing"
+            " log, which has clicks"
         )
     return read_table(folder, columns=["image_id", *COLUMNS])
 

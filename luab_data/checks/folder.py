@@ -16,11 +16,10 @@ from luab_data.checks.report import Notes
 from luab_data.console import progress
 from luab_data.errors import DatasetError
 from luab_data.files import CHECKSUMS, MANIFEST, foreign_files, sha256_of
-from luab_data.kinds import KINDS, kind_of
+from luab_data.kinds import ALL_KINDS, kind_of
 from luab_data.raw.worker_ids import METHOD
 from luab_data.schema import Table
 from luab_data.store.folder import SKIPPED, read_manifest
-from luab_data.tools import COCO_CLASSES
 
 Manifest = dict[str, Any]
 
@@ -58,7 +57,8 @@ def check_manifest(folder: Path, notes: Notes) -> Manifest:
     Raises:
         DatasetError: the folder is not there or holds nothing of luab.
     """
-    found = (k.dataset for k in KINDS.values() if any(folder.glob(f"{k.events.folder}/*.parquet")))
+    kinds = ALL_KINDS.values()
+    found = (k.dataset for k in kinds if any(folder.glob(f"{k.events.folder}/*.parquet")))
     guess = next(found, None)
     try:
         manifest = dict(read_manifest(folder))
@@ -70,8 +70,8 @@ def check_manifest(folder: Path, notes: Notes) -> Manifest:
         notes.problem("manifest", MANIFEST, str(error), "a manifest written by luab")
         return {"dataset": guess}
     notes.ran("manifest")
-    if manifest["dataset"] not in [*KINDS]:  # it may be anything
-        known = " or ".join(KINDS)
+    if manifest["dataset"] not in [*ALL_KINDS]:  # it may be anything
+        known = " or ".join(ALL_KINDS)
         notes.problem("manifest", MANIFEST, f"dataset is {manifest['dataset']!r:.60}", known)
         if guess is None:
             raise DatasetError(f"{folder / MANIFEST}: names no dataset of luab; expected {known}")
@@ -83,9 +83,10 @@ def check_manifest(folder: Path, notes: Notes) -> Manifest:
         except msgspec.ValidationError as error:
             notes.problem("manifest", MANIFEST, f"{key}: {error}", "an entry as luab writes it")
             manifest.pop(key, None)
-    if (names := manifest.get("classes", [])) != sorted(set(names)):
-        has = "classes that repeat or are not sorted"
-        notes.problem("manifest", MANIFEST, has, "sorted names")
+    names, is_sorted = manifest.get("classes", []), kind_of(manifest).classes != "listed"
+    if len(names) != len(set(names)) or (is_sorted and names != sorted(names)):
+        has = "classes that repeat or are not sorted" if is_sorted else "classes that repeat"
+        notes.problem("manifest", MANIFEST, has, "sorted names" if is_sorted else "each once")
         del manifest["classes"]
     ids = manifest.get("worker_ids")
     if not isinstance(ids, dict) or ids.get("method") != METHOD or not ids.get("key"):
@@ -198,12 +199,12 @@ def _said_twice(
     if table.config in manifest.get("schemas", {}):
         names = [feature.get("name") for feature in features]
         yield "features", names, list(manifest["schemas"][table.config])
-    classes = {"wnid": manifest.get("classes"), "coco": list(COCO_CLASSES)}
-    kinds = {column.name: column.classes for column in table.columns if column.classes}
+    labels = {column.name: column for column in table.columns if column.classes}
     for feature in features:
-        kind = kinds.get(str(feature.get("name")))
-        if kind is not None and classes[kind] is not None:
-            yield f"class names of {feature['name']}", _class_names(feature), classes[kind]
+        column = labels.get(str(feature.get("name")))
+        if column is not None and (column.classes == "coco" or "classes" in manifest):
+            wanted = list(column.class_names(manifest.get("classes", ())))
+            yield f"class names of {column.name}", _class_names(feature), wanted
 
 
 def _text(path: Path) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -25,11 +23,8 @@ from luab_data.checks.rows import any_in, first
 from luab_data.columns import events
 from luab_data.columns.imagenet import stored_sources
 from luab_data.columns.regions import boxes_of
-from luab_data.ragged import Bools, Floats, Ints, Ragged, bounds_of, floats, is_true, one_array
+from luab_data.ragged import Bools, Floats, Ragged, bounds_of, floats, is_true, one_array
 from luab_data.tools import BROWSING_PAGES, CELL_HEIGHT, CELL_WIDTH, SLOTS
-
-if TYPE_CHECKING:
-    from luab_data.kinds import OwnBrowsing
 
 _DAY_S = 86_400
 
@@ -40,12 +35,12 @@ class Rounds(Window):
     @cached_property
     def clicks(self) -> Ragged:
         """Times of the selecting clicks."""
-        return self.lists("selected_record_time_ms")
+        return events.times(self.records["selected_record_time_ms"])
 
     @cached_property
     def trace(self) -> Ragged:
         """Times of the trace records."""
-        return self.lists("mouse_tracking_time_ms")
+        return events.times(self.records["mouse_tracking_time_ms"])
 
     @cached_property
     def clicked(self) -> Bools:
@@ -84,6 +79,15 @@ class Rounds(Window):
     def size_is_known(self) -> Bools:
         """(num_records,) whether a size of the file was logged, and the boxes have another."""
         return super().size_is_known & is_true(self.images["has_boxes"])[self.owner]
+
+    def shares(self, name: str) -> Bools:
+        """(num_records,) whether another record of the image has the same text; null is none."""
+        codes = pc.dictionary_encode(one_array(self.records[name]))
+        number = pc.fill_null(codes.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        key = self.owner * max(len(codes.dictionary), 1) + number
+        _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
+        shared: Bools = (counts[inverse] > 1) & (number >= 0)
+        return shared
 
     def repeats(self, name: str) -> Bools:
         """(num_records,) whether the record before is of the same image and has the same value."""
@@ -125,12 +129,7 @@ def _same_submit_time(r: Rounds) -> Bools:
 
 
 def _same_assignment(r: Rounds) -> Bools:
-    codes = pc.dictionary_encode(one_array(r.records["assignment_id"]))
-    number: Ints = codes.indices.to_numpy(zero_copy_only=False)
-    key = r.owner * max(len(codes.dictionary), 1) + number
-    _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
-    shared: Bools = counts[inverse] > 1
-    return shared
+    return r.shares("assignment_id")
 
 
 def _after_selected(r: Rounds) -> Bools:
@@ -182,7 +181,8 @@ _ROUNDS = (
      lambda r: r.points_outside("mouse_tracking")),
     ("time-backwards", "error", "docs/formats.md#throttle; docs/formats.md#visits",
      "Hovered, trace or click times decrease.",
-     lambda r: r.any_list(events.EVENT_TIMES, decreases)),
+     lambda r: np.any([decreases(events.known_times(r.records[name]))
+                       for name in events.EVENT_TIMES], axis=0)),
     ("click-without-enter", "info", "docs/formats.md#visits; docs/formats.md#touch-and-pen",
      "A selecting click comes before any enter. So do touch screens.",
      lambda r: r.before_enter(r.clicks)),
@@ -332,25 +332,3 @@ CHECKS = KindChecks(
     rules=(*(Rule("rounds", *rule) for rule in _ROUNDS), *(Rule("default", *r) for r in _IMAGES)),
     window=Rounds,
 )
-
-
-_OWN_RULES = (
-    *("click-outside", "trace-outside", "time-backwards", "enter-leave-order", "hover-count"),
-    *("no-interaction", "submit-before-activity", "size-disagrees", "size-swapped"),
-    "duplicate-assignment",
-)
-"""Rules that hold whatever page was used."""
-
-
-def own_checks(kind: OwnBrowsing) -> KindChecks:
-    """Of a browsing log of somebody's own: sessions and times may be unknown."""
-    return replace(
-        CHECKS,
-        not_null={
-            **CHECKS.not_null,
-            "rounds": tuple(c for c in CHECKS.not_null["rounds"] if c != "assignment_id"),
-        },
-        full=tuple(column for column in CHECKS.full if not column.endswith("_time_ms")),
-        sources=partial(stored_sources, deciding=kind.deciding),
-        rules=tuple(rule for rule in CHECKS.rules if rule.id in _OWN_RULES),
-    )

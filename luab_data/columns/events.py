@@ -36,6 +36,32 @@ EVENT_TIMES = ("hovered_record_time_ms", "mouse_tracking_time_ms", "selected_rec
 """Columns of `rounds` with the times of a picture's records."""
 
 
+UNTIMED = np.iinfo(np.int64).min
+"""The time of a record whose time the log does not have: earlier than all else."""
+
+
+def times(column: ArrowColumn) -> Ragged:
+    """Times of records, ms, (num_rows,) lists; UNTIMED where the log has none."""
+    return ragged(column, null=UNTIMED)
+
+
+def known_times(column: ArrowColumn) -> Ragged:
+    """The times that the log has, ms, (num_rows,) lists."""
+    found = times(column)
+    is_known = found.values != UNTIMED
+    return found if is_known.all() else found.keep(is_known)
+
+
+def is_timed(*columns: ArrowColumn) -> Bools:
+    """(num_rows,) whether every record of some lists has its time."""
+    found: Bools = np.ones(len(columns[0]), np.bool_)
+    for column in columns:
+        if one_array(column).flatten().null_count:
+            clock = times(column)
+            found &= ~clock.any(clock.values == UNTIMED)
+    return found
+
+
 def is_enter(hovered_record_action: ArrowColumn) -> Bools:
     """(num_hovered,) which hovered records are an `enter`."""
     return is_true(pc.equal(one_array(hovered_record_action).flatten(), "enter"))
@@ -49,9 +75,12 @@ def num_enters(rounds: pa.Table) -> Ints:
 
 
 def first_enter(rounds: pa.Table) -> Ints:
-    """(num_rows,) epoch ms when the cursor first came over the picture; NEVER if it did not."""
-    times = ragged(rounds["hovered_record_time_ms"])
-    return times.keep(is_enter(rounds["hovered_record_action"])).reduce(np.minimum, NEVER)
+    """(num_rows,) epoch ms when the cursor first came over the picture; NEVER if it did not, or
+    if nobody knows when.
+    """
+    hovered = times(rounds["hovered_record_time_ms"])
+    entered = is_enter(rounds["hovered_record_action"]) & (hovered.values != UNTIMED)
+    return hovered.keep(entered).reduce(np.minimum, NEVER)
 
 
 def last_click(selected_record_time_ms: ArrowColumn) -> tuple[Bools, Ints]:
@@ -69,9 +98,9 @@ def event_span(rounds: pa.Table) -> tuple[Floats, Floats]:
 
     Args:
         rounds: with EVENT_TIMES.
-    Returns: two (num_rows,), epoch ms; NaN for a picture without a record.
+    Returns: two (num_rows,), epoch ms; NaN for a picture without a record that has a time.
     """
-    clocks = [ragged(rounds[name]) for name in EVENT_TIMES]
+    clocks = [known_times(rounds[name]) for name in EVENT_TIMES]
     first = np.min([clock.reduce(np.minimum, NEVER) for clock in clocks], axis=0)
     last = np.max([clock.reduce(np.maximum, -NEVER) for clock in clocks], axis=0)
     seen = first <= last
@@ -155,7 +184,21 @@ def num_clicks(selected_record_time_ms: ArrowColumn, selected: ArrowColumn) -> p
     Null without a round, or where a selected image has no record.
     Source: AnnotationComponent.handler.ts, lines 74-76; docs/formats.md#deselection.
     """
-    count = 2 * np.diff(bounds_of(selected_record_time_ms)) - is_true(selected)
+    return _all_clicks(np.diff(bounds_of(selected_record_time_ms)), selected)
+
+
+def num_logged_clicks(selected_count: ArrowColumn, selected: ArrowColumn) -> pa.Array:
+    """Clicks on the image, those made by key included: 2 selected_count - selected.
+
+    Returns: (num_rows,) int32, a count.
+    Null without a view, or where it ended selected without any click of the log.
+    Source: docs/log-format.md#browsing.
+    """
+    return _all_clicks(pc.fill_null(selected_count, 0).to_numpy().astype(np.int64), selected)
+
+
+def _all_clicks(selecting: Ints, selected: ArrowColumn) -> pa.Array:
+    count = 2 * selecting - is_true(selected)
     there = selected.is_valid().to_numpy(zero_copy_only=False)
     return nullable(count, there & (count >= 0), pa.int32())
 
@@ -169,4 +212,16 @@ def parity_disagrees(selected_record_time_ms: ArrowColumn, selected: ArrowColumn
     """
     odd = np.diff(bounds_of(selected_record_time_ms)) % 2 == 1
     there = selected.is_valid().to_numpy(zero_copy_only=False)
+    return nullable(odd != is_true(selected), there, pa.bool_())
+
+
+def count_disagrees(selected_count: ArrowColumn, selected: ArrowColumn) -> pa.Array:
+    """Whether the paper's rule (selected iff clicks that select are odd in number) is wrong here.
+
+    Returns: (num_rows,) bool.
+    Null without a view, or where it ended selected without any click of the log.
+    Source: docs/log-format.md#browsing: deselecting clicks are logged, but not counted.
+    """
+    odd = pc.fill_null(selected_count, 0).to_numpy() % 2 == 1
+    there = num_logged_clicks(selected_count, selected).is_valid().to_numpy(zero_copy_only=False)
     return nullable(odd != is_true(selected), there, pa.bool_())

@@ -225,9 +225,18 @@ IMAGENET = Registry(
 )
 """Derived columns of `default` of ImageNet-AB."""
 
+_INTERACTED = (*_RECORDS[:2], "rounds.selected_count")
+_COUNTED = ("round.selected_count", _SELECTED)
+_OTHERWISE = {"notebook_point_x", "has_interaction", "num_clicks", "parity_disagrees"}
 OWN_BROWSING = Registry(
     table=OWN_BROWSED,
-    derived=tuple(d for d in IMAGENET.derived if d.function is not loader_compat.imagenet_point),
+    derived=(
+        *(d for d in IMAGENET.derived if d.names[0] not in _OTHERWISE),
+        Derived(("has_interaction",), rounds.has_logged_interaction, (*_INTERACTED, "bounds")),
+        Derived(("num_selected",), rounds.num_selected, ("rounds.selected", "bounds")),
+        Derived(("num_clicks",), events.num_logged_clicks, _COUNTED),
+        Derived(("parity_disagrees",), events.count_disagrees, _COUNTED),
+    ),
     steps=IMAGENET.steps,
 )
 """Likewise of a browsing log of somebody's own."""

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, bounds_of, one_array
+from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, bounds_of, is_true, one_array
 from luab_data.schema import IMAGENET_ROUNDS
 from luab_data.table import columns_of
 
@@ -138,6 +138,42 @@ def has_interaction(
     records = (hovered_record_time_ms, mouse_tracking_time_ms, selected_record_time_ms)
     touched: Bools = np.any([np.diff(bounds_of(times)) > 0 for times in records], axis=0)
     return pa.array(Ragged(touched, bounds).reduce(np.logical_or, False))
+
+
+def has_logged_interaction(
+    hovered_record_time_ms: ArrowColumn,
+    mouse_tracking_time_ms: ArrowColumn,
+    selected_count: ArrowColumn,
+    bounds: Ints,
+) -> pa.Array:
+    """Whether any view of the image has an entry, a move or a click, one made by key included.
+
+    Args:
+        hovered_record_time_ms, mouse_tracking_time_ms: (num_views,) lists; selected_count:
+            (num_views,) int32; of all views.
+        bounds: (num_images + 1,) image i has the views bounds[i]:bounds[i + 1].
+    Returns: (num_images,) bool; False without any view.
+    Null never.
+    Source: docs/log-format.md#browsing.
+    """
+    records = (hovered_record_time_ms, mouse_tracking_time_ms)
+    counts = pc.fill_null(selected_count, 0).to_numpy()
+    touched: Bools = np.any([counts > 0, *(np.diff(bounds_of(r)) > 0 for r in records)], axis=0)
+    return pa.array(Ragged(touched, bounds).reduce(np.logical_or, False))
+
+
+def num_selected(selected: ArrowColumn, bounds: Ints) -> pa.Array:
+    """How many views of the image ended with it selected.
+
+    Args:
+        selected: (num_views,) bool of all views.
+        bounds: (num_images + 1,) image i has the views bounds[i]:bounds[i + 1].
+    Returns: (num_images,) int16, a count; 0 without any view.
+    Null never.
+    Source: docs/log-format.md#deciding.
+    """
+    ended = is_true(selected).astype(np.int16)
+    return pa.array(Ragged(ended, bounds).reduce(np.add, 0), pa.int16())
 
 
 def is_selected(selected: ArrowColumn) -> ArrowColumn:

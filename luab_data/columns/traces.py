@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from luab_data.columns.events import final_click, is_enter, is_place
+from luab_data.columns.events import final_click, is_enter, is_place, is_timed, times
 from luab_data.ragged import (
     ArrowColumn,
     Bools,
@@ -32,7 +32,10 @@ _STEPS = len(QUANTILES) - 1
 
 
 class Approach(NamedTuple):
-    """The visit that ends in the final click, for each row; empty where there is no such click."""
+    """The visit that ends in the final click, for each row.
+
+    Empty where there is no such click, or where it cannot be told: then there is no click here.
+    """
 
     x: Floats  # (num_points,) fractions
     y: Floats  # (num_points,)
@@ -64,17 +67,20 @@ def approach(
     """
     click_x, click_y = map(floats, final_click(selected_record_x, selected_record_y, selected))
     has_click = ~np.isnan(click_x)
-    clicks = ragged(selected_record_time_ms)
+    trace = times(mouse_tracking_time_ms)
+    clocks = (hovered_record_time_ms, mouse_tracking_time_ms, selected_record_time_ms)
+    # Which part of a trace is the last visit cannot be told without times.
+    has_click &= is_timed(*clocks) | (trace.lengths == 0)
+    clicks = times(selected_record_time_ms)
     click_ms = np.zeros(len(has_click), np.int64)
     click_ms[has_click] = clicks.values[clicks.bounds[1:][has_click] - 1]
 
-    hovered = ragged(hovered_record_time_ms)
+    hovered = times(hovered_record_time_ms)
     enter = is_enter(hovered_record_action)
     entered = hovered.keep(enter & (hovered.values <= click_ms[hovered.rows]))
     # Without an enter (a log that lost it) the visit starts with the trace.
     start_ms = entered.reduce(np.maximum, _NEVER)
 
-    trace = ragged(mouse_tracking_time_ms)
     row = trace.rows
     mask = has_click[row] & (trace.values >= start_ms[row]) & (trace.values <= click_ms[row])
     mask &= is_place(ragged(mouse_tracking_x).values, ragged(mouse_tracking_y).values)
@@ -215,13 +221,13 @@ def dwell_time_ms(
     last trace or click record before the next `enter`, or with the round's last one.
 
     Returns: (num_rows,) int64, ms.
-    Null if never entered.
+    Null if never entered, or if a record has no time.
     Source: hoveredRecord, docs/formats.md#visits.
     """
-    hovered = ragged(hovered_record_time_ms)
+    hovered = times(hovered_record_time_ms)
     enter = is_enter(hovered_record_action)
     row = hovered.rows
-    seen = [ragged(mouse_tracking_time_ms), ragged(selected_record_time_ms)]
+    seen = [times(mouse_tracking_time_ms), times(selected_record_time_ms)]
     last = np.max([clock.reduce(np.maximum, _NEVER) for clock in (hovered, *seen)], axis=0)
     following = np.roll(hovered.values, -1)
     same_row = np.roll(row, -1) == row
@@ -231,10 +237,11 @@ def dwell_time_ms(
     lost = np.flatnonzero(enter & same_row & np.roll(enter, -1))
     if len(lost):
         end[lost] = _last_seen(seen, row[lost], hovered.values[lost], end[lost])
-    spans = np.where(enter, np.maximum(end - hovered.values, 0), 0)
+    timed = is_timed(hovered_record_time_ms, mouse_tracking_time_ms, selected_record_time_ms)
+    spans = np.where(enter & timed[row], np.maximum(end - hovered.values, 0), 0)
     total = Ragged(spans, hovered.bounds).reduce(np.add, 0)
     entered = Ragged(enter, hovered.bounds).reduce(np.logical_or, False)
-    return nullable(total, entered, pa.int64())
+    return nullable(total, entered & timed, pa.int64())
 
 
 def _last_seen(clocks: list[Ragged], row: Ints, start_ms: Ints, stop_ms: Ints) -> Ints:

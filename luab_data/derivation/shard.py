@@ -256,7 +256,13 @@ def _browsing_parts(job: Job, images: pa.Table, blocks: pa.Table, truth: Truth |
     for start in range(0, len(images), _IMAGES_AT_ONCE):
         piece = images.slice(start, _IMAGES_AT_ONCE)
         own = cut(rounds, start, start + len(piece))
-        yield piece, {**imagenet.sources(piece, own, job.names), "wnids": job.classes}
+        yield (
+            piece,
+            {
+                **imagenet.sources(piece, own, job.names, job.derivation.registry),
+                "wnids": job.classes,
+            },
+        )
 
 
 def _tagging_parts(

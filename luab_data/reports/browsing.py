@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.errors import DatasetError
-from luab_data.ragged import ragged
+from luab_data.ragged import bounds_of
 from luab_data.reports.pages import (
     Box,
     Event,
@@ -81,7 +81,7 @@ class BrowsingPages(PageReader):
 
     def facts_of(self, events: pa.Table) -> pa.Table:
         """Pictures that have a size, times one was entered, deselections that the clicks prove."""
-        clicks = ragged(events["selected_record_time_ms"]).lengths
+        clicks = np.diff(bounds_of(events["selected_record_time_ms"]))
         kept = pc.fill_null(events["selected"], False).to_numpy().astype(np.int64)
         width, height = (
             pc.fill_null(events[f"image_{side}"], 0).to_numpy() > 0 for side in ("width", "height")
@@ -90,7 +90,7 @@ class BrowsingPages(PageReader):
             {
                 **{name: events[name] for name in (*self.key_columns, "worker_id")},
                 "size": pa.array((width & height).astype(np.int64)),
-                "activity": pa.array(ragged(events["hovered_record_time_ms"]).lengths),
+                "activity": pa.array(np.diff(bounds_of(events["hovered_record_time_ms"]))),
                 "undone": pa.array(np.maximum(clicks - kept, 0)),
             }
         )

@@ -108,14 +108,15 @@ def slim_rounds(rounds: RoundBatch) -> pa.Table:
 
 
 def _hits(shown: pa.Table) -> Ints:
-    """(num_rows,) code of each picture's assignment, from 0."""
-    codes: Ints = one_array(shown["assignment_id"]).indices.to_numpy(zero_copy_only=False)
-    return codes.astype(np.int64)
+    """(num_rows,) code of each picture's assignment, from 0; -1 if it is not known."""
+    codes = pc.fill_null(one_array(shown["assignment_id"]).indices, -1)
+    found: Ints = codes.to_numpy(zero_copy_only=False).astype(np.int64)
+    return found
 
 
 def page_spans(shown: pa.Table) -> TableBatch:
     """Each page, from its first to its last record; pictures without a page are on none."""
-    key = _hits(shown) * 2**16 + floats(shown["page_idx"])
+    key = _known_hits(shown) * 2**16 + floats(shown["page_idx"])
     return _spans(shown, key, floats(shown["last_ms"]))
 
 
@@ -124,7 +125,13 @@ def hit_spans(shown: pa.Table) -> TableBatch:
 
     The time before the first record of a picture of the class is not logged.
     """
-    return _spans(shown, _hits(shown).astype(float), 1000 * floats(shown["hit_submit_time"]))
+    return _spans(shown, _known_hits(shown), 1000 * floats(shown["hit_submit_time"]))
+
+
+def _known_hits(shown: pa.Table) -> Floats:
+    """(num_rows,) _hits, NaN where it is not known."""
+    hit = _hits(shown)
+    return np.where(hit < 0, np.nan, hit)
 
 
 def _spans(shown: pa.Table, key: Floats, end: Floats) -> TableBatch:
@@ -162,7 +169,7 @@ def steps(shown: pa.Table) -> Steps:
     """Steps between the pictures that were entered, in order of their first entry."""
     hit = _hits(shown)
     enter, page, slot = (floats(shown[name]) for name in ("enter_ms", "page_idx", "image_idx"))
-    there = np.flatnonzero(~np.isnan(enter + page + slot))
+    there = np.flatnonzero(~np.isnan(enter + page + slot) & (hit >= 0))
     order = there[np.lexsort((enter[there], page[there], hit[there]))]
     start, end = order[:-1], order[1:]
     same = (hit[start] == hit[end]) & (page[start] == page[end]) & (enter[start] < enter[end])

@@ -48,7 +48,7 @@ def _batch(group: Grouped, conversion: Conversion) -> Batch:
         images["image_id"], with_derived(blocks, derivation.events), derivation.deciding
     )
     return Batch(
-        images=imagenet_columns.image_table(images, ordered),
+        images=imagenet_columns.image_table(images, ordered, derivation.registry),
         events=ordered.table,
         bounds=ordered.bounds,
         places=np.arange(len(images)),

@@ -13,15 +13,17 @@ import pyarrow as pa
 
 from luab_data.columns.events import (
     NEVER,
+    UNTIMED,
     event_span,
     extremes,
     final_click,
     is_enter,
     last_click,
     num_enters,
+    times,
 )
 from luab_data.columns.regions import click_offset
-from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, is_true, ragged
+from luab_data.ragged import Floats, Ints, Ragged, above_0, bounds_of, floats, is_true
 from luab_data.schema import IMAGENET_ANNOTATORS, LAST_N
 from luab_data.statistics.estimate import ratio
 from luab_data.statistics.imagenet_clicks import ImageBatch
@@ -102,22 +104,24 @@ def round_row(table: pa.Table) -> dict[str, Floats]:
 
 
 def _last_click(table: pa.Table) -> tuple[Floats, Floats, Ints]:
-    """The final click of each picture shown, fractions, and when it was, ms."""
+    """The final click of each picture shown, fractions, and when it was, ms; NEVER if unknown."""
     given = table["selected_record_x"], table["selected_record_y"], table["selected"]
     x, y = map(floats, final_click(*given))
     _, place = last_click(table["selected_record_time_ms"])
     row = np.flatnonzero(~np.isnan(x))
     when = np.full(len(table), NEVER)
-    when[row] = ragged(table["selected_record_time_ms"]).values[place[row]].astype(np.int64)
+    clock = times(table["selected_record_time_ms"]).values[place[row]].astype(np.int64)
+    when[row] = np.where(clock == UNTIMED, NEVER, clock)
     return x, y, when
 
 
 def _approach_ms(table: pa.Table, click_ms: Ints) -> Floats:
     """(num_rows,) from the last `enter` to the click; NaN without either."""
-    hovered = ragged(table["hovered_record_time_ms"])
+    hovered = times(table["hovered_record_time_ms"])
     usable = is_enter(table["hovered_record_action"]) & (hovered.values <= click_ms[hovered.rows])
-    times = np.where(usable, hovered.values, -NEVER).astype(np.int64)
-    entered = Ragged(times, hovered.bounds).reduce(np.maximum, -NEVER)
+    usable &= hovered.values != UNTIMED
+    moments = np.where(usable, hovered.values, -NEVER).astype(np.int64)
+    entered = Ragged(moments, hovered.bounds).reduce(np.maximum, -NEVER)
     known = (entered != -NEVER) & (click_ms != NEVER)
     return np.where(known, click_ms - np.where(known, entered, click_ms), np.nan)
 
@@ -171,7 +175,8 @@ def pages_of(rounds: Observations) -> Observations:
     Between the first record and the last one the worker went over all slots between the pictures
     that were logged, most of which are of other classes and were not.
     """
-    seen = rounds.where(~np.isnan(rounds["first_ms"] + rounds["page"] + rounds["slot"]))
+    known = ~np.isnan(rounds["first_ms"] + rounds["page"] + rounds["slot"])
+    seen = rounds.where(known & (rounds.hit >= 0))
     keys = seen.groups[0] * 2**16 + seen["page"].astype(np.int64)
     _, first, page = np.unique(keys, return_index=True, return_inverse=True)
     page = page.reshape(-1)
