@@ -8,7 +8,7 @@ class here and one module for each stage it takes part in; those modules never i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -73,6 +73,7 @@ class Kind:
         about: the release in words.
         asked: what its annotators were asked, one sentence.
         task_category, task_ids: what the Hub's card metadata calls that.
+        attention: (folder, kind) -> where people looked or pointed, attention.points.POINTS.
         from_views: how its rows are made of anybody's views; kinds of the releases have none.
     """
 
@@ -102,6 +103,7 @@ class Kind:
     points: PointFormat
     explain: Callable[[pa.Table, pa.Table], dict[str, Any]]
     about: About
+    attention: Callable[[Path, Kind], Iterator[pa.Table]]
     from_views: FromViews
 
     def __getattr__(self, name: str) -> Any:
@@ -154,6 +156,7 @@ class Browsing(Kind):
         "pages": "reports.browsing:PAGES",
         "points": "exports.keypoints:BROWSING",
         "explain": "provenance:explain_rounds",
+        "attention": "attention.points:of_rounds",
         "about": "hub.releases:IMAGENET",
     }
 
@@ -196,6 +199,7 @@ class Tagging(Kind):
         "pages": "reports.tagging:PAGES",
         "points": "exports.keypoints:TAGGING",
         "explain": "provenance:explain_icons",
+        "attention": "attention.points:of_icons",
         "about": "hub.releases:COCO",
     }
 

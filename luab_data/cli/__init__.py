@@ -24,6 +24,7 @@ def main() -> None:
 
 for _command in (
     quality.accept,
+    numbers.agreement,
     numbers.annotators,
     quality.calibrate,
     datasets.check,

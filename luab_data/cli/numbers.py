@@ -6,11 +6,12 @@ import json
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from luab_data.cli.options import as_json, dataset, listed, table
+from luab_data.cli.options import FILE, NEW_FILE, as_json, dataset, listed, table
 
 if TYPE_CHECKING:
     from luab_data.statistics.dataset import Stats
@@ -241,3 +242,48 @@ def _trait_number(value: float) -> str:
     if value != value:
         return "-"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+@click.command()
+@click.argument("datasets", metavar="DATASET DATASET...", nargs=-1, required=True, type=str)
+@click.option("--instances", type=FILE, help="COCO-style annotations: points on objects, too.")
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="Images to compare at most, drawn by seed.",
+)
+@as_json("The table as JSON records.")
+@table("Write the table to this .csv, .json or .parquet.")
+@click.option("--figure", type=NEW_FILE, help="Draw it as a PNG.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of all draws. Default: 0.")
+def agreement(
+    datasets: tuple[str, ...], as_json: bool, figure: Path | None, **options: Any
+) -> None:
+    """How well ways of looking at the same images agree: icons, clicks, traces, eyes.
+
+    DATASETs of any kind are joined by the ids of their images. Each line says how well the map of
+    one predicts the points of another; the null is what the map of another image does. A source
+    with itself is one half of its people against the other.
+    """
+    import luab_data
+
+    found = luab_data.agreement(datasets, **options)
+    if figure is not None:
+        found.save_figure(figure, force=options["force"])
+    rows = found.to_table().to_pylist()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    click.echo(f"{found!r}"[1:-1])
+    names = [f"{row['predicts']} -> {row['predicted']}" for row in rows]
+    width = max(map(len, names), default=0)
+    for row, name in zip(rows, names, strict=True):
+        value, low, high, null = (_number(_nan(row[k])) for k in ("value", "low", "high", "null"))
+        line = f"{row['metric']:<9} {name:<{width}}  {value:>7} [{low}, {high}]"
+        click.echo(f"{line:<{width + 40}}  n {row['n']:,.0f}  null {null}")
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -142,10 +142,14 @@ def counts(n: npt.NDArray[np.float64]) -> str:
     return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
+def png(figure: Figure, *, by: str | None = None) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes.
+
+    Args:
+        by: verb that draws it, named in the file, so that the verb knows it again.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata={"Software": by})
     return buffer.getvalue()
 
 
