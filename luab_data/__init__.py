@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from luab_data import splits as splits
     from luab_data.acceptance.accept import accept as accept
     from luab_data.attention import agreement as agreement
-    from luab_data.attention import join_attention as join_attention
+    from luab_data.attention.points import join_attention as join_attention
     from luab_data.boxes import LabelledImage as LabelledImage
     from luab_data.boxes import read_boxes as read_boxes
     from luab_data.boxes import read_labelled_images as read_labelled_images
@@ -61,7 +61,7 @@ _PUBLIC = {
     "draw": "figures.catalogue",
     "export": "exports",
     "find_dataset": "store.load",
-    "join_attention": "attention",
+    "join_attention": "attention.points",
     "join_images": "join",
     "load_dataset": "store.load",
     "publish": "hub.upload",

@@ -290,6 +290,7 @@ class Tracing(OwnData):
     stages: ClassVar[Mapping[str, str]] = {
         "derivation": "derivation.shard:TRACING",
         "workers": "workers.tracing:WORKERS",
+        "attention": "attention.points:of_traces",
         "from_views": "views.tracing:TRACING",
     }
 

@@ -167,7 +167,7 @@ def test_sources_without_an_image_in_common_are_refused(world: Path, tmp_path: P
     log = tmp_path / "other.jsonl"
     log.write_text(log.read_text().replace("000000000000", "elsewhere"))
     luab_data.convert_browsing(log, tmp_path / "far", worker_key=KEY, shown=False)
-    with pytest.raises(OptionError, match="an image in common.*good: 0, 1; far: elsewhere"):
+    with pytest.raises(OptionError, match=r"an image in common.*good: 0, 1; far: elsewhere"):
         luab_data.agreement([world / "good", tmp_path / "far"], shown=False)
     with pytest.raises(OptionError, match="found good; expected two datasets"):
         luab_data.agreement([world / "good"], shown=False)

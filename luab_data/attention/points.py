@@ -1,20 +1,29 @@
-"""[I/O] Where people looked or pointed, of a dataset of each kind: a row a view.
+"""[I/O] Where people looked or pointed, of datasets of any kinds, joined by image: a row a view.
 
 A kind says in kinds.py which function here gives its points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.console import progress
+from luab_data.conversion import AnyPath
+from luab_data.errors import OptionError
+from luab_data.kinds import kind_of
 from luab_data.ragged import one_array
+from luab_data.results import Tabular
 from luab_data.schema import Table
-from luab_data.store.folder import read_columns
+from luab_data.store.folder import read_columns, read_manifest
+from luab_data.store.load import find_dataset
+from luab_data.words import counted
 
 if TYPE_CHECKING:
     from luab_data.kinds import Kind
@@ -58,3 +67,89 @@ def of_icons(folder: Path, kind: Kind) -> Iterator[pa.Table]:
 def of_traces(folder: Path, kind: Kind) -> Iterator[pa.Table]:
     """Tracing: every move, click and fixation."""
     return _points(folder, kind.events, "event_x", "event_y")
+
+
+@dataclass(frozen=True, eq=False)
+class Attention(Tabular):
+    """Where people looked or pointed, of images that two sources have at least.
+
+    Attributes:
+        sources: names of the datasets, as given.
+        images: ids, sorted.
+        table: a row a view: image_id, source, worker_id, x and y, lists of fractions.
+    """
+
+    sources: tuple[str, ...]
+    images: tuple[str, ...]
+    table: pa.Table
+
+    def __repr__(self) -> str:
+        shared = counted(len(self.images), "image")
+        return f"<Attention {shared}, {len(self.table):,} views of {', '.join(self.sources)}>"
+
+    def to_table(self) -> pa.Table:
+        """A row a view."""
+        return self.table
+
+
+def join_attention(
+    datasets: Sequence[AnyPath],
+    *,
+    images: int | None = None,
+    seed: int = 0,
+    shown: bool | None = None,
+) -> Attention:
+    """Where people looked, of several datasets, joined by the ids of their images.
+
+    Ids join as text, a number without zeros in front of it.
+
+    Args:
+        datasets: folders or names, of any kinds, two at least.
+        images: at most so many of the images that two of them share, drawn by seed; None is all.
+        seed: of the draw.
+        shown: progress bars; None shows them on a terminal.
+
+    Raises:
+        DatasetError: not a dataset.
+        OptionError: fewer than two, two of one name, or no image in common.
+    """
+    folders = [find_dataset(dataset) for dataset in datasets]
+    names = tuple(folder.resolve().name for folder in folders)
+    if len(folders) < 2 or len({*names}) < len(names):
+        found = ", ".join(names) or "none"
+        raise OptionError(f"found {found}; expected two datasets at least, of different names")
+    kinds = [kind_of(read_manifest(folder)) for folder in folders]
+    keys = [
+        {
+            key
+            for table in read_columns(folder, kind.images, ["image_id"])
+            for key in image_keys(table["image_id"]).to_pylist()
+        }
+        for folder, kind in zip(folders, kinds, strict=True)
+    ]
+    shared = sorted(_shared(keys))
+    if not shared:
+        some = "; ".join(
+            f"{name}: {', '.join(sorted(own)[:2])}" for name, own in zip(names, keys, strict=True)
+        )
+        raise OptionError(f"no two datasets have an image in common. Ids are, e.g., {some}")
+    if images is not None and images < len(shared):
+        drawn = np.random.default_rng(seed).choice(len(shared), images, replace=False)
+        shared = [shared[place] for place in np.sort(drawn).tolist()]
+    wanted, tables = pa.array(shared), []
+    for name, folder, kind in zip(names, folders, kinds, strict=True):
+        batches = kind.attention(folder, kind)
+        for batch in progress(batches, what=name, unit="batch", shown=shown):
+            batch = batch.filter(pc.is_in(batch["image_id"], value_set=wanted))
+            tables.append(batch.add_column(1, "source", pa.array([name] * len(batch), pa.string())))
+    return Attention(names, tuple(shared), pa.concat_tables(tables).combine_chunks())
+
+
+def _shared(keys: Sequence[set[str]]) -> set[str]:
+    """What at least two of them have."""
+    once: set[str] = set()
+    twice: set[str] = set()
+    for some in keys:
+        twice |= once & some
+        once |= some
+    return twice
