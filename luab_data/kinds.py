@@ -27,6 +27,8 @@ from luab_data.schema_views import TRACING_ANNOTATORS, TRACING_TRACES, TRACING_V
 from luab_data.tools import COCO, Vocabulary
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
     from luab_data.acceptance.rules import AcceptanceRules

@@ -161,7 +161,7 @@ def agreement(
             datasets = join_attention(datasets, images=images, seed=seed, shown=shown)
         found = Agreement(datasets, _compared(datasets, seed, shown))
         if instances is not None:
-            truth = read_instances(Path(instances), own_classes=True)
+            truth = read_instances(Path(instances), vocabulary=None)
             found.estimates.update(_on_objects(datasets, truth, seed))
         write(found.to_table())
     return found
