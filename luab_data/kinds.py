@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from luab_data.errors import DatasetError, OptionError
-from luab_data.own_tables import OWN_ACTIONS, OWN_BROWSED, OWN_ROUNDS, OWN_TAGGED
+from luab_data.own_tables import OWN_ACTIONS, OWN_BROWSED, OWN_ROUNDS, OWN_TAGGED, OWN_TAGGERS
 from luab_data.schema import (
     COCO_ACTIONS,
     COCO_ANNOTATORS,
@@ -253,6 +253,7 @@ class OwnTagging(OwnData, Tagging):
     title = "own tagging data"
     images = OWN_TAGGED
     events = OWN_ACTIONS
+    annotators = OWN_TAGGERS
 
     vocabulary = Vocabulary(())
     icons_are_labels = True
@@ -261,6 +262,7 @@ class OwnTagging(OwnData, Tagging):
         "derivation": "derivation.shard:own_tagging()",
         "from_views": "views.tagging:TAGGING",
         "checks": "checks.own_tagging:checks()",
+        "workers": "workers.own_tagging:workers()",
     }
 
     def bound(self, manifest: Mapping[str, Any]) -> Self:

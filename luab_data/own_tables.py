@@ -5,11 +5,18 @@ What the columns mean that are not named here is in schema.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pyarrow as pa
 
-from luab_data.schema import COCO_ACTIONS, COCO_IMAGES, IMAGENET_IMAGES, IMAGENET_ROUNDS
+from luab_data.schema import (
+    COCO_ACTIONS,
+    COCO_ANNOTATORS,
+    COCO_IMAGES,
+    IMAGENET_IMAGES,
+    IMAGENET_ROUNDS,
+)
 from luab_data.table import Column, Table
 
 _OWN_DOCS = {
@@ -79,12 +86,20 @@ _OWN_DOCS = {
 }
 
 
-def _of_own(table: Table, row: str, *more: Column) -> Table:
+_OWN_TAGGERS = {
+    "num_hits": "Sessions", "num_images": "Views",
+    "num_placed": "Icons present at the end of them",
+    "num_evaluated": "Icons present at the end of views that decide, of images of the instances",
+    "num_present": "Class occurrences in the ground truth of images whose deciding view it is",
+}  # fmt: skip
+
+
+def _of_own(table: Table, row: str, *more: Column, docs: Mapping[str, str] = _OWN_DOCS) -> Table:
     """A table of the release for data of others: ids are text, labels follow the manifest."""
     columns = [
         replace(
             column,
-            doc=_OWN_DOCS.get(column.name, column.doc),
+            doc=docs.get(column.name, column.doc),
             type=pa.string() if column.name == "image_id" else column.type,
             classes=column.classes and "own",
         )
@@ -110,4 +125,7 @@ OWN_TAGGED = _of_own(
     Column(name="view", type=pa.int16(), doc="The view that decides, from 1: icons, time and"
            " worker are of that one"),
 )  # fmt: skip
-"""Of a tagging log of somebody's own, as COCO_ACTIONS and COCO_IMAGES."""
+OWN_TAGGERS = _of_own(
+    COCO_ANNOTATORS, "annotator; every view counts, deciding or not", docs=_OWN_TAGGERS
+)
+"""Of a tagging log of somebody's own, as COCO_ACTIONS, COCO_IMAGES and COCO_ANNOTATORS."""

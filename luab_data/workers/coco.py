@@ -1,4 +1,4 @@
-"""What every worker of COCO-AB did, as traits, and the table `annotators`."""
+"""What every worker of a tagging log did, as traits, and the table `annotators`."""
 
 from __future__ import annotations
 
@@ -32,30 +32,48 @@ def collect(
         images: batches of `default` with IMAGE_COLUMNS.
         actions: batches of `actions` with ACTION_COLUMNS; none for `table`.
 
-    Returns: worker ids, sorted; and `pages` (an image each), `icons` (that were handled),
-    `classes` (in an image's ground truth), `steps` (between superclasses).
+    Returns: worker ids, sorted; and `pages` (an image each), `icons` (that were handled), `judged`
+    (the same, on an object or not), `classes` (in an image's ground truth), `steps` (between
+    superclasses).
     """
     found = Collector()
     for batch in images:
-        for name, (row, columns) in _image_rows(batch).items():
-            index = pa.array(row)
-            found.add(name, batch["worker_id"].take(index), columns, batch["hit_id"].take(index))
+        add(found, batch, image_rows(batch))
     for batch in actions:
-        steps = batch["category_histories_using_keyboard"]
-        index = pa.array(np.repeat(np.arange(len(batch)), np.diff(bounds_of(steps))))
-        columns = {"keyboard": floats(one_array(steps).flatten())}
-        found.add("steps", batch["worker_id"].take(index), columns, batch["hit_id"].take(index))
+        add_steps(found, batch)
     return found.collected()
 
 
-def _image_rows(images: pa.Table) -> dict[str, tuple[Ints, Columns]]:
-    """For each name of rows the image that each of them belongs to, and their columns."""
+def add(found: Collector, batch: pa.Table, rows: Mapping[str, tuple[Ints, Columns]]) -> None:
+    """Collect rows of a batch, each of the worker and the HIT of its row there."""
+    for name, (row, columns) in rows.items():
+        index = pa.array(row)
+        found.add(name, batch["worker_id"].take(index), columns, batch["hit_id"].take(index))
+
+
+def add_steps(found: Collector, actions: pa.Table) -> None:
+    """Collect the steps between superclasses."""
+    steps = actions["category_histories_using_keyboard"]
+    row = np.repeat(np.arange(len(actions)), np.diff(bounds_of(steps)))
+    columns = {"keyboard": floats(one_array(steps).flatten())}
+    add(found, actions, {"steps": (row, columns)})
+
+
+def image_rows(images: pa.Table) -> dict[str, tuple[Ints, Columns]]:
+    """For each name of rows the image that each of them belongs to, and their columns.
+
+    Args:
+        images: (num_images,) IMAGE_COLUMNS; without `is_on_object` nothing is judged.
+    """
     icons = ragged(images["icon_label"])
     here = is_true(one_array(images["is_present_at_end"]).flatten()).astype(np.float64)
     sequences = one_array(images["action_sequence"]).flatten()
     classes, retrieved = occurrences(images)
     page, time = floats(images["page_id"]), above_0(floats(images["time_spent_ms"]))
     placed = np.bincount(icons.rows, here, len(images)).astype(np.float64)
+    right = np.full(len(here), np.nan)
+    if "is_on_object" in images.column_names:
+        right = floats(one_array(images["is_on_object"]).flatten())
     return {
         "pages": (
             np.arange(len(images)),
@@ -65,11 +83,10 @@ def _image_rows(images: pa.Table) -> dict[str, tuple[Ints, Columns]]:
             icons.rows,
             {
                 "placed": here,
-                "page": page[icons.rows],
-                "right": floats(one_array(images["is_on_object"]).flatten()),
                 "removed": is_true(pc.match_substring(sequences, "remove")).astype(np.float64),
             },
         ),
+        "judged": (icons.rows, {"page": page[icons.rows], "right": right}),
         "classes": (classes.rows, {"found": retrieved.astype(np.float64)}),
     }
 
@@ -87,11 +104,11 @@ TRAITS: tuple[Trait, ...] = (
           over="pages", of=("log_time",), on=("page",), within_hits=True, scale="mean",
           unit="log ms a page"),
     Trait("icon_precision", "icons present at the end that are on a mask of their class",
-          over="icons", of=("right",), scale="share", has_truth=True),
+          over="judged", of=("right",), scale="share", has_truth=True),
     Trait("recall", "classes of the ground truth with an icon at the end",
           over="classes", of=("found",), scale="share", has_truth=True),
     Trait("precision_drift", "slope of icon precision over the pages of a HIT",
-          over="icons", of=("right",), on=("page",), within_hits=True, scale="mean",
+          over="judged", of=("right",), on=("page",), within_hits=True, scale="mean",
           unit="share a page", has_truth=True),
 )  # fmt: skip
 
@@ -113,21 +130,25 @@ SUSPICIONS: tuple[Suspicion, ...] = (
 
 def counts(rows: Mapping[str, Observations]) -> dict[str, Ints]:
     """Counts of each worker: (num_workers,) each."""
-    pages, icons = rows["pages"], rows["icons"]
+    pages, icons, judged = rows["pages"], rows["icons"], rows["judged"]
     return {
         "num_hits": pages.num_hits(),
         "num_images": pages.count(),
         "num_placed": icons.sum(icons["placed"]).astype(np.int64),
-        "num_evaluated": icons.count(icons["right"]),
+        "num_evaluated": judged.count(judged["right"]),
     }
 
 
 def table(images: Iterable[pa.Table], actions: Iterable[pa.Table]) -> pa.Table:
     """COCO_ANNOTATORS, sorted by worker_id, from batches of `default` with IMAGE_COLUMNS."""
-    names, rows = collect(images, ())
-    pages, icons, classes = rows["pages"], rows["icons"], rows["classes"]
+    return annotator_table(*collect(images, ()))
+
+
+def annotator_table(names: list[str], rows: Mapping[str, Observations]) -> pa.Table:
+    """COCO_ANNOTATORS from what was collected."""
+    pages, judged, classes = rows["pages"], rows["judged"], rows["classes"]
     counted = counts(rows)
-    on_object, retrieved = icons.sum(icons["right"]), classes.sum(classes["found"])
+    on_object, retrieved = judged.sum(judged["right"]), classes.sum(classes["found"])
     numbers = {
         **counted,
         "median_time_spent_ms": pages.median(pages["time_ms"]),
