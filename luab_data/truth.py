@@ -6,6 +6,7 @@ characters of pycocotools' compressed RLE. Its size is that of its image.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,15 @@ class Thing(NamedTuple):
     area: float = 0.0
     """px, as the file has it; of the mask where it has none."""
     is_crowd: bool = False
+
+
+def coco_id(file_name: str) -> int | None:
+    """9 of `COCO_train2014_000000000009.jpg`, a picture of COCO; None of other names."""
+    found = _COCO_NAME(file_name)
+    return int(found[1]) if found else None
+
+
+_COCO_NAME = re.compile(r"(?:.*\D)?(0{6}[0-9]{6})(?:\D.*)?", re.ASCII | re.DOTALL).fullmatch
 
 
 @dataclass(slots=True)

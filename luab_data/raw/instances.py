@@ -36,6 +36,7 @@ from luab_data.truth import (
     Thing,
     TrueImage,
     bounds,
+    coco_id,
     from_segmentation,
     num_pixels,
     union,
@@ -171,8 +172,8 @@ class _Reader:
         known: Any = key
         if self._by_file:
             known = _stem(str(file_name or key))
-        elif in_name := _COCO_NAME(str(file_name)):
-            known = int(in_name[1])
+        elif (in_name := coco_id(str(file_name))) is not None:
+            known = in_name
             self._images.num_renumbered += known != key
         if known != key:
             self._key_of[key] = known
@@ -304,9 +305,6 @@ class _Reader:
             )
         found.has_names = False
         return {category: label for label, category in enumerate(vocabulary.ids)}
-
-
-_COCO_NAME = re.compile(r"(?:.*\D)?(0{6}[0-9]{6})(?:\D.*)?", re.ASCII | re.DOTALL).fullmatch
 
 
 def _elements(stream: JsonStream, type: Any) -> Iterator[Any]:
