@@ -75,14 +75,19 @@ class Importer:
 
 
 MODULES: Mapping[str, str] = {
+    "bubbleview": "bubbleview",
     "cifar10h": "cifar10h",
+    "clickme": "clickme",
+    "coco-search18": "coco_search18",
     "cvat": "cvat",
     "cvat-events": "cvat_events",
     "jspsych": "jspsych",
     "label-studio": "label_studio",
+    "localized-narratives": "localized_narratives",
     "open-images": "open_images",
     "pixmo-points": "pixmo_points",
     "rrweb": "rrweb",
+    "salicon": "salicon",
 }
 """Name of an importer -> its module in here."""
 

@@ -1,0 +1,286 @@
+"""[I/O] Localized Narratives (Pont-Tuset et al., ECCV 2020): speak and hover, word by word.
+
+Read as the publisher's page and loader say (google/localized-narratives, index.html and
+localized_narratives.py): JSON Lines, one narrative a line; x, y are fractions from the top left,
+also somewhat below 0 and above 1; t is in SECONDS since the recording began; each inner list of
+`traces` is one stay of the pointer on the picture. Times come as integers too, and a line may have
+no trace at all (the publisher's issue 10: line 4414 of the COCO validation file).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, cast
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from msgspec import Struct
+
+from luab_data.errors import ArchiveError, RecordError
+from luab_data.importers import Importer
+from luab_data.importers.files import files
+from luab_data.importers.points import event_lists
+from luab_data.ragged import Floats, Ints
+from luab_data.raw.packed import float_columns
+from luab_data.raw.source import DAMAGE, Source
+from luab_data.views import CODE, Reading, views
+
+BATCH_BYTES = 2**23
+"""Length of the lines that become one table."""
+
+PROMPT = "Describe the picture with your voice while hovering over the region that you describe."
+"""What annotators were asked, by the paper's abstract."""
+
+
+class _Point(Struct, gc=False, forbid_unknown_fields=True):
+    x: float
+    y: float
+    t: float
+
+
+class _Utterance(Struct, gc=False, forbid_unknown_fields=True):
+    utterance: str
+    start_time: float
+    end_time: float
+
+
+class _Narrative(Struct, forbid_unknown_fields=True):
+    dataset_id: str
+    image_id: str
+    annotator_id: int
+    caption: str | None = None
+    timed_caption: list[_Utterance] | None = None
+    traces: list[list[_Point]] | None = None
+    voice_recording: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Narrative).decode
+_UNKNOWN = "unknown field"  # msgspec's words
+
+
+def read(
+    paths: Sequence[Path],
+    unknown: Counter[str],
+    on_read: Callable[[int], object],
+    /,
+    **options: str,
+) -> Iterator[Reading]:
+    """The narratives of some files."""
+    for path in files(paths, ".jsonl"):
+        with Source(path, on_read) as source:
+            yield from _read(source, source.content(), unknown)
+
+
+def _read(source: Source, lines: IO[bytes], unknown: Counter[str]) -> Iterator[Reading]:
+    number, is_first = 0, True
+    while batch := _some_lines(source, lines):
+        found: list[Any] = []
+        names: list[str] = []
+        errors: list[RecordError] = []
+        for number, line in enumerate(batch, start=number + 1):  # noqa: B020, the count goes on
+            if not line.strip():
+                continue
+            where = f"{source.path.name}, line {number}"
+            try:
+                found.append(_narrative(line, unknown))
+                names.append(where)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                errors.append(_refused(where, error))
+        if is_first and not any(n.traces for n in found):
+            first = f" The first line: {errors[0].reason}" if errors else ""
+            raise ArchiveError(
+                f"{source.path}: none of the first {number} lines is a narrative with `traces`;"
+                " expected a file *_localized_narratives*.jsonl, not one of captions or"
+                f" transcriptions.{first}"
+            )
+        is_first = False
+        yield Reading(_table(found), names, errors)
+
+
+def _some_lines(source: Source, lines: IO[bytes]) -> list[bytes]:
+    try:
+        return lines.readlines(BATCH_BYTES)
+    except (*DAMAGE, OSError) as error:
+        raise ArchiveError(
+            f"{source.path}: cut or damaged ({error}). Nothing was written; get the file again"
+        ) from error
+
+
+def _narrative(line: bytes, unknown: Counter[str]) -> Any:
+    try:
+        return _decode(line)
+    except msgspec.ValidationError as error:
+        if _UNKNOWN not in str(error):
+            raise
+    values = msgspec.json.decode(line)
+    for key, type in (("", _Narrative), ("timed_caption", _Utterance), ("traces", _Point)):
+        inner = [values] if not key else values.get(key) or []
+        known = type.__struct_fields__
+        for one in chain.from_iterable(inner) if key == "traces" else inner:
+            for name in [name for name in one if name not in known]:
+                unknown[f"{key}.{name}".lstrip(".")] += 1
+                del one[name]
+    return msgspec.convert(values, _Narrative)
+
+
+def _refused(where: str, error: Exception) -> RecordError:
+    if isinstance(error, msgspec.ValidationError):
+        return RecordError(where, "not-a-narrative", str(error))
+    return RecordError(where, "json-syntax", str(error))
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def _table(found: list[Any]) -> pa.Table:
+    """Narratives as a table of VIEWS."""
+    lists = [_filled(n.traces) for n in found]
+    stays = list(chain.from_iterable(lists))
+    points = list(chain.from_iterable(stays))
+    words = [word for n in found for word in n.timed_caption or ()]
+    columns: dict[str, Any] = {
+        "image_id": [_image_id(n.dataset_id, n.image_id) for n in found],
+        "prompt": [PROMPT] * len(found),
+        "answer": [n.caption for n in found],
+        "annotator": [str(n.annotator_id) for n in found],
+    }
+    packed = cast(list[Floats], float_columns(points, _Point.__struct_fields__))
+    x, y, seconds = packed
+    return views(
+        columns
+        | _events(
+            x,
+            y,
+            1000 * seconds,
+            stay_bounds=_bounds(map(len, stays)),
+            view_bounds=_bounds(map(len, lists)),
+            words=pa.array([word.utterance for word in words], pa.string()),
+            start_ms=1000 * np.array([word.start_time for word in words], np.float64),
+            end_ms=1000 * np.array([word.end_time for word in words], np.float64),
+            word_bounds=_bounds(len(n.timed_caption or ()) for n in found),
+        )
+    )
+
+
+def _filled(traces: list[list[Any]] | None) -> list[list[Any]]:
+    """The stays that have a point."""
+    return [stay for stay in traces or () if stay]
+
+
+def _bounds(lengths: Any) -> Ints:
+    return np.concatenate([[0], np.cumsum(np.fromiter(lengths, np.int64))])
+
+
+def _events(
+    x: Floats,
+    y: Floats,
+    time_ms: Floats,
+    *,
+    stay_bounds: Ints,
+    view_bounds: Ints,
+    words: pa.StringArray,
+    start_ms: Floats,
+    end_ms: Floats,
+    word_bounds: Ints,
+) -> dict[str, pa.ListArray]:
+    """The lists of VIEWS: moves between enter and leave of each stay, and the words when spoken.
+
+    Args:
+        x, y, time_ms: (num_points,).
+        stay_bounds: (num_stays + 1,) stay i has the points stay_bounds[i]:stay_bounds[i + 1].
+        view_bounds: (num_views + 1,) view i has the stays view_bounds[i]:view_bounds[i + 1].
+        words, start_ms, end_ms: (num_words,).
+        word_bounds: (num_views + 1,) of the words.
+    """
+    num_stays, num_views = len(stay_bounds) - 1, len(view_bounds) - 1
+    # Points, each stay with one place more at its start and at its end.
+    at = np.arange(len(x)) + 2 * np.repeat(np.arange(num_stays), np.diff(stay_bounds)) + 1
+    enter = stay_bounds[:-1] + 2 * np.arange(num_stays)
+    size = len(x) + 2 * num_stays
+    event = np.full(size, CODE["leave"], np.int8)
+    event[enter] = CODE["enter"]
+    event[at] = CODE["move"]
+    bounds = (stay_bounds + 2 * np.arange(num_stays + 1))[view_bounds]
+    # A word comes after what was before it in its view. Views lie apart by more than any takes.
+    apart = 2 * (np.abs(np.concatenate([time_ms, start_ms, [0.0]])).max() + 1)
+    clock = np.zeros(size)
+    clock[at] = time_ms
+    clock[enter] = time_ms[stay_bounds[:-1]]
+    clock[enter[1:] - 1] = time_ms[stay_bounds[1:-1] - 1]
+    clock[size - 1 :] = time_ms[len(x) - 1 :]
+    clock += apart * np.repeat(np.arange(num_views), np.diff(bounds))
+    spoken = start_ms + apart * np.repeat(np.arange(num_views), np.diff(word_bounds))
+    before = np.searchsorted(np.maximum.accumulate(clock), np.maximum.accumulate(spoken), "left")
+    word_at = before + np.arange(len(spoken))
+    is_word = np.zeros(size + len(spoken), np.bool_)
+    is_word[word_at] = True
+    moved = np.flatnonzero(~is_word)
+    at = moved[at]
+
+    def laid(values: Floats, places: Ints) -> Floats:
+        found = np.full(len(is_word), np.nan)
+        found[places] = values
+        return found
+
+    all_events = np.full(len(is_word), CODE["say"], np.int8)
+    all_events[moved] = event
+    all_times = laid(time_ms, at)
+    all_times[word_at] = start_ms
+    which = np.zeros(len(is_word), np.int32)
+    which[word_at] = np.arange(len(words))
+    return event_lists(
+        bounds + word_bounds,
+        all_events,
+        laid(x, at),
+        laid(y, at),
+        all_times,
+        laid(end_ms - start_ms, word_at),
+        words.take(pa.array(which, mask=~is_word)),
+        ["mouse"] * num_views,
+    )
+
+
+def _image_id(dataset_id: str, image_id: str) -> str:
+    """An id of a decimal number is COCO's alone: Flickr30k numbers its pictures too."""
+    return f"flickr30k_{image_id}" if dataset_id.startswith("Flic") else image_id
+
+
+IMPORTER = Importer(
+    name="localized-narratives",
+    title="Localized Narratives",
+    kind="tracing",
+    files="*_localized_narratives*.jsonl, plain or gzip, or a folder of them",
+    read=read,
+    license="cc-by-4.0",
+    citation="""@inproceedings{PontTuset_eccv2020,
+  author    = {Jordi Pont-Tuset and Jasper Uijlings and Soravit Changpinyo and Radu Soricut
+               and Vittorio Ferrari},
+  title     = {Connecting Vision and Language with Localized Narratives},
+  booktitle = {ECCV},
+  year      = {2020}
+}""",
+    url="https://google.github.io/localized-narratives/",
+    description=(
+        "Annotators described a picture with their voice while hovering the mouse over the region"
+        " they were describing; voice and pointer are synchronised, so every word has its piece of"
+        " the trace. 873,107 narratives of 849k pictures of COCO, Flickr30k, ADE20K and Open"
+        " Images."
+    ),
+    limits=(
+        ("asked for", "The trace was asked for, it is no by-product of another task."),
+        (
+            "off the picture",
+            "A small band around the picture was recorded too: points lie below 0 and above 1.",
+        ),
+        ("no layout", "How large the picture was on the page, and its size, are not in the file."),
+        (
+            "words",
+            "Times of words come from aligning the annotator's caption with an automatic"
+            " transcription.",
+        ),
+    ),
+)
