@@ -290,6 +290,8 @@ class Tracing(OwnData):
     several_labels = False
     classes = ""
     asked = "A picture was shown, to move, point or look over as asked."
+    task_category = "other"
+    task_ids = ()
     score = "outside_share"
     stages: ClassVar[Mapping[str, str]] = {
         "derivation": "derivation.shard:TRACING",
