@@ -295,6 +295,7 @@ class Tracing(OwnData):
     score = "outside_share"
     stages: ClassVar[Mapping[str, str]] = {
         "derivation": "derivation.shard:TRACING",
+        "checks": "checks.tracing:CHECKS",
         "workers": "workers.tracing:WORKERS",
         "attention": "attention.points:of_traces",
         "from_views": "views.tracing:TRACING",

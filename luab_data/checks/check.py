@@ -34,6 +34,7 @@ from luab_data.console import progress
 from luab_data.errors import OptionError
 from luab_data.files import MANIFEST
 from luab_data.kinds import kind_of, tables_of
+from luab_data.ragged import one_array
 from luab_data.schema import Table
 from luab_data.store.digest import ShardDigest, content_digest
 from luab_data.store.folder import version_of
@@ -215,11 +216,19 @@ class _Tables:
         if any(promise.check == "values" for promise in broken):
             return False
         if is_image:
-            self.ids.append(rows["image_id"].combine_chunks())
+            self.ids.append(self._ids_of(rows))
         self._note(broken_workers(rows), rows, where)
         seen = pc.unique(rows["worker_id"]).drop_null().to_pylist()
         self.workers[table.config].update(seen)
         return True
+
+    def _ids_of(self, rows: pa.Table) -> pa.Array:
+        """(num_rows,) what names each row of `default`."""
+        first, *others = (one_array(rows[name]) for name in self.kind.key)
+        if not others:
+            return first
+        parts = [part.cast(pa.string()) for part in (first, *others)]
+        return pc.binary_join_element_wise(*parts, ", view ")
 
     def _note(self, broken: Iterable[Broken], rows: pa.Table, where: str) -> None:
         for check, found, expected, row, count in broken:
@@ -270,7 +279,7 @@ class _Tables:
                 self.notes.problem("rows", table.config, f"{found} rows", expected)
 
     def _check_ids(self) -> None:
-        ids = pa.chunked_array(self.ids, self.images["image_id"].type)
+        ids = pa.chunked_array(self.ids, None if self.ids else pa.string())
         if len(ids) == pc.count_distinct(ids).as_py():
             return
         counts = pc.value_counts(ids)

@@ -222,7 +222,7 @@ class Finding:
         rule: the rule.
         count: rows that break it.
         rows: rows it looked at.
-        examples: the first of them: `image_id`, and `round` where a row is a round.
+        examples: the first of them: `image_id`, and `round` or `view` where a row is one.
     """
 
     rule: Rule
@@ -259,7 +259,7 @@ class Lint:
         table = window.images if rule.config == "default" else window.records
         odd = rule(window)
         rows = np.flatnonzero(odd)[: self._examples - len(before.examples)]
-        names = [name for name in ("image_id", "round") if name in table.column_names]
+        names = [name for name in ("image_id", "round", "view") if name in table.column_names]
         more = table.select(names).take(pa.array(rows)).to_pylist()
         return Finding(
             rule=rule,

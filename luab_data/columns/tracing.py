@@ -18,6 +18,7 @@ from luab_data.columns.regions import hull_columns
 from luab_data.columns.traces import Approach
 from luab_data.ragged import (
     ArrowColumn,
+    Bools,
     Floats,
     Ints,
     Ragged,
@@ -38,6 +39,11 @@ NEVER = np.iinfo(np.int64).min
 """Time of a point that has none."""
 
 
+def is_point(event: ArrowColumn, types: tuple[str, ...] = POINTS) -> Bools:
+    """(num_events,) whether each event is of such a type."""
+    return is_true(pc.is_in(one_array(event).flatten(), value_set=pa.array(types)))
+
+
 def trace(
     event: ArrowColumn, event_time_ms: ArrowColumn, event_x: ArrowColumn, event_y: ArrowColumn
 ) -> Approach:
@@ -48,8 +54,7 @@ def trace(
     Returns: times are NEVER where there is none, `has_click` is whether there is any point.
     """
     x, y = ragged(event_x), ragged(event_y).values
-    mask = is_true(pc.is_in(one_array(event).flatten(), value_set=pa.array(POINTS)))
-    mask &= is_place(x.values, y)
+    mask = is_point(event) & is_place(x.values, y)
     kept = x.keep(mask)
     y, time_ms = y[mask], ragged(event_time_ms, null=NEVER).values[mask]
     there, last = kept.lengths > 0, kept.bounds[1:] - 1
@@ -76,7 +81,7 @@ def num_clicks(event: ArrowColumn, visit: Approach) -> pa.Array:
     Null where there are points but no such event: the tool need not log them.
     Source: docs/definitions.md#asked-for-traces
     """
-    flags = is_true(pc.is_in(one_array(event).flatten(), value_set=pa.array(CLICKS)))
+    flags = is_point(event, CLICKS)
     count = Ragged(flags.astype(np.int64), bounds_of(event)).reduce(np.add, 0)
     return nullable(count, (count > 0) | ~visit.has_click, pa.int32())
 

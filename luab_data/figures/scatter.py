@@ -20,7 +20,7 @@ from luab_data.figures.style import (
     Found,
     outlined,
 )
-from luab_data.kinds import KINDS
+from luab_data.kinds import ALL_KINDS
 from luab_data.ragged import Bools, Floats, floats, is_true
 from luab_data.schema import COCO_CLASSES
 from luab_data.statistics.coco_icons import MIN_OCCURRENCES, size_outliers
@@ -166,7 +166,7 @@ def overview(found: Annotators) -> pa.Table:
         crowd; `n`, what it is over; `flag`, whether the worker is suspect; `offset_x`, `offset_y`,
         their mean click from the box's centre, where it is known of this kind.
     """
-    score = KINDS[found.dataset].score
+    score = ALL_KINDS[found.dataset].score
     pooled = found.pooled[score]
     columns = {
         "worker_id": pa.array(found.worker_id, pa.string()),

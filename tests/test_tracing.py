@@ -1,0 +1,248 @@
+"""Tracing datasets: columns by hand, what must hold, and every verb."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import shapely
+import tracing_world as world
+from tracing_world import view
+
+import luab_data
+from luab_data.columns.hulls import hulls_of
+from luab_data.columns.traced import TRACING
+from luab_data.schema_views import TRACING_TRACES, TRACING_VIEWS
+from luab_data.store.load import read_table
+from luab_data.views import VIEWS
+
+LOG = [
+    view(
+        "a",
+        [("enter", 0, 0.0, 0.5), ("move", 10, 0.1, 0.1), ("move", 20, 0.5, 0.5),
+         ("move", 40, 1.2, 0.1), ("leave", 50, 1.0, 0.5)],
+        annotator="x",
+    ),
+    view("b"),
+    view("a", [("fixation", 5, 0.3, 0.3, 30)], annotator="y@example.org", label="cat"),
+    view(
+        "c",
+        [("click", None, 0.2, 0.9), ("down", 6, 0.9, 0.9), ("move", 7, 0.4, 0.8)],
+        annotator="  ",
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = world.write(tmp_path_factory.mktemp("hand"), LOG)
+    return read_table(folder).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return world.write(tmp_path_factory.mktemp("world"))
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+def test_views_of_one_image_are_rows_of_their_own_numbered_in_the_order_of_the_log(by_hand):
+    assert [(row["image_id"], row["view"]) for row in by_hand] == [
+        ("a", 1), ("b", 1), ("a", 2), ("c", 1),
+    ]  # fmt: skip
+
+
+def test_what_follows_from_a_trace_by_hand(by_hand):
+    """The worked example of docs/definitions.md#asked-for-traces."""
+    row = by_hand[0]
+    assert row["trace_length"] == 3 and row["num_clicks"] is None
+    assert (row["first_point_x"], row["first_point_y"]) == (0.1, 0.1)
+    assert (row["last_point_x"], row["last_point_y"]) == (1.2, 0.1)
+    assert row["centroid_x"] == pytest.approx(0.6)
+    assert row["centroid_y"] == pytest.approx(0.7 / 3)
+    assert row["outside_share"] == pytest.approx(1 / 3)
+    assert row["path_length"] == pytest.approx(0.4 * 2**0.5 + (0.7**2 + 0.4**2) ** 0.5)
+    assert row["duration_ms"] == 50
+    assert row["trace_quantile_x"] == [0.1] * 5 + [0.5] * 5 + [1.2]
+    # Of 30 ms from 10 on, the second point is reached at 10 ms (q = .34) and the third at the end.
+    assert row["time_quantile_x"] == [0.1] * 4 + [0.5] * 6 + [1.2]
+    assert row["hull_area"] == pytest.approx(1.1 * 0.4 / 2)
+    assert row["hull_x"] == [0.1, 0.5, 1.2]  # up is the lower y: counter-clockwise on screen
+
+
+def test_a_view_without_points_has_nulls_and_no_clicks(by_hand):
+    row = by_hand[1]
+    assert (row["trace_length"], row["num_clicks"]) == (0, 0)
+    derived = [n for d in TRACING.derived for n in d.names]
+    assert {n for n in derived if row[n] is not None} == {"trace_length", "num_clicks"}
+
+
+def test_a_duration_ends_with_the_last_fixation(by_hand):
+    assert by_hand[2]["duration_ms"] == 30
+    assert by_hand[2]["hull_x"] == [0.3] and by_hand[2]["path_length"] == 0.0
+
+
+def test_without_a_time_of_every_point_there_are_no_time_quantiles(by_hand):
+    row = by_hand[3]
+    assert (row["trace_length"], row["num_clicks"]) == (2, 1)  # a down is no point
+    assert row["trace_quantile_x"] == [0.2] * 10 + [0.4]
+    assert row["time_quantile_x"] is None and row["duration_ms"] == 1
+
+
+def test_people_are_hashed_and_nobody_is_nobody(by_hand):
+    workers = [row["worker_id"] for row in by_hand]
+    assert workers[1] is workers[3] is None and len({*workers}) == 3
+    assert all(len(w) == 16 for w in workers if w)
+
+
+def test_the_traces_hold_all_that_the_log_says():
+    left_out = {"annotator"} ^ {"view", "worker_id"}
+    assert {*TRACING_TRACES.schema().names} ^ {*VIEWS.schema().names} == left_out
+
+
+def test_raw_columns_and_registry_are_exactly_the_schema():
+    raw = {c.name for c in TRACING_VIEWS.columns if c.raw}
+    assert raw == {"image_id", "view"}
+    assert raw | {*TRACING.names()} == {*TRACING_VIEWS.schema().names}
+    known = {c.name for c in TRACING_TRACES.columns}
+    assert {s.partition(".")[2] for s in TRACING.sources(TRACING.names())} <= known
+
+
+def test_times_that_decrease_count_as_the_latest_one_before(tmp_path: Path):
+    moves = [("move", t, x, 0.5) for t, x in ((100, 0.0), (90, 0.1), (300, 0.2), (200, 0.3))]
+    other = [("move", t, x, 0.5) for t, x in ((0, 0.6), (10, 0.7))]
+    rows = read_table(world.write(tmp_path, [view("a", moves), view("b", other)])).to_pylist()
+    assert rows[0]["time_quantile_x"] == [0.1] * 10 + [0.3]
+    assert rows[1]["time_quantile_x"] == [0.6] * 10 + [0.7]
+
+
+def test_hulls_of_many_points_are_those_of_shapely():
+    rng = np.random.default_rng(1)
+    lengths = np.array([3, 0, 1, 200, 2, 57])
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    x, y = rng.random((2, int(bounds[-1])))
+    found = hulls_of(x, y, bounds)
+    ends = np.concatenate([[0], np.cumsum(found.counts)])
+    for k, row in enumerate(np.flatnonzero(lengths)):
+        points = np.stack([x, y], axis=1)[bounds[row] : bounds[row + 1]]
+        hull = shapely.convex_hull(shapely.multipoints(points))
+        assert found.area[k] == pytest.approx(hull.area)
+        corners = {
+            *zip(found.x[ends[k] : ends[k + 1]], found.y[ends[k] : ends[k + 1]], strict=True)
+        }
+        assert corners == {*map(tuple, shapely.get_coordinates(hull).tolist())}
+
+
+def test_batches_of_any_size_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "small").mkdir()
+    whole = world.write(tmp_path)
+    monkeypatch.setattr("luab_data.views.log.BATCH_BYTES", 100)
+    small = world.write(tmp_path / "small")
+    names = [p.relative_to(whole) for p in whole.rglob("*.parquet")]
+    assert len(names) == 3
+    assert all((whole / name).read_bytes() == (small / name).read_bytes() for name in names)
+
+
+def test_row_groups_of_traces_are_small():
+    assert TRACING_TRACES.rows_per_group == 2048
+
+
+# --- whole and odd --------------------------------------------------------------------------------
+
+
+def test_a_converted_dataset_is_whole(dataset: Path):
+    report = luab_data.check(dataset)
+    assert report.whole and not report.problems
+    assert {f.rule.id: f.count for f in report.findings if f.count} == {"empty-trace": 1}
+
+
+def _moves(count: int, place: tuple[float, float] = (0.5, 0.5), step: int = 10):
+    return [("move", step * k, place[0] + 0.01 * k, place[1]) for k in range(count)]
+
+
+ODD = {
+    "time-backwards": view("a", [("move", 20, 0.1, 0.1), ("leave", 10, 0.2, 0.2)]),
+    "missing-point": view("a", [("move", 20, 0.1, 0.1), ("click", 30, None, None)]),
+    "negative-duration": view("a", [("fixation", 20, 0.1, 0.1, -5)]),
+    "far-outside": view("a", [*_moves(3), ("move", 90, 2.5, 0.5)]),
+    "mostly-outside": view("a", _moves(4, (1.1, 0.5))),
+    "no-time-passes": view("a", _moves(3, step=0)),
+    "pointer-at-rest": view("a", [("move", 10 * k, 0.5, 0.5) for k in range(10)]),
+    "trace-outside": view("a", [*_moves(3), ("move", 90, 1.2, 0.5)]),
+    "empty-trace": view("a", [("load", 0, None, None)]),
+    "view-left-open": view("a", [*_moves(2), ("submit", 2_000_000, None, None)]),
+    "size-missing": view("a", _moves(3)) | {"width": None},
+}
+SIZE = {"width": 64, "height": 48}
+IMPLIED = {
+    "far-outside": {"trace-outside"},
+    "mostly-outside": {"trace-outside"},
+}
+
+
+@pytest.mark.parametrize("rule", ODD)
+def test_what_is_odd_is_found_and_nothing_else(rule: str, tmp_path: Path):
+    good = view("b", _moves(5), **SIZE)
+    report = luab_data.check(world.write(tmp_path, [{**SIZE, **ODD[rule]}, good]))
+    assert report.whole
+    found = {f.rule.id: f for f in report.findings if f.count}
+    assert {*found} == {rule} | IMPLIED.get(rule, set())
+    assert found[rule].count == 1 and found[rule].examples[0]["image_id"] == "a"
+
+
+def test_a_trace_that_is_there_twice_is_found(tmp_path: Path):
+    same = view("a", _moves(5), annotator="x", **SIZE)
+    others = [same | {"annotator": "y"}, same | {"image_id": "b"}]
+    report = luab_data.check(world.write(tmp_path, [same, *others, same]))
+    assert {f.rule.id: f.count for f in report.findings if f.count} == {"repeated-trace": 1}
+    assert luab_data.check(tmp_path / "traced", rules=["repeated-trace"]).findings[0].examples == (
+        {"image_id": "a", "view": 3},
+    )
+
+
+def test_a_changed_value_is_a_problem(dataset: Path, tmp_path: Path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset, copy)
+    (file,) = (copy / "data").glob("*.parquet")
+    table = pq.read_table(file)
+    for column, value, check in (("path_length", 9.0, "derived"), ("view", 1, "image-ids")):
+        place = table.column_names.index(column)
+        changed = pa.array([value] * len(table), table.schema.field(column).type)
+        pq.write_table(table.set_column(place, table.schema.field(column), changed), file)
+        assert check in {problem.check for problem in luab_data.check(copy).problems}
+
+
+def test_a_manifest_names_what_the_log_has(dataset: Path):
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    assert manifest["dataset"] == "tracing" and manifest["classes"] == []
+    assert manifest["fidelity"]["num_views"] == 36 and manifest["fidelity"]["has_path"] == 35
+
+
+# --- workers --------------------------------------------------------------------------------------
+
+
+def test_annotators_are_told_apart(dataset: Path):
+    table = read_table(dataset, "annotators").to_pylist()
+    assert [row["num_views"] for row in table] == [12] * 3
+    assert sorted(row["num_traced"] for row in table) == [11, 12, 12]
+    assert {row["num_sessions"] for row in table} == {2}
+    # Moves 20 ms apart from 40 on, entered 10 ms before, left 20 ms after: 30, 40, 50 of them.
+    assert sorted(row["median_duration_ms"] for row in table) == [610, 810, 1010]
+    assert sorted(row["median_trace_length"] for row in table) == [30, 40, 50]
+    found = luab_data.annotators(dataset)
+    assert sorted(round(v) for v in found.pooled["points_per_view"].raw) == [30, 40, 50]
+
+
+def test_a_log_without_people_has_no_annotators(tmp_path: Path):
+    folder = world.write(tmp_path, [view("a", _moves(3)), view("b", _moves(2))])
+    assert len(read_table(folder, "annotators")) == 0
+    assert luab_data.check(folder).whole
+    assert luab_data.annotators(folder).worker_id == []
