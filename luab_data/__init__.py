@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from luab_data.exports import export as export
     from luab_data.figures.catalogue import draw as draw
     from luab_data.hub.upload import publish as publish
+    from luab_data.importers.clicks import convert_clicks as convert_clicks
+    from luab_data.importers.clicks import convert_records as convert_records
     from luab_data.importers.convert import convert_from as convert_from
     from luab_data.join import join_images as join_images
     from luab_data.provenance import trace as trace
@@ -52,9 +54,11 @@ _PUBLIC = {
     "check": "checks.check",
     "clicks": "reports.clicks",
     "convert_browsing": "views.convert",
+    "convert_clicks": "importers.clicks",
     "convert_coco": "convert",
     "convert_from": "importers.convert",
     "convert_imagenet": "convert",
+    "convert_records": "importers.clicks",
     "convert_tagging": "views.convert",
     "convert_tracing": "views.convert",
     "derive": "derivation",

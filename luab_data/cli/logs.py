@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from luab_data.cli.options import FILE, FOLDER, NEW, NEW_FILE, Decorator, force, with_options
+from luab_data.cli.options import (
+    FILE,
+    FOLDER,
+    NEW,
+    NEW_FILE,
+    Decorator,
+    force,
+    images,
+    with_options,
+)
 from luab_data.console import LuabGroup, progress
 
 
@@ -152,6 +161,47 @@ def convert_tracing(log: Path, **options: Any) -> None:
     from luab_data.views.convert import convert_tracing
 
     _summary(convert_tracing(log, **_of_collection(**options)))
+
+
+@convert.command("clicks")
+@click.option("--csv", type=FILE, required=True, help="A row a click, columns named.")
+@with_options(
+    *(
+        click.option(f"--{role}", metavar="COLUMN", help=f"Column of {what}.")
+        for role, what in {
+            "image": "the picture's file or name. Default: image, file, ...",
+            "label": "its class. Default: label, class, ...",
+            "x": "x. Default: x",
+            "y": "y. Default: y",
+            "time": "when, since 1970 or the session began. Default: time, t, ...",
+            "worker": "who, hashed on the way in. Default: worker, annotator, ...",
+            "event": "what happened, e.g. open, click, close. Default: event, ...",
+            "session": "the session of a worker. Default: session, ...",
+            "width": "the picture's width in px. Default: width, ...",
+            "height": "its height. Default: height, ...",
+        }.items()
+    )
+)
+@click.option(
+    "--units",
+    type=click.Choice(["px", "fraction", "percent"]),
+    help="Of x and y. Default: found from the data, or refused.",
+)
+@click.option(
+    "--time-units",
+    type=click.Choice(["ms", "s"]),
+    help="Of a session's clock. Default: found, or refused. Times since 1970 are known as such.",
+)
+@images(" Pixels need their sizes: headers are read, turned as shown.")
+@_CLASSES
+@_deciding("last", "majority", "all", "any")
+@_OF_COLLECTION
+@_OF_CONVERT
+def convert_clicks(csv: Path, **options: Any) -> None:
+    """Convert a CSV of clicks, a row each: columns of image, class, x and y are enough."""
+    from luab_data.importers.clicks import convert_clicks
+
+    _summary(convert_clicks(csv, **_of_collection(**options)))
 
 
 def _importing(source: str) -> click.Command:

@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -97,6 +99,8 @@ def csv_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a CSV file by the names of its header, each with the number of its last line.
 
+    Commas, semicolons or tabs are between cells: what the header has most of.
+
     Args:
         expected: columns that must be there.
 
@@ -107,14 +111,15 @@ def csv_rows(
     with Source(path, on_read) as source:
         try:
             text = io.TextIOWrapper(source.content(), encoding="utf-8-sig", newline="")
-            rows = csv.reader(text, strict=True)
+            first = text.readline()
+            rows = csv.reader(chain([first], text), strict=True, delimiter=_delimiter(first))
             header = next(rows, [])
             _check_header(path, header, expected)
             for row in rows:
                 if len(row) != len(header) and any(row):
                     raise ArchiveError(
                         f"{path}, line {rows.line_num}: found {len(row)} cells; expected"
-                        f" {len(header)}, as the header has"
+                        f" {len(header)}, as the header has. A comma within a cell needs quotes"
                     )
                 if any(row):
                     yield rows.line_num, dict(zip(header, row, strict=True))
@@ -126,8 +131,9 @@ def csv_header(path: Path) -> list[str]:
     """The names of the columns of a CSV file."""
     with Source(path) as source:
         try:
+            source.content()  # refuses files of other kinds
             head = source.head.decode("utf-8-sig", "replace")
-            return next(csv.reader(head.splitlines()), [])
+            return next(csv.reader(head.splitlines(), delimiter=_delimiter(head)), [])
         except csv.Error as error:
             raise _no_csv(path, error) from error
 
@@ -154,6 +160,12 @@ def csv_tables(path: Path, on_read: OnRead, types: Mapping[str, pa.DataType]) ->
             raise _no_csv(path, error) from error
 
 
+def _delimiter(text: str) -> str:
+    """What is between the cells of the first line."""
+    header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
+    return max(",;\t", key=header.count)
+
+
 def _check_header(path: Path, header: Sequence[str], expected: Sequence[str]) -> None:
     for name in expected:
         if name not in header:
@@ -166,6 +178,8 @@ def _check_header(path: Path, header: Sequence[str], expected: Sequence[str]) ->
 def _no_csv(path: Path, error: Exception) -> ArchiveError:
     """Cells are not quoted: somebody's name or e-mail could be in one."""
     what = "it is cut or damaged" if isinstance(error, DAMAGE) else "not CSV in UTF-8"
+    if isinstance(error, UnicodeDecodeError):
+        what = "not UTF-8, which Excel calls `CSV UTF-8`"
     if isinstance(error, pa.ArrowInvalid):
         what = "a row or a cell is not as in the rows before"
     return ArchiveError(f"{path}: cannot be read ({what}); expected the CSV file as it was written")

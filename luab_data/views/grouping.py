@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,9 @@ class Grouped(NamedTuple):
     bounds: Ints  # (num_images + 1,) image i has the views bounds[i]:bounds[i + 1]
 
 
-def grouped(tables: Iterable[pa.Table], names: tuple[str, ...], file: Path) -> Iterator[Grouped]:
+def grouped(
+    tables: Iterable[pa.Table], names: tuple[str, ...], file: Path
+) -> Generator[Grouped, None, None]:
     """The rows of tables of one schema, those of one image together.
 
     Args:
