@@ -131,8 +131,13 @@ class Kind:
 
 
 class Browsing(Kind):
-    """Pages of pictures: which are of a class? Logged as XML by imagenet-annotation-tool."""
+    """Pages of pictures: which are of a class? Logged as XML by imagenet-annotation-tool.
 
+    Attributes:
+        label_is_known: whether an image is of its class though nobody selected it.
+    """
+
+    label_is_known = True
     dataset = "imagenet-ab"
     title = "ImageNet-AB"
     images = IMAGENET_IMAGES
@@ -230,6 +235,7 @@ class OwnBrowsing(OwnData, Browsing):
         deciding: which view of an image `default` is about, a rule of columns.rounds.Deciding.
     """
 
+    label_is_known = False
     dataset = "browsing"
     title = "own browsing data"
     images = OWN_BROWSED

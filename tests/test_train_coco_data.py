@@ -17,8 +17,9 @@ from luab_data.convert import convert_coco
 from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
 from luab_train.data.coco import CocoAnnotations, notebook_labels, read_coco, read_truth
-from luab_train.data.dataset import coco_split, of_dataset
+from luab_train.data.dataset import of_dataset
 from luab_train.data.geometry import crop_resize, place
+from luab_train.data.splits import coco_split
 from luab_train.data.targets import make_coco_target
 from luab_train.recipe import COCO_TARGETS
 from luab_train.recipes import find_recipe

@@ -20,9 +20,9 @@ from torchvision import transforms as tvt
 
 import luab_train
 from luab_data.errors import ImagesError, OptionError
-from luab_train.data.dataset import evaluation_split
 from luab_train.data.inputs import EvalCrop, decode_rgb, load_input, timm_data
 from luab_train.data.loader import Samples, make_loader
+from luab_train.data.splits import evaluation_split
 from luab_train.evaluate.folder import evaluate
 from luab_train.evaluate.parts import folder_part
 from luab_train.evaluate.predict import predict_part

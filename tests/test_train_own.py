@@ -22,10 +22,11 @@ from luab_data.errors import ImagesError, OptionError
 from luab_data.splits import stratified_fraction
 from luab_train.cli import main
 from luab_train.data.coco import read_coco
-from luab_train.data.dataset import labelled_split, training_data
+from luab_train.data.dataset import training_data
 from luab_train.data.matching import match_rows
 from luab_train.data.rows import read_annotations
 from luab_train.data.sources import open_images
+from luab_train.data.splits import labelled_split
 from luab_train.evaluate.folder import evaluate
 from luab_train.evaluate.predictor import load_predictor
 from luab_train.predict import predict
@@ -171,6 +172,41 @@ def test_a_share_of_the_images_is_held_out_and_said(own, tmp_path, capsys):
     assert np.isfinite(found.points.values).all() and (found.points.values != 0.5).any(axis=2).all()
     assert found.held_out is not None and found.held_out.image_id.tolist() == left.tolist()
     assert not {*left.tolist()} & {*found.split.image_id.tolist()}
+
+
+def test_what_nobody_selected_teaches_no_class(tmp_path):
+    """One flat picture asked about twice has the class it was selected for, and is found."""
+    views = []
+    for number in range(12):
+        picture(tmp_path / "pics" / f"{number:02}.png", (32, 32))
+        for k, name in enumerate(CLASSES):
+            click = {"type": "click", "t": 9, "x": 0.25, "y": 0.75, "state": True}
+            views.append({"kind": "browsing", "image": {"id": f"{number:02}"},
+                          "asked": {"class": name}, "annotator": "ann",
+                          "events": [click] * (number % 3 == k)})  # fmt: skip
+    log = write_log(tmp_path / "log.jsonl", views)
+    convert_browsing(log, tmp_path / "my-ab", worker_key=KEY, shown=False)
+    found = training_data(small_recipe(), data=tmp_path / "my-ab", images=tmp_path / "pics")
+    names = [found.split.source.name(k) for k in found.split.source_index.tolist()]
+    assert {Path(name).stem: int(k) for name, k in zip(names, found.split.label, strict=True)} == {
+        f"{number:02}": sorted(CLASSES).index(CLASSES[number % 3]) for number in range(12)
+    }
+    assert found.facts["num_rows"] == 12 and found.facts["num_unselected"] == 24
+    assert found.notes[0].startswith("24 images that were not selected are left out")
+    # A log in which nothing was selected says nothing about classes.
+    for view in views:
+        view["events"] = []
+    log = write_log(tmp_path / "log.jsonl", views)
+    convert_browsing(log, tmp_path / "none", worker_key=KEY, shown=False)
+    rows = read_annotations(tmp_path / "none")
+    assert len(rows.image_id) == 36 and not rows.num_unselected
+    matched = match_rows(rows, open_images(tmp_path / "pics"), missing="raise", where=tmp_path)
+    assert len(matched.image) == 36 and len({*matched.image.tolist()}) == 12
+    found = training_data(
+        small_recipe(target="none"), data=tmp_path / "none", images=tmp_path / "pics", held_out=0.3
+    )
+    assert found.held_out is not None
+    assert not {*found.held_out.source_index.tolist()} & {*found.split.source_index.tolist()}
 
 
 def test_a_run_of_own_classes_evaluates_exports_and_predicts(own, tmp_path):

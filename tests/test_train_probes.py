@@ -14,8 +14,8 @@ from torch import nn
 from train_world import small_recipe
 
 from luab_train.data.boxes import Boxes
-from luab_train.data.dataset import Split, labelled_split
 from luab_train.data.sources import open_images
+from luab_train.data.splits import Split, labelled_split
 from luab_train.evaluate.probes import pictures
 from luab_train.evaluate.probes.pictures import (
     NOWHERE,

@@ -12,10 +12,10 @@ from PIL import Image
 from train_world import SCHEMA, WNIDS, make_world, row, write_dataset
 
 from luab_data.errors import DatasetError, ImagesError
-from luab_train.data.dataset import labelled_split
 from luab_train.data.matching import match_rows
 from luab_train.data.rows import read_annotations
 from luab_train.data.sources import open_images
+from luab_train.data.splits import labelled_split
 
 ROWS = [
     row("a_0", 0, box=[0.0, 1, 16, 17]),

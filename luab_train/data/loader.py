@@ -22,9 +22,9 @@ from luab_data.console import progress
 from luab_data.errors import ImagesError, LuabError, OptionError
 from luab_train.data.augment import TrainCrop
 from luab_train.data.coco import notebook_labels
-from luab_train.data.dataset import Split
 from luab_train.data.geometry import sample_seed
 from luab_train.data.inputs import Crop, EvalCrop
+from luab_train.data.splits import Split
 
 _CACHE_LIMIT = 4 * 2**30
 

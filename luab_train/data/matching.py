@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,17 @@ def match_rows(
         if not wanted.null_count:
             break
     wanted = pc.coalesce(wanted, ids)
+    names = wanted.unique()  # of two rows about one picture, as of two classes, too
     matched = match(
         Rows(
-            name=str(where), ids=pa.chunked_array([wanted]), classes={}, batches=lambda _: iter(())
+            name=str(where), ids=pa.chunked_array([names]), classes={}, batches=lambda _: iter(())
         ),
         Images(name=str(source.root), ids=known, places=known),
     )
+    image = np.full(len(names), -1)
+    image[matched.has_image] = matched.image
+    image = image[pc.index_in(wanted, value_set=names).to_numpy()]
+    matched = replace(matched, has_image=image >= 0, image=image[image >= 0])
     if matched.rows_without_image.count and missing == "raise":
         raise ImagesError(
             f"{source.root}: has no image for {matched.rows_without_image.count} of"
@@ -79,6 +85,8 @@ def _names(
         in_class += [_joined(classes[rows.label], names) for names in (stem, image_ids(plain))]
         yield from in_class
     yield from (ids, stem, numbered(stem))
+    if in_class:
+        yield from (pa.array(plain), numbered(image_ids(plain)))
     # Of what is left, the one image of that name in the folder of that name, wherever that is.
     leaf = as_folder(np.array([name.rpartition("/")[2] for name in source.wnid.tolist()], str))
     in_folder = _only(_joined(leaf, source.image_id), known)

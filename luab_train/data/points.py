@@ -27,12 +27,13 @@ from torchvision.transforms.v2.functional import get_size
 
 from luab_data.errors import OptionError
 from luab_train.data.augment import Augmented, TrainCrop, with_steps
-from luab_train.data.dataset import Split, read_rows
+from luab_train.data.dataset import read_rows
 from luab_train.data.geometry import apply, crop_resize, hflip
 from luab_train.data.geometry import inside as in_sight
 from luab_train.data.inputs import Crop, EvalCrop
 from luab_train.data.matching import match_rows
 from luab_train.data.sources import open_images
+from luab_train.data.splits import Split
 from luab_train.data.targets import training_points
 
 Transform = Callable[[Any], Any]

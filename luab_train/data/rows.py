@@ -21,6 +21,7 @@ import shapely
 from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError
 from luab_data.files import MANIFEST
+from luab_data.kinds import Browsing, kind_of
 from luab_data.ragged import bounds_of, floats, is_true, one_array, ragged
 from luab_data.store import folder as store
 from luab_data.store.folder import check_files
@@ -64,6 +65,8 @@ class Annotations:
     """(N, K, D) float64, what a target other than the click is made of; NaN where there is none."""
     reliability: np.ndarray | None = None
     """(N,) float64 in [0, 1], how far a click is to be trusted; NaN where not known."""
+    num_unselected: int = 0
+    """Rows left out: who was asked did not find their class in them."""
 
     def take(self, index: np.ndarray) -> Annotations:
         """The rows `index`, in that order; the classes stay."""
@@ -82,7 +85,9 @@ class Annotations:
     @property
     def facts(self) -> dict[str, int]:
         """What there is to learn, for a run's record."""
-        return {"num_clicks": int(np.isfinite(self.click).all(axis=1).sum())}
+        found = {"num_clicks": int(np.isfinite(self.click).all(axis=1).sum())}
+        unselected = {"num_unselected": self.num_unselected} if self.num_unselected else {}
+        return {**found, **unselected}
 
 
 def read_annotations(
@@ -90,19 +95,26 @@ def read_annotations(
 ) -> Annotations:
     """Read `folder/data/train-*.parquet`, as `luab-data convert` writes it of a browsing log.
 
+    Of somebody's own data, images that were not selected are left out: that they are of the class
+    that was asked for is what the annotators denied. Where nothing was ever selected, all stay.
+
     Args:
         folder: dataset folder.
         target: the arm; some need more columns.
         calibrated: what `luab-data calibrate --out` wrote; needed by `calibrated` and by weights.
     """
     table = read_columns(folder, "data", [*_COLUMNS, *_BYPRODUCTS.get(target, ())])
+    manifest = read_manifest(folder)
+    num_rows, selected = len(table), is_true(table["selected"])
+    kind = kind_of({"dataset": "imagenet-ab", **manifest})
+    if isinstance(kind, Browsing) and not kind.label_is_known and selected.any():
+        table = table.filter(pa.array(selected))
     image_id = unique_ids(table, folder)
     if nulls := table["label"].null_count:
         raise DatasetError(f"{folder}: column label has {nulls} nulls; expected none")
     label = table["label"].to_numpy().astype(np.int64)
     clicks = _points(table, "final_click_x", "final_click_y")
     clicked = is_true(table["selected"]) & np.isfinite(clicks).all(axis=1)
-    manifest = read_manifest(folder)
     values = byproduct(table, target)
     reliability = None
     if calibrated is not None:
@@ -119,6 +131,7 @@ def read_annotations(
         version=manifest.get("version"),
         byproduct=values,
         reliability=reliability,
+        num_unselected=num_rows - len(table),
     )
 
 

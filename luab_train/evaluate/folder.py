@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from luab_data.errors import OptionError, OutputError
-from luab_train.data.dataset import evaluation_split
 from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import Samples, make_loader
+from luab_train.data.splits import evaluation_split
 from luab_train.evaluate.settings import Settings
 from luab_train.metrics.places import Predictions, score
 from luab_train.train.device import make_accelerator

@@ -21,9 +21,10 @@ from torch.utils.data import DataLoader
 
 from luab_data.errors import OptionError
 from luab_train.data.augment import TrainCrop
-from luab_train.data.dataset import Split, TrainingData, training_data, validation_split
+from luab_train.data.dataset import TrainingData, training_data
 from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import Batch, EpochOrder, Samples, batches, make_loader
+from luab_train.data.splits import Split, validation_split
 from luab_train.models.classifier import (
     LuabModel,
     build_recipe_model,

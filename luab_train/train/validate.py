@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from luab_data.console import progress
-from luab_train.data.dataset import Split
 from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import Batch, batches
+from luab_train.data.splits import Split
 from luab_train.metrics.places import Predictions, score
 from luab_train.models.classifier import Outputs
 from luab_train.train.multi_label import Scores, score_labels

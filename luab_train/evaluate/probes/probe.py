@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from luab_data.console import progress
 from luab_train.data.boxes import contains, meets
-from luab_train.data.dataset import Split
 from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import batches, worker_setup
+from luab_train.data.splits import Split
 from luab_train.evaluate.probes.views import PAIRS, VARIANTS, Sizes, Views
 from luab_train.metrics.places import add_up
 from luab_train.recipe import Recipe

@@ -33,8 +33,8 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
-from luab_train.data.dataset import Split
 from luab_train.data.inputs import EvalCrop
+from luab_train.data.splits import Split
 from luab_train.data.targets import uniform
 from luab_train.evaluate.probes import pictures
 from luab_train.evaluate.probes.pictures import (
