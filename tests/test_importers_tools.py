@@ -19,9 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from logs import luab
 
 from luab_data.errors import ArchiveError, LuabError, OptionError
 from luab_data.importers import MODULES, importer
+from luab_data.store.folder import read_manifest
 from luab_data.views import EVENTS, FIDELITY, VIEWS, count_fidelity
 
 X, Y = 0.25, 0.1
@@ -706,7 +708,7 @@ def test_cifar10h_is_answers_and_reaction_times(tmp_path: Path, column: str):
     text = as_csv(rows).replace("cifar10_test_test_idx", column)
     found = Read("cifar10h", write(tmp_path / "cifar10h-raw.csv", text))
     first, second = found.rows
-    assert (first["image_id"], first["image_file"]) == ("7004", "tabby_s_000007.png")
+    assert (first["image_id"], first["image_file"]) == ("cifar10-test_7004", "tabby_s_000007.png")
     assert (first["label"], first["answer"], first["page"]) == ("cat", "dog", 4)
     assert (first["annotator"], second["annotator"]) == ("0", "1")
     assert events(first) == ["load", "submit"] and first["event_time_ms"] == [0, 1234]
@@ -743,3 +745,42 @@ def test_what_is_no_such_file_ends_in_a_sentence(
 def test_one_dot_is_far_from_every_symmetry():
     others = [(Y, X), (1 - X, Y), (X, 1 - Y), (1 - X, 1 - Y), (Y, 1 - X), (1 - Y, X)]
     assert min(np.hypot(X - x, Y - y) for x, y in others) > 0.2
+
+
+def mini(name: str, folder: Path) -> list[object]:
+    """Words of the command that reads a miniature of each source."""
+    percent = [[{"x": 100 * X, "y": 100 * Y}], many(100, 100)]
+    rows = [cifar_row(0, 4), cifar_row(1, 6, reaction_time=-3)]
+    clicks = boxes([("00b", "xclick", CLICKS), ("00b", "xclick", CLICKS)])
+    recording = [*opened(), picture_event(100, "a", annotator="w1"), moves(500, (*AT, 60))]
+    found: dict[str, Any] = {
+        "jspsych": lambda: [write(folder / "a.json", [trial(subject="w1"), FIXATION])],
+        "rrweb": lambda: [write(folder / "a.json", recording)],
+        "label-studio": lambda: [write(folder / "a.json", [task(annotation(KEYPOINT))])],
+        "cvat": lambda: [write(folder / "a.xml", CVAT.replace("150.00;30.00", "150.00,30.00"))],
+        "cvat-events": lambda: [write(folder / "a.csv", as_csv(cvat_log()))],
+        "pixmo-points": lambda: [pixmo(folder / "a.parquet", percent)],
+        "open-images": lambda: [write(folder / "a.csv", clicks)],
+        "cifar10h": lambda: [write(folder / "a.csv", as_csv(rows))],
+    }  # fmt: skip
+    words: list[object] = found[name]()
+    return words
+
+
+NAMES = (
+    *("jspsych", "rrweb", "label-studio", "cvat", "cvat-events", "pixmo-points", "open-images"),
+    "cifar10h",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_source_becomes_a_dataset_that_is_sound(tmp_path: Path, name: str):
+    words = ["convert", name, *mini(name, tmp_path), "--out", tmp_path / "out"]
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    done = luab(*words, "--worker-key-file", tmp_path / "key")
+    assert done.exit_code == 0, done.output
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest["collection"]["source"] == name and manifest["fidelity"]["num_views"]
+    checked = luab("check", tmp_path / "out")
+    assert checked.exit_code == 0, checked.output
+    assert not any(b"olga" in file.read_bytes() for file in (tmp_path / "out").rglob("*.json"))

@@ -25,6 +25,7 @@ _CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 )
 _INDEX = ("cifar10_test_test_idx", "cifar10_test_set_idx")
+_TEST = "cifar10-test"
 _SIDE = 32  # px
 _CHECK = "attention check"
 
@@ -79,7 +80,8 @@ def _views(trials: pa.Table, index: str) -> pa.Table:
     nowhere = pa.nulls(2 * number, pa.float64())
     side = pa.array(np.full(number, _SIDE), pa.int32())
     return views({
-        "image_id": trials[index].cast(pa.string()),
+        # A bare number would be a picture of COCO.
+        "image_id": pc.binary_join_element_wise(_TEST, trials[index].cast(pa.string()), "_"),
         "image_file": trials["image_filename"],
         "width": side,
         "height": side,

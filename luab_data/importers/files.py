@@ -27,8 +27,8 @@ from luab_data.words import did_you_mean
 OnRead = Callable[[int], object]
 """Called with numbers of bytes as they are read."""
 
-BATCH_VIEWS = 1024
-"""Views that become one table."""
+BATCH_VIEWS, BATCH_EVENTS = 1024, 2**16
+"""Views that become one table, or fewer with so many events."""
 
 _BLOCK_BYTES = 2**22
 
@@ -38,15 +38,17 @@ def batched(found: Iterable[tuple[str, View] | RecordError]) -> Iterator[Reading
     views: list[View] = []
     names: list[str] = []
     errors: list[RecordError] = []
+    num_events = 0
     for one in found:
         if isinstance(one, RecordError):
             errors.append(one)
         else:
             names.append(one[0])
             views.append(one[1])
-        if len(views) + len(errors) >= BATCH_VIEWS:
+            num_events += len(one[1].events)
+        if len(views) + len(errors) >= BATCH_VIEWS or num_events >= BATCH_EVENTS:
             yield Reading(to_table(views), names, errors)
-            views, names, errors = [], [], []
+            views, names, errors, num_events = [], [], [], 0
     if views or errors:
         yield Reading(to_table(views), names, errors)
 
