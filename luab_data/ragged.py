@@ -113,10 +113,15 @@ def bounds_of(column: ArrowColumn) -> Ints:
 
 
 def ragged(column: ArrowColumn, *, null: Any = np.nan) -> Ragged:
-    """A list column as numpy values and bounds; null values inside lists become `null`."""
+    """A list column as numpy values and bounds; null values inside lists become `null`.
+
+    Whole numbers with a null among them become float64 where `null` is NaN.
+    """
     lists = one_array(column)
     values = lists.flatten()
     if values.null_count:
+        if pa.types.is_integer(values.type) and null != null:
+            values = values.cast(pa.float64(), safe=False)
         values = pc.fill_null(values, null)
     return Ragged(values.to_numpy(zero_copy_only=False), bounds_of(lists))
 

@@ -249,7 +249,7 @@ def _summary(done: Any) -> None:
         click.echo(remark)
     if done.unknown:
         names = ", ".join(f"{name} {count}" for name, count in done.unknown.items())
-        click.echo(f"left out, since the schema does not know them: {names}")
+        click.echo(f"left out, not known or not asked for: {names}")
 
 
 @click.group(cls=LuabGroup)

@@ -49,7 +49,8 @@ def read(
         line = 2
         for table in csv_tables(path, on_read, types):
             is_check = np.asarray(table["is_attn_check"]) != 0
-            unknown[_CHECK] += int(is_check.sum())
+            if is_check.any():
+                unknown[_CHECK] += int(is_check.sum())
             names = [f"line {line + i}" for i in np.flatnonzero(~is_check).tolist()]
             line += len(table)
             yield Reading(_views(table.filter(pa.array(~is_check)), index), names)

@@ -3,7 +3,9 @@
 Seen in jspsych/jsPsych at 04db97d (extension 1.2.0): index.ts and its history, docs, JSON2CSV.
 `x`, `y` are clientX, clientY: px of the window's inside. `t` is whole ms since the trial was
 loaded. The rectangle of a target is measured once, when it appears in the document: before its
-picture is loaded its height may be 0. `Map`, which early versions of 7.0 returned, is `{}` in JSON.
+picture is loaded its height may be 0. Targets are `{}` where the experiment named none, where none
+appeared, and in copies of the extension from before its release (0e0d884 to 664e702, October 2021),
+which had moves without `event`, and returned a Map, of which JSON makes `{}`.
 """
 
 from __future__ import annotations
@@ -108,8 +110,8 @@ def _rectangle(
         raise Bad(
             "no-target",
             f"{_TRACK} without a rectangle in {_TARGETS}, so that nobody can tell where the picture"
-            " was; expected `targets: ['#picture']` among the parameters of the extension."
-            " Early versions of jsPsych 7.0 lost it in writing",
+            " was; expected `targets: ['#picture']` among the parameters of the extension. Copies"
+            " of it from before its release lost them in writing",
         )
     selector = options.get("selector", next(iter(targets)))
     if "selector" not in options and len(targets) > 1:
