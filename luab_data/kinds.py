@@ -13,7 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from luab_data.errors import DatasetError, OptionError
-from luab_data.own_tables import OWN_ACTIONS, OWN_BROWSED, OWN_ROUNDS, OWN_TAGGED, OWN_TAGGERS
+from luab_data.own_tables import (
+    OWN_ACTIONS,
+    OWN_BROWSED,
+    OWN_BROWSERS,
+    OWN_ROUNDS,
+    OWN_TAGGED,
+    OWN_TAGGERS,
+)
 from luab_data.schema import (
     COCO_ACTIONS,
     COCO_ANNOTATORS,
@@ -233,6 +240,9 @@ class OwnBrowsing(OwnData, Browsing):
 
     Attributes:
         deciding: which view of an image `default` is about, a rule of columns.rounds.Deciding.
+        class_names: names of its classes, by label.
+        num_pages, num_slots: that the log numbers; 0 if it numbers none.
+        has_entries: whether it tells when the pointer came over a picture.
     """
 
     label_is_known = False
@@ -240,13 +250,30 @@ class OwnBrowsing(OwnData, Browsing):
     title = "own browsing data"
     images = OWN_BROWSED
     events = OWN_ROUNDS
+    annotators = OWN_BROWSERS
+    score = "agreement"
     deciding: Deciding = "majority"
+    class_names: tuple[str, ...] = ()
+    num_pages = num_slots = 0
+    has_entries = False
     stages: ClassVar[Mapping[str, str]] = {
         **Browsing.stages,
         "derivation": "derivation.shard:own_browsing()",
         "from_views": "views.browsing:BROWSING",
         "checks": "checks.own_browsing:own_checks()",
+        "statistics": "statistics.own_browsing:own_statistics()",
+        "workers": "workers.own_browsing:WORKERS",
+        "acceptance": "acceptance.facts:own_browsing_rules()",
+        "figures": "figures.catalogue:OWN_BROWSING_FIGURES",
     }
+
+    def bound(self, manifest: Mapping[str, Any]) -> Self:
+        """With its classes too, and what is known of its pages."""
+        kind, layout = super().bound(manifest), manifest.get("layout", {})
+        kind.class_names = tuple(manifest.get("classes", ()))
+        kind.num_pages, kind.num_slots = (layout.get(f"num_{n}", 0) for n in ("pages", "slots"))
+        kind.has_entries = layout.get("num_entered", 0) > 0
+        return kind
 
 
 class OwnTagging(OwnData, Tagging):

@@ -14,6 +14,7 @@ from luab_data.schema import (
     COCO_ACTIONS,
     COCO_ANNOTATORS,
     COCO_IMAGES,
+    IMAGENET_ANNOTATORS,
     IMAGENET_IMAGES,
     IMAGENET_ROUNDS,
 )
@@ -86,6 +87,11 @@ _OWN_DOCS = {
 }
 
 
+_OWN_BROWSERS = {
+    "num_assignments": "Sessions", "num_rounds": "Views",
+    "num_selected": "Of those, that ended with the picture selected",
+    "median_estimate_time_ms": "Null: an estimate that only the tool of ImageNet-AB makes",
+}  # fmt: skip
 _OWN_TAGGERS = {
     "num_hits": "Sessions", "num_images": "Views",
     "num_placed": "Icons present at the end of them",
@@ -109,11 +115,18 @@ def _of_own(table: Table, row: str, *more: Column, docs: Mapping[str, str] = _OW
 
 
 OWN_ROUNDS = _of_own(IMAGENET_ROUNDS, "view: one image shown once to one annotator")
+OWN_BROWSERS = _of_own(
+    IMAGENET_ANNOTATORS, "annotator",
+    Column(name="num_compared", type=pa.int64(), doc="Views of images that others saw too"),
+    Column(name="agreement", type=pa.float64(), doc="Mean share of those others' views that ended"
+           " alike; null if nobody else saw the same images"),
+    docs=_OWN_BROWSERS,
+)  # fmt: skip
 OWN_BROWSED = _of_own(
     IMAGENET_IMAGES, "image; byproducts of its deciding view",
     Column(name="num_selected", type=pa.int16(), doc="Views that ended with the image selected"),
 )  # fmt: skip
-"""Of a browsing log of somebody's own, as IMAGENET_ROUNDS and IMAGENET_IMAGES."""
+"""Of a browsing log of somebody's own, as IMAGENET_ROUNDS, _ANNOTATORS and _IMAGES."""
 
 OWN_ACTIONS = _of_own(
     COCO_ACTIONS, "view: one image shown once to one annotator; every raw field",

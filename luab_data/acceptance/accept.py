@@ -197,7 +197,8 @@ def accept(
         codes: CSV of what the log does not tell, ours or MTurk's results file; see read_codes.
         assigned: originals of every ImageNet HIT; None takes those logged, and for each missing
             page as many as on the fullest logged one.
-        reward: USD a HIT; None takes the paper's, 1.5 for ImageNet-AB and 2 for COCO-AB.
+        reward: USD a HIT; None takes the paper's, 1.5 for ImageNet-AB and 2 for COCO-AB, and 0 for
+            own data.
         fee: share on top of every reward.
         out: a .csv, .json or .parquet file to write the table to.
         force: replace an earlier such file with other content.
@@ -205,8 +206,8 @@ def accept(
 
     Raises:
         DatasetError: not there or not whole; a raw log, which has to be converted first.
-        OptionError: an option that the dataset has no use for, a bad list of codes, or one that
-            shares no assignment with the log. OutputError: `out` cannot be written.
+        OptionError: an option that the dataset has no use for, no rule for it, a bad list of codes,
+            or one that shares no assignment with the log. OutputError: `out` cannot be written.
     """
     for name, value in (("reward", reward or 0), ("fee", fee)):
         if not 0 <= value < math.inf:
@@ -257,11 +258,17 @@ def _facts(folder: Path, kind: Kind, shown: bool | None) -> tuple[pa.Table, int]
 
 
 def _check_options(kind: Kind, codes: pa.Table | None, assigned: int | None) -> None:
+    if codes is None and all(rule.minimum is None for rule in kind.acceptance.rules):
+        raise OptionError(
+            f"no rule accepts or rejects work on {kind.title}: the paper's rules are of the pages"
+            " and pictures of its own HITs. A list of survey codes can decide: --codes FILE"
+        )
     if kind.acceptance.has_originals:
         return
     if assigned is not None:
         raise OptionError(
-            f"assigned has no effect on {kind.title}, whose recall is a mean over pages"
+            f"assigned has no effect on {kind.title}: its HITs have no originals among other"
+            " pictures"
         )
     if codes is not None and codes["num_selections"].null_count < len(codes):
         raise OptionError(

@@ -10,6 +10,9 @@ Source: docs/definitions.md#acceptance.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +30,9 @@ from luab_data.statistics.coco_icons import retrieved_classes
 from luab_data.statistics.estimate import ratio
 from luab_data.tools import BROWSING_PAGES, SLOTS, TAGGING_PAGES
 from luab_data.workers.observations import Collector, Observations, owner_table
+
+if TYPE_CHECKING:
+    from luab_data.kinds import OwnBrowsing
 
 NUM_PICTURES = BROWSING_PAGES * SLOTS
 
@@ -59,8 +65,8 @@ def count_pages(rows: Observations, num_pages: int) -> tuple[Ints, Ints, Ints]:
     return (grid > 0).sum(1), grid.max(1, initial=0), rows.count() - rows.count(page)
 
 
-def collect_rounds(rounds: Iterable[pa.Table]) -> pa.Table:
-    """IMAGENET_FACTS of batches of `rounds`.
+def collect_rounds(rounds: Iterable[pa.Table], num_pages: int = BROWSING_PAGES) -> pa.Table:
+    """IMAGENET_FACTS of batches of `rounds`, of tasks of so many pages.
 
     `duration_ms` runs from the first event on an original to the last one or the submission,
     whichever is later: a browser's clock may be ahead of MTurk's. Null without events.
@@ -69,7 +75,7 @@ def collect_rounds(rounds: Iterable[pa.Table]) -> pa.Table:
     for batch in rounds:
         first, last = event_span(batch)
         columns = {
-            "page": page_numbers(batch["page_idx"], BROWSING_PAGES),
+            "page": page_numbers(batch["page_idx"], num_pages),
             "selected": is_true(batch["selected"]).astype(np.float64),
             "first": first,
             "last": np.fmax(last, floats(batch["hit_submit_time"]) * 1000),
@@ -77,12 +83,12 @@ def collect_rounds(rounds: Iterable[pa.Table]) -> pa.Table:
         found.add("rounds", batch["assignment_id"], columns)
     names, rows = found.collected()
     shown = rows["rounds"]
-    num_pages, max_on_page, num_without_page = count_pages(shown, BROWSING_PAGES)
+    num_logged, max_on_page, num_without_page = count_pages(shown, num_pages)
     start, end = extremes(shown["first"], shown["last"], shown.worker, len(names))
     facts = {
         "num_shown": shown.count(),
         "num_selected": shown.sum(shown["selected"]),
-        "num_pages": num_pages,
+        "num_pages": num_logged,
         "max_on_page": max_on_page,
         "num_without_page": num_without_page,
         "duration_ms": np.where(np.isfinite(start), end - start, np.nan),
@@ -151,6 +157,18 @@ IMAGENET_RULES = AcceptanceRules(
     measure=measure_browsing,
     has_originals=True,
 )  # fmt: skip
+
+
+def own_browsing_rules(kind: OwnBrowsing) -> AcceptanceRules:
+    """Of a browsing log of somebody's own: the paper's rules are of its own HITs; codes decide."""
+    return replace(
+        IMAGENET_RULES,
+        reward_usd=0.0,
+        rules=(CODE,),
+        collect=partial(collect_rounds, num_pages=max(kind.num_pages, 1)),
+        measure=lambda table, assigned: ({}, None),
+        has_originals=False,
+    )
 
 
 COCO_FACTS = pa.schema(

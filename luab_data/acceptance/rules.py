@@ -75,7 +75,7 @@ class AcceptanceRules:
         assignment: column with the id of an assignment.
         columns: what `collect` reads.
         in_events: whether of the table of events; else of `default`.
-        reward_usd: the paper's, for a HIT.
+        reward_usd: the paper's, for a HIT; 0 where it is not known.
         rules: in the order in which they are told.
         collect: batches -> facts, sorted by assignment_id; rows without an assignment left out.
         measure: facts with the columns of CODES, and originals assigned -> what each rule is about,

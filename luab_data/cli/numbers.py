@@ -72,7 +72,7 @@ def _counts(found: Stats) -> Iterator[str]:
     for name, value in found.counts.items():
         if isinstance(value, dict):
             yield from (f"{name:<{width}}  {key}: {number:,}" for key, number in value.items())
-        else:
+        elif value is not None or not found.kind.statistics.may_lack:
             yield f"{name:<{width}}  {_number(value)}"
 
 
@@ -89,11 +89,17 @@ def _table(found: Stats) -> Iterator[str]:
     yield ("\n" if found.counts else "") + click.style(
         f"{'statistic':<{_NAME_WIDTH}}{headings}".rstrip(), bold=True
     )
+    empty = [m.name for m in found.measures if not found.estimates[m.name].n.any()]
+    lacking = empty if found.kind.statistics.may_lack else []
     for m in found.measures:
+        if m.name in lacking:
+            continue
         doc = textwrap.shorten(m.doc, spare, placeholder=" ...") if spare >= _LEAST_DOC else ""
         doc = f"  {click.style(doc, dim=True)}" if doc else ""
         for line in _rows(m, found.estimates[m.name], columns, doc):
             yield line.rstrip()
+    if lacking:
+        yield "\n" + textwrap.fill(f"not in this log: {', '.join(lacking)}", max(room, 60) + 20)
     yield (
         "\nShares are of 1, times in ms, offsets in box sizes. n counts what a value is"
         "\ntaken over (docs/statistics.md); - is what these data cannot tell."

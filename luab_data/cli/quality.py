@@ -110,21 +110,29 @@ def _left_out(found: Acceptance) -> Iterator[str]:
 
 def _cost(cost: Cost) -> Iterator[str]:
     numbers = cost.as_dict()
+    if not cost.reward_usd:
+        yield f"to be paid: {cost.num_accepted:,}; --reward says what that costs"
+    else:
+        yield from _paid(cost)
+    yield (
+        f"rejected: {_percent(numbers['rejected_of_submitted'])} of the submitted,"
+        f" {_percent(numbers['rejected_of_accepted'])} of the accepted"
+    )
+    if cost.reward_usd and cost.hourly_wage_usd is not None and cost.median_hit_ms is not None:
+        yield (
+            f"median HIT: {cost.median_hit_ms / 60_000:.1f} min ({cost.num_timed:,} timed):"
+            f" {cost.hourly_wage_usd:.2f} USD an hour"
+        )
+
+
+def _paid(cost: Cost) -> Iterator[str]:
+    numbers = cost.as_dict()
     yield (
         f"paid: {cost.num_accepted:,} x {cost.reward_usd:.2f} = {numbers['rewards_usd']:,.2f} USD"
         f" + {cost.fee:.0%} fee {numbers['fees_usd']:,.2f} = {cost.total_usd:,.2f} USD"
     )
     if cost.num_undecided:
         yield f"undecided: up to {numbers['undecided_usd']:,.2f} USD more, fee included"
-    yield (
-        f"rejected: {_percent(numbers['rejected_of_submitted'])} of the submitted,"
-        f" {_percent(numbers['rejected_of_accepted'])} of the accepted"
-    )
-    if cost.hourly_wage_usd is not None and cost.median_hit_ms is not None:
-        yield (
-            f"median HIT: {cost.median_hit_ms / 60_000:.1f} min ({cost.num_timed:,} timed):"
-            f" {cost.hourly_wage_usd:.2f} USD an hour"
-        )
 
 
 def _percent(share: float | None) -> str:

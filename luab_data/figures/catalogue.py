@@ -17,6 +17,7 @@ from luab_data.errors import OptionError
 from luab_data.figures import charts, maps, scatter
 from luab_data.figures.style import AxesGrid, Draw, Found, drawing, legend_below, new_figure
 from luab_data.kinds import kind_of
+from luab_data.ragged import floats
 from luab_data.statistics.dataset import stats
 from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset
@@ -75,7 +76,7 @@ class PlannedFigure:
         """Whether everything needed is there and has a value."""
         needed = [found.get(name) for name in self.needs]
         return all(
-            len(have) > 0 if isinstance(have, pa.Table)
+            bool(np.isfinite(floats(have["raw"])).any()) if isinstance(have, pa.Table)
             else have is not None and bool(np.isfinite(have.value).any())
             for have in needed
         )  # fmt: skip
@@ -162,6 +163,26 @@ BROWSING_FIGURES: Mapping[str, PlannedFigure] = {
     ),
 }  # fmt: skip
 
+_OF_RELEASE = {"rounds", "slots", "pages", "annotators"}
+OWN_BROWSING_FIGURES: Mapping[str, PlannedFigure] = {
+    **{name: planned for name, planned in BROWSING_FIGURES.items() if name not in _OF_RELEASE},
+    "slots": PlannedFigure(
+        title="The place on the page", on=charts.draw_selected_by("slot", "slot on the page"),
+        height=1.8, needs=("selected_share_by_slot",),
+        caption="Share of pictures selected by slot on the page, with 95 % intervals.",
+    ),
+    "pages": PlannedFigure(
+        title="The pages of a task", on=charts.draw_selected_by("page", "page of the task"),
+        height=1.8, needs=("selected_share_by_page",),
+        caption="Share of pictures selected by page of the task, with 95 % intervals.",
+    ),
+    "annotators": PlannedFigure(
+        title="Annotators", on=scatter.draw_annotators, height=2.9, legend=2, needs=("workers",),
+        caption="Agreement with others who saw the same images, of"
+        f" {_POOLED.format(n='number of views')}. Suspects are orange.",
+    ),
+}  # fmt: skip
+
 TAGGING_FIGURES: Mapping[str, PlannedFigure] = {
     "box_centres": PlannedFigure(
         title="Where objects are", on=maps.draw_box_centres, height=2.7,
@@ -241,7 +262,7 @@ def draw(
         )
     wanted = [*planned.needs, *planned.uses]
     if wanted == ["workers"]:
-        found: Found = {"workers": scatter.overview(annotators(folder))}
+        found: Found = {"workers": scatter.overview(annotators(folder), kind.score)}
     else:
         found = stats(folder, wanted).estimates
     if not planned.is_drawable(found):

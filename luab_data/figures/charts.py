@@ -201,23 +201,36 @@ def draw_by(position: str, xlabel: str) -> Draw:
     """Shares against the slot on the page or the page of the HIT, numbered from 0 as in the log."""
 
     def draw(axes: AxesGrid, found: Found) -> None:
-        from matplotlib.ticker import MaxNLocator
-
         for ax, name, ylabel, colour in (
             (axes[0, 0], "selected_share", "selected, %", BLUE),
             (axes[1, 0], "accuracy", "in a box, %", VERMILION),
         ):
-            estimate = found[f"{name}_by_{position}"]
-            places = np.arange(len(estimate.value), dtype=np.float64)
-            marker = "o" if len(places) <= 12 else None
-            null = "no effect of the place"
-            draw_curve(ax, places, estimate, colour=colour, null_label=null, marker=marker)
-            ax.set(xlim=(-0.5, len(places) - 0.5), ylabel=ylabel)
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-            ax.set_title(counts(estimate.n))
+            _draw_places(ax, found[f"{name}_by_{position}"], ylabel, colour)
         axes[1, 0].set_xlabel(xlabel)
 
     return draw
+
+
+def draw_selected_by(position: str, xlabel: str) -> Draw:
+    """Shares selected alone, as the upper panel of draw_by."""
+
+    def draw(ax: Axes, found: Found) -> None:
+        _draw_places(ax, found[f"selected_share_by_{position}"], "selected, %", BLUE)
+        ax.set_xlabel(xlabel)
+
+    return draw
+
+
+def _draw_places(ax: Axes, estimate: Estimate, ylabel: str, colour: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    places = np.arange(len(estimate.value), dtype=np.float64)
+    marker = "o" if len(places) <= 12 else None
+    null = "no effect of the place"
+    draw_curve(ax, places, estimate, colour=colour, null_label=null, marker=marker)
+    ax.set(xlim=(-0.5, len(places) - 0.5), ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_title(counts(estimate.n))
 
 
 def draw_sides(ax: Axes, found: Found) -> None:

@@ -20,7 +20,6 @@ from luab_data.figures.style import (
     Found,
     outlined,
 )
-from luab_data.kinds import ALL_KINDS
 from luab_data.ragged import Bools, Floats, floats, is_true
 from luab_data.schema import COCO_CLASSES
 from luab_data.statistics.coco_icons import MIN_OCCURRENCES, size_outliers
@@ -159,14 +158,16 @@ MANY = 300
 """From so many workers on, ordinary ones are small faint dots without a line: a cloud."""
 
 
-def overview(found: Annotators) -> pa.Table:
+def overview(found: Annotators, score: str) -> pa.Table:
     """What the figure of annotators is drawn from, one row a worker.
 
+    Args:
+        found: the workers.
+        score: trait of the kind that the figure is about.
     Returns: `worker_id`; `raw`, `shrunk`, their own score (of the kind) and that pooled towards the
         crowd; `n`, what it is over; `flag`, whether the worker is suspect; `offset_x`, `offset_y`,
         their mean click from the box's centre, where it is known of this kind.
     """
-    score = ALL_KINDS[found.dataset].score
     pooled = found.pooled[score]
     columns = {
         "worker_id": pa.array(found.worker_id, pa.string()),

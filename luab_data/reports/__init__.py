@@ -178,7 +178,7 @@ def _cards(found: Stats) -> list[tuple[str, str]]:
 
 
 def _figures(kind: Kind, found: Stats, workers: Annotators) -> list[dict[str, Any]]:
-    numbers = {**found.estimates, "workers": overview(workers)}
+    numbers = {**found.estimates, "workers": overview(workers, kind.score)}
     return [
         embed(name, planned.title, planned.caption, planned.draw(numbers))
         for name, planned in kind.figures.items()

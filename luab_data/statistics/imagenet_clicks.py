@@ -27,7 +27,7 @@ _DEALS = 4
 class ImageBatch(BoxedBatch):
     """Rows of `default` of a browsing log; what several statistics share is computed once."""
 
-    columns = (
+    columns: tuple[str, ...] = (
         *("worker_id", "has_interaction", "selected", "selected_round", "has_boxes"),
         *("width", "height", "boxes", "click_in_box", "parity_disagrees", "dwell_time_ms"),
         *("final_click_x", "final_click_y", "first_click_x", "first_click_y"),

@@ -39,7 +39,7 @@ _MOST_COLUMNS, _UNEXPLAINED = 8, 0.1
 class RoundBatch(TableBatch):
     """Rows of `rounds` of a browsing log."""
 
-    columns = (
+    columns: tuple[str, ...] = (
         *("worker_id", "assignment_id", "page_idx", "image_idx", "round", "selected"),
         *("hit_submit_time", "estimate_time_ms", "hovered_record_action"),
         *("hovered_record_time_ms", "mouse_tracking_time_ms", "mouse_tracking_x"),
@@ -152,7 +152,7 @@ class Steps:
     Attributes:
         worker_id: (num_rows,)
         start, end: (num_rows,) slots of the two.
-        num_columns: pictures in a row of the page.
+        num_columns: pictures in a row of the page; 0 if that is not known.
     """
 
     worker_id: ArrowColumn
@@ -165,8 +165,13 @@ class Steps:
         return mean_of(end > start, where=start != end)
 
 
-def steps(shown: pa.Table) -> Steps:
-    """Steps between the pictures that were entered, in order of their first entry."""
+def steps(shown: pa.Table, num_slots: int | None = SLOTS, unknown: int = GRID_COLUMNS) -> Steps:
+    """Steps between the pictures that were entered, in order of their first entry.
+
+    Args:
+        shown: of slim_rounds.
+        num_slots, unknown: of grid_columns.
+    """
     hit = _hits(shown)
     enter, page, slot = (floats(shown[name]) for name in ("enter_ms", "page_idx", "image_idx"))
     there = np.flatnonzero(~np.isnan(enter + page + slot) & (hit >= 0))
@@ -175,38 +180,49 @@ def steps(shown: pa.Table) -> Steps:
     same = (hit[start] == hit[end]) & (page[start] == page[end]) & (enter[start] < enter[end])
     first, second = (slot[rows[same]].astype(np.int64) for rows in (start, end))
     worker = one_array(shown["worker_id"]).take(pa.array(start[same]))
-    return Steps(worker, first, second, grid_columns(hit, slot, floats(shown["middle_x"])))
+    columns = grid_columns(hit, slot, floats(shown["middle_x"]), num_slots, unknown)
+    return Steps(worker, first, second, columns)
 
 
-def grid_columns(hit: Ints, slot: Floats, middle_x: Floats) -> int:
+def grid_columns(
+    hit: Ints,
+    slot: Floats,
+    middle_x: Floats,
+    num_slots: int | None = SLOTS,
+    unknown: int = GRID_COLUMNS,
+) -> int:
     """How many pictures the page has in a row.
 
     That is the smallest number for which pictures of one column, in one worker's window, lie below
-    each other: less than a tenth of the variance of their middles is left. The tool's own number,
-    if no number does that or nothing is known of positions.
+    each other: less than a tenth of the variance of their middles is left.
 
     Args:
-        hit: (num_rows,) code of the assignment, from 0.
+        hit: (num_rows,) code of the assignment, from 0; -1 if it is not known.
         slot: (num_rows,) slot on the page; NaN if not logged.
         middle_x: (num_rows,) px, middle of the picture on the page; NaN if not logged.
+        num_slots: slots of a page; None if there may be any number.
+        unknown: the number if none does that, or if nothing is known of positions.
     """
-    there = (slot >= 0) & (slot < SLOTS) & ~np.isnan(middle_x)
+    there = (hit >= 0) & (slot >= 0) & (slot < (num_slots or np.inf)) & ~np.isnan(middle_x)
     group, place, x = hit[there].astype(np.int64), slot[there].astype(np.int64), middle_x[there]
     total = _variance(group, x)
     for number in range(2, _MOST_COLUMNS + 1) if total > 0 else ():
         if _variance(group * number + place % number, x) <= _UNEXPLAINED * total:
             return number
-    return GRID_COLUMNS
+    return unknown
 
 
 def _variance(group: Ints, x: Floats) -> float:
-    """Mean squared distance of values from the mean of their group, each group giving one up."""
+    """Mean squared distance of values from the mean of their group, each group giving one up.
+
+    NaN if no group has two values: then nothing can be told.
+    """
     if not len(x):
         return 0.0
     size = np.bincount(group)
     mean = np.bincount(group, x) / np.maximum(size, 1)
     free = len(x) - np.count_nonzero(size)
-    return float(((x - mean[group]) ** 2).sum() / free) if free else 0.0
+    return float(((x - mean[group]) ** 2).sum() / free) if free else np.nan
 
 
 def serpentine_place(slot: Ints, num_columns: int = GRID_COLUMNS) -> Ints:
@@ -217,6 +233,8 @@ def serpentine_place(slot: Ints, num_columns: int = GRID_COLUMNS) -> Ints:
 
 def serpentine_forward(s: Steps) -> Terms:
     """Steps that go forward in serpentine order; half of them would in a random order."""
+    if not s.num_columns:
+        return s.forward(s.start[:0], s.end[:0])
     return s.forward(*(serpentine_place(slot, s.num_columns) for slot in (s.start, s.end)))
 
 
@@ -225,6 +243,8 @@ def leftward_by_row(s: Steps) -> Terms:
 
     Rows count from 0. Reading gives the same share in both, going in serpentines differs by 1.
     """
+    if not s.num_columns:
+        return mean_of(s.start[:0])
     row = s.start // s.num_columns
     within = (row == s.end // s.num_columns) & (s.start != s.end)
     return mean_of(s.end < s.start, where=within, cell=1 - row % 2)

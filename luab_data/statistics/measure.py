@@ -323,6 +323,8 @@ class Statistics:
         sources: where their rows come from, in the order of reading.
         printed: what the paper prints of them.
         labelled: measures by labels, which have no places before they are taken.
+        may_lack: whether a log need not have what every measure is over; those without a value are
+            then named, not listed.
     """
 
     counts: Mapping[str, Count]
@@ -330,6 +332,7 @@ class Statistics:
     sources: tuple[Source, ...]
     printed: Printed
     labelled: tuple[Measure, ...] = ()
+    may_lack: bool = False
 
     @property
     def names(self) -> dict[str, None]:

@@ -290,6 +290,7 @@ class ViewsJob:
                 **({"superclasses": s} if (s := vocabulary["superclasses"]) else {}),
                 "collection": collection,
                 "fidelity": dict(seen.fidelity),
+                "layout": seen.layout,
             }
             if conversion.truth is not None and self.instances is not None:
                 labels = (t["labels"] for t in read_columns(folder, kind.images, ["labels"]))

@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 
 from luab_data.errors import RecordError
 from luab_data.kinds import Kind
-from luab_data.ragged import Ints, bounds_of, list_array, one_array
+from luab_data.ragged import Ints, bounds_of, list_array, one_array, ragged
 from luab_data.raw.bad_records import BadRecords
 from luab_data.raw.coco import NO_WORKER
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.tools import Vocabulary
-from luab_data.views import FromViews, Reading, count_fidelity
+from luab_data.views import CODE, FromViews, Reading, count_fidelity
 from luab_data.words import did_you_mean
 
 
@@ -41,6 +41,7 @@ class Seen:
         self._from_views = from_views
         self.unknown = Counter[str]()
         self.fidelity = Counter[str]()
+        self.layout = {"num_pages": 0, "num_slots": 0, "num_entered": 0}
         self._hash, self._bad, self._classes = hash_worker, bad, classes
         self._offered: dict[str, None] = {}
         self._used: set[str] = set()
@@ -63,7 +64,17 @@ class Seen:
             offered = one_array(table["labels"]).flatten().unique()
             self._offered.update(dict.fromkeys(offered.to_pylist()))
             self.fidelity.update(count_fidelity([table]))
+            self._lay_out(table)
             yield _hashed(table, self._hash)
+
+    def _lay_out(self, table: pa.Table) -> None:
+        """`layout` of the manifest: pages and slots that the log numbers, views with an entry."""
+        for name in ("page", "slot"):
+            last = pc.max(table[name]).as_py()
+            number = 0 if last is None else last + 1
+            self.layout[f"num_{name}s"] = max(self.layout[f"num_{name}s"], number)
+        event = ragged(table["event"])
+        self.layout["num_entered"] += int(event.any(event.values == CODE["enter"]).sum())
 
     def _wrong(self, rows: Ints, names: pa.Array) -> Iterator[tuple[int, str | None]]:
         """Views with a class that is not known, or with none."""
