@@ -206,7 +206,7 @@ class Tagging(Kind):
     stages: ClassVar[Mapping[str, str]] = {
         "derivation": "derivation.shard:tagging()",
         "checks": "checks.coco:checks()",
-        "statistics": "statistics.coco:COCO_STATISTICS",
+        "statistics": "statistics.coco:statistics()",
         "workers": "workers.coco:WORKERS",
         "acceptance": "acceptance.facts:COCO_RULES",
         "figures": "figures.catalogue:TAGGING_FIGURES",
@@ -295,7 +295,9 @@ class OwnTagging(OwnData, Tagging):
         "derivation": "derivation.shard:own_tagging()",
         "from_views": "views.tagging:TAGGING",
         "checks": "checks.own_tagging:checks()",
+        "statistics": "statistics.coco:own_statistics()",
         "workers": "workers.own_tagging:workers()",
+        "figures": "figures.catalogue:own_tagging()",
     }
 
     def bound(self, manifest: Mapping[str, Any]) -> Self:

@@ -16,10 +16,10 @@ from pycocotools import mask
 from luab_data.columns.coco import Tagged
 from luab_data.columns.registry import COCO
 from luab_data.errors import ImagesError
+from luab_data.kinds import TAGGING
 from luab_data.raw.coco import ACTIONS, parse, to_table
 from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES, COCO_IMAGES, COCO_SUPERCLASSES
-from luab_data.statistics.coco import COCO_STATISTICS
 from luab_data.truth import TrueImage
 
 
@@ -166,7 +166,7 @@ def test_recall_and_precision():
         ],
         lambda worker: worker,
     )  # fmt: skip
-    found = counted(COCO_STATISTICS, {"default": [image_table(actions, truth)]})
+    found = counted(TAGGING.statistics, {"default": [image_table(actions, truth)]})
     assert (found["num_records"], found["num_placed"], found["num_present"]) == (2, 3, 3)
     assert found["recall_hit_mean"] == 0.75
     assert found["recall"] == pytest.approx(2 / 3)
@@ -176,7 +176,7 @@ def test_recall_and_precision():
 
 def test_an_empty_group_is_null_not_zero():
     actions = to_table([parse(0, coco_record(1, []))], lambda worker: worker)
-    found = counted(COCO_STATISTICS, {"default": [image_table(actions, None)]})
+    found = counted(TAGGING.statistics, {"default": [image_table(actions, None)]})
     assert (found["icon_precision"], found["recall"], found["recall_hit_mean"]) == (None,) * 3
 
 

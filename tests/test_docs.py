@@ -25,7 +25,7 @@ from luab_data.hub.about import authors, bibtex_fields
 from luab_data.hub.card import column_table
 from luab_data.kinds import KINDS, Browsing, Kind
 from luab_data.raw.bad_records import REPAIRS
-from luab_data.statistics.coco import COCO_MEASURES
+from luab_data.statistics.coco import MEASURES as COCO_MEASURES
 from luab_data.statistics.imagenet import IMAGENET_MEASURES
 from luab_train import recipe
 from luab_train.recipes import find_recipe

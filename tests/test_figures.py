@@ -76,12 +76,14 @@ def estimates_like(dataset: str, kind: str = "full") -> dict[str, Any]:
             value = np.where(rng.uniform(size=measure.shape) < 0.2, np.nan, value)
         n = np.round(rng.uniform(5, 2000, measure.shape))
         n = np.full(measure.shape, 1234.0) if measure.finish is share else n
+        (places,) = [labels for _, labels in measure.axes] if len(measure.axes) == 1 else [()]
         if kind == "empty":
             found[name] = an_estimate(np.full(measure.shape, np.nan), n=0)
         elif kind == "one worker":
             found[name] = an_estimate(value, n=n)
         else:
             found[name] = an_estimate(value, value - 0.1, value + 0.1, n, value / 2)
+        found[name] = replace(found[name], labels=places)
     found["workers"] = WORKERS.slice(0, 0) if kind == "empty" else WORKERS
     if dataset == "coco-ab" and kind != "empty":
         shares = an_estimate([0.9, 0.09, 0.01], n=100)
@@ -382,7 +384,8 @@ def test_class_recall_draws_the_line_and_names_who_is_far_off_it(
     recall[7] = np.nan
     monkeypatch.setattr("luab_data.figures.scatter.NUM_NAMED", 2)
     found = {
-        "class_recall": an_estimate(recall, n=n), "class_size": an_estimate(size),
+        "class_recall": replace(an_estimate(recall, n=n), labels=COCO_CLASSES),
+        "class_size": an_estimate(size),
         "recall_size_correlation": an_estimate(0.6, 0.5, 0.7),
     }  # fmt: skip
     draw_class_recall(ax, found)

@@ -12,7 +12,7 @@ from coco_world import action_table, page
 from hypothesis import given, settings
 from planted import taken
 
-from luab_data.statistics.coco import COCO_STATISTICS
+from luab_data.kinds import TAGGING
 from luab_data.statistics.estimate import Estimate
 
 NAMES = ("superclass_revisit_share", "keyboard_share", "forward_step_share",
@@ -20,7 +20,7 @@ NAMES = ("superclass_revisit_share", "keyboard_share", "forward_step_share",
 
 
 def measure(tables: list[pa.Table], **options: Any) -> dict[str, Estimate]:
-    return taken(COCO_STATISTICS, {"actions": tables}, *NAMES, **options)
+    return taken(TAGGING.statistics, {"actions": tables}, *NAMES, **options)
 
 
 def straight(times: list[int] | None = None, keyboard: bool = False) -> list[tuple[int, int, bool]]:

@@ -16,8 +16,8 @@ from coco_world import action_table as actions_of
 from hypothesis import given, settings
 from planted import counted, taken
 
+from luab_data.kinds import TAGGING
 from luab_data.schema import COCO_ACTIONS, COCO_CLASSES, COCO_IMAGES
-from luab_data.statistics.coco import COCO_STATISTICS
 from luab_data.statistics.coco_icons import (
     MIN_OCCURRENCES,
     IconBatch,
@@ -38,11 +38,13 @@ A, B, C = 0, 1, 2
 def measure(
     images: list[pa.Table], *names: str, actions: list[pa.Table] | None = None, **options: Any
 ) -> dict[str, Estimate]:
-    return taken(COCO_STATISTICS, {"default": images, "actions": actions or ()}, *names, **options)
+    return taken(
+        TAGGING.statistics, {"default": images, "actions": actions or ()}, *names, **options
+    )
 
 
 def sequence_shares(*images: pa.Table) -> pa.Table:
-    found = take(COCO_STATISTICS.labelled, COCO_STATISTICS.sources, lambda *_: images)
+    found = take(TAGGING.statistics.labelled, TAGGING.statistics.sources, lambda *_: images)
     return sequence_table(found["action_sequences"])
 
 
@@ -88,7 +90,7 @@ def test_images_without_a_hit_are_in_no_mean_over_hits():
     table = image_table(
         [image([icon(0, True)], [0], hit="h"), image([], [0], hit=None), image([], [0], hit=None)]
     )
-    found = counted(COCO_STATISTICS, {"default": [table]})
+    found = counted(TAGGING.statistics, {"default": [table]})
     assert (found["recall_hit_mean"], found["recall"]) == (1, pytest.approx(1 / 3))
     assert json.loads(json.dumps(found)) == found
 
@@ -264,12 +266,11 @@ def test_outliers_are_named_by_their_studentised_residual():
     recall = [0.31, 0.39, 0.51, 0.9, 0.69, 0.81, 0.9, 0.2]
     n = [50.0, 50, 50, 50, 50, 50, 50, MIN_OCCURRENCES - 1]
     found = size_outliers(of_classes(recall, n), of_classes(size, n), num=3)
-    assert next(iter(found)) == COCO_CLASSES[3] and len(found) == 3
-    assert COCO_CLASSES[7] not in found  # too few images have it
+    assert next(iter(found)) == 3 and len(found) == 3
+    assert 7 not in found  # too few images have it
     # Leave one out and ask the line of the others, the textbook's other definition.
     x, y = np.array(size[:7]), np.array(recall[:7])
-    for name, residual in found.items():
-        k = COCO_CLASSES.index(name)
+    for k, residual in found.items():
         others = np.arange(7) != k
         slope, start = np.polyfit(x[others], y[others], 1)
         error = y[others] - start - slope * x[others]
@@ -285,8 +286,9 @@ def test_rare_classes_and_those_without_a_box_are_in_no_correlation():
     n[3], recall[3] = MIN_OCCURRENCES - 1, 1.0
     boxes = n.copy()
     boxes[5], recall[5] = 0, 1.0
-    part = np.concatenate([[0], recall * n, size * boxes])
-    assert size_correlation(part, np.concatenate([[1], n, boxes])) == pytest.approx(1)
+    part = np.append(0, np.stack([recall * n, size * boxes], axis=1))
+    whole = np.append(1, np.stack([n, boxes], axis=1))
+    assert size_correlation(part, whole) == pytest.approx(1)
 
 
 def test_outliers_of_too_few_classes_or_one_size_are_none():
@@ -426,7 +428,7 @@ def test_nothing_in_nothing_out():
     empty = image_table([])
     for images, actions in (([], []), ([empty], [actions_of([])])):
         found = measure(images, actions=actions, resamples=2)
-        assert [*found] == [m.name for m in COCO_STATISTICS.measures]
+        assert [*found] == [m.name for m in TAGGING.statistics.measures]
         assert all(np.isnan(e.value).all() for e in found.values())
 
 
@@ -492,7 +494,7 @@ def test_a_planted_outlier_is_named_first():
     recall[7] += 0.45
     spoilt = of_classes([*recall[:20]], [*found["class_recall"].n[:20]])
     named = size_outliers(spoilt, found["class_size"])
-    assert next(iter(named)) == COCO_CLASSES[7] and named[COCO_CLASSES[7]] > 3
+    assert next(iter(named)) == 7 and named[7] > 3
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -534,5 +536,5 @@ def test_batches_name_columns_of_the_schema_and_need_no_others():
         assert set(batch.columns) <= {column.name for column in table.columns}
     row = image([icon(A, True)], [A], [(A, (0, 0, 9, 9))])
     found = measure([image_table([row])], actions=[actions_of([page([(1, 5, True)])])])
-    assert [*found] == [m.name for m in COCO_STATISTICS.measures] and len(found) == len({*found})
+    assert [*found] == [m.name for m in TAGGING.statistics.measures] and len(found) == len({*found})
     json.dumps({name: estimate.as_dict() for name, estimate in found.items()}, allow_nan=False)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from luab_data.kinds import OwnTagging
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedFigure:
@@ -226,6 +228,16 @@ TAGGING_FIGURES: Mapping[str, PlannedFigure] = {
         caption=f"Score of {_POOLED.format(n='number of icons')}. Suspects are orange.",
     ),
 }  # fmt: skip
+
+
+def own_tagging(kind: OwnTagging) -> Mapping[str, PlannedFigure]:
+    """Of a tagging log of somebody's own: those of which it has the numbers."""
+    known = {m.name for m in (*kind.statistics.measures, *kind.statistics.labelled)}
+    return {
+        name: planned
+        for name, planned in TAGGING_FIGURES.items()
+        if known.union(["workers"]).issuperset(planned.needs)
+    }
 
 
 def draw(

@@ -24,7 +24,6 @@ from luab_data.figures.style import (
     counts,
 )
 from luab_data.ragged import Floats, floats
-from luab_data.schema import COCO_SUPERCLASSES
 from luab_data.statistics.coco_icons import SMALLEST, sequence_table
 from luab_data.statistics.estimate import Estimate
 from luab_data.words import short_count
@@ -325,10 +324,11 @@ def draw_recall_by_size(ax: Axes, found: Found) -> None:
 def draw_superclasses(ax: Axes, found: Found) -> None:
     """Share of a page's time on each superclass, and how often it is visited.
 
-    (11,) shares, in the order of the tool; (11,) mean visits of a page, if known, at the right.
+    (num_superclasses,) shares, in the order of the tool; (num_superclasses,) mean visits of a page,
+    if known, at the right.
     """
     time, visits = found["superclass_time_share"], found.get("superclass_visits")
-    draw_bars(ax, [*COCO_SUPERCLASSES], time, colour=GREEN, horizontal=True)
+    draw_bars(ax, [*time.labels], time, colour=GREEN, horizontal=True)
     ax.set_xlabel("share of the page's time, %")
     if visits is not None:
         across = ax.get_yaxis_transform()

@@ -21,7 +21,6 @@ from luab_data.figures.style import (
     outlined,
 )
 from luab_data.ragged import Bools, Floats, floats, is_true
-from luab_data.schema import COCO_CLASSES
 from luab_data.statistics.coco_icons import MIN_OCCURRENCES, size_outliers
 from luab_data.statistics.estimate import Estimate
 from luab_data.workers.annotators import Annotators
@@ -111,8 +110,9 @@ NUM_NAMED = 8
 def draw_class_recall(ax: Axes, found: Found) -> None:
     """Recall of each class against the size of its objects; the farthest off are named. Fig. K.
 
-    (80,) recalls, NaN classes are left out, those in few images are hollow; (80,) mean bins of the
-    object's area; Pearson's r over the classes of MIN_OCCURRENCES images, if known, is the title.
+    (num_classes,) recalls, NaN classes are left out, those in few images are hollow; (num_classes,)
+    mean bins of the object's area; Pearson's r over the classes of MIN_OCCURRENCES images, if
+    known, is the title.
     """
     recall, size = found["class_recall"], found["class_size"]
     correlation = found.get("recall_size_correlation")
@@ -136,8 +136,8 @@ def draw_class_recall(ax: Axes, found: Found) -> None:
     slope, start = np.polyfit(x[enough], y[enough], 1)
     ends = np.array([x[enough].min(), x[enough].max()])
     ax.plot(ends, start + slope * ends, color=VERMILION, linewidth=1.2, zorder=1)
-    names = [*size_outliers(recall, size, num=NUM_NAMED)]
-    far = [COCO_CLASSES.index(name) for name in names]
+    far = [*size_outliers(recall, size, num=NUM_NAMED)]
+    names = [recall.labels[label] for label in far]
     label_points(ax, x[far], y[far], names, others=np.column_stack([x[seen], y[seen]]))
 
 

@@ -6,7 +6,9 @@ To add one, name it here; a function of more than a line stands in coco_icons or
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,21 +28,16 @@ from luab_data.statistics.measure import (
     labelled,
     trials,
 )
-from luab_data.tools import COCO_CLASSES, COCO_SUPERCLASSES
 
-_SOURCES = (
-    Source(
-        "images", "default", icons.IconBatch,
-        counted=("worker_id", "hit_id", "time_spent_ms", "labels", "icon_label",
-                 "is_present_at_end", "is_on_object", "action_sequence"),
-        slim=pages.slim_images, whole={"hits": pages.hits},
-    ),
-    Source("actions", "actions", pages.BrowsingBatch, counted=()),
-)  # fmt: skip
+if TYPE_CHECKING:
+    from luab_data.kinds import OwnTagging, Tagging
 
 _DEFINED = "docs/definitions.md#"
-_CLASSES = (("class", COCO_CLASSES),)
-_SUPERCLASSES = (("superclass", tuple(COCO_SUPERCLASSES)),)
+_BY_CLASS: tuple[tuple[str, tuple[Any, ...]], ...] = (("class", ()),)
+_BY_SUPERCLASS: tuple[tuple[str, tuple[Any, ...]], ...] = (("superclass", ()),)
+"""Axes whose places are those of the vocabulary."""
+_TWO_A_CLASS = -1
+"""Cells of a sum: one, and two for each class of the vocabulary."""
 _SIZES = (("bin of area", tuple(range(icons.NUM_SIZES))),)
 
 _images, _hits, _pages = (partial(Measure, over=over) for over in ("images", "hits", "actions"))
@@ -58,7 +55,7 @@ def _of_icons(images: icons.IconBatch, name: str, over: str = "") -> Terms:
     return part._replace(whole=images.elements(over)[~np.isnan(images.elements(name))])
 
 
-COCO_MEASURES: tuple[Measure, ...] = (
+MEASURES: tuple[Measure, ...] = (
     _images("icon_precision", "icon precision",
             "final points of icons on a mask of their class, over icons present at the end",
             _DEFINED + "icon-precision", lambda b: _of_icons(b, "is_on_object")),
@@ -89,18 +86,18 @@ COCO_MEASURES: tuple[Measure, ...] = (
             _DEFINED + "recall", lambda b: pages.moments(b, "recall")),
     _images("class_recall", "recall by class",
             "images with an icon of the class, over images that have the class",
-            _DEFINED + "recall-and-size", icons.class_recall, axes=_CLASSES),
+            _DEFINED + "recall-and-size", icons.class_recall, axes=_BY_CLASS),
     _images("class_size", "size of a class",
             "mean bin, 0 to 9, of the share of the image that a box covers; 1e-4 to 1 in log",
             _DEFINED + "recall-and-size; " + _DEFINED + "unknowns", icons.class_size,
-            unit="bin", axes=_CLASSES),
+            unit="bin", axes=_BY_CLASS),
     _images("recall_by_size", "recall by size",
             "recall of classes by the bin of their largest box in the image",
             _DEFINED + "recall-and-size", icons.recall_by_size, axes=_SIZES),
     _images("recall_size_correlation", "recall against size",
             f"Pearson's r over classes that {icons.MIN_OCCURRENCES} images or more have",
             _DEFINED + "recall-and-size", icons.recall_and_size, unit="correlation",
-            num_cells=1 + 2 * len(COCO_CLASSES), finish=icons.size_correlation, null=0.0,
+            num_cells=_TWO_A_CLASS, finish=icons.size_correlation, null=0.0,
             null_doc="size does not matter"),
     _offset("icon_offset", "icon from box centre",
             "mean offset of the final point from the centre of its box, in box sizes, y down",
@@ -139,13 +136,13 @@ COCO_MEASURES: tuple[Measure, ...] = (
            lambda b: mean_of(b.steps.values > b.origin, row=b.steps.rows)),
     _pages("superclass_time_share", "time on a superclass",
            "mean over pages of the share of the page's time that the superclass was shown",
-           _DEFINED + "browsing-classes", pages.time_share, axes=_SUPERCLASSES),
+           _DEFINED + "browsing-classes", pages.time_share, axes=_BY_SUPERCLASS),
     _pages("superclass_visits", "visits to a superclass",
            "mean visits of a page to the superclass, the first one's at the start included",
-           _DEFINED + "browsing-classes", pages.visits, unit="visits", axes=_SUPERCLASSES),
+           _DEFINED + "browsing-classes", pages.visits, unit="visits", axes=_BY_SUPERCLASS),
 )  # fmt: skip
 
-_taken = {m.name: m for m in COCO_MEASURES}
+_taken = {m.name: m for m in MEASURES}
 _placed = _images("icons_per_image", "icons on an image", "mean number of icons present at the end",
                   _DEFINED + "icon-precision", unit="icons",
                   terms=lambda b: mean_of(np.bincount(b.icons.rows, b.is_present, len(b))),
@@ -181,7 +178,46 @@ _PRINTED: Printed = {
 """What the paper prints, with what it says of its precision; never a value of ours. What stands
 only inside a figure is unknown and not here."""
 
-COCO_STATISTICS = Statistics(
-    counts=_COUNTS, measures=COCO_MEASURES, sources=_SOURCES, printed=_PRINTED,
-    labelled=(_SEQUENCES,),
-)  # fmt: skip
+
+def statistics(kind: Tagging) -> Statistics:
+    """Of COCO-AB."""
+    places: dict[str, tuple[str, ...]] = {
+        "class": kind.vocabulary.names, "superclass": tuple(kind.vocabulary.superclasses),
+    }  # fmt: skip
+
+    class Pages(pages.BrowsingBatch):
+        num_superclasses = len(kind.vocabulary.superclasses)
+
+    def bound(m: Measure) -> Measure:
+        axes = tuple((axis, places.get(axis, labels)) for axis, labels in m.axes)
+        of_classes = 1 + 2 * len(kind.vocabulary.names)
+        cells = of_classes if m.num_cells == _TWO_A_CLASS else m.num_cells
+        return replace(m, axes=axes, num_cells=cells)
+
+    images = Source(
+        "images", "default", icons.IconBatch,
+        counted=("worker_id", "hit_id", "time_spent_ms", "labels", "icon_label",
+                 "is_present_at_end", "is_on_object", "action_sequence"),
+        slim=pages.slim_images, whole={"hits": pages.hits},
+    )  # fmt: skip
+    return Statistics(
+        counts=_COUNTS, measures=tuple(map(bound, MEASURES)), printed=_PRINTED,
+        sources=(images, Source("actions", "actions", Pages, counted=())), labelled=(_SEQUENCES,),
+    )  # fmt: skip
+
+
+def own_statistics(kind: OwnTagging) -> Statistics:
+    """Of a tagging log of somebody's own: of images by their deciding view, of pages by all views.
+
+    Nothing is told of HITs, of which only the deciding views are in `default`, nor of superclasses
+    where the vocabulary has none; and no paper prints a number of it.
+    """
+    of_coco = statistics(kind)
+    has_steps = len(kind.vocabulary.superclasses) > 1
+    measures = (
+        replace(m, over="actions") if m.name == "time_page_ms" else m
+        for m in of_coco.measures
+        if m.over != "hits" and (has_steps or m.over != "actions")
+    )
+    counts = {name: c for name, c in of_coco.counts.items() if c.measure.over != "hits"}
+    return replace(of_coco, counts=counts, measures=tuple(measures), printed={})

@@ -19,9 +19,6 @@ from luab_data.columns.regions import own_box
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, Ragged, one_array, ragged
 from luab_data.statistics.estimate import Estimate, Terms, mean_of, ratio
 from luab_data.statistics.measure import BoxedBatch
-from luab_data.tools import COCO_CLASSES
-
-NUM_CLASSES = len(COCO_CLASSES)
 
 GRAMMAR = "^add(-move|-remove-add)*(-remove)?$"
 """Sequences the tool allows: after add or move come move or remove, after remove comes add."""
@@ -113,7 +110,11 @@ def occurrences(images: pa.Table) -> tuple[Ragged, Ints]:
 
 def keys(classes: Ragged) -> Ints:
     """(num_values,) one number for each pair of an image and a class; ascends if classes do."""
-    return classes.rows * NUM_CLASSES + classes.values.astype(np.int64)
+    return classes.rows * _MANY + classes.values.astype(np.int64)
+
+
+_MANY = 2**24
+"""More than any vocabulary has classes."""
 
 
 def matched(wanted: Ints, known: Ints) -> tuple[Ints, Ints]:
@@ -212,14 +213,14 @@ def recall_by_size(images: IconBatch) -> Terms:
 
 
 def recall_and_size(images: IconBatch) -> Terms:
-    """Sums for size_correlation: of all occurrences, then of class_recall, then of class_size."""
+    """Sums for size_correlation: of all occurrences, then of each class its recall and its size."""
     recall, size = class_recall(images), class_size(images)
     assert recall.cell is not None and size.cell is not None
     return Terms(
         row=np.concatenate([recall.row, recall.row, size.row]),
         part=np.concatenate([recall.part, recall.part, size.part]),
         whole=np.concatenate([recall.whole, recall.whole, size.whole]),
-        cell=np.concatenate([0 * recall.cell, 1 + recall.cell, 1 + NUM_CLASSES + size.cell]),
+        cell=np.concatenate([0 * recall.cell, 1 + 2 * recall.cell, 2 + 2 * size.cell]),
     )
 
 
@@ -230,8 +231,8 @@ def size_correlation(part: Floats, whole: Floats) -> Floats:
     its images) and that have a box; NaN for fewer than MIN_CLASSES of them.
     """
     mean = ratio(part, whole)[..., 1:]
-    recall, size = mean[..., :NUM_CLASSES], mean[..., NUM_CLASSES:]
-    there = (whole[..., 1 : 1 + NUM_CLASSES] >= MIN_OCCURRENCES) & ~np.isnan(size)
+    recall, size = mean[..., 0::2], mean[..., 1::2]
+    there = (whole[..., 1::2] >= MIN_OCCURRENCES) & ~np.isnan(size)
     return _pearson(recall, size, there)
 
 
@@ -247,13 +248,13 @@ def _pearson(x: Floats, y: Floats, there: Bools) -> Floats:
 
 def size_outliers(
     class_recall: Estimate, class_size: Estimate, *, num: int = 8
-) -> dict[str, float]:
+) -> dict[int, float]:
     """Classes furthest from the regression line of recall on size.
 
     Args:
-        class_recall, class_size: (80,) of the measures of these names.
+        class_recall, class_size: (num_classes,) of the measures of these names.
         num: how many are named.
-    Returns: class name -> studentised residual, the furthest first: how many standard errors the
+    Returns: label -> studentised residual, the furthest first: how many standard errors the
         recall lies above (+) or below (-) the line that the other classes give. Only classes that
         size_correlation takes; empty for fewer than MIN_CLASSES.
     """
@@ -269,4 +270,4 @@ def size_outliers(
     scale = np.sqrt(np.maximum(others, 0) / (len(own) - 3) * (1 - leverage))
     studentised = np.divide(residual, scale, out=np.zeros(len(own)), where=scale > 0)
     order = np.argsort(-np.abs(studentised), kind="stable")[:num]
-    return {COCO_CLASSES[own[k]]: float(studentised[k]) for k in order}
+    return {int(own[k]): float(studentised[k]) for k in order}

@@ -1,4 +1,4 @@
-"""How COCO annotators went through the superclasses of a page, and how whole HITs came out.
+"""How annotators went through the superclasses of a page of icons, and how whole HITs came out.
 
 The tool shows superclass 0 first and logs only what is shown after it, so each page here begins
 with a visit to 0 at time 0. Pages without any record are left out: none can be submitted before the
@@ -19,16 +19,18 @@ from luab_data.ragged import Bools, Floats, Ints, Ragged, floats, one_array, rag
 from luab_data.statistics.coco_icons import IconBatch, retrieved_classes
 from luab_data.statistics.estimate import Terms, grid_terms, mean_of, ratio
 from luab_data.statistics.measure import TableBatch
-from luab_data.tools import COCO_SUPERCLASSES
-
-NUM_SUPERCLASSES = len(COCO_SUPERCLASSES)
 
 
 class BrowsingBatch(TableBatch):
     """Rows of `actions` of a tagging log: pages, and the superclasses shown on them.
 
     A step is a record of another superclass than the one before it; its arrays are (num_steps,).
+
+    Attributes:
+        num_superclasses: of the vocabulary.
     """
+
+    num_superclasses: int
 
     columns = (
         *("worker_id", "time_spent_ms", "category_histories_category_index"),
@@ -39,7 +41,7 @@ class BrowsingBatch(TableBatch):
     def _steps(self) -> tuple[Ragged, Ints, Bools]:
         """Superclass of each step by page, that of the step before, and which records they are."""
         logged = ragged(self.table["category_histories_category_index"], null=-1)
-        known = (logged.values >= 0) & (logged.values < NUM_SUPERCLASSES)
+        known = (logged.values >= 0) & (logged.values < self.num_superclasses)
         shown = logged.keep(known)
         changed = shown.values != shown.before(0)  # superclass 0 is shown first
         known[known] = changed
@@ -76,7 +78,7 @@ class BrowsingBatch(TableBatch):
 def revisited(pages: BrowsingBatch) -> Terms:
     """Pages that return to a superclass that was shown before, over pages with any step."""
     steps = pages.steps
-    seen = steps.rows * NUM_SUPERCLASSES + steps.values
+    seen = steps.rows * pages.num_superclasses + steps.values
     is_first = np.zeros(len(seen), bool)
     is_first[np.unique(seen, return_index=True)[1]] = True
     again = ~is_first | (steps.values == 0)
@@ -116,10 +118,10 @@ def time_share(pages: BrowsingBatch) -> Terms:
 
 
 def _grid(pages: BrowsingBatch, row: Ints, superclass: Ints, values: Floats) -> Floats:
-    """(num_rows, 11) sums of values by page and superclass."""
-    size = len(pages) * NUM_SUPERCLASSES
-    total = np.bincount(row * NUM_SUPERCLASSES + superclass, values, size)
-    return total.astype(np.float64).reshape(-1, NUM_SUPERCLASSES)
+    """(num_rows, num_superclasses) sums of values by page and superclass."""
+    num = pages.num_superclasses
+    total = np.bincount(row * num + superclass, values, len(pages) * num)
+    return total.astype(np.float64).reshape(-1, num)
 
 
 def slim_images(images: IconBatch) -> pa.Table:

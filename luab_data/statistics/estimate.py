@@ -44,7 +44,7 @@ class Estimate:
         n: what it was taken over, the denominator: clicks, images, pages, ...
         null: what it would be without the effect; NaN where there is no such model.
         num_workers: workers who contributed.
-        labels: of a Measure by labels: the label of each place; else empty.
+        labels: the name of each place, where the places of a curve have names; else empty.
     """
 
     value: Floats

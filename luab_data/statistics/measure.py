@@ -197,7 +197,11 @@ class _Taken:
     def estimate(self, weights: Floats) -> Estimate:
         m = self.measure
         if m.terms:
-            return self.sums.estimate(weights, shape=m.shape, finish=m.finish, null=m.null)
+            labels = m.axes[0][1] if len(m.axes) == 1 else ()
+            named = labels if all(isinstance(label, str) for label in labels) else ()
+            return self.sums.estimate(
+                weights, shape=m.shape, finish=m.finish, null=m.null, labels=named
+            )
         values = np.concatenate(self.values).astype(np.float64)
         worker = np.concatenate(self.worker).astype(np.int64)
         if m.values:
