@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ import pyarrow.compute as pc
 from luab_data.errors import RecordError
 from luab_data.ragged import Bools, Ints, one_array
 from luab_data.raw.bad_records import SeenIds
+from luab_data.raw.private import Private, screened
+from luab_data.raw.worker_ids import WorkerHash
 
 
 class Batch(NamedTuple):
@@ -26,6 +29,21 @@ class Batch(NamedTuple):
     errors: list[tuple[int, RecordError]]  # by place, ascending
     unknown: list[str]  # elements or keys that the schema does not know
     repaired: Mapping[str, int]  # id of REPAIRS -> values read as they were meant
+    private: Mapping[str, int] = MappingProxyType({})  # column -> values that tell who it was
+    hashed: Mapping[str, int] = MappingProxyType({})  # likewise, those replaced
+
+    def screened(self, hash_worker: WorkerHash, private: Private) -> Batch:
+        """With its values counted that would tell who an annotator is, or hashed."""
+        events = screened(self.events, hash_worker, private)
+        # Texts of the images are those of their events: looked at again to replace them only.
+        known = self.events.column_names if private == "keep" else ()
+        images = screened(self.images, None if private == "keep" else hash_worker, private, known)
+        return self._replace(
+            images=images.table,
+            events=events.table,
+            private=images.kept | events.kept,
+            hashed=images.hashed | events.hashed,
+        )
 
     def slice(self, first: int, count: int) -> tuple[pa.Table, pa.Table]:
         """Some of the images, with their events."""

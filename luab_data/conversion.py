@@ -49,6 +49,9 @@ class Converted:
         unknown: element or key that the schema does not know -> occurrences, all left out.
         repaired: id of REPAIRS -> values that were read as they were meant, e.g. points of
             a trace that lacked a coordinate and were left out.
+        private: column -> values that look like e-mail addresses or hold a worker's id, which
+            `publish` refuses.
+        hashed: likewise, those that a hash took the place of.
         num_without_truth: COCO images that the instances file lacks; 0 if none was given.
         content_digest: equal for equal content.
         left_aside: operating system -> its own files in the log (`._NAME`, Thumbs.db), no records.
@@ -64,6 +67,8 @@ class Converted:
     content_digest: str
     num_without_truth: int = 0
     repaired: dict[str, int] = field(default_factory=dict)
+    private: dict[str, int] = field(default_factory=dict)
+    hashed: dict[str, int] = field(default_factory=dict)
     left_aside: dict[str, int] = field(default_factory=dict)
     is_same: bool = False
     remarks: tuple[str, ...] = ()
@@ -192,6 +197,8 @@ class Job:
             "skipped": dict(sorted(bad.tally.items())),
             "unknown": written.unknown,
             **({"repaired": written.repaired} if written.repaired else {}),
+            **({"private": written.private} if written.private else {}),
+            **({"hashed": written.hashed} if written.hashed else {}),
             "versions": versions(),
         }
 
@@ -228,6 +235,8 @@ def converted(out: Path, manifest: Mapping[str, Any], *, is_same: bool = False) 
         content_digest=manifest["content_digest"],
         num_without_truth=manifest.get("instances", {}).get("num_images_missing", 0),
         repaired=manifest.get("repaired", {}),
+        private=manifest.get("private", {}),
+        hashed=manifest.get("hashed", {}),
         is_same=is_same,
     )
 

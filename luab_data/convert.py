@@ -34,6 +34,7 @@ from luab_data.kinds import BROWSING, TAGGING
 from luab_data.pipeline import in_order, num_threads
 from luab_data.raw import coco_fast, tar
 from luab_data.raw.bad_records import BadRecords, OnBad
+from luab_data.raw.private import Private, said
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
 from luab_data.simulate import is_simulated
@@ -47,6 +48,7 @@ def convert_imagenet(
     *,
     on_bad: OnBad = "raise",
     worker_key: bytes | None = None,
+    private: Private = "keep",
     force: bool = False,
     max_member_bytes: int = tar.MAX_MEMBER_BYTES,
     fork: bool = False,
@@ -61,6 +63,8 @@ def convert_imagenet(
         on_bad: `raise` at the first bad member, or `skip` and list them in `skipped.jsonl`.
         worker_key: secret that worker ids are hashed with; None takes that of
             `$LUAB_WORKER_KEY_FILE`, else of your configuration folder.
+        private: other values that look like e-mail addresses or hold a worker's id: `keep` counts
+            them in `private`, and `publish` refuses them; `hash` puts hashes in their place.
         force: replace another dataset of luab at `out`; what luab did not write is never replaced.
         max_member_bytes: a larger member is bad.
         fork: parse in forked processes instead of threads: faster, but only for a process that
@@ -72,13 +76,14 @@ def convert_imagenet(
     """
     source, out = Path(source), Path(out)
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
-    parse = partial(pipeline.imagenet_batch, hash_worker=hash_worker)
+    parse = partial(pipeline.imagenet_batch, hash_worker=hash_worker, private=private)
     with ExitStack() as stack:
         forks = None
         if fork and can_fork():
             # Before anything is open: a child would hold our locks a moment longer than we do.
             forks = stack.enter_context(Forks(parse, num_threads(), hash_worker))
-        job = Job(BROWSING, hash_worker, {"on_bad": on_bad, "max_member_bytes": max_member_bytes})
+        options = {"on_bad": on_bad, "max_member_bytes": max_member_bytes}
+        job = Job(BROWSING, hash_worker, {**options, **said(private)})
         target = stack.enter_context(
             new_folder(out, by="dataset", settings=job.settings(source, out), force=force)
         )
@@ -116,6 +121,7 @@ def convert_coco(
     instances: AnyPath | None = None,
     on_bad: OnBad = "raise",
     worker_key: bytes | None = None,
+    private: Private = "keep",
     force: bool = False,
     shown: bool | None = None,
 ) -> Converted:
@@ -126,7 +132,7 @@ def convert_coco(
         out: the dataset folder.
         on_bad: `raise` at the first bad record, or `skip` and list them in `skipped.jsonl`. Broken
             JSON is never skipped: what follows it cannot be told apart.
-        worker_key: as of convert_imagenet.
+        worker_key, private: as of convert_imagenet.
         force: replace another dataset of luab at `out`; what luab did not write is never replaced.
         shown: progress bars; None shows them on a terminal.
         instances: COCO's instances_*.json of the images; without it `labels`, boxes and what is
@@ -141,12 +147,12 @@ def convert_coco(
         raise ArchiveError(f"{source}: is a folder; expected a file: {TAGGING.log_format}")
     hash_worker = WorkerHash(read_key() if worker_key is None else worker_key)
     instances = None if instances is None else Path(instances)
-    job = Job(TAGGING, hash_worker, {"on_bad": on_bad}, instances)
+    job = Job(TAGGING, hash_worker, {"on_bad": on_bad, **said(private)}, instances)
     with new_folder(out, by="dataset", settings=job.settings(source, out), force=force) as target:
         if target.same:
             return converted(out, read_manifest(out), is_same=True)
         truth = read_truth(TAGGING, instances, shown)
-        derive = partial(pipeline.coco_batch, truth=truth)
+        derive = partial(pipeline.coco_batch, truth=truth, hash_worker=hash_worker, private=private)
         folder = target.path
         bad = BadRecords(on_bad, folder / SKIPPED)
         images = ShardWriter(folder, TAGGING.images)

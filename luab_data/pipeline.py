@@ -29,6 +29,7 @@ from luab_data.kinds import TAGGING, Kind, Tagging
 from luab_data.ragged import Ints, one_array
 from luab_data.raw import coco_fast, imagenet_fast, tar
 from luab_data.raw.bad_records import BadRecords, SeenIds
+from luab_data.raw.private import Private
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.store.shards import ShardWriter, Unlabelled, begins
 from luab_data.truth import Instances
@@ -92,6 +93,8 @@ class Written(NamedTuple):
     num_images: int
     unknown: dict[str, int]  # what the schema does not know -> occurrences, by name
     repaired: dict[str, int]  # id of REPAIRS -> values that were read as they were meant
+    private: dict[str, int]  # column -> values that would tell who an annotator is
+    hashed: dict[str, int]  # likewise, those that a hash took the place of
 
 
 def write_shards(
@@ -118,6 +121,7 @@ def write_shards(
     least, every = kind.images_per_shard, max(kind.images_per_shard // 8, 1)
     seen, shown, num_images, in_shard = SeenIds(), Counter[str](), 0, 0
     unknown, repaired = Counter[str](), Counter[str]()
+    private, hashed = Counter[str](), Counter[str]()
     writes: deque[Future[None]] = deque()
 
     def write(some_images: pa.Table, some_events: pa.Table, is_last: bool) -> None:
@@ -135,6 +139,8 @@ def write_shards(
                     bad(error)
                 unknown.update(batch.unknown)
                 repaired.update(batch.repaired)
+                private.update(batch.private)
+                hashed.update(batch.hashed)
                 places = np.flatnonzero(begins(batch.images["image_id"], every))
                 first, end = 0, len(batch.images)
                 num_images += end
@@ -155,7 +161,8 @@ def write_shards(
     if in_shard:
         images.end_shard()
         events.end_shard()
-    return Written(num_images, _most_common(unknown), dict(sorted(repaired.items())))
+    tallies = (dict(sorted(tally.items())) for tally in (repaired, private, hashed))
+    return Written(num_images, _most_common(unknown), *tallies)
 
 
 _MAX_UNKNOWN = 100
@@ -171,7 +178,7 @@ def _most_common(unknown: Counter[str]) -> dict[str, int]:
 # --- a batch --------------------------------------------------------------------------------------
 
 
-def imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
+def imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash, private: Private = "keep") -> Batch:
     """Parse a run and derive its columns."""
     read = imagenet_fast.read_run(run, hash_worker)
     errors, unknown = list(read.errors), read.unknown
@@ -198,7 +205,7 @@ def imagenet_batch(run: tar.Run, *, hash_worker: WorkerHash) -> Batch:
         errors=errors,
         unknown=[path for _, path in unknown],
         repaired=Counter(repair for _, repair in read.repaired),
-    )
+    ).screened(hash_worker, private)
 
 
 def tagging_batch(kind: Tagging, actions: pa.Table, bounds: Ints, truth: Instances | None) -> Batch:
@@ -229,7 +236,13 @@ def tagging_batch(kind: Tagging, actions: pa.Table, bounds: Ints, truth: Instanc
     )
 
 
-def coco_batch(found: coco_fast.CocoBatch, *, truth: Instances | None) -> Batch:
+def coco_batch(
+    found: coco_fast.CocoBatch,
+    *,
+    truth: Instances | None,
+    hash_worker: WorkerHash,
+    private: Private = "keep",
+) -> Batch:
     """Derive the columns of some records."""
     batch = tagging_batch(TAGGING, found.table, np.arange(len(found.table) + 1), truth)
     return batch._replace(
@@ -238,4 +251,4 @@ def coco_batch(found: coco_fast.CocoBatch, *, truth: Instances | None) -> Batch:
         errors=found.errors,
         unknown=[key for _, key in found.unknown],
         repaired=found.repaired,
-    )
+    ).screened(hash_worker, private)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from luab_data.checks.lint import KindChecks, Rule, chosen
+from luab_data.checks.lint import KindChecks, Rule, chosen, rules_of
 from luab_data.checks.rows import broken_values
 from luab_data.columns.rounds import order_rounds
 from luab_data.errors import DatasetError
@@ -124,7 +124,7 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
         records=records.to_pylist(),
         places=[places[0], *others],
         **kind.explain(image, records),
-        odd=[rule for rule in chosen(kind.checks.rules) if rule(window).any()],
+        odd=[rule for rule in chosen(rules_of(kind)) if rule(window).any()],
     )
 
 

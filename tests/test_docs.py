@@ -20,7 +20,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from luab_data.checks.lint import chosen
+from luab_data.checks.lint import chosen, rules_of
 from luab_data.hub.about import authors, bibtex_fields
 from luab_data.hub.card import column_table
 from luab_data.kinds import KINDS, Browsing, Kind
@@ -94,7 +94,7 @@ def rules_page() -> str:
     for dataset, kind in KINDS.items():
         parts += [f"## `{dataset}`\n", "| rule | severity | rows of | meaning | source |"]
         parts.append("|---|---|---|---|---|")
-        for r in chosen(kind.checks.rules):
+        for r in chosen(rules_of(kind)):
             cells = [f"`{r.id}`", r.severity, f"`{r.config}`", r.doc, linked(r.source)]
             parts.append(f"| {' | '.join(cells)} |")
         parts.append("")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
-from logs import KEY, archive, block, files, xml
+from click.testing import CliRunner, Result
+from logs import KEY, action, archive, block, coco_log, coco_record, files, xml
 
 import luab_data
+from luab_data import cli
 from luab_data.errors import DatasetError, OptionError
 from luab_data.hub.about import About, authors, bibtex_fields, hub_licence, licence_url, spdx_id
 from luab_data.hub.card import complete
 from luab_data.hub.upload import publish
+from luab_data.hub.vet import vet
 from luab_data.kinds import about_of, tables_of
+from luab_data.raw.worker_ids import WorkerHash
 from luab_data.store.folder import read_manifest
 from luab_data.store.shards import Shard
 
@@ -207,3 +213,84 @@ def test_what_is_said_of_a_collection_survives_the_manifest():
     manifest = {"dataset": "imagenet-ab", "collection": {"title": 7}, "num_rows": {"rounds": 0}}
     with pytest.raises(DatasetError, match="collection: Expected `str`"):
         about_of(manifest)
+
+
+# --- what of people does not leave ---------------------------------------------------------------
+
+MAIL, MTURK = "ann@lab.example", "A2SUAM7FEUQ9M1"
+WORKERS = (MAIL, MTURK, "violet", "1234567", "12345678", "7")
+SESSIONS = (
+    *("s0", f"x{MTURK.lower()}-2", "ultraviolet", "no1234567", "is:12345678", "page 7"),
+    *(MAIL, MTURK, "by violet.", "see icon@2x.png", "at%20is: Bob%40mail.lab.example?", "7"),
+)
+TOLD = (0, 1, 0, 0, 1, 0, 1, 1, 1, 0, 1, 0)
+"""Whether each session tells who its worker is: WORKERS twice."""
+
+
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log whose assignment ids tell who workers are."""
+    records = {}
+    for i, session in enumerate(SESSIONS):
+        shown = block(clicks=[(9, 0.1, 0.5)], worker=WORKERS[i % 6], assignment_id=session)
+        records[f"n00000001_{i}"] = xml(f"n00000001_{i}", [shown])
+    return archive(tmp_path_factory.mktemp("telling") / "raw.tar.gz", records)
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.main, [*map(str, arguments)])
+
+
+def test_what_tells_who_a_worker_is_is_counted_named_and_refused(telling: Path, tmp_path: Path):
+    out = tmp_path / "imagenet-ab"
+    done = command("convert", "imagenet-ab", telling, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert f"(--private hash replaces them): assignment_id {sum(TOLD)}\n" in done.output
+    assert read_manifest(out)["private"] == {"assignment_id": sum(TOLD)}
+    (rule,) = [f for f in luab_data.check(out, rules=["e-mail-address"]).findings]
+    assert (rule.count, rule.examples[0]["image_id"]) == (2, "n00000001_6")
+    refused = command("publish", out, "--repo-id", "lab/cats", "--dry-run")
+    assert refused.exit_code == 1
+    assert "2 of `default/assignment_id`, 2 of `rounds/assignment_id`" in refused.output
+    assert "--private hash" in refused.output
+    for text in (done.output, refused.output):
+        assert not any(secret in text for secret in (MAIL, MTURK, SESSIONS[1], SESSIONS[10]))
+    assert publish(out, "lab/cats", dry_run=True, keep=["assignment_id"]).items
+
+
+def test_ids_alone_are_refused_by_what_the_conversion_found(telling: Path, tmp_path: Path):
+    out = luab_data.convert_imagenet(telling, tmp_path / "imagenet-ab", worker_key=KEY).out
+    table = pq.read_table(out / "rounds")
+    assert table["assignment_id"].to_pylist() == [*SESSIONS]
+    (out / "manifest.json").write_text(json.dumps({**read_manifest(out), "private": {"hit_id": 3}}))
+    with pytest.raises(DatasetError, match="3 of `hit_id`"):
+        vet(out)
+
+
+def test_hashes_take_the_place_of_exactly_those_values(telling: Path, tmp_path: Path):
+    kept, hashed = (
+        luab_data.convert_imagenet(telling, tmp_path / how, worker_key=KEY, private=how)  # type: ignore[arg-type]
+        for how in ("keep", "hash")
+    )
+    assert (kept.private, kept.hashed) == ({"assignment_id": sum(TOLD)}, {})
+    assert (hashed.private, hashed.hashed) == ({}, {"assignment_id": sum(TOLD)})
+    for config in ("rounds", "data"):
+        found = pq.read_table(hashed.out / config)["assignment_id"].to_pylist()
+        for session, told, value in zip(SESSIONS, TOLD, found, strict=True):
+            assert value == (WorkerHash(KEY).text(session) if told else session)
+            assert not told or re.fullmatch("anon:[0-9a-f]{16}", value)
+    assert luab_data.check(hashed.out).whole
+    assert publish(hashed.out, "lab/cats", dry_run=True).items
+    card = (hashed.out / "README.md").read_text()
+    assert f"told who a worker is: {sum(TOLD)} of `assignment_id`." in card
+
+
+def test_names_of_images_are_refused_not_replaced(tmp_path: Path):
+    """Pictures and tables are joined by them."""
+    record = coco_record(1, [action("add", "dog", (0.5, 0.5))], worker_id=MTURK, hit_id="x" + MAIL)
+    record["imageURL"] = MAIL
+    log = coco_log(tmp_path / f"{MAIL}.json", [record])
+    done = luab_data.convert_coco(log, tmp_path / "coco-ab", worker_key=KEY, private="hash")
+    assert done.hashed == {"hit_id": 1} and not done.private
+    with pytest.raises(DatasetError, match=r": 1 of `manifest\.json/source`; expected"):
+        vet(done.out)  # the file's name stands in the card

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from luab_data.checks.folder import Manifest, check_card, check_files, check_manifest
-from luab_data.checks.lint import Broken, Lint, chosen
+from luab_data.checks.lint import Broken, Lint, chosen, rules_of
 from luab_data.checks.report import Notes, Report
 from luab_data.checks.rows import (
     UNREADABLE,
@@ -72,7 +72,7 @@ def check(
         folder = find_dataset(dataset, whole=False)
     manifest = check_manifest(folder, notes)
     kind = kind_of(manifest)
-    lint = Lint(chosen(kind.checks.rules, rules), examples)
+    lint = Lint(chosen(rules_of(kind), rules), examples)
     check_files(folder, manifest, notes, shown=shown)
     check_card(folder, manifest, notes)
     _Tables(folder, manifest, notes, lint).check(shown)

@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from luab_data.errors import OptionError
-from luab_data.ragged import Bools, Floats, Ints, Ragged, floats, ragged
+from luab_data.ragged import Bools, Floats, Ints, Ragged, bounds_of, floats, is_true, ragged
+from luab_data.raw.private import addresses, text_columns
 from luab_data.words import did_you_mean
+
+if TYPE_CHECKING:
+    from luab_data.kinds import Kind
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -198,6 +202,28 @@ class KindChecks:
     sources: Callable[[pa.Table, pa.Table, Sequence[str], Sequence[str] | None], Mapping[str, Any]]
     rules: tuple[Rule, ...]
     window: Callable[[pa.Table, pa.Table, Ints], Window]
+
+
+def rules_of(kind: Kind) -> tuple[Rule, ...]:
+    """Every rule of the lint of a kind: its own, and that of all kinds."""
+    of_all = Rule(
+        kind.events.config, "e-mail-address", "error", "docs/convert.md#worker-ids",
+        "A text of the row looks like an e-mail address, which tells who somebody is: `luab-data"
+        " publish` refuses it. Convert again with `--private hash`.",
+        _has_address,
+    )  # fmt: skip
+    return (*kind.checks.rules, of_all)
+
+
+def _has_address(window: Window) -> Bools:
+    found = np.zeros(len(window.records), np.bool_)
+    for name, values in text_columns(window.records):
+        if (flags := addresses(values)) is not None:
+            column = window.records[name]
+            bounds = bounds_of(column) if pa.types.is_list(column.type) else None
+            odd = is_true(flags)
+            found |= odd if bounds is None else Ragged(odd, bounds).any(odd)
+    return found
 
 
 def chosen(rules: Sequence[Rule], only: Iterable[str] = ()) -> tuple[Rule, ...]:

@@ -218,11 +218,18 @@ def report(dataset: str, **options: Any) -> None:
     metavar="ID",
     help="Licence of data that name none: an id of the Hub or of SPDX, e.g. cc-by-4.0.",
 )
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="COLUMN",
+    help="Publish its values though they look like e-mail addresses or hold a worker's id: look at"
+    " them first. Can be given again.",
+)
 def publish(dataset: str, repo_id: str, **options: Any) -> None:
     """Upload DATASET, a folder or a name under $LUAB_DATA_HOME, with card and Croissant file.
 
-    Refused unless the folder is whole, its worker ids are hashed with a key, no text of it looks
-    like an e-mail address, and it has a licence.
+    Refused unless the folder is whole, its worker ids are hashed with a key, no other text of it
+    looks like an e-mail address or holds a worker's id, and it has a licence.
     """
     import luab_data
 

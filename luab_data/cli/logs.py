@@ -55,6 +55,14 @@ _OF_CONVERT = with_options(
         help="File with the secret that worker ids are hashed with."
         " Default: $LUAB_WORKER_KEY_FILE, else one made for you on first use.",
     ),
+    click.option(
+        "--private",
+        type=click.Choice(["keep", "hash"]),
+        default="keep",
+        show_default=True,
+        help="Other values that look like e-mail addresses or hold a worker's id: count them, and"
+        " `publish` refuses them; or put hashes in their place.",
+    ),
 )
 
 
@@ -241,6 +249,15 @@ def _summary(done: Any) -> None:
     if done.repaired:
         tally = ", ".join(f"{repair} {count:,}" for repair, count in done.repaired.items())
         click.echo(f"values that were read as they were meant: {tally}")
+    if done.private:
+        tally = ", ".join(f"{column} {count:,}" for column, count in done.private.items())
+        click.echo(
+            "values that look like e-mail addresses or hold a worker's id, which publish refuses"
+            f" (--private hash replaces them): {tally}"
+        )
+    if done.hashed:
+        tally = ", ".join(f"{column} {count:,}" for column, count in done.hashed.items())
+        click.echo(f"hashed, since they look like e-mail addresses or hold a worker's id: {tally}")
     for system, count in done.left_aside.items():
         click.echo(f"{count:,} files of {system} left aside")
     if done.num_without_truth:

@@ -214,7 +214,11 @@ def _conversion(manifest: Mapping[str, Any]) -> str:
             f" Ground truth: `{instances['name']}`, sha256 `{instances['sha256']}`;"
             f" {instances['num_images_missing']:,} images are not in it."
         )
-    text += " Raw columns are the log's values; derived columns name their rule below.\n\n"
+    text += " Raw columns are the log's values; derived columns name their rule below."
+    if hashed := manifest.get("hashed"):
+        counts = ", ".join(f"{count:,} of `{name}`" for name, count in hashed.items())
+        text += f" Hashes took the place of values that told who a worker is: {counts}."
+    text += "\n\n"
     skipped = manifest["skipped"]
     if skipped:
         tally = "\n".join(f"| `{rule}` | {count:,} |" for rule, count in skipped.items())

@@ -116,6 +116,9 @@ def _responsible(
 
     All of its properties but `dataCollectionTimeFrame`: clocks of workers are no record of when.
     """
+    others = "no other value is changed"
+    if manifest.get("hashed"):
+        others = "so are other values that told who a worker is; nothing else is changed"
     paper = f" ({about.paper})" if about.paper else ""
     source, rows = manifest["source"], manifest["num_rows"]
     simulated, crowd = manifest.get("simulated", False), about.creators == "crowdsourced"
@@ -139,7 +142,7 @@ def _responsible(
             " from them by the rule in their description."
         ],
         "rai:dataManipulationProtocol": "Worker ids are replaced by keyed hashes"
-        f" ({manifest['worker_ids']['method']}); no other value is changed.",
+        f" ({manifest['worker_ids']['method']}); {others}.",
         "rai:dataAnnotationProtocol": [about.collection[0]],
         "rai:dataAnnotationPlatform": [luab] if simulated else list(about.platforms),
         "rai:dataAnnotationAnalysis": shown,

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -78,6 +78,7 @@ def publish(
     private: bool = False,
     dry_run: bool = False,
     license: str | None = None,
+    keep: Sequence[str] = (),
     api: HfApi | None = None,
     date: str | None = None,
     shown: bool | None = None,
@@ -94,6 +95,8 @@ def publish(
         repo_id: `owner/name`; made if it is not there.
         private: make the repository private; a public one that is there already is refused.
         dry_run: send nothing, ask nobody.
+        keep: columns whose values may go though they look like e-mail addresses or have the id of
+            their worker in them: look at them first.
         license: of data that name none: the Hub's or SPDX's id (`cc-by-4.0`), or its name or URL.
         api: the Hub's client; None makes one, with the user's own login.
         date: day of publication for croissant.json, YYYY-MM-DD; None is today (UTC).
@@ -106,7 +109,7 @@ def publish(
     """
     _check_repo_id(repo_id)
     folder = find_dataset(dataset)
-    manifest = licensed(folder, vet(folder, shown=shown), license)
+    manifest = licensed(folder, vet(folder, keep=keep, shown=shown), license)
     date = date or datetime.now(UTC).date().isoformat()
     with _staged(folder, manifest, repo_id, stats(folder).counts, date) as (stage, items):
         replaced = (*(f"{table.folder}/*" for table in tables_of(manifest)), *_SOMETIMES)

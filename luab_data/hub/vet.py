@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,12 @@ from luab_data.errors import DatasetError, OptionError
 from luab_data.files import MANIFEST
 from luab_data.hub.about import hub_licence
 from luab_data.kinds import about_of, tables_of
+from luab_data.raw.private import addresses, has_address, text_columns
 from luab_data.raw.worker_ids import METHOD, OTHER_IDS, RELEASE_IDS
-from luab_data.schema import Table
-from luab_data.store.folder import read_columns, read_manifest
+from luab_data.store.folder import SKIPPED, read_columns, read_manifest
 
 _AGAIN = "convert the raw log again"
 _FINGERPRINT = re.compile("[0-9a-f]{8}")
-_E_MAIL = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
-_PICTURE = r"(?i)\.(jpe?g|png|webp|gif|bmp|tiff?)$"  # icon@2x.png is nobody's address
 
 
 def licensed(folder: Path, manifest: dict[str, Any], given: str | None) -> dict[str, Any]:
@@ -47,11 +47,17 @@ def licensed(folder: Path, manifest: dict[str, Any], given: str | None) -> dict[
     return {**manifest, "collection": {**manifest["collection"], "license": given}}
 
 
-def vet(folder: Path, *, shown: bool | None = None) -> dict[str, Any]:
+def vet(folder: Path, *, keep: Sequence[str] = (), shown: bool | None = None) -> dict[str, Any]:
     """The manifest of a dataset folder that may be published; every file of it was read.
 
     It must be whole, as `luab-data check` says, have this luab's columns, say that its worker ids
-    are hashed with a key, and hold nothing that looks like an e-mail address.
+    are hashed with a key, and hold nothing that looks like an e-mail address or that had a worker's
+    id in it when it was converted.
+
+    Args:
+        folder: of the dataset.
+        keep: columns in which such values are nobody's address or id.
+        shown: progress bars; None shows them on a terminal.
 
     Raises:
         DatasetError: the first of these that does not hold. No message shows an id.
@@ -73,7 +79,7 @@ def vet(folder: Path, *, shown: bool | None = None) -> dict[str, Any]:
                 f"{folder}: `{table.config}` does not have the columns of this luab, so the card"
                 " would describe other data; `luab-data derive` adds what is missing"
             )
-        _check_no_address(folder, table)
+    _check_private(folder, manifest, keep)
     return manifest
 
 
@@ -102,24 +108,38 @@ def _check_hashed(folder: Path, manifest: Mapping[str, Any]) -> None:
         )
 
 
-def _check_no_address(folder: Path, table: Table) -> None:
-    """No text of any column is an e-mail address: some platforms use them as ids."""
-    texts = [column.name for column in table.columns if _is_text(column.type)]
-    for batch in read_columns(folder, table, texts):
-        for name in texts:
-            values = pc.unique(_flat(batch[name])).drop_null()
-            found = values.filter(pc.match_substring_regex(values, _E_MAIL))
-            found = found.filter(pc.invert(pc.match_substring_regex(found, _PICTURE)))
-            if len(found):
-                raise DatasetError(
-                    f"{folder}: {len(found)} values of `{table.config}/{name}` look like e-mail"
-                    f" addresses. To publish, replace them in the log and {_AGAIN}"
-                )
+def _check_private(folder: Path, manifest: Mapping[str, Any], keep: Sequence[str]) -> None:
+    """Nothing looks like an e-mail address, and the conversion found no other id of a worker."""
+    found = Counter[str]()
+    for table in tables_of(manifest):
+        texts = [column.name for column in table.columns if _is_text(column.type)]
+        for rows in read_columns(folder, table, texts) if texts else ():
+            for name, values in text_columns(rows):
+                if (flags := addresses(values)) is not None:
+                    found[f"{table.config}/{name}"] += pc.sum(flags).as_py() or 0
+    found.update({f"{MANIFEST}/{key}": _count(json.dumps(manifest.get(key))) for key in _TEXTS})
+    if (skipped := folder / SKIPPED).is_file():
+        found[SKIPPED] = _count(skipped.read_text(encoding="utf-8"))
+    named = {place.rpartition("/")[2] for place, count in found.items() if count}
+    found.update({k: v for k, v in manifest.get("private", {}).items() if k not in named})
+    told = {k: v for k, v in found.items() if v and k.rpartition("/")[2] not in keep}
+    if told:
+        counts = ", ".join(f"{count:,} of `{place}`" for place, count in told.items())
+        raise DatasetError(
+            f"{folder}: values look like e-mail addresses, or have the id of their worker in them:"
+            f" {counts}; expected none, since they tell who somebody is. {_AGAIN.capitalize()} with"
+            " --private hash, or without them; --keep COLUMN publishes those that are neither"
+        )
+
+
+_TEXTS = ("source", "instances", "unknown", "classes", "superclasses")
+"""Entries of the manifest with texts of the log or of files; what owners say is theirs to say."""
+
+
+def _count(text: str) -> int:
+    """Its lines that look like they have an e-mail address in them."""
+    return int(pc.sum(has_address(pa.array(text.splitlines(), pa.string()))).as_py() or 0)
 
 
 def _is_text(type: pa.DataType) -> bool:
     return bool(pa.types.is_string(type.value_type if pa.types.is_list(type) else type))
-
-
-def _flat(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.list_flatten(values) if pa.types.is_list(values.type) else values

@@ -52,6 +52,7 @@ class WorkerHash:
             )
         self._key = key
         self._known: dict[str, str] = {}
+        self._before: dict[str, str] = {}
         self.only_release_ids = True
 
     def __call__(self, worker_id: str) -> str:
@@ -60,12 +61,22 @@ class WorkerHash:
         if known is None:
             if len(self._known) >= _MAX_KNOWN:  # a log in which every record has its own worker
                 self._known.clear()
+                self._before.clear()
             if not _RELEASE_ID.fullmatch(worker_id):
                 self.only_release_ids = False
             # JSON may escape half a character; an error of the encoder would show the id.
             message = worker_id.encode("utf-8", "surrogatepass")
             known = self._known[worker_id] = self._digest(message)[:16]
+            self._before[known] = worker_id
         return known
+
+    def before(self, published: str | None) -> str | None:
+        """The id behind a hash of ours; None if it is not among those that are kept."""
+        return None if published is None else self._before.get(published)
+
+    def text(self, text: str) -> str:
+        """What is published in the place of another text that would tell who a worker is."""
+        return f"anon:{self._digest(text.encode('utf-8', 'surrogatepass'))[:16]}"
 
     def _digest(self, message: bytes) -> str:
         return hmac.digest(self._key, message, "sha256").hex()

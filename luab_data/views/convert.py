@@ -35,6 +35,7 @@ from luab_data.files import MANIFEST, new_folder, sha256_of
 from luab_data.hub.card import about_instances
 from luab_data.kinds import OWN_KINDS
 from luab_data.raw.bad_records import BadRecords, OnBad
+from luab_data.raw.private import Private, said
 from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
 from luab_data.store.folder import SKIPPED, read_columns, read_manifest
@@ -59,6 +60,8 @@ class Options(TypedDict, total=False):
     on_bad: `raise` at the first bad record, or `skip` and list them in `skipped.jsonl`.
     worker_key: secret that ids of annotators are hashed with; None takes that of
         `$LUAB_WORKER_KEY_FILE`, else of your configuration folder.
+    private: other values that look like e-mail addresses or hold an annotator's id: `keep` counts
+        them, and `publish` refuses them; `hash` puts hashes in their place.
     force: replace another dataset of luab at `out`; what luab did not write is never replaced.
     shown: progress bars; None shows them on a terminal.
     """
@@ -72,6 +75,7 @@ class Options(TypedDict, total=False):
     citation: str
     on_bad: OnBad
     worker_key: bytes | None
+    private: Private
     force: bool
     shown: bool | None
 
@@ -247,7 +251,8 @@ class ViewsJob:
             **{k: v for k, v in options.items() if k in COLLECTION and v},
         }
         on_bad, kind = options.get("on_bad", "raise"), OWN_KINDS[self.dataset]
-        what = {**self.settings, "on_bad": on_bad, "collection": collection}
+        private = options.get("private", "keep")
+        what = {**self.settings, **said(private), "on_bad": on_bad, "collection": collection}
         given = self.classes and [self.classes.names, [*self.classes.superclasses.items()]]
         job = Job(kind, hash_worker, {**what, "classes": given}, self.instances)
         name, sha256, total = origin
@@ -272,7 +277,8 @@ class ViewsJob:
                 what="convert", total=total, unit="B", unit_scale=True, shown=shown
             ) as bar:
                 tables = seen.tables(read(seen.unknown, bar.update))
-                batches = kind.from_views.batches(tables, conversion)
+                found = kind.from_views.batches(tables, conversion)
+                batches = (batch.screened(hash_worker, private) for batch in found)
                 written = pipeline.write_shards(
                     kind, batches, waiting or writers[0], writers[1], bad
                 )
