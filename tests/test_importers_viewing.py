@@ -76,7 +76,7 @@ NARRATIVE = {
         {"utterance": "cow.", "start_time": 1.0, "end_time": 1.25},
     ],
     "traces": [
-        [{"x": 0.25, "y": 0.75, "t": 0.022}, {"x": -0.0533, "y": 1.1, "t": 1.5}],
+        [{"x": 0.25, "y": 0.75, "t": 0.029}, {"x": -0.0533, "y": 1.1, "t": 1.5}],
         [],
         [{"x": 0.5, "y": 0.125, "t": 2}],
     ],
@@ -98,7 +98,7 @@ def test_a_narrative_is_fractions_and_seconds(tmp_path):
     assert [(EVENTS[code], time, word) for code, time, word in logged] == [
         ("say", 0, "A"),
         ("enter", None, None),
-        ("move", 22, None),
+        ("move", 29, None),
         ("say", 1000, "cow."),
         ("move", 1500, None),
         ("leave", None, None),
