@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
+from logs import luab
 from PIL import Image
 from scipy.io import savemat
 
@@ -17,6 +18,7 @@ from luab_data.importers import importer
 from luab_data.importers.coco_search18 import shown
 from luab_data.importers.pictures import picture_id
 from luab_data.importers.points import PointViews
+from luab_data.store.folder import read_manifest
 from luab_data.views import EVENTS, count_fidelity
 
 COLUMN, ROW = 161, 97
@@ -609,10 +611,10 @@ def test_a_fixation_has_a_length_and_no_time(tmp_path):
     path = search18(tmp_path, trial([(490, 840)]), trial([(490, 840)], correct=0, subject=10))
     options = instances(tmp_path)
     right, wrong = views("coco-search18", path, **options)
-    assert [EVENTS[code] for code in right["event"]] == ["enter", "fixation", "submit"]
-    assert right["event_duration_ms"] == [190, 63, None]
-    assert right["event_time_ms"] == [None, None, 920]
-    assert right["event_pointer"] == ["eye", "eye", None]
+    assert [EVENTS[code] for code in right["event"]] == ["load", "enter", "fixation", "submit"]
+    assert right["event_duration_ms"] == [None, 190, 63, None]
+    assert right["event_time_ms"] == [0, None, None, 920]
+    assert right["event_pointer"] == [None, "eye", "eye", None]
     keys = ("image_id", "label", "arm", "answer", "annotator")
     assert [right[key] for key in keys] == ["400966", "microwave", "present", "present", "2"]
     assert [wrong[key] for key in keys] == ["400966", "microwave", "present", "absent", "10"]
@@ -637,7 +639,7 @@ def test_absent_targets_are_read_too(tmp_path):
         **instances(tmp_path),
     )
     (row,) = found.table.to_pylist()
-    assert (row["arm"], row["answer"], row["event_time_ms"][-1]) == ("absent", "absent", None)
+    assert (row["arm"], row["answer"], row["event_time_ms"]) == ("absent", "absent", [None, None])
     assert unknown == {"age": 1}
 
 
@@ -662,6 +664,38 @@ def test_search_without_the_picture_or_in_another_frame_is_refused(tmp_path):
 
 
 # --- what they share -----------------------------------------------------------------------------
+
+
+def mini(name, folder):
+    """Words of the command that reads a miniature of each source."""
+    picture(folder / "seen", "COCO_train2014_000000001014.png")
+    seen = ["--images", folder / "seen"]
+    if name == "localized-narratives":
+        return [narratives(folder, NARRATIVE, {**NARRATIVE, "annotator_id": 94})]
+    if name == "salicon":
+        return [salicon_mat(folder, gaze([(COLUMN, ROW), (700, -3)], [12, 4990]))]
+    if name == "bubbleview":
+        return [bubbleview(folder, "salicon30x30.mat", [[160.5, 96.0]], STAMPS[:1]), *seen]
+    if name == "clickme":
+        return [clickme(folder), "--frame", "640x480"]
+    options = instances(folder)
+    return [search18(folder, trial([(490, 840)])), "--instances", options["instances"]]
+
+
+NAMES = ("localized-narratives", "salicon", "bubbleview", "clickme", "coco-search18")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_source_becomes_a_dataset_that_is_sound(tmp_path, name):
+    key = tmp_path / "key"
+    key.write_bytes(b"k" * 32)
+    out = tmp_path / "out"
+    done = luab("convert", name, *mini(name, tmp_path), "--out", out, "--worker-key-file", key)
+    assert done.exit_code == 0, done.output
+    manifest = read_manifest(out)
+    assert manifest["collection"]["source"] == name and manifest["fidelity"]["num_views"]
+    checked = luab("check", out)
+    assert checked.exit_code == 0, checked.output
 
 
 @pytest.mark.parametrize(

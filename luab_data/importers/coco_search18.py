@@ -152,19 +152,19 @@ def _add(
         )
     at = shown(*size)
     scale = DISPLAY[0] / display[0]
-    x: Floats = (scale * np.array([*trial.X, np.nan]) - at.x) / at.width
-    y: Floats = (scale * np.array([*trial.Y, np.nan]) - at.y) / at.height
+    x: Floats = (scale * np.array(trial.X) - at.x) / at.width
+    y: Floats = (scale * np.array(trial.Y) - at.y) / at.height
     event = np.full(len(x), CODE["fixation"], np.int8)
-    event[0], event[-1] = CODE["enter"], CODE["submit"]
+    event[:1] = CODE["enter"]
+    events: list[Any] = [event, x, y, np.full(len(x), np.nan), np.array(trial.T, np.float64)]
+    if trial.RT is not None:  # the clock of the trial runs from the picture to the answer
+        load = (CODE["load"], np.nan, np.nan, 0, np.nan)
+        submit = (CODE["submit"], np.nan, np.nan, trial.RT, np.nan)
+        events = [np.array([a, *v, b]) for a, v, b in zip(load, events, submit, strict=True)]
     answered = {"present": "absent", "absent": "present"}
-    unknown_times = np.full(len(trial.T), np.nan)
     collected.add(
         name,
-        event,
-        x,
-        y,
-        np.array([*unknown_times, np.nan if trial.RT is None else trial.RT]),
-        np.array([*trial.T, np.nan]),
+        *events,
         image_id=picture_id(trial.name, "coco_search18"),
         image_file=trial.name,
         width=size[0],
