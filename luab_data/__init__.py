@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from luab_data.acceptance.accept import accept as accept
     from luab_data.attention import agreement as agreement
     from luab_data.attention.points import join_attention as join_attention
+    from luab_data.behaviour.consensus import consensus as consensus
+    from luab_data.behaviour.difficulty import difficulty as difficulty
     from luab_data.boxes import LabelledImage as LabelledImage
     from luab_data.boxes import read_boxes as read_boxes
     from luab_data.boxes import read_labelled_images as read_labelled_images
@@ -53,6 +55,7 @@ _PUBLIC = {
     "calibrate": "calibration.calibrate",
     "check": "checks.check",
     "clicks": "reports.clicks",
+    "consensus": "behaviour.consensus",
     "convert_browsing": "views.convert",
     "convert_clicks": "importers.clicks",
     "convert_coco": "convert",
@@ -62,6 +65,7 @@ _PUBLIC = {
     "convert_tagging": "views.convert",
     "convert_tracing": "views.convert",
     "derive": "derivation",
+    "difficulty": "behaviour.difficulty",
     "draw": "figures.catalogue",
     "export": "exports",
     "find_dataset": "store.load",

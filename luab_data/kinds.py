@@ -82,6 +82,7 @@ class Kind:
         about: the release in words.
         asked: what its annotators were asked, one sentence.
         task_category, task_ids: what the Hub's card metadata calls that.
+        behaviour: (folder, kind) -> what each annotator answered and did, behaviour.views.VIEWS.
         attention: (folder, kind) -> where people looked or pointed, attention.points.POINTS.
         from_views: how its rows are made of anybody's views; kinds of the releases have none.
     """
@@ -112,6 +113,7 @@ class Kind:
     points: PointFormat
     explain: Callable[[pa.Table, pa.Table], dict[str, Any]]
     about: About
+    behaviour: Callable[[Path, Kind], Iterator[pa.Table]]
     attention: Callable[[Path, Kind], Iterator[pa.Table]]
     from_views: FromViews
 
@@ -171,6 +173,7 @@ class Browsing(Kind):
         "points": "exports.keypoints:BROWSING",
         "explain": "provenance:explain_rounds",
         "attention": "attention.points:of_rounds",
+        "behaviour": "behaviour.views:of_rounds",
         "about": "hub.releases:IMAGENET",
     }
 
@@ -214,6 +217,7 @@ class Tagging(Kind):
         "points": "exports.keypoints:TAGGING",
         "explain": "provenance:explain_icons",
         "attention": "attention.points:of_icons",
+        "behaviour": "behaviour.views:of_actions",
         "about": "hub.releases:COCO",
     }
 
@@ -333,6 +337,7 @@ class Tracing(OwnData):
         "checks": "checks.tracing:CHECKS",
         "workers": "workers.tracing:WORKERS",
         "attention": "attention.points:of_traces",
+        "behaviour": "behaviour.views:of_traces",
         "from_views": "views.tracing:TRACING",
     }
 

@@ -12,7 +12,7 @@ from importlib.abc import MetaPathFinder
 
 import click
 
-from luab_data.cli import datasets, logs, numbers, quality
+from luab_data.cli import datasets, logs, numbers, people, quality
 from luab_data.console import LuabGroup, terminate
 
 
@@ -24,12 +24,14 @@ def main() -> None:
 
 for _command in (
     quality.accept,
-    numbers.agreement,
+    people.agreement,
     numbers.annotators,
     quality.calibrate,
     datasets.check,
+    people.consensus,
     logs.convert,
     datasets.derive,
+    people.difficulty,
     datasets.export,
     datasets.publish,
     datasets.report,

@@ -6,12 +6,11 @@ import json
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from luab_data.cli.options import FILE, NEW_FILE, as_json, dataset, listed, table
+from luab_data.cli.options import as_json, dataset, listed, table
 
 if TYPE_CHECKING:
     from luab_data.statistics.dataset import Stats
@@ -72,8 +71,13 @@ def _counts(found: Stats) -> Iterator[str]:
     for name, value in found.counts.items():
         if isinstance(value, dict):
             yield from (f"{name:<{width}}  {key}: {number:,}" for key, number in value.items())
+<<<<<<< HEAD
         elif value is not None or not found.kind.statistics.may_lack:
             yield f"{name:<{width}}  {_number(value)}"
+=======
+        else:
+            yield f"{name:<{width}}  {number(value)}"
+>>>>>>> 05c19e2 (Ask what people did: consensus that knows hurried answers, and difficulty beside a model's loss)
 
 
 def _table(found: Stats) -> Iterator[str]:
@@ -121,10 +125,10 @@ def _row(name: str, found: Estimate, place: Any, columns: list[str]) -> str:
         float(getattr(found, key)[place]) for key in ("value", "low", "high", "n", "null")
     )
     cells = {
-        "value": _number(value),
-        "interval": f"[{_number(low)}, {_number(high)}]",
+        "value": number(value),
+        "interval": f"[{number(low)}, {number(high)}]",
         "n": f"{n:,.0f}",
-        "null": "" if null != null else _number(null),
+        "null": "" if null != null else number(null),
     }
     shown = {c: _COLUMNS[c][1].format(cells[c]) for c in columns}
     if null < low or high < null:  # there is an effect
@@ -132,7 +136,8 @@ def _row(name: str, found: Estimate, place: Any, columns: list[str]) -> str:
     return f"{name:<{_NAME_WIDTH}}{''.join(shown.values())}"
 
 
-def _number(value: float | int | None) -> str:
+def number(value: float | int | None) -> str:
+    """A number in few digits; - for none."""
     if value is None or value != value:
         return "-"
     if isinstance(value, int):
@@ -201,7 +206,7 @@ def _workers(found: Annotators, limit: int, width: int) -> Iterator[str]:
     yield _worker_row(
         "worker", _count_title(main), _count_title(rows), "score", [f"{name:>15}" for name in shown]
     )
-    crowd = [f"{_trait_number(found.pooled[name].crowd):>15}" for name in shown]
+    crowd = [f"{_traitnumber(found.pooled[name].crowd):>15}" for name in shown]
     yield _worker_row("crowd", "", "", "", crowd)
     highest, reasons = found.suspicion(), found.reasons()
     order = found.order()[:limit].tolist()
@@ -232,7 +237,7 @@ def _count_title(count: str) -> str:
 
 def _pooled(found: Annotators, name: str, k: int, clear: float) -> str:
     """The pooled number, bold on a terminal if it is far from ordinary workers'."""
-    text = f"{_trait_number(float(found.pooled[name].value[k])):>15}"
+    text = f"{_traitnumber(float(found.pooled[name].value[k])):>15}"
     return click.style(text, bold=True) if abs(found.pooled[name].z[k]) >= clear else text
 
 
@@ -241,55 +246,10 @@ def _own(found: Annotators, name: str, k: int) -> str:
     pooled = found.pooled[name]
     if pooled.raw[k] != pooled.raw[k]:
         return "-"
-    return f"{_trait_number(float(pooled.raw[k]))} ({pooled.weight[k]:.2f})"
+    return f"{_traitnumber(float(pooled.raw[k]))} ({pooled.weight[k]:.2f})"
 
 
-def _trait_number(value: float) -> str:
+def _traitnumber(value: float) -> str:
     if value != value:
         return "-"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
-
-
-@click.command()
-@click.argument("datasets", metavar="DATASET DATASET...", nargs=-1, required=True, type=str)
-@click.option("--instances", type=FILE, help="COCO-style annotations: points on objects, too.")
-@click.option(
-    "--images",
-    type=click.IntRange(1),
-    default=2000,
-    show_default=True,
-    help="Images to compare at most, drawn by seed.",
-)
-@as_json("The table as JSON records.")
-@table("Write the table to this .csv, .json or .parquet.")
-@click.option("--figure", type=NEW_FILE, help="Draw it as a PNG.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of all draws. Default: 0.")
-def agreement(
-    datasets: tuple[str, ...], as_json: bool, figure: Path | None, **options: Any
-) -> None:
-    """How well ways of looking at the same images agree: icons, clicks, traces, eyes.
-
-    DATASETs of any kind are joined by the ids of their images. Each line says how well the map of
-    one predicts the points of another; the null is what the map of another image does. A source
-    with itself is one half of its people against the other.
-    """
-    import luab_data
-
-    found = luab_data.agreement(datasets, **options)
-    if figure is not None:
-        found.save_figure(figure, force=options["force"])
-    rows = found.to_table().to_pylist()
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    click.echo(f"{found!r}"[1:-1])
-    names = [f"{row['predicts']} -> {row['predicted']}" for row in rows]
-    width = max(map(len, names), default=0)
-    for row, name in zip(rows, names, strict=True):
-        value, low, high, null = (_number(_nan(row[k])) for k in ("value", "low", "high", "null"))
-        line = f"{row['metric']:<9} {name:<{width}}  {value:>7} [{low}, {high}]"
-        click.echo(f"{line:<{width + 40}}  n {row['n']:,.0f}  null {null}")
-
-
-def _nan(value: float | None) -> float:
-    return float("nan") if value is None else value
