@@ -71,13 +71,8 @@ def _counts(found: Stats) -> Iterator[str]:
     for name, value in found.counts.items():
         if isinstance(value, dict):
             yield from (f"{name:<{width}}  {key}: {number:,}" for key, number in value.items())
-<<<<<<< HEAD
         elif value is not None or not found.kind.statistics.may_lack:
-            yield f"{name:<{width}}  {_number(value)}"
-=======
-        else:
-            yield f"{name:<{width}}  {number(value)}"
->>>>>>> 05c19e2 (Ask what people did: consensus that knows hurried answers, and difficulty beside a model's loss)
+            yield f"{name:<{width}}  {brief(value)}"
 
 
 def _table(found: Stats) -> Iterator[str]:
@@ -125,10 +120,10 @@ def _row(name: str, found: Estimate, place: Any, columns: list[str]) -> str:
         float(getattr(found, key)[place]) for key in ("value", "low", "high", "n", "null")
     )
     cells = {
-        "value": number(value),
-        "interval": f"[{number(low)}, {number(high)}]",
+        "value": brief(value),
+        "interval": f"[{brief(low)}, {brief(high)}]",
         "n": f"{n:,.0f}",
-        "null": "" if null != null else number(null),
+        "null": "" if null != null else brief(null),
     }
     shown = {c: _COLUMNS[c][1].format(cells[c]) for c in columns}
     if null < low or high < null:  # there is an effect
@@ -136,7 +131,7 @@ def _row(name: str, found: Estimate, place: Any, columns: list[str]) -> str:
     return f"{name:<{_NAME_WIDTH}}{''.join(shown.values())}"
 
 
-def number(value: float | int | None) -> str:
+def brief(value: float | int | None) -> str:
     """A number in few digits; - for none."""
     if value is None or value != value:
         return "-"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from luab_data.cli.numbers import number
+from luab_data.cli.numbers import brief
 from luab_data.cli.options import FILE, NEW_FILE, as_json, dataset, table
 
 
@@ -48,7 +48,7 @@ def agreement(
     names = [f"{row['predicts']} -> {row['predicted']}" for row in rows]
     width = max(map(len, names), default=0)
     for row, name in zip(rows, names, strict=True):
-        value, low, high, null = (number(_nan(row[k])) for k in ("value", "low", "high", "null"))
+        value, low, high, null = (brief(_nan(row[k])) for k in ("value", "low", "high", "null"))
         line = f"{row['metric']:<9} {name:<{width}}  {value:>7} [{low}, {high}]"
         click.echo(f"{line:<{width + 40}}  n {row['n']:,.0f}  null {null}")
 
@@ -78,7 +78,7 @@ def difficulty(dataset: str, losses: Path, as_json: bool, **options: Any) -> Non
         return
     click.echo(f"views with a loss: {found.num_views:,}; without: {found.num_without_loss:,}")
     for row in rows:
-        value, low, high = (number(_nan(row[key])) for key in ("value", "low", "high"))
+        value, low, high = (brief(_nan(row[key])) for key in ("value", "low", "high"))
         click.echo(f"{row['measure']:<13} {value:>8} [{low}, {high}]  n {row['n']:,.0f}")
 
 
