@@ -134,7 +134,7 @@ def write_shards(
     with ThreadPoolExecutor(1) as thread:
         try:
             for batch in batches:
-                batch = batch.numbered(shown) if "view" in kind.key else batch.distinct(seen)
+                batch = batch.numbered(shown) if kind.has_view_rows else batch.distinct(seen)
                 for _, error in batch.errors:
                     bad(error)
                 unknown.update(batch.unknown)

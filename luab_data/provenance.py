@@ -38,13 +38,15 @@ class Record:
         folder: the dataset.
         manifest: its manifest.
         image_id: the image.
-        image: its row of `default`: derived values, and raw ones of the image.
+        image: its row of `default`: derived values, and raw ones of the image; of a tracing dataset
+            that of its first view.
         records: its rows of `rounds` (in order) or of `actions`, raw values.
         places: where these rows lie, the one of `default` first.
         odd: lint rules that its rows break.
         decision: of a browsing log: which round decided, and why.
         visit: of a browsing log: which part of the trace led to the final click; None without one.
         icons: of a tagging log: which action `last_add` and `final` of each icon come from.
+        views: of a tracing dataset: the row of `default` of each view.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class Record:
     decision: Values | None = None
     visit: Values | None = None
     icons: list[Values] = field(default_factory=list)
+    views: list[Values] = field(default_factory=list)
 
     def __repr__(self) -> str:
         """One line; as_dict() is all of it."""
@@ -77,7 +80,7 @@ class Record:
             "decision": self.decision,
             "visit": self.visit,
             "icons": self.icons,
-            "default": self.image,
+            "default": self.views or self.image,
             kind_of(self.manifest).events.config: self.records,
             "lint": [{"rule": rule.id, "meaning": rule.doc} for rule in self.odd],
         }
@@ -98,7 +101,7 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
     kind = kind_of(manifest)
     images, table, _ = tables_of(manifest)
     wanted = read_image_id(image_id, images)
-    found = find_rows(folder, images, [wanted], enough=1)
+    found = find_rows(folder, images, [wanted], enough=None if kind.has_view_rows else 1)
     inside = str(image_id).replace("\\", "/").split("/")[-2:-1]
     if inside and isinstance(wanted, str):
         # Of equal file names in two class folders, the later image has its folder in the id.
@@ -109,20 +112,21 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
     rows, places = found
     if not places:
         raise DatasetError(not_there(folder, images, wanted, manifest))
-    image = rows.slice(0, 1)
-    count = image["num_rounds"][0].as_py() if "num_rounds" in image.column_names else 1
+    image = rows if kind.has_view_rows else rows.slice(0, 1)
+    count = image["num_rounds"][0].as_py() if "num_rounds" in image.column_names else len(image)
     number = int(places[0].file.rpartition("/")[2].split("-")[1])
     records, others = find_rows(folder, table, [wanted], first=number, enough=max(count or 0, 1))
     for config, checked in ((images, image), (table, records)):
         _check_sound(folder, kind.checks, config, checked)
-    window = kind.checks.window(image, records, np.array([0, len(records)], np.int64))
+    bounds = np.arange(len(image) + 1) if kind.has_view_rows else np.array([0, len(records)])
+    window = kind.checks.window(image, records, bounds)
     return Record(
         folder=folder,
         manifest=manifest,
         image_id=wanted,
         image=image.to_pylist()[0],
         records=records.to_pylist(),
-        places=[places[0], *others],
+        places=[*places[: len(image)], *others],
         **kind.explain(image, records),
         odd=[rule for rule in chosen(rules_of(kind)) if rule(window).any()],
     )
@@ -167,6 +171,14 @@ def explain_icons(image: pa.Table, records: pa.Table) -> Values:
             ended = actions[-1] if kinds[actions[-1]] != "remove" else None
             found.append({"icon": name, "actions": actions, "last_add": last_add, "final": ended})
     return {"icons": found}
+
+
+def explain_views(image: pa.Table, records: pa.Table) -> Values:
+    """What can be said of an image of a tracing dataset, a row a view, and its traces.
+
+    Returns: `views`: the rows of `default`.
+    """
+    return {"views": image.to_pylist()}
 
 
 def _decision(image: pa.Table, records: pa.Table) -> Values:
@@ -230,7 +242,8 @@ def as_text(record: Record) -> str:
     """Where the record came from, what was decided, derived values, then all raw values."""
     images, table, _ = tables_of(record.manifest)
     lines = [*_origin(record), *_decided(record)]
-    lines += ["", f"default: {images.row}", *_values(images, record.image)]
+    for row in record.views or [record.image]:
+        lines += ["", f"default: {images.row}", *_values(images, row)]
     for number, row in enumerate(record.records, 1):
         title = f"{table.config}: round {number} of {len(record.records)}"
         lines += ["", title if record.decision else table.config, *_values(table, row)]
@@ -262,6 +275,11 @@ def _decided(record: Record) -> Iterator[str]:
         of = f"round {number} of {record.decision['of']}: " if number else ""
         yield f"deciding round  {of}{record.decision['why']}"
         yield f"visit           {_visit_in_words(record.visit)}"
+        return
+    if record.views:
+        names = ("view", "worker_id", "trace_length", "duration_ms", "label", "prompt")
+        cells = [("", *(_cell(row[name]) for name in names)) for row in record.views]
+        yield from aligned([("", *names), *cells])
         return
     yield "icons (numbers are actions of the log, from 0)"
     head = ("", "icon", "actions", "last_add from", "final from")

@@ -246,3 +246,176 @@ def test_a_log_without_people_has_no_annotators(tmp_path: Path):
     assert len(read_table(folder, "annotators")) == 0
     assert luab_data.check(folder).whole
     assert luab_data.annotators(folder).worker_id == []
+
+
+# --- numbers and figures --------------------------------------------------------------------------
+
+
+def test_statistics_by_hand(tmp_path: Path):
+    rows = [
+        # A square walk of 4 points over 3 s, a corner off the picture, by x.
+        view("a", [("move", 0, 0.5, 0.5), ("move", 1000, 0.5, 0.1), ("move", 2000, -0.1, 0.1),
+                   ("click", 3000, -0.1, 0.5)], annotator="x"),
+        view("a", [("move", 0, 0.5, 0.5), ("move", 1000, 0.7, 0.5)], annotator="y"),
+        view("b", annotator="y"),
+    ]  # fmt: skip
+    found = luab_data.stats(world.write(tmp_path, rows))
+    assert found.counts == {
+        "num_views": 3, "num_images": 2, "num_workers": 2, "num_traced": 2, "num_points": 6,
+        "outside_share": pytest.approx(2 / 6),
+    }  # fmt: skip
+    assert found["traced_share"] == pytest.approx(2 / 3)
+    assert found["time_view_ms"] == 2000 and found["points_per_view"] == 3
+    assert found["clicks_per_view"] == 1 and found["point_rate"] == 1
+    assert found["path_length"] == pytest.approx((1.4 + 0.2) / 2)
+    assert found["speed"] == pytest.approx((1.4 / 3 + 0.2) / 2)
+    assert found["hull_area"] == pytest.approx(0.6 * 0.4 / 2)
+    assert found["centroid_offset"] == pytest.approx([(-0.3 + 0.1) / 2, (-0.2 + 0) / 2])
+    assert found["last_point_offset"] == pytest.approx([(-0.6 + 0.2) / 2, 0.0])
+    assert found["centre_distance"][[0, -1]] == pytest.approx([0.0, (0.6 + 0.2) / 2])
+    assert found["views_per_image"] == 1.5
+    times = dict(zip(found.measures[2].axes[0][1], found["time_distribution"], strict=True))
+    assert {span: share for span, share in times.items() if share} == {"1 to 2": 0.5, "2 to 4": 0.5}
+    density = found["point_density"]
+    assert density.shape == (11, 11) and density.sum() == pytest.approx(1)
+    assert density[5, 5] == pytest.approx((1 / 4 + 1 / 2) / 2)  # views count alike
+    assert density[1, 0] == pytest.approx(1 / 4 / 2)  # off the picture: in the border's cell
+    assert found["central_cell_share"] == pytest.approx((1 / 4 + 1 / 2) / 2)
+
+
+def test_points_spread_evenly_have_the_nulls_of_the_statistics(tmp_path: Path):
+    rng = np.random.default_rng(2)
+    moves = [("move", k, *p) for k, p in enumerate(rng.random((20_000, 2)).tolist())]
+    estimates = luab_data.stats(world.write(tmp_path, [view("a", moves)])).estimates
+    for name in ("central_cell_share",):
+        assert estimates[name].value == pytest.approx(float(estimates[name].null), abs=0.003)
+    xy = rng.random((100_000, 2)) - 0.5
+    null = estimates["centre_distance"].null[0]
+    assert null == pytest.approx(np.hypot(*xy.T).mean(), abs=0.002)
+
+
+def test_every_figure_is_drawn(dataset: Path):
+    pytest.importorskip("matplotlib")
+    for name in ("points", "times", "along", "annotators"):
+        assert luab_data.draw(name, dataset) is not None
+    (image,) = luab_data.draw("points", dataset).images
+    density = luab_data.stats(dataset, ["point_density"])["point_density"]
+    assert np.allclose(image.get_array(), 100 * density)
+
+
+# --- one image, one page, other tools -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    image = pytest.importorskip("PIL.Image")
+    folder = tmp_path_factory.mktemp("images")
+    for number in range(6):
+        image.new("RGB", (64, 48), (40 * number, 90, 120)).save(folder / f"picture{number}.png")
+    return folder
+
+
+def test_an_image_is_told_with_all_of_its_views(dataset: Path):
+    record = luab_data.trace(dataset, "picture5.png")
+    assert [row["view"] for row in record.views] == [1, 2, 3, 4, 5, 6]
+    assert [row["view"] for row in record.records] == [1, 2, 3, 4, 5, 6]
+    assert [rule.id for rule in record.odd] == ["empty-trace"]
+    assert len(record.as_dict()["default"]) == 6 and len(record.places) == 12
+
+
+def test_clicks_are_told_by_view(dataset: Path):
+    found = luab_data.clicks(dataset, "picture3")
+    rows = [r for r in read_table(dataset).to_pylist() if r["image_id"] == "picture3"]
+    assert found.num_rounds == 6
+    assert [sum(p.round == n for p in found.trace) for n in range(1, 7)] == [
+        row["trace_length"] - 1 for row in rows
+    ]
+    last = {c.round: (c.x, c.y) for c in found.clicks}
+    for row in rows:
+        at = (row["last_point_x"], row["last_point_y"])
+        assert last[row["view"]] == pytest.approx(at)
+    assert found.svg().startswith("<svg")
+
+
+def test_a_report_shows_traces(dataset: Path, images: Path, tmp_path: Path):
+    pytest.importorskip("jinja2")
+    made = luab_data.report(dataset, tmp_path / "report", images=images, page="picture2:4")
+    text = made.page.read_text()
+    assert made.num_replays == 1 and made.num_without_picture == 0
+    assert "Image picture2, view 4" in text and "asked: Describe what you see" in text
+    assert luab_data.report(dataset, tmp_path / "chosen", pages=3).num_replays == 3
+    with pytest.raises(luab_data.LuabError, match=r"no image 'picture2:9'"):
+        luab_data.report(dataset, tmp_path / "none", page="picture2:9")
+
+
+def test_a_log_without_times_is_replayed_in_its_order(tmp_path: Path):
+    clicks = [("click", None, 0.1, 0.2), ("click", None, 0.3, 0.4)]
+    found = luab_data.clicks(world.write(tmp_path, [view("a", clicks)]), "a")
+    assert [(c.time_ms, c.x, c.y) for c in found.clicks] == [(0, 0.1, 0.2), (100, 0.3, 0.4)]
+
+
+def test_every_view_has_its_image(dataset: Path, images: Path):
+    joined = luab_data.join_images(dataset, images, columns=["view"])
+    assert len(joined.table) == 36 and str(joined.rows_without_image) == "0"
+    names = [Path(path).stem for path in joined.table["image_path"].to_pylist()]
+    assert names == joined.table["image_id"].to_pylist()
+
+
+@pytest.mark.parametrize("format", ["imagefolder", "webdataset", "fiftyone"])
+def test_every_view_is_exported(format: str, dataset: Path, images: Path, tmp_path: Path):
+    made = luab_data.export(dataset, images, tmp_path / "out", format=format)
+    assert made.num_images == 36
+    if format == "imagefolder":
+        rows = pq.read_table(tmp_path / "out" / "metadata.parquet").to_pylist()
+        names = [row["file_name"] for row in rows]
+        assert names[0] == "picture0.png" and names[6] == "picture0-view2.png"
+        assert len({*names}) == 36 and all((tmp_path / "out" / name).is_file() for name in names)
+
+
+def test_keypoints_are_the_last_points_in_pixels(dataset: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "points.json"
+    luab_data.export(dataset, images, out, format="coco-keypoints", classes=["cat"])
+    found = json.loads(out.read_text())
+    rows = [r for r in read_table(dataset).to_pylist() if r["label"] == "cat"]
+    assert len(found["images"]) == len(rows) == 18
+    assert len(found["annotations"]) == 17  # one view has no trace
+    x, y, _ = found["annotations"][0]["keypoints"]
+    assert (x / 64, y / 48) == pytest.approx((rows[0]["last_point_x"], rows[0]["last_point_y"]))
+
+
+def test_a_fraction_takes_all_views_of_an_image(dataset: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "points.json"
+    made = luab_data.export(dataset, images, out, format="coco-keypoints", fraction=0.5)
+    counts: dict[str, int] = {}
+    for image in json.loads(out.read_text())["images"]:
+        counts[image["image_id"]] = counts.get(image["image_id"], 0) + 1
+    assert made.num_images == 18 and set(counts.values()) == {6}
+
+
+# --- verbs that change or refuse ------------------------------------------------------------------
+
+
+def test_columns_are_derived_again_as_they_were(tmp_path: Path):
+    folder = world.write(tmp_path)
+    before = {p.name: p.read_bytes() for p in (folder / "data").glob("*.parquet")}
+    luab_data.derive(folder, columns=["hull_area", "path_length", "time_quantile_x"])
+    assert {p.name: p.read_bytes() for p in (folder / "data").glob("*.parquet")} == before
+    assert luab_data.check(folder).whole
+
+
+def test_what_does_not_apply_says_so_in_one_sentence(dataset: Path):
+    with pytest.raises(luab_data.LuabError, match="accept or reject no assignment of this kind"):
+        luab_data.accept(dataset)
+    with pytest.raises(luab_data.LuabError, match="no final click; expected a browsing log"):
+        luab_data.calibrate(dataset)
+
+
+def test_a_dataset_loads(dataset: Path):
+    pytest.importorskip("datasets")
+    for config, rows in (("default", 36), ("traces", 36), ("annotators", 3)):
+        assert luab_data.load_dataset(dataset, config)["train"].num_rows == rows
+
+
+def test_a_dataset_can_be_published(dataset: Path):
+    found = luab_data.publish(dataset, "me/traced", dry_run=True, license="cc-by-4.0")
+    assert found

@@ -32,7 +32,7 @@ from luab_data.tools import BROWSING_PAGES, SLOTS, TAGGING_PAGES
 from luab_data.workers.observations import Collector, Observations, owner_table
 
 if TYPE_CHECKING:
-    from luab_data.kinds import OwnBrowsing
+    from luab_data.kinds import Kind, OwnBrowsing
 
 NUM_PICTURES = BROWSING_PAGES * SLOTS
 
@@ -253,3 +253,15 @@ COCO_RULES = AcceptanceRules(
     measure=measure_tagging,
     has_originals=False,
 )  # fmt: skip
+
+
+def no_rules(kind: Kind) -> AcceptanceRules:
+    """Of a kind that the paper has no rules for.
+
+    Raises:
+        OptionError: always.
+    """
+    raise OptionError(
+        f"{kind.title}: the paper's rules are about pictures selected and icons placed, so they"
+        " accept or reject no assignment of this kind; `luab-data annotators` tells of the people"
+    )

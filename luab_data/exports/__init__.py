@@ -22,8 +22,8 @@ from luab_data.hub.card import column_table
 from luab_data.join import Matched, Unmatched, left_over, match_files
 from luab_data.join.sources import Rows
 from luab_data.kinds import Kind, kind_of, tables_of
-from luab_data.ragged import Bools, Ints, Ragged, bounds_of
-from luab_data.schema import COCO_CLASSES, Table
+from luab_data.ragged import Bools, Ints, Ragged, bounds_of, one_array
+from luab_data.schema import Table
 from luab_data.splits import stratified_fraction
 from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset
@@ -78,7 +78,8 @@ def export(
         images: folder of its image files, at any depth.
         out: folder to make, or the JSON file of coco-keypoints.
         format: one of FORMATS; each is described where it is written.
-        classes: only images of these wnids (COCO: with an icon of these classes).
+        classes: only images of these wnids (COCO: with an icon of these classes; tracing data:
+            views that asked for them).
         fraction: only this fraction of every class (COCO: of all images), nested and seeded.
         limit: only the first so many of what is left.
         force: replace an earlier export with other content.
@@ -189,7 +190,7 @@ def select(
     manifest = read_manifest(folder)
     matched = match_files(folder, images)
     rows = matched.rows
-    wanted = _wanted(rows, "wnid" in manifest["schemas"]["default"], classes, fraction)
+    wanted = _wanted(rows, kind_of(manifest), classes, fraction)
     missing = left_over(rows.ids, wanted & ~matched.has_image)
     numbers = np.flatnonzero(wanted & matched.has_image)[:limit]
     if not len(numbers):
@@ -205,21 +206,36 @@ def select(
     return Subset(**{**vars(matched), **chosen}, manifest=manifest)
 
 
-def _wanted(rows: Rows, has_wnids: bool, classes: Sequence[str], fraction: float | None) -> Bools:
+def _wanted(rows: Rows, kind: Kind, classes: Sequence[str], fraction: float | None) -> Bools:
     """(num_rows,) whether the classes and the fraction take the row."""
     wanted = np.ones(len(rows.ids), bool)
+    number, column = kind.class_columns
+    has_wnids = column == "wnid"
     if fraction is not None:
         keys = ["image_id", *(["wnid"] if has_wnids else [])]
         ids = pa.concat_tables(list(rows.batches(keys)))
         strata = "wnid" if has_wnids else None
-        wanted &= stratified_fraction(ids, fraction, strata=strata).to_numpy(zero_copy_only=False)
+        if kind.has_view_rows:  # all views of an image, or none
+            ids = ids.group_by("image_id", use_threads=False).aggregate([])
+        taken = stratified_fraction(ids, fraction, strata=strata)
+        if kind.has_view_rows:
+            taken = pc.is_in(rows.ids, value_set=ids["image_id"].filter(taken).combine_chunks())
+        wanted &= np.asarray(taken)
     if classes:
-        column = "wnid" if has_wnids else "icon_name"
-        known = rows.classes["label"] if has_wnids else COCO_CLASSES
-        _check_classes(classes, known)
+        _check_classes(classes, rows.classes.get(number) or _names(rows, column))
         masks = [_has_class(batch[column], classes) for batch in rows.batches([column])]
         wanted &= np.concatenate(masks)
     return wanted
+
+
+def _names(rows: Rows, column: str) -> list[str]:
+    """What is there in a column of names, or of lists of them; sorted."""
+    found: set[str] = set()
+    for batch in rows.batches([column]):
+        names = one_array(batch[column])
+        flat = names.flatten() if pa.types.is_list(names.type) else names
+        found.update(flat.drop_null().unique().to_pylist())
+    return sorted(found)
 
 
 def _check_classes(classes: Sequence[str], known: Sequence[str]) -> None:

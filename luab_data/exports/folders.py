@@ -88,7 +88,8 @@ def write_imagefolder(subset: Subset, out: Path, advance: Callable[[int], object
 def file_names(subset: Subset, batch: pa.Table) -> pa.ChunkedArray:
     """(num_rows,) path of each image below the exported folder."""
     suffix = pc.extract_regex(batch[IMAGE_PATH.name], r"(?P<suffix>\.[^./\\]+)$")
-    name = pc.binary_join_element_wise(sample_names(batch), pc.struct_field(suffix, "suffix"), "")
+    suffix = pc.struct_field(suffix, "suffix")
+    name = pc.binary_join_element_wise(sample_names(subset, batch), suffix, "")
     if "wnid" not in subset.table.schema().names:
         return name
     bad = pc.match_substring_regex(batch["wnid"], r"[/\\\x00]|^\.{0,2}$")
@@ -99,9 +100,15 @@ def file_names(subset: Subset, batch: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(batch["wnid"], name, "/")
 
 
-def sample_names(batch: pa.Table) -> pa.ChunkedArray:
-    """(num_rows,) the image's name without extension: its id; COCO's has 12 digits."""
+def sample_names(subset: Subset, batch: pa.Table) -> pa.ChunkedArray:
+    """(num_rows,) the image's name without extension: its id; COCO's has 12 digits.
+
+    Of several views of an image, each a row, those after the first have `-view2`, ... behind it.
+    """
     ids = batch["image_id"]
+    if subset.kind.has_view_rows:
+        later = pc.binary_join_element_wise(ids, batch["view"].cast(pa.string()), "-view")
+        return pc.if_else(pc.equal(batch["view"], 1), ids, later)
     if pa.types.is_integer(ids.type):
         return pc.utf8_lpad(ids.cast(pa.string()), 12, "0")
     return ids
@@ -272,16 +279,15 @@ def _suffixes(batch: pa.Table) -> pa.ChunkedArray:
 
 def _samples(subset: Subset, leading: pa.Table) -> Iterator[Sample]:
     """The leading rows, then the others in their order."""
-    yield from _rows_of(leading)
+    yield from _rows_of(subset, leading)
+    first = sample_names(subset, leading).combine_chunks()
     for batch in subset.batches():
-        rest = pc.invert(
-            pc.is_in(batch["image_id"], value_set=leading["image_id"].combine_chunks())
-        )
-        yield from _rows_of(batch.filter(rest))
+        rest = pc.invert(pc.is_in(sample_names(subset, batch), value_set=first))
+        yield from _rows_of(subset, batch.filter(rest))
 
 
-def _rows_of(batch: pa.Table) -> Iterator[Sample]:
-    keys = sample_names(batch)
+def _rows_of(subset: Subset, batch: pa.Table) -> Iterator[Sample]:
+    keys = sample_names(subset, batch)
     dotted = pc.match_substring(keys, ".")
     if pc.any(dotted).as_py():
         raise ImagesError(

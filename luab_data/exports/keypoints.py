@@ -78,7 +78,7 @@ class PointFormat:
 def clicks(row: Mapping[str, Any], frame: Frame) -> Iterator[Marked]:
     """The boxes of an image of ImageNet-AB, and its final click in the smallest that holds it."""
     label = row["label"]
-    click = _point(row["final_click_x"], row["final_click_y"])
+    click = as_point(row["final_click_x"], row["final_click_y"])
     boxes = sort_corners(np.reshape(row["boxes"] or [], (-1, 4)))
     # Boxes are px of the size that the dataset has, which need not be the file's.
     size = (row["width"] or frame.width, row["height"] or frame.height)
@@ -109,7 +109,7 @@ def approaches(row: Mapping[str, Any]) -> Iterator[Line]:
 def icons(row: Mapping[str, Any], frame: Frame) -> Iterator[Marked]:
     """The icons that were on an image of COCO-AB at the end."""
     for label, x, y in zip(*(row[name] or () for name in _FINAL), strict=True):
-        if (point := _point(x, y)) is not None:
+        if (point := as_point(x, y)) is not None:
             yield Marked(label, point)
 
 
@@ -120,12 +120,13 @@ def moves(row: Mapping[str, Any]) -> Iterator[Line]:
     """From where an icon was last added to where it was left, for icons that were moved."""
     names = (*_FINAL, "last_add_x", "last_add_y")
     for label, x, y, *before in zip(*(row[name] or () for name in names), strict=True):
-        start, end = _point(*before), _point(x, y)
+        start, end = as_point(*before), as_point(x, y)
         if start is not None and end is not None and start != end:
             yield Line(label, "moved", (start, end))
 
 
-def _point(x: float | None, y: float | None) -> Point | None:
+def as_point(x: float | None, y: float | None) -> Point | None:
+    """A point; None if it is not known."""
     return None if x is None or y is None else (x, y)
 
 
@@ -175,6 +176,8 @@ def write_coco(subset: Subset, out: Path, advance: Callable[[int], object]) -> N
     ImageNet-AB: category `label + 1`, named by wnid, keypoint `final_click`; a click in no box is
     an annotation without `bbox` and `area`. COCO-AB: one annotation an icon that was there at the
     end, in COCO's own categories, keypoint `icon`, no bbox.
+
+    Tracing data: an image and an annotation a view, category `trace`, keypoint `last_point`.
 
     Image ids are COCO's own; ImageNet's are 1 + the row of `default`, the same in every subset,
     and stand beside the `image_id` as text.

@@ -84,7 +84,7 @@ class PlannedFigure:
         )  # fmt: skip
 
 
-_POOLED = (
+POOLED = (
     "each worker, own and shrunk towards the crowd; a dot's area grows with the {n}, the line to"
     " the diagonal is the shrinkage"
 )
@@ -159,7 +159,7 @@ BROWSING_FIGURES: Mapping[str, PlannedFigure] = {
         title="Annotators", on=scatter.draw_annotators, panels=(2, 1), shares_axes=False,
         height=5.4, legend=2,
         needs=("workers",),
-        caption=f"Above: click accuracy of {_POOLED.format(n='clicks')}. Below: mean offset"
+        caption=f"Above: click accuracy of {POOLED.format(n='clicks')}. Below: mean offset"
         " of the worker's clicks from the box's centre. Suspects are orange; the busiest"
         " of them are named.",
     ),
@@ -181,7 +181,7 @@ OWN_BROWSING_FIGURES: Mapping[str, PlannedFigure] = {
     "annotators": PlannedFigure(
         title="Annotators", on=scatter.draw_annotators, height=2.9, legend=2, needs=("workers",),
         caption="Agreement with others who saw the same images, of"
-        f" {_POOLED.format(n='number of views')}. Suspects are orange.",
+        f" {POOLED.format(n='number of views')}. Suspects are orange.",
     ),
 }  # fmt: skip
 
@@ -225,7 +225,7 @@ TAGGING_FIGURES: Mapping[str, PlannedFigure] = {
     ),
     "annotators": PlannedFigure(
         title="Annotators", on=scatter.draw_annotators, height=2.9, legend=2, needs=("workers",),
-        caption=f"Score of {_POOLED.format(n='number of icons')}. Suspects are orange.",
+        caption=f"Score of {POOLED.format(n='number of icons')}. Suspects are orange.",
     ),
 }  # fmt: skip
 

@@ -145,6 +145,10 @@ class JoinedImages(Matched):
         rows = self.table[IMAGE_ROW.name].to_numpy()
         if given._indices is not None:
             rows = given._indices.column(0).to_numpy()[rows]
+        if len(np.unique(rows)) < len(rows):  # an image's several views: each has its own copy
+            table = self.table.drop_columns([IMAGE_ROW.name])
+            own = _dataset(table, self._features())
+            return datasets.concatenate_datasets([base.select(rows), own], axis=1)
         # Side by side needs equal lengths: byproducts are laid out in the order of the stored
         # images, null where there is none, and the rows that were joined are selected from that.
         at = np.full(len(base), -1)
@@ -186,7 +190,7 @@ def join_images(
     Returns: the rows that have an image, and counts and examples of what was left over.
 
     Raises:
-        DatasetError: `ab` is no dataset, or has an image id twice.
+        DatasetError: `ab` is no dataset, or has an image id twice and no `view`.
         ImagesError: no images, two images of one id, images without paths, or not one that belongs
             to a row.
     """
@@ -280,7 +284,7 @@ def _told_apart(rows: Rows, images: Images) -> Images:
 
 
 def _check_unique(rows: Rows, images: Images) -> None:
-    if twice := _duplicates(rows.ids):
+    if twice := [] if rows.has_views else _duplicates(rows.ids):
         raise DatasetError(
             f"{rows.name}: {len(twice):,} image ids are there more than once, e.g. {twice[0]};"
             " expected one row an image, like the config `default`"

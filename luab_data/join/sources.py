@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from luab_data.boxes import IMAGE_SUFFIXES
 from luab_data.errors import DatasetError, ImagesError
-from luab_data.kinds import KINDS, tables_of
+from luab_data.kinds import KINDS, kind_of, tables_of
 from luab_data.schema import COCO_CLASSES
 from luab_data.store.find import ids_of
 from luab_data.store.folder import read_columns, read_manifest
@@ -214,12 +214,14 @@ class Rows:
         classes: column of labels -> names by number.
         batches: some columns (None: all) of all rows, a piece of the table at a time, in order.
             Can be called again.
+        has_views: whether a row is a view, so that an image may have several.
     """
 
     name: str
     ids: pa.ChunkedArray
     classes: dict[str, tuple[str, ...]]
     batches: Batches
+    has_views: bool = False
 
 
 def open_rows(ab: Any) -> Rows:
@@ -266,7 +268,8 @@ def dataset_rows(folder: Path) -> Rows:
         return read_columns(folder, table, _known(name, columns, wanted))
 
     classes = _classes_of(columns, dict(enumerate(manifest["classes"])))
-    return Rows(name=name, ids=ids, classes=classes, batches=batches)
+    has_views = kind_of(manifest).has_view_rows
+    return Rows(name=name, ids=ids, classes=classes, batches=batches, has_views=has_views)
 
 
 def _table_rows(name: str, table: pa.Table, classes: dict[str, tuple[str, ...]]) -> Rows:
@@ -285,7 +288,8 @@ def _table_rows(name: str, table: pa.Table, classes: dict[str, tuple[str, ...]])
     def batches(columns: Sequence[str] | None) -> Iterator[pa.Table]:
         yield table.select(_known(name, table.column_names, columns))
 
-    return Rows(name=name, ids=ids, classes={**found, **classes}, batches=batches)
+    classes, has_views = {**found, **classes}, "view" in table.column_names
+    return Rows(name=name, ids=ids, classes=classes, batches=batches, has_views=has_views)
 
 
 def _known(name: str, found: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
