@@ -17,10 +17,19 @@ from logs import KEY, action, archive, block, coco_log, coco_record, files, xml
 import luab_data
 from luab_data import cli
 from luab_data.errors import DatasetError, OptionError
-from luab_data.hub.about import About, authors, bibtex_fields, hub_licence, licence_url, spdx_id
+from luab_data.hub.about import (
+    About,
+    authors,
+    bibtex_fields,
+    citation_cff,
+    hub_licence,
+    licence_url,
+    spdx_id,
+)
 from luab_data.hub.card import complete
 from luab_data.hub.upload import publish
 from luab_data.hub.vet import vet
+from luab_data.importers import MODULES, importer
 from luab_data.kinds import about_of, tables_of
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.store.folder import read_manifest
@@ -145,6 +154,30 @@ def test_another_projects_citation_goes_into_all_three_files(log: Path, tmp_path
     croissant = json.loads(published["croissant.json"])
     assert croissant["citeAs"] == BIBTEX and croissant["sameAs"] == ["https://cats.example/data"]
     assert [who["name"] for who in croissant["creator"]][:2] == ["Jane Doe", "Ludwig van Beethoven"]
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_every_importer_says_what_its_data_are(name: str):
+    """Data of others with their title and citation; exports of a tool are the user's own."""
+    about = importer(name).about
+    cited = bibtex_fields(about.citation)
+    assert about.description.endswith(".") and about.limits and about.source == name
+    assert hub_licence(about.license)["license"] != "other"
+    assert about.is_own == (not cited) == (not about.title) == (not about.url)
+    if cited:
+        assert authors(cited) and cited["title"] and cited["year"].isdecimal()
+        cff = yaml.safe_load(citation_cff(about, version="1.0.1", url="https://x") or "")
+        assert cff["preferred-citation"]["year"] == int(cited["year"])
+    said = {**about.as_collection(), "title": "My cats"}
+    assert About.of_collection(json.loads(json.dumps(said))).limits == about.limits
+
+
+def test_what_decides_and_whom_it_is_about(log: Path, tmp_path: Path):
+    nobody = {"deciding": "all", "fidelity": {"has_annotator": 0}}
+    card = (made(log, tmp_path / "cats", OWN, **nobody) / "README.md").read_text()
+    assert "several people saw, `default` has what the rule `all` says." in card
+    assert "The data do not name their annotators." in card and "is HMAC" not in card
+    assert "- **No annotators.** `has_annotator`: 0 of 6 views." in card
 
 
 def test_simulated_own_data_say_so_first(log: Path, tmp_path: Path):

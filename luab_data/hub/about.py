@@ -27,9 +27,9 @@ class About:
     Args:
         title: its name.
         description: what it is, one paragraph.
-        source: `own` for data that nobody published before; an importer gives its own name.
+        source: `own`, or the name of the importer; `release`.
         url: where it is published, or for own data the page of its owner.
-        paper, tool: addresses of what describes it, and of the source of the annotators' page.
+        paper, tool: addresses of what describes it, and of the page or tool they annotated with.
         repository: address of the publisher's own code that reads it.
         collected_by: people or institution; empty takes the authors of `citation`.
         collection: how it was collected, paragraphs.
@@ -70,8 +70,8 @@ class About:
 
     @property
     def is_own(self) -> bool:
-        """Whether nobody published the data before."""
-        return self.source == "own"
+        """Whether nobody published the data before; what a tool exports are its users' own."""
+        return self.source != RELEASE and (self.source == "own" or bool(self.tool))
 
     @property
     def links(self) -> dict[str, str]:
@@ -121,6 +121,24 @@ class About:
             keywords=(*words, "simulated"),
             creators="machine-generated",
         )
+
+
+PRIVACY = """\
+**What is hashed.** `worker_id` is HMAC-SHA256 of the id in the log, cut to 16 hex digits, with a
+secret key that is not part of this dataset. Without the key an id can neither be computed from a
+worker's id nor be matched with other logs of the platform. {source}
+
+**What stays linkable.** One worker's rows share one id, here and in every dataset made with the
+same key (fingerprint `{key}`). {ids}, page positions and times are
+as logged: whoever holds the raw log or the platform's own records can match rows by them, and then
+knows the worker's id there. Mouse paths and timing are behaviour, and behaviour can tell people
+apart. This is pseudonymous data, not anonymous data.
+
+**Consent.** {consent} Do not try to
+find out who a worker is, do not rank or contact workers, and do not join these rows with other logs
+of the platform. If a removal is asked for, leave the
+worker's records out of the log, convert with the same key and publish again."""
+"""Filled with a sentence on the ids before hashing, the key's fingerprint, ids left as they are."""
 
 
 # --- licences ------------------------------------------------------------------------------------

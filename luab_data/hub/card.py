@@ -21,7 +21,7 @@ import yaml
 
 from luab_data.errors import ImagesError
 from luab_data.files import sha256_of
-from luab_data.hub.about import RELEASE, bibtex_fields, hub_licence
+from luab_data.hub.about import PRIVACY, RELEASE, bibtex_fields, hub_licence
 from luab_data.hub.legacy import dtype_name, legacy_script
 from luab_data.kinds import about_of, kind_of, tables_of
 from luab_data.raw.worker_ids import RELEASE_IDS
@@ -231,28 +231,12 @@ def _conversion(manifest: Mapping[str, Any]) -> str:
     return f"## How it was converted\n\n{text}"
 
 
-PRIVACY = """\
-**What is hashed.** `worker_id` is HMAC-SHA256 of the id in the log, cut to 16 hex digits, with a
-secret key that is not part of this dataset. Without the key an id can neither be computed from a
-worker's id nor be matched with other logs of the platform. {source}
-
-**What stays linkable.** One worker's rows share one id, here and in every dataset made with the
-same key (fingerprint `{key}`). {ids}, page positions and times are
-as logged: whoever holds the raw log or the platform's own records can match rows by them, and then
-knows the worker's id there. Mouse paths and timing are behaviour, and behaviour can tell people
-apart. This is pseudonymous data, not anonymous data.
-
-**Consent.** {consent} Do not try to
-find out who a worker is, do not rank or contact workers, and do not join these rows with other logs
-of the platform. If a removal is asked for, leave the
-worker's records out of the log, convert with the same key and publish again."""
-"""Filled with a sentence on the ids before hashing, the key's fingerprint, ids left as they are."""
-
-
 def privacy(manifest: Mapping[str, Any]) -> str:
     """What is hashed, what stays linkable, what is known of consent; Markdown."""
     if manifest.get("simulated"):
         return "The workers are drawn at random: no row is about a person."
+    if manifest.get("fidelity", {}).get("has_annotator") == 0:
+        return f"The data do not name their annotators. {about_of(manifest).consent}"
     about, hashed = about_of(manifest), manifest["worker_ids"]
     source, plain = "The ids in the log were not of the release's anonymous form.", _RELEASE_IDS
     if about.source != RELEASE:

@@ -48,6 +48,10 @@ def own_about(manifest: Mapping[str, Any], asked: str, config: str) -> About:
     about = About.of_collection(manifest["collection"])
     by = [f"Collected by {about.collected_by}."] if about.collected_by else []
     told = about.collection or (f"{asked} No more was said of how it was collected.",)
+    if rule := manifest.get("deciding"):
+        told += (
+            f"Of an image that several people saw, `default` has what the rule `{rule}` says.",
+        )
     limits = _limits(manifest.get("fidelity", {}), manifest["num_rows"][config])
     return replace(
         about,

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from luab_data.errors import OptionError
+from luab_data.hub.about import About
 from luab_data.views import Reading
 from luab_data.words import did_you_mean
 
@@ -72,6 +73,20 @@ class Importer:
     url: str = ""
     description: str = ""
     limits: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def about(self) -> About:
+        """The data in words; without a title where they are not published, but made with a tool."""
+        of_data: dict[str, Any] = {"title": self.title, "url": self.url}
+        of_tool = {"title": "", "tool": self.url, "platforms": (self.title,)}
+        return About(
+            **(of_data if self.citation else of_tool),
+            source=self.name,
+            description=self.description,
+            license=self.license,
+            citation=self.citation,
+            limits=self.limits,
+        )
 
 
 MODULES: Mapping[str, str] = {

@@ -12,7 +12,7 @@ from typing import Unpack
 from luab_data.conversion import AnyPath, Converted
 from luab_data.errors import OptionError
 from luab_data.importers import importer
-from luab_data.views.convert import COLLECTION, Options, ViewsJob, origin_of
+from luab_data.views.convert import Options, ViewsJob, origin_of
 from luab_data.words import did_you_mean
 
 
@@ -40,9 +40,6 @@ def convert_from(
     for name in set(reading) - set(found.options):
         raise OptionError(f"{source} has no option {name!r}{did_you_mean(name, found.options)}")
     files = [Path(p) for p in ([paths] if isinstance(paths, (str, PathLike)) else paths)]
-    said = {k: getattr(found, k) for k in COLLECTION if getattr(found, k, "")}
-    job = ViewsJob(
-        found.kind, None, {"reading": dict(reading)}, said={**said, "source": found.name}
-    )
+    job = ViewsJob(found.kind, None, {"reading": dict(reading)}, said=found.about.as_collection())
     read = partial(found.read, files, **reading)
     return job.convert(read, origin_of(files), out, options)
