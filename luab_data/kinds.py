@@ -86,6 +86,7 @@ class Tagging(Kind):
     Attributes:
         vocabulary: its classes, and the groups they are shown in.
         deciding: which view of an image `default` is about: `last` or `majority`.
+        view_key: columns that tell a row of `actions` from all others.
         icons_are_labels: whether the icons that are there at the end say what is in an image that
             no ground truth tells of.
     """
@@ -93,6 +94,7 @@ class Tagging(Kind):
     vocabulary = COCO
     icons_are_labels = False
     deciding = "last"
+    view_key: ClassVar[tuple[str, ...]] = ("image_id",)
     dataset = "coco-ab"
     title = "COCO-AB"
     images = COCO_IMAGES
@@ -116,8 +118,8 @@ class Tagging(Kind):
         "workers": "workers.coco:WORKERS",
         "acceptance": "acceptance.facts:COCO_RULES",
         "figures": "figures.catalogue:TAGGING_FIGURES",
-        "pages": "reports.tagging:PAGES",
-        "points": "exports.keypoints:TAGGING",
+        "pages": "reports.tagging:TaggingPages()",
+        "points": "exports.keypoints:tagging()",
         "explain": "provenance:explain_icons",
         "attention": "attention.points:of_icons",
         "behaviour": "behaviour.views:of_actions",
@@ -177,7 +179,7 @@ class OwnTagging(OwnData, Tagging):
     images = OWN_TAGGED
     events = OWN_ACTIONS
     annotators = OWN_TAGGERS
-
+    view_key = ("image_id", "view")
     vocabulary = Vocabulary(())
     icons_are_labels = True
     stages: ClassVar[Mapping[str, str]] = {
@@ -188,6 +190,8 @@ class OwnTagging(OwnData, Tagging):
         "statistics": "statistics.coco:own_statistics()",
         "workers": "workers.own_tagging:workers()",
         "figures": "figures.catalogue:own_tagging()",
+        "acceptance": "acceptance.facts:OWN_TAGGING_RULES",
+        "pages": "reports.tagging:OwnTaggingPages()",
     }
 
     def bound(self, manifest: Mapping[str, Any]) -> Self:

@@ -35,6 +35,7 @@ from luab_data.errors import ImagesError, OptionError, OutputError
 from luab_data.exports import FORMATS, export
 from luab_data.exports import keypoints as points
 from luab_data.exports.folders import survey
+from luab_data.kinds import TAGGING
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 FOLDERS = ("imagefolder", "webdataset")
@@ -358,7 +359,7 @@ def test_a_point_is_where_pillow_turns_it(orientation: int):
 def test_icons_keep_the_category_ids_of_coco():
     row = {"icon_label": [16, 33, 79], "final_x": [0.5, None, 0.25], "final_y": [0.5, None, 1.0]}
     marks = [*points.icons(row, Frame(20, 10))]
-    categories = points.TAGGING.categories(())
+    categories = TAGGING.points.categories(())
     # Dog, toothbrush: never 17 and 80.
     assert [categories[m.label]["id"] for m in marks] == [18, 90]
     found = [points.annotation(m, Frame(20, 10)) for m in marks]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luab_data import kinds
 from luab_data.reports.browsing import BrowsingPages
 from luab_data.reports.browsing import page_of as browsing_page
 from luab_data.reports.pages import (
@@ -27,10 +28,15 @@ from luab_data.reports.pages import (
 )
 from luab_data.reports.svg import empty_slots, for_player, marks_of, path_of, svg
 from luab_data.reports.tagging import TaggingPages
-from luab_data.reports.tagging import page_of as tagging_page
+from luab_data.reports.tagging import page_of as page_of_icons
 from luab_data.schema import COCO_ACTIONS, IMAGENET_ROUNDS
+from luab_data.tools import COCO_CLASSES
 
 START = 1_640_000_000_000
+
+
+def tagging_page(row: dict[str, Any], image: dict[str, Any] | None = None) -> Replay:
+    return page_of_icons(row, image or {}, COCO_CLASSES)
 
 
 def shown(image_id: str, slot: int, *, at: tuple[float, float], **other: Any) -> dict[str, Any]:
@@ -274,11 +280,11 @@ def test_icons_are_added_moved_and_removed_in_px_of_the_page():
 def test_boxes_are_shown_sorted_and_those_of_classes_without_an_icon_are_missed():
     image = {
         "width": 640, "height": 480, "boxes": [[320, 240, 0, 0], [64, 48, 128, 96]],
-        "box_label": [16, 15], "icon_label": [16], "is_present_at_end": [True],
+        "box_label": [16, 15],
     }  # fmt: skip
     replay = tagging_page(action_row(*ADD_MOVE_REMOVE), image)
     assert [(b.name, b.is_missed) for b in replay.pictures[0].boxes] == [
-        *(("dog", False), ("cat", True)),
+        *(("dog", True), ("cat", False)),  # the dog was removed at the end
     ]
     assert replay.pictures[0].boxes[0][:4] == (0, 0, 0.5, 0.5)
     assert svg(replay, alt="").count("box missed") == 1
@@ -305,7 +311,7 @@ def test_the_width_on_the_page_follows_from_the_files_shape(logged: Any, size: A
 
 
 BROWSING: PageReader = BrowsingPages()
-TAGGING: PageReader = TaggingPages()
+TAGGING: PageReader = TaggingPages(kinds.TAGGING)
 
 
 def chosen(table: pa.Table, number: int, **other: Any) -> list[tuple[Any, ...]]:

@@ -311,7 +311,7 @@ def test_a_page_is_named_by_itself_or_by_an_image_on_it(world: Path, coco: Path)
                  "3A1:1"):  # fmt: skip
         assert BrowsingPages().named(world / "imagenet-ab", name) == [("3A1", 1)]
     for name in ("3", "000000000003", "000000000003.jpg", "train/000000000003.jpg"):
-        assert TaggingPages().named(coco / "coco-ab", name) == [(3,)]
+        assert TaggingPages(KINDS["coco-ab"]).named(coco / "coco-ab", name) == [(3,)]
 
 
 def test_a_page_that_is_not_there_is_named_with_those_near_it(

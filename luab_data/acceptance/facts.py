@@ -265,3 +265,36 @@ def no_rules(kind: Kind) -> AcceptanceRules:
         f"{kind.title}: the paper's rules are about pictures selected and icons placed, so they"
         " accept or reject no assignment of this kind; `luab-data annotators` tells of the people"
     )
+
+
+OWN_FACTS = pa.schema(
+    [("assignment_id", pa.string()), ("num_pages", pa.int64()), ("duration_ms", pa.float64())]
+)
+
+
+def collect_views(actions: Iterable[pa.Table]) -> pa.Table:
+    """OWN_FACTS of batches of `actions`: a page a view; `duration_ms` as of collect_images."""
+    found = Collector()
+    for batch in actions:
+        found.add("pages", batch["hit_id"], {"time_ms": floats(batch["time_spent_ms"])})
+    names, rows = found.collected()
+    pages = rows["pages"]
+    timed = pages.count(pages["time_ms"]) > 0
+    facts = {
+        "num_pages": pages.count(),
+        "duration_ms": np.where(timed, pages.sum(pages["time_ms"]), np.nan),
+    }
+    return owner_table(names, facts, OWN_FACTS)
+
+
+OWN_TAGGING_RULES = AcceptanceRules(
+    assignment="hit_id",
+    columns=("hit_id", "time_spent_ms"),
+    in_events=True,
+    reward_usd=0.0,
+    rules=(CODE,),
+    collect=collect_views,
+    measure=lambda table, assigned: ({}, None),
+    has_originals=False,
+)
+"""Of a tagging log of somebody's own: the paper's rules are of its own HITs; codes decide."""

@@ -21,11 +21,10 @@ from luab_data.tools import BOARD_HEIGHT, BORDER_PX, TAGGING_PAGES, Vocabulary
 if TYPE_CHECKING:
     from luab_data.kinds import Tagging
 
-CLOCKS = (
+_CLOCKS = (
     *("action_histories_time_at_ms", "category_histories_time_at_ms"),
     "mouse_tracking_time_at_ms",
 )
-BY_KEYBOARD = "category_histories_using_keyboard"
 _FROM, _TO = "action_histories_point_from", "action_histories_point_to"
 _LEFT_OPEN_MS = 30 * 60 * 1000
 _ROUNDING = 1e-9
@@ -204,13 +203,13 @@ _RULES = (
      _beyond_border),
     ("time-backwards", "error", "docs/formats.md#page-clock",
      "Action, category or trace times decrease.",
-     lambda p: p.any_list(CLOCKS, decreases)),
+     lambda p: p.any_list(_CLOCKS, decreases)),
     ("time-before-page", "error", "docs/formats.md#page-clock",
      "Something was logged before the page began.",
-     lambda p: p.any_list(CLOCKS, lambda t: t.any(t.values < 0))),
+     lambda p: p.any_list(_CLOCKS, lambda t: t.any(t.values < 0))),
     ("time-after-page", "error", "docs/formats.md#page-clock",
      "Something was logged later than the time spent on the page.",
-     lambda p: p.any_list(CLOCKS, lambda t: t.any(t.values > p.number("time_spent_ms")[t.rows]))),
+     lambda p: p.any_list(_CLOCKS, lambda t: t.any(t.values > p.number("time_spent_ms")[t.rows]))),
     ("page-left-open", "info", "docs/formats.md#page-clock",
      "More than half an hour on one page. Use medians.",
      lambda p: p.number("time_spent_ms") > _LEFT_OPEN_MS),
@@ -291,7 +290,7 @@ def checks(kind: Tagging) -> KindChecks:
         full=(
             *("action_histories_action_type", "action_histories_icon_type"),
             *("category_histories_category_index", "category_histories_category_name"),
-            *(BY_KEYBOARD, *CLOCKS),
+            *("category_histories_using_keyboard", *_CLOCKS),
             *("boxes", "icon_label", "icon_name"),
         ),
         of_images=partial(_tagging_images, kind.vocabulary.names),

@@ -48,7 +48,8 @@ def checks(kind: OwnTagging) -> KindChecks:
     """Of a tagging log of somebody's own: as many records as views; times may be unknown."""
     of_coco = coco.checks(kind)
     tagged = Tagged(kind.derivation.registry, kind.vocabulary.names, kind.deciding)
-    kept = [rule for rule in of_coco.rules if rule.id in _OWN_RULES]
+    left_out = set() if kind.vocabulary.superclasses else {"category-name"}
+    kept = [rule for rule in of_coco.rules if rule.id in _OWN_RULES.keys() - left_out]
 
     def stored(
         images: pa.Table, actions: pa.Table, names: Sequence[str], classes: Sequence[str] | None
@@ -57,7 +58,8 @@ def checks(kind: OwnTagging) -> KindChecks:
 
     return replace(
         of_coco,
-        full=tuple(c for c in of_coco.full if c not in (*coco.CLOCKS, coco.BY_KEYBOARD)),
+        full=("action_histories_action_type", "action_histories_icon_type",
+              "boxes", "icon_label", "icon_name"),
         num_records=lambda images: np.maximum(images["num_views"].to_numpy().astype(np.int64), 0),
         not_null={
             "default": ("image_id", "num_views", "view"), "actions": ("image_id", "view"),

@@ -25,10 +25,10 @@ from luab_data.boxes import Frame, read_frame
 from luab_data.columns.regions import sort_corners
 from luab_data.exports.folders import file_names, place
 from luab_data.join import IMAGE_PATH
-from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES
 
 if TYPE_CHECKING:
     from luab_data.exports import Subset
+    from luab_data.kinds import Tagging
 
 SPOOL_BYTES = 64 * 2**20
 
@@ -107,7 +107,7 @@ def approaches(row: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def icons(row: Mapping[str, Any], frame: Frame) -> Iterator[Marked]:
-    """The icons that were on an image of COCO-AB at the end."""
+    """The icons that were on an image at the end."""
     for label, x, y in zip(*(row[name] or () for name in _FINAL), strict=True):
         if (point := as_point(x, y)) is not None:
             yield Marked(label, point)
@@ -134,14 +134,6 @@ def _asked_classes(names: Sequence[str]) -> list[dict[str, Any]]:
     return [{"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(names)]
 
 
-def _icon_classes(names: Sequence[str]) -> list[dict[str, Any]]:
-    above = {name: group for group, members in COCO_SUPERCLASSES.items() for name in members}
-    return [
-        {"id": number, "name": name, "supercategory": above[name]}
-        for number, name in COCO_CATEGORIES.items()
-    ]
-
-
 BROWSING = PointFormat(
     point="final_click",
     columns=(
@@ -152,13 +144,22 @@ BROWSING = PointFormat(
     marks=clicks,
     lines=approaches,
 )
-TAGGING = PointFormat(
-    point="icon",
-    columns=("image_id", *_FINAL, "last_add_x", "last_add_y"),
-    categories=_icon_classes,
-    marks=icons,
-    lines=moves,
-)
+
+
+def tagging(kind: Tagging) -> PointFormat:
+    """Of a tagging log: its vocabulary, in COCO's own numbers if it is COCO's."""
+    vocabulary = kind.vocabulary
+    categories = [
+        {"id": number, "name": name, "supercategory": vocabulary.group_of(name)}
+        for number, name in zip(vocabulary.ids, vocabulary.names, strict=True)
+    ]
+    return PointFormat(
+        point="icon",
+        columns=("image_id", *_FINAL, "last_add_x", "last_add_y"),
+        categories=lambda _: categories,
+        marks=icons,
+        lines=moves,
+    )
 
 
 # --- coco-keypoints ------------------------------------------------------------------------------
@@ -175,7 +176,8 @@ def write_coco(subset: Subset, out: Path, advance: Callable[[int], object]) -> N
 
     ImageNet-AB: category `label + 1`, named by wnid, keypoint `final_click`; a click in no box is
     an annotation without `bbox` and `area`. COCO-AB: one annotation an icon that was there at the
-    end, in COCO's own categories, keypoint `icon`, no bbox.
+    end, in COCO's own categories, keypoint `icon`, no bbox; own tagging data likewise, their
+    classes numbered from 1.
 
     Tracing data: an image and an annotation a view, category `trace`, keypoint `last_point`.
 

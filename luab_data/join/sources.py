@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from luab_data.boxes import IMAGE_SUFFIXES
 from luab_data.errors import DatasetError, ImagesError
-from luab_data.kinds import KINDS, kind_of, tables_of
-from luab_data.schema import COCO_CLASSES
+from luab_data.kinds import kind_of, tables_of
+from luab_data.schema import COCO_CLASSES, COCO_IMAGES
 from luab_data.store.find import ids_of
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
@@ -267,7 +267,8 @@ def dataset_rows(folder: Path) -> Rows:
     def batches(wanted: Sequence[str] | None) -> Iterator[pa.Table]:
         return read_columns(folder, table, _known(name, columns, wanted))
 
-    classes = _classes_of(columns, dict(enumerate(manifest["classes"])))
+    named = {column.name: column.class_names(manifest["classes"]) for column in table.columns}
+    classes = {name: tuple(names) for name, names in named.items() if names}
     has_views = kind_of(manifest).has_view_rows
     return Rows(name=name, ids=ids, classes=classes, batches=batches, has_views=has_views)
 
@@ -283,7 +284,8 @@ def _table_rows(name: str, table: pa.Table, classes: dict[str, tuple[str, ...]])
         ) from error
     _check_not_null(name, ids)
     has_wnids = {"label", "wnid"} <= set(table.column_names)
-    found = _classes_of(table.column_names, _wnid_of_label(table) if has_wnids else {})
+    wnids = _wnid_of_label(table) if has_wnids else {}
+    found = _classes_of(table.column_names, wnids, is_coco=pa.types.is_integer(kind))
 
     def batches(columns: Sequence[str] | None) -> Iterator[pa.Table]:
         yield table.select(_known(name, table.column_names, columns))
@@ -314,16 +316,18 @@ def _names(feature: Any) -> tuple[str, ...]:
     return tuple(getattr(feature, "names", None) or ())
 
 
-def _classes_of(columns: Sequence[str], wnids: dict[int, str]) -> dict[str, tuple[str, ...]]:
+def _classes_of(
+    columns: Sequence[str], wnids: dict[int, str], *, is_coco: bool
+) -> dict[str, tuple[str, ...]]:
     """Column -> class names by number, for the columns that hold numbers of classes.
 
     Args:
         columns: of the table.
+        is_coco: whether its ids are COCO's; what labels of own data mean, no table alone says.
         wnids: label -> wnid of its rows. Without every number from 0 on, as in a table that was
             filtered, the names are not all known and `label` gets none.
     """
-    known = (column for kind in KINDS.values() for column in kind.images.columns)
-    coco = {column.name for column in known if column.classes == "coco"}
+    coco = {column.name for column in COCO_IMAGES.columns if column.classes and is_coco}
     classes = {name: COCO_CLASSES for name in columns if name in coco}
     if wnids and sorted(wnids) == list(range(len(wnids))):
         classes["label"] = tuple(wnids[label] for label in range(len(wnids)))

@@ -239,8 +239,8 @@ class PageReader(ABC):
         findings: the first three that have a value open the report.
     """
 
-    key_columns: ClassVar[tuple[str, ...]]
-    choice_columns: ClassVar[tuple[str, ...]]
+    key_columns: tuple[str, ...]
+    choice_columns: tuple[str, ...]
     why: ClassVar[tuple[str, str, str]]
     lead: ClassVar[str]
     legend: ClassVar[str]

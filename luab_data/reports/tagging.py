@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from luab_data.errors import DatasetError
 from luab_data.ragged import ragged
@@ -26,11 +26,13 @@ from luab_data.reports.pages import (
     on_page,
     points,
 )
-from luab_data.schema import COCO_ACTIONS, COCO_IMAGES
 from luab_data.store.find import find_rows, not_there, read_image_id
 from luab_data.store.folder import read_manifest
-from luab_data.tools import BOARD_HEIGHT, COCO_CLASSES
+from luab_data.tools import BOARD_HEIGHT
 from luab_data.words import counted
+
+if TYPE_CHECKING:
+    from luab_data.kinds import Tagging
 
 COLUMNS = (
     *("image_id", "original_image_width", "original_image_height", "image_height"),
@@ -41,7 +43,7 @@ COLUMNS = (
 )
 """Columns of `actions` that a replay needs."""
 
-IMAGE_COLUMNS = (*("width", "height", "boxes", "box_label", "icon_label", "is_present_at_end"),)
+IMAGE_COLUMNS = ("width", "height", "boxes", "box_label")
 """Columns of `default` that a replay takes if they are there."""
 
 _ICON_EVENTS = {"add": "add", "move": "shift", "remove": "remove"}
@@ -49,12 +51,12 @@ _DONE = {"add": "added", "shift": "moved", "remove": "removed"}
 
 
 class TaggingPages(PageReader):
-    """A page is one image."""
+    """A page is one image; where several annotators saw it, one of its views.
 
-    key_columns = ("image_id",)
-    choice_columns = (
-        *("image_id", "worker_id", "action_histories_action_type", "mouse_tracking_time_at_ms"),
-    )
+    Args:
+        kind: of log.
+    """
+
     why = ("the most icon actions", "a median image", "the most removals")
     lead = (
         "What the tool logged of one image, at the place and time it happened. The pointer is not"
@@ -73,6 +75,14 @@ class TaggingPages(PageReader):
         Finding(name="superclass_revisit_share", text="of the pages go back to a superclass"),
     )
 
+    def __init__(self, kind: Tagging) -> None:
+        self._kind = kind
+        self.key_columns = kind.view_key
+        self.choice_columns = (
+            *(*self.key_columns, "worker_id"),
+            *("action_histories_action_type", "mouse_tracking_time_at_ms"),
+        )
+
     def facts_of(self, events: pa.Table) -> pa.Table:
         """Actions on icons, trace records, removals."""
         kinds = ragged(events["action_histories_action_type"], null="")
@@ -87,51 +97,75 @@ class TaggingPages(PageReader):
         )
 
     def named(self, folder: Path, text: str) -> list[Key]:
-        """The image with this id, or with this file name."""
-        image_id = read_image_id(text, COCO_IMAGES)
-        if not find_rows(folder, COCO_ACTIONS, [image_id], [])[1]:
-            raise DatasetError(not_there(folder, COCO_IMAGES, image_id, read_manifest(folder)))
-        return [(image_id,)]
+        """The image with this id, or with this file name: all its views."""
+        image_id = read_image_id(text, self._kind.images)
+        rows = find_rows(folder, self._kind.events, [image_id], self.key_columns)[0]
+        if not len(rows):
+            raise DatasetError(
+                not_there(folder, self._kind.images, image_id, read_manifest(folder))
+            )
+        return [tuple(row.values()) for row in rows.to_pylist()]
 
     def read(self, folder: Path, keys: Sequence[Key]) -> list[Page]:
         """The actions on each image, with its boxes where they are known."""
-        ids = {image_id for (image_id,) in keys}
-        columns = [*COLUMNS, "worker_id", "time_spent_ms"]
-        actions = find_rows(folder, COCO_ACTIONS, ids, columns)[0]
+        ids = {key[0] for key in keys}
+        columns = [*dict.fromkeys([*self.key_columns, *COLUMNS, "worker_id", "time_spent_ms"])]
+        actions = find_rows(folder, self._kind.events, ids, columns)[0].to_pylist()
+        views = {tuple(row[name] for name in self.key_columns): row for row in actions}
         known = read_manifest(folder)["schemas"]["default"]
         wanted = [name for name in IMAGE_COLUMNS if name in known]
-        rows = find_rows(folder, COCO_IMAGES, ids, wanted)[0].to_pylist()
+        rows = find_rows(folder, self._kind.images, ids, wanted)[0].to_pylist()
         images = {row["image_id"]: row for row in rows}
         found = []
-        for (image_id,) in keys:
-            (row, *_) = actions.filter(pc.equal(actions["image_id"], image_id)).to_pylist()
+        for key in keys:
+            row, image_id = views[key], key[0]
             spent, worker = row["time_spent_ms"], row["worker_id"]
-            replay = page_of(row, images.get(image_id, {}))
+            replay = self._page(row, images.get(image_id, {}))
             facts = (
                 *_facts(replay),
                 *((f"{spent / 1000:.1f} s on the page",) if spent else ()),
                 f"annotator {worker or 'unknown'}",
             )
-            found.append(Page(replay=replay, title=f"Image {image_id}", facts=facts))
+            title = ", ".join([f"Image {image_id}", *(f"view {number}" for number in key[1:])])
+            found.append(Page(replay=replay, title=title, facts=facts))
         return found
 
     def alone(self, row: Values, image: Values, *, in_fractions: bool) -> Replay:
         """The page is the picture; or it is 1 x 1."""
         if in_fractions:
-            return page_of({**row, "image_height": 1}, {"width": 1, "height": 1})
-        return page_of(row, image)
+            return self._page({**row, "image_height": 1}, {"width": 1, "height": 1})
+        return self._page(row, image)
+
+    def _page(self, row: Values, image: Values) -> Replay:
+        return page_of(row, image, self._kind.vocabulary.names)
 
 
-def page_of(row: Values, image: Values | None = None) -> Replay:
+class OwnTaggingPages(TaggingPages):
+    """Pages of anybody's tool. Where it logged no times at all, all is at 0, in its order."""
+
+    lead = (
+        "What was logged of one image, at the place and time it happened. Icons that were moved or"
+        " removed later stay as faint rings; boxes of classes that got no icon are dotted. While"
+        " playing, pauses of more than 3 s are cut short."
+    )
+
+    def _page(self, row: Values, image: Values) -> Replay:
+        times = {name: row[name] or () for name in COLUMNS if name.endswith("time_at_ms")}
+        if all(time is None for some in times.values() for time in some):
+            row = {**row, **{name: [0] * len(some) for name, some in times.items()}}
+        return super()._page(row, image)
+
+
+def page_of(row: Values, image: Values, classes: Sequence[str]) -> Replay:
     """The replay of one image's page: one row of `actions`.
 
     Args:
         row: with COLUMNS.
+        classes: names by label.
         image: its row of `default` with IMAGE_COLUMNS, as far as they are there: the file's size
             (else that of the log, which can be 0, and whose imageWidth copies imageHeight; without
             any the picture is a square) and the boxes of its objects.
     """
-    image = image or {}
     width, height = image.get("width"), image.get("height")
     if not (width and height):
         width, height = row["original_image_width"], row["original_image_height"]
@@ -139,7 +173,7 @@ def page_of(row: Values, image: Values | None = None) -> Replay:
     w = h * width / height if width and height else h
     picture = Picture(
         slot=0, x=0, y=0, w=w, h=h, image_id=str(row["image_id"]),
-        boxes=_boxes(image, width, height),
+        boxes=_boxes(row, image, (width, height), classes),
     )  # fmt: skip
     trace = ("mouse_tracking_time_at_ms", "mouse_tracking_x", "mouse_tracking_y")
     moves = points(row, trace, "move", picture, 0)
@@ -147,13 +181,15 @@ def page_of(row: Values, image: Values | None = None) -> Replay:
     return Replay(pictures=(picture,), events=events, is_grid=False)
 
 
-def _boxes(image: Values, width: float | None, height: float | None) -> tuple[Box, ...]:
-    """The image's boxes, and whether an icon of their class stayed on it."""
-    icons = zip(image.get("icon_label") or (), image.get("is_present_at_end") or (), strict=False)
-    tagged = {label for label, is_present in icons if is_present}
-    labels = image.get("box_label") or ()
-    named = [(COCO_CLASSES[label], label not in tagged) for label in labels]
-    return boxes_of(image, (width, height), named)
+def _boxes(
+    row: Values, image: Values, size: tuple[float | None, float | None], classes: Sequence[str]
+) -> tuple[Box, ...]:
+    """The image's boxes, and whether an icon of their class stayed on it in this view."""
+    history = (row[f"action_histories_{name}"] or () for name in ("icon_type", "action_type"))
+    last = dict(zip(*history, strict=False))
+    tagged = {name for name, action in last.items() if action != "remove"}
+    names = [classes[label] for label in image.get("box_label") or ()]
+    return boxes_of(image, size, [(name, name not in tagged) for name in names])
 
 
 def _categories(row: Values) -> Iterator[Event]:
@@ -183,6 +219,3 @@ def _facts(replay: Replay) -> Iterator[str]:
             yield f"{counted(number, 'icon')} {done}"
     yield counted(replay.count("move"), "trace record")
     yield f"{replay.duration_ms / 1000:.1f} s from first to last event"
-
-
-PAGES = TaggingPages()
