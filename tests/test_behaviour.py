@@ -132,7 +132,7 @@ def test_times_that_tell_hurried_answers_help_and_times_that_tell_nothing_do_not
     assert right(timed, truth) > right(timed, truth, "majority")
     rows["time_ms"] = np.random.default_rng(1).permutation(rows["time_ms"]).tolist()
     lost = asked(rows, with_times=True)
-    assert lost.gain.low < 0 or lost.gain.value < timed.gain.value / 5
+    assert lost.gain.low < 0 or lost.gain.value < timed.gain.value / 3
     assert plain.time_slope is None and plain.gain is None
 
 

@@ -12,7 +12,7 @@ from importlib.abc import MetaPathFinder
 
 import click
 
-from luab_data.cli import datasets, logs, numbers, people, quality
+from luab_data.cli import convert, datasets, numbers, people, quality, simulate
 from luab_data.console import LuabGroup, terminate
 
 
@@ -29,7 +29,7 @@ for _command in (
     quality.calibrate,
     datasets.check,
     people.consensus,
-    logs.convert,
+    convert.convert,
     datasets.derive,
     people.difficulty,
     datasets.export,
@@ -38,7 +38,7 @@ for _command in (
     numbers.stats,
     datasets.trace,
     datasets.where,
-    logs.simulate,
+    simulate.simulate,
 ):
     main.add_command(_command)
 
