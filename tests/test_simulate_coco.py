@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from luab_data.cli.logs import simulate
+from luab_data.cli.simulate import simulate
 from luab_data.errors import ArchiveError, ImagesError, OptionError
 from luab_data.raw.instances import read_instances
 from luab_data.schema import COCO_CATEGORIES, COCO_SUPERCLASSES

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luab_data.boxes import LabelledImage
-from luab_data.cli.logs import simulate
+from luab_data.cli.simulate import simulate
 from luab_data.errors import ImagesError, OptionError, OutputError
 from luab_data.simulate import is_simulated
 from luab_data.simulate.imagenet import ImagenetSimulation, simulate_imagenet

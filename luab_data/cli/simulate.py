@@ -1,4 +1,4 @@
-"""`luab-data simulate`: pictures -> a raw log in a release's byte format, and the truth behind it."""
+"""`luab-data simulate`: pictures -> a raw log in a release's byte format, and its truth."""
 
 from __future__ import annotations
 
