@@ -44,6 +44,8 @@ class Kind:
         score: trait of a worker by which pooling is shown.
         log_format: what a raw log is, in words.
         log_begins: how its first bytes look, decompressed.
+        member: the file inside a raw log that has an image, as `format` makes it of the image's
+            row of `default`; empty where a log is one file.
         stages: attribute of those below -> `module:name` in luab_data; `module:name()` is a
             function of the kind, called once.
         derivation: its derived columns, computed again from a dataset folder.
@@ -76,6 +78,7 @@ class Kind:
     score: ClassVar[str]
     log_format: ClassVar[str]
     log_begins: ClassVar[re.Pattern[bytes]]
+    member: ClassVar[str] = ""
     asked: ClassVar[str]
     task_category: ClassVar[str]
     task_ids: ClassVar[tuple[str, ...]]

@@ -61,6 +61,7 @@ class Browsing(Kind):
     score = "click_accuracy"
     log_format = "a tar of XML files, or a folder of them"
     log_begins = re.compile(rb".{257}ustar|\s*<(\?xml|annotation)", re.DOTALL)
+    member = "{wnid}/{image_id}.xml"
     asked = "Pictures were shown under the name of a class, to be selected if they show it."
     task_category = "image-classification"
     task_ids = ("multi-class-image-classification",)
@@ -143,6 +144,7 @@ class OwnBrowsing(OwnData, Browsing):
     images = OWN_BROWSED
     events = OWN_ROUNDS
     annotators = OWN_BROWSERS
+    member = ""
     score = "agreement"
     deciding: Deciding = "majority"
     class_names: tuple[str, ...] = ()
@@ -157,6 +159,8 @@ class OwnBrowsing(OwnData, Browsing):
         "workers": "workers.own_browsing:WORKERS",
         "acceptance": "acceptance.facts:own_browsing_rules()",
         "figures": "figures.catalogue:OWN_BROWSING_FIGURES",
+        "pages": "reports.own_browsing:PAGES",
+        "explain": "provenance:explain_own_rounds()",
     }
 
     def bound(self, manifest: Mapping[str, Any]) -> Self:

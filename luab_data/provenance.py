@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from luab_data.checks.lint import KindChecks, Rule, chosen, rules_of
 from luab_data.checks.rows import broken_values
-from luab_data.columns.rounds import order_rounds
+from luab_data.columns.rounds import Deciding, order_rounds
 from luab_data.errors import DatasetError
 from luab_data.kinds import kind_of, tables_of
 from luab_data.schema import Table
-from luab_data.store.find import RowPlace, find_rows, not_there, read_image_id
+from luab_data.store.find import RowPlace, find_rows, not_there, read_image_ids
 from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset
 from luab_data.words import aligned, counted
+
+if TYPE_CHECKING:
+    from luab_data.kinds import OwnBrowsing
 
 Values = dict[str, Any]
 
@@ -100,16 +104,11 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
     manifest = read_manifest(folder)
     kind = kind_of(manifest)
     images, table, _ = tables_of(manifest)
-    wanted = read_image_id(image_id, images)
-    found = find_rows(folder, images, [wanted], enough=None if kind.has_view_rows else 1)
-    inside = str(image_id).replace("\\", "/").split("/")[-2:-1]
-    if inside and isinstance(wanted, str):
-        # Of equal file names in two class folders, the later image has its folder in the id.
-        of_class = f"{inside[0]}_{wanted}"
-        later = find_rows(folder, images, [of_class], enough=1)
-        if later[1]:
-            found, wanted = later, of_class
-    rows, places = found
+    enough = None if kind.has_view_rows else 1
+    for wanted in read_image_ids(image_id, images):
+        rows, places = find_rows(folder, images, [wanted], enough=enough)
+        if places:
+            break
     if not places:
         raise DatasetError(not_there(folder, images, wanted, manifest))
     image = rows if kind.has_view_rows else rows.slice(0, 1)
@@ -144,14 +143,23 @@ def _check_sound(folder: Path, checks: KindChecks, table: Table, rows: pa.Table)
 # --- how derived values follow, a function a kind of log -----------------------------------------
 
 
-def explain_rounds(image: pa.Table, records: pa.Table) -> Values:
+def explain_rounds(image: pa.Table, records: pa.Table, deciding: Deciding = "any") -> Values:
     """What can be said of an image of a browsing log, one row, and its rounds in order.
+
+    Args:
+        image, records: the rows.
+        deciding: the rule by which a round decides.
 
     Returns: `decision`: which round decided, and why. `visit`: which part of the trace led to the
         final click; None without one.
     """
-    decision = _decision(image, records)
+    decision = _decision(image, records, deciding)
     return {"decision": decision, "visit": _visit(records.to_pylist(), decision)}
+
+
+def explain_own_rounds(kind: OwnBrowsing) -> Callable[[pa.Table, pa.Table], Values]:
+    """Of a browsing log of somebody's own, by its rule."""
+    return partial(explain_rounds, deciding=kind.deciding)
 
 
 def explain_icons(image: pa.Table, records: pa.Table) -> Values:
@@ -173,31 +181,29 @@ def explain_icons(image: pa.Table, records: pa.Table) -> Values:
     return {"icons": found}
 
 
-def explain_views(image: pa.Table, records: pa.Table) -> Values:
-    """What can be said of an image of a tracing dataset, a row a view, and its traces.
-
-    Returns: `views`: the rows of `default`.
-    """
-    return {"views": image.to_pylist()}
-
-
-def _decision(image: pa.Table, records: pa.Table) -> Values:
+def _decision(image: pa.Table, records: pa.Table, deciding: Deciding) -> Values:
     """Which round decides, by the rule of order_rounds, and why in words."""
     count = len(records)
     if not count:
         return {"round": None, "why": "no round: the image was never shown"}
-    rounds = order_rounds(image["image_id"], records.drop_columns(["round"]))
+    rounds = order_rounds(image["image_id"], records.drop_columns(["round"]), deciding)
     place = int(rounds.deciding[0])
     submitted = records["hit_submit_time"].to_pylist()
     selected = records["selected"].to_pylist()
-    if selected[place]:
+    if deciding != "any":
+        ended = f"{sum(selected)} of {count} views ended with the image selected"
+        state = "selected" if selected[place] else "not selected"
+        why = f"{ended}; by the rule `{deciding}` it is {state}, and this is the last such view"
+    elif selected[place]:
         why = "the last one, by hit_submit_time, that ended with the image selected"
     else:
         why = "no round ended with the image selected, so the last one by hit_submit_time"
     if count == 1:
         why = "the only one"
-    ties = count - len(set(submitted))
-    why += "; rounds with equal submit times stand in the order of the file" if ties else ""
+    if None in submitted and count > 1:
+        why += "; views stand in the order of the log, which does not say when all were submitted"
+    elif count > len(set(submitted)):
+        why += "; rounds with equal submit times stand in the order of the file"
     return {"round": place + 1, "of": count, "why": why}
 
 
@@ -206,8 +212,8 @@ def _visit(records: Sequence[Values], decision: Values) -> Values | None:
 
     Returns: `enter_ms` (None if the log has no enter before the click, then the visit starts with
         the trace), `visit` of `num_visits`, `click_ms`, `first_record` and `last_record` (from 0
-        among the round's trace records, None without any) and `num_records`; None without a final
-        click. Source: docs/definitions.md#trace-curves
+        among the round's trace records, None without any) and `num_records`; all None where a
+        record has no time; None without a final click. Source: docs/definitions.md#trace-curves
     """
     if decision["round"] is None:
         return None
@@ -215,6 +221,13 @@ def _visit(records: Sequence[Values], decision: Values) -> Values | None:
     if not row["selected"] or not row["selected_record_time_ms"]:
         return None
     click = row["selected_record_time_ms"][-1]
+    if None in (
+        *row["selected_record_time_ms"],
+        *row["hovered_record_time_ms"],
+        *row["mouse_tracking_time_ms"],
+    ):
+        names = ("enter_ms", "visit", "num_visits", "click_ms", "first_record", "last_record")
+        return {**dict.fromkeys(names), "num_records": None}
     hovered = zip(row["hovered_record_action"], row["hovered_record_time_ms"], strict=True)
     enters = [time for action, time in hovered if action == "enter"]
     before = [time for time in enters if time <= click]
@@ -258,8 +271,8 @@ def _origin(record: Record) -> Iterator[str]:
     yield ""
     source = manifest.get("source") or {}
     rows = [("  source", f"{source.get('name')}, sha256 {source.get('sha256')}")]
-    if "wnid" in record.image:
-        rows.append(("  member", f"{record.image['wnid']}/{record.image_id}.xml"))
+    if member := kind_of(manifest).member:
+        rows.append(("  member", member.format(**record.image)))
     if instances := manifest.get("instances"):
         rows.append(("  instances", f"{instances['name']}, sha256 {instances['sha256']}"))
     for place in record.places:
@@ -300,6 +313,8 @@ def _visit_in_words(visit: Values | None) -> str:
     """Which part of the trace the quantiles are of, in words."""
     if visit is None:
         return "none: no final click"
+    if visit["click_ms"] is None:
+        return "not known: not every record has a time"
     if visit["enter_ms"] is None:
         which = "no enter before the final click, so from the start of the trace"
     else:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from luab_data import kinds
 from luab_data.reports.browsing import BrowsingPages
-from luab_data.reports.browsing import page_of as browsing_page
 from luab_data.reports.pages import (
     ORDER,
     Event,
@@ -312,6 +311,7 @@ def test_the_width_on_the_page_follows_from_the_files_shape(logged: Any, size: A
 
 BROWSING: PageReader = BrowsingPages()
 TAGGING: PageReader = TaggingPages(kinds.TAGGING)
+browsing_page = BrowsingPages().page_of
 
 
 def chosen(table: pa.Table, number: int, **other: Any) -> list[tuple[Any, ...]]:

@@ -88,8 +88,7 @@ def _table(found: Stats) -> Iterator[str]:
     yield ("\n" if found.counts else "") + click.style(
         f"{'statistic':<{_NAME_WIDTH}}{headings}".rstrip(), bold=True
     )
-    empty = [m.name for m in found.measures if not found.estimates[m.name].n.any()]
-    lacking = empty if found.kind.statistics.may_lack else []
+    lacking = [m.name for m in found.lacking]
     for m in found.measures:
         if m.name in lacking:
             continue

@@ -112,7 +112,8 @@ def report(
             replays, num_without = _players(folder, kind, chosen, pictures)
             steps.update()
             found = stats(folder)
-            measures, estimates = found.measures, found.estimates
+            estimates, lacking = found.estimates, found.lacking
+            measures = [m for m in found.measures if m not in lacking]
             steps.update()
             figures = _figures(kind, found, workers)
             steps.update()
@@ -120,6 +121,7 @@ def report(
                 {
                     "title": kind.title, "manifest": manifest, "cards": _cards(found),
                     "reader": kind.pages, "groups": groups(measures, estimates),
+                    "lacking": ", ".join(m.title for m in lacking),
                     "findings": quotes(kind.pages.findings, measures, estimates),
                     "figures": figures, "annotators": worker_table(workers), "replays": replays,
                 }

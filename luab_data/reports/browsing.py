@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +27,8 @@ from luab_data.reports.pages import (
     is_on_screen,
     points,
 )
-from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS
-from luab_data.store.find import find_rows, not_there, read_image_id
+from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS, Table
+from luab_data.store.find import find_rows, not_there, read_image_ids
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.tools import SLOTS
 from luab_data.words import counted, near, with_name
@@ -42,11 +43,19 @@ COLUMNS = (
 """Columns of `rounds` that a replay needs."""
 
 Boxes = Mapping[str, tuple[Box, ...]]
+Frame = tuple[float, float, float, float]
+"""Left, top, width and height of a picture, px of the page."""
 
 
 class BrowsingPages(PageReader):
-    """A page is what one assignment was shown at once: 48 pictures."""
+    """A page is what one assignment was shown at once: 48 pictures.
 
+    Attributes:
+        images, rounds: the tables.
+    """
+
+    images: ClassVar[Table] = IMAGENET_IMAGES
+    rounds: ClassVar[Table] = IMAGENET_ROUNDS
     key_columns = ("assignment_id", "page_idx")
     choice_columns = (
         *("assignment_id", "page_idx", "worker_id", "image_width", "image_height"),
@@ -106,94 +115,115 @@ class BrowsingPages(PageReader):
                 f"{folder}: no page {text}; expected an assignment_id and a page_idx of its rounds,"
                 f" or an image id{self._near_it(folder, assignment, [page for _, page in pages])}"
             )
-        image_id = read_image_id(text, IMAGENET_IMAGES)
-        if pages := self._keys(folder, "image_id", image_id):
-            return pages
-        why = not_there(folder, IMAGENET_IMAGES, image_id, read_manifest(folder))
+        for image_id in read_image_ids(text, self.images):
+            if pages := self._keys(folder, "image_id", image_id):
+                return pages
+        why = not_there(folder, self.images, image_id, read_manifest(folder))
         raise DatasetError(f"{why}. A page can also be named as ASSIGNMENT:PAGE")
 
     def _keys(self, folder: Path, column: str, value: str | int) -> list[Key]:
-        found = find_rows(folder, IMAGENET_ROUNDS, [value], self.key_columns, key=column)[0]
-        return sorted({tuple(row[c] for c in self.key_columns) for row in found.to_pylist()})
+        found = find_rows(folder, self.rounds, [value], self.key_columns, key=column)[0]
+        keys = {tuple(row[c] for c in self.key_columns) for row in found.to_pylist()}
+        return sorted(keys, key=lambda key: [(part is not None, part or 0) for part in key])
 
     def _near_it(self, folder: Path, assignment: str, pages: Sequence[int]) -> str:
         if pages:
             return f"; its pages are {', '.join(map(str, pages))}"
-        batches = read_columns(folder, IMAGENET_ROUNDS, ["assignment_id"])
+        batches = read_columns(folder, self.rounds, ["assignment_id"])
         known = {name for b in batches for name in pc.unique(b["assignment_id"]).to_pylist()}
         found = near(assignment, sorted(known - {None}))
         return f"; did you mean {' or '.join(found)}?" if found else ""
 
     def read(self, folder: Path, keys: Sequence[Key]) -> list[Page]:
         """The rounds of each page, with the boxes of their images."""
-        columns = [*COLUMNS, "wnid", "worker_id", "page_idx"]
+        columns = [*COLUMNS, "selected_count", "wnid", "worker_id", "page_idx"]
         assignments = {assignment for assignment, _ in keys}
-        rounds = find_rows(folder, IMAGENET_ROUNDS, assignments, columns, key="assignment_id")[0]
+        rounds = find_rows(folder, self.rounds, assignments, columns, key="assignment_id")[0]
         image_ids = set(rounds["image_id"].to_pylist())
         sized = ["width", "height", "boxes"]
-        images = find_rows(folder, IMAGENET_IMAGES, image_ids, sized)[0].to_pylist()
+        images = find_rows(folder, self.images, image_ids, sized)[0].to_pylist()
         boxes = {image["image_id"]: _boxes(image) for image in images}
         found = []
         for assignment, page in keys:
-            this = pc.and_(
-                pc.equal(rounds["assignment_id"], assignment), pc.equal(rounds["page_idx"], page)
-            )
-            shown = rounds.filter(this)
+            number = rounds["page_idx"]
+            on_page = number.is_null() if page is None else pc.equal(number, page)
+            shown = rounds.filter(pc.and_(pc.equal(rounds["assignment_id"], assignment), on_page))
             wnids = sorted({str(name) for name in shown["wnid"].to_pylist()})
             facts = (
                 f"class {', '.join(map(with_name, wnids))}",
                 f"annotator {shown['worker_id'][0].as_py() or 'unknown'}",
             )
-            replay = page_of(shown.to_pylist(), boxes)
-            title = f"Page {page} of {assignment}"
-            found.append(Page(replay=replay, title=title, facts=(*_facts(replay), *facts)))
+            rows = shown.to_pylist()
+            replay = self.page_of(rows, boxes)
+            told = (*self.facts(replay, rows), *facts)
+            found.append(Page(replay=replay, title=self._title(assignment, page), facts=told))
         return found
+
+    def _title(self, assignment: str, page: int | None) -> str:
+        return f"Page {page} of {assignment}"
 
     def alone(self, row: Values, image: Values, *, in_fractions: bool) -> Replay:
         """One picture of a page, with its boxes; or at (0, 0), 1 x 1."""
         if not in_fractions:
-            return page_of([row], {image["image_id"]: _boxes(image)})
+            return self.page_of([row], {image["image_id"]: _boxes(image)})
         corner = {"image_position_x": 0, "image_position_y": 0}
         size = {"image_width": 1, "image_height": 1, "original_image_width": None}
-        return page_of([{**row, **corner, **size}])
+        return self.page_of([{**row, **corner, **size}])
+
+    def frames(self, rows: Sequence[Values]) -> list[Frame | None]:
+        """Where each picture was; None if a place is missing or the size is 0 (never loaded)."""
+        return [_frame(row) for row in rows]
+
+    def num_slots(self, rows: Sequence[Values]) -> int:
+        """Slots of the page of some rows."""
+        return SLOTS
+
+    def page_of(self, rounds: Sequence[Values], boxes: Boxes | None = None) -> Replay:
+        """The replay of one page: the rounds of one (assignment_id, page_idx).
+
+        Args:
+            rounds: its rows, with COLUMNS, in any order.
+            boxes: image_id -> its boxes.
+        """
+        rows = sorted(rounds, key=lambda row: (row["image_idx"] or 0, str(row["image_id"])))
+        pictures: list[Picture] = []
+        events: list[Event] = []
+        for row, frame in zip(rows, self.frames(rows), strict=True):
+            if frame is None:
+                continue
+            x, y, w, h = frame
+            image_id = str(row["image_id"])
+            picture = Picture(
+                slot=row["image_idx"], x=x, y=y, w=w, h=h, image_id=image_id,
+                selected=bool(row["selected"]), boxes=(boxes or {}).get(image_id, ()),
+            )  # fmt: skip
+            events += _hovers(row, len(pictures))
+            for kind, record in (("move", "mouse_tracking"), ("click", "selected_record")):
+                columns = (f"{record}_time_ms", f"{record}_x", f"{record}_y")
+                events += points(row, columns, kind, picture, len(pictures))
+            pictures.append(picture)
+        return Replay(
+            pictures=tuple(pictures), events=in_order(events), is_grid=True,
+            num_left_out=len(rows) - len(pictures), num_slots=self.num_slots(rows),
+        )  # fmt: skip
+
+    def facts(self, replay: Replay, rows: Sequence[Values]) -> Iterable[str]:
+        """A few words each of what is on a page, that `replay` was made of these rows."""
+        selected = sum(p.selected is True for p in replay.pictures)
+        yield f"{len(replay.pictures)} of {SLOTS} pictures logged"
+        yield f"{selected} selected"
+        yield counted(replay.count("click"), "click")
+        yield counted(replay.count("move"), "trace record")
+        yield f"{replay.duration_ms / 1000:.1f} s from first to last event"
+        if replay.num_left_out:
+            yield f"{replay.num_left_out} never loaded, left out"
 
 
 def _boxes(image: Values) -> tuple[Box, ...]:
     return boxes_of(image, (image["width"], image["height"]))
 
 
-def page_of(rounds: Sequence[Values], boxes: Boxes | None = None) -> Replay:
-    """The replay of one page: the rounds of one (assignment_id, page_idx).
-
-    Args:
-        rounds: its rows, with COLUMNS, in any order.
-        boxes: image_id -> its boxes.
-    """
-    rows = sorted(rounds, key=lambda row: (row["image_idx"] or 0, str(row["image_id"])))
-    pictures: list[Picture] = []
-    events: list[Event] = []
-    for row in rows:
-        frame = _frame(row)
-        if frame is None:
-            continue
-        x, y, w, h = frame
-        image_id = str(row["image_id"])
-        picture = Picture(
-            slot=row["image_idx"], x=x, y=y, w=w, h=h, image_id=image_id,
-            selected=bool(row["selected"]), boxes=(boxes or {}).get(image_id, ()),
-        )  # fmt: skip
-        events += _hovers(row, len(pictures))
-        for kind, record in (("move", "mouse_tracking"), ("click", "selected_record")):
-            columns = (f"{record}_time_ms", f"{record}_x", f"{record}_y")
-            events += points(row, columns, kind, picture, len(pictures))
-        pictures.append(picture)
-    return Replay(
-        pictures=tuple(pictures), events=in_order(events), is_grid=True,
-        num_left_out=len(rows) - len(pictures),
-    )  # fmt: skip
-
-
-def _frame(row: Values) -> tuple[float, float, float, float] | None:
+def _frame(row: Values) -> Frame | None:
     """Left, top, width, height; None if one is missing or the size is 0 (never loaded)."""
     x, y, w, h = (row[f"image_{name}"] for name in ("position_x", "position_y", "width", "height"))
     if not all(map(is_on_screen, (x, y, w, h))) or w <= 0 or h <= 0:
@@ -210,17 +240,6 @@ def _hovers(row: Values, picture: int) -> Iterator[Event]:
     for action, time in zip(actions, times, strict=False):
         if time is not None and action in ("enter", "leave"):
             yield Event(time, action, picture)
-
-
-def _facts(replay: Replay) -> Iterable[str]:
-    selected = sum(p.selected is True for p in replay.pictures)
-    yield f"{len(replay.pictures)} of {SLOTS} pictures logged"
-    yield f"{selected} selected"
-    yield counted(replay.count("click"), "click")
-    yield counted(replay.count("move"), "trace record")
-    yield f"{replay.duration_ms / 1000:.1f} s from first to last event"
-    if replay.num_left_out:
-        yield f"{replay.num_left_out} never loaded, left out"
 
 
 PAGES = BrowsingPages()

@@ -59,8 +59,8 @@ def page_html(shown: Mapping[str, Any]) -> str:
     Args:
         shown: what template.html shows: `title` of the dataset, as people write it; `manifest`;
             `cards`, value and title of each count; `reader` of its kind; `findings` and `groups`
-            of tables; `figures` of `embed`; `annotators` of worker_table, or None; `replays` of
-            `player`.
+            of tables; `lacking`, titles of statistics that the log has nothing for; `figures` of
+            `embed`; `annotators` of worker_table, or None; `replays` of `player`.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup

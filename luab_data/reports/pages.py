@@ -59,7 +59,7 @@ class Picture:
     """One picture on the page.
 
     Attributes:
-        slot: its place in the grid, 0..47; None if not logged; 0 of a page of one picture.
+        slot: its place in the grid, from 0; None if not logged; 0 of a page of one picture.
         x, y, w, h: left, top, width and height, px of the page.
         image_id: as in the dataset.
         selected: whether it was selected at the end; None where nothing is selected.
@@ -96,12 +96,14 @@ class Replay:
         events: by time, then in ORDER.
         is_grid: whether the page shows many pictures that the pointer enters and leaves.
         num_left_out: pictures that have no place or no size.
+        num_slots: places of the page, where their frames are to be shown too.
     """
 
     pictures: tuple[Picture, ...]
     events: tuple[Event, ...]
     is_grid: bool
     num_left_out: int = 0
+    num_slots: int = 0
 
     @property
     def duration_ms(self) -> int:

@@ -124,9 +124,12 @@ def marks_of(events: Sequence[Event]) -> tuple[Mark, ...]:
 # --- slots that were not logged ------------------------------------------------------------------
 
 
-def empty_slots(pictures: Sequence[Picture]) -> Floats:
+def empty_slots(pictures: Sequence[Picture], num_slots: int = SLOTS) -> Floats:
     """Frames of the slots that were not logged, if the pictures lie on one clear grid.
 
+    Args:
+        pictures: that were logged.
+        num_slots: of the page.
     Returns: (num_empty, 4) left, top, width, height, px, of the median size; none if rows and
         columns of the logged pictures do not fix the grid (unequal columns, or too few pictures).
     """
@@ -142,7 +145,7 @@ def empty_slots(pictures: Sequence[Picture]) -> Floats:
     if len(slot) < 4 or len(fits) != 1:
         return np.zeros((0, 4))
     num_columns, spacing = fits[0]
-    missing = np.setdiff1d(np.arange(SLOTS), slot)
+    missing = np.setdiff1d(np.arange(num_slots), slot)
     index = np.column_stack([missing % num_columns, missing // num_columns])
     corner = spacing[:, 0] + index * spacing[:, 1]
     # Pictures differ in size; neighbours should stay apart.
@@ -189,7 +192,7 @@ def svg(
         _picture(p, number, (sources or {}).get(p.image_id))
         for number, p in enumerate(replay.pictures)
     )
-    slots = empty_slots(replay.pictures)
+    slots = empty_slots(replay.pictures, replay.num_slots)
     empty = "".join(f'<rect class="empty" {_frame(*frame)} rx="6"/>' for frame in slots)
     marks = "".join(map(_mark, marks_of(replay.events)))
     group = f'<g id="{escape(name)}">' if name else "<g>"

@@ -63,6 +63,13 @@ class Stats(Tabular, Mapping[str, Any]):
         """The statistics: names, meanings, definitions, nulls."""
         return tuple(m for m in self.kind.statistics.measures if self._asked(m.name))
 
+    @property
+    def lacking(self) -> tuple[Measure, ...]:
+        """Statistics of what this log does not have, if its kind's logs may lack something."""
+        if not self.kind.statistics.may_lack:
+            return ()
+        return tuple(m for m in self.measures if not self.estimates[m.name].n.any())
+
     @cached_property
     def counts(self) -> dict[str, Any]:
         """Name -> count, fraction in [0, 1], or None where a group is empty."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,20 @@ def read_image_id(text: str | int, table: Table) -> str | int:
             " that ends in one"
         )
     return found  # type: ignore[no-any-return]
+
+
+def read_image_ids(text: str | int, table: Table) -> list[str | int]:
+    """What a user may have meant, the likeliest first: ids that are text may be written as they
+    are; else as read_image_id reads them, with the folder before it where names repeat.
+    """
+    found = read_image_id(text, table)
+    if isinstance(found, int):
+        return [found]
+    whole = unicodedata.normalize("NFC", str(text))
+    folders = whole.replace("\\", "/").split("/")[:-1]
+    # Of equal file names in two class folders, the later image has its folder in the id.
+    inside = [f"{'/'.join(folders[k:])}_{found}" for k in range(len(folders))]
+    return list(dict.fromkeys([whole, *inside, found]))
 
 
 # --- rows ----------------------------------------------------------------------------------------
