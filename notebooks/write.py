@@ -97,6 +97,7 @@ def main() -> None:
         os.environ["HF_HOME"] = str(corner / "hf")
         simulated.imagenet_ab(corner, num_images=1800)
         simulated.coco_ab(corner, num_images=1200, num_workers=16)
+        simulated.looks(corner, num_images=400)
         for stem in wanted:
             write(HERE / f"{stem}.py", corner)
 

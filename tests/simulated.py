@@ -11,6 +11,7 @@ from PIL import Image
 from luab_data import (
     LabelledImage,
     convert_coco,
+    convert_from,
     convert_imagenet,
     simulate_coco,
     simulate_imagenet,
@@ -79,3 +80,51 @@ def coco_ab(corner: Path, *, num_images: int = 200, num_workers: int = 8) -> Pat
     simulate_coco(instances, raw, truth=corner / "coco.jsonl", num_workers=num_workers)
     convert_coco(raw, corner / "coco-ab", instances=instances)
     return corner / "coco-ab"
+
+
+def looks(corner: Path, *, num_images: int = 200) -> tuple[Path, Path]:
+    """`corner/narratives` and `corner/salicon`: traces over the objects of `coco_ab`'s images, and
+    mouse samples of several people who look at the largest ones and at the middle."""
+    rng = np.random.default_rng(2)
+    content = json.loads((corner / "instances.json").read_text())
+    size = np.array([320, 240])
+    boxes: dict[int, list[list[float]]] = {}
+    for thing in content["annotations"]:
+        boxes.setdefault(thing["image_id"], []).append(thing["bbox"])
+    narratives, people = [], []
+    for image_id in range(1, num_images + 1):
+        corners = np.array(boxes[image_id])
+        centre, extent = corners[:, :2] + corners[:, 2:] / 2, corners[:, 2:]
+        for annotator in range(2):
+            steps = np.linspace(0, 2 * np.pi, 40)
+            circle = np.stack([np.cos(steps), np.sin(steps)], axis=1)
+            stays = [(c + e / 2 * circle * rng.uniform(0.6, 1.1)) / size
+                     for c, e in zip(centre, extent, strict=True)]  # fmt: skip
+            traces = [
+                [{"x": x, "y": y, "t": stay + 0.05 * k} for k, (x, y) in enumerate(points.tolist())]
+                for stay, points in enumerate(stays)
+            ]
+            narratives.append({
+                "dataset_id": "mscoco_train2017", "image_id": str(image_id), "traces": traces,
+                "annotator_id": annotator, "caption": "Simulated.", "timed_caption": [],
+                "voice_recording": "",
+            })  # fmt: skip
+        shares = extent.prod(axis=1) ** 0.5
+        for worker in range(6):
+            chosen = rng.choice(len(centre), 25, p=shares / shares.sum())
+            points = centre[chosen] + extent[chosen] * rng.normal(0, 0.2, (25, 2))
+            points[rng.random(25) < 0.3] = size / 2 + rng.normal(0, 20, 2)
+            column, row = np.clip(np.rint(points), 1, size).astype(int).T
+            people.append({
+                "id": len(people), "image_id": image_id, "worker_id": worker,
+                "fixations": np.stack([row, column], axis=1).tolist(),
+            })  # fmt: skip
+    log = corner / "narratives.jsonl"
+    log.write_text("\n".join(map(json.dumps, narratives)) + "\n")
+    mouse = corner / "fixations_train2014.json"
+    images = content["images"][:num_images]
+    mouse.write_text(json.dumps({"images": images, "annotations": people, "type": "fixations",
+                                 "info": {}, "licenses": []}))  # fmt: skip
+    convert_from("localized-narratives", log, corner / "narratives")
+    convert_from("salicon", mouse, corner / "salicon")
+    return corner / "narratives", corner / "salicon"
