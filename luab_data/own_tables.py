@@ -124,6 +124,8 @@ OWN_BROWSERS = _of_own(
 )  # fmt: skip
 OWN_BROWSED = _of_own(
     IMAGENET_IMAGES, "image; byproducts of its deciding view",
+    Column(name="image_file", type=pa.string(), doc="The picture's file as the tool had it, of the"
+           " deciding view; null if not logged"),
     Column(name="num_selected", type=pa.int16(), doc="Views that ended with the image selected"),
 )  # fmt: skip
 """Of a browsing log of somebody's own, as IMAGENET_ROUNDS, _ANNOTATORS and _IMAGES."""

@@ -234,6 +234,7 @@ OWN_BROWSING = Registry(
         *(d for d in IMAGENET.derived if d.names[0] not in _OTHERWISE),
         Derived(("has_interaction",), rounds.has_logged_interaction, (*_INTERACTED, "bounds")),
         Derived(("num_selected",), rounds.num_selected, ("rounds.selected", "bounds")),
+        Derived(("image_file",), rounds.as_logged, ("round.image_id_raw",)),
         Derived(("num_clicks",), events.num_logged_clicks, _COUNTED),
         Derived(("parity_disagrees",), events.count_disagrees, _COUNTED),
     ),

@@ -92,12 +92,18 @@ def file_names(subset: Subset, batch: pa.Table) -> pa.ChunkedArray:
     name = pc.binary_join_element_wise(sample_names(subset, batch), suffix, "")
     if "wnid" not in subset.table.schema().names:
         return name
-    bad = pc.match_substring_regex(batch["wnid"], r"[/\\\x00]|^\.{0,2}$")
+    folder = _name(batch["wnid"])
+    bad = pc.match_substring_regex(folder, r"\x00|^\.{0,2}$")
     if pc.any(pc.fill_null(bad, True)).as_py():
         raise DatasetError(
-            f"{subset.kind.dataset}: a wnid is no name for a folder; check the dataset"
+            f"{subset.kind.dataset}: a class is no name for a folder; check the dataset"
         )
-    return pc.binary_join_element_wise(batch["wnid"], name, "/")
+    return pc.binary_join_element_wise(folder, name, "/")
+
+
+def _name(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """(num_rows,) names as those of one file or folder: slashes as a URL has them."""
+    return pc.replace_substring(pc.replace_substring(text, "/", "%2F"), "\\", "%5C")
 
 
 def sample_names(subset: Subset, batch: pa.Table) -> pa.ChunkedArray:
@@ -111,7 +117,7 @@ def sample_names(subset: Subset, batch: pa.Table) -> pa.ChunkedArray:
         return pc.if_else(pc.equal(batch["view"], 1), ids, later)
     if pa.types.is_integer(ids.type):
         return pc.utf8_lpad(ids.cast(pa.string()), 12, "0")
-    return ids
+    return _name(ids)
 
 
 def place(out: Path, sources: list[str], names: list[str]) -> None:

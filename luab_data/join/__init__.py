@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.errors import DatasetError, ImagesError
+from luab_data.join import own_files
 from luab_data.join.sources import (
     Images,
     Rows,
@@ -178,9 +179,12 @@ def join_images(
 ) -> JoinedImages:
     """Give each row of byproducts its image, by image id.
 
+    Pictures of somebody's own browsing data are found by the file that the log names, else by class
+    and id: the paths that share the most folders.
+
     Args:
-        ab: `default` of ImageNet-AB or COCO-AB: a dataset folder, its name under $LUAB_DATA_HOME,
-            an Arrow table or a Hugging Face dataset.
+        ab: `default` of ImageNet-AB, COCO-AB or somebody's own data: a dataset folder, its name
+            under $LUAB_DATA_HOME, an Arrow table or a Hugging Face dataset.
         images: a folder of image files at any depth (`<wnid>/<image_id>.JPEG`, `000000000009.jpg`,
             `COCO_train2014_000000000009.jpg`), or imagenet-1k as a Hugging Face dataset, loaded or
             as the folder that save_to_disk wrote; its ids come from `image.path`. No image is
@@ -212,7 +216,10 @@ def match_files(folder: Path, images: Path) -> Matched:
 
 def match(rows: Rows, images: Images) -> Matched:
     """Find each row's image; arguments and errors as join_images."""
-    images = _told_apart(rows, images)
+    if images.root is not None and {*own_files.COLUMNS}.issubset(rows.columns):
+        images = own_files.by_file(rows, images)
+    else:
+        images = _told_apart(rows, images)
     _check_unique(rows, images)
     index = pc.index_in(rows.ids, value_set=images.ids)
     has_image = pc.is_valid(index).to_numpy()

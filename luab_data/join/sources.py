@@ -215,6 +215,7 @@ class Rows:
         batches: some columns (None: all) of all rows, a piece of the table at a time, in order.
             Can be called again.
         has_views: whether a row is a view, so that an image may have several.
+        columns: names of all columns.
     """
 
     name: str
@@ -222,6 +223,7 @@ class Rows:
     classes: dict[str, tuple[str, ...]]
     batches: Batches
     has_views: bool = False
+    columns: Sequence[str] = ()
 
 
 def open_rows(ab: Any) -> Rows:
@@ -269,8 +271,14 @@ def dataset_rows(folder: Path) -> Rows:
 
     named = {column.name: column.class_names(manifest["classes"]) for column in table.columns}
     classes = {name: tuple(names) for name, names in named.items() if names}
-    has_views = kind_of(manifest).has_view_rows
-    return Rows(name=name, ids=ids, classes=classes, batches=batches, has_views=has_views)
+    return Rows(
+        name=name,
+        ids=ids,
+        classes=classes,
+        batches=batches,
+        has_views=kind_of(manifest).has_view_rows,
+        columns=columns,
+    )
 
 
 def _table_rows(name: str, table: pa.Table, classes: dict[str, tuple[str, ...]]) -> Rows:
@@ -290,8 +298,14 @@ def _table_rows(name: str, table: pa.Table, classes: dict[str, tuple[str, ...]])
     def batches(columns: Sequence[str] | None) -> Iterator[pa.Table]:
         yield table.select(_known(name, table.column_names, columns))
 
-    classes, has_views = {**found, **classes}, "view" in table.column_names
-    return Rows(name=name, ids=ids, classes=classes, batches=batches, has_views=has_views)
+    return Rows(
+        name=name,
+        ids=ids,
+        classes={**found, **classes},
+        batches=batches,
+        has_views="view" in table.column_names,
+        columns=table.column_names,
+    )
 
 
 def _known(name: str, found: Sequence[str], wanted: Sequence[str] | None) -> list[str]:

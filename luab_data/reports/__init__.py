@@ -171,11 +171,14 @@ def _size(target: Path) -> int:
 
 
 def _cards(found: Stats) -> list[tuple[str, str]]:
-    """Value and title of each count; fractions have a row among the statistics."""
+    """Value and title of each count; fractions have a row among the statistics.
+
+    What a log has nothing of is told with the statistics that it lacks.
+    """
     return [
         (count(number), found.kind.statistics.counts[name].title)
         for name, number in found.counts.items()
-        if isinstance(number, int)
+        if isinstance(number, int) and (number or not found.kind.statistics.may_lack)
     ]
 
 

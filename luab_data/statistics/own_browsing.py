@@ -139,7 +139,8 @@ def agreement(found: Compared) -> Terms:
     whole = found.others[row]
     share = float((found.selected[row] * whole).sum() / whole.sum()) if len(row) else np.nan
     chance = np.where(found.selected[row], share, 1 - share)
-    return Terms(row=row, part=found.alike[row], whole=whole, null=whole * chance)
+    # Both views of a pair are rows here, and half of the pair each.
+    return Terms(row=row, part=found.alike[row] / 2, whole=whole / 2, null=whole / 2 * chance)
 
 
 def _places(name: str, number: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -159,6 +160,8 @@ def _measures(kind: OwnBrowsing) -> tuple[Measure, ...]:
         if measure.name in _TOLD_OTHERWISE:
             title, doc = _TOLD_OTHERWISE[measure.name]
             measure = replace(measure, title=title, doc=doc)
+        if measure.over == "hits":
+            measure = replace(measure, over="sessions")
         for end, column, number in (
             ("_by_slot", "image_idx", kind.num_slots), ("_by_page", "page_idx", kind.num_pages),
         ):  # fmt: skip
@@ -228,7 +231,10 @@ def own_statistics(kind: OwnBrowsing) -> Statistics:
             replace(images, batch=OwnImages, counted=(*images.counted, "num_rounds")),
             replace(
                 rounds, batch=OwnRounds, slim=slim_rounds,
-                whole={**rounds.whole, "steps": steps, "views": views},
+                whole={
+                    "pages": pages.page_spans, "sessions": pages.hit_spans, "steps": steps,
+                    "views": views,
+                },
             ),
         ),
         printed={},
