@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from luab_data.views.convert import convert_browsing as convert_browsing
     from luab_data.views.convert import convert_tagging as convert_tagging
     from luab_data.views.convert import convert_tracing as convert_tracing
+    from luab_data.views.validate import validate as validate
     from luab_data.workers.annotators import annotators as annotators
 
 _PUBLIC = {
@@ -81,6 +82,7 @@ _PUBLIC = {
     "simulate_imagenet": "simulate.imagenet",
     "stats": "statistics.dataset",
     "trace": "provenance",
+    "validate": "views.validate",
 }
 """Public name -> the module it is defined in."""
 

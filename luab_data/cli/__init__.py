@@ -39,6 +39,7 @@ for _command in (
     datasets.trace,
     datasets.where,
     simulate.simulate,
+    convert.validate,
 ):
     main.add_command(_command)
 

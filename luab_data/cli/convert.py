@@ -1,7 +1,8 @@
-"""`luab-data convert`: a log, or another record of attention -> a dataset folder."""
+"""`luab-data convert`: a log or other record of attention -> a dataset folder; and `validate`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from luab_data.cli.options import (
     FILE,
     NEW,
     Decorator,
+    as_json,
     force,
     images,
     with_options,
 )
+
+from luab_data.console import terminal_width
 
 
 class _Convert(click.Group):
@@ -264,3 +268,40 @@ def _summary(done: Any) -> None:
     if done.unknown:
         names = ", ".join(f"{name} {count}" for name, count in done.unknown.items())
         click.echo(f"left out, not known or not asked for: {names}")
+
+
+@click.command()
+@click.argument("log", type=FILE, required=False)
+@as_json()
+@click.option(
+    "--examples",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Lines to name of each finding.",
+)
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of a line instead.")
+@click.pass_context
+def validate(
+    context: click.Context, /, log: Path | None, as_json: bool, examples: int, schema: bool
+) -> None:
+    """Check every line of LOG, an open log: what is wrong, what is odd, what it has.
+
+    The log is JSON Lines, plain, gzip or Zstandard; docs/log-format.md. Exits with 1 if convert
+    would refuse a line. Warnings and unknown fields alone exit with 0.
+    """
+    if schema:
+        from luab_data.views.log import json_schema
+
+        click.echo(json.dumps(json_schema(), indent=2))
+        return
+    if log is None:
+        raise click.UsageError("Missing argument 'LOG'.")
+    import luab_data
+
+    found = luab_data.validate(log, examples=examples)
+    click.echo(
+        json.dumps(found.as_dict(), indent=2) if as_json else found.as_text(terminal_width())
+    )
+    if not found.valid:
+        context.exit(1)

@@ -30,20 +30,20 @@ from luab_data.conversion import (
     seal,
     write_annotators,
 )
-from luab_data.errors import ArchiveError, OptionError
+from luab_data.errors import OptionError
 from luab_data.files import MANIFEST, new_folder, sha256_of
 from luab_data.hub.card import about_instances
 from luab_data.kinds import OWN_KINDS
 from luab_data.raw.bad_records import BadRecords, OnBad
 from luab_data.raw.private import Private, said
-from luab_data.raw.source import Source
 from luab_data.raw.worker_ids import WorkerHash, read_key
 from luab_data.store.folder import SKIPPED, read_columns, read_manifest
 from luab_data.store.shards import ShardWriter, Unlabelled
 from luab_data.tools import Vocabulary
 from luab_data.views import Conversion, Reading
+from luab_data.views.lines import log_file
+from luab_data.views.lines import read as read_log
 from luab_data.views.log import Kind as LogKind
-from luab_data.views.log import read as read_log
 from luab_data.views.seen import Seen
 
 
@@ -230,13 +230,10 @@ class ViewsJob:
         self, log: AnyPath, out: AnyPath, kinds: tuple[LogKind, ...], options: Options
     ) -> Converted:
         """An open log."""
-        path = Path(log)
-        if path.is_dir():
-            raise ArchiveError(f"{path}: is a folder; expected a log: JSON Lines, a view a line")
+        path = log_file(log)
 
         def read(unknown: Counter[str], on_read: Callable[[int], object]) -> Iterator[Reading]:
-            with Source(path, on_read) as source:
-                yield from read_log(source.content(), unknown, kinds)
+            return read_log(path, unknown, on_read, kinds)
 
         return self.convert(read, origin_of([path]), out, options)
 

@@ -1,23 +1,19 @@
-"""[I/O] The open log, `byproducts` version 1: JSON Lines, one line a view; docs/log-format.md.
+"""The open log, `byproducts` version 1: JSON Lines, one line a view; docs/log-format.md. Pure.
 
-Whatever a tool cannot know it leaves out. Fields that this version does not know are counted and
-left out, so that a log of a later version can still be read.
+Whatever a tool cannot know it leaves out, or says null. Fields that this version does not know are
+counted and left out, so that a log of a later version can still be read.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from typing import IO, Annotated, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pyarrow as pa
 from msgspec import Meta, Struct
 
-from luab_data.errors import RecordError
-from luab_data.raw.bad_records import without_ids
-from luab_data.views import CODE, EVENTS, OPTIONAL_LISTS, VIEWS, EventType, Reading
+from luab_data.views import CODE, EVENTS, OPTIONAL_LISTS, VIEWS, EventType
 
 Kind = Literal["browsing", "tagging", "tracing", "pointing"]
 Pointer = Literal["mouse", "touch", "pen", "eye", "keyboard"]
@@ -90,9 +86,9 @@ class View(_Part, kw_only=True, frozen=True):
     byproducts: Literal[1]
     kind: Kind
     image: Image
-    asked: Asked = Asked()
-    shown: Shown = Shown()
-    device: Device = Device()
+    asked: Asked | None = None
+    shown: Shown | None = None
+    device: Device | None = None
     session: str | None = None
     task: str | None = None
     page: Place | None = None
@@ -102,118 +98,39 @@ class View(_Part, kw_only=True, frozen=True):
     epoch: Milliseconds | None = None
     selected: bool | None = None
     answer: str | None = None
-    events: tuple[Event, ...] = ()
+    events: tuple[Event, ...] | None = None
 
 
-# --- reading -------------------------------------------------------------------------------------
+PARTS = {"image": Image, "asked": Asked, "shown": Shown, "device": Device, "events": Event}
+"""Field of a view -> what its value, or each of them, has inside."""
 
-BATCH_BYTES = 2**22
-"""Length of the lines that become one table."""
-
-_DECODER = msgspec.json.Decoder(View)
-_ANNOTATOR = re.compile(rb'"annotator"\s*:\s*"((?:[^"\\\\]|\\\\.)*)"').findall
-_UNKNOWN = "unknown field"  # msgspec's words
-
-
-def read(lines: IO[bytes], unknown: Counter[str], kinds: Collection[Kind]) -> Iterator[Reading]:
-    """The views of an open log, in its order, and what was wrong with other lines.
-
-    Args:
-        lines: the decompressed log, a view a line; empty lines are passed over.
-        unknown: field that version 1 does not know -> how often it was there; added to.
-        kinds: of the views that are asked for; others are errors.
-    """
-    number = 0
-    while batch := lines.readlines(BATCH_BYTES):
-        found, names, errors = [], [], []
-        for number, line in enumerate(batch, start=number + 1):  # noqa: B020, the count goes on
-            if not line.strip():
-                continue
-            try:
-                view = decode(line, unknown)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                errors.append(_refused(f"line {number}", line, error))
-                continue
-            if view.kind in kinds:
-                found.append(view)
-                names.append(f"line {number}")
-            else:
-                errors.append(_other_kind(f"line {number}", view.kind, kinds))
-        yield Reading(to_table(found), names, errors)
-
-
-def decode(line: bytes, unknown: Counter[str]) -> View:
-    """One line of a log.
-
-    Raises:
-        msgspec.DecodeError: it is not JSON, or not a view.
-    """
-    try:
-        return _DECODER.decode(line)
-    except msgspec.ValidationError as error:
-        if _UNKNOWN not in str(error):
-            raise
-    known, more = _known(msgspec.json.decode(line), View)
-    unknown.update(more)
-    return msgspec.convert(known, View)
-
-
-def _known(value: Any, type: Any) -> tuple[Any, list[str]]:
-    """The value without fields that the struct does not have, here and below; their names."""
-    fields = {f.encode_name: f for f in msgspec.structs.fields(type)}
-    known, unknown = {}, []
-    for name, inner in value.items():
-        if name not in fields:
-            unknown.append(name)
-            continue
-        part = _PARTS.get(name)
-        known[name] = inner
-        if part and isinstance(inner, dict):
-            known[name], more = _known(inner, part)
-        elif part and isinstance(inner, list):
-            some = [_known(one, part) if isinstance(one, dict) else (one, []) for one in inner]
-            known[name], more = [one for one, _ in some], [n for _, names in some for n in names]
-        else:
-            more = []
-        unknown += [f"{name}.{one}" for one in more]
-    return known, unknown
-
-
-_PARTS = {"image": Image, "asked": Asked, "shown": Shown, "device": Device, "events": Event}
-
-
-def _refused(where: str, line: bytes, error: Exception) -> RecordError:
-    rule = "not-a-view" if isinstance(error, msgspec.ValidationError) else "json-syntax"
-    ids = [found.decode("utf-8", "replace") for found in _ANNOTATOR(line)]
-    return RecordError(where, rule, without_ids(str(error), ids))
-
-
-def _other_kind(where: str, kind: Kind, kinds: Collection[Kind]) -> RecordError:
-    verb = "tracing" if kind == "pointing" else kind
-    reason = f"is a view of a {kind} task; expected {' or '.join(sorted(kinds))}."
-    return RecordError(where, "other-kind", f"{reason} `luab-data convert {verb}` reads it")
+# --- as a table ----------------------------------------------------------------------------------
 
 
 def to_table(found: Sequence[View]) -> pa.Table:
     """Views as a table of VIEWS; times are rounded to whole ms."""
+    asked = [v.asked or Asked() for v in found]
+    shown = [v.shown or Shown() for v in found]
+    device = [v.device or Device() for v in found]
+    events = [v.events or () for v in found]
     columns: dict[str, Any] = {
         "image_id": [v.image.id for v in found],
         "image_file": [v.image.file for v in found],
         "width": [v.image.width for v in found],
         "height": [v.image.height for v in found],
-        "label": [v.asked.label for v in found],
-        "labels": [v.asked.classes for v in found],
-        "prompt": [v.asked.prompt for v in found],
-        **{f"shown_{side}": [getattr(v.shown, side) for v in found] for side in _SIDES},
-        **{name: [getattr(v.device, name) for v in found] for name in Device.__struct_fields__},
+        "label": [a.label for a in asked],
+        "labels": [a.classes for a in asked],
+        "prompt": [a.prompt for a in asked],
+        **{f"shown_{side}": [getattr(s, side) for s in shown] for side in _SIDES},
+        **{name: [getattr(d, name) for d in device] for name in Device.__struct_fields__},
         **{name: [getattr(v, name) for v in found] for name in _OF_VIEW},
         "epoch_ms": [_whole(v.epoch) for v in found],
-        "event": [[CODE[e.type] for e in v.events] for v in found],
-        "event_time_ms": [[_whole(e.t) for e in v.events] for v in found],
-        "event_x": [[e.x for e in v.events] for v in found],
-        "event_y": [[e.y for e in v.events] for v in found],
-        "event_duration_ms": [[_whole(e.duration) for e in v.events] for v in found],
-        **{f"event_{name}": [[getattr(e, name) for e in v.events] for v in found]
+        "event": [[CODE[e.type] for e in some] for some in events],
+        "event_time_ms": [[_whole(e.t) for e in some] for some in events],
+        "event_x": [[e.x for e in some] for some in events],
+        "event_y": [[e.y for e in some] for some in events],
+        "event_duration_ms": [[_whole(e.duration) for e in some] for some in events],
+        **{f"event_{name}": [[getattr(e, name) for e in some] for some in events]
            for name in ("from_x", "from_y", "label", "state", "pointer")},
     }  # fmt: skip
     for name in OPTIONAL_LISTS:
@@ -278,5 +195,6 @@ _OF_EVENT = ("x", "y", "from_x", "from_y", "label", "state", "duration_ms", "poi
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of one line."""
-    return msgspec.json.schema(View)
+    """The JSON Schema of one line; docs/static/byproducts-1.schema.json."""
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": draft, "title": "byproducts, version 1", **msgspec.json.schema(View)}

@@ -60,7 +60,7 @@ class Seen:
                 is_good[row] = False
             if not is_good.all():
                 table = table.filter(pa.array(is_good))
-            self._used.update(n for n in names.unique().to_pylist() if n is not None)
+            self._used.update(names.filter(pa.array(is_good[rows])).unique().to_pylist())
             offered = one_array(table["labels"]).flatten().unique()
             self._offered.update(dict.fromkeys(offered.to_pylist()))
             self.fidelity.update(count_fidelity([table]))
