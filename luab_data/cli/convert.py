@@ -17,7 +17,6 @@ from luab_data.cli.options import (
     images,
     with_options,
 )
-
 from luab_data.console import terminal_width
 
 
