@@ -22,9 +22,11 @@ from luab_train.settings import Count, NotNegative, Share, check_fields, parse_j
 
 Target = Literal[
     "none", "random", "centre", "shuffled", "click", "first_click", "hull_centre", "calibrated",
-    "oracle", "trace", "dwell_time",
+    "oracle", "trace", "dwell_time", "trace_last", "trace_centroid",
 ]  # fmt: skip
 TARGETS: tuple[str, ...] = typing.get_args(Target)
+TRACE_TARGETS = ("trace", "trace_last", "trace_centroid", "hull_centre")
+"""Those that a tracing dataset has."""
 COCO_TARGETS = ("none", "random", "centre", "shuffled", "click", "first_click", "oracle")
 
 
@@ -280,30 +282,28 @@ class Recipe:
             kind_of({"dataset": self.data.dataset})
         except DatasetError as error:
             raise OptionError(f"data.dataset {error}") from error
-        if self.data.eval_resize < self.data.image_size:
-            raise OptionError(
-                f"data.eval_resize is {self.data.eval_resize}, less than data.image_size"
-                f" {self.data.image_size}; a centre crop cannot be larger than what it is cut from"
-            )
         for key in ("crop_scale", "crop_ratio"):
             low, high = getattr(self.data, key)
             if not 0 < low <= high or (key == "crop_scale" and high > 1):
                 raise OptionError(
                     f"data.{key} is {low},{high}; expected 0 < low <= high <= 1 (scale)"
                 )
-        if min(self.data.std) <= 0:
-            raise OptionError(f"data.std is {self.data.std}; expected three numbers above 0")
         self._check_combinations()
-        if self.optim.warmup_epochs >= self.epochs and self.optim.warmup_epochs > 0:
-            raise OptionError(
-                f"optim.warmup_epochs is {self.optim.warmup_epochs:g} of {self.epochs} epochs; the"
-                " rate would never come down. Lower it: --set optim.warmup_epochs=0"
-            )
+
+    @property
+    def point_per_class(self) -> bool:
+        """Whether an image has a point for each class, not one or a trace for all of it."""
+        return self.data.several_labels and self.target not in TRACE_TARGETS
 
     def _check_combinations(self) -> None:
         attention = self.model.point_head == "attention"
         several, dataset = self.data.several_labels, f"data.dataset={self.data.dataset}"
+        per_class, warmup = self.point_per_class, self.optim.warmup_epochs
+        size, resize = self.data.image_size, self.data.eval_resize
         wrong = {
+            f"data.eval_resize is {resize}, less than data.image_size {size}; a centre crop cannot"
+            " be larger than what it is cut from": resize < size,
+            f"data.std is {self.data.std}; expected three numbers above 0": min(self.data.std) <= 0,
             "model.attentive_pooling needs model.point_head=attention": (
                 self.model.attentive_pooling and not attention
             ),
@@ -317,15 +317,15 @@ class Recipe:
                 several and self.loss.classification != "bce"
             ),
             f"{dataset} has a point per class; expected model.point_head=regression": (
-                several and attention
+                per_class and attention
             ),
             f"{dataset} has no target {self.target}; expected one of"
-            f" {', '.join(COCO_TARGETS)}": several and self.target not in COCO_TARGETS,
+            f" {', '.join(COCO_TARGETS)}": per_class and self.target not in COCO_TARGETS,
             f"loss.label_smoothing is of one label an image; {dataset} has several": (
                 several and self.loss.label_smoothing > 0
             ),
             "data.notebook_labels is about icons; expected data.dataset=coco-ab": (
-                self.data.notebook_labels and not several
+                self.data.notebook_labels and not per_class
             ),
             "loss.reliability_weights weighs clicks of ImageNet-AB; expected target click or"
             " calibrated": self.loss.reliability_weights
@@ -340,18 +340,15 @@ class Recipe:
             f"optim.min_lr {self.optim.min_lr:g} is above optim.lr {self.optim.lr:g}; the rate"
             " would rise": self.optim.min_lr > self.optim.lr,
             f"optim.warmup_lr {self.optim.warmup_lr:g} is above optim.lr {self.optim.lr:g}; the"
-            " warm-up would go down": (
-                self.optim.warmup_epochs > 0 and self.optim.warmup_lr > self.optim.lr
-            ),
+            " warm-up would go down": warmup > 0 and self.optim.warmup_lr > self.optim.lr,
+            f"batch_size {self.batch_size} in optim.accumulate {self.optim.accumulate} parts;"
+            " expected a multiple": self.batch_size % self.optim.accumulate > 0,
+            f"optim.warmup_epochs is {warmup:g} of {self.epochs} epochs; the rate would never come"
+            " down. Lower it: --set optim.warmup_epochs=0": warmup >= self.epochs and warmup > 0,
         }
         for message, found in wrong.items():
             if found:
                 raise OptionError(message)
-        if self.batch_size % self.optim.accumulate:
-            raise OptionError(
-                f"batch_size {self.batch_size} in optim.accumulate {self.optim.accumulate} parts;"
-                " expected a multiple"
-            )
 
 
 def from_json(text: str, *, where: str = "recipe") -> Recipe:

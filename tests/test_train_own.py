@@ -17,20 +17,22 @@ from logs import KEY
 from PIL import Image
 from train_world import draw, metrics_lines, row, small_recipe, write_dataset
 
-from luab_data import convert_browsing, convert_tagging
-from luab_data.errors import ImagesError, OptionError
+from luab_data import convert_browsing, convert_tagging, convert_tracing
+from luab_data.errors import ImagesError, LuabError, OptionError
 from luab_data.splits import stratified_fraction
 from luab_train.cli import main
 from luab_train.data.coco import read_coco
-from luab_train.data.dataset import training_data
+from luab_train.data.dataset import of_dataset, training_data
 from luab_train.data.matching import match_rows
+from luab_train.data.points import PointDataset
 from luab_train.data.rows import read_annotations
 from luab_train.data.sources import open_images
 from luab_train.data.splits import labelled_split
+from luab_train.data.traces import read_traces
 from luab_train.evaluate.folder import evaluate
 from luab_train.evaluate.predictor import load_predictor
 from luab_train.predict import predict
-from luab_train.recipe import Loss, Recipe
+from luab_train.recipe import Loss, Model, Recipe
 from luab_train.train.export import export_backbone
 from luab_train.train.loop import train
 from luab_train.train.run_folder import load_model
@@ -324,3 +326,153 @@ def test_a_recipe_for_another_number_of_labels_is_refused(own, tagged, tmp_path)
         with pytest.raises(OptionError, match=said):
             train(recipe, data=data, images=images, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+# --- points of traces -----------------------------------------------------------------------------
+
+
+def view(image_id: str, *places: tuple[float, float], timed: bool = True) -> dict[str, Any]:
+    events = [{"type": "move", "x": x, "y": y, **({"t": 100 * k} if timed else {})}
+              for k, (x, y) in enumerate(places)]  # fmt: skip
+    return {"kind": "tracing", "image": {"id": image_id}, "annotator": "ann", "events": events}
+
+
+def write_traces(folder: Path, views: list[dict[str, Any]]) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    log = write_log(folder.with_suffix(".jsonl"), views)
+    convert_tracing(log, folder, worker_key=KEY, shown=False)
+    return folder
+
+
+VIEWS = [
+    view("a", (0.1, 0.2), (0.3, 0.2), (0.3, 0.8)),
+    view("b", (0.9, 0.1)),
+    view("a", (0.5, 0.4), (0.7, 0.6), timed=False),
+    view("d"),
+]
+
+
+def test_a_trace_is_its_end_its_middle_or_its_path(tmp_path):
+    folder = write_traces(tmp_path / "traces", VIEWS)
+    last = read_traces(folder, target="trace_last")
+    assert last.image_id.tolist() == ["a", "b", "d"] and last.values is not None
+    nan = np.nan
+    np.testing.assert_allclose(last.values[:, 0], [[0.5, 0.7], [0.9, 0.1], [nan, nan]])
+    np.testing.assert_allclose(last.last, last.values[:, 0])
+    middle = read_traces(folder, target="trace_centroid").values
+    np.testing.assert_allclose(middle[:2, 0], [[(0.7 / 3 + 0.6) / 2, (0.4 + 0.5) / 2], [0.9, 0.1]])
+    hull = read_traces(folder, target="hull_centre").values
+    np.testing.assert_allclose(hull[0, 0], [(0.7 / 3 + 0.6) / 2, (0.4 + 0.5) / 2])  # a triangle
+    path = read_traces(folder, target="trace").values
+    assert path.shape == (3, 22, 2)
+    first = [(0.1, 0.2)] * 5 + [(0.3, 0.2)] * 5 + [(0.3, 0.8)]
+    np.testing.assert_allclose(path[0, :11], first)
+    np.testing.assert_allclose(path[0, 11:], [(0.5, 0.4)] * 10 + [(0.7, 0.6)])  # it has no times
+    np.testing.assert_allclose(path[1, :11], [(0.9, 0.1)] * 11)
+    assert np.isnan(path[1, 11:]).all() and np.isnan(path[2]).all()
+
+
+@pytest.fixture(scope="module")
+def traced(own, tmp_path_factory) -> Path:
+    """A trace over half of the images of `own`, which ends at its square; ids are paths."""
+    squares = read_annotations(own.data)
+    views = []
+    for k in range(0, 30, 2):
+        wnid = squares.classes[squares.label[k]]
+        plain = squares.image_id[k].removeprefix(f"{wnid}_")
+        place = tuple(squares.click[k].tolist())
+        views.append(view(f"pics/{wnid.replace('/', '_')}/{plain}.png", (0.5, 0.5), place))
+    return write_traces(tmp_path_factory.mktemp("traces") / "traces", views)
+
+
+def test_labelled_images_take_their_points_from_traces(own, traced):
+    clicks = read_annotations(own.data).click
+    found = training_data(
+        small_recipe(target="trace_last"), data=own.data, images=own.images, points=traced
+    )
+    np.testing.assert_allclose(found.points.values[::2, 0], clicks[::2])
+    assert np.isnan(found.points.values[1::2]).all()
+    facts = found.facts["traces"]
+    assert facts["name"] == "traces" and facts["digest"] != found.facts["digest"]
+    assert [facts[key] for key in ("num_images", "num_rows", "num_train")] == [15, 15, 15]
+    assert "num_clicks" not in found.facts and found.facts["num_points"] == 15
+    # Controls are drawn for exactly the images that have a trace.
+    for target in ("random", "centre", "shuffled"):
+        recipe = small_recipe(target=target)
+        other = training_data(recipe, data=own.data, images=own.images, points=traced).points
+        assert np.array_equal(np.isnan(other.values), np.isnan(found.points.values))
+    loop = PointDataset(own.data, own.images, target="trace", points=traced)
+    assert loop[0]["point"].shape == (11, 2) and loop[0]["mask"].all()
+    assert not loop[1]["mask"].any()
+
+
+def test_class_folders_alone_learn_from_traces(own, traced):
+    recipe = of_dataset(small_recipe(target="trace_centroid"), traced)
+    assert recipe.data.dataset == "tracing"
+    found = training_data(recipe, data=traced, images=own.images, held_out=0.2)
+    assert found.classes == tuple(sorted(CLASSES)) and found.facts["num_rows"] == 30
+    assert len(found.split) == 24 and found.held_out is not None
+    num = np.isfinite(found.points.values).all(axis=2).sum()
+    assert 8 <= num <= 15 and found.facts["num_points"] == num
+    clicks = read_annotations(own.data)
+    squares = dict(zip(clicks.image_id.tolist(), clicks.click, strict=True))
+    for name, (point,) in zip(found.split.image_id, found.points.values, strict=True):
+        wnid, _, plain = str(name).partition("/IMG")
+        square = squares.get(f"IMG{plain}" if wnid == "Käse" else f"{wnid}_IMG{plain}")
+        if np.isfinite(point).all():
+            np.testing.assert_allclose(point, (square + 0.5) / 2)
+
+
+def test_traces_supervise_the_attention_head(own, tmp_path):
+    """Everybody looked to the upper right, so that is where the head looks."""
+    names = read_annotations(own.data).image_id.tolist()
+    points = write_traces(tmp_path / "t", [view(name, (0.8, 0.2), (0.9, 0.1)) for name in names])
+    recipe = small_recipe(
+        target="trace",
+        data=replace(small_recipe().data, image_size=64, eval_resize=64, flip=0.0),
+        model=Model(name="test_resnet", point_head="attention"),
+        optim=replace(small_recipe().optim, lr=1e-2),
+        epochs=6,
+    )
+    run = tmp_path / "run"
+    train(recipe, data=own.data, images=own.images, points=points, out=run, shown=False)
+    lines = metrics_lines(run)
+    assert lines[-1]["train_point_loss"] < 0.5 * lines[0]["train_point_loss"]
+    (one,) = predict(run, [own.images / "Käse" / "IMG 000.png"])
+    assert one.point is not None and one.point[0] > 0.65 and one.point[1] < 0.35
+
+
+def test_images_of_several_labels_have_one_map(tagged, tmp_path):
+    views = [view(f"{number:03}", (0.2, 0.3), (0.6, 0.7)) for number in range(0, 30, 2)]
+    points = write_traces(tmp_path / "traces", views)
+    recipe = several(target="trace", model=Model(name="test_vit", point_head="attention"), epochs=1)
+    found = training_data(
+        of_dataset(recipe, tagged.data), data=tagged.data, images=tagged.images, points=points
+    )
+    assert found.points.values.shape == (30, 11, 2) and found.split.label.shape == (30, 7)
+    assert found.facts["num_points"] == 15 * 11
+    run = tmp_path / "run"
+    train(recipe, data=tagged.data, images=tagged.images, points=points, out=run, shown=False)
+    assert load_model(run).num_points == 1
+    (one,) = predict(run, [tagged.images / "000.png"])
+    assert one.point is not None and one.answers[0].point is None
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("trace_last", {}, r"my-ab has no traces; expected --points DATASET"),
+        (
+            "click",
+            {"points": True},
+            r"target click: is not of the traces of .*; expected one",
+        ),
+        ("trace_last", {"points": "my-ab"}, r"holds browsing; expected a dataset of traces"),
+        ("trace_last", {"points": "other"}, r"none of its 1 images is one of the 30 of"),
+    ],
+)
+def test_points_that_no_trace_gives_are_refused(own, traced, tmp_path, target, options, message):
+    other = write_traces(tmp_path / "other", [view("nowhere", (0.1, 0.1))])
+    points = {True: traced, "my-ab": own.data, "other": other}.get(options.get("points"))
+    with pytest.raises(LuabError, match=message):
+        training_data(small_recipe(target=target), data=own.data, images=own.images, points=points)

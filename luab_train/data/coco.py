@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +66,10 @@ class CocoAnnotations:
     """`content_digest` of the folder's manifest; None if it has no manifest."""
     version: str | None
     """`version` of the folder's manifest."""
+    byproduct: np.ndarray | None = None
+    """(N, K, 2) float64 fractions of the image, points that are of no class; NaN beyond."""
+    traces: dict[str, Any] | None = None
+    """Where these are from."""
 
     @property
     def label(self) -> np.ndarray:
@@ -82,9 +87,14 @@ class CocoAnnotations:
         return np.zeros(len(self.image_id), np.int64)
 
     @property
-    def facts(self) -> dict[str, int]:
+    def facts(self) -> dict[str, Any]:
         """What there is to learn, for a run's record."""
-        found = {"num_labels": int(self.label_NC.sum()), "num_clicks": len(self.pair_row)}
+        found: dict[str, Any] = {
+            "num_labels": int(self.label_NC.sum()),
+            "num_clicks": len(self.pair_row),
+        }
+        if self.traces is not None:
+            found["traces"] = self.traces
         by_icons = int(self.is_by_icons.sum())
         return {**found, "num_labelled_by_icons": by_icons} if by_icons else found
 
@@ -104,6 +114,7 @@ class CocoAnnotations:
             click_P2=self.click_P2[pairs],
             first_P2=None if self.first_P2 is None else self.first_P2[pairs],
             pair_boxes=self.pair_boxes.take(pairs),
+            byproduct=None if self.byproduct is None else self.byproduct[index],
         )
 
 

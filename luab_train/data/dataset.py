@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,16 @@ import pyarrow as pa
 
 from luab_data.errors import OptionError
 from luab_data.files import sha256_of
-from luab_data.kinds import kind_of
+from luab_data.kinds import Tracing, kind_of
 from luab_data.splits import stratified_fraction
 from luab_train.data.coco import CocoAnnotations, read_coco
 from luab_train.data.matching import match_rows
-from luab_train.data.rows import Annotations, read_annotations, read_manifest
+from luab_train.data.rows import Annotations, read_annotations, read_folders, read_manifest
 from luab_train.data.sources import ImageSource, open_images
 from luab_train.data.splits import Split
 from luab_train.data.targets import TrainingPoints, share_of_each_class, training_points
-from luab_train.recipe import Recipe
+from luab_train.data.traces import with_traces
+from luab_train.recipe import TRACE_TARGETS, Recipe
 from luab_train.settings import override
 
 
@@ -87,6 +88,7 @@ def training_data(
     data: Path,
     images: Path,
     calibrated: Path | None = None,
+    points: Path | None = None,
     held_out: float = 0.0,
 ) -> TrainingData:
     """The rows of a dataset folder that have an image, with what each is to teach.
@@ -97,6 +99,8 @@ def training_data(
         images: the images of its rows.
         calibrated: output of `luab-data calibrate --out`, for target `calibrated` and for
             reliability weights.
+        points: tracing dataset of these images, whose points are to be learned; None takes those of
+            `data`.
         held_out: share of the rows of each class (of all, where an image has several labels) to
             leave for validation, see `luab_data.splits.stratified_fraction`; of seed 0 whatever the
             run's, so that runs are validated on the same images.
@@ -107,14 +111,16 @@ def training_data(
             f"--calibrated with target {recipe.target}: nothing would use it; expected --target"
             " calibrated or --set loss.reliability_weights=true"
         )
+    source = open_images(images)
     rows = read_rows(
         data,
         target=recipe.target,
         several_labels=recipe.data.several_labels,
         calibrated=calibrated,
         weighted=recipe.loss.reliability_weights,
+        points=points,
+        source=source,
     )
-    source = open_images(images)
     matched = match_rows(rows, source, missing=recipe.data.missing_images, where=data)
     num_rows = len(rows.image_id)
     missing = rows.image_id[~matched.has_image][:3].tolist()
@@ -135,7 +141,7 @@ def training_data(
     if recipe.data.fraction < 1:
         kept = share_of_each_class(rows.image_id, rows.strata, recipe.data.fraction)
         rows, source_index = rows.take(kept), source_index[kept]
-    points = training_points(
+    learned = training_points(
         rows,
         target=recipe.target,
         seed=recipe.seed,
@@ -151,14 +157,14 @@ def training_data(
         "num_rows_without_image": matched.rows_without_image.count,
         "num_images_without_row": matched.images_without_row.count,
         **rows.facts,
-        "num_points": int(np.isfinite(points.values).all(axis=2).sum()),
+        "num_points": int(np.isfinite(learned.values).all(axis=2).sum()),
     }
     if isinstance(rows, Annotations):
         facts["calibrated_sha256"] = sha256_of(calibrated) if calibrated else None
     return TrainingData(
         split=_split(rows, source, source_index),
         classes=rows.classes,
-        points=points,
+        points=learned,
         facts=facts,
         missing=missing,
         held_out=validation,
@@ -195,8 +201,10 @@ def read_rows(
     several_labels: bool | None = None,
     calibrated: Path | None = None,
     weighted: bool = False,
+    points: Path | None = None,
+    source: ImageSource | None = None,
 ) -> Annotations | CocoAnnotations:
-    """What a dataset folder says of its images.
+    """What a dataset folder says of its images; a tracing dataset, of those of the class folders.
 
     Args:
         data: dataset folder.
@@ -204,10 +212,30 @@ def read_rows(
         several_labels: whether an image may have several; None asks the manifest.
         calibrated: output of `luab-data calibrate --out`; needed by target `calibrated`.
         weighted: whether clicks are to be weighed by their reliability, which needs it too.
+        points: tracing dataset whose points take the place of those of `data`.
+        source: the images; their folders are the classes of a tracing dataset, which has none.
     """
-    if several_labels is None:
-        manifest = read_manifest(data)
-        several_labels = "dataset" in manifest and kind_of(manifest).several_labels
+    manifest = read_manifest(data)
+    kind = kind_of({"dataset": "imagenet-ab", **manifest})
+    if isinstance(kind, Tracing):
+        if source is None:
+            raise OptionError(f"{data}: traces have no classes; expected a dataset with labels")
+        of_folders = replace(
+            read_folders(source),
+            digest=manifest.get("content_digest"),
+            version=manifest.get("version"),
+        )
+        return with_traces(of_folders, points or data, target=target)
+    several_labels = kind.several_labels if several_labels is None else several_labels
+    if points is not None:
+        return with_traces(
+            read_rows(data, target="none", several_labels=several_labels), points, target=target
+        )
+    if target in TRACE_TARGETS and (several_labels or target not in ("trace", "hull_centre")):
+        raise OptionError(
+            f"target {target}: {data} has no traces; expected --points DATASET, as `luab-data"
+            " convert tracing` writes it"
+        )
     if several_labels:
         return read_coco(data, target=target)
     if calibrated is None and (weighted or target == "calibrated"):

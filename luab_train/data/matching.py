@@ -16,11 +16,11 @@ from luab_data.join import Matched, match
 from luab_data.join.sources import Images, Rows
 from luab_train.data.coco import CocoAnnotations
 from luab_train.data.rows import Annotations
-from luab_train.data.sources import ImageSource, as_folder, image_ids, numbered
+from luab_train.data.sources import Named, as_folder, image_ids, numbered
 
 
 def match_rows(
-    rows: Annotations | CocoAnnotations, source: ImageSource, *, missing: str, where: Path
+    rows: Annotations | CocoAnnotations, source: Named, *, missing: str, where: Path
 ) -> Matched:
     """Find each row's image: by class and id, by id among the images that name no class, else by a
     path as its id, or by id alone in folders that are no classes, if one image there has it.
@@ -65,7 +65,7 @@ def match_rows(
 
 
 def _names(
-    rows: Annotations | CocoAnnotations, source: ImageSource, known: pa.Array, folder: np.ndarray
+    rows: Annotations | CocoAnnotations, source: Named, known: pa.Array, folder: np.ndarray
 ) -> Iterator[pa.Array]:
     """What each row's image may be called in `known`, the likeliest first; null is nothing.
 
@@ -75,6 +75,9 @@ def _names(
     """
     ids = pa.array(rows.image_id)
     stem = image_ids(ids)
+    times = stem.value_counts()
+    several = times.filter(pc.greater(times.field("counts"), 1)).field("values")
+    is_plain = pc.or_(pc.equal(stem, ids), pc.invert(pc.is_in(stem, value_set=several)))
     in_class: list[pa.Array] = []
     classes = as_folder(np.array(rows.classes, dtype=str))
     if isinstance(rows, Annotations):
@@ -84,7 +87,8 @@ def _names(
         in_class += [_joined(classes[rows.label], names) for names in (rows.image_id, plain)]
         in_class += [_joined(classes[rows.label], names) for names in (stem, image_ids(plain))]
         yield from in_class
-    yield from (ids, stem, numbered(stem))
+    alone = pc.if_else(is_plain, stem, pa.scalar(None, pa.string()))
+    yield from (ids, alone, numbered(alone))
     if in_class:
         yield from (pa.array(plain), numbered(image_ids(plain)))
     # Of what is left, the one image of that name in the folder of that name, wherever that is.
@@ -95,7 +99,7 @@ def _names(
         yield _found(names, in_folder)
     elsewhere = ~(np.isin(folder, classes) | np.isin(leaf, classes))
     images = pa.array(source.image_id[elsewhere])
-    yield _found(numbered(stem), _only(numbered(images), known.filter(pa.array(elsewhere))))
+    yield _found(numbered(alone), _only(numbered(images), known.filter(pa.array(elsewhere))))
 
 
 def _only(key: pa.Array, name: pa.Array) -> pa.Table:

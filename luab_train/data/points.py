@@ -59,6 +59,7 @@ class PointDataset(Dataset):  # type: ignore[type-arg]
         target: str = "click",
         transform: Transform | TrainCrop | EvalCrop | None = None,
         calibrated: str | os.PathLike[str] | None = None,
+        points: str | os.PathLike[str] | None = None,
         seed: int = 0,
         missing_images: str = "raise",
     ) -> None:
@@ -72,6 +73,7 @@ class PointDataset(Dataset):  # type: ignore[type-arg]
                 torchvision.transforms.v2, timm.data.create_transform's, or a Compose of
                 torchvision's older ones that are crops, flips, resizes or move nothing.
             calibrated: output of `luab-data calibrate --out`, for target `calibrated`.
+            points: tracing dataset of these images; its points take the place of those of `data`.
             seed: of the targets that are drawn.
             missing_images: `raise` at a row without image, or `skip` such rows.
 
@@ -80,10 +82,14 @@ class PointDataset(Dataset):  # type: ignore[type-arg]
             OptionError: a transform that moves the image in a way that is not known.
         """
         folder = Path(data)
-        rows = read_rows(
-            folder, target=target, calibrated=None if calibrated is None else Path(calibrated)
-        )
         source = open_images(Path(images))
+        rows = read_rows(
+            folder,
+            target=target,
+            calibrated=None if calibrated is None else Path(calibrated),
+            points=None if points is None else Path(points),
+            source=source,
+        )
         matched = match_rows(rows, source, missing=missing_images, where=folder)
         rows = rows.take(np.flatnonzero(matched.has_image))
         self.split = Split(

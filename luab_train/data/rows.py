@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from luab_data.columns.regions import sort_corners
-from luab_data.errors import DatasetError
+from luab_data.errors import DatasetError, ImagesError
 from luab_data.files import MANIFEST
 from luab_data.kinds import Browsing, kind_of
 from luab_data.ragged import bounds_of, floats, is_true, one_array, ragged
@@ -27,18 +27,21 @@ from luab_data.store import folder as store
 from luab_data.store.folder import check_files
 from luab_data.table import Table
 from luab_train.data.boxes import Boxes
+from luab_train.data.sources import ImageSource
 
 _COLUMNS = (
     *("image_id", "wnid", "label", "width", "height", "boxes"),
     *("selected", "final_click_x", "final_click_y"),
 )
-# More columns that a target is made of.
-_BYPRODUCTS = {
+BYPRODUCTS = {
     "first_click": ("first_click_x", "first_click_y"),
     "hull_centre": ("hull_x", "hull_y"),
     "trace": ("time_quantile_x", "time_quantile_y"),
     "dwell_time": ("dwell_time_ms",),
+    "trace_last": ("last_point_x", "last_point_y"),
+    "trace_centroid": ("centroid_x", "centroid_y"),
 }
+"""Target -> more columns that it is made of; the last two are of traces alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,8 @@ class Annotations:
     """(N, K, D) float64, what a target other than the click is made of; NaN where there is none."""
     reliability: np.ndarray | None = None
     """(N,) float64 in [0, 1], how far a click is to be trusted; NaN where not known."""
+    traces: dict[str, Any] | None = None
+    """Where the points are from, if from a tracing dataset; then `click` is the end of a trace."""
     num_unselected: int = 0
     """Rows left out: who was asked did not find their class in them."""
 
@@ -83,11 +88,14 @@ class Annotations:
         return self.label
 
     @property
-    def facts(self) -> dict[str, int]:
+    def facts(self) -> dict[str, Any]:
         """What there is to learn, for a run's record."""
-        found = {"num_clicks": int(np.isfinite(self.click).all(axis=1).sum())}
-        unselected = {"num_unselected": self.num_unselected} if self.num_unselected else {}
-        return {**found, **unselected}
+        pointed = int(np.isfinite(self.click).all(axis=1).sum())
+        found: dict[str, Any] = {"num_unselected": self.num_unselected}
+        found = {key: value for key, value in found.items() if value}
+        if self.traces is not None:
+            return {"traces": {**self.traces, "num_train": pointed}, **found}
+        return {"num_clicks": pointed, **found}
 
 
 def read_annotations(
@@ -103,7 +111,7 @@ def read_annotations(
         target: the arm; some need more columns.
         calibrated: what `luab-data calibrate --out` wrote; needed by `calibrated` and by weights.
     """
-    table = read_columns(folder, "data", [*_COLUMNS, *_BYPRODUCTS.get(target, ())])
+    table = read_columns(folder, "data", [*_COLUMNS, *BYPRODUCTS.get(target, ())])
     manifest = read_manifest(folder)
     num_rows, selected = len(table), is_true(table["selected"])
     kind = kind_of({"dataset": "imagenet-ab", **manifest})
@@ -113,7 +121,7 @@ def read_annotations(
     if nulls := table["label"].null_count:
         raise DatasetError(f"{folder}: column label has {nulls} nulls; expected none")
     label = table["label"].to_numpy().astype(np.int64)
-    clicks = _points(table, "final_click_x", "final_click_y")
+    clicks = points_of(table, "final_click_x", "final_click_y")
     clicked = is_true(table["selected"]) & np.isfinite(clicks).all(axis=1)
     values = byproduct(table, target)
     reliability = None
@@ -123,7 +131,7 @@ def read_annotations(
     return Annotations(
         image_id=image_id,
         label=label,
-        size_wh=_points(table, "width", "height"),
+        size_wh=points_of(table, "width", "height"),
         click=np.where(clicked[:, None], clicks, np.nan),
         boxes=_boxes(table["boxes"], folder),
         classes=_class_names(label, table["wnid"], manifest.get("classes") or (), folder),
@@ -135,6 +143,33 @@ def read_annotations(
     )
 
 
+def read_folders(source: ImageSource) -> Annotations:
+    """All images of class folders, of the classes that these are; without clicks and boxes.
+
+    Raises: ImagesError at an image that names no class.
+    """
+    if nameless := int((source.wnid == "").sum()):
+        raise ImagesError(
+            f"{source.root}: {nameless} of {len(source.wnid)} images name no class, e.g."
+            f" {source.image_id[source.wnid == ''][0]}, and traces name none; expected"
+            " <class>/<image_id>.<ext>, or --data DATASET with labels and --points, the traces"
+        )
+    classes, label = np.unique(source.wnid, return_inverse=True)
+    _, first, count = np.unique(source.image_id, return_inverse=True, return_counts=True)
+    longer = np.char.add(np.char.add(source.wnid, "/"), source.image_id)
+    nothing = np.full((len(label), 2), np.nan)
+    return Annotations(
+        image_id=np.where(count[first] > 1, longer, source.image_id),
+        label=label.astype(np.int64),
+        size_wh=nothing,
+        click=nothing,
+        boxes=Boxes.of([None] * len(label)),
+        classes=tuple(classes.tolist()),
+        digest=None,
+        version=None,
+    )
+
+
 def unique_ids(table: pa.Table, folder: Path) -> np.ndarray:
     """(N,) text of the column image_id; DatasetError if one is there twice."""
     image_id: np.ndarray = table["image_id"].cast(pa.string()).to_numpy().astype(str)
@@ -143,7 +178,7 @@ def unique_ids(table: pa.Table, folder: Path) -> np.ndarray:
     return image_id
 
 
-def _points(table: pa.Table, *names: str) -> np.ndarray:
+def points_of(table: pa.Table, *names: str) -> np.ndarray:
     """(N, D) float64 of some columns; null is NaN."""
     return np.stack([floats(table[name]) for name in names], axis=1)
 
@@ -190,19 +225,19 @@ def _boxes(column: pa.ChunkedArray, folder: Path) -> Boxes:
 
 def byproduct(table: pa.Table, target: str) -> np.ndarray | None:
     """(N, K, D) numbers of a target that is a byproduct of its own; None for the others."""
-    columns = _BYPRODUCTS.get(target, ())
-    if target == "first_click":
-        return _points(table, *columns)[:, None]
+    columns = BYPRODUCTS.get(target, ())
+    if target in ("first_click", "trace_last", "trace_centroid"):
+        return points_of(table, *columns)[:, None]
     if target == "dwell_time":
-        return np.log1p(_points(table, *columns) / 1000)[:, None]
+        return np.log1p(points_of(table, *columns) / 1000)[:, None]
     if target == "trace":
-        return np.stack([_fixed_lists(table, name) for name in columns], axis=2)
+        return np.stack([fixed_lists(table, name) for name in columns], axis=2)
     if target == "hull_centre":
         return _hull_centres(table)[:, None]
     return None
 
 
-def _fixed_lists(table: pa.Table, name: str) -> np.ndarray:
+def fixed_lists(table: pa.Table, name: str) -> np.ndarray:
     """(N, K) float64 of a column of lists that all have K numbers; a null or empty row is NaN."""
     lists = ragged(table[name])
     width = int(lists.lengths.max(initial=1))
@@ -240,7 +275,7 @@ def _read_calibrated(file: Path, image_id: np.ndarray) -> tuple[np.ndarray, np.n
             f"{file}: has none of the dataset's images; expected the output of `luab-data calibrate"
             " DATASET --out FILE`"
         )
-    values = _points(table, *names)[known.fill_null(0).to_numpy()]
+    values = points_of(table, *names)[known.fill_null(0).to_numpy()]
     values[~found] = np.nan
     return values[:, :2], values[:, 2]
 

@@ -30,8 +30,8 @@ SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", 
 """Of image files, lower case."""
 
 
-class ImageSource(Protocol):
-    """`N` images, sorted by (wnid, number, image id)."""
+class Named(Protocol):
+    """`N` images by name."""
 
     @property
     def root(self) -> Path:
@@ -47,6 +47,10 @@ class ImageSource(Protocol):
     @property
     def image_id(self) -> np.ndarray:
         """(N,) text, unique within its wnid; COCO's without leading zeros."""
+
+
+class ImageSource(Named, Protocol):
+    """`N` images, sorted by (wnid, number, image id)."""
 
     def load(self, index: int) -> Image.Image:
         """Decode one image to RGB; EXIF orientation is ignored. ImagesError names a bad one."""

@@ -22,6 +22,8 @@ Other byproducts come through the same door, for images that have a click too:
     calibrated   the click without the crowd's bias, from `luab-data calibrate --out`
     trace        where the cursor was at 0, .1, ... 1 of the time to the click: eleven points, a map
     dwell_time   log(1 + seconds over the image), standardised over the training images: one number
+
+Those of a tracing dataset are in `traces`: trace_last, trace_centroid, hull_centre and trace.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def training_points(
     point_noise: float = 0.0,
     weighted: bool = False,
 ) -> TrainingPoints:
-    """The targets of a run; of COCO-AB, K is the classes.
+    """The targets of a run; where an image has several labels and no trace, K is the classes.
 
     Args:
         rows: read for this target.
@@ -68,7 +70,9 @@ def training_points(
     """
     weight = np.ones(len(rows.image_id))
     if isinstance(rows, CocoAnnotations):
-        values = make_coco_target(target, seed=seed, coco=rows)
+        values = rows.byproduct
+        if values is None:
+            values = make_coco_target(target, seed=seed, coco=rows)
     elif rows.byproduct is not None:
         has_click = np.isfinite(rows.click).all(axis=1)
         values = np.where(has_click[:, None, None], rows.byproduct, np.nan)

@@ -153,7 +153,7 @@ def build_recipe_model(recipe: Recipe, *, num_classes: int) -> LuabModel:
         recipe.model,
         recipe.data,
         num_classes=num_classes,
-        num_points=num_classes if recipe.data.several_labels else 1,
+        num_points=num_classes if recipe.point_per_class else 1,
         num_coordinates=1 if recipe.target == "dwell_time" else 2,
     )
 

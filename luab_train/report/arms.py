@@ -36,6 +36,8 @@ ARM_WORDS: Mapping[str, str] = {
     "oracle": "the centre of the box nearest to the click",
     "trace": "the cursor's path to the click, as a map",
     "dwell_time": "time over the image, which is no place",
+    "trace_last": "where the traces of a tracing dataset end",
+    "trace_centroid": "the middle of the traces of a tracing dataset",
 }
 """Target -> what a run learns beside the labels."""
 

@@ -52,6 +52,11 @@ def _folder_or_share(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Output of luab-data calibrate --out, for --target calibrated.",
 )
+@click.option(
+    "--points",
+    type=_FOLDER,
+    help="Dataset of luab-data convert tracing, for --target trace, trace_last and the like.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option(
     "--target",
@@ -87,6 +92,7 @@ def run_command(
     val: Path | float | None,
     val_boxes: Path | None,
     calibrated: Path | None,
+    points: Path | None,
     out: Path,
     target: str | None,
     epochs: int | None,
@@ -124,6 +130,7 @@ def run_command(
         val=val,
         val_boxes=val_boxes,
         calibrated=calibrated,
+        points=points,
         resume=resume,
         keep=keep,
     )

@@ -50,6 +50,7 @@ def train(
     val: str | os.PathLike[str] | float | None = None,
     val_boxes: str | os.PathLike[str] | None = None,
     calibrated: str | os.PathLike[str] | None = None,
+    points: str | os.PathLike[str] | None = None,
     resume: bool = True,
     keep: int = KEEP,
     shown: bool | None = None,
@@ -68,6 +69,8 @@ def train(
             images. Of COCO, the instances_*.json that lists them, with their labels.
         calibrated: what `luab-data calibrate DATASET --out` wrote; for target `calibrated` and for
             `loss.reliability_weights`.
+        points: tracing dataset of these images, whose points are to be learned: targets
+            `trace_last`, `trace_centroid`, `hull_centre`, `trace`; None takes those of `data`.
         resume: go on from the last checkpoint; False starts an unfinished run again from nothing.
         keep: how many checkpoints stay; with two, the older serves if the newest is damaged.
         shown: False says nothing but warnings; None and True tell of start and epochs, with
@@ -95,6 +98,7 @@ def train(
             val=val if val is None or isinstance(val, float) else Path(val),
             val_boxes=None if val_boxes is None else Path(val_boxes),
             calibrated=None if calibrated is None else Path(calibrated),
+            points=None if points is None else Path(points),
             shown=shown,
         )
         # Only now, when all that can be refused was: a folder is left behind by real runs alone.

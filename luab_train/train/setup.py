@@ -126,6 +126,7 @@ def set_up(
     val: Path | float | None = None,
     val_boxes: Path | None = None,
     calibrated: Path | None = None,
+    points: Path | None = None,
     shown: bool | None = None,
 ) -> Training:
     """Read the data and build the network; nothing is written. Arguments are those of `train`."""
@@ -138,7 +139,7 @@ def set_up(
             " hold out, above 0 and below 1"
         )
     found = training_data(
-        recipe, data=data, images=images, calibrated=calibrated, held_out=held_out
+        recipe, data=data, images=images, calibrated=calibrated, points=points, held_out=held_out
     )
     num_pointed = _check_points(recipe, found, data)
     val_split = found.held_out
