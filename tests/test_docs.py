@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +24,8 @@ from click.testing import CliRunner
 from luab_data.checks.lint import chosen, rules_of
 from luab_data.hub.about import authors, bibtex_fields
 from luab_data.hub.card import column_table
-from luab_data.kinds import KINDS, Browsing, Kind
+from luab_data.kinds import KINDS, OWN_KINDS, Browsing, Kind
 from luab_data.raw.bad_records import REPAIRS
-from luab_data.statistics.coco import MEASURES as COCO_MEASURES
-from luab_data.statistics.imagenet import IMAGENET_MEASURES
 from luab_train import recipe
 from luab_train.recipes import find_recipe
 from luab_train.settings import described, field_types, flatten
@@ -44,9 +43,13 @@ GUIDES = [
 """In the order in which their commands are run."""
 
 
+PAGED: Mapping[str, Kind] = {**KINDS, "tracing": OWN_KINDS["tracing"]}
+"""Kinds with columns, statistics and rules of their own; others' are those of a release."""
+
+
 def columns_page() -> str:
-    parts = ["# Columns of every config\n\nWritten from `luab_data/schema.py`.\n"]
-    for dataset, tables in ((name, kind.tables) for name, kind in KINDS.items()):
+    parts = ["# Columns of every config\n\nWritten from `schema.py` and `schema_views.py`.\n"]
+    for dataset, tables in ((name, kind.tables) for name, kind in PAGED.items()):
         for table in tables:
             parts.append(f"## `{dataset}`, `{table.config}`: one row per {table.row}\n")
             parts.append(column_table(table) + "\n")
@@ -54,7 +57,7 @@ def columns_page() -> str:
                 parts.append("Optional, made by `luab-data derive --columns`:\n")
                 parts.append(column_table(replace(table, columns=table.optional)) + "\n")
         parts.append(f"## `{dataset}`: which function makes a column, and from what\n")
-        derivation = KINDS[dataset].derivation
+        derivation = PAGED[dataset].derivation
         parts += [derivation.registry.page(), *derivation.events.page().splitlines()[2:], ""]
     return "\n".join(parts)
 
@@ -72,7 +75,8 @@ def statistics_page() -> str:
         "Value and sample size `n`; a 95 % interval from a bootstrap over workers; and, where there"
         " is one, the *null*: what the value would be without the effect.\n",
     ]
-    for dataset, measures in (("imagenet-ab", IMAGENET_MEASURES), ("coco-ab", COCO_MEASURES)):
+    for dataset, kind in PAGED.items():
+        measures = kind.statistics.measures
         parts += [f"## `{dataset}`\n", "| name | what | over | unit | by | null | source |"]
         parts.append("|---|---|---|---|---|---|---|")
         for m in measures:
@@ -91,7 +95,7 @@ def rules_page() -> str:
         " tool should not have written it; `info`: a known habit of the tool. *Source* leads to"
         " what the tool does.\n",
     ]
-    for dataset, kind in KINDS.items():
+    for dataset, kind in PAGED.items():
         parts += [f"## `{dataset}`\n", "| rule | severity | rows of | meaning | source |"]
         parts.append("|---|---|---|---|---|")
         for r in chosen(rules_of(kind)):

@@ -177,9 +177,8 @@ def write_coco(subset: Subset, out: Path, advance: Callable[[int], object]) -> N
     ImageNet-AB: category `label + 1`, named by wnid, keypoint `final_click`; a click in no box is
     an annotation without `bbox` and `area`. COCO-AB: one annotation an icon that was there at the
     end, in COCO's own categories, keypoint `icon`, no bbox; own tagging data likewise, their
-    classes numbered from 1.
-
-    Tracing data: an image and an annotation a view, category `trace`, keypoint `last_point`.
+    classes numbered from 1. Tracing data: an image and an annotation a view, category `trace`,
+    keypoint `last_point`.
 
     Image ids are COCO's own; ImageNet's are 1 + the row of `default`, the same in every subset,
     and stand beside the `image_id` as text.
