@@ -74,7 +74,7 @@ class Browsing(Kind):
         "figures": "figures.catalogue:BROWSING_FIGURES",
         "pages": "reports.browsing:PAGES",
         "points": "exports.keypoints:BROWSING",
-        "explain": "provenance:explain_rounds",
+        "explain": "explanations:of_rounds",
         "attention": "attention.points:of_rounds",
         "behaviour": "behaviour.views:of_rounds",
         "about": "hub.releases:IMAGENET",
@@ -121,7 +121,7 @@ class Tagging(Kind):
         "figures": "figures.catalogue:TAGGING_FIGURES",
         "pages": "reports.tagging:TaggingPages()",
         "points": "exports.keypoints:tagging()",
-        "explain": "provenance:explain_icons",
+        "explain": "explanations:of_icons",
         "attention": "attention.points:of_icons",
         "behaviour": "behaviour.views:of_actions",
         "about": "hub.releases:COCO",
@@ -160,7 +160,7 @@ class OwnBrowsing(OwnData, Browsing):
         "acceptance": "acceptance.facts:own_browsing_rules()",
         "figures": "figures.catalogue:OWN_BROWSING_FIGURES",
         "pages": "reports.own_browsing:PAGES",
-        "explain": "provenance:explain_own_rounds()",
+        "explain": "explanations:of_own_rounds()",
     }
 
     def bound(self, manifest: Mapping[str, Any]) -> Self:
@@ -196,6 +196,7 @@ class OwnTagging(OwnData, Tagging):
         "figures": "figures.catalogue:own_tagging()",
         "acceptance": "acceptance.facts:OWN_TAGGING_RULES",
         "pages": "reports.tagging:OwnTaggingPages()",
+        "explain": "explanations:of_views()",
     }
 
     def bound(self, manifest: Mapping[str, Any]) -> Self:
@@ -235,7 +236,7 @@ class Tracing(OwnData):
         "figures": "figures.tracing:TRACING_FIGURES",
         "pages": "reports.tracing:PAGES",
         "points": "exports.traces:TRACING",
-        "explain": "provenance:explain_views",
+        "explain": "explanations:of_traces",
         "workers": "workers.tracing:WORKERS",
         "attention": "attention.points:of_traces",
         "behaviour": "behaviour.views:of_traces",

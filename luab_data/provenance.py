@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from luab_data.checks.lint import KindChecks, Rule, chosen, rules_of
 from luab_data.checks.rows import broken_values
-from luab_data.columns.rounds import Deciding, order_rounds
 from luab_data.errors import DatasetError
 from luab_data.kinds import kind_of, tables_of
 from luab_data.schema import Table
@@ -23,9 +21,6 @@ from luab_data.store.find import RowPlace, find_rows, not_there, read_image_ids
 from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset
 from luab_data.words import aligned, counted
-
-if TYPE_CHECKING:
-    from luab_data.kinds import OwnBrowsing
 
 Values = dict[str, Any]
 
@@ -47,7 +42,7 @@ class Record:
         records: its rows of `rounds` (in order) or of `actions`, raw values.
         places: where these rows lie, the one of `default` first.
         odd: lint rules that its rows break.
-        decision: of a browsing log: which round decided, and why.
+        decision: which round, or view of own tagging data, decided, and why.
         visit: of a browsing log: which part of the trace led to the final click; None without one.
         icons: of a tagging log: which action `last_add` and `final` of each icon come from.
         views: of a tracing dataset: the row of `default` of each view.
@@ -112,7 +107,8 @@ def trace(dataset: str | os.PathLike[str], image_id: str | int) -> Record:
     if not places:
         raise DatasetError(not_there(folder, images, wanted, manifest))
     image = rows if kind.has_view_rows else rows.slice(0, 1)
-    count = image["num_rounds"][0].as_py() if "num_rounds" in image.column_names else len(image)
+    counts = [name for name in ("num_rounds", "num_views") if name in image.column_names]
+    count = image[counts[0]][0].as_py() if counts else len(image)
     number = int(places[0].file.rpartition("/")[2].split("-")[1])
     records, others = find_rows(folder, table, [wanted], first=number, enough=max(count or 0, 1))
     for config, checked in ((images, image), (table, records)):
@@ -140,114 +136,6 @@ def _check_sound(folder: Path, checks: KindChecks, table: Table, rows: pa.Table)
         )
 
 
-# --- how derived values follow, a function a kind of log -----------------------------------------
-
-
-def explain_rounds(image: pa.Table, records: pa.Table, deciding: Deciding = "any") -> Values:
-    """What can be said of an image of a browsing log, one row, and its rounds in order.
-
-    Args:
-        image, records: the rows.
-        deciding: the rule by which a round decides.
-
-    Returns: `decision`: which round decided, and why. `visit`: which part of the trace led to the
-        final click; None without one.
-    """
-    decision = _decision(image, records, deciding)
-    return {"decision": decision, "visit": _visit(records.to_pylist(), decision)}
-
-
-def explain_own_rounds(kind: OwnBrowsing) -> Callable[[pa.Table, pa.Table], Values]:
-    """Of a browsing log of somebody's own, by its rule."""
-    return partial(explain_rounds, deciding=kind.deciding)
-
-
-def explain_icons(image: pa.Table, records: pa.Table) -> Values:
-    """What can be said of an image of a tagging log, one row, and its row of actions.
-
-    Returns: `icons`: each icon's actions, and which of them (from 0 in the log) `last_add` and
-        `final` come from.
-    """
-    found: list[Values] = []
-    for row in records.to_pylist()[:1]:
-        of_icon: dict[str, list[int]] = {}
-        for number, name in enumerate(row["action_histories_icon_type"]):
-            of_icon.setdefault(name, []).append(number)
-        kinds = row["action_histories_action_type"]
-        for name, actions in of_icon.items():
-            last_add = max((number for number in actions if kinds[number] == "add"), default=None)
-            ended = actions[-1] if kinds[actions[-1]] != "remove" else None
-            found.append({"icon": name, "actions": actions, "last_add": last_add, "final": ended})
-    return {"icons": found}
-
-
-def _decision(image: pa.Table, records: pa.Table, deciding: Deciding) -> Values:
-    """Which round decides, by the rule of order_rounds, and why in words."""
-    count = len(records)
-    if not count:
-        return {"round": None, "why": "no round: the image was never shown"}
-    rounds = order_rounds(image["image_id"], records.drop_columns(["round"]), deciding)
-    place = int(rounds.deciding[0])
-    submitted = records["hit_submit_time"].to_pylist()
-    selected = records["selected"].to_pylist()
-    if deciding != "any":
-        ended = f"{sum(selected)} of {count} views ended with the image selected"
-        state = "selected" if selected[place] else "not selected"
-        why = f"{ended}; by the rule `{deciding}` it is {state}, and this is the last such view"
-    elif selected[place]:
-        why = "the last one, by hit_submit_time, that ended with the image selected"
-    else:
-        why = "no round ended with the image selected, so the last one by hit_submit_time"
-    if count == 1:
-        why = "the only one"
-    if None in submitted and count > 1:
-        why += "; views stand in the order of the log, which does not say when all were submitted"
-    elif count > len(set(submitted)):
-        why += "; rounds with equal submit times stand in the order of the file"
-    return {"round": place + 1, "of": count, "why": why}
-
-
-def _visit(records: Sequence[Values], decision: Values) -> Values | None:
-    """The visit that ends in the final click: the trace records that quantiles are taken of.
-
-    Returns: `enter_ms` (None if the log has no enter before the click, then the visit starts with
-        the trace), `visit` of `num_visits`, `click_ms`, `first_record` and `last_record` (from 0
-        among the round's trace records, None without any) and `num_records`; all None where a
-        record has no time; None without a final click. Source: docs/definitions.md#trace-curves
-    """
-    if decision["round"] is None:
-        return None
-    row = records[decision["round"] - 1]
-    if not row["selected"] or not row["selected_record_time_ms"]:
-        return None
-    click = row["selected_record_time_ms"][-1]
-    if None in (
-        *row["selected_record_time_ms"],
-        *row["hovered_record_time_ms"],
-        *row["mouse_tracking_time_ms"],
-    ):
-        names = ("enter_ms", "visit", "num_visits", "click_ms", "first_record", "last_record")
-        return {**dict.fromkeys(names), "num_records": None}
-    hovered = zip(row["hovered_record_action"], row["hovered_record_time_ms"], strict=True)
-    enters = [time for action, time in hovered if action == "enter"]
-    before = [time for time in enters if time <= click]
-    start = max(before, default=None)
-    used = [
-        number
-        for number, time in enumerate(row["mouse_tracking_time_ms"])
-        if (start is None or time >= start) and time <= click
-    ]
-    return {
-        "enter_ms": start,
-        "visit": None if start is None else enters.index(start) + 1,
-        "num_visits": len(enters),
-        "click_ms": click,
-        "first_record": used[0] if used else None,
-        "last_record": used[-1] if used else None,
-        "num_records": len(used),
-    }
-
-
 # --- as text -------------------------------------------------------------------------------------
 
 
@@ -258,7 +146,7 @@ def as_text(record: Record) -> str:
     for row in record.views or [record.image]:
         lines += ["", f"default: {images.row}", *_values(images, row)]
     for number, row in enumerate(record.records, 1):
-        title = f"{table.config}: round {number} of {len(record.records)}"
+        title = f"{table.config}: {_word(record)} {number} of {len(record.records)}"
         lines += ["", title if record.decision else table.config, *_values(table, row)]
     lines += ["", "lint" if record.odd else "lint: nothing odd"]
     lines += aligned([("", rule.severity, rule.id, rule.doc) for rule in record.odd])
@@ -284,11 +172,12 @@ def _origin(record: Record) -> Iterator[str]:
 def _decided(record: Record) -> Iterator[str]:
     yield ""
     if record.decision is not None:
-        number = record.decision["round"]
-        of = f"round {number} of {record.decision['of']}: " if number else ""
-        yield f"deciding round  {of}{record.decision['why']}"
-        yield f"visit           {_visit_in_words(record.visit)}"
-        return
+        number, word = record.decision["round"], _word(record)
+        of = f"{word} {number} of {record.decision['of']}: " if number else ""
+        yield f"{f'deciding {word}':<14}  {of}{record.decision['why']}"
+        if word == "round":
+            yield f"visit           {_visit_in_words(record.visit)}"
+            return
     if record.views:
         names = ("view", "worker_id", "trace_length", "duration_ms", "label", "prompt")
         cells = [("", *(_cell(row[name]) for name in names)) for row in record.views]
@@ -307,6 +196,11 @@ def _decided(record: Record) -> Iterator[str]:
         for icon in record.icons
     ]
     yield from aligned([head, *rows])
+
+
+def _word(record: Record) -> str:
+    """What a record of an image is called."""
+    return "view" if "view" in record.image else "round"
 
 
 def _visit_in_words(visit: Values | None) -> str:

@@ -174,7 +174,7 @@ MOMENTS = st.lists(st.integers(0, 9), max_size=6).map(sorted)
 def test_the_visit_named_is_the_one_that_quantiles_are_taken_of(
     trace: list[int], clicks: list[int], hovered: list[str]
 ):
-    from luab_data.provenance import _visit
+    from luab_data.explanations import _visit
 
     row = {
         "selected": True,

@@ -123,7 +123,8 @@ class _Tables:
     def check(self, shown: bool | None) -> None:
         """Read all rows; note every problem, and what is odd in the lint."""
         self.notes.ran("shards", "rows", "values", "image-ids", "workers")
-        if self.classes is not None or all(c.classes != "wnid" for c in self.images.columns):
+        needed = {column.classes for column in self.images.columns} - {None, "coco"}
+        if self.classes is not None or not needed:
             self.notes.ran("classes")
         names = {table.config: self._shard_names(table) for table in self.tables}
         image_names, record_names = names["default"], names[self.records.config]

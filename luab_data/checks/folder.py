@@ -76,18 +76,25 @@ def check_manifest(folder: Path, notes: Notes) -> Manifest:
         if guess is None:
             raise DatasetError(f"{folder / MANIFEST}: names no dataset of luab; expected {known}")
         manifest["dataset"] = guess
-    for key, wanted in _entries(kind_of(manifest).tables).items():
+    kind = ALL_KINDS[manifest["dataset"]]
+    for key, wanted in _entries(kind.tables).items():
         try:
             if key in manifest or key not in _OPTIONAL:
                 msgspec.convert(manifest.get(key), wanted)
         except msgspec.ValidationError as error:
             notes.problem("manifest", MANIFEST, f"{key}: {error}", "an entry as luab writes it")
             manifest.pop(key, None)
-    names, is_sorted = manifest.get("classes", []), kind_of(manifest).classes != "listed"
+    names, is_sorted = manifest.get("classes", []), kind.classes != "listed"
     if len(names) != len(set(names)) or (is_sorted and names != sorted(names)):
         has = "classes that repeat or are not sorted" if is_sorted else "classes that repeat"
         notes.problem("manifest", MANIFEST, has, "sorted names" if is_sorted else "each once")
         del manifest["classes"]
+    try:
+        kind.bound(manifest)
+    except DatasetError as error:
+        notes.problem("manifest", MANIFEST, str(error), "classes and superclasses that agree")
+        manifest.pop("classes", None)
+        manifest.pop("superclasses", None)
     ids = manifest.get("worker_ids")
     if not isinstance(ids, dict) or ids.get("method") != METHOD or not ids.get("key"):
         expected = f"worker_ids with method {METHOD} and the fingerprint of a key"

@@ -65,6 +65,9 @@ def checks(kind: OwnTagging) -> KindChecks:
             "default": ("image_id", "num_views", "view"), "actions": ("image_id", "view"),
             "annotators": ("worker_id",),
         },
+        of_images=lambda images, classes: (
+            of_coco.of_images(images, classes) if classes is not None else iter(())
+        ),
         of_records=_own_views,
         sources=stored,
         rules=tuple(replace(rule, doc=_OWN_RULES[rule.id] or rule.doc) for rule in kept),

@@ -3,7 +3,6 @@
 A click belongs to the smallest box that holds it, borders included
 (docs/definitions.md#points-and-boxes); every other box has no point, and a click in no box has no
 box: an image without published boxes gets none that were made up.
-
 Points are fractions of the picture as a browser shows it, turned as its EXIF orientation asks;
 boxes are of the picture as stored, and left out where they are of a picture of another shape.
 """
@@ -148,10 +147,10 @@ BROWSING = PointFormat(
 
 def tagging(kind: Tagging) -> PointFormat:
     """Of a tagging log: its vocabulary, in COCO's own numbers if it is COCO's."""
-    vocabulary = kind.vocabulary
+    classes = kind.vocabulary
     categories = [
-        {"id": number, "name": name, "supercategory": vocabulary.group_of(name)}
-        for number, name in zip(vocabulary.ids, vocabulary.names, strict=True)
+        {"id": number, "name": name, "supercategory": classes.group_of(name)}
+        for number, name in zip(classes.ids, classes.names, strict=True)
     ]
     return PointFormat(
         point="icon",
