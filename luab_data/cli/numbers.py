@@ -190,7 +190,7 @@ def annotators(
 def _workers(found: Annotators, limit: int, width: int) -> Iterator[str]:
     from luab_data.workers.pooling import CLEAR, THRESHOLD, flagged
 
-    shown = found.measures.shown[: (width - _BEFORE) // _TRAIT]
+    shown = found.shown[: (width - _BEFORE) // _TRAIT]
     num = len(found.worker_id)
     yield f"{found.dataset}, {num:,} workers; flagged from a score of {THRESHOLD} on:"
     for s in found.measures.suspicions:

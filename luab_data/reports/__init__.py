@@ -123,7 +123,9 @@ def report(
                     "reader": kind.pages, "groups": groups(measures, estimates),
                     "lacking": ", ".join(m.title for m in lacking),
                     "findings": quotes(kind.pages.findings, measures, estimates),
-                    "figures": figures, "annotators": worker_table(workers), "replays": replays,
+                    "figures": figures,
+                    "annotators": worker_table(workers) if workers.worker_id else None,
+                    "replays": replays, "asked_pages": number > 0,
                 }
             )  # fmt: skip
             (making.path / PAGE_NAME).write_text(html, encoding="utf-8")

@@ -47,9 +47,6 @@ _METHOD = (
     " a zero.",
     "Annotator ids are keyed hashes; the same annotator has the same hash everywhere in the"
     " dataset.",
-    "Positions in replays are the logged fractions of a picture times its logged size; where the"
-    " log's width is a copy of its height, the file's shape gives the width. Records that lie on no"
-    " screen are not shown.",
 )
 
 
@@ -82,7 +79,7 @@ def page_html(shown: Mapping[str, Any]) -> str:
         style=Markup(own["style.css"] + own["replay.css"]),
         script=Markup(own["replay.js"]),
         generator=f"luab-data report {version('luab')}",
-        method=_METHOD,
+        method=(*_METHOD, shown["reader"].positions),
         **shown,
     )
 

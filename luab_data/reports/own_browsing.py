@@ -37,6 +37,12 @@ class OwnBrowsingPages(BrowsingPages):
         " over a picture while it was selected. While playing, pauses of more than 3 s are cut"
         " short."
     )
+    positions = (
+        "Positions in replays are the logged fractions of a picture times its logged size; where"
+        " none was logged, pictures of their own shape stand in a plain grid. Records that lie on"
+        " no screen are not shown."
+    )
+    no_pages = "No page can be replayed: the log names no session."
     findings = (
         BrowsingPages.findings[0],
         Finding(
@@ -107,13 +113,22 @@ def _logged(row: Values) -> Frame | None:
 def _grid(rows: Sequence[Values]) -> list[Frame | None]:
     columns = min(_MOST_COLUMNS, max(1, round(len(rows) ** 0.5 * 1.2)))
     found: list[Frame | None] = []
-    for number, row in enumerate(rows):
-        width, height = row["original_image_width"] or 0, row["original_image_height"] or 0
-        shape = width / height if min(width, height) > 0 else _SHAPE
-        w, h = _CELL * min(1, shape), _CELL * min(1, 1 / shape)
-        x, y = (place * (_CELL + _GAP) for place in (number % columns, number // columns))
-        found.append((x + (_CELL - w) / 2, y + (_CELL - h) / 2, w, h))
+    top = 0.0
+    for start in range(0, len(rows), columns):
+        sizes = [_fitted(row) for row in rows[start : start + columns]]
+        highest = max(h for _, h in sizes)
+        for column, (w, h) in enumerate(sizes):
+            left = column * (_CELL + _GAP) + (_CELL - w) / 2
+            found.append((left, top + (highest - h) / 2, w, h))
+        top += highest + _GAP
     return found
+
+
+def _fitted(row: Values) -> tuple[float, float]:
+    """Width and height in a cell of the plain grid."""
+    width, height = row["original_image_width"] or 0, row["original_image_height"] or 0
+    shape = width / height if min(width, height) > 0 else _SHAPE
+    return _CELL * min(1, shape), _CELL * min(1, 1 / shape)
 
 
 PAGES = OwnBrowsingPages()

@@ -240,7 +240,7 @@ def worker_table(found: Annotators) -> dict[str, Any]:
     """
     order = found.order()[:MOST_WORKERS].tolist()
     by_name = {trait.name: trait for trait in found.measures.traits}
-    traits = [by_name[name] for name in found.measures.shown]
+    traits = [by_name[name] for name in found.shown]
     counts = dict([*found.counts.items()][:2])  # how much was done; the others are traits' n
     scores, reasons = found.suspicion(), found.reasons()
     return {

@@ -54,6 +54,13 @@ class Annotators(Tabular):
         num_flagged = int(flagged(self.suspicion()).sum())
         return f"Annotators({self.dataset}: {len(self.worker_id):,} workers, {num_flagged} flagged)"
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Traits in the order of their importance, but for those that nobody has."""
+        return tuple(
+            name for name in self.measures.shown if np.isfinite(self.pooled[name].raw).any()
+        )
+
     def reasons(self) -> list[list[str]]:
         """For each worker the suspicions that flag it, each with its clear signs."""
         found: list[list[str]] = [[] for _ in self.worker_id]
@@ -96,7 +103,7 @@ class Annotators(Tabular):
     def shown_table(self) -> pa.Table:
         """For notebooks: counts, pooled traits, the highest score and the reasons."""
         table = self.to_table()
-        traits = [f"{name}_pooled" for name in self.measures.shown]
+        traits = [f"{name}_pooled" for name in self.shown]
         score = _array(self.suspicion()[self.order()])
         chosen = table.select(["worker_id", *self.counts, *traits])
         return chosen.append_column("score", score).append_column("reasons", table["reasons"])
