@@ -26,6 +26,9 @@ def rows(**columns: Any) -> pa.Table:
         "boxes": [[]] * num,
         **columns,
     }
+    clicks = zip(given.get("final_click_x", [None] * num), given["boxes"], strict=True)
+    # Whether it is in the box is not asked; null is where the two cannot be compared.
+    given.setdefault("click_in_box", [True if x is not None and b else None for x, b in clicks])
     names = ("image_id", *COLUMNS)
     return pa.table({n: pa.array(given.get(n, [None] * num), fields[n].type) for n in names})
 

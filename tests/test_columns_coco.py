@@ -151,6 +151,18 @@ def test_a_point_on_the_far_border_is_in_the_last_pixel_and_beyond_it_nowhere():
     assert not image.contains(1, 0.5, 0.5) and not image.contains(0, float("nan"), 0.5)
 
 
+def test_a_picture_that_the_browser_turned_says_nothing_of_its_masks(truth: dict[int, TrueImage]):
+    """Masks are of the picture as stored, points of the picture as shown."""
+    dog = action("add", "dog", (0.5, 0.5))
+    sizes = [(20, 10), (10, 20), (0, 0)]  # as stored, turned, not logged
+    logged = ({"originalImageWidth": w, "originalImageHeight": h} for w, h in sizes)
+    stored = [rows([coco_record(1, [dog], **size)], truth)[0] for size in logged]
+    told = [row["is_on_object"][0] is not None for row in stored]
+    assert (truth[1].width, truth[1].height) == (20, 10) and told == [True, False, True]
+    assert [row["num_adds_on_object"][0] is not None for row in stored] == told
+    assert len({str(row["labels"]) for row in stored}) == 1
+
+
 def test_recall_and_precision():
     truth = {1: TrueImage(10, 10), 2: TrueImage(10, 10)}
     left = np.zeros((10, 10), np.uint8)

@@ -221,6 +221,12 @@ def test_a_picture_that_the_browser_turned_says_nothing_of_its_boxes():
     logged = pa.array([500, 375, 0], pa.int32()), pa.array([375, 500, 0], pa.int32())
     found = click_in_box(table["x"], table["y"], width, height, boxes, *logged)
     assert found.to_pylist() == [None, True, True]
+    names = ("final_click_x", "final_click_y", "width", "height", "boxes", "click_in_box")
+    columns = (table["x"], table["y"], width, height, boxes, found)
+    judged = pa.table(dict(zip(names, columns, strict=True)))
+    # Nor has the click an offset from a box, of which statistics, annotators and calibration are.
+    assert np.isnan(click_offset(judged)[0]).tolist() == [True, False, False]
+    assert np.isnan(clicked_box(judged)[:, 0]).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -240,6 +246,7 @@ def test_a_box_published_with_its_corners_swapped_is_the_same_box(box: tuple[int
     columns = (table[name] for name in table.column_names)
     size = (table["width"], table["height"])
     assert click_in_box(*columns, *size).to_pylist() == [True, False, None]
+    table = table.append_column("click_in_box", pa.array([True, False, None]))
     assert clicked_box(table)[:2].tolist() == [[10.0, 20.0, 50.0, 80.0]] * 2
     assert np.allclose(
         click_offset(table), [[-0.25, 0.75, np.nan], [-1 / 3] * 2 + [np.nan]], equal_nan=True

@@ -31,11 +31,13 @@ from luab_data.workers.pooling import pool
 
 COLUMNS = (
     *("worker_id", "final_click_x", "final_click_y", "width", "height", "boxes"),
-    *("dwell_time_ms", "estimate_time_ms", "last_n_x", "last_n_y", "hull_area", "num_clicks"),
+    *("click_in_box", "dwell_time_ms", "estimate_time_ms", "last_n_x", "last_n_y", "hull_area"),
+    *("num_clicks",),
 )
 """Columns of `default` of ImageNet-AB that a calibration is learned from."""
 
-APPLY_COLUMNS = tuple(name for name in COLUMNS if name not in ("width", "height", "boxes"))
+_OF_BOXES = ("width", "height", "boxes", "click_in_box")
+APPLY_COLUMNS = tuple(name for name in COLUMNS if name not in _OF_BOXES)
 """Those it is applied to: no boxes among them."""
 
 BEHAVIOURS = ("dwell_time", "estimate_time", "trace_end_distance", "hull_area", "num_clicks")

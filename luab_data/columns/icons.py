@@ -283,19 +283,20 @@ def size(
     return regions.size(wide, high, original_image_width, original_image_height)
 
 
-def is_on_object(icons: Icons, known: Known) -> pa.ListArray:
+def is_on_object(icons: Icons, masks: Known) -> pa.ListArray:
     """Whether each icon that is there at the end lies on a mask of its class.
 
     Returns: (num_images,) lists of bool, parallel to icon_label; a class that is not in the image
     counts as wrong.
-    Null elements where the icon ended removed or the ground truth cannot tell: it lacks the image,
-    or the class, or an object of the class has no mask and the icon is on no other.
+    Null elements where the icon ended removed or the ground truth cannot tell: it lacks the image
+    or the class, the browser turned the picture, or an object of the class has no mask and the icon
+    is on no other.
     Source: docs/definitions.md#icon-precision.
     """
-    return _are_on_object(icons, known, final_action(icons))
+    return _are_on_object(icons, masks, final_action(icons))
 
 
-def is_last_add_on_object(icons: Icons, known: Known) -> pa.ListArray:
+def is_last_add_on_object(icons: Icons, masks: Known) -> pa.ListArray:
     """Whether each icon's last add lies on a mask of its class, even if moved or removed later.
 
     Returns: (num_images,) lists of bool, parallel to icon_label; a class that is not in the image
@@ -303,10 +304,10 @@ def is_last_add_on_object(icons: Icons, known: Known) -> pa.ListArray:
     Null elements where the icon was never added or the ground truth cannot tell, see is_on_object.
     Source: docs/definitions.md#icon-precision, "last add (paper's training target)".
     """
-    return _are_on_object(icons, known, last_add_action(icons))
+    return _are_on_object(icons, masks, last_add_action(icons))
 
 
-def num_adds_on_object(icons: Icons, known: Known) -> pa.ListArray:
+def num_adds_on_object(icons: Icons, masks: Known) -> pa.ListArray:
     """How many of each icon's adds lie on a mask of its class.
 
     Returns: (num_images,) lists of int32, a count, parallel to icon_label; 0 for a class that is
@@ -317,9 +318,9 @@ def num_adds_on_object(icons: Icons, known: Known) -> pa.ListArray:
     owner = np.repeat(np.arange(len(icons.label)), np.diff(icons.bounds))
     adds = np.flatnonzero(icons.action == _ADD)
     right, judged = np.zeros((2, len(icons.action)), bool)
-    right[adds], judged[adds] = _judged(icons, known, owner[adds], adds)
+    right[adds], judged[adds] = _judged(icons, masks, owner[adds], adds)
     is_open = _count((icons.action == _ADD) & ~judged, icons.bounds) > 0
-    is_known = _is_known(known)[icons.image] & ~is_open
+    is_known = _is_known(masks)[icons.image] & ~is_open
     return by_image(icons, nullable(_count(right, icons.bounds), is_known, pa.int32()))
 
 
@@ -328,21 +329,21 @@ def _is_known(known: Known) -> Bools:
     return np.array([image is not None for image in known], dtype=bool)
 
 
-def _are_on_object(icons: Icons, known: Known, action: Ints) -> pa.ListArray:
+def _are_on_object(icons: Icons, masks: Known, action: Ints) -> pa.ListArray:
     """Whether the actions (num_icons,) put the icons on masks; null where -1 or not known."""
     asked = np.flatnonzero(action >= 0)
     right, judged = np.zeros((2, len(action)), bool)
-    right[asked], judged[asked] = _judged(icons, known, asked, action[asked])
+    right[asked], judged[asked] = _judged(icons, masks, asked, action[asked])
     return by_image(icons, nullable(right, judged, pa.bool_()))
 
 
-def _judged(icons: Icons, known: Known, icon: Ints, action: Ints) -> tuple[Bools, Bools]:
+def _judged(icons: Icons, masks: Known, icon: Ints, action: Ints) -> tuple[Bools, Bools]:
     """(num_points,) whether each action put its icon on a mask of its class, and whether the
     ground truth can tell.
     """
     right, judged = np.zeros((2, len(action)), bool)
-    asked = np.flatnonzero(_is_known(known)[icons.image[icon]])
-    images = [known[i] for i in icons.image[icon[asked]].tolist()]
+    asked = np.flatnonzero(_is_known(masks)[icons.image[icon]])
+    images = [masks[i] for i in icons.image[icon[asked]].tolist()]
     label = icons.label[icon[asked]]
     x, y = icons.to_x[action[asked]], icons.to_y[action[asked]]
     right[asked] = contains_many(images, label, x, y)

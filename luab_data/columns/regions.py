@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,9 @@ from luab_data.ragged import (
     nullable,
     one_array,
 )
+
+if TYPE_CHECKING:
+    from luab_data.truth import TrueImage
 
 
 def sort_corners(boxes: Floats) -> Floats:
@@ -110,6 +114,41 @@ def _positive(size: ArrowColumn) -> ArrowColumn:
     return pc.if_else(pc.greater(size, 0), size, pa.scalar(None, size.type))
 
 
+def is_turned(
+    width: Floats,
+    height: Floats,
+    original_image_width: ArrowColumn,
+    original_image_height: ArrowColumn,
+) -> Bools:
+    """Whether each picture was shown turned: its size as logged is its size, swapped.
+
+    Args:
+        width, height: (num_rows,) px of the picture as stored; NaN is not turned.
+        original_image_width, original_image_height: (num_rows,) int32 px, as logged.
+    Source: docs/formats.md#exif-orientation.
+    """
+    swapped = (floats(original_image_width) == height) & (floats(original_image_height) == width)
+    found: Bools = swapped & (width != height)
+    return found
+
+
+def as_shown(
+    known: Sequence[TrueImage | None],
+    original_image_width: ArrowColumn,
+    original_image_height: ArrowColumn,
+) -> list[TrueImage | None]:
+    """(num_images,) the ground truth of images that were not shown turned, else None.
+
+    Masks are of pictures as stored, points of pictures as shown; see is_turned.
+    """
+    width, height = (
+        np.array([np.nan if image is None else getattr(image, side) for image in known])
+        for side in ("width", "height")
+    )
+    turned = is_turned(width, height, original_image_width, original_image_height)
+    return [None if flag else image for image, flag in zip(known, turned.tolist(), strict=True)]
+
+
 def click_in_box(
     final_click_x: ArrowColumn,
     final_click_y: ArrowColumn,
@@ -134,9 +173,7 @@ def click_in_box(
     columns = (final_click_x, final_click_y, width, height)
     x, y, width_px, height_px = (floats(column) for column in columns)
     xyxy, rows = boxes_of(boxes)
-    logged_width, logged_height = floats(original_image_width), floats(original_image_height)
-    swapped = (logged_width == height_px) & (logged_height == width_px)
-    turned = swapped & (width_px != height_px)
+    turned = is_turned(width_px, height_px, original_image_width, original_image_height)
     known = ~np.isnan(x + y + width_px + height_px) & (rows.lengths > 0) & ~turned
     return nullable(in_any_box(x, y, width_px, height_px, xyxy, rows), known, pa.bool_())
 
@@ -176,9 +213,9 @@ def click_offset(table: pa.Table) -> tuple[Floats, Floats]:
     |offset| <= .5 is inside. Its box: see own_box.
 
     Args:
-        table: final_click_x, final_click_y, width, height, boxes.
-    Returns: two (num_rows,) arrays; both are NaN without a click, boxes or a size, or if that box
-        has no area.
+        table: final_click_x, final_click_y, width, height, boxes, click_in_box.
+    Returns: two (num_rows,) arrays; both are NaN where click_in_box is null, or if that box has no
+        area.
     Source: docs/definitions.md#click-offset
     """
     x, y, width, height = (floats(table[c]) for c in _CLICK_AND_SIZE)
@@ -194,8 +231,8 @@ def clicked_box(table: pa.Table) -> Floats:
     """The box that each final click is judged by; see own_box.
 
     Args:
-        table: final_click_x, final_click_y, width, height, boxes.
-    Returns: (num_rows, 4) xyxy px; NaN without boxes. Without a click or a size it is any box.
+        table: final_click_x, final_click_y, width, height, boxes, click_in_box.
+    Returns: (num_rows, 4) xyxy px; NaN where click_in_box is null.
     """
     x, y, width, height = (floats(table[c]) for c in _CLICK_AND_SIZE)
     boxes, rows = boxes_of(table["boxes"])
@@ -203,6 +240,8 @@ def clicked_box(table: pa.Table) -> Floats:
     chosen = own_box(rows.rows, point, boxes)
     out = np.full((len(x), 4), np.nan)
     out[rows.rows[chosen]] = boxes[chosen]
+    # Of a picture that was shown turned, click and boxes are in two frames.
+    out[np.asarray(table["click_in_box"].is_null())] = np.nan
     return out
 
 

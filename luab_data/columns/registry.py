@@ -265,7 +265,7 @@ COCO = Registry(
         *(Derived((name,), function, ("icons",)) for name, function in _OF_ICONS),
         Derived(_both("last_add"), icons.last_add, ("icons",)),
         Derived(_both("final"), icons.final, ("icons",)),
-        *(Derived((name,), function, ("icons", "known")) for name, function in _AGAINST_MASKS),
+        *(Derived((name,), function, ("icons", "masks")) for name, function in _AGAINST_MASKS),
         *_logged("actions", "time_spent_ms", "worker_id", "hit_id", "page_id"),
         Derived(
             _both("notebook_point"), loader_compat.coco_point, ("icons", "labels", *_LOGGED_SIZE)
@@ -281,6 +281,7 @@ COCO = Registry(
             ),
         ),
         "known": Step(icons.known_images, ("raw.image_id", "truth")),
+        "masks": Step(regions.as_shown, ("known", *_LOGGED_SIZE)),
     },
 )
 """Derived columns of `default` of COCO-AB."""

@@ -191,6 +191,9 @@ def join_images(
             opened.
         columns: columns of `ab` to keep, `image_id` always; None keeps all.
 
+    Points are fractions of the picture as its annotator saw it, turned as EXIF says: turn an image
+    with `PIL.ImageOps.exif_transpose` before points are put on it.
+
     Returns: the rows that have an image, and counts and examples of what was left over.
 
     Raises:
