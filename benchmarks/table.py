@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import narratives
+
 FOLDER = Path(__file__).resolve().parent
 README = FOLDER / "README.md"
 RESULTS = FOLDER / "results" / "convert.jsonl"
@@ -348,6 +350,8 @@ def write_readme(readme: Path = README, results: Path = RESULTS) -> None:
     page = with_results(page, analysis, part="analysis")
     evaluation = evaluation_text(read_rows(SUITE_RESULTS), read_rows(WSOL_RESULTS))
     page = with_results(page, evaluation, part="evaluation")
+    text = narratives.narratives_text(read_rows(narratives.RESULTS))
+    page = with_results(page, text, part="narratives")
     from train_table import training_text  # here, since it is made of what this module has
 
     training = training_text(read_rows(TRAIN_RESULTS))

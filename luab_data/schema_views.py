@@ -108,7 +108,7 @@ TRACING_TRACES = Table(
         *(_logged(c) for c in VIEWS.columns if c.name not in ("image_id", "annotator")),
         replace(_WORKER, raw="annotator"),
     ),
-    rows_per_group=2048,
+    rows_per_group=512,
 )
 
 _POINTS = "events with a place that are a move, fixation, click or add"

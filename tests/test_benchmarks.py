@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from logs import action, block, coco_log, coco_record, xml
 
+from luab_data.importers import importer
 from luab_data.raw import imagenet
 from luab_data.schema import IMAGENET_ROUNDS
+from luab_data.views import CODE
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(FOLDER))
@@ -22,6 +25,7 @@ import baselines  # noqa: E402
 import bench  # noqa: E402
 import inputs  # noqa: E402
 import measure  # noqa: E402
+import narratives  # noqa: E402
 import stages  # noqa: E402
 import table  # noqa: E402
 
@@ -290,6 +294,34 @@ def test_the_readme_holds_the_latest_statistics():
     expected = table.analysis_text(table.read_rows(table.ANALYSIS_RESULTS))
     text = table.README.read_text()
     assert table.with_results(text, expected, part="analysis") == text
+
+
+def test_a_generated_narrative_is_one(tmp_path):
+    path = narratives.generated(tmp_path / "a_localized_narratives.jsonl", 20)
+    (found,) = importer("localized-narratives").read([path], Counter(), lambda _: None)
+    assert (len(found.table), found.errors) == (20, [])
+    moves = [row["event"].count(CODE["move"]) for row in found.table.to_pylist()]
+    assert abs(sum(moves) / 20 - narratives.POINTS) < narratives.POINTS / 4
+    assert all(row["event"].count(CODE["say"]) for row in found.table.to_pylist())
+
+
+def test_narratives_are_judged_by_what_all_of_them_would_take():
+    found = {
+        "lines": {"small": 1000, "large": 11000}, "points": 500.0,
+        "small": [run(1, 100)], "large": [run(4, 400)],
+        "date": "2026-12-01T00:00:00+00:00", "commit": "abc",
+        "machine": {"cpu": "C", "cores": 2},
+    }  # fmt: skip
+    text = narratives.narratives_text([found])
+    assert "| 0.300 | " in text and "| 262 s (" in text and "| met |" in text
+    for more in ({"large": [run(5, 400)]}, {"large": [run(4, 501)]}):
+        assert "**missed**" in narratives.narratives_text([{**found, **more}])
+
+
+def test_the_readme_holds_the_latest_narratives():
+    expected = narratives.narratives_text(table.read_rows(narratives.RESULTS))
+    text = table.README.read_text()
+    assert table.with_results(text, expected, part="narratives") == text
 
 
 def test_the_readme_holds_the_latest_evaluations():

@@ -150,7 +150,7 @@ def test_batches_of_any_size_give_the_same_files(tmp_path: Path, monkeypatch: py
 
 
 def test_row_groups_of_traces_are_small():
-    assert TRACING_TRACES.rows_per_group == 2048
+    assert TRACING_TRACES.rows_per_group == 512
 
 
 # --- whole and odd --------------------------------------------------------------------------------

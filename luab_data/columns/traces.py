@@ -28,7 +28,7 @@ from luab_data.ragged import (
 from luab_data.schema import LAST_N, QUANTILES
 
 _NEVER = np.iinfo(np.int64).min
-_STEPS = len(QUANTILES) - 1
+STEPS = len(QUANTILES) - 1
 
 
 class Approach(NamedTuple):
@@ -97,7 +97,7 @@ def approach(
     )
 
 
-def _taken(values: Floats, index: Ints, present: Bools) -> pa.ListArray:
+def taken(values: Floats, index: Ints, present: Bools) -> pa.ListArray:
     """values[index] as lists: index (num_present, k) for the rows where present is true."""
     lengths = np.where(present, index.shape[1], 0)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
@@ -113,9 +113,9 @@ def trace_quantile(visit: Approach) -> tuple[pa.ListArray, pa.ListArray]:
     """
     length = np.diff(visit.bounds)
     present = length > 0
-    step = np.arange(_STEPS + 1)
-    index = visit.bounds[:-1][present, None] + step * (length[present, None] - 1) // _STEPS
-    return _taken(visit.x, index, present), _taken(visit.y, index, present)
+    step = np.arange(STEPS + 1)
+    index = visit.bounds[:-1][present, None] + step * (length[present, None] - 1) // STEPS
+    return taken(visit.x, index, present), taken(visit.y, index, present)
 
 
 def time_quantile(visit: Approach) -> tuple[pa.ListArray, pa.ListArray]:
@@ -135,10 +135,10 @@ def time_quantile(visit: Approach) -> tuple[pa.ListArray, pa.ListArray]:
     duration = visit.click_ms[present] - start_ms
     reached = _first_step(visit.time_ms - start_ms[place], duration[place])
     # The last record that each step is the first to reach; of one step the last one stays.
-    index = np.repeat(first[:, None], _STEPS + 1, axis=1)
+    index = np.repeat(first[:, None], STEPS + 1, axis=1)
     index[place, reached] = np.arange(len(place))
     np.maximum.accumulate(index, axis=1, out=index)
-    return _taken(visit.x, index, present), _taken(visit.y, index, present)
+    return taken(visit.x, index, present), taken(visit.y, index, present)
 
 
 def _first_step(elapsed: Ints, duration: Ints) -> Ints:
@@ -149,7 +149,7 @@ def _first_step(elapsed: Ints, duration: Ints) -> Ints:
     # Ten times a duration must not overflow: no log has such times, but a parser lets them in.
     huge = np.int64(2**59)
     exact = object if (duration > huge).any() else np.int64
-    step[later] = -(-_STEPS * elapsed.astype(exact) // duration.astype(exact))
+    step[later] = -(-STEPS * elapsed.astype(exact) // duration.astype(exact))
     return step
 
 

@@ -193,19 +193,17 @@ def by_time(visit: Approach) -> tuple[pa.ListArray, pa.ListArray]:
     timed = visit.has_click & ~points.any(visit.time_ms == NEVER)
     mask = np.repeat(timed, points.lengths)
     kept = points.keep(mask)
-    first = kept.values[kept.bounds[:-1][timed]]
-    # Rows laid end to end: the running maximum of all is that of each.
-    elapsed = np.maximum(kept.values - np.repeat(first, kept.lengths[timed]), 0)
+    begin, end = kept.bounds[:-1][timed], kept.bounds[1:][timed] - 1
+    elapsed = np.maximum(kept.values - np.repeat(kept.values[begin], kept.lengths[timed]), 0)
+    # Rows laid end to end: the running maximum of all is that of each, and one search finds all.
     span = np.append(0, np.cumsum(kept._replace(values=elapsed).reduce(np.maximum, 0)))
-    start = np.repeat(span[:-1], kept.lengths)
-    elapsed = np.maximum.accumulate(start + elapsed) - start
-    end_ms = np.zeros(len(timed), np.int64)
-    end_ms[timed] = elapsed[kept.bounds[1:][timed] - 1]
-    return traces.time_quantile(
-        visit._replace(
-            x=visit.x[mask], y=visit.y[mask], time_ms=elapsed, bounds=kept.bounds, click_ms=end_ms
-        )
-    )
+    clock = np.maximum.accumulate(np.repeat(span[:-1], kept.lengths) + elapsed)
+    start, duration = span[:-1][timed, None], np.diff(span)[timed, None]
+    reached = start + np.arange(traces.STEPS + 1) * duration // traces.STEPS
+    index = np.searchsorted(clock, reached, "right") - 1
+    np.minimum(index, end[:, None], out=index)  # the next row begins at the time this one ends
+    x, y = visit.x[mask], visit.y[mask]
+    return traces.taken(x, index, timed), traces.taken(y, index, timed)
 
 
 def hulls(visit: Approach) -> tuple[pa.ListArray, pa.ListArray, pa.Array]:

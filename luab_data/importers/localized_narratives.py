@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -24,6 +24,7 @@ from luab_data.errors import ArchiveError, RecordError
 from luab_data.importers import Importer
 from luab_data.importers.files import files
 from luab_data.importers.points import event_lists
+from luab_data.pipeline import in_order, num_threads
 from luab_data.ragged import Floats, Ints
 from luab_data.raw.packed import float_columns
 from luab_data.raw.source import DAMAGE, Source
@@ -69,18 +70,32 @@ def read(
     /,
     **options: str,
 ) -> Iterator[Reading]:
-    """The narratives of some files."""
+    """The narratives of some files: decoded one after the other, laid out by threads meanwhile."""
+    yield from in_order(_reading, _decoded(paths, unknown, on_read), num_threads())
+
+
+class _Decoded(NamedTuple):
+    narratives: list[_Narrative]
+    names: list[str]
+    errors: list[RecordError]
+
+
+def _reading(decoded: _Decoded) -> Reading:
+    return Reading(_table(decoded.narratives), decoded.names, decoded.errors)
+
+
+def _decoded(
+    paths: Sequence[Path], unknown: Counter[str], on_read: Callable[[int], object]
+) -> Iterator[_Decoded]:
     for path in files(paths, ".jsonl"):
-        with Source(path, on_read) as source:
-            yield from _read(source, source.content(), unknown)
+        with Source(path, on_read, hashed=False) as source:
+            yield from _batches(source, source.content(), unknown)
 
 
-def _read(source: Source, lines: IO[bytes], unknown: Counter[str]) -> Iterator[Reading]:
+def _batches(source: Source, lines: IO[bytes], unknown: Counter[str]) -> Iterator[_Decoded]:
     number, is_first = 0, True
     while batch := _some_lines(source, lines):
-        found: list[Any] = []
-        names: list[str] = []
-        errors: list[RecordError] = []
+        found, names, errors = done = _Decoded([], [], [])
         for number, line in enumerate(batch, start=number + 1):  # noqa: B020, the count goes on
             if not line.strip():
                 continue
@@ -98,7 +113,7 @@ def _read(source: Source, lines: IO[bytes], unknown: Counter[str]) -> Iterator[R
                 f" transcriptions.{first}"
             )
         is_first = False
-        yield Reading(_table(found), names, errors)
+        yield done
 
 
 def _some_lines(source: Source, lines: IO[bytes]) -> list[bytes]:

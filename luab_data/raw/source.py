@@ -37,18 +37,26 @@ class Source(io.RawIOBase):
     Args:
         path: the file; or a folder, which is read as a tar of the files below it, sorted by path.
         on_read: called with the number of bytes of each read, for a progress bar.
+        hashed: whether `sha256` is of use to anybody.
 
     Attributes:
         head: the first bytes of the content, decompressed; of a folder none.
         left_aside: operating system -> files in the log that it left there for itself, so far.
     """
 
-    def __init__(self, path: Path, on_read: Callable[[int], object] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_read: Callable[[int], object] | None = None,
+        *,
+        hashed: bool = True,
+    ) -> None:
         self.path = path
         self.head = b""
         self.left_aside: Counter[str] = Counter()
         self._on_read = on_read
         self._hash = hashlib.sha256()
+        self._is_hashed = hashed
         self._file: Any = None
         try:
             if path.is_dir() or path.suffix.lower() == ".xml":
@@ -75,7 +83,8 @@ class Source(io.RawIOBase):
         """The next bytes of the file as it lies on disk."""
         view = memoryview(buffer)
         count = self._file.readinto(view) or 0
-        self._hash.update(view[:count])
+        if self._is_hashed:
+            self._hash.update(view[:count])
         if self._on_read:
             self._on_read(count)
         return count

@@ -62,14 +62,12 @@ class ShardDigest:
     def _hash(self, values: pa.Array) -> Hashes:
         """(num_values,) a hash of each value, null included."""
         type, filled = values.type, values
-        if values.null_count and not pa.types.is_list(type):
-            filled = pc.fill_null(
-                values, "" if pa.types.is_string(type) else pa.scalar(0).cast(type)
-            )
+        if values.null_count and not (pa.types.is_list(type) or pa.types.is_string(type)):
+            filled = pc.fill_null(values, pa.scalar(0).cast(type))
         if pa.types.is_list(type):
             hashes = self._hash_lists(bounds_of(values), self._hash(values.flatten()))
         elif pa.types.is_string(type):
-            hashes = self._hash_texts(filled)
+            hashes = self._hash_texts(values)
         else:
             plain = filled.to_numpy(zero_copy_only=False)
             self.num_bytes += plain.nbytes
@@ -81,9 +79,13 @@ class ShardDigest:
         return hashes
 
     def _hash_texts(self, values: pa.StringArray) -> Hashes:
-        """(num_values,) the hash of each text as a list of bytes; equal ones are hashed once."""
+        """(num_values,) the hash of each text as a list of bytes; equal ones are hashed once.
+
+        Nulls have that of the empty text: filling them in is dearer than all the rest.
+        """
         encoded = values.dictionary_encode()
-        texts, place = encoded.dictionary, encoded.indices.to_numpy()
+        texts = pa.concat_arrays([encoded.dictionary, pa.array([""], encoded.dictionary.type)])
+        place = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy()
         lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
         self.num_bytes += int(lengths[place].sum()) + 4 * len(values)
         bounds = np.concatenate([[0], np.cumsum(lengths)])
