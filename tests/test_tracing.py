@@ -142,7 +142,7 @@ def test_hulls_of_many_points_are_those_of_shapely():
 def test_batches_of_any_size_give_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "small").mkdir()
     whole = world.write(tmp_path)
-    monkeypatch.setattr("luab_data.views.log.BATCH_BYTES", 100)
+    monkeypatch.setattr("luab_data.views.lines.BATCH_BYTES", 100)
     small = world.write(tmp_path / "small")
     names = [p.relative_to(whole) for p in whole.rglob("*.parquet")]
     assert len(names) == 3

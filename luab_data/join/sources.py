@@ -254,14 +254,9 @@ def dataset_rows(folder: Path) -> Rows:
     name, manifest = os.fspath(folder), read_manifest(folder)
     table = tables_of(manifest)[0]
     columns = [column.name for column in table.columns]
-    ids = pa.chunked_array(
-        [
-            c
-            for batch in read_columns(folder, table, ["image_id"])
-            for c in batch["image_id"].chunks
-        ],
-        table["image_id"].type,
-    )
+    batched = (batch["image_id"] for batch in read_columns(folder, table, ["image_id"]))
+    chunks = [chunk for column in batched for chunk in column.chunks]
+    ids = pa.chunked_array(chunks, table["image_id"].type)
     _check_not_null(name, ids)
     if not len(ids):
         raise DatasetError(f"{name}: holds no rows; expected an image each")
