@@ -45,7 +45,7 @@ def batched(found: Iterable[tuple[str, View] | RecordError]) -> Iterator[Reading
         else:
             names.append(one[0])
             views.append(one[1])
-            num_events += len(one[1].events)
+            num_events += len(one[1].events or ())
         if len(views) + len(errors) >= BATCH_VIEWS or num_events >= BATCH_EVENTS:
             yield Reading(to_table(views), names, errors)
             views, names, errors, num_events = [], [], [], 0

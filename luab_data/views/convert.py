@@ -158,12 +158,18 @@ def read_classes(classes: Classes | AnyPath | None) -> Vocabulary | None:
     Raises:
         OptionError: the file cannot be read, or a name is there twice.
     """
+    if classes is None:
+        return None
+    where = f"{classes}" if isinstance(classes, (str, PathLike)) else "classes"
     if isinstance(classes, (str, PathLike)):
         classes = _of_file(Path(classes))
+    groups = {}
     if isinstance(classes, Mapping):
         groups = {name: tuple(some) for name, some in classes.items()}
-        return Vocabulary(tuple(name for some in groups.values() for name in some), groups)
-    return None if classes is None else Vocabulary(tuple(classes))
+        classes = [name for some in groups.values() for name in some]
+    if not classes:
+        raise OptionError(f"{where}: has no class; expected at least one name")
+    return Vocabulary(tuple(classes), groups)
 
 
 def _of_file(path: Path) -> Classes:
