@@ -73,7 +73,7 @@ def read_boxes(source: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     source = Path(source)
     if source.is_dir():
-        return _merge(_read_file(path) for path in _box_files(source))
+        return _merge(_read_file(path) for path in box_files(source))
     if not source.is_file():
         raise ImagesError(f"{source}: no such file or folder; expected boxes or an image folder")
     return _merge([_read_file(source)])
@@ -178,7 +178,7 @@ def read_frame(path: Path) -> Frame:
         raise ImagesError(f"{path}: not a readable image ({error})") from error
 
 
-def _box_files(folder: Path) -> Iterator[Path]:
+def box_files(folder: Path) -> Iterator[Path]:
     """`*_boxes.txt` and `*.xml` below a folder, in sorted order."""
     for root, folders, files in os.walk(folder):
         folders.sort()

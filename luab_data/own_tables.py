@@ -90,6 +90,7 @@ _OWN_DOCS = {
 _OWN_BROWSERS = {
     "num_assignments": "Sessions", "num_rounds": "Views",
     "num_selected": "Of those, that ended with the picture selected",
+    "num_evaluated": "Final clicks of views that decide, on images with boxes",
     "median_estimate_time_ms": "Null: an estimate that only the tool of ImageNet-AB makes",
 }  # fmt: skip
 _OWN_TAGGERS = {

@@ -247,7 +247,7 @@ def _taught(images: pa.Table, columns: tuple[str, ...]) -> tuple[pa.Table, tuple
     if not len(row):
         raise DatasetError(
             "no click is on an image with boxes, so there is nothing to learn from or to compare"
-            " with; convert an archive with boxes, or fit on another dataset"
+            " with; convert a log with boxes (own data: --boxes), or fit on another dataset"
         )
     images = images.take(pa.array(row))
     ids = pc.unique(images["worker_id"].cast(pa.string())).drop_null().to_pylist()

@@ -134,6 +134,12 @@ def _of_collection(
 @convert.command("browsing")
 @click.argument("log", type=FILE)
 @_CLASSES
+@click.option(
+    "--boxes",
+    type=click.Path(exists=True, path_type=Path),
+    help="Boxes of the class that was asked for: a folder of XML (Pascal VOC) or _boxes.txt, or one"
+    " CSV (image_id, xmin, ymin, xmax, ymax). They say whether clicks hit.",
+)
 @_deciding("last", "majority", "all", "any")
 @_OF_COLLECTION
 @_OF_CONVERT

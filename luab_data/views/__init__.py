@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from luab_data.batches import Batch
     from luab_data.kinds import Kind
     from luab_data.truth import Instances
+    from luab_data.views.given_boxes import GivenBoxes
 
 EventType = Literal[
     "enter", "leave", "move", "down", "up", "click", "add", "move-label", "remove",
@@ -57,11 +58,13 @@ class Conversion:
         folder: that is being written, for files that wait.
         bind: the kind with the classes of the log; all of it must have been read.
         read_truth: the instances file of these classes, if one is given.
+        boxes: of browsing: those that are given.
     """
 
     folder: Path
     bind: Callable[[], Kind]
     read_truth: Callable[[Kind], Instances | None]
+    boxes: GivenBoxes | None = None
 
     @cached_property
     def kind(self) -> Kind:

@@ -13,7 +13,16 @@ from luab_data.batches import Batch, own_ids, with_ids
 from luab_data.columns import imagenet as imagenet_columns
 from luab_data.columns.registry import with_derived
 from luab_data.columns.rounds import order_rounds
-from luab_data.ragged import Bools, Ints, Ragged, kept_bounds, list_array, one_array, ragged
+from luab_data.ragged import (
+    Bools,
+    Ints,
+    Ragged,
+    bounds_of,
+    kept_bounds,
+    list_array,
+    one_array,
+    ragged,
+)
 from luab_data.raw.bad_records import SeenIds
 from luab_data.raw.imagenet import IMAGE_SCHEMA, ROUND_SCHEMA
 from luab_data.views import CODE, Conversion, FromViews
@@ -36,8 +45,16 @@ def _batch(group: Grouped, conversion: Conversion) -> Batch:
     derivation = conversion.kind.derivation
     first = group.table.take(pa.array(group.bounds[:-1]))
     known = {"image_id": first["image_id"], "wnid": first["label"]}
-    lists = {f.name: pa.array([[]] * len(first), f.type) for f in IMAGE_SCHEMA
-             if pa.types.is_list(f.type)}  # fmt: skip
+    boxes = pa.array([[]] * len(first), IMAGE_SCHEMA.field("boxes").type)
+    if conversion.boxes is not None:
+        given = (first[name].to_pylist() for name in ("image_id", "image_file", "label"))
+        boxes = conversion.boxes.of_images(*given)
+    bounds = bounds_of(boxes)
+    lists = {  # of boxes no more is known than where they are
+        f.name: list_array(pa.nulls(int(bounds[-1]), f.type.value_type), bounds)
+        for f in IMAGE_SCHEMA
+        if pa.types.is_list(f.type)
+    } | {"boxes": boxes}
     images = pa.table(
         [{**known, **lists}.get(f.name, pa.nulls(len(first), f.type)) for f in IMAGE_SCHEMA],
         IMAGE_SCHEMA,

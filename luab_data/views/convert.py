@@ -41,6 +41,7 @@ from luab_data.store.folder import SKIPPED, read_columns, read_manifest
 from luab_data.store.shards import ShardWriter, Unlabelled
 from luab_data.tools import Vocabulary
 from luab_data.views import Conversion, Reading
+from luab_data.views.given_boxes import GivenBoxes
 from luab_data.views.lines import log_file
 from luab_data.views.lines import read as read_log
 from luab_data.views.log import Kind as LogKind
@@ -91,6 +92,7 @@ def convert_browsing(
     out: AnyPath,
     *,
     classes: Classes | AnyPath | None = None,
+    boxes: AnyPath | None = None,
     deciding: Deciding = "majority",
     **options: Unpack[Options],
 ) -> Converted:
@@ -101,14 +103,18 @@ def convert_browsing(
         out: the dataset folder.
         classes: all classes there are, or a file of them; None takes those of the log. A view of
             another class is a bad record.
+        boxes: a folder or file of boxes that `luab_data.read_boxes` reads, of the class that was
+            asked for, by names of the pictures; they say whether clicks hit. A picture that EXIF
+            turns needs boxes as it is shown.
         deciding: whether an image is selected that several people saw, and which view is the one of
             `default`: `last`, `majority`, `all` or `any`; docs/log-format.md#deciding.
         options: see Options.
 
     Raises:
-        RecordError, ArchiveError, OutputError, OptionError: nothing was changed then.
+        RecordError, ArchiveError, ImagesError, OutputError, OptionError: nothing was changed then.
     """
-    job = ViewsJob("browsing", read_classes(classes), {"deciding": deciding})
+    given = None if boxes is None else Path(boxes)
+    job = ViewsJob("browsing", read_classes(classes), {"deciding": deciding}, boxes=given)
     return job.convert_log(log, out, ("browsing",), options)
 
 
@@ -224,6 +230,7 @@ class ViewsJob:
         settings: what else goes to the manifest: how views are read, what decides.
         instances: COCO-style annotations.
         said: of the collection, where the options say nothing.
+        boxes: of the images, where they are browsed.
     """
 
     dataset: str
@@ -231,6 +238,7 @@ class ViewsJob:
     settings: Mapping[str, Any]
     instances: Path | None = None
     said: Mapping[str, Any] = field(default_factory=lambda: {"source": "own"})
+    boxes: Path | None = None
 
     def convert_log(
         self, log: AnyPath, out: AnyPath, kinds: tuple[LogKind, ...], options: Options
@@ -257,7 +265,10 @@ class ViewsJob:
         private = options.get("private", "keep")
         what = {**self.settings, **said(private), "on_bad": on_bad, "collection": collection}
         given = self.classes and [self.classes.names, [*self.classes.superclasses.items()]]
-        job = Job(kind, hash_worker, {**what, "classes": given}, self.instances)
+        boxes = None if self.boxes is None else GivenBoxes(self.boxes)
+        of_boxes = {} if boxes is None else {"sha256": origin_of(boxes.files).sha256}
+        told = {**what, "classes": given, **({"boxes": of_boxes} if of_boxes else {})}
+        job = Job(kind, hash_worker, told, self.instances)
         name, sha256, total = origin
         settings = (
             {"job": job.digest(name, sha256, False)} if (place / MANIFEST).is_file() else None
@@ -273,6 +284,7 @@ class ViewsJob:
                 folder=folder,
                 bind=lambda: kind.bound({**self.settings, **seen.vocabulary(kind)}),
                 read_truth=lambda kind: read_truth(kind, self.instances, shown),
+                boxes=boxes,
             )
             writers = [ShardWriter(folder, table) for table in (kind.images, kind.events)]
             waiting = Unlabelled(folder / "waiting") if kind.classes == "sorted" else None
@@ -301,6 +313,8 @@ class ViewsJob:
                 "fidelity": dict(seen.fidelity),
                 "layout": seen.layout,
             }
+            if boxes is not None:
+                about["boxes"] = {**boxes.about(name), **of_boxes}
             if conversion.truth is not None and self.instances is not None:
                 labels = (t["labels"] for t in read_columns(folder, kind.images, ["labels"]))
                 about["instances"] = about_instances(conversion.truth, self.instances, name, labels)

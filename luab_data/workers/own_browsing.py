@@ -75,7 +75,14 @@ WORKERS = replace(
     imagenet.WORKERS,
     event_columns=(*imagenet.ROUND_COLUMNS, "image_id"),
     collect=collect,
-    traits=(_AGREEMENT, *(t for t in imagenet.TRAITS if t.name != _OF_THE_TOOL)),
+    traits=(
+        _AGREEMENT,
+        *(
+            replace(t, doc=f"{t.doc}; of views that decide") if t.over == "images" else t
+            for t in imagenet.TRAITS
+            if t.name != _OF_THE_TOOL
+        ),
+    ),
     suspicions=(*imagenet.SUSPICIONS, _DISAGREEING),
     shown=("agreement", *imagenet.WORKERS.shown),
     table_columns=(imagenet.TABLE_COLUMNS[0], (*imagenet.TABLE_COLUMNS[1], "image_id")),
