@@ -280,7 +280,7 @@ def test_the_options_of_luab_train_do_not_grow_by_themselves():
         ],
         "luab-train run": [
             *("batch_size", "calibrated", "data", "epochs", "images", "keep", "lr", "out"),
-            *("recipe", "resume", "seed", "settings", "target", "val", "val_boxes"),
+            *("points", "recipe", "resume", "seed", "settings", "target", "val", "val_boxes"),
         ],
     }
 

@@ -15,8 +15,8 @@ from luab_train.train.run_folder import read_recipe
 
 OPTIONS = {
     "run": ["--batch-size", "--calibrated", "--data", "--epochs", "--help", "--images",
-            "--keep", "--lr", "--out", "--resume", "--seed", "--set", "--target", "--val",
-            "--val-boxes"],
+            "--keep", "--lr", "--out", "--points", "--resume", "--seed", "--set", "--target",
+            "--val", "--val-boxes"],
     "eval": ["--arch", "--batch-size", "--benchmarks", "--box-convention", "--boxes", "--data",
              "--erase-below", "--erase-dilation", "--help", "--images", "--list", "--name",
              "--on-bad", "--out", "--precision", "--preprocessing", "--pretrained",

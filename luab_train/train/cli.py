@@ -45,7 +45,7 @@ def _folder_or_share(
 @click.option(
     "--val-boxes",
     type=click.Path(exists=True, path_type=Path),
-    help="Their boxes, if not beside them, or their COCO instances.",
+    help="Their boxes, if not beside them, or instances.",
 )
 @click.option(
     "--calibrated",
@@ -55,7 +55,7 @@ def _folder_or_share(
 @click.option(
     "--points",
     type=_FOLDER,
-    help="Dataset of luab-data convert tracing, for --target trace, trace_last and the like.",
+    help="Tracing dataset that the points are of.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option(
