@@ -285,6 +285,17 @@ def test_pictures_of_one_name_in_two_class_folders_find_their_rows(tmp_path: Pat
     assert all(Path(row["image_path"]).parent.name == row["wnid"] for row in found)
 
 
+def test_a_class_with_a_slash_has_a_folder_with_an_underscore(tmp_path: Path):
+    """And macOS writes the folder in decomposed letters."""
+    names = {"Käse": "Ka\u0308se", "cat/tabby": "cat_tabby", "dog": "dog"}
+    rows = [{"image": "7.jpg", "label": label, "x": 0.5, "y": 0.5} for label in names]
+    done = luab_data.convert_records(rows, tmp_path / "ab", worker_key=KEY)
+    for number, folder in enumerate(names.values()):
+        picture(tmp_path / "pictures" / folder / "7.jpg", number)
+    found = join_images(done.out, tmp_path / "pictures", columns=["wnid"]).table.to_pylist()
+    assert {row["wnid"]: Path(row["image_path"]).parent.name for row in found} == names
+
+
 def test_pictures_of_something_else_are_an_error(ab: Path, tmp_path: Path):
     picture(tmp_path / "000000000009.jpg")
     with pytest.raises(ImagesError) as error:

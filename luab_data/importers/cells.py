@@ -56,13 +56,16 @@ def text_of(value: object, role: str) -> str | None:
 
 def number_of(value: object, role: str) -> float | None:
     """A cell as a number, also with a comma for a point; null if it is blank."""
-    if _is_blank(value):
-        return None
     if isinstance(value, str):
         text = value.strip()
-        if not _PLAIN.fullmatch(text):
+        if _PLAIN.fullmatch(text):
+            value = float(text.replace(",", "."))
+        elif _is_blank(text):
+            return None
+        else:
             raise Bad("cell", f"{role} is text; expected a number, e.g. 249.7")
-        value = float(text.replace(",", "."))
+    elif _is_blank(value):
+        return None
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -74,7 +77,7 @@ def number_of(value: object, role: str) -> float | None:
 
 def time_of(value: object) -> float | None:
     """A cell as a number; a date as epoch ms, of UTC if it says nothing else."""
-    if isinstance(value, str) and not _is_blank(value) and not _PLAIN.fullmatch(value.strip()):
+    if isinstance(value, str) and not _PLAIN.fullmatch(value.strip()) and not _is_blank(value):
         try:
             value = datetime.fromisoformat(value.strip())
         except ValueError:

@@ -24,7 +24,7 @@ def convert_from(
     reading: Mapping[str, str] = MappingProxyType({}),
     **options: Unpack[Options],
 ) -> Converted:
-    """Convert another project's record of attention to a dataset folder; docs/convert.md.
+    """Convert another project's record of attention to a dataset folder; docs/importers.md.
 
     Args:
         source: name of the importer, e.g. `salicon`.
