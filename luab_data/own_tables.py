@@ -86,6 +86,18 @@ _OWN_DOCS = {
     " added; y",
 }
 
+_OF_TAGGING = {
+    **_OWN_DOCS,
+    "width": "Width of the picture: of the instances file when given, else as logged; null if"
+    " neither says it",
+    "height": "Height of the picture, likewise",
+    "boxes": COCO_IMAGES["boxes"].doc,
+    "hit_id": "Session of the annotator, else their task; null if not logged",
+    "category_histories_time_at_ms": "When, from the page's start; null if not logged",
+    "category_histories_using_keyboard": "Whether reached by keyboard; null if not logged",
+    "mouse_tracking_time_at_ms": "When, from the page's start; null if not logged",
+}
+"""Where a column of a tagging log means something else."""
 
 _OWN_BROWSERS = {
     "num_assignments": "Sessions", "num_rounds": "Views",
@@ -134,12 +146,14 @@ OWN_BROWSED = _of_own(
 OWN_ACTIONS = _of_own(
     COCO_ACTIONS, "view: one image shown once to one annotator; every raw field",
     Column(name="view", type=pa.int16(), doc="1 for the first view of the image, then 2, ..."),
+    docs=_OF_TAGGING,
 )  # fmt: skip
 OWN_TAGGED = _of_own(
     COCO_IMAGES, "image; the icons of its deciding view as parallel lists, ordered by label",
     Column(name="num_views", type=pa.int16(), doc="Views of the image"),
     Column(name="view", type=pa.int16(), doc="The view that decides, from 1: icons, time and"
            " worker are of that one"),
+    docs=_OF_TAGGING,
 )  # fmt: skip
 OWN_TAGGERS = _of_own(
     COCO_ANNOTATORS, "annotator; every view counts, deciding or not", docs=_OWN_TAGGERS

@@ -206,6 +206,15 @@ def statistics(kind: Tagging) -> Statistics:
     )  # fmt: skip
 
 
+_TOLD_OTHERWISE: Mapping[str, tuple[str, str]] = {
+    "time_page_ms": ("time on a page", "median of the time on a page"),
+    "sequence_violation_share": (
+        "sequences that contradict themselves",
+        "icons present at the end whose actions cannot follow each other, such as add-add",
+    ),
+}
+
+
 def own_statistics(kind: OwnTagging) -> Statistics:
     """Of a tagging log of somebody's own: of images by their deciding view, of pages by all views.
 
@@ -214,10 +223,12 @@ def own_statistics(kind: OwnTagging) -> Statistics:
     """
     of_coco = statistics(kind)
     has_steps = len(kind.vocabulary.superclasses) > 1
-    measures = (
-        replace(m, over="actions") if m.name == "time_page_ms" else m
-        for m in of_coco.measures
-        if m.over != "hits" and (has_steps or m.over != "actions")
-    )
+    measures = []
+    for m in of_coco.measures:
+        if m.over == "hits" or (m.over == "actions" and not has_steps):
+            continue
+        title, doc = _TOLD_OTHERWISE.get(m.name, (m.title, m.doc))
+        over = "actions" if m.name == "time_page_ms" else m.over
+        measures.append(replace(m, title=title, doc=doc, over=over))
     counts = {name: c for name, c in of_coco.counts.items() if c.measure.over != "hits"}
     return replace(of_coco, counts=counts, measures=tuple(measures), printed={})
