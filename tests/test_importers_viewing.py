@@ -153,14 +153,18 @@ def test_a_bad_line_is_told_and_new_fields_are_counted(tmp_path):
     newer = json.loads(json.dumps({**NARRATIVE, "language": "en"}))
     newer["traces"][0][0]["pressure"] = 0.5
     bad = {**NARRATIVE, "annotator_id": "x"}
+    odd = {"language": "en", **NARRATIVE, "traces": [[5]]}
+    deep = '{"language": ' + 5000 * "[" + 5000 * "]" + "}"
     unknown = Counter()
-    path = narratives(tmp_path, newer, bad, '{"a": 1', NARRATIVE)
+    path = narratives(tmp_path, newer, bad, '{"a": 1', NARRATIVE, "", odd, deep)
     found = readings("localized-narratives", path, unknown=unknown)
     assert [len(reading.table) for reading in found] == [2]
-    assert [error.rule for error in found[0].errors] == ["not-a-narrative", "json-syntax"]
+    assert [error.rule for error in found[0].errors] == [
+        *("not-a-narrative", "json-syntax", "not-a-narrative", "json-syntax"),
+    ]
     assert found[0].errors[0].where == f"{path.name}, line 2"
     assert found[0].names == [f"{path.name}, line 1", f"{path.name}, line 4"]
-    assert unknown == {"language": 1, "traces.pressure": 1}
+    assert unknown == {"language": 2, "traces.pressure": 1}
 
 
 def test_shards_of_narratives_are_read_from_a_folder(tmp_path):

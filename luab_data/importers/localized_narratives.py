@@ -10,7 +10,7 @@ no trace at all (the publisher's issue 10: line 4414 of the COCO validation file
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -30,7 +30,7 @@ from luab_data.raw.packed import float_columns
 from luab_data.raw.source import DAMAGE, Source
 from luab_data.views import CODE, Reading, views
 
-BATCH_BYTES = 2**23
+BATCH_BYTES = 2**22
 """Length of the lines that become one table."""
 
 PROMPT = "Describe the picture with your voice while hovering over the region that you describe."
@@ -59,7 +59,8 @@ class _Narrative(Struct, forbid_unknown_fields=True):
     voice_recording: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Narrative).decode
+_INNER: Mapping[str, Any] = {"timed_caption": _Utterance, "traces": _Point}
+_decoder = msgspec.json.Decoder(_Narrative)
 _UNKNOWN = "unknown field"  # msgspec's words
 
 
@@ -93,59 +94,78 @@ def _decoded(
 
 
 def _batches(source: Source, lines: IO[bytes], unknown: Counter[str]) -> Iterator[_Decoded]:
-    number, is_first = 0, True
-    while batch := _some_lines(source, lines):
-        found, names, errors = done = _Decoded([], [], [])
-        for number, line in enumerate(batch, start=number + 1):  # noqa: B020, the count goes on
-            if not line.strip():
-                continue
-            where = f"{source.path.name}, line {number}"
-            try:
-                found.append(_narrative(line, unknown))
-                names.append(where)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                errors.append(_refused(where, error))
-        if is_first and not any(n.traces for n in found):
-            first = f" The first line: {errors[0].reason}" if errors else ""
+    first = 1
+    while some := _some_lines(source, lines):
+        where = [
+            f"{source.path.name}, line {k}"
+            for k in range(first, first + some.count(b"\n") + (not some.endswith(b"\n")))
+        ]
+        done = _at_once(some, where) or _one_by_one(some, where, unknown)
+        if first == 1 and not any(n.traces for n in done.narratives):
+            reason = f" The first line: {done.errors[0].reason}" if done.errors else ""
             raise ArchiveError(
-                f"{source.path}: none of the first {number} lines is a narrative with `traces`;"
+                f"{source.path}: none of the first {len(where)} lines is a narrative with `traces`;"
                 " expected a file *_localized_narratives*.jsonl, not one of captions or"
-                f" transcriptions.{first}"
+                f" transcriptions.{reason}"
             )
-        is_first = False
+        first += len(where)
         yield done
 
 
-def _some_lines(source: Source, lines: IO[bytes]) -> list[bytes]:
+def _at_once(lines: bytes, where: list[str]) -> _Decoded | None:
+    """Lines that are narratives and nothing else; None if any is not."""
     try:
-        return lines.readlines(BATCH_BYTES)
+        found = _decoder.decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return _Decoded(found, where, []) if len(found) == len(where) else None
+
+
+def _one_by_one(lines: bytes, where: list[str], unknown: Counter[str]) -> _Decoded:
+    found, names, errors = done = _Decoded([], [], [])
+    for line, name in zip(lines.removesuffix(b"\n").split(b"\n"), where, strict=True):
+        if not line.strip():
+            continue
+        try:
+            found.append(_narrative(line, unknown))
+            names.append(name)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            is_json = isinstance(error, msgspec.ValidationError)
+            errors.append(
+                RecordError(name, "not-a-narrative" if is_json else "json-syntax", str(error))
+            )
+    return done
+
+
+def _some_lines(source: Source, lines: IO[bytes]) -> bytes:
+    try:
+        return lines.read(BATCH_BYTES) + lines.readline()
     except (*DAMAGE, OSError) as error:
         raise ArchiveError(
             f"{source.path}: cut or damaged ({error}). Nothing was written; get the file again"
         ) from error
 
 
-def _narrative(line: bytes, unknown: Counter[str]) -> Any:
+def _narrative(line: bytes, unknown: Counter[str]) -> _Narrative:
     try:
-        return _decode(line)
+        return _decoder.decode(line)
     except msgspec.ValidationError as error:
         if _UNKNOWN not in str(error):
             raise
-    values = msgspec.json.decode(line)
-    for key, type in (("", _Narrative), ("timed_caption", _Utterance), ("traces", _Point)):
-        inner = [values] if not key else values.get(key) or []
-        known = type.__struct_fields__
-        for one in chain.from_iterable(inner) if key == "traces" else inner:
-            for name in [name for name in one if name not in known]:
-                unknown[f"{key}.{name}".lstrip(".")] += 1
-                del one[name]
-    return msgspec.convert(values, _Narrative)
+    return msgspec.convert(_known(msgspec.json.decode(line), _Narrative, unknown), _Narrative)
 
 
-def _refused(where: str, error: Exception) -> RecordError:
-    if isinstance(error, msgspec.ValidationError):
-        return RecordError(where, "not-a-narrative", str(error))
-    return RecordError(where, "json-syntax", str(error))
+def _known(value: Any, type: Any, unknown: Counter[str], path: str = "") -> Any:
+    """The value without fields that the type does not have, here and below, which are counted."""
+    if isinstance(value, list):
+        return [_known(one, type, unknown, path) for one in value]
+    if not isinstance(value, dict):
+        return value
+    known = {name: inner for name, inner in value.items() if name in type.__struct_fields__}
+    unknown.update(path + name for name in value.keys() - known.keys())
+    for name in _INNER.keys() & known.keys():
+        known[name] = _known(known[name], _INNER[name], unknown, f"{name}.")
+    return known
 
 
 # --- columns -------------------------------------------------------------------------------------

@@ -113,10 +113,13 @@ def views(columns: Mapping[str, Any]) -> pa.Table:
     return pa.table(found, schema)
 
 
+_IS_PATH = np.isin(np.arange(len(EVENTS)), [CODE["move"], CODE["fixation"]])
+
+
 def fidelity(table: pa.Table) -> dict[str, Bools]:
     """Which views have what: a flag of FIDELITY -> (num_views,) bool."""
     event = ragged(table["event"])
-    is_path = np.isin(event.values, [CODE["move"], CODE["fixation"]])
+    is_path = _IS_PATH[event.values]
     path_length = Ragged(is_path.astype(np.int64), event.bounds).reduce(np.add, 0)
     x = one_array(table["event_x"]).flatten()
     untimed = np.asarray(
