@@ -303,6 +303,12 @@ def test_a_worker_alone_or_without_samples_is_a_view_too(tmp_path):
 def test_other_files_are_refused_as_salicon(tmp_path):
     with pytest.raises(ArchiveError, match=r"last timestamp is 4\.9; expected ms"):
         readings("salicon", salicon_mat(tmp_path, gaze([(1, 2), (3, 4)], [0.1, 4.9])))
+    odd = {"gaze": np.zeros(3), "resolution": "?"}
+    savemat(tmp_path / "odd.mat", odd)
+    with pytest.raises(ArchiveError, match="expected height and width"):
+        readings("salicon", tmp_path / "odd.mat")
+    savemat(tmp_path / "odd.mat", {**odd, "resolution": [480, 640]})
+    assert [rule for rule, _ in errors("salicon", tmp_path / "odd.mat")] == ["not-a-gaze"] * 3
     savemat(tmp_path / "map.mat", {"I": np.eye(2)})
     with pytest.raises(ArchiveError, match="has no gaze and no resolution"):
         readings("salicon", tmp_path / "map.mat")
@@ -382,6 +388,10 @@ def test_what_bubbleview_was_compared_with_is_not_taken_for_clicks(tmp_path):
         readings("bubbleview", path)
     bubbleview(tmp_path, "salicon30x30.mat", [[1, 2]], STAMPS[:1])
     assert len(views("bubbleview", tmp_path)) == 1
+    for other in ({"bubble": np.eye(2)}, {"maps": np.eye(2)}):
+        savemat(tmp_path / "other.mat", other)
+        with pytest.raises(ArchiveError, match=r"like salicon30x30\.mat"):
+            readings("bubbleview", tmp_path / "other.mat")
 
 
 def test_the_live_tool_shrinks_pictures_to_its_canvas(tmp_path):
@@ -403,6 +413,8 @@ def test_the_live_tool_shrinks_pictures_to_its_canvas(tmp_path):
     assert fidelity("bubbleview", path, **options) == {"has_time", "has_clock"}
     with pytest.raises(OptionError, match="canvas"):
         readings("bubbleview", path, images=str(tmp_path / "seen"))
+    path.write_text(json.dumps([{**clicks[0], "cx": None}, {**clicks[0], "image": "no.png"}]))
+    assert [rule for rule, _ in errors("bubbleview", path, **options)] == ["not-a-view"] * 2
     path.write_text(json.dumps([{**clicks[0], "image": {}}]))
     with pytest.raises(ArchiveError, match="name it"):
         readings("bubbleview", path, **options)
@@ -446,7 +458,10 @@ def test_clickme_is_x_then_y_from_0_of_the_picture_itself(tmp_path):
     assert (first["event_pointer"], second["event_pointer"]) == (["touch", "touch"], None)
     assert first["event_time_ms"] == [None, None]
     assert fidelity("clickme", path, **options) == {"has_annotator"}
-    assert [row["annotator"] for row in views("clickme", path, catch="0.95", **options)] == ["17"]
+    unknown = Counter()
+    (kept,) = readings("clickme", path, unknown=unknown, catch="0.95", **options)
+    assert kept.table["annotator"].to_pylist() == ["17"]
+    assert unknown == {"score in catch trials below --catch": 1}
 
 
 def test_clickme_of_another_frame_says_so(tmp_path):
@@ -476,6 +491,8 @@ def test_clickme_csv_is_text_of_pairs(tmp_path):
     assert (first["image_id"], first["label"]) == ("372_41138_81919_renders_00017", "mouse")
     assert second["event"] == []
     assert unknown == {"extra": 2}
+    with pytest.raises(OptionError, match="no score in catch trials"):
+        readings("clickme", path, frame="256x256", catch="0.95")
     path.write_text('image_path,clicks,user_id\nmouse/1.png,"{""(a,4)""}",u1\n')
     assert [rule for rule, _ in errors("clickme", path, frame="256x256")] == ["not-a-click-map"]
 
@@ -535,6 +552,9 @@ def test_a_dump_of_other_arrays_is_refused(tmp_path):
     np.savez(tmp_path / "maps.npz", heatmap=np.zeros((2, 2)))
     with pytest.raises(ArchiveError, match="has no file_pointer"):
         readings("clickme", tmp_path / "maps.npz", frame="256x256")
+    lonely = {name: np.array(1) for name in ("clickmap_x", "clickmap_y", "user_id")}
+    path = clickme(tmp_path, file_pointer="a/1.png", user_catch_trial=["x"], is_mobile=[], **lonely)
+    assert [rule for rule, _ in errors("clickme", path, frame="256x256")] == ["not-a-click-map"]
     with pytest.raises(ArchiveError, match="expected equally many"):
         readings("clickme", clickme(tmp_path, user_id=np.array([1])), frame="256x256")
     (tmp_path / "cut.npz").write_bytes(clickme(tmp_path).read_bytes()[:100])

@@ -101,6 +101,11 @@ def _published(
         )
     event = "move" if _IS_MOUSE(path.stem) else "click"
     for bubble in elements(found["bubble"]):
+        if not isinstance(bubble, dict) or not {"filename", "impath", "userdata"} <= bubble.keys():
+            raise ArchiveError(
+                f"{path}: an element of `bubble` has no filename, impath and userdata; expected a"
+                " file like salicon30x30.mat"
+            )
         file = str(bubble["filename"])
         size = _size(path, bubble, sizes)
         for number, user in enumerate(elements(bubble["userdata"]), start=1):
@@ -109,7 +114,7 @@ def _published(
                 fixations = user["fixations"]
                 points, times = rows(fixations["enc"], 2), elements(fixations["enc_time"])
                 answer = _answer(user.get("descriptions", []))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
                 collected.errors.append(RecordError(name, "not-a-view", f"{error!r}"))
                 continue
             if times and not _IS_TIME(str(times[0])):
@@ -191,6 +196,8 @@ def _live(
                 raise ValueError(f"{file} is not among the pictures given")
             points = np.array([(click["cx"], click["cy"]) for click in found], np.float64)
             epoch = np.array([click["timestamp"] for click in found], np.float64)
+            if not (np.isfinite(points).all() and np.isfinite(epoch).all()):
+                raise ValueError("a place or a time that is no number")
         except (KeyError, TypeError, ValueError) as error:
             collected.errors.append(RecordError(name, "not-a-view", f"{error!r}"))
             continue

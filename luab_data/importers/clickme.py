@@ -65,7 +65,10 @@ def read(
         if path.suffix.lower() != ".npz":
             found = _csv(path, unknown, on_read)
         for name, clicks in found:
-            if clicks.catch is not None and clicks.catch < least:
+            if "catch" in options and clicks.catch is None:
+                raise OptionError(f"{name}: has no score in catch trials; leave out option catch")
+            if "catch" in options and not (clicks.catch or 0.0) >= least:
+                unknown["score in catch trials below --catch"] += 1
                 continue
             size = sizes(clicks.file) if sizes else frame
             _add(collected, name, clicks, size, is_own_size=frame is None)
@@ -159,6 +162,7 @@ def _npz(
             f"{path}: has no {', '.join(missing)}, but {sorted(arrays)}; expected a dump of ClickMe"
             f" with {', '.join(_ARRAYS)}"
         )
+    arrays = {name: np.atleast_1d(array) for name, array in arrays.items()}
     lengths = {name: len(array) for name, array in arrays.items()}
     if len({n for name, n in lengths.items() if name in _ARRAYS or n}) > 1:
         raise ArchiveError(f"{path}: its arrays have {lengths} elements; expected equally many")
@@ -173,10 +177,18 @@ def _npz(
                 arrays["clickmap_x"][k],
                 arrays["clickmap_y"][k],
                 arrays["user_id"][k],
-                None if catch is None else float(catch),
+                None if catch is None else _score(catch),
                 None if mobile is None else bool(mobile),
             ),
         )
+
+
+def _score(value: Any) -> float:
+    """Of catch trials; NaN, which reaches no least score, of what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def read_arrays(path: Path, names: Sequence[str], unknown: Counter[str]) -> dict[str, Any]:

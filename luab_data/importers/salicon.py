@@ -20,11 +20,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.importers import Importer
@@ -42,11 +42,14 @@ _LEAST_MS = 100
 """Pictures were shown for 5 s: if no last time of a file reaches this, they are seconds."""
 
 
+_Side = Annotated[int, Meta(ge=1)]
+
+
 class _Image(Struct, gc=False, forbid_unknown_fields=True):
     id: int
     file_name: str
-    width: int
-    height: int
+    width: _Side
+    height: _Side
     license: Any = None
     url: Any = None
     date_captured: Any = None
@@ -168,14 +171,14 @@ def _add_mat(
             f"{path}: has no {' and no '.join(missing)}, but {sorted(found)}; expected a file of"
             " fixations.zip, like COCO_train2014_000000000009.mat"
         )
-    height, width = (int(side) for side in np.ravel(found["resolution"]))
+    height, width = _sides(path, found["resolution"])
     file = f"{found.get('image') or path.stem}"
     longest = 0.0
     for number, gaze in enumerate(elements(found["gaze"]), start=1):
         name = f"{path.name}, gaze {number}"
         try:
             x, y, time_ms = _trace(gaze, what)
-        except (KeyError, TypeError, ValueError) as error:
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             collected.errors.append(RecordError(name, "not-a-gaze", f"{error!r}"))
             continue
         longest = max(longest, float(np.nanmax(time_ms, initial=0)))
@@ -195,6 +198,17 @@ def _add_mat(
         raise ArchiveError(
             f"{path}: its last timestamp is {longest:g}; expected ms of views of some 5,000 ms"
         )
+
+
+def _sides(path: Path, resolution: Any) -> tuple[int, int]:
+    """(height, width) in px."""
+    try:
+        height, width = (int(side) for side in np.ravel(resolution))
+        if min(height, width) > 0:
+            return height, width
+    except (TypeError, ValueError):
+        pass
+    raise ArchiveError(f"{path}: its resolution is {resolution!r:.60}; expected height and width")
 
 
 def _trace(gaze: Mapping[str, Any], what: str) -> tuple[Floats, Floats, Floats]:
