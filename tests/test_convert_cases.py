@@ -6,10 +6,16 @@ and test_convert.
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
+import PIL.ImageOps
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -87,3 +93,47 @@ def test_a_session_of_the_published_front_end_keeps_all_its_fields(tmp_path: Pat
     rounds = pq.read_table(done.out / "rounds")
     empty = [n for n in rounds.column_names if rounds[n].null_count == len(rounds)]
     assert len(rounds) == 144 and empty == []
+
+
+def test_a_session_of_the_tagging_front_end_keeps_all_its_fields(tmp_path: Path):
+    log = CASES.parent / "own" / "fe_coco_asis.json"
+    done = luab_data.convert_coco(log, tmp_path / "fe", worker_key=KEY)
+    assert (done.skipped, done.repaired, done.unknown) == ({}, {}, {})
+    actions = pq.read_table(done.out / "actions")
+    empty = [n for n in actions.column_names if actions[n].null_count == len(actions)]
+    assert len(actions) == 4 and empty == []
+    assert actions["time_spent_ms"].to_pylist() == [
+        r["timeSpent"] for r in json.loads(log.read_text())
+    ]
+
+
+def test_a_click_on_a_picture_that_exif_turned_is_where_its_annotator_made_it(tmp_path: Path):
+    """One file is stored 375 x 500 and shown 500 x 375, its copy is stored as it was shown; both
+    were clicked at (0.2, 0.9) of what was shown. The boxes are of the first as stored.
+    """
+    case = CASES.parent / "own" / "exif"
+    done = convert(case / "raw.tar.gz", tmp_path / "ab")
+    rows = pq.read_table(done.out / "data").to_pylist()
+    assert [(r["final_click_x"], r["final_click_y"], r["click_in_box"]) for r in rows] == [
+        (0.2, 0.9, None)
+    ] * 2
+    out = tmp_path / "keypoints.json"
+    luab_data.export(done.out, case / "im", out, format="coco-keypoints")
+    stored, as_shown = json.loads(out.read_text())["annotations"]
+    # Orientation 6 is shown turned to the right: what is stored at (x, y) is shown at (1 - y, x).
+    assert stored["keypoints"] == pytest.approx([0.9 * 375, (1 - 0.2) * 500, 2])
+    assert stored["bbox"] == [300, 380, 70, 50]  # which holds the click
+    assert as_shown["keypoints"] == pytest.approx([0.2 * 500, 0.9 * 375, 2])
+    assert "bbox" not in as_shown
+    found = luab_data.clicks(done.out, "n02490219_1")
+    drawn = found.svg(case / "im/n02490219/n02490219_1.JPEG")
+    data = re.findall('data:image/jpeg;base64,([^"]+)', drawn)
+    assert PIL.Image.open(io.BytesIO(base64.b64decode(data[0]))).size == (340, 255)
+    assert 'class="box"' not in drawn
+    sizes = []
+    for row in luab_data.join_images(done.out, case / "im").table.to_pylist():
+        with PIL.Image.open(row["image_path"]) as image:
+            sizes.append(PIL.ImageOps.exif_transpose(image).size)
+    assert sizes == [(500, 375)] * 2  # as docs/load.md says; both points are of these
+    (rule,) = luab_data.check(done.out, rules=["size-swapped"]).findings
+    assert rule.count == 2

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luab_data import kinds
+from luab_data.reports import candidates, choose
 from luab_data.reports.browsing import BrowsingPages
 from luab_data.reports.pages import (
     ORDER,
@@ -21,8 +22,6 @@ from luab_data.reports.pages import (
     PageReader,
     Picture,
     Replay,
-    candidates,
-    choose,
     visits_of,
 )
 from luab_data.reports.svg import empty_slots, for_player, marks_of, path_of, svg
@@ -287,6 +286,9 @@ def test_boxes_are_shown_sorted_and_those_of_classes_without_an_icon_are_missed(
     ]
     assert replay.pictures[0].boxes[0][:4] == (0, 0, 0.5, 0.5)
     assert svg(replay, alt="").count("box missed") == 1
+    turned = actions(*ADD_MOVE_REMOVE, original_image_width=480, original_image_height=640)
+    (other,) = tagging_page(*turned.to_pylist(), image).pictures
+    assert other.boxes == ()  # of the picture as stored, which nobody saw
 
 
 @pytest.mark.parametrize(
@@ -294,6 +296,7 @@ def test_boxes_are_shown_sorted_and_those_of_classes_without_an_icon_are_missed(
     [
         pytest.param((640, 480), None, 600.0, id="as logged"),
         pytest.param((0, 0), (200, 100), 900.0, id="logged as 0, known from the instances"),
+        pytest.param((480, 640), (640, 480), 337.5, id="turned by the browser: as it was shown"),
         pytest.param((0, 0), (None, None), 450.0, id="unknown: a square"),
         pytest.param((None, None), None, 450.0, id="null"),
     ],

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from luab_data.console import install_command, progress
 from luab_data.errors import LuabError
 from luab_data.figures.scatter import overview
 from luab_data.files import new_folder
 from luab_data.kinds import Kind, kind_of
+from luab_data.ragged import Ints
 from luab_data.reports.html import embed, page_html, player, thumbnails
-from luab_data.reports.pages import Key, candidates, choose
+from luab_data.reports.pages import Key, PageReader
 from luab_data.reports.svg import svg
 from luab_data.reports.tables import flagged_workers, groups, quotes, worker_table
 from luab_data.statistics.dataset import Stats, stats
@@ -205,3 +208,74 @@ def _players(
         for number, (page, why) in enumerate(zip(pages, chosen.values(), strict=True), 1)
     ]
     return players, len(ids) - len(sources)
+
+
+# --- which pages: a report made again shows the same ones ---------------------------------------
+
+
+def candidates(reader: PageReader, events: Iterable[pa.Table]) -> pa.Table:
+    """One row a page that can be shown, sorted by its key: see PageReader.facts_of.
+
+    Args:
+        events: batches with reader.choice_columns.
+    """
+    keys, sums = [*reader.key_columns, "worker_id"], ("size", "activity", "undone")
+    found = [_summed(reader.facts_of(batch), keys, sums) for batch in events]
+    if not found:
+        return pa.table({name: pa.array([]) for name in (*keys, *sums)})
+    pages = _summed(pa.concat_tables(found), keys, sums)
+    pages = pages.filter(pc.greater(pages["size"], 0))
+    return pages.sort_by([(name, "ascending") for name in keys])
+
+
+def _summed(facts: pa.Table, keys: list[str], sums: Sequence[str]) -> pa.Table:
+    found = facts.group_by(keys).aggregate([(name, "sum") for name in sums])
+    return found.rename_columns([name.removesuffix("_sum") for name in found.column_names])
+
+
+def choose(
+    reader: PageReader, pages: pa.Table, number: int, *, flagged: Sequence[str] = ()
+) -> dict[Key, str]:
+    """The pages to show if nobody asks for others, each with a few words that say why.
+
+    The largest, the median one, the one with most taken back and the largest of a flagged
+    annotator; then more at even steps of size down to the smallest. None is shown twice; ties go to
+    the busier page, then to the first by key.
+
+    Args:
+        pages: of `candidates`.
+        number: at most so many.
+        flagged: worker ids that stood out, the worst first.
+    """
+    if not len(pages) or number < 1:
+        return {}
+    size, activity, undone = (
+        pages[name].to_numpy().astype(np.int64) for name in ("size", "activity", "undone")
+    )
+    by_size, by_undone = (
+        np.lexsort((np.arange(len(pages)), -activity, -values)) for values in (size, undone)
+    )
+    most, median, taken_back = reader.why
+    reasons = {int(by_size[0]): [most]}
+    reasons.setdefault(int(by_size[len(by_size) // 2]), []).append(median)
+    if undone[by_undone[0]] > 0:
+        reasons.setdefault(int(by_undone[0]), []).append(taken_back)
+    suspicious = _of_flagged(pages, by_size, flagged)
+    if suspicious is not None:
+        reasons.setdefault(suspicious, []).append("by a flagged annotator")
+    for step in np.linspace(0, len(pages) - 1, number + 2).astype(int)[1:]:
+        reasons.setdefault(int(by_size[step]), ["one more"])
+    return {
+        tuple(pages[n][row].as_py() for n in reader.key_columns): ", ".join(why)
+        for row, why in [*reasons.items()][:number]
+    }
+
+
+def _of_flagged(pages: pa.Table, by_size: Ints, flagged: Sequence[str]) -> int | None:
+    """The largest page of the first flagged worker who has one."""
+    workers = pages["worker_id"].take(pa.array(by_size))
+    for worker in flagged:
+        place = pc.index(workers, worker).as_py()
+        if place >= 0:
+            return int(by_size[place])
+    return None

@@ -142,7 +142,8 @@ class BrowsingPages(PageReader):
         image_ids = set(rounds["image_id"].to_pylist())
         sized = ["width", "height", "boxes"]
         images = find_rows(folder, self.images, image_ids, sized)[0].to_pylist()
-        boxes = {image["image_id"]: _boxes(image) for image in images}
+        logged = {row["image_id"]: row for row in rounds.to_pylist()}
+        boxes = {image["image_id"]: _boxes(image, logged[image["image_id"]]) for image in images}
         found = []
         for assignment, page in keys:
             number = rounds["page_idx"]
@@ -165,7 +166,7 @@ class BrowsingPages(PageReader):
     def alone(self, row: Values, image: Values, *, in_fractions: bool) -> Replay:
         """One picture of a page, with its boxes; or at (0, 0), 1 x 1."""
         if not in_fractions:
-            return self.page_of([row], {image["image_id"]: _boxes(image)})
+            return self.page_of([row], {image["image_id"]: _boxes(image, row)})
         corner = {"image_position_x": 0, "image_position_y": 0}
         size = {"image_width": 1, "image_height": 1, "original_image_width": None}
         return self.page_of([{**row, **corner, **size}])
@@ -219,8 +220,8 @@ class BrowsingPages(PageReader):
             yield f"{replay.num_left_out} never loaded, left out"
 
 
-def _boxes(image: Values) -> tuple[Box, ...]:
-    return boxes_of(image, (image["width"], image["height"]))
+def _boxes(image: Values, row: Values) -> tuple[Box, ...]:
+    return boxes_of(image, (image["width"], image["height"]), row)
 
 
 def _frame(row: Values) -> Frame | None:

@@ -1,11 +1,9 @@
-"""What happened on a page, how a kind of log has it read, and which pages are worth showing.
+"""What happened on a page, and how a kind of log has it read.
 
 Events: enter and leave (the pointer over a picture), move (a trace record), click (one that
 selected; deselecting clicks are not logged), add, shift and remove (of an icon), category (another
 superclass of icons is shown). A record without a time or a point, or with a point that lies on no
 screen, cannot be shown and is left out.
-
-The choice of pages is fixed, so that a report made again shows the same ones.
 """
 
 from __future__ import annotations
@@ -20,10 +18,8 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from luab_data.columns.regions import sort_corners
-from luab_data.ragged import Ints
 
 Values: TypeAlias = Mapping[str, Any]
 """One row of a table, as `to_pylist` gives it."""
@@ -127,20 +123,28 @@ class Replay:
 def boxes_of(
     image: Values,
     size: tuple[float | None, float | None],
+    row: Values,
     names: Iterable[tuple[Any, ...]] = repeat(()),
 ) -> tuple[Box, ...]:
-    """The boxes of a row of `default`, sorted; none without a size.
+    """The boxes of a row of `default`, sorted; none without a size, or of a picture shown turned.
 
     Args:
         size: width and height that they are px of.
+        row: the image's row of the log.
         names: name and `is_missed` of each, where there are several classes.
     """
     width, height = size
-    if not (width and height):
+    if not (width and height) or is_turned(row, size):
         return ()
     boxes = sort_corners(np.reshape(image.get("boxes") or (), (-1, 4)))
     boxes = (boxes / (width, height, width, height)).tolist()
     return tuple(Box(*box, *name) for box, name in zip(boxes, names, strict=False))
+
+
+def is_turned(row: Values, size: tuple[float | None, float | None]) -> bool:
+    """Whether a browser turned the picture, as columns.regions.is_turned says."""
+    logged = row.get("original_image_width"), row.get("original_image_height")
+    return logged == size[::-1] and size[0] != size[1]
 
 
 def in_order(events: Iterable[Event]) -> tuple[Event, ...]:
@@ -285,74 +289,3 @@ class PageReader(ABC):
         Args:
             row: of `events`. image: of `default`.
         """
-
-
-# --- which pages ---------------------------------------------------------------------------------
-
-
-def candidates(reader: PageReader, events: Iterable[pa.Table]) -> pa.Table:
-    """One row a page that can be shown, sorted by its key: see PageReader.facts_of.
-
-    Args:
-        events: batches with reader.choice_columns.
-    """
-    keys, sums = [*reader.key_columns, "worker_id"], ("size", "activity", "undone")
-    found = [_summed(reader.facts_of(batch), keys, sums) for batch in events]
-    if not found:
-        return pa.table({name: pa.array([]) for name in (*keys, *sums)})
-    pages = _summed(pa.concat_tables(found), keys, sums)
-    pages = pages.filter(pc.greater(pages["size"], 0))
-    return pages.sort_by([(name, "ascending") for name in keys])
-
-
-def _summed(facts: pa.Table, keys: list[str], sums: Sequence[str]) -> pa.Table:
-    found = facts.group_by(keys).aggregate([(name, "sum") for name in sums])
-    return found.rename_columns([name.removesuffix("_sum") for name in found.column_names])
-
-
-def choose(
-    reader: PageReader, pages: pa.Table, number: int, *, flagged: Sequence[str] = ()
-) -> dict[Key, str]:
-    """The pages to show if nobody asks for others, each with a few words that say why.
-
-    The largest, the median one, the one with most taken back and the largest of a flagged
-    annotator; then more at even steps of size down to the smallest. None is shown twice; ties go to
-    the busier page, then to the first by key.
-
-    Args:
-        pages: of `candidates`.
-        number: at most so many.
-        flagged: worker ids that stood out, the worst first.
-    """
-    if not len(pages) or number < 1:
-        return {}
-    size, activity, undone = (
-        pages[name].to_numpy().astype(np.int64) for name in ("size", "activity", "undone")
-    )
-    by_size, by_undone = (
-        np.lexsort((np.arange(len(pages)), -activity, -values)) for values in (size, undone)
-    )
-    most, median, taken_back = reader.why
-    reasons = {int(by_size[0]): [most]}
-    reasons.setdefault(int(by_size[len(by_size) // 2]), []).append(median)
-    if undone[by_undone[0]] > 0:
-        reasons.setdefault(int(by_undone[0]), []).append(taken_back)
-    suspicious = _of_flagged(pages, by_size, flagged)
-    if suspicious is not None:
-        reasons.setdefault(suspicious, []).append("by a flagged annotator")
-    for step in np.linspace(0, len(pages) - 1, number + 2).astype(int)[1:]:
-        reasons.setdefault(int(by_size[step]), ["one more"])
-    return {
-        tuple(pages[n][row].as_py() for n in reader.key_columns): ", ".join(why)
-        for row, why in [*reasons.items()][:number]
-    }
-
-
-def _of_flagged(pages: pa.Table, by_size: Ints, flagged: Sequence[str]) -> int | None:
-    """The largest page of the first flagged worker who has one."""
-    workers = pages["worker_id"].take(pa.array(by_size))
-    for worker in flagged:
-        place = pc.index(workers, worker).as_py()
-        if place >= 0:
-            return int(by_size[place])
-    return None

@@ -23,6 +23,7 @@ from luab_data.reports.pages import (
     Values,
     boxes_of,
     in_order,
+    is_turned,
     on_page,
     points,
 )
@@ -170,7 +171,8 @@ def page_of(row: Values, image: Values, classes: Sequence[str]) -> Replay:
     if not (width and height):
         width, height = row["original_image_width"], row["original_image_height"]
     h = float(row["image_height"] or BOARD_HEIGHT)
-    w = h * width / height if width and height else h
+    shown = (height, width) if is_turned(row, (width, height)) else (width, height)
+    w = h * shown[0] / shown[1] if width and height else h
     picture = Picture(
         slot=0, x=0, y=0, w=w, h=h, image_id=str(row["image_id"]),
         boxes=_boxes(row, image, (width, height), classes),
@@ -189,7 +191,7 @@ def _boxes(
     last = dict(zip(*history, strict=False))
     tagged = {name for name, action in last.items() if action != "remove"}
     names = [classes[label] for label in image.get("box_label") or ()]
-    return boxes_of(image, size, [(name, name not in tagged) for name in names])
+    return boxes_of(image, size, row, [(name, name not in tagged) for name in names])
 
 
 def _categories(row: Values) -> Iterator[Event]:
