@@ -527,7 +527,8 @@ def test_arrays_of_any_pickle_are_read(tmp_path, protocol):
 
     path = clickme(tmp_path)
     arrays = dict(np.load(path, allow_pickle=True))
-    arrays["clickmap_x"][0] = np.array([COLUMN - 1, 0])
+    arrays["clickmap_x"][0] = np.array([COLUMN - 1, 0], ">i4")
+    arrays["clickmap_y"][0] = [np.float64(ROW - 1), 0]
     arrays["user_id"] = np.array([np.int64(17), "u18"], object)
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():

@@ -7,16 +7,11 @@ keep 0.95 and more), `is_mobile` (bool, or a list of one or none), or CSV with `
 `clicks` (text `{"(12,34)","(13,35)"}`) and `user_id`. Clicks are whole px counted from 0
 (`heatmap[y, x]`), in order, without times: of the picture's own size where they know it (ImageNet),
 else of 256 x 256 (CO3D, image_shape of their configurations).
-
-Object arrays are pickles, and unpickling runs whatever the file says. Here it makes arrays, lists,
-numbers and texts, and refuses anything else.
 """
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -27,6 +22,7 @@ import numpy as np
 from luab_data.errors import ArchiveError, OptionError, RecordError
 from luab_data.importers import Importer
 from luab_data.importers.files import csv_rows, files
+from luab_data.importers.npz import read_arrays
 from luab_data.importers.pictures import SIZE_OPTIONS, Sizes, picture_id
 from luab_data.importers.points import PointViews
 from luab_data.views import Reading
@@ -189,91 +185,6 @@ def _score(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return float("nan")
-
-
-def read_arrays(path: Path, names: Sequence[str], unknown: Counter[str]) -> dict[str, Any]:
-    """Some arrays of an .npz; object arrays too, if they hold plain values.
-
-    Raises:
-        ArchiveError: no .npz, damaged, or with something else than arrays of plain values.
-    """
-    found: dict[str, Any] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                name = member.removesuffix(".npy")
-                if name not in names:
-                    unknown[name] += 1
-                    continue
-                with archive.open(member) as file:
-                    found[name] = _read_array(file)
-    except ArchiveError:
-        raise
-    except Exception as error:  # NumPy and pickle raise whatever a damaged file leads to
-        raise ArchiveError(
-            f"{path}: cannot be read ({error}); expected an .npz of arrays of numbers, texts and"
-            " lists of them"
-        ) from error
-    return found
-
-
-def _read_array(file: Any) -> Any:
-    """An array of an .npy; one of objects by the restricted unpickler."""
-    version = np.lib.format.read_magic(file)
-    header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    shape, is_fortran, dtype = header(file)
-    if not dtype.hasobject:
-        values = np.frombuffer(file.read(), dtype)
-        return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
-    found = _Plain(file).load()
-    if not isinstance(found, np.ndarray):
-        raise ValueError(f"a pickled {type(found).__name__}; expected an array")
-    return found
-
-
-class _Plain(pickle.Unpickler):
-    """Makes arrays, lists, numbers and texts, nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What makes an array or a number of NumPy, as its pickles name it; no other name."""
-        known = re.sub(r"^numpy\._?core\.", "numpy._core.", f"{module}.{name}")
-        if known not in _MAKERS:
-            raise pickle.UnpicklingError(
-                f"it asks to run {module}.{name}, which no array of clicks needs"
-            )
-        return _MAKERS[known]
-
-
-def _empty(*_: Any) -> Any:
-    """An array whose content comes next."""
-    return np.ndarray((0,), "b")
-
-
-def _dtype(code: str, *_: Any) -> Any:
-    if not re.fullmatch(r"[|<>=]?[?bBhHiIlLqQefdgOUSiuf]\d*", code):
-        raise ValueError(f"an array of {code!r}; expected numbers, texts or lists")
-    return np.dtype(code)
-
-
-def _number(dtype: Any, data: bytes) -> Any:
-    return np.frombuffer(data, dtype)[0]
-
-
-def _array(data: Any, dtype: Any, shape: Any, order: str) -> Any:
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if order == "F" else "C")
-
-
-_MAKERS: Mapping[str, Any] = {
-    "numpy._core.multiarray._reconstruct": _empty,
-    "numpy._core.multiarray.scalar": _number,
-    "numpy._core.numeric._frombuffer": _array,
-    "numpy.ndarray": None,  # an argument of _reconstruct alone
-    "numpy.dtype": _dtype,
-}
-"""Names in NumPy's pickles -> what makes the same of them, and nothing else."""
 
 
 IMPORTER = Importer(
