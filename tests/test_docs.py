@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from luab_data.checks.lint import chosen, rules_of
 from luab_data.hub.about import authors, bibtex_fields
 from luab_data.hub.card import column_table
-from luab_data.kinds import KINDS, OWN_KINDS, Browsing, Kind
+from luab_data.kinds import ALL_KINDS, KINDS, OWN_KINDS, Browsing, Kind
 from luab_data.raw.bad_records import REPAIRS
 from luab_train import recipe
 from luab_train.recipes import find_recipe
@@ -352,7 +352,7 @@ def test_kinds_alone_tells_kinds_of_logs_apart():
             named = {n.value for part in asked if part for n in ast.walk(part) if is_text(n)}
             kinds = {n.id for part in asked if part for n in ast.walk(part) if is_name(n)}
             if path.name != "kinds.py":
-                assert not named & {"imagenet-ab", "coco-ab"}, f"{path}:{node.lineno}"
+                assert not named & {*ALL_KINDS}, f"{path}:{node.lineno}"
                 assert not kinds & {"BROWSING", "TAGGING"}, f"{path}:{node.lineno}"
 
 

@@ -71,18 +71,17 @@ def _agreement(rows: Mapping[str, Observations]) -> dict[str, Floats]:
     }
 
 
+def _told(trait: Trait) -> Trait:
+    """A trait of the release in the words of sessions; `default` has one view an image."""
+    doc = trait.doc.replace("HIT", "session")
+    return replace(trait, doc=f"{doc}; of views that decide" if trait.over == "images" else doc)
+
+
 WORKERS = replace(
     imagenet.WORKERS,
     event_columns=(*imagenet.ROUND_COLUMNS, "image_id"),
     collect=collect,
-    traits=(
-        _AGREEMENT,
-        *(
-            replace(t, doc=f"{t.doc}; of views that decide") if t.over == "images" else t
-            for t in imagenet.TRAITS
-            if t.name != _OF_THE_TOOL
-        ),
-    ),
+    traits=(_AGREEMENT, *(_told(t) for t in imagenet.TRAITS if t.name != _OF_THE_TOOL)),
     suspicions=(*imagenet.SUSPICIONS, _DISAGREEING),
     shown=("agreement", *imagenet.WORKERS.shown),
     table_columns=(imagenet.TABLE_COLUMNS[0], (*imagenet.TABLE_COLUMNS[1], "image_id")),
