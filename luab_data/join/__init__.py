@@ -283,14 +283,10 @@ def _told_apart(rows: Rows, images: Images) -> Images:
         return images
     parent = pc.extract_regex(images.places, r"(?:^|/)(?P<name>[^/]+)/[^/]*$")
     other = pc.binary_join_element_wise(pc.struct_field(parent, "name"), images.ids, "_")
-    # A class `tabby/cat` has a folder tabby_cat; macOS writes ä as two characters.
-    known = rows.ids.combine_chunks()
-    row = pc.index_in(
-        pc.utf8_normalize(other, "NFC"),
-        value_set=pc.replace_substring_regex(known, r"[/\\]", "_"),
+    is_other = pc.and_(
+        pc.is_in(images.ids, value_set=twice), pc.is_in(other, value_set=rows.ids.combine_chunks())
     )
-    is_other = pc.and_(pc.is_in(images.ids, value_set=twice), row.is_valid())
-    return replace(images, ids=pc.if_else(is_other, known.take(row), images.ids))
+    return replace(images, ids=pc.if_else(is_other, other, images.ids))
 
 
 def _check_unique(rows: Rows, images: Images) -> None:

@@ -6,7 +6,7 @@ may be a part of what the log names, or hold it. So paths are compared from thei
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from os.path import splitext
 from typing import NamedTuple
@@ -27,26 +27,52 @@ class _Path(NamedTuple):
     suffix: str
 
 
+class Files:
+    """Files below a folder, found by what somebody calls them.
+
+    Args:
+        places: their paths below the folder.
+    """
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self._paths = [_path(place) for place in places]
+        self._by_name: dict[str, list[int]] = {}
+        for number, path in enumerate(self._paths):
+            self._by_name.setdefault(path.names[-1], []).append(number)
+
+    def nearest(self, hints: Iterable[str]) -> tuple[list[int], float]:
+        """The files that share the most names of folders with one of the hints; how many.
+
+        Args:
+            hints: paths that the file may have; an extension may be left out.
+        """
+        near: dict[int, float] = {}
+        for hint in map(_path, hints):
+            for number in self._by_name.get(hint.names[-1], ()):
+                near[number] = max(near.get(number, 0), _nearness(hint, self._paths[number]))
+        most = max(near.values(), default=0)
+        return [number for number, score in near.items() if score == most], most
+
+
+def hints_of(label: str, *names: str) -> list[str]:
+    """Paths that a picture of a class may have: a class `cat/tabby` may be a folder cat_tabby."""
+    folders = dict.fromkeys((label, label.replace("/", "_").replace("\\", "_")))
+    return [f"{folder}/{name}" for folder in folders for name in names]
+
+
 def by_file(rows: Rows, images: Images) -> Images:
     """The images under the ids of the rows whose files they are; others under their paths.
 
     A file is that of the row with which it shares the most names of folders. Where several files
     or several rows are as near, it is nobody's.
     """
-    paths = [_path(place) for place in images.places.to_pylist()]
-    by_name: dict[str, list[int]] = {}
-    for number, path in enumerate(paths):
-        by_name.setdefault(path.names[-1], []).append(number)
+    ids = images.places.to_pylist()
+    files = Files(ids)
     claims: dict[int, list[tuple[float, str]]] = {}
     for image_id, hints in _hints(rows):
-        near: dict[int, float] = {}
-        for hint in map(_path, hints):
-            for number in by_name.get(hint.names[-1], ()):
-                near[number] = max(near.get(number, 0), _nearness(hint, paths[number]))
-        best = [number for number, score in near.items() if score == max(near.values())]
+        best, score = files.nearest(hints)
         if len(best) == 1:
-            claims.setdefault(best[0], []).append((near[best[0]], image_id))
-    ids = images.places.to_pylist()
+            claims.setdefault(best[0], []).append((score, image_id))
     for number, found in claims.items():
         (score, image_id), *others = sorted(found, reverse=True)
         if not others or others[0][0] < score:
@@ -61,7 +87,7 @@ def _hints(rows: Rows) -> Iterator[tuple[str, list[str]]]:
             image_id, name = row["image_id"], row["wnid"]
             file = [row["image_file"]] if row["image_file"] else []
             own = image_id.removeprefix(f"{name}_")
-            yield image_id, [*file, f"{name}/{image_id}", f"{name}/{own}"]
+            yield image_id, [*file, *hints_of(name, image_id, own)]
 
 
 def _path(text: str) -> _Path:
