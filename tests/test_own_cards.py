@@ -327,3 +327,39 @@ def test_names_of_images_are_refused_not_replaced(tmp_path: Path):
     assert done.hashed == {"hit_id": 1} and not done.private
     with pytest.raises(DatasetError, match=r": 1 of `manifest\.json/source`; expected"):
         vet(done.out)  # the file's name stands in the card
+
+
+def own_log(path: Path, kind: str) -> Path:
+    """Two people look at two pictures each; one page tells who it was, one picture's name too."""
+    looks: dict[str, Any] = {
+        "browsing": {"asked": {"class": "cat"}, "selected": True, "events": []},
+        "tagging": {"events": [{"type": "add", "t": 1, "x": 0.5, "y": 0.5, "label": "cat"}]},
+        "tracing": {"events": [{"type": "click", "t": 1, "x": 0.5, "y": 0.5}]},
+    }
+    views = [
+        {"byproducts": 1, "kind": kind, "image": {"id": image}, "annotator": who, **looks[kind],
+         "session": f"s-{who}" if who == MTURK else "one"}
+        for who in (MTURK, "p2") for image in ("a", f"of {MTURK}")
+    ]  # fmt: skip
+    path.write_text("\n".join(map(json.dumps, views)))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["browsing", "tagging", "tracing"])
+def test_own_logs_of_every_kind_are_screened_and_published(kind: str, tmp_path: Path):
+    log, out = own_log(tmp_path / "log.jsonl", kind), tmp_path / "cats"
+    convert = getattr(luab_data, f"convert_{kind}")
+    done = convert(log, out, worker_key=KEY, license="mit", title="Cats of\nthe lab")
+    assert sum(done.private.values()) == 3 and done.private["image_id"] == 1
+    done = convert(log, out, worker_key=KEY, license="mit", private="hash", force=True)
+    assert sum(done.hashed.values()) == 2 and done.private == {"image_id": 1}
+    with pytest.raises(DatasetError, match="1 of `image_id`; expected none"):
+        vet(out)
+    published = sent(out, tmp_path, keep=["image_id"])
+    assert "CITATION.cff" not in published and b"license: mit" in published["README.md"]
+    records = json.loads(published["croissant.json"])["recordSet"]
+    keys = {r["name"]: [k["@id"].partition("/")[2] for k in r["key"]] for r in records[:3]}
+    several = {"browsing": "round", "tagging": "view", "tracing": "view"}[kind]
+    name = next(iter(keys.keys() - {"default", "annotators"}))
+    assert keys[name] == ["image_id", several] and keys["annotators"] == ["worker_id"]
+    assert keys["default"] == ["image_id", *(["view"] if kind == "tracing" else [])]

@@ -252,7 +252,7 @@ def privacy(manifest: Mapping[str, Any]) -> str:
 
 
 _RELEASE_IDS = ["hit_id", "assignment_id"]
-_LOGGED_IDS = (*_RELEASE_IDS, "session_id")
+_LOGGED_IDS = (*_RELEASE_IDS, "session", "task")
 
 
 def complete(

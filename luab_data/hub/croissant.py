@@ -7,7 +7,7 @@ the Parquet files beside it; each file stands in it with size and sha256.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -54,7 +54,6 @@ _TYPES = {
     "float": "cr:Float32",
     "double": "cr:Float64",
 }
-_KEYS = {"rounds": ("image_id", "round")}  # of the others the first column is the key
 
 
 def croissant(
@@ -76,6 +75,9 @@ def croissant(
     """
     about = about_of(manifest)
     tables = tables_of(manifest)
+    images, events, annotators = ([column.name for column in table.columns] for table in tables)
+    numbers = [name for name in ("round", "view") if name in events]
+    keys = (kind_of(manifest).key, [images[0], *numbers], annotators[:1])
     files = {
         name: digest for name, digest in manifest["files"].items() if name.endswith(".parquet")
     }
@@ -103,7 +105,7 @@ def croissant(
             *(_file_set(table) for table in tables),
         ],
         "recordSet": [
-            *(_record_set(table) for table in tables),
+            *(_record_set(table, key) for table, key in zip(tables, keys, strict=True)),
             *_enumerations(tables, manifest["classes"]),
         ],
     }
@@ -196,8 +198,7 @@ def _file_set(table: Table) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _record_set(table: Table) -> dict[str, Any]:
-    keys = _KEYS.get(table.config, (table.columns[0].name,))
+def _record_set(table: Table, keys: Sequence[str]) -> dict[str, Any]:
     return _named(
         "cr:RecordSet", table.config, description=f"One record per {table.row}.",
         key=[{"@id": f"{table.config}/{key}"} for key in keys],

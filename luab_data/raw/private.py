@@ -29,7 +29,8 @@ _SHORTEST_NUMBER = 8
 _SURE = 10
 
 _WORKER = "worker_id"
-_NAMES = ("image_id", "wnid", "label")  # by them tables and pictures are joined: never replaced
+_NAMES = ("image_id", "image_file", "image_id_raw", "wnid", "label")
+"""By them tables and pictures are joined: never replaced."""
 
 
 def said(private: Private) -> dict[str, str]:
