@@ -39,6 +39,8 @@ class Kind:
         images_per_shard: at least, of `default`; `events` has the same images in each shard.
         class_columns: of `default`, with number and name of what an image shows; "" is none.
         several_labels: whether an image may be of several classes, each with a point of its own.
+        as_shown: whether networks see pictures turned as EXIF says, as browsers show them: points
+            are fractions of those.
         classes: how the manifest has the classes that images are of: sorted by name, as they are
             listed, or not at all.
         score: trait of a worker by which pooling is shown.
@@ -73,6 +75,7 @@ class Kind:
     key: ClassVar[tuple[str, ...]]
     images_per_shard: ClassVar[int]
     several_labels: ClassVar[bool]
+    as_shown = False
     class_columns: ClassVar[tuple[str, str]]
     classes: ClassVar[Literal["sorted", "listed", ""]]
     score: ClassVar[str]
@@ -131,6 +134,7 @@ class OwnData(Kind):
         deciding: which view of an image `default` is about, where that has one row an image.
     """
 
+    as_shown = True
     deciding: Any
 
     def bound(self, manifest: Mapping[str, Any]) -> Self:

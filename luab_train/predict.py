@@ -50,9 +50,10 @@ class Prediction:
 
     Attributes:
         image: the file.
-        size_wh: px, as stored: a turn in its EXIF data is not followed, as in training.
+        size_wh: px, as the model sees it: a turn in its EXIF data is followed as in training, by
+            models of your own data alone.
         answers: the most probable first.
-        point: x, y where the object is, fractions of the stored image: of an attention head the
+        point: x, y where the object is, fractions of that image: of an attention head the
             mean of its map; outside [0, 1] only if the crop reaches beyond it. None if the head was
             not trained for a place, or is one point a class.
     """
@@ -96,7 +97,8 @@ def predict(
 
 def _batch(predictor: Predictor, files: Sequence[Path], top: int) -> Iterator[Prediction]:
     crop = EvalCrop(predictor.data)
-    pictures = [decode_rgb(file, str(file)) for file in files]
+    upright = predictor.data.as_shown
+    pictures = [decode_rgb(file, str(file), upright=upright) for file in files]
     size_wh = np.array([picture.size for picture in pictures])
     pixels = np.stack([crop(picture).image for picture in pictures]).transpose(0, 3, 1, 2)
     outputs = predictor(torch.from_numpy(np.ascontiguousarray(pixels)))
@@ -145,8 +147,10 @@ def prediction_figure(predictions: Sequence[Prediction]) -> Figure:
             ax.set_axis_off()
         for ax, one in zip(axes.flat, predictions, strict=False):
             (width_px, height_px), first = one.size_wh, one.answers[0]
-            picture = np.asarray(decode_rgb(Path(one.image), one.image))
-            ax.imshow(picture, extent=(0, width_px, height_px, 0))
+            picture = decode_rgb(Path(one.image), one.image)
+            if picture.size != one.size_wh:
+                picture = decode_rgb(Path(one.image), one.image, upright=True)
+            ax.imshow(np.asarray(picture), extent=(0, width_px, height_px, 0))
             for point in {one.point, *(answer.point for answer in one.answers[:1])} - {None}:
                 assert point is not None
                 ax.plot(

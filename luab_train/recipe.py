@@ -39,7 +39,8 @@ class Data:
 
     dataset: str = "imagenet-ab"
     """The kind of log it learns from: one label and one point an image, or several labels (of
-    COCO-AB 80) that may each have a point. A run takes it from its dataset folder.
+    COCO-AB 80) that may each have a point. A run takes it from its dataset folder. Pictures of
+    ImageNet-AB and COCO-AB are seen as stored, others turned as EXIF says.
     """
     image_size: Annotated[int, Meta(ge=8)] = 224
     """Side of the square the network sees, px."""
@@ -100,6 +101,11 @@ class Data:
     def several_labels(self) -> bool:
         """Whether an image may be of several classes, each with a point of its own."""
         return kind_of({"dataset": self.dataset}).several_labels
+
+    @property
+    def as_shown(self) -> bool:
+        """Whether pictures are turned as EXIF says."""
+        return kind_of({"dataset": self.dataset}).as_shown
 
 
 @dataclass(frozen=True, kw_only=True)

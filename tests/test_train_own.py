@@ -23,6 +23,8 @@ from luab_data.splits import stratified_fraction
 from luab_train.cli import main
 from luab_train.data.coco import read_coco
 from luab_train.data.dataset import of_dataset, training_data
+from luab_train.data.inputs import EvalCrop
+from luab_train.data.loader import Samples
 from luab_train.data.matching import match_rows
 from luab_train.data.points import PointDataset
 from luab_train.data.rows import read_annotations
@@ -209,6 +211,40 @@ def test_what_nobody_selected_teaches_no_class(tmp_path):
     )
     assert found.held_out is not None
     assert not {*found.held_out.source_index.tolist()} & {*found.split.source_index.tolist()}
+
+
+def test_a_photo_is_seen_as_it_was_shown(tmp_path):
+    """A click in the frame that the browser turned by EXIF falls on what was clicked."""
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[30:, :10] = 255  # lower left as stored, upper left once turned clockwise
+    photo = Image.fromarray(pixels)
+    photo.getexif()[274] = 6
+    views = []
+    for name in ("a", "b"):
+        photo.save(tmp_path / f"{name}.png", exif=photo.getexif())
+        click = {"type": "click", "t": 1, "x": 0.125, "y": 1 / 12}
+        views.append({"kind": "browsing", "image": {"id": name, "width": 40, "height": 60},
+                      "asked": {"class": name}, "annotator": "ann", "events": [click]})  # fmt: skip
+    log = write_log(tmp_path / "log.jsonl", views)
+    convert_browsing(log, tmp_path / "my-ab", worker_key=KEY, shown=False)
+    recipe = of_dataset(small_recipe(), tmp_path / "my-ab")
+    found = training_data(recipe, data=tmp_path / "my-ab", images=tmp_path)
+    samples = Samples(found.split, EvalCrop(recipe.data), target=found.points.values)
+    for crop in (samples[0, 0, 0], samples[0, 1, 0]):
+        assert crop.size == (40, 60)
+    loop = PointDataset(tmp_path / "my-ab", tmp_path)
+    x, y = (loop[0]["point"].numpy() * loop[0]["image"].size).astype(int)
+    assert loop[0]["image"].size == (40, 60)
+    assert loop[0]["image"].getpixel((int(x), int(y))) == (255, 255, 255)
+    run = tmp_path / "run"
+    train(small_recipe(epochs=1, batch_size=2), data=tmp_path / "my-ab", images=tmp_path,
+          out=run, shown=False)  # fmt: skip
+    (one,) = predict(run, [tmp_path / "a.png"])
+    assert one.size_wh == (40, 60)
+    export_backbone(run, tmp_path / "w.safetensors")
+    (same,) = predict(tmp_path / "w.safetensors", [tmp_path / "a.png"])
+    assert same.size_wh == (40, 60)
+    assert [a.name for a in same.answers] == [a.name for a in one.answers]
 
 
 def test_a_run_of_own_classes_evaluates_exports_and_predicts(own, tmp_path):

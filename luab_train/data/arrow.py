@@ -41,7 +41,7 @@ class ArrowImages:
     starts: np.ndarray
     """First row of each chunk of the table, and its number of rows at the end."""
 
-    def load(self, index: int) -> Image.Image:
+    def load(self, index: int, *, upright: bool = False) -> Image.Image:
         """Decode one image to RGB."""
         row = int(self.row[index])
         chunk = int(np.searchsorted(self.starts, row, side="right")) - 1
@@ -49,7 +49,8 @@ class ArrowImages:
         content, path = (value["bytes"], value["path"]) if isinstance(value, dict) else (value, "")
         if content is None and not path:
             raise ImagesError(f"{self.name(index)}: null; expected bytes or a path")
-        return decode_rgb(Path(path) if content is None else content, self.name(index))
+        encoded = Path(path) if content is None else content
+        return decode_rgb(encoded, self.name(index), upright=upright)
 
     def name(self, index: int) -> str:
         """Where one image is."""

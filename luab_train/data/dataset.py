@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from luab_data.errors import OptionError
 from luab_data.files import sha256_of
-from luab_data.kinds import Tracing, kind_of
+from luab_data.kinds import Kind, kind_of
 from luab_data.splits import stratified_fraction
 from luab_train.data.coco import CocoAnnotations, read_coco
 from luab_train.data.matching import match_rows
@@ -194,6 +194,11 @@ def _split(
     )
 
 
+def kind_of_folder(data: Path) -> Kind:
+    """What a dataset folder holds; without a manifest, what ImageNet-AB is."""
+    return kind_of({"dataset": "imagenet-ab", **read_manifest(data)})
+
+
 def read_rows(
     data: Path,
     *,
@@ -216,8 +221,8 @@ def read_rows(
         source: the images; their folders are the classes of a tracing dataset, which has none.
     """
     manifest = read_manifest(data)
-    kind = kind_of({"dataset": "imagenet-ab", **manifest})
-    if isinstance(kind, Tracing):
+    kind = kind_of_folder(data)
+    if kind.has_view_rows:
         if source is None:
             raise OptionError(f"{data}: traces have no classes; expected a dataset with labels")
         of_folders = replace(

@@ -133,7 +133,7 @@ class Samples(Dataset):  # type: ignore[type-arg]
             pixels = self._cache[index]
             return None if pixels is None else Image.fromarray(pixels)
         try:
-            return self.split.load(index)
+            return self.split.load(index, upright=self.crop.data.as_shown)
         except ImagesError:
             if self.corrupt == "raise":
                 raise

@@ -27,7 +27,7 @@ from torchvision.transforms.v2.functional import get_size
 
 from luab_data.errors import OptionError
 from luab_train.data.augment import Augmented, TrainCrop, with_steps
-from luab_train.data.dataset import read_rows
+from luab_train.data.dataset import kind_of_folder, read_rows
 from luab_train.data.geometry import apply, crop_resize, hflip
 from luab_train.data.geometry import inside as in_sight
 from luab_train.data.inputs import Crop, EvalCrop
@@ -82,6 +82,7 @@ class PointDataset(Dataset):  # type: ignore[type-arg]
             OptionError: a transform that moves the image in a way that is not known.
         """
         folder = Path(data)
+        self._upright = kind_of_folder(folder).as_shown
         source = open_images(Path(images))
         rows = read_rows(
             folder,
@@ -113,7 +114,8 @@ class PointDataset(Dataset):  # type: ignore[type-arg]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         target = self.target[index]
-        image, point, mask = transformed(self.transform, self.split.load(index), target)
+        seen = self.split.load(index, upright=self._upright)
+        image, point, mask = transformed(self.transform, seen, target)
         if len(target) == 1:
             point, mask = point[0], mask[0]
         return {

@@ -52,8 +52,8 @@ class Named(Protocol):
 class ImageSource(Named, Protocol):
     """`N` images, sorted by (wnid, number, image id)."""
 
-    def load(self, index: int) -> Image.Image:
-        """Decode one image to RGB; EXIF orientation is ignored. ImagesError names a bad one."""
+    def load(self, index: int, *, upright: bool = False) -> Image.Image:
+        """Decode one image to RGB, turned as EXIF says if asked. ImagesError names a bad one."""
 
     def name(self, index: int) -> str:
         """Where one image is, for messages."""
@@ -72,9 +72,9 @@ class ImageFiles(NamedTuple):
         """File of one image."""
         return self.root / str(self.file[index])
 
-    def load(self, index: int) -> Image.Image:
+    def load(self, index: int, *, upright: bool = False) -> Image.Image:
         """Decode one image to RGB."""
-        return decode_rgb(self.path(index), self.name(index))
+        return decode_rgb(self.path(index), self.name(index), upright=upright)
 
     def name(self, index: int) -> str:
         """Path of one image."""

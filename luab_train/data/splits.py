@@ -37,9 +37,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.label)
 
-    def load(self, index: int) -> Image.Image:
+    def load(self, index: int, *, upright: bool = False) -> Image.Image:
         """Decode one image to RGB; ImagesError names an image that cannot be."""
-        return self.source.load(int(self.source_index[index]))
+        return self.source.load(int(self.source_index[index]), upright=upright)
 
 
 def validation_split(

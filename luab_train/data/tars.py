@@ -44,7 +44,7 @@ class TarShards:
     body: np.ndarray
     """(N, 2) int64: first byte, number of bytes."""
 
-    def load(self, index: int) -> Image.Image:
+    def load(self, index: int, *, upright: bool = False) -> Image.Image:
         """Decode one image to RGB."""
         start, size = self.body[index].tolist()
         path = self.root / self.shards[self.shard[index]]
@@ -57,7 +57,7 @@ class TarShards:
                 f"{self.name(index)}: {len(content)} of {size} bytes are there; the tar was cut"
                 " since the run started"
             )
-        return decode_rgb(content, self.name(index))
+        return decode_rgb(content, self.name(index), upright=upright)
 
     def name(self, index: int) -> str:
         """Where one image is."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.errors import DatasetError, OptionError
-from luab_data.kinds import Tracing, kind_of
+from luab_data.kinds import kind_of
 from luab_train.data.coco import CocoAnnotations
 from luab_train.data.matching import match_rows
 from luab_train.data.rows import (
@@ -100,7 +100,7 @@ def read_traces(folder: Path, *, target: str) -> Traces:
     """
     manifest = read_manifest(folder)
     found = manifest.get("dataset")
-    if found is None or not isinstance(kind_of(manifest), Tracing):
+    if found is None or not kind_of(manifest).has_view_rows:
         raise DatasetError(
             f"{folder}: holds {found or 'no manifest.json'}; expected a dataset of traces, as"
             " `luab-data convert tracing` writes it, e.g. from Localized Narratives"

@@ -32,10 +32,10 @@ def export_backbone(
 
     Returns: what the file says of itself, and `is_same`, True where it was there already: `model`,
         `options`: `timm.create_model(model, **options)` loads the file strictly; `classes`, in the
-        order of its outputs; `dataset`, the kind of log, where an image may be of several of them;
-        `image_size`, `eval_resize`, `eval_fit`, `interpolation`, `mean` and `std`, as in the
-        recipe, how an image is fed to it; `same_labels`, False where the run's classifier saw
-        features pooled by its attention map, which a plain timm model does not have.
+        order of its outputs; `dataset`, the kind of log, where an image may be of several of them
+        or is turned as EXIF says; `image_size`, `eval_resize`, `eval_fit`, `interpolation`, `mean`
+        and `std`, as in the recipe, how an image is fed to it; `same_labels`, False where the run's
+        classifier saw features pooled by its attention map, which a plain timm model does not have.
 
     Raises:
         OptionError: no complete run, or a file of another kind.
@@ -52,12 +52,13 @@ def export_backbone(
     classes = read_environment(run)["classes"]
     options = model_options(recipe.model, recipe.data)
     options.pop("drop_path_rate", None)  # of training alone
-    several = {"dataset": recipe.data.dataset} if recipe.data.several_labels else {}
+    differs = recipe.data.several_labels or recipe.data.as_shown
+    kind = {"dataset": recipe.data.dataset} if differs else {}
     facts: dict[str, Any] = {
         "model": recipe.model.name,
         "options": {"num_classes": len(classes), **options},
         "classes": classes,
-        **several,
+        **kind,
         **{key: getattr(recipe.data, key) for key in FED},
         "same_labels": not recipe.model.attentive_pooling,
     }

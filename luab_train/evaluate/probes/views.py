@@ -171,7 +171,7 @@ class Views(Dataset):  # type: ignore[type-arg]
                 yield name, pictures.on_background(original, region, *lent)
 
     def _seen(self, index: int) -> np.ndarray:
-        return self.crop(self.split.load(index)).image
+        return self.crop(self.split.load(index, upright=self.crop.data.as_shown)).image
 
     def _region(self, index: int) -> Region:
         return Region(*(int(v) for v in self.region[index]))
