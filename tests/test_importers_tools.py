@@ -165,7 +165,7 @@ def test_jspsych_refuses_trials_whose_picture_was_nowhere(tmp_path: Path):
         trial(),
     ]
     found = Read("jspsych", write(tmp_path / "d.json", trials))
-    assert found.rules == ["no-target", "empty-target", "no-image", "no-number"]
+    assert found.rules == ["no-target", "empty-target", "no-image", "wrong-type"]
     assert "lost them in writing" in str(found.errors[0]) and "was 400 x 0 px" in str(
         found.errors[1]
     )
@@ -180,6 +180,8 @@ def test_jspsych_finds_the_picture_in_html_and_in_a_named_field(tmp_path: Path):
     assert Read("jspsych", file).rows[0]["image_file"] == "img/dog%201.png"
     named = Read("jspsych", file, image="file", label="kind", annotator="rt")
     assert named.rules == ["no-image"]
+    coco = trial(stimulus="img/COCO_val2014_000000000042.jpg")
+    assert Read("jspsych", write(file, [coco])).rows[0]["image_id"] == "42"  # joins with COCO-AB
     assert (named.rows[0]["image_id"], named.rows[0]["label"]) == ("x", "dog")
 
 
@@ -294,8 +296,11 @@ def test_rrweb_says_what_it_cannot_read(tmp_path: Path):
     with pytest.raises(ArchiveError, match="unpack"):
         Read("rrweb", packed)
     unloaded = write(tmp_path / "u.json", [*opened(), picture_event(9, "a", height=0)])
-    with pytest.raises(ArchiveError, match="after it was loaded"):
-        Read("rrweb", unloaded)
+    found = Read("rrweb", unloaded)  # all of it: the next picture would have its events
+    assert found.rules == ["wrong-type"] and "> 0.0 - at `$.height`" in str(found.errors[0])
+    unplaced = picture_event(9, "a")
+    del unplaced["data"]["payload"]["x"]
+    assert Read("rrweb", write(unloaded, [unplaced])).rules == ["no-rectangle"]
 
 
 # --- Label Studio --------------------------------------------------------------------------------
@@ -402,7 +407,7 @@ def test_label_studio_says_what_it_cannot_read(tmp_path: Path):
     bare = {**task(annotation(KEYPOINT)), "data": {"a": "1.jpg", "b": "2.jpg"}}
     file = write(tmp_path / "e.json", [task(annotation(pixels)), bare])
     found = Read("label-studio", file)
-    assert found.rules == ["no-percent", "no-image"]
+    assert found.rules == ["wrong-type", "no-image"]
     assert "'a', 'b'" in str(found.errors[1])
     assert Read("label-studio", file, image="b").rows[0]["image_id"] == "2"
 
@@ -501,10 +506,29 @@ def test_cvat_events_are_times_of_pictures_without_names(
     assert [row["image_id"] for row in found.rows] == ["task-42-frame-0", "task-42-frame-2"]
     assert {row["annotator"] for row in found.rows} == {"3"}
     assert found.unknown == {
-        "event load:job": 1, "event click:element": 1, "event of the server, or of no job": 1
+        "event click:element": 1, "event of the server, or of no job": 1
     }  # fmt: skip
     assert "olga" not in str(found.rows) + str(found.unknown) + str(found.names)
     assert found.has("has_time", "has_clock", "has_annotator")
+
+
+def test_cvat_events_begin_a_session_when_the_job_is_opened_again(tmp_path: Path):
+    """The night in between was not spent on the last picture."""
+    rows = [
+        cvat_event(0, "load:job"),
+        cvat_event(5, "change:frame", {"from": 0, "to": 1, "step": 1}),
+        cvat_event(6, "draw:object"),
+        cvat_event(30, "load:job"),
+        cvat_event(31, "draw:object"),
+        cvat_event(40, "change:frame", {"from": 1, "to": 2, "step": 1}),
+    ]
+    found = Read("cvat-events", write(tmp_path / "events.csv", as_csv(rows)))
+    frames = [row["image_id"][-1] for row in found.rows]
+    assert frames == ["0", "1", "1", "2"]
+    assert [row["session"] for row in found.rows] == ["7-1", "7-1", "7-2", "7-2"]
+    assert [row["event_time_ms"] for row in found.rows] == [
+        [5000], [5000, 6000], [1000, 10_000], [10_000]
+    ]  # fmt: skip
 
 
 def test_cvat_events_get_their_pictures_from_the_annotations(tmp_path: Path):

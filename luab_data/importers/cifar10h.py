@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from luab_data.errors import ArchiveError
 from luab_data.importers import Importer
 from luab_data.importers.files import OnRead, csv_header, csv_tables, files
-from luab_data.ragged import list_array
+from luab_data.importers.points import event_lists
+from luab_data.ragged import above_0, floats
 from luab_data.views import CODE, Reading, views
 
 _CLASSES = (
@@ -38,7 +39,7 @@ def read(
         index = _index(path)
         types = {
             "annotator_id": pa.string(),
-            "trial_index": pa.int64(),
+            "trial_index": pa.int16(),
             "is_attn_check": pa.int64(),
             "true_category": pa.string(),
             "chosen_category": pa.string(),
@@ -70,15 +71,10 @@ def _index(path: Path) -> str:
 def _views(trials: pa.Table, index: str) -> pa.Table:
     """A view a trial: the picture appears at 0, the answer comes after the reaction time."""
     number = len(trials)
-    times = pc.round(pc.if_else(pc.greater(trials["reaction_time"], 0), trials["reaction_time"],
-                                None)).cast(pa.int64())  # fmt: skip
-    both = np.zeros(2 * number, np.int64)
-    both[1::2] = np.asarray(pc.fill_null(times, 0))
-    is_known = np.ones(2 * number, np.bool_)
-    is_known[1::2] = np.asarray(times.is_valid())
-    bounds = np.arange(0, 2 * number + 1, 2)
-    codes = pa.array(np.tile([CODE["load"], CODE["submit"]], number), pa.int8())
-    nowhere = pa.nulls(2 * number, pa.float64())
+    times = np.zeros(2 * number)
+    times[1::2] = above_0(floats(trials["reaction_time"]))
+    nowhere = np.full(2 * number, np.nan)
+    codes = np.tile(np.array([CODE["load"], CODE["submit"]], np.int8), number)
     side = pa.array(np.full(number, _SIDE), pa.int32())
     return views({
         # A bare number would be a picture of COCO.
@@ -89,12 +85,9 @@ def _views(trials: pa.Table, index: str) -> pa.Table:
         "label": trials["true_category"],
         "labels": pa.array([_CLASSES] * number, pa.list_(pa.string())),
         "answer": trials["chosen_category"],
-        "page": trials["trial_index"].cast(pa.int16()),
+        "page": trials["trial_index"],
         "annotator": trials["annotator_id"],
-        "event": list_array(codes, bounds),
-        "event_time_ms": list_array(pa.array(both, mask=~is_known), bounds),
-        "event_x": list_array(nowhere, bounds),
-        "event_y": list_array(nowhere, bounds),
+        **event_lists(np.arange(0, 2 * number + 1, 2), codes, nowhere, nowhere, times),
     })  # fmt: skip
 
 

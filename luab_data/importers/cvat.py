@@ -17,7 +17,8 @@ from xml.etree.ElementTree import Element, ParseError, iterparse
 
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.importers import Importer
-from luab_data.importers.files import OnRead, batched, chosen, files, image_name
+from luab_data.importers.files import OnRead, batched, chosen, files
+from luab_data.importers.pictures import picture_id
 from luab_data.raw.bad_records import Bad
 from luab_data.views import Reading
 from luab_data.views.log import Asked, Event, Image, View
@@ -67,7 +68,7 @@ def images(path: Path, on_read: OnRead) -> Iterator[tuple[Element, list[str], st
                     read_before = file.tell()
     except OSError as error:
         raise ArchiveError(f"{path}: cannot be opened ({error.strerror})") from error
-    except ParseError as error:
+    except (ParseError, LookupError) as error:
         raise ArchiveError(f"{path}: not XML, or cut ({error}); {_EXPECTED}") from error
 
 
@@ -101,7 +102,7 @@ def _view(image: Element, labels: Sequence[str], takes_centres: bool) -> View:
     return View(
         byproducts=1,
         kind="tagging",
-        image=Image(id=image_name(file), file=file, width=width, height=height),
+        image=Image(id=picture_id(file), file=file, width=width, height=height),
         asked=Asked(classes=tuple(labels) or None),
         # The file has no order; the last place of a class is to be a known one.
         events=tuple(sorted(events, key=lambda event: event.x is not None)),

@@ -12,6 +12,7 @@ clicked on (`obj_name`, `obj_val`) are not read. `timestamp` is UTC, also where 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ from pathlib import Path
 from luab_data.errors import RecordError
 from luab_data.importers import Importer
 from luab_data.importers.cvat import images
-from luab_data.importers.files import OnRead, batched, csv_rows, files, image_name
+from luab_data.importers.files import OnRead, batched, csv_rows, files
+from luab_data.importers.pictures import picture_id
 from luab_data.raw.bad_records import Bad
 from luab_data.views import EventType, Reading
 from luab_data.views.log import Event, Image, View
@@ -29,7 +31,7 @@ from luab_data.views.log import Event, Image, View
 _COLUMNS = (
     *("scope", "source", "timestamp", "duration", "task_id", "job_id", "user_id", "payload"),
 )
-_FRAME = "change:frame"
+_OPEN, _FRAME = "load:job", "change:frame"
 _EVENTS: Mapping[str, EventType] = {
     "draw:object": "add",
     "paste:object": "add",
@@ -59,14 +61,14 @@ def _names(file: Path) -> Names:
         name, number = image.get("name") or "", int(image.get("id", "0"))
         width, height = int(image.get("width", "0")), int(image.get("height", "0"))
         found[task, number] = Image(
-            id=image_name(name), file=name, width=width or None, height=height or None
+            id=picture_id(name), file=name, width=width or None, height=height or None
         )
     return found
 
 
 @dataclass
 class _Job:
-    """An annotator in a job: the picture in front of them, since when."""
+    """An annotator in a job, from opening it until opening it again: the picture in front."""
 
     session: str
     start: float  # epoch ms of the first event
@@ -78,6 +80,7 @@ def _views(
     path: Path, names: Names, unknown: Counter[str], on_read: OnRead
 ) -> Iterator[tuple[str, View] | RecordError]:
     jobs: dict[tuple[str, str, str], _Job] = {}  # by task, job, annotator
+    num_sessions = 0
     for number, row in csv_rows(path, on_read, _COLUMNS):
         key = row["task_id"], row["job_id"], row["user_id"]
         if row["source"] != "client" or not all(key):
@@ -86,12 +89,17 @@ def _views(
         name = f"{path.name}, line {number}"
         try:
             time = _epoch_ms(row["timestamp"])
-            job = jobs.setdefault(key, _Job(f"{key[1]}-{len(jobs) + 1}", time))
+            if row["scope"] == _OPEN and key in jobs:
+                yield from _end(name, jobs.pop(key), key, names, unknown)
+            if key not in jobs:
+                num_sessions += 1
+                jobs[key] = _Job(f"{key[1]}-{num_sessions}", time)
+            job = jobs[key]
             if row["scope"] != _FRAME:
                 _happens(job, row["scope"], time, unknown)
                 continue
             before, after = _frames(row["payload"])
-            there = time + int(row["duration"] or 0) - job.start
+            there = time + _duration(row["duration"]) - job.start
         except Bad as bad:
             yield RecordError(name, bad.rule, str(bad))
             continue
@@ -100,16 +108,23 @@ def _views(
         yield name, _view(job, key, names)
         job.frame, job.events = after, [Event(type="load", t=there)]
     for key, job in jobs.items():
-        if job.frame is not None:
-            yield f"{path.name}, the end of job {key[1]}", _view(job, key, names)
-        elif job.events:
-            unknown["event in a job without a change of frames: nobody says of which"] += 1
+        yield from _end(path.name, job, key, names, unknown)
+
+
+def _end(
+    name: str, job: _Job, key: tuple[str, str, str], names: Names, unknown: Counter[str]
+) -> Iterator[tuple[str, View]]:
+    """The last picture of a session, which nobody says when was left."""
+    if job.frame is not None:
+        yield f"{name}, the end of a session of job {key[1]}", _view(job, key, names)
+    elif job.events:
+        unknown["event in a job without a change of frames: nobody says of which"] += 1
 
 
 def _happens(job: _Job, scope: str, time: float, unknown: Counter[str]) -> None:
     if scope in _EVENTS:
         job.events.append(Event(type=_EVENTS[scope], t=time - job.start))
-    else:
+    elif scope != _OPEN:
         unknown[f"event {scope:.40}"] += 1
 
 
@@ -122,6 +137,12 @@ def _frames(payload: str) -> tuple[int, int]:
         raise Bad(
             "frames", f"{_FRAME} without `from` and `to` in its payload; expected two numbers"
         ) from None
+
+
+def _duration(text: str) -> int:
+    if not re.fullmatch("[0-9]{0,10}", text):
+        raise Bad("duration", "has a duration that is no number; expected whole ms")
+    return int(text or 0)
 
 
 def _epoch_ms(text: str) -> float:

@@ -11,18 +11,26 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 import pyarrow as pa
+from msgspec import Meta
 from pyarrow import csv as arrow_csv
 
 from luab_data.errors import ArchiveError, OptionError, RecordError
+from luab_data.raw.bad_records import Bad
 from luab_data.raw.json_values import JsonStream
 from luab_data.raw.source import DAMAGE, Source
 from luab_data.views import Reading
 from luab_data.views.log import View, to_table
 from luab_data.words import did_you_mean
+
+T = TypeVar("T")
+
+Px = Annotated[float, Meta(ge=-1e6, le=1e6, description="px")]
+"""Of a window or a picture."""
 
 OnRead = Callable[[int], object]
 """Called with numbers of bytes as they are read."""
@@ -210,6 +218,18 @@ def chosen(options: Mapping[str, str], name: str, known: Sequence[str], default:
     if value not in known and value != default:
         raise OptionError(f"option {name}: found {value!r}{did_you_mean(value, known)}")
     return value
+
+
+def typed(value: Any, type: type[T]) -> T:
+    """A piece of JSON as what the publisher says that it is; other fields are passed over.
+
+    Raises:
+        Bad: it is something else; says where inside and what was expected, and quotes nothing.
+    """
+    try:
+        return msgspec.convert(value, type)
+    except msgspec.ValidationError as error:
+        raise Bad("wrong-type", f"{error}, as the format has it") from None
 
 
 def cell(text: str) -> Any:

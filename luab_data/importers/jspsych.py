@@ -11,31 +11,58 @@ which had moves without `event`, and returned a Map, of which JSON makes `{}`.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from msgspec import Struct
 
 from luab_data.errors import OptionError, RecordError
 from luab_data.importers import Importer
 from luab_data.importers.files import (
     OnRead,
+    Px,
     batched,
     cell,
     csv_rows,
     files,
-    image_name,
     json_objects,
+    typed,
 )
+from luab_data.importers.pictures import picture_id
 from luab_data.raw.bad_records import Bad
 from luab_data.views import EventType, Reading
-from luab_data.views.log import Asked, Event, Image, Shown, View
+from luab_data.views.log import Asked, Event, Image, Milliseconds, Shown, View
 
 _TRACK, _TARGETS = "mouse_tracking_data", "mouse_tracking_targets"
 _LEFT_OUT = f"trial without {_TRACK}"
 _EVENTS: Mapping[str, EventType] = {"mousemove": "move", "mousedown": "down", "mouseup": "up"}
+
+
+class _Sample(Struct):
+    x: Px
+    y: Px
+    t: Milliseconds
+    event: Literal["mousemove", "mousedown", "mouseup"] = "mousemove"  # first it had no name
+
+
+class _Target(Struct):
+    left: Px
+    top: Px
+    width: Px
+    height: Px
+
+
+class _Tracked(Struct, rename={"samples": _TRACK, "targets": _TARGETS}):
+    """What of a trial must have its types; `rt` of some plugins is no number."""
+
+    samples: list[_Sample]
+    targets: dict[str, _Target] | None = None
+    rt: Any = None
+
+
 _SRC = re.compile(r"""<img\b[^>]*?\bsrc\s*=\s*["']?([^"'\s>]+)""", re.IGNORECASE).search
 _TYPED = (_TRACK, _TARGETS, "rt", "trial_index")
 
@@ -74,38 +101,36 @@ def _trials(path: Path, on_read: OnRead) -> Iterator[dict[str, Any]]:
 
 
 def _view(trial: Mapping[str, Any], options: Mapping[str, str]) -> View:
-    left, top, width, height = _rectangle(trial, options)
+    tracked = typed(trial, _Tracked)
+    box = _rectangle(tracked.targets or {}, options)
     file = _image_file(trial, options.get("image", "stimulus"))
     events = [
         Event(
-            type=_event_type(sample),
-            t=_number(sample, "t"),
-            x=(_number(sample, "x") - left) / width,
-            y=(_number(sample, "y") - top) / height,
+            type=_EVENTS[sample.event],
+            t=sample.t,
+            x=(sample.x - box.left) / box.width,
+            y=(sample.y - box.top) / box.height,
             pointer="mouse",
         )
-        for sample in trial[_TRACK]
+        for sample in tracked.samples
     ]
-    if isinstance(trial.get("rt"), int | float):
-        events.append(Event(type="submit", t=trial["rt"]))
+    if isinstance(tracked.rt, int | float):
+        events.append(Event(type="submit", t=typed(tracked.rt, Milliseconds)))
     label = trial.get(options.get("label", "correct_response"))
     return View(
         byproducts=1,
         kind="tracing",
-        image=Image(id=image_name(file), file=file),
+        image=Image(id=picture_id(file), file=file),
         asked=Asked(label=_text(label), prompt=_text(trial.get("prompt"))),
-        shown=Shown(x=left, y=top, width=width, height=height),
+        shown=Shown(x=box.left, y=box.top, width=box.width, height=box.height),
         annotator=_text(trial.get(options.get("annotator", "subject"))),
         answer=_text(trial.get("response")),
         events=tuple(sorted(events, key=lambda event: event.t or 0)),
     )
 
 
-def _rectangle(
-    trial: Mapping[str, Any], options: Mapping[str, str]
-) -> tuple[float, float, float, float]:
-    """Left, top, width, height of the picture, px of the window's inside."""
-    targets = trial.get(_TARGETS) or {}
+def _rectangle(targets: Mapping[str, _Target], options: Mapping[str, str]) -> _Target:
+    """Where the picture is, px of the window's inside."""
     if not targets:
         raise Bad(
             "no-target",
@@ -122,29 +147,14 @@ def _rectangle(
     if selector not in targets:
         raise Bad("no-target", f"no target {selector!r}; found {', '.join(map(repr, targets))}")
     box = targets[selector]
-    width, height = _number(box, "width"), _number(box, "height")
-    if width <= 0 or height <= 0:
+    if box.width <= 0 or box.height <= 0:
         raise Bad(
             "empty-target",
-            f"{selector!r} was {width:g} x {height:g} px when it was measured: its picture was not"
-            " loaded yet. Expected a width and a height; preload pictures, or give their size in"
-            " the page's style",
+            f"{selector!r} was {box.width:g} x {box.height:g} px when it was measured: its picture"
+            " was not loaded yet. Expected a width and a height; preload pictures, or give their"
+            " size in the page's style",
         )
-    return _number(box, "left"), _number(box, "top"), width, height
-
-
-def _number(values: Any, name: str) -> float:
-    found = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(found, int | float) or not math.isfinite(found):
-        raise Bad("no-number", f"found no number {name!r} in a sample or a target; expected one")
-    return float(found)
-
-
-def _event_type(sample: Mapping[str, Any]) -> EventType:
-    name = sample.get("event", "mousemove")  # the first versions had moves alone, without a name
-    if name not in _EVENTS:
-        raise Bad("unknown-event", f"found event {name!r:.40}; expected {', '.join(_EVENTS)}")
-    return _EVENTS[name]
+    return box
 
 
 def _image_file(trial: Mapping[str, Any], field: str) -> str:

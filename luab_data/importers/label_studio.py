@@ -16,21 +16,60 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.importers import Importer
-from luab_data.importers.files import OnRead, batched, chosen, files, image_name, json_objects
+from luab_data.importers.files import OnRead, batched, chosen, files, json_objects, typed
+from luab_data.importers.pictures import picture_id
 from luab_data.raw.bad_records import Bad
 from luab_data.views import Reading
-from luab_data.views.log import Event, Image, View
+from luab_data.views.log import Event, Image, Size, View
 
 _CANCELLED = "annotation that was cancelled"
 _SHAPES = ("keypoint", "rectangle", "ellipse", "polygon", "brush", "vector")
-_LABELS = "labels"
+_LABELS, _CHOICES = "labels", "choices"
 _UNCHANGED_S = 1.0
 
 Place = tuple[float | None, float | None]
+Percent = Annotated[float, Meta(ge=-100, le=200, description="per cent of the picture")]
+
+
+class _Value(Struct):
+    """Where a region is."""
+
+    x: Percent | None = None
+    y: Percent | None = None
+    width: Percent | None = None
+    height: Percent | None = None
+    radiusX: Percent | None = None
+    rotation: Annotated[float, Meta(ge=-1e6, le=1e6)] | None = None
+
+
+class _Result(Struct):
+    """A region, a choice, or a relation of two, which has no value."""
+
+    type: str
+    value: dict[str, Any] = {}
+    id: Any = None
+    origin: str | None = None
+    original_width: Size | None = None
+    original_height: Size | None = None
+
+
+class _Person(Struct):
+    id: int | str | None = None
+    email: str | None = None
+
+
+class _Annotation(Struct):
+    result: list[_Result] = []
+    completed_by: int | str | _Person | None = None
+    lead_time: Annotated[float, Meta(ge=0, le=1e9, description="s")] | None = None
+    created_at: str = ""
+    updated_at: str = ""
 
 
 def read(
@@ -52,47 +91,37 @@ def _views(
                 f"{path}: object {number} has no `data` and `annotations`; expected Label Studio's"
                 " export of the name JSON (JSON-MIN, COCO and the others have less)"
             )
-        for annotation in annotations:
-            name = f"task {task.get('id', number)}, annotation {annotation.get('id')}"
-            if annotation.get("was_cancelled"):
+        for place, annotation in enumerate(annotations, start=1):
+            name = f"task {task.get('id', number)}, annotation {place}"
+            if isinstance(annotation, dict) and annotation.get("was_cancelled"):
                 unknown[_CANCELLED] += 1
                 continue
             try:
-                yield name, _view(task["data"], annotation, field, takes_centres, unknown)
+                file = _image_file(task["data"], field)
+                yield name, _view(file, typed(annotation, _Annotation), takes_centres, unknown)
             except Bad as bad:
                 yield RecordError(name, bad.rule, str(bad))
 
 
-def _view(
-    data: Mapping[str, Any],
-    annotation: Mapping[str, Any],
-    field: str | None,
-    takes_centres: bool,
-    unknown: Counter[str],
-) -> View:
-    file = _image_file(data, field)
-    results = [one for one in annotation.get("result") or () if isinstance(one, dict)]
+def _view(file: str, annotation: _Annotation, takes_centres: bool, unknown: Counter[str]) -> View:
     # A shape and its class can be two results with one id.
-    classed = {one.get("id") for one in results if one.get("type") == _LABELS}
-    results = [r for r in results if r.get("type") not in _SHAPES or r.get("id") not in classed]
+    results = annotation.result
+    classed = [one.id for one in results if one.type == _LABELS]
+    results = [one for one in results if one.type not in _SHAPES or one.id not in classed]
     events = [event for one in results for event in _adds(one, takes_centres, unknown)]
     events.sort(key=_has_place)
-    lead_time = annotation.get("lead_time")
-    if isinstance(lead_time, int | float) and lead_time > 0:
-        events = [Event(type="load", t=0), *events, Event(type="submit", t=1000 * lead_time)]
-    size = next((one for one in results if one.get("original_width")), {})
+    if annotation.lead_time:
+        submit = Event(type="submit", t=1000 * annotation.lead_time)
+        events = [Event(type="load", t=0), *events, submit]
+    width = next((one.original_width for one in results if one.original_width), None)
+    height = next((one.original_height for one in results if one.original_height), None)
     return View(
         byproducts=1,
         kind="tagging",
-        image=Image(
-            id=image_name(file),
-            file=file,
-            width=size.get("original_width"),
-            height=size.get("original_height"),
-        ),
-        annotator=_who(annotation.get("completed_by")),
+        image=Image(id=picture_id(file), file=file, width=width, height=height),
+        annotator=_who(annotation.completed_by),
         answer=_choices(results),
-        epoch=_opened(annotation, lead_time),
+        epoch=_opened(annotation),
         events=tuple(events),
     )
 
@@ -111,20 +140,23 @@ def _image_file(data: Mapping[str, Any], field: str | None) -> str:
     return found
 
 
-def _adds(result: Mapping[str, Any], takes_centres: bool, unknown: Counter[str]) -> Iterator[Event]:
+def _adds(result: _Result, takes_centres: bool, unknown: Counter[str]) -> Iterator[Event]:
     """A region as an `add` of each of its classes; without a place where no hand set a point."""
-    kind, value = str(result.get("type")), result.get("value")
-    is_region = kind == _LABELS or kind.removesuffix(_LABELS) in _SHAPES
-    if not is_region or not isinstance(value, dict):
-        if kind != "choices":
-            unknown[f"result of type {kind:.30}"] += 1
+    is_region = result.type == _LABELS or result.type.removesuffix(_LABELS) in _SHAPES
+    if not is_region:
+        if result.type != _CHOICES:
+            unknown[f"result of type {result.type:.30}"] += 1
         return
-    x, y = _place(result, value, takes_centres)
-    classes = value.get(kind) or value.get(_LABELS) or []
+    x, y = _place(result, takes_centres)
+    classes = _names(result.value.get(result.type) or result.value.get(_LABELS))
     for label in classes:
-        yield Event(type="add", label=str(label), x=x, y=y)
+        yield Event(type="add", label=label, x=x, y=y)
     if not classes:
         unknown["region without a class"] += 1
+
+
+def _names(found: Any) -> list[str]:
+    return typed(found or [], list[str])
 
 
 def _has_place(event: Event) -> bool:
@@ -132,64 +164,48 @@ def _has_place(event: Event) -> bool:
     return event.x is not None
 
 
-def _place(result: Mapping[str, Any], value: Mapping[str, Any], takes_centres: bool) -> Place:
+def _place(result: _Result, takes_centres: bool) -> Place:
     """Fractions of the picture; none of a region that a model proposed."""
-    if result.get("origin", "manual") == "prediction" or "x" not in value or "y" not in value:
+    value = typed(result.value, _Value)
+    if result.origin == "prediction" or value.x is None or value.y is None:
         return None, None
-    x, y = _number(value, "x") / 100, _number(value, "y") / 100
-    if "height" not in value:
-        is_point = "radiusX" not in value
+    x, y = value.x / 100, value.y / 100
+    if value.height is None or value.width is None:
+        is_point = value.radiusX is None
         return (x, y) if is_point or takes_centres else (None, None)
     if not takes_centres:
         return None, None
-    width, height = _number(value, "width") / 100, _number(value, "height") / 100
-    turn = math.radians(value.get("rotation") or 0)
-    aspect = result.get("original_width", 1) / (result.get("original_height") or 1)
+    width, height = value.width / 100, value.height / 100
+    turn = math.radians(value.rotation or 0)
+    aspect = (result.original_width or 1) / (result.original_height or 1)
     return (
         x + (width * math.cos(turn) - height / aspect * math.sin(turn)) / 2,
         y + (width * aspect * math.sin(turn) + height * math.cos(turn)) / 2,
     )
 
 
-def _number(value: Mapping[str, Any], name: str) -> float:
-    found = value[name] if name in value else None
-    if not isinstance(found, int | float) or not -100 <= found <= 200:
-        raise Bad(
-            "no-percent",
-            f"{name!r} of a region is no number of per cent; expected 0 to 100: Label Studio gives"
-            " per cent of the picture, whatever its size",
-        )
-    return float(found)
-
-
-def _choices(results: Sequence[Mapping[str, Any]]) -> str | None:
+def _choices(results: Sequence[_Result]) -> str | None:
     """What was chosen for the picture as a whole; choices of one region are not its answer."""
-    found = [
-        str(choice)
-        for one in results
-        if one.get("type") == "choices" and isinstance(value := one.get("value"), dict)
-        if "x" not in value
-        for choice in value.get("choices") or ()
-    ]
-    return "; ".join(found) or None
+    chosen = [one.value for one in results if one.type == _CHOICES and "x" not in one.value]
+    return "; ".join(name for value in chosen for name in _names(value.get(_CHOICES))) or None
 
 
-def _who(completed_by: Any) -> str | None:
-    """Id of who annotated; of an object with name and e-mail the id alone."""
-    if isinstance(completed_by, dict):
-        completed_by = completed_by.get("id", completed_by.get("email"))
+def _who(completed_by: int | str | _Person | None) -> str | None:
+    """Id of who annotated; of a person with name and e-mail the id, the e-mail only without one."""
+    if isinstance(completed_by, _Person):
+        completed_by = completed_by.email if completed_by.id is None else completed_by.id
     return None if completed_by is None else str(completed_by)
 
 
-def _opened(annotation: Mapping[str, Any], lead_time: Any) -> float | None:
+def _opened(annotation: _Annotation) -> float | None:
     """When the task was opened, epoch ms: known if the annotation was submitted once."""
     try:
-        created, updated = (
-            _epoch_s(str(annotation[name])) for name in ("created_at", "updated_at")
-        )
-        return 1000 * (created - lead_time) if updated - created < _UNCHANGED_S else None
-    except (KeyError, TypeError, ValueError):
+        created, updated = map(_epoch_s, (annotation.created_at, annotation.updated_at))
+    except ValueError:
         return None
+    if annotation.lead_time is None or updated - created >= _UNCHANGED_S:
+        return None
+    return 1000 * (created - annotation.lead_time)
 
 
 def _epoch_s(text: str) -> float:

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from luab_data.errors import RecordError
 from luab_data.importers import Importer
 from luab_data.importers.files import OnRead, csv_tables, files
-from luab_data.ragged import Floats, floats, list_array
+from luab_data.importers.points import event_lists
+from luab_data.ragged import Floats, floats
 from luab_data.views import CODE, Reading, views
 
 _CLICKS = 4
@@ -81,14 +82,9 @@ def _views(boxes: pa.Table, x: Floats, y: Floats, names: dict[str, str]) -> pa.T
     if names:
         known = pa.array([names.get(mid) for mid in label.to_pylist()], pa.string())
         label = pc.coalesce(known, label.combine_chunks())
-    return views({
-        "image_id": boxes["ImageID"],
-        "label": label,
-        "event": list_array(pa.array(np.full(x.size, CODE["click"], np.int8)), bounds),
-        "event_time_ms": list_array(pa.nulls(x.size, pa.int64()), bounds),
-        "event_x": list_array(pa.array(x.ravel()), bounds),
-        "event_y": list_array(pa.array(y.ravel()), bounds),
-    })  # fmt: skip
+    events = np.full(x.size, CODE["click"], np.int8)
+    lists = event_lists(bounds, events, x.ravel(), y.ravel(), np.full(x.size, np.nan))
+    return views({"image_id": boxes["ImageID"], "label": label, **lists})
 
 
 IMPORTER = Importer(

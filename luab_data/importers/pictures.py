@@ -24,17 +24,18 @@ SIZE_OPTIONS = {
 """Of importers whose records do not say how large a picture is."""
 
 
-def picture_id(file: str, collection: str) -> str:
+def picture_id(file: str, collection: str = "") -> str:
     """The id of a picture, by its file.
 
     Args:
-        collection: what names that are bare numbers begin with, if they are not COCO's.
+        collection: what names that are bare numbers begin with, if they are not COCO's; empty for
+            somebody's own pictures, which keep their names.
     """
     number = coco_id(file)
     if number is not None:
         return str(number)
     name = image_name(file)
-    return f"{collection}_{name}" if name.isdecimal() else name
+    return f"{collection}_{name}" if collection and name.isdecimal() else name
 
 
 class Sizes:

@@ -21,11 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from luab_data.boxes import read_frame
 from luab_data.errors import ArchiveError, ImagesError, OptionError, RecordError
 from luab_data.importers import Importer
 from luab_data.importers.files import OnRead, chosen, csv_rows, files, image_name
-from luab_data.ragged import Floats, Ints, Ragged, bounds_of, floats, list_array, one_array
+from luab_data.importers.pictures import size_of as size_of_file
+from luab_data.importers.points import event_lists
+from luab_data.ragged import Floats, Ints, Ragged, bounds_of, floats, one_array
 from luab_data.views import CODE, Reading, views
 
 _NEEDED = ("image_url", "image_sha256", "points", "label")
@@ -179,13 +180,9 @@ def _sizes(options: Mapping[str, str]) -> SizeOf | None:
         names = (sha256, hashlib.sha256(url.encode()).hexdigest(), image_name(url))
         path = next((inside[name] for name in names if name in inside), None)
         try:
-            frame = path and read_frame(path)
+            return size_of_file(path) if path else None
         except ImagesError:  # a download that failed
             return None
-        if not frame:
-            return None
-        is_turned = frame.orientation >= 5
-        return (frame.height, frame.width) if is_turned else (frame.width, frame.height)
 
     return of_files
 
@@ -229,6 +226,7 @@ _NO_SIZE = ("no-size", f"its points are pixels, and the size of its picture is n
 
 def _views(rows: pa.Table, sizes: Floats, x: Floats, y: Floats, bounds: Ints) -> pa.Table:
     known = {name: rows[name] for name in rows.column_names}
+    events = np.full(len(x), CODE["click"], np.int8)
     width, height = (pa.array(sizes[:, i], from_pandas=True).cast(pa.int32()) for i in (0, 1))
     found: dict[str, Any] = {
         "image_id": pc.coalesce(rows["image_sha256"], rows["image_url"]),
@@ -236,10 +234,7 @@ def _views(rows: pa.Table, sizes: Floats, x: Floats, y: Floats, bounds: Ints) ->
         "width": width,
         "height": height,
         "label": rows["label"],
-        "event": list_array(pa.array(np.full(len(x), CODE["click"], np.int8)), bounds),
-        "event_time_ms": list_array(pa.nulls(len(x), pa.int64()), bounds),
-        "event_x": list_array(pa.array(x), bounds),
-        "event_y": list_array(pa.array(y), bounds),
+        **event_lists(bounds, events, x, y, np.full(len(x), np.nan)),
     }
     if "count" in known:
         found["answer"] = known["count"].cast(pa.string())

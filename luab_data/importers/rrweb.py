@@ -14,18 +14,21 @@ getBoundingClientRect(); if it likes also `image_file`, `label`, `prompt`, `anno
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from msgspec import Meta, Struct
 
 from luab_data.errors import ArchiveError, OptionError, RecordError
 from luab_data.importers import Importer
-from luab_data.importers.files import OnRead, batched, files, image_name, json_objects
+from luab_data.importers.files import OnRead, Px, batched, files, json_objects, typed
+from luab_data.importers.pictures import picture_id
+from luab_data.raw.bad_records import Bad
 from luab_data.views import EventType, Reading
-from luab_data.views.log import Asked, Device, Event, Image, Pointer, Shown, View
+from luab_data.views.log import Asked, Device, Event, Image, Milliseconds, Pointer, Shown, View
 
 _SNAPSHOT, _INCREMENT, _META, _CUSTOM = 2, 3, 4, 5
 _MOVES: Mapping[int, Pointer] = {1: "mouse", 6: "touch", 12: "mouse"}
@@ -42,6 +45,68 @@ _NAMES = {3: "ContextMenu", 4: "DblClick", 5: "Focus", 6: "Blur"}
 _POINTERS: tuple[Pointer, ...] = ("mouse", "pen", "touch")
 
 
+_Side = Annotated[float, Meta(gt=0, le=1e6, description="px")]
+
+
+class _Event(Struct):
+    type: int
+    timestamp: Milliseconds
+    data: Any = None
+
+
+class _Node(Struct, frozen=True):
+    id: int = 1
+
+
+class _Offset(Struct, frozen=True):
+    left: Px = 0
+    top: Px = 0
+
+
+class _Snapshot(Struct):
+    node: _Node = _Node()
+    initialOffset: _Offset = _Offset()
+
+
+class _Position(Struct):
+    x: Px
+    y: Px
+    timeOffset: Milliseconds = 0
+
+
+class _Data(Struct):
+    """An increment, whichever: positions of moves, a press, a scroll, a resize."""
+
+    source: int
+    positions: list[_Position] = []
+    type: int = -1
+    id: int = 0
+    x: Px | None = None
+    y: Px | None = None
+    width: Px | None = None
+    height: Px | None = None
+    pointerType: int | None = None
+
+
+class _Custom(Struct):
+    tag: str
+    payload: Any = None
+
+
+class Picture(Struct, kw_only=True):
+    """What a page tells of its picture; without an id it is gone."""
+
+    image_id: str | int | None
+    x: Px = 0
+    y: Px = 0
+    width: _Side = 1
+    height: _Side = 1
+    image_file: str | None = None
+    label: str | None = None
+    prompt: str | None = None
+    annotator: str | int | None = None
+
+
 class Step(NamedTuple):
     """Something in a recording that matters to the pointer or to where the picture is."""
 
@@ -50,20 +115,27 @@ class Step(NamedTuple):
     x: float | None = None  # px of the window's inside; of a scroll: of the document; of a resize:
     y: float | None = None  # width and height
     pointer: Pointer | None = None
-    picture: Mapping[str, Any] | None = None
+    picture: Picture | None = None
 
 
 def read(
     paths: Sequence[Path], unknown: Counter[str], on_read: OnRead, /, **options: str
 ) -> Iterator[Reading]:
-    """The pictures of each recording; holds the pointer of one recording at a time."""
-    rectangle = _rectangle(options)
+    """The pictures of each recording; holds the pointer of one recording at a time.
+
+    A recording with an event that is none of rrweb's is left out as a whole: what it said of
+    scrolling or of the picture would be missing.
+    """
+    picture = _one_picture(options)
     tag = options.get("tag", "picture")
     for number, path in enumerate(files(paths, ".json", ".jsonl", ".ndjson"), start=1):
-        steps = sorted(_steps(path, tag, unknown, on_read), key=lambda step: step.time)
-        if rectangle and steps:
-            shown = {"image_id": options["image"], **rectangle}
-            steps.insert(0, Step(steps[0].time, None, picture=shown))
+        try:
+            steps = sorted(_steps(path, tag, unknown, on_read), key=lambda step: step.time)
+        except Bad as bad:
+            yield from batched([RecordError(path.name, bad.rule, str(bad))])
+            continue
+        if picture and steps:
+            steps.insert(0, Step(steps[0].time, None, picture=picture))
         if not any(step.picture for step in steps):
             raise ArchiveError(
                 f"{path}: no Custom event {tag!r} says where a picture was; expected one with"
@@ -73,17 +145,18 @@ def read(
         yield from batched(_views(path.name, f"recording-{number}", steps, unknown))
 
 
-def _rectangle(options: Mapping[str, str]) -> dict[str, float] | None:
+def _one_picture(options: Mapping[str, str]) -> Picture | None:
     text = options.get("rectangle")
     if not text:
         return None
-    try:
-        x, y, width, height = map(float, text.split(","))
-    except ValueError:
-        raise OptionError(f"option rectangle: found {text!r}; expected x,y,width,height") from None
     if "image" not in options:
         raise OptionError("option rectangle: expected the option `image` too, the picture's name")
-    return {"x": x, "y": y, "width": width, "height": height}
+    try:
+        x, y, width, height = map(float, text.split(","))
+        sides = {"x": x, "y": y, "width": width, "height": height}
+        return typed({"image_id": options["image"], **sides}, Picture)
+    except (ValueError, Bad):
+        raise OptionError(f"option rectangle: found {text!r}; expected x,y,width,height") from None
 
 
 # --- the recording as steps ----------------------------------------------------------------------
@@ -93,69 +166,57 @@ def _steps(path: Path, tag: str, unknown: Counter[str], on_read: OnRead) -> Iter
     """What happened to pointer, window and picture, in the order of the file."""
     document = 1  # id of the node that scrolls with the page
     for event in _events(path, on_read):
-        kind, data, time = event.get("type"), event.get("data"), event.get("timestamp")
-        if not isinstance(data, dict) or not isinstance(time, int | float):
-            continue
-        if kind == _SNAPSHOT:
-            document = data.get("node", {}).get("id", document)
-            offset = data.get("initialOffset", {})
-            yield Step(time, "scroll", offset.get("left", 0), offset.get("top", 0))
-        elif kind == _META:
-            yield Step(time, "resize", data.get("width"), data.get("height"))
-        elif kind == _CUSTOM and data.get("tag") == tag:
-            yield Step(time, None, picture=_picture(path, data.get("payload")))
-        elif kind == _INCREMENT:
-            yield from _increment(data, time, document, unknown)
+        time = event.timestamp
+        if event.type == _SNAPSHOT:
+            snapshot = typed(event.data, _Snapshot)
+            document = snapshot.node.id
+            yield Step(time, "scroll", snapshot.initialOffset.left, snapshot.initialOffset.top)
+        elif event.type == _META:
+            meta = typed({**typed(event.data, dict[str, Any]), "source": _RESIZE}, _Data)
+            yield Step(time, "resize", meta.width, meta.height)
+        elif event.type == _CUSTOM and (custom := typed(event.data, _Custom)).tag == tag:
+            yield Step(time, None, picture=_picture(custom.payload))
+        elif event.type == _INCREMENT:
+            yield from _increment(typed(event.data, _Data), time, document, unknown)
 
 
-def _events(path: Path, on_read: OnRead) -> Iterator[dict[str, Any]]:
+def _events(path: Path, on_read: OnRead) -> Iterator[_Event]:
     """Events of an array, of lines, or of `{"events": [...]}`, as rrweb's guide sends them."""
     for value in json_objects(path, on_read):
         events = value.get("events", [value])
         is_plain = isinstance(events, list) and all(isinstance(e, dict) for e in events)
         if "v" in value or not is_plain:
             raise ArchiveError(f"{path}: packed events; expected those that rrweb's `unpack` gives")
-        yield from events
+        yield from typed(events, list[_Event])
 
 
-def _picture(path: Path, payload: Any) -> Mapping[str, Any]:
+def _picture(payload: Any) -> Picture:
     """A payload that names a picture and where it is, or says that it is gone."""
-    sides = ("x", "y", "width", "height")
-    if isinstance(payload, dict) and payload.get("image_id") is None:
-        return {"image_id": None}
-    good = isinstance(payload, dict) and all(
-        isinstance(payload.get(side), int | float) and math.isfinite(payload[side])
-        for side in sides
-    )
-    if not good or min(payload["width"], payload["height"]) <= 0:
-        raise ArchiveError(
-            f"{path}: a picture's event has no image_id, x, y, width and height that are numbers"
-            " of px above 0; expected those of its getBoundingClientRect() after it was loaded"
-        )
-    return {**payload, "image_id": str(payload["image_id"])}
+    found = typed(payload, Picture)
+    if found.image_id is not None:
+        missing = [side for side in ("x", "y", "width", "height") if side not in payload]
+        if missing:
+            raise Bad("no-rectangle", f"a picture's event has no {missing[0]!r}; expected a number")
+    return found
 
 
-def _increment(
-    data: Mapping[str, Any], time: float, document: int, unknown: Counter[str]
-) -> Iterator[Step]:
-    source = data.get("source", -1)
-    if source in _MOVES:
-        for place in data.get("positions", ()):
-            then = time + place.get("timeOffset", 0)
-            yield Step(then, "move", place.get("x"), place.get("y"), _MOVES[source])
-    elif source == _SCROLL and data.get("id") == document:
-        yield Step(time, "scroll", data.get("x"), data.get("y"))
-    elif source == _SCROLL:
+def _increment(data: _Data, time: float, document: int, unknown: Counter[str]) -> Iterator[Step]:
+    if data.source in _MOVES:
+        for at in data.positions:
+            yield Step(time + at.timeOffset, "move", at.x, at.y, _MOVES[data.source])
+    elif data.source == _SCROLL and data.id == document:
+        yield Step(time, "scroll", data.x, data.y)
+    elif data.source == _SCROLL:
         unknown["scroll of an element inside the page"] += 1
-    elif source == _RESIZE:
-        yield Step(time, "resize", data.get("width"), data.get("height"))
-    elif source == _INTERACTION and data.get("type") in _PRESSED:
-        type, pointer = _PRESSED[data["type"]]
-        if data.get("pointerType") in (0, 1, 2):
-            pointer = _POINTERS[data["pointerType"]]
-        yield Step(time, type, data.get("x"), data.get("y"), pointer)
-    elif source == _INTERACTION:
-        unknown[f"MouseInteraction {_NAMES.get(data.get('type', -1), 'of another type')}"] += 1
+    elif data.source == _RESIZE:
+        yield Step(time, "resize", data.width, data.height)
+    elif data.source == _INTERACTION and data.type in _PRESSED:
+        type, pointer = _PRESSED[data.type]
+        if data.pointerType in (0, 1, 2):
+            pointer = _POINTERS[data.pointerType]
+        yield Step(time, type, data.x, data.y, pointer)
+    elif data.source == _INTERACTION:
+        unknown[f"MouseInteraction {_NAMES.get(data.type, 'of another type')}"] += 1
 
 
 # --- steps as views ------------------------------------------------------------------------------
@@ -165,7 +226,7 @@ def _increment(
 class _Shown:
     """A picture from when it appears until another does, with what happened meanwhile."""
 
-    first: Mapping[str, Any]
+    first: Picture
     window: tuple[float | None, float | None]
     events: list[Event] = field(default_factory=list)
 
@@ -185,10 +246,10 @@ def _views(
     number = 0
     for step in steps:
         if step.picture is not None:
-            if shown and shown.first["image_id"] != step.picture["image_id"]:
+            if shown and shown.first.image_id != step.picture.image_id:
                 yield f"{name}, picture {number + 1}", _view(shown, session, number, start)
                 shown, number = None, number + 1
-            if step.picture["image_id"] is None:
+            if step.picture.image_id is None:
                 continue
             box = _in_document(step.picture, scroll)
             shown = shown or _Shown(step.picture, window)
@@ -207,10 +268,10 @@ def _views(
 
 
 def _in_document(
-    picture: Mapping[str, Any], scroll: tuple[float | None, float | None]
+    picture: Picture, scroll: tuple[float | None, float | None]
 ) -> tuple[float, float, float, float]:
-    left, top = picture["x"] + (scroll[0] or 0), picture["y"] + (scroll[1] or 0)
-    return left, top, picture["width"], picture["height"]
+    left, top = picture.x + (scroll[0] or 0), picture.y + (scroll[1] or 0)
+    return left, top, picture.width, picture.height
 
 
 def _event(
@@ -229,17 +290,17 @@ def _event(
 
 def _view(shown: _Shown, session: str, number: int, start: float) -> View:
     first = shown.first
-    file = first.get("image_file")
+    name = str(first.image_id)
     return View(
         byproducts=1,
         kind="tracing",
-        image=Image(id=image_name(first["image_id"]), file=file or first["image_id"]),
-        asked=Asked(label=first.get("label"), prompt=first.get("prompt")),
-        shown=Shown(x=first["x"], y=first["y"], width=first["width"], height=first["height"]),
+        image=Image(id=picture_id(name), file=first.image_file or name),
+        asked=Asked(label=first.label, prompt=first.prompt),
+        shown=Shown(x=first.x, y=first.y, width=first.width, height=first.height),
         device=Device(viewport_width=shown.window[0], viewport_height=shown.window[1]),
         session=session,
         page=number,
-        annotator=first.get("annotator"),
+        annotator=None if first.annotator is None else str(first.annotator),
         epoch=start,
         events=tuple(shown.events),
     )
