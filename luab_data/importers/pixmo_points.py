@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 
 from luab_data.errors import ArchiveError, ImagesError, OptionError, RecordError
 from luab_data.importers import Importer
-from luab_data.importers.files import OnRead, chosen, csv_rows, files, image_name
+from luab_data.importers.files import OnRead, csv_rows, files, image_name
 from luab_data.importers.pictures import size_of as size_of_file
 from luab_data.importers.points import event_lists
+from luab_data.importers.units import Places, Units, units_of
 from luab_data.ragged import Floats, Ints, Ragged, bounds_of, floats, one_array
 from luab_data.views import CODE, Reading, views
 
@@ -35,8 +36,6 @@ _ROWS = 4096
 _ENOUGH = 100
 """So many points within the first hundred pixels of their pictures, up to _FAR, are per cent."""
 _FAR = 90.0
-_OUTSIDE = 0.01
-"""Share of points that may lie outside their pictures."""
 
 Size = tuple[int, int] | None
 SizeOf = Callable[[str, str], Size]
@@ -49,11 +48,11 @@ def read(
     """The rows in their order; points have no time."""
     found = files(paths, ".parquet")
     size_of = _sizes(options)
-    units = chosen(options, "units", ("px", "percent"), "") or _decided(found, size_of)
+    units = _units(found, size_of, options.get("units"))
     for path in found:
         number = 0
         for table in _tables(path):
-            yield _reading(table, f"{path.name}, row", number, units == "px", size_of)
+            yield _reading(table, f"{path.name}, row", number, units, size_of)
             number += len(table)
         on_read(path.stat().st_size)
 
@@ -108,53 +107,25 @@ def _points(column: pa.ChunkedArray) -> Points:
 # --- units ---------------------------------------------------------------------------------------
 
 
-def _decided(paths: Sequence[Path], size_of: SizeOf | None) -> Literal["px", "percent"]:
-    """The units that fit all points of the files.
+def _units(paths: Sequence[Path], size_of: SizeOf | None, given: str | None) -> Units:
+    """The units of all points of the files: those that fit.
 
     Raises:
-        OptionError: several fit, or none; says what was found and which option decides.
+        OptionError: several fit, or none.
     """
-    number = num_sized = num_outside = largest_side = 0
-    least, most, are_lists = np.inf, -np.inf, False
+    places, are_lists = Places(), False
     for path in paths:
         for table in _tables(path):
             points = _points(table["points"])
-            known = points.xy[np.isfinite(points.xy).all(axis=1)]
-            number += len(known)
             are_lists = points.are_lists
-            least = min(least, known.min(initial=np.inf))
-            most = max(most, known.max(initial=-np.inf))
-            sizes = _sizes_of(table, size_of)
-            of_point = points.of_row(sizes)
-            num_sized += int(np.isfinite(of_point[:, 0]).sum())
-            num_outside += int((points.xy > of_point).any(axis=1).sum())
-            largest_side = max(largest_side, np.nan_to_num(sizes).max(initial=0))
-    found = f"{number} points from {least:g} to {most:g}"
-    is_outside = num_outside > _OUTSIDE * max(num_sized, 1)
-    if not number:
-        return "percent"
-    if least >= 0 and most > 100:
-        if not num_sized:
-            raise OptionError(f"found {found}, which are pixels; {_SIZES}")
-        if is_outside:
-            raise OptionError(
-                f"found {found}, of which {num_outside} of {num_sized} lie outside their pictures;"
-                " expected sizes of the pictures as they were published, not of smaller copies"
-            )
-        return "px"
-    spread = number >= _ENOUGH and most > _FAR and not 0 < largest_side <= 100
-    if least >= 0 and 1 < most <= 100 and not are_lists and (is_outside or spread):
-        return "percent"
-    raise OptionError(
-        f"found {found}: they may be pixels or per cent (the card of PixMo-Points says pixels, its"
-        " files are per cent; PixMo-Count is pixels); expected the option `units`, px or percent"
-    )
-
-
-_SIZES = (
-    "expected the sizes of the pictures: the option `images`, a folder of them, or `sizes`, a CSV"
-    " of image, width, height"
-)
+            is_known = np.isfinite(points.xy).all(axis=1)
+            x, y = points.xy[is_known].T
+            places.add(x, y, *points.of_row(_sizes_of(table, size_of))[is_known].T)
+    # Of lists, or of fewer points, the first hundred pixels could be meant.
+    fill = not are_lists and places.num >= _ENOUGH and _FAR < max(places.most) <= 100
+    if given is None and fill and not places.is_likely("px"):
+        given = "percent"
+    return units_of(paths[0].name, places, given)
 
 
 def _sizes(options: Mapping[str, str]) -> SizeOf | None:
@@ -172,7 +143,7 @@ def _sizes(options: Mapping[str, str]) -> SizeOf | None:
         return None
     inside = {path.stem: path for path in Path(options["images"]).rglob("*") if path.is_file()}
     if not inside:
-        raise OptionError(f"option images: {options['images']} has no file; {_SIZES}")
+        raise OptionError(f"option images: {options['images']} has no file; expected pictures")
 
     @cache
     def of_files(url: str, sha256: str) -> Size:
@@ -200,15 +171,16 @@ def _sizes_of(table: pa.Table, size_of: SizeOf | None) -> Floats:
 
 
 def _reading(
-    table: pa.Table, name: str, first: int, is_px: bool, size_of: SizeOf | None
+    table: pa.Table, name: str, first: int, units: Units, size_of: SizeOf | None
 ) -> Reading:
     points = _points(table["points"])
     sizes = _sizes_of(table, size_of)
-    has_size = np.isfinite(sizes[:, 0]) | (not is_px)
+    has_size = np.isfinite(sizes[:, 0]) | (units != "px")
     has_size |= np.diff(points.bounds) == 0
     no_number = np.asarray(~np.isfinite(points.xy).all(axis=1))
     is_good = has_size & ~Ragged(no_number, points.bounds).any(no_number)
-    xy = points.xy / (points.of_row(sizes) if is_px else 100)
+    whole = points.of_row(sizes) if units == "px" else {"percent": 100, "fraction": 1}[units]
+    xy = points.xy / whole
     kept = Ragged(xy[:, 0], points.bounds).only(np.flatnonzero(is_good))
     errors = [
         RecordError(f"{name} {first + row}", *(_NO_NUMBER if has_size[row] else _NO_SIZE))
@@ -221,7 +193,10 @@ def _reading(
 
 
 _NO_NUMBER = ("no-number", "has a point without x or y; expected numbers")
-_NO_SIZE = ("no-size", f"its points are pixels, and the size of its picture is not known; {_SIZES}")
+_NO_SIZE = (
+    "no-size",
+    "its points are pixels; expected the size of its picture, which is not known",
+)
 
 
 def _views(rows: pa.Table, sizes: Floats, x: Floats, y: Floats, bounds: Ints) -> pa.Table:
