@@ -183,16 +183,16 @@ def convert_tracing(log: Path, **options: Any) -> None:
     *(
         click.option(f"--{role}", metavar="COLUMN", help=f"Column of {what}.")
         for role, what in {
-            "image": "the picture's file or name. Default: image, file, ...",
-            "label": "its class. Default: label, class, ...",
+            "image": "the picture's file or name. Default: one called image, file and the like",
+            "label": "its class. Default: label, class",
             "x": "x. Default: x",
             "y": "y. Default: y",
-            "time": "when, since 1970 or the session began. Default: time, t, ...",
-            "worker": "who, hashed on the way in. Default: worker, annotator, ...",
-            "event": "what happened, e.g. open, click, close. Default: event, ...",
-            "session": "the session of a worker. Default: session, ...",
-            "width": "the picture's width in px. Default: width, ...",
-            "height": "its height. Default: height, ...",
+            "time": "times, since 1970 or the session began. Default: time, t",
+            "worker": "people, hashed on the way in. Default: worker, annotator",
+            "event": "what happened: open, click, close. Default: event, action",
+            "session": "the session of a worker. Default: session",
+            "width": "the picture's width in px. Default: width",
+            "height": "its height. Default: height",
         }.items()
     )
 )

@@ -31,15 +31,16 @@ from luab_data.words import did_you_mean
 class ClickOptions(Options, total=False):
     """What convert_clicks and convert_records take.
 
-    image, label, x, y, time, worker, event, session, width, height: names of columns; those that
-        are not given are found where they have an obvious name, e.g. `class` or `t`. Image, label,
-        x and y are needed.
-    units: of x and y: `px` of the picture's file as it is shown, `fraction` or `percent` of it;
-        found from the data if not given, or refused where they allow two.
-    time_units: `ms` or `s` of a clock that does not tell the time of day; likewise.
-    images: folder of the pictures, whose sizes pixels are divided by: only headers are read.
-    classes: all classes there are, or a file of them; those of the rows if not given.
-    deciding: as of convert_browsing; `majority` if not given.
+    Attributes:
+        image, label, x, y, time, worker, event, session, width, height: names of columns; those
+            not given are found where they have an obvious name, e.g. `class` or `t`. Image, label,
+            x and y are needed.
+        units: of x and y: `px` of the picture's file as it is shown, `fraction` or `percent` of it;
+            found from the data if not given, or refused where they allow two.
+        time_units: `ms` or `s` of a clock that does not tell the time of day; likewise.
+        images: folder of the pictures, whose sizes pixels are divided by: only headers are read.
+        classes: all classes there are, or a file of them; those of the rows if not given.
+        deciding: as of convert_browsing; `majority` if not given.
     """
 
     image: str

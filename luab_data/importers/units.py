@@ -9,7 +9,7 @@ import numpy as np
 
 from luab_data.errors import OptionError
 from luab_data.ragged import Floats
-from luab_data.words import did_you_mean
+from luab_data.words import counted, did_you_mean
 
 Units = Literal["px", "fraction", "percent"]
 TimeUnits = Literal["ms", "s"]
@@ -73,7 +73,8 @@ class Places:
     @property
     def seen(self) -> str:
         """The largest numbers and the sizes of the pictures, in words."""
-        said = f"x goes up to {self.most[0]:g} and y up to {self.most[1]:g} in {self.num:,} places"
+        x, y = self.most
+        said = f"x goes up to {x:g} and y up to {y:g} in {counted(self.num, 'place')}"
         if not self.num_sized:
             return f"{said}, and no size of a picture is known"
         w0, h0, w1, h1 = self.sizes

@@ -51,20 +51,21 @@ from luab_data.views.seen import Seen
 class Options(TypedDict, total=False):
     """What every conversion of views takes.
 
-    title: what the data are called, in words; the name of the folder if it is not given.
-    name: the same in one word, for tools that need one.
-    license: id of the Hub, e.g. `cc-by-4.0`.
-    collected_by: who collected them.
-    description: what they are, one paragraph.
-    url: where they are described.
-    citation: BibTeX.
-    on_bad: `raise` at the first bad record, or `skip` and list them in `skipped.jsonl`.
-    worker_key: secret that ids of annotators are hashed with; None takes that of
-        `$LUAB_WORKER_KEY_FILE`, else of your configuration folder.
-    private: other values that look like e-mail addresses or hold an annotator's id: `keep` counts
-        them, and `publish` refuses them; `hash` puts hashes in their place.
-    force: replace another dataset of luab at `out`; what luab did not write is never replaced.
-    shown: progress bars; None shows them on a terminal.
+    Attributes:
+        title: what the data are called, in words; the name of the folder if it is not given.
+        name: the same in one word, for tools that need one.
+        license: id of the Hub, e.g. `cc-by-4.0`.
+        collected_by: who collected them.
+        description: what they are, one paragraph.
+        url: where they are described.
+        citation: BibTeX.
+        on_bad: `raise` at the first bad record, or `skip` and list them in `skipped.jsonl`.
+        worker_key: secret that ids of annotators are hashed with; None takes that of
+            `$LUAB_WORKER_KEY_FILE`, else of your configuration folder.
+        private: other values that look like e-mail addresses or hold an annotator's id: `keep`
+            counts them, and `publish` refuses them; `hash` puts hashes in their place.
+        force: replace another dataset of luab at `out`; what luab did not write is never replaced.
+        shown: progress bars; None shows them on a terminal.
     """
 
     title: str
