@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.errors import RecordError
-from luab_data.ragged import Bools, Ints, one_array
+from luab_data.ragged import ArrowColumn, Bools, Ints, one_array
 from luab_data.raw.bad_records import SeenIds
 from luab_data.raw.private import Private, screened
 from luab_data.raw.worker_ids import WorkerHash
+from luab_data.store.digest import hashes_of
+
+
+class TimesShown:
+    """How often each image was shown so far, in 12 bytes an image: its hash and a count."""
+
+    def __init__(self) -> None:
+        self._hashes = np.zeros(0, np.uint64)  # ascending
+        self._counts = np.zeros(0, np.int32)
+
+    def count(self, ids: ArrowColumn) -> npt.NDArray[np.int32]:
+        """(num_views,) the how-manieth view of its image each one is; they count from now on."""
+        own, image, times = np.unique(
+            hashes_of(one_array(ids)), return_inverse=True, return_counts=True
+        )
+        place = np.searchsorted(self._hashes, own)
+        known = np.append(self._hashes, 0)[place] == own
+        known &= place < len(self._hashes)
+        before = np.where(known, np.append(self._counts, 0)[place], 0)
+        order = np.argsort(image, kind="stable")
+        numbers = np.empty(len(order), np.int32)
+        first = np.repeat(np.cumsum(times) - times - before, times)
+        numbers[order] = np.arange(len(order)) - first + 1
+        self._counts[place[known]] += times[known].astype(np.int32)
+        self._hashes = np.insert(self._hashes, place[~known], own[~known])
+        self._counts = np.insert(self._counts, place[~known], times[~known])
+        return numbers
 
 
 class Batch(NamedTuple):
@@ -57,15 +84,12 @@ class Batch(NamedTuple):
         images, events = with_ids(batch.images, batch.events, own)
         return batch._replace(images=images, events=events)
 
-    def numbered(self, shown: Counter[str]) -> Batch:
+    def numbered(self, shown: TimesShown) -> Batch:
         """With `view` as the number of times that each image was shown until then."""
-        views = []
-        for image_id in self.images["image_id"].to_pylist():
-            shown[image_id] += 1
-            views.append(shown[image_id])
+        views = pa.array(shown.count(self.images["image_id"]))
         place = self.images.column_names.index("view")
         images, events = (
-            table.set_column(place, table.schema.field("view"), pa.array(views, pa.int32()))
+            table.set_column(place, table.schema.field("view"), views)
             for table in (self.images, self.events)
         )
         return self._replace(images=images, events=events)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.batches import Batch as Batch
-from luab_data.batches import duplicate_error, own_ids, with_ids
+from luab_data.batches import TimesShown, duplicate_error, own_ids, with_ids
 from luab_data.columns import imagenet as imagenet_columns
 from luab_data.columns.coco import Tagged
 from luab_data.columns.registry import ROUNDS, with_derived
@@ -119,7 +119,7 @@ def write_shards(
         bad: the policy, applied in the order of the log.
     """
     least, every = kind.images_per_shard, max(kind.images_per_shard // 8, 1)
-    seen, shown, num_images, in_shard = SeenIds(), Counter[str](), 0, 0
+    seen, shown, num_images, in_shard = SeenIds(), TimesShown(), 0, 0
     unknown, repaired = Counter[str](), Counter[str]()
     private, hashed = Counter[str](), Counter[str]()
     writes: deque[Future[None]] = deque()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import tracing_world as world
 from tracing_world import view
 
 import luab_data
+from luab_data.batches import TimesShown
 from luab_data.columns.hulls import hulls_of
 from luab_data.columns.traced import TRACING
 from luab_data.schema_views import TRACING_TRACES, TRACING_VIEWS
@@ -147,6 +150,19 @@ def test_batches_of_any_size_give_the_same_files(tmp_path: Path, monkeypatch: py
     names = [p.relative_to(whole) for p in whole.rglob("*.parquet")]
     assert len(names) == 3
     assert all((whole / name).read_bytes() == (small / name).read_bytes() for name in names)
+
+
+def test_views_are_counted_over_batches():
+    rng = np.random.default_rng(3)
+    ids = [f"image {k}" for k in rng.integers(0, 50, 600).tolist()]
+    shown, found, seen = TimesShown(), [], Counter()
+    expected = []
+    for name in ids:
+        seen[name] += 1
+        expected.append(seen[name])
+    for start, end in pairwise([0, 1, 7, 300, 300, 599, 600]):
+        found += shown.count(pa.array(ids[start:end], pa.string())).tolist()
+    assert found == expected
 
 
 def test_row_groups_of_traces_are_small():
