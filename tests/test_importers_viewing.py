@@ -466,7 +466,7 @@ def test_clickme_is_x_then_y_from_0_of_the_picture_itself(tmp_path):
 
 def test_clickme_of_another_frame_says_so(tmp_path):
     path = clickme(tmp_path, clickmap_x=lists([64], [1]), clickmap_y=lists([191], [2]))
-    with pytest.raises(OptionError, match="frame=256x256"):
+    with pytest.raises(OptionError, match="--frame 256x256"):
         readings("clickme", path)
     first, _ = views("clickme", path, frame="256x256")
     assert points(first) == [("click", 64.5 / 256, 191.5 / 256)]

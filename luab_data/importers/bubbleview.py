@@ -224,8 +224,8 @@ def _canvas(options: Mapping[str, str]) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)x(\d+)", options.get("canvas", ""))
     if not found:
         raise OptionError(
-            f"option canvas: found {options.get('canvas', '')!r}; expected the width and height of"
-            " the tool's canvas in px, e.g. canvas=800x600: larger pictures were shrunk to fit it"
+            f"--canvas: found {options.get('canvas', '')!r}; expected the width and height of"
+            " the tool's canvas in px, e.g. 800x600: larger pictures were shrunk to fit it"
         )
     return int(found[1]), int(found[2])
 
@@ -235,7 +235,7 @@ def _file_of(click: Mapping[str, Any], options: Mapping[str, str], path: Path) -
     image = click.get("image") or options.get("image")
     if not isinstance(image, str):
         raise ArchiveError(
-            f"{path}: a click without the name of its picture in `image`; name it (image=FILE) if"
+            f"{path}: a click without the name of its picture in `image`; name it (--image FILE) if"
             " all are of one"
         )
     return image
@@ -270,9 +270,9 @@ IMPORTER = Importer(
         " pages and designs, some 51 pictures an experiment."
     ),
     limits=(
-        ("blurred", "The picture was blurred but for a spot of 16 to 70 px around each click."),
-        ("no workers", "Users have no ids; the place in a picture's list is not one."),
-        ("time by the second", "Times are those of a clock that counts seconds, zone unknown."),
-        ("no licence", "The repository asks to be cited and states no licence of the data."),
+        ("Blurred", "The picture was blurred but for a spot of 16 to 70 px around each click."),
+        ("No workers", "Users have no ids; the place in a picture's list is not one."),
+        ("Time by the second", "Times are those of a clock that counts seconds, zone unknown."),
+        ("No licence", "The repository asks to be cited and states no licence of the data."),
     ),
 )

@@ -53,7 +53,7 @@ def read(
     frame = _frame(options)
     sizes = None
     if frame is None:
-        sizes = Sizes(options, "clicks are px; those of CO3D are of 256 x 256 (frame=256x256)")
+        sizes = Sizes(options, "clicks are px; those of CO3D are of 256 x 256 (--frame 256x256)")
     least = _least(options)
     collected = PointViews()
     for path in files(paths, ".npz", ".csv"):
@@ -62,7 +62,7 @@ def read(
             found = _csv(path, unknown, on_read)
         for name, clicks in found:
             if "catch" in options and clicks.catch is None:
-                raise OptionError(f"{name}: has no score in catch trials; leave out option catch")
+                raise OptionError(f"{name}: has no score in catch trials; leave out --catch")
             if "catch" in options and not (clicks.catch or 0.0) >= least:
                 unknown["score in catch trials below --catch"] += 1
                 continue
@@ -113,7 +113,7 @@ def _frame(options: Mapping[str, str]) -> tuple[int, int] | None:
         return None
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", options["frame"])
     if not found:
-        raise OptionError(f"option frame: found {options['frame']!r}; expected e.g. 256x256")
+        raise OptionError(f"--frame: found {options['frame']!r}; expected e.g. 256x256")
     return int(found[1]), int(found[2])
 
 
@@ -122,7 +122,7 @@ def _least(options: Mapping[str, str]) -> float:
         return float(options.get("catch", "-inf"))
     except ValueError as error:
         raise OptionError(
-            f"option catch: found {options['catch']!r}; expected a number, e.g. 0.95"
+            f"--catch: found {options['catch']!r}; expected a number, e.g. 0.95"
         ) from error
 
 
@@ -210,7 +210,7 @@ IMPORTER = Importer(
         " machine was shown alone. Pictures are of ImageNet and of CO3D."
     ),
     limits=(
-        ("no times", "Clicks are in order, without times."),
-        ("no licence", "The repository licenses its code; for the dumps it states no licence."),
+        ("Order, no times", "Clicks are in order, without times."),
+        ("No licence", "The repository licenses its code; for the dumps it states no licence."),
     ),
 )

@@ -208,13 +208,13 @@ IMPORTER = Importer(
         " of 18 classes: 6,202 pictures, some 300,000 fixations."
     ),
     limits=(
-        ("no times", "Fixations have durations but no time at which they began."),
+        ("Durations, no times", "Fixations have durations but no time at which they began."),
         (
-            "first fixation",
+            "First fixation",
             "The first fixation is the one on the centre that was asked for; it is kept as the"
             " event `enter` and is no point of the trace.",
         ),
-        ("test set", "The fixations of the test pictures are withheld by the publisher."),
-        ("no licence", "The download states no licence of the data, and asks to be cited."),
+        ("Test set", "The fixations of the test pictures are withheld by the publisher."),
+        ("No licence", "The download states no licence of the data, and asks to be cited."),
     ),
 )

@@ -306,14 +306,14 @@ IMPORTER = Importer(
         " Images."
     ),
     limits=(
-        ("asked for", "The trace was asked for, it is no by-product of another task."),
+        ("Asked for", "The trace was asked for, it is no by-product of another task."),
         (
-            "off the picture",
+            "Off the picture",
             "A small band around the picture was recorded too: points lie below 0 and above 1.",
         ),
-        ("no layout", "How large the picture was on the page, and its size, are not in the file."),
+        ("No layout", "How large the picture was on the page, and its size, are not in the file."),
         (
-            "words",
+            "Words",
             "Times of words come from aligning the annotator's caption with an automatic"
             " transcription.",
         ),

@@ -54,7 +54,7 @@ class Sizes:
         if not options.keys() & SIZE_OPTIONS.keys():
             raise OptionError(
                 f"the sizes of the pictures are needed: {why}. Give the folder of the pictures"
-                " (images=FOLDER) or COCO's own file (instances=FILE)"
+                " (--images FOLDER) or COCO's own file (--instances FILE)"
             )
         self._of_id: dict[int, tuple[int, int]] = {}
         for file in filter(None, options.get("instances", "").split(",")):

@@ -242,13 +242,13 @@ IMPORTER = Importer(
         " pictures of the 2014 release, some 60 workers each."
     ),
     limits=(
-        ("mouse, not eyes", "A pointer stood for the gaze; it is slower than eyes are."),
-        ("JSON has no time", "The JSON files have the points in order, without times."),
+        ("Mouse, not eyes", "A pointer stood for the gaze; it is slower than eyes are."),
+        ("JSON without time", "The JSON files have the points in order, without times."),
         (
-            "MATLAB has no workers",
+            "MATLAB without workers",
             "In the .mat files workers have no ids; the place in the array is not one.",
         ),
-        ("off the picture", "The edition of 2017 has samples beyond the picture; they are kept."),
-        ("no licence", "salicon.net states no licence; the pictures are Flickr's, under theirs."),
+        ("Off the picture", "The edition of 2017 has samples beyond the picture; they are kept."),
+        ("No licence", "salicon.net states no licence; the pictures are Flickr's, under theirs."),
     ),
 )
