@@ -7,6 +7,7 @@ lands elsewhere.
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -331,13 +332,13 @@ def task(*annotations: dict[str, Any], **data: str) -> dict[str, Any]:
 
 
 KEYPOINT = region("keypointlabels", {"x": 100 * X, "y": 100 * Y, "width": 0.6}, "eye")
+CHOICES = {"type": "choices", "value": {"choices": ["sharp", "close"]}}
 
 
 def test_label_studio_takes_per_cent_and_seconds(tmp_path: Path):
-    choices = {"type": "choices", "value": {"choices": ["sharp", "close"]}}
     person = {"id": 7, "email": "who@example.org", "first_name": "Who"}
     found = Read("label-studio", write(tmp_path / "e.json", [
-        task(annotation(KEYPOINT, choices), annotation(was_cancelled=True)),
+        task(annotation(KEYPOINT, CHOICES), annotation(was_cancelled=True)),
         task(annotation(KEYPOINT, completed_by=person, updated_at="2024-11-10T00:00:00Z")),
     ]))  # fmt: skip
     first, second = found.rows
@@ -767,6 +768,47 @@ def test_what_is_no_such_file_ends_in_a_sentence(
         Read(name, tmp_path / file)
 
 
+ODD = (None, "", "x", 0, -1, 1e300, 10**30, True, [], [1], {}, {"a": 1}, "2024", -5.5)
+
+
+def changed(value: Any, rng: random.Random) -> Any:
+    """JSON in which one piece is missing or of another type."""
+    found = copy.deepcopy(value)
+    pieces: list[tuple[Any, Any]] = []
+
+    def walk(piece: Any) -> None:
+        keys = piece if isinstance(piece, dict) else range(len(piece))
+        for key in keys:
+            pieces.append((piece, key))
+            if isinstance(piece[key], dict | list):
+                walk(piece[key])
+
+    walk(found)
+    inside, key = rng.choice(pieces)
+    if isinstance(inside, dict) and rng.random() < 0.25:
+        del inside[key]
+    else:
+        inside[key] = rng.choice(ODD)
+    return found
+
+
+@pytest.mark.parametrize("name", ["jspsych", "rrweb", "label-studio"])
+def test_no_piece_of_another_type_ends_in_a_traceback(tmp_path: Path, name: str):
+    rng, values = random.Random(15), {
+        "jspsych": [trial(), FIXATION],
+        "rrweb": [*opened(), picture_event(9, "a"), moves(99, (*AT, 60)), picture_event(200, "b")],
+        "label-studio": [task(annotation(KEYPOINT, CHOICES))],
+    }  # fmt: skip
+    refused = 0
+    for _ in range(150):
+        try:
+            found = Read(name, write(tmp_path / "a.json", changed(values[name], rng)))
+            refused += len(found.errors)
+        except LuabError:
+            refused += 1
+    assert refused > 15
+
+
 def test_one_dot_is_far_from_every_symmetry():
     others = [(Y, X), (1 - X, Y), (X, 1 - Y), (1 - X, 1 - Y), (Y, 1 - X), (1 - Y, X)]
     assert min(np.hypot(X - x, Y - y) for x, y in others) > 0.2
@@ -777,11 +819,13 @@ def mini(name: str, folder: Path) -> list[object]:
     percent = [[{"x": 100 * X, "y": 100 * Y}], many(100, 100)]
     rows = [cifar_row(0, 4), cifar_row(1, 6, reaction_time=-3)]
     clicks = boxes([("00b", "xclick", CLICKS), ("00b", "xclick", CLICKS)])
-    recording = [*opened(), picture_event(100, "a", annotator="w1"), moves(500, (*AT, 60))]
+    recording = [*opened(), picture_event(100, "a", annotator="olga"), moves(500, (*AT, 60))]
     found: dict[str, Any] = {
-        "jspsych": lambda: [write(folder / "a.json", [trial(subject="w1"), FIXATION])],
+        "jspsych": lambda: [write(folder / "a.json", [trial(subject="olga@x.org"), FIXATION])],
         "rrweb": lambda: [write(folder / "a.json", recording)],
-        "label-studio": lambda: [write(folder / "a.json", [task(annotation(KEYPOINT))])],
+        "label-studio": lambda: [
+            write(folder / "a.json", [task(annotation(KEYPOINT, completed_by="olga@x.org"))])
+        ],
         "cvat": lambda: [write(folder / "a.xml", CVAT.replace("150.00;30.00", "150.00,30.00"))],
         "cvat-events": lambda: [write(folder / "a.csv", as_csv(cvat_log()))],
         "pixmo-points": lambda: [pixmo(folder / "a.parquet", percent)],
@@ -808,4 +852,6 @@ def test_every_source_becomes_a_dataset_that_is_sound(tmp_path: Path, name: str)
     assert manifest["collection"]["source"] == name and manifest["fidelity"]["num_views"]
     checked = luab("check", tmp_path / "out")
     assert checked.exit_code == 0, checked.output
-    assert not any(b"olga" in file.read_bytes() for file in (tmp_path / "out").rglob("*.json"))
+    texts = [f.read_text() for f in (tmp_path / "out").iterdir() if f.is_file()]
+    tables = [str(pq.read_table(f).to_pylist()) for f in (tmp_path / "out").rglob("*.parquet")]
+    assert len(tables) == 3 and not any("olga" in text for text in texts + tables)
