@@ -1,0 +1,190 @@
+"""[I/O] Who takes part, and where they stand: participants, sessions, pages, answers.
+
+A participant is known by a keyed hash of the platform's id, or by a random id where there is none.
+A token of 128 random bits is all that opens a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from luab_data.collect import store as db
+from luab_data.collect.plan import Task, arm_of, next_task
+from luab_data.collect.store import Store, now_ms
+from luab_data.collect.study import Study
+from luab_data.errors import OptionError
+from luab_data.raw.worker_ids import WorkerHash
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """One person's work on one task."""
+
+    id: int
+    participant: int
+    arm: str | None
+    task: Task
+    task_id: int
+    begun_ms: int
+    finished_ms: int | None
+    code: str | None
+    entry: dict[str, str]
+
+
+class Refused(OptionError):
+    """Somebody may not take part, or not now; says why in words for them."""
+
+
+class People:
+    """The people of a study.
+
+    Args:
+        study: what is asked.
+        store: the database.
+        secret: by which ids are hashed and completion codes are made.
+        tasks: made by plan.make_tasks, by their ids.
+    """
+
+    def __init__(
+        self, study: Study, store: Store, secret: bytes, tasks: Mapping[int, Task]
+    ) -> None:
+        self.study, self.store, self.tasks = study, store, tasks
+        self._secret = secret
+        self._hash = WorkerHash(secret)
+
+    async def join(self, platform: str, who: str | None, entry: Mapping[str, str]) -> str:
+        """The token of a person's session: a new one, or that which they have not finished.
+
+        Args:
+            platform: that they come from: `open`, `link`, `mturk`, `prolific`.
+            who: their id there; it is hashed before anything is written. None: nobody known.
+            entry: what of the address the end of the session needs, without who they are.
+
+        Raises:
+            Refused: there is nothing for them.
+        """
+        person = self._hash(f"{platform}:{who}") if who else secrets.token_hex(8)
+        arm = arm_of(self.study, person)
+        row = {"person": person, "entry": platform, "arm": arm, "consented_ms": now_ms()}
+        await self.store.write(self.store.insert_new(db.participants), row)
+        return await asyncio.to_thread(self._begin, person, bool(who), entry)
+
+    def _begin(self, person: str, is_known: bool, entry: Mapping[str, str]) -> str:
+        token = secrets.token_urlsafe(16)
+        with self.store.reading() as connection:
+            participant = connection.scalar(
+                sa.select(db.participants.c.id).where(db.participants.c.person == person)
+            )
+            mine = connection.execute(
+                sa.select(db.sessions.c.task, db.sessions.c.token, db.sessions.c.finished_ms)
+                .where(db.sessions.c.participant == participant)
+            ).all()  # fmt: skip
+            if again := [row.token for row in mine if row.finished_ms is None]:
+                return str(again[0])
+            if is_known and len(mine) >= self.study.entry.sessions_each:
+                raise Refused("You have done this study already. Thank you!")
+            task = next_task(
+                self._taken(connection), [row.task for row in mine], self.study.entry.overlap
+            )
+            if task is None:
+                raise Refused("Nothing is left to do in this study at the moment. Thank you!")
+            connection.execute(sa.insert(db.sessions), {
+                "participant": participant, "token": token, "task": task, "begun_ms": now_ms(),
+                "entry": msgspec.json.encode(dict(entry)).decode(),
+            })  # fmt: skip
+        return token
+
+    def _taken(self, connection: sa.Connection) -> dict[int, int]:
+        """Task -> sessions that are finished, or begun and not expired."""
+        since = now_ms() - self.study.entry.expires_minutes * 60_000
+        counts = connection.execute(
+            sa.select(db.sessions.c.task, sa.func.count())
+            .where(sa.or_(db.sessions.c.finished_ms.is_not(None), db.sessions.c.begun_ms > since))
+            .group_by(db.sessions.c.task)
+        ).all()  # fmt: skip
+        return {**dict.fromkeys(self.tasks, 0), **{task: count for task, count in counts}}
+
+    def session(self, token: str) -> Session | None:
+        """The session that a token opens."""
+        with self.store.reading() as connection:
+            row = connection.execute(
+                sa.select(db.sessions, db.participants.c.arm)
+                .join(db.participants)
+                .where(db.sessions.c.token == token)
+            ).first()  # fmt: skip
+        if row is None:
+            return None
+        return Session(
+            id=row.id,
+            participant=row.participant,
+            arm=row.arm,
+            task=self.tasks[row.task],
+            task_id=row.task,
+            begun_ms=row.begun_ms,
+            finished_ms=row.finished_ms,
+            code=row.code,
+            entry=msgspec.json.decode(row.entry, type=dict[str, str]),
+        )
+
+    def events(self, session: Session) -> list[list[Any]]:
+        """Batches of a session in their order."""
+        with self.store.reading() as connection:
+            rows = connection.scalars(
+                sa.select(db.batches.c.events)
+                .where(db.batches.c.session == session.id)
+                .order_by(db.batches.c.sequence)
+            ).all()  # fmt: skip
+        return [msgspec.json.decode(row) for row in rows]
+
+    def next_sequence(self, session: Session) -> int:
+        """The number of the next batch."""
+        with self.store.reading() as connection:
+            last = connection.scalar(
+                sa.select(sa.func.max(db.batches.c.sequence))
+                .where(db.batches.c.session == session.id)
+            )  # fmt: skip
+        return 0 if last is None else int(last) + 1
+
+    def num_answered(self, session: Session) -> int:
+        """Pages that are answered: the next one is the page of that number."""
+        with self.store.reading() as connection:
+            return int(connection.scalar(
+                sa.select(sa.func.count()).where(db.answers.c.session == session.id)
+            ) or 0)  # fmt: skip
+
+    async def answer(self, session: Session, page: int, answer: bytes) -> None:
+        """Keep the answer to a page, once; the last one ends the session with a code."""
+        row = {
+            "session": session.id,
+            "page": page,
+            "received_ms": now_ms(),
+            "answer": answer.decode(),
+        }
+        await self.store.write(self.store.insert_new(db.answers), row)
+        if self.num_answered(session) >= len(session.task.pages) and session.finished_ms is None:
+            ended = (
+                sa.update(db.sessions)
+                .where(
+                    db.sessions.c.id == sa.bindparam("ended"), db.sessions.c.finished_ms.is_(None)
+                )
+                .values(finished_ms=sa.bindparam("at"), code=sa.bindparam("with_code"))
+            )
+            code = self.code(session)
+            await self.store.write(ended, {"ended": session.id, "at": now_ms(), "with_code": code})
+
+    def code(self, session: Session) -> str:
+        """The completion code of a session: 10 characters that only the study's secret gives."""
+        made = hmac.digest(self._secret, f"code/{session.id}/{session.begun_ms}".encode(), "sha256")
+        return made.hex()[:10].upper()
+
+    async def withdraw(self, session: Session) -> None:
+        """Delete all that is known of a participant."""
+        gone = sa.delete(db.participants).where(db.participants.c.id == sa.bindparam("gone"))
+        await self.store.write(gone, {"gone": session.participant})

@@ -1,0 +1,140 @@
+"""[I/O] The pictures of a study: found once, shown smaller, never touched.
+
+A picture is known by a key, a hash of its path below the folder, so no path of anybody's is ever
+asked for. What is served is encoded anew, as JPEG or PNG: nothing else that a file may hold goes
+out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from unicodedata import normalize
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from luab_data.errors import ImagesError
+from luab_data.ours import is_noise
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+WIDTHS = (160, 324, 648, 900, 1800)
+"""Widths that pictures are served in, px: the next larger one than is asked for."""
+_QUALITY = 88
+_MOST_PIXELS = 200_000_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture.
+
+    Args:
+        key: of its path: 16 hex digits.
+        path: below the folder, with `/`.
+        width, height: px, turned as EXIF says.
+    """
+
+    key: str
+    path: str
+    width: int
+    height: int
+
+    @property
+    def name(self) -> str:
+        """Its name without folders and suffix."""
+        return PurePosixPath(self.path).stem
+
+    @property
+    def folder(self) -> str:
+        """The folder it lies in, the first one below the root; empty without any."""
+        parts = PurePosixPath(self.path).parts
+        return normalize("NFC", parts[0]) if len(parts) > 1 else ""
+
+
+def find_pictures(root: Path) -> dict[str, Picture]:
+    """Pictures below a folder by key, in the order of their paths; headers are read.
+
+    Raises:
+        ImagesError: there is no such folder, no picture in it, or one that cannot be opened.
+    """
+    if not root.is_dir():
+        raise ImagesError(f"{root}: no such folder; expected the pictures of the study")
+    found: dict[str, Picture] = {}
+    for path in sorted(root.rglob("*")):
+        inside = path.relative_to(root).as_posix()
+        if path.suffix.lower() not in SUFFIXES or is_noise(inside) or not path.is_file():
+            continue
+        key = hashlib.blake2b(inside.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        found[key] = Picture(key, inside, *_size(path))
+    if not found:
+        raise ImagesError(f"{root}: holds no picture; expected {', '.join(SUFFIXES)}")
+    return found
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > _MOST_PIXELS:
+                raise ImagesError(f"{path}: has {width} x {height} pixels; too many to show")
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise ImagesError(
+            f"{path}: cannot be opened as a picture ({error}); mend or remove it"
+        ) from error
+    return (height, width) if turned else (width, height)
+
+
+class Thumbnails:
+    """Pictures as they are served.
+
+    Args:
+        root: folder of the pictures.
+        pictures: by key.
+        cache: folder to keep what was made.
+    """
+
+    def __init__(self, root: Path, pictures: Mapping[str, Picture], cache: Path) -> None:
+        self._root, self._pictures, self._cache = root, pictures, cache
+
+    def get(self, key: str, width: int) -> tuple[bytes, str] | None:
+        """A picture at least so wide, or as it is if it is smaller, and its media type.
+
+        Returns: None for a key of no picture.
+
+        Raises:
+            ImagesError: the file cannot be read any more.
+        """
+        picture = self._pictures.get(key)
+        if picture is None:
+            return None
+        width = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
+        is_png = picture.path.lower().endswith((".png", ".gif"))
+        kind, suffix = ("image/png", ".png") if is_png else ("image/jpeg", ".jpg")
+        kept = self._cache / f"{key}-{width}{suffix}"
+        if kept.exists():
+            return kept.read_bytes(), kind
+        body = self._made(self._root / picture.path, width, "PNG" if is_png else "JPEG")
+        self._cache.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_name(f"{kept.name}.{os.getpid()}")
+        temporary.write_bytes(body)
+        temporary.replace(kept)
+        return body, kind
+
+    def _made(self, path: Path, width: int, format: str) -> bytes:
+        try:
+            with Image.open(path) as image:
+                image.draft("RGB", (width, width))
+                shown = ImageOps.exif_transpose(image)
+                shown = shown.convert("RGB" if format == "JPEG" else "RGBA")
+                if shown.width > width:
+                    height = max(1, round(shown.height * width / shown.width))
+                    shown = shown.resize((width, height), Image.Resampling.LANCZOS)
+                out = io.BytesIO()
+                shown.save(out, format, quality=_QUALITY, optimize=format == "PNG")
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ImagesError(f"{path.name}: cannot be read ({error})") from error
+        return out.getvalue()

@@ -1,0 +1,128 @@
+"""What is shown to whom: pure, by seed.
+
+A task is some pages that one person answers in a session; a page is some slots. Of a browsing page
+a part is known to be of the class (pictures from the class's own folder), the others are from
+elsewhere; who answers is not told which.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from luab_data.collect.pictures import Picture
+from luab_data.collect.study import Study
+from luab_data.errors import ImagesError
+
+
+class Slot(Struct, frozen=True):
+    """A picture on a page; `known` if it is known to be of the class that is asked for."""
+
+    picture: str
+    known: bool = False
+
+
+class Page(Struct, frozen=True):
+    """Slots in their order; `label` is the class that is asked for, if one is."""
+
+    slots: tuple[Slot, ...]
+    label: str | None = None
+
+
+class Task(Struct, frozen=True):
+    """Pages that one person answers; `round` counts from 1."""
+
+    pages: tuple[Page, ...]
+    round: int = 1
+
+
+def make_tasks(
+    study: Study,
+    pictures: Mapping[str, Picture],
+    *,
+    only: Sequence[str] | None = None,
+    round: int = 1,
+) -> list[Task]:
+    """All tasks of a study: every picture of a class is on one page that asks for it.
+
+    Args:
+        study: says how many slots and pages, and the mix.
+        pictures: by key.
+        only: keys of the pictures that are asked about; None is all. A second round has those that
+            nobody selected.
+        round: of the tasks.
+
+    Raises:
+        ImagesError: a class has no pictures of its own.
+    """
+    rng = random.Random(f"{study.seed}/{round}")
+    asked = [*pictures] if only is None else [key for key in pictures if key in {*only}]
+    pages = _PAGES[study.task](study, pictures, asked, rng)
+    count = study.grid.pages
+    tasks = [
+        Task(tuple(some[k : k + count]), round)
+        for some in pages
+        for k in range(0, len(some), count)
+    ]
+    rng.shuffle(tasks)
+    return tasks
+
+
+def _browsing(
+    study: Study, pictures: Mapping[str, Picture], asked: Sequence[str], rng: random.Random
+) -> list[list[Page]]:
+    """Pages of each class: pictures of its folder among pictures of others, in turn."""
+    slots = study.grid.rows * study.grid.columns
+    num_known = max(1, round(slots * study.mix.known / (study.mix.known + study.mix.others)))
+    found = []
+    for label in study.classes:
+        known = [key for key in asked if pictures[key].folder == label.name]
+        others = [key for key, picture in pictures.items() if picture.folder != label.name]
+        if not known and not any(p.folder == label.name for p in pictures.values()):
+            raise ImagesError(
+                f"class {label.name!r} has no pictures: expected them in a folder of that name"
+            )
+        rng.shuffle(known)
+        pages = []
+        for start in range(0, len(known), num_known):
+            own = known[start : start + num_known]
+            rest = rng.sample(others, min(len(others), slots - num_known))
+            mixed = [*(Slot(key, known=True) for key in own), *(Slot(key) for key in rest)]
+            rng.shuffle(mixed)
+            pages.append(Page(tuple(mixed), label.name))
+        found.append(pages)
+    return found
+
+
+def _tagging(
+    study: Study, pictures: Mapping[str, Picture], asked: Sequence[str], rng: random.Random
+) -> list[list[Page]]:
+    """A picture a page."""
+    keys = [*asked]
+    rng.shuffle(keys)
+    return [[Page((Slot(key),)) for key in keys]]
+
+
+_PAGES: Mapping[str, Any] = {"browsing": _browsing, "tagging": _tagging}
+
+
+def next_task(taken: Mapping[int, int], mine: Sequence[int], overlap: int) -> int | None:
+    """The task for a person: the one that fewest people have, of those that need more.
+
+    Args:
+        taken: task -> sessions of it that are finished, or begun and not expired.
+        mine: tasks that the person had.
+        overlap: people who are to answer each.
+    """
+    open_tasks = [t for t, count in taken.items() if count < overlap and t not in mine]
+    return min(open_tasks, key=lambda task: (taken[task], task), default=None)
+
+
+def arm_of(study: Study, person: str) -> str | None:
+    """Arm of the experiment that a person is in, evenly and for good; None without an experiment."""
+    if not study.arms:
+        return None
+    return random.Random(f"{study.seed}/{person}").choice(sorted(study.arms))

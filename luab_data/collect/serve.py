@@ -1,0 +1,102 @@
+"""[I/O] A study on the network: its parts put together, and the server that serves it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from luab_data.collect import store as db
+from luab_data.collect.app import Participants, make_app
+from luab_data.collect.people import People
+from luab_data.collect.pictures import Picture, Thumbnails, find_pictures
+from luab_data.collect.plan import Task, make_tasks
+from luab_data.collect.store import Store
+from luab_data.collect.study import DATABASE, Study, images_of, read_study, secret_of
+from luab_data.errors import OptionError
+
+
+class Opened(NamedTuple):
+    """A study that is open.
+
+    Args:
+        study: what is asked.
+        pictures: by key.
+        store: the database.
+        people: who takes part.
+        app: the ASGI application.
+    """
+
+    study: Study
+    pictures: dict[str, Picture]
+    store: Store
+    people: People
+    app: Any
+
+
+@contextmanager
+def opened(folder: str | os.PathLike[str], *, database: str | None = None) -> Iterator[Opened]:
+    """Open a study; its tasks are made when it is opened first, and never again.
+
+    Args:
+        folder: of `luab-data collect init`.
+        database: URL of SQLAlchemy; None is a file of SQLite in the folder.
+
+    Raises:
+        OptionError, ImagesError: the study, or its pictures, are not what they should be.
+    """
+    place = Path(folder)
+    study = read_study(place)
+    root = images_of(place, study)
+    pictures = find_pictures(root)
+    store = Store(database or f"sqlite:///{place / DATABASE}")
+    try:
+        people = People(study, store, secret_of(place), _tasks(store, study, pictures))
+        thumbnails = Thumbnails(root, pictures, place / "cache")
+        participants = Participants(people, pictures, thumbnails)
+        app = make_app(participants.routes(), in_frames="mturk" in study.entry.kinds)
+        yield Opened(study, pictures, store, people, app)
+    finally:
+        store.close()
+
+
+def _tasks(store: Store, study: Study, pictures: dict[str, Picture]) -> dict[int, Task]:
+    with store.reading() as connection:
+        rows = connection.execute(sa.select(db.tasks)).all()
+        if not rows:
+            made = [msgspec.json.encode(task).decode() for task in make_tasks(study, pictures)]
+            connection.execute(sa.insert(db.tasks), [{"task": task} for task in made])
+            rows = connection.execute(sa.select(db.tasks)).all()
+    tasks = {row.id: msgspec.json.decode(row.task, type=Task) for row in rows}
+    shown = {slot.picture for task in tasks.values() for page in task.pages for slot in page.slots}
+    if gone := shown - set(pictures):
+        raise OptionError(
+            f"{len(gone):,} pictures of the study are gone or were renamed; expected the folder as"
+            " it was when the study was first served: put them back, or make a new study"
+        )
+    return tasks
+
+
+def serve(
+    folder: str | os.PathLike[str],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    database: str | None = None,
+) -> None:
+    """Serve a study until it is stopped.
+
+    Args:
+        folder: of `luab-data collect init`.
+        host, port: where.
+        database: as of `opened`.
+    """
+    import uvicorn
+
+    with opened(folder, database=database) as study:
+        uvicorn.run(study.app, host=host, port=port, log_level="warning", access_log=False)

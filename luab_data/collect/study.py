@@ -1,0 +1,139 @@
+"""[I/O] study.toml: what a study asks, of whom, of which pictures, and how."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from luab_data.errors import OptionError, OutputError
+from luab_data.files import write_whole
+
+STUDY, DATABASE, SECRET = "study.toml", "study.sqlite", "secret.key"
+
+Count = Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class _Part(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A table of study.toml."""
+
+
+class Label(_Part, kw_only=True, frozen=True):
+    """A class: its name, what it means, and the group it is shown in."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    definition: str = ""
+    group: str = ""
+
+
+class Grid(_Part, kw_only=True, frozen=True):
+    """A page of the browsing task, and how many pages a session has."""
+
+    rows: Count = 16
+    columns: Annotated[int, Meta(ge=1, le=12)] = 3
+    pages: Count = 10
+
+
+class Mix(_Part, kw_only=True, frozen=True):
+    """Of the pictures on a page: parts known to be of the class, and others."""
+
+    known: Count = 1
+    others: Annotated[int, Meta(ge=0, le=10_000)] = 3
+
+
+class Options(_Part, kw_only=True, frozen=True):
+    """How a page looks; an arm may say otherwise."""
+
+    pointer_dot: bool = False  # a red dot follows the cursor and stays at a click
+    blur: bool = False  # pictures are blurred until the cursor is over them
+    instructions: str = ""
+    time_limit_s: Annotated[int, Meta(ge=0)] = 0  # of a session; 0 is none
+
+
+class Entry(_Part, kw_only=True, frozen=True):
+    """Who may take part."""
+
+    kinds: tuple[Literal["open", "link", "mturk", "prolific"], ...] = ("open",)
+    overlap: Count = 1  # people who see each page
+    sessions_each: Count = 1  # that one person may take
+    expires_minutes: Count = 60  # until a page that nobody finished is offered again
+    prolific_completion: str = ""  # code of the study at Prolific
+    prolific_screen_out: str = ""
+
+
+class Acceptance(_Part, kw_only=True, frozen=True):
+    """What the dashboard suggests about a session."""
+
+    min_recall: Annotated[float, Meta(ge=0, le=1)] = 1 / 3  # of the pictures known to be of a class
+    min_seconds_a_page: Annotated[float, Meta(ge=0)] = 0.0
+    reward_usd: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Study(_Part, kw_only=True, frozen=True):
+    """What is asked, of which pictures, and how."""
+
+    title: Annotated[str, Meta(min_length=1)]
+    task: Literal["browsing", "tagging"]
+    images: str  # folder; of a browsing study it has a folder for each class
+    consent: Annotated[str, Meta(min_length=1)]
+    classes: tuple[Label, ...]
+    seed: int = 0
+    grid: Grid = Grid()
+    mix: Mix = Mix()
+    options: Options = Options()
+    arms: dict[str, dict[str, Any]] = {}
+    entry: Entry = Entry()
+    acceptance: Acceptance = Acceptance()
+
+    def options_of(self, arm: str | None) -> Options:
+        """Options of an arm of the experiment, or of all."""
+        if arm is None:
+            return self.options
+        return msgspec.convert({**msgspec.to_builtins(self.options), **self.arms[arm]}, Options)
+
+
+def read_study(folder: Path) -> Study:
+    """The study of a folder.
+
+    Raises:
+        OptionError: there is none, or it says something that makes no sense: where, and what.
+    """
+    path = folder / STUDY
+    try:
+        study = msgspec.toml.decode(path.read_bytes(), type=Study)
+        for arm in study.arms:
+            study.options_of(arm)
+    except FileNotFoundError:
+        raise OptionError(
+            f"{folder}: has no {STUDY}; expected a study, as `luab-data collect init` makes one"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+        raise OptionError(f"{path}: {error}") from error
+    names = [label.name for label in study.classes]
+    if not names or len({*names}) < len(names):
+        raise OptionError(f"{path}: classes: found {len(names)}; expected each once, one at least")
+    return study
+
+
+def images_of(folder: Path, study: Study) -> Path:
+    """The folder of the pictures; a relative one is below the study's own."""
+    return (folder / study.images).resolve()
+
+
+def secret_of(folder: Path) -> bytes:
+    """The secret of a study, by which people are hashed and codes are made; made on first use.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    path = folder / SECRET
+    if not path.exists():
+        try:
+            write_whole(path, secrets.token_hex(32).encode())
+            path.chmod(0o600)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be made ({error.strerror})") from error
+    return path.read_bytes().strip()
