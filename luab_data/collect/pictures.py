@@ -47,11 +47,9 @@ class Picture:
         """Its name without folders and suffix."""
         return PurePosixPath(self.path).stem
 
-    @property
-    def folder(self) -> str:
-        """The folder it lies in, the first one below the root; empty without any."""
-        parts = PurePosixPath(self.path).parts
-        return normalize("NFC", parts[0]) if len(parts) > 1 else ""
+    def is_in(self, folder: str) -> bool:
+        """Whether it lies in that folder, which may be one in another, or below it."""
+        return normalize("NFC", self.path).startswith(f"{normalize('NFC', folder)}/")
 
 
 def find_pictures(root: Path) -> dict[str, Picture]:

@@ -79,18 +79,19 @@ def _browsing(
     num_known = max(1, round(slots * study.mix.known / (study.mix.known + study.mix.others)))
     found = []
     for label in study.classes:
-        known = [key for key in asked if pictures[key].folder == label.name]
-        others = [key for key, picture in pictures.items() if picture.folder != label.name]
-        if not known and not any(p.folder == label.name for p in pictures.values()):
+        own = {key for key, picture in pictures.items() if picture.is_in(label.name)}
+        known = [key for key in asked if key in own]
+        others = [key for key in pictures if key not in own]
+        if not own:
             raise ImagesError(
                 f"class {label.name!r} has no pictures: expected them in a folder of that name"
             )
         rng.shuffle(known)
         pages = []
         for start in range(0, len(known), num_known):
-            own = known[start : start + num_known]
+            some = known[start : start + num_known]
             rest = rng.sample(others, min(len(others), slots - num_known))
-            mixed = [*(Slot(key, known=True) for key in own), *(Slot(key) for key in rest)]
+            mixed = [*(Slot(key, known=True) for key in some), *(Slot(key) for key in rest)]
             rng.shuffle(mixed)
             pages.append(Page(tuple(mixed), label.name))
         found.append(pages)
@@ -122,7 +123,7 @@ def next_task(taken: Mapping[int, int], mine: Sequence[int], overlap: int) -> in
 
 
 def arm_of(study: Study, person: str) -> str | None:
-    """Arm of the experiment that a person is in, evenly and for good; None without an experiment."""
+    """Arm of the experiment that a person is in, evenly and for good; None where there is none."""
     if not study.arms:
         return None
     return random.Random(f"{study.seed}/{person}").choice(sorted(study.arms))

@@ -1,0 +1,134 @@
+// A session from consent to the code at its end.
+import { element } from "./dom.js";
+import { Recorder } from "./recorder.js";
+import * as browsing from "./browsing.js";
+import * as tagging from "./tagging.js";
+
+const TASKS = { browsing, tagging };
+const work = document.getElementById("work");
+const saved = document.getElementById("saved");
+const TOKEN = "luab-token";
+
+function show(...children) {
+  work.replaceChildren(...children);
+  work.focus({ preventScroll: true });
+  scrollTo(0, 0);
+}
+
+function say(text) {
+  show(element("p", { class: "notice", role: "alert" }, text));
+}
+
+async function call(path, token, body) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const options = body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body) };
+  const response = await fetch(path, options);
+  const found = await response.json().catch(() => ({}));
+  if (!response.ok) throw Object.assign(new Error(found.error ?? `The server answers ${response.status}.`), { status: response.status });
+  return found;
+}
+
+async function patiently(path, token, body) {
+  for (let pause = 500; ; pause = Math.min(2 * pause, 30000)) {
+    try {
+      return await call(path, token, body);
+    } catch (error) {
+      if (error.status && error.status < 500 && error.status !== 409) throw error;
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+}
+
+async function consent(study) {
+  const query = Object.fromEntries(new URLSearchParams(location.search));
+  return new Promise((resolve) => {
+    const agree = element("button", { type: "button", class: "main" }, "I agree, begin");
+    agree.addEventListener("click", async () => {
+      agree.disabled = true;
+      try {
+        resolve((await call("api/join", null, { consent: true, query })).token);
+      } catch (error) {
+        say(error.message);
+      }
+    });
+    const text = study.consent.split(/\n\s*\n/).map((paragraph) => element("p", {}, paragraph));
+    show(element("section", { class: "consent" }, element("h2", {}, "Before you begin"), ...text, agree));
+  });
+}
+
+function end(state) {
+  document.getElementById("foot").hidden = false;
+  document.getElementById("progress").textContent = "Done";
+  const parts = [element("h2", {}, "Thank you!"), element("p", {}, "Everything is saved.")];
+  if (state.code) parts.push(element("p", {}, "Your completion code: ", element("output", { class: "code" }, state.code)));
+  if (state.leave?.form) {
+    const form = element("form", { method: "post", action: state.leave.form });
+    for (const [name, value] of Object.entries(state.leave.fields)) form.append(element("input", { type: "hidden", name, value }));
+    form.append(element("button", { class: "main" }, "Finish"));
+    parts.push(form);
+  } else if (state.leave?.link) {
+    parts.push(element("a", { class: "main", href: state.leave.link }, "Finish"));
+  }
+  show(element("section", { class: "end" }, ...parts));
+}
+
+async function session(token) {
+  let state = await patiently("api/state", token);
+  const recorder = new Recorder(token, (is) => {
+    saved.textContent = is ? "" : "Not saved yet: trying again. Please keep this page open.";
+  });
+  document.title = state.title;
+  document.getElementById("title").textContent = state.title;
+  await recorder.begin(state);
+  const withdraw = document.getElementById("withdraw");
+  withdraw.addEventListener("click", async () => {
+    if (!confirm("Delete all that was recorded of you in this study? This cannot be undone.")) return;
+    await call("api/withdraw", token, {});
+    localStorage.removeItem(TOKEN);
+    document.getElementById("foot").hidden = true;
+    say("All that was recorded of you is deleted.");
+  });
+  while (!state.finished) {
+    document.getElementById("foot").hidden = false;
+    document.getElementById("progress").textContent = `Page ${state.page + 1} of ${state.num_pages}`;
+    recorder.page = state.page;
+    const task = TASKS[state.task];
+    const answer = await task.run(state, recorder, show);
+    await recorder.flush();
+    state = await patiently("api/page", token, { page: state.page, batches: recorder.sequence, answer });
+    recorder.setClock(state);
+  }
+  await recorder.flush();
+  end(state);
+}
+
+async function main() {
+  try {
+    const study = await call("api/study");
+    document.title = study.title;
+    document.getElementById("title").textContent = study.title;
+    let token = localStorage.getItem(TOKEN);
+    if (token) {
+      try {
+        await call("api/state", token);
+      } catch (error) {
+        if (error.status !== 401) throw error;
+        token = null;
+      }
+    }
+    if (!token) {
+      token = await consent(study);
+      localStorage.setItem(TOKEN, token);
+    }
+    if (!navigator.locks) return await session(token);
+    await navigator.locks.request(`luab-${token}`, { ifAvailable: true }, async (lock) => {
+      if (!lock) return say("This study is open in another tab; go on there, or close it and load this page again.");
+      await session(token);
+      return new Promise(() => {}); // the tab keeps the session
+    });
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+main();
