@@ -12,7 +12,7 @@ from importlib.abc import MetaPathFinder
 
 import click
 
-from luab_data.cli import convert, datasets, numbers, people, quality, simulate
+from luab_data.cli import collect, convert, datasets, numbers, people, quality, simulate
 from luab_data.console import LuabGroup, terminate
 
 
@@ -28,6 +28,7 @@ for _command in (
     numbers.annotators,
     quality.calibrate,
     datasets.check,
+    collect.collect,
     people.consensus,
     convert.convert,
     datasets.derive,

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from unicodedata import normalize
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -34,18 +35,16 @@ class Picture:
     Args:
         key: of its path: 16 hex digits.
         path: below the folder, with `/`.
+        image_id: what logs call it: its name without suffix, with the folders where there are
+            several of that name.
         width, height: px, turned as EXIF says.
     """
 
     key: str
     path: str
+    image_id: str
     width: int
     height: int
-
-    @property
-    def name(self) -> str:
-        """Its name without folders and suffix."""
-        return PurePosixPath(self.path).stem
 
     def is_in(self, folder: str) -> bool:
         """Whether it lies in that folder, which may be one in another, or below it."""
@@ -60,15 +59,22 @@ def find_pictures(root: Path) -> dict[str, Picture]:
     """
     if not root.is_dir():
         raise ImagesError(f"{root}: no such folder; expected the pictures of the study")
-    found: dict[str, Picture] = {}
-    for path in sorted(root.rglob("*")):
-        inside = path.relative_to(root).as_posix()
-        if path.suffix.lower() not in SUFFIXES or is_noise(inside) or not path.is_file():
-            continue
-        key = hashlib.blake2b(inside.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-        found[key] = Picture(key, inside, *_size(path))
-    if not found:
+    inside = [
+        path.relative_to(root)
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and not is_noise(path.relative_to(root).as_posix())
+        and path.is_file()
+    ]
+    if not inside:
         raise ImagesError(f"{root}: holds no picture; expected {', '.join(SUFFIXES)}")
+    names = Counter(path.stem for path in inside)
+    found: dict[str, Picture] = {}
+    for path in inside:
+        text = path.as_posix()
+        key = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        name = path.stem if names[path.stem] == 1 else path.with_suffix("").as_posix()
+        found[key] = Picture(key, text, normalize("NFC", name), *_size(root / path))
     return found
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec import Struct
 
 from luab_data.collect.pictures import Picture
 from luab_data.collect.study import Study
 from luab_data.errors import ImagesError
+from luab_data.kinds import OWN_KINDS
 
 
 class Slot(Struct, frozen=True):
@@ -60,7 +60,8 @@ def make_tasks(
     """
     rng = random.Random(f"{study.seed}/{round}")
     asked = [*pictures] if only is None else [key for key in pictures if key in {*only}]
-    pages = _PAGES[study.task](study, pictures, asked, rng)
+    make = _tagging if OWN_KINDS[study.task].several_labels else _browsing
+    pages = make(study, pictures, asked, rng)
     count = study.grid.pages
     tasks = [
         Task(tuple(some[k : k + count]), round)
@@ -79,7 +80,9 @@ def _browsing(
     num_known = max(1, round(slots * study.mix.known / (study.mix.known + study.mix.others)))
     found = []
     for label in study.classes:
-        own = {key for key, picture in pictures.items() if picture.is_in(label.name)}
+        own = {
+            key for key, picture in pictures.items() if picture.is_in(label.folder or label.name)
+        }
         known = [key for key in asked if key in own]
         others = [key for key in pictures if key not in own]
         if not own:
@@ -105,9 +108,6 @@ def _tagging(
     keys = [*asked]
     rng.shuffle(keys)
     return [[Page((Slot(key),)) for key in keys]]
-
-
-_PAGES: Mapping[str, Any] = {"browsing": _browsing, "tagging": _tagging}
 
 
 def next_task(taken: Mapping[int, int], mine: Sequence[int], overlap: int) -> int | None:

@@ -100,3 +100,22 @@ def serve(
 
     with opened(folder, database=database) as study:
         uvicorn.run(study.app, host=host, port=port, log_level="warning", access_log=False)
+
+
+def progress_of(study: Opened) -> dict[str, int]:
+    """Counts: what there is to do, and what is done."""
+    with study.store.reading() as connection:
+
+        def count(query: sa.Select[Any]) -> int:
+            return int(connection.scalar(query) or 0)
+
+        every = sa.select(sa.func.count()).select_from(db.sessions)
+        return {
+            "pictures": len(study.pictures),
+            "sessions to do": len(study.people.tasks) * study.study.entry.overlap,
+            "sessions finished": count(every.where(db.sessions.c.finished_ms.is_not(None))),
+            "sessions begun": count(every),
+            "participants": count(sa.select(sa.func.count()).select_from(db.participants)),
+            "pages answered": count(sa.select(sa.func.count()).select_from(db.answers)),
+            "batches of events": count(sa.select(sa.func.count()).select_from(db.batches)),
+        }

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from luab_data.conversion import AnyPath
 from luab_data.errors import OptionError, OutputError
 from luab_data.files import write_whole
+from luab_data.kinds import OWN_KINDS
+from luab_data.tools import Vocabulary
+from luab_data.views.convert import read_classes
 
 STUDY, DATABASE, SECRET = "study.toml", "study.sqlite", "secret.key"
 
@@ -22,11 +27,12 @@ class _Part(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
 
 class Label(_Part, kw_only=True, frozen=True):
-    """A class: its name, what it means, and the group it is shown in."""
+    """A class: its name, what it means, the group it is shown in, and where its pictures are."""
 
     name: Annotated[str, Meta(min_length=1)]
     definition: str = ""
     group: str = ""
+    folder: str = ""  # of its pictures, if it is not called as the class is
 
 
 class Grid(_Part, kw_only=True, frozen=True):
@@ -137,3 +143,117 @@ def secret_of(folder: Path) -> bytes:
         except OSError as error:
             raise OutputError(f"{path}: cannot be made ({error.strerror})") from error
     return path.read_bytes().strip()
+
+
+def init(
+    folder: AnyPath,
+    *,
+    images: AnyPath,
+    task: Literal["browsing", "tagging"],
+    classes: AnyPath | Sequence[str] | None = None,
+    title: str | None = None,
+) -> Path:
+    """Write the study.toml of a new study.
+
+    Args:
+        folder: of the study.
+        images: folder of the pictures; a browsing study asks for the pictures of folders.
+        task: what people do.
+        classes: names, superclass -> names, or a file of them; None takes the folders of `images`.
+        title: what people see; None is the name of the folder.
+
+    Returns: the file.
+
+    Raises:
+        OptionError: no classes, or a browsing class without a folder.
+        OutputError: there is a study already.
+    """
+    place, root = Path(folder), Path(images).resolve()
+    path = place / STUDY
+    if path.exists():
+        raise OutputError(f"{path}: is there already; change it, or choose another folder")
+    vocabulary = read_classes(classes)
+    if vocabulary is None:
+        vocabulary = Vocabulary(tuple(sorted(p.name for p in root.iterdir() if p.is_dir())))
+    if not vocabulary.names:
+        raise OptionError(f"{root}: has no folders to take classes from; give --classes FILE")
+    lines = []
+    for name in vocabulary.names:
+        values = {"name": name, "definition": "", "group": vocabulary.group_of(name)}
+        values = {key: value for key, value in values.items() if value or key == "definition"}
+        inside = ", ".join(f"{key} = {_quoted(value)}" for key, value in values.items())
+        lines.append(f"  {{ {inside} }},")
+    text = _TEMPLATE.format(
+        title=_quoted(title or place.resolve().name),
+        task=_quoted(task),
+        images=_quoted(str(root)),
+        classes="\n".join(lines),
+        grid=_BOARD if OWN_KINDS[task].several_labels else _PAGES,
+    )
+    place.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text.encode())
+    read_study(place)
+    return path
+
+
+def _quoted(text: str) -> str:
+    """A string of TOML."""
+    return msgspec.json.encode(text).decode()
+
+
+_PAGES = """\
+[grid]              # a page of the paper has 48 pictures, a session 10 pages
+rows = 16
+columns = 3
+pages = 10
+
+[mix]               # of the pictures on a page: parts known to be of the class, and others
+known = 1
+others = 3
+"""
+_BOARD = """\
+[grid]
+pages = 20          # pictures of a session
+"""
+_TEMPLATE = """\
+# A study of luab-collect: docs/collect.md. Change what you like before anybody takes part.
+title = {title}
+task = {task}
+images = {images}
+seed = 0            # of every draw
+
+# What people read before they agree. Say who you are, what for, and how to withdraw.
+consent = \"\"\"
+You will be shown pictures and asked what they show. Beside your answers we record how the pointer
+moves over the pictures, where you click, and when; nothing outside of this page.
+
+You can stop at any time, and delete all that was recorded of you by the button below each page.
+\"\"\"
+
+classes = [
+{classes}
+]
+
+{grid}
+[options]
+pointer_dot = false # a red dot follows the cursor and stays at a click
+blur = false        # pictures are blurred until the cursor is over them
+instructions = ""   # in place of ours
+
+[entry]
+kinds = ["open"]    # open, link, mturk, prolific
+overlap = 1         # people who see each page
+sessions_each = 1   # of one person
+expires_minutes = 60
+
+[acceptance]
+min_recall = 0.3333 # of the pictures known to be of the class
+min_seconds_a_page = 0.0
+reward_usd = 0.0
+
+# Arms of an experiment: people are assigned by the seed, and the arm is in the log.
+# [arms.dot]
+# pointer_dot = true
+# [arms.plain]
+# pointer_dot = false
+"""

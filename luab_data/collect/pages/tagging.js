@@ -69,7 +69,7 @@ class Board {
     this.img = element("img", { alt: "The picture", draggable: "false", src: `picture/${state.slots[0].picture}?w=${wide}`, "data-slot": 0 });
     this.box = element("div", { class: "board" }, this.img);
     for (const [name, type] of [["pointerenter", "enter"], ["pointerleave", "leave"]]) {
-      this.img.addEventListener(name, (event) => recorder.add({ type, pointer: event.pointerType, ...this.place(event) }, event.timeStamp));
+      this.img.addEventListener(name, (event) => recorder.add({ type, pointer: event.pointerType, ...this.place(event), slot: 0 }, event.timeStamp));
     }
     this.names = [...new Set(state.classes.map((label) => label.group))];
     this.classes = state.classes;

@@ -1,0 +1,82 @@
+"""`luab-data collect`: a study of one's own, from a folder of pictures to a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from luab_data.cli.options import FILE, FOLDER, NEW, NEW_FILE, force, with_options
+from luab_data.console import LuabGroup
+
+_STUDY = click.argument("study", type=FOLDER)
+_DATABASE = click.option(
+    "--database", help="URL of PostgreSQL, postgresql+psycopg://... Default: a file in STUDY."
+)
+
+
+@click.group(cls=LuabGroup)
+def collect() -> None:
+    """Run an annotation study that logs what people do: browsing or tagging."""
+
+
+@collect.command()
+@click.argument("study", type=NEW)
+@click.option("--images", type=FOLDER, required=True, help="The pictures; browsing wants a folder"
+              " for each class.")  # fmt: skip
+@click.option("--task", type=click.Choice(["browsing", "tagging"]), required=True,
+              help="Pictures of a class on pages, or classes onto a picture.")  # fmt: skip
+@click.option("--classes", type=FILE, help="A name a line, or JSON, a list or superclass -> list."
+              " Default: the folders of IMAGES.")  # fmt: skip
+@click.option("--title", help="What people see. Default: the folder's name.")
+def init(study: Path, **options: Any) -> None:
+    """Write STUDY/study.toml, to be read and changed before it is served."""
+    from luab_data.collect.study import init
+
+    click.echo(f"{init(study, **options)}: read it, change it, then `luab-data collect serve`")
+
+
+@collect.command()
+@_STUDY
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port."
+)
+@_DATABASE
+def serve(study: Path, **options: Any) -> None:
+    """Serve STUDY until Ctrl-C."""
+    from luab_data.collect.serve import serve
+
+    click.echo(f"http://{options['host']}:{options['port']}/  (Ctrl-C stops; nothing is lost)")
+    serve(study, **options)
+
+
+@collect.command()
+@_STUDY
+@_DATABASE
+def status(study: Path, database: str | None) -> None:
+    """Say how far STUDY is."""
+    from luab_data.collect.serve import opened, progress_of
+
+    with opened(study, database=database) as found:
+        for name, value in progress_of(found).items():
+            click.echo(f"{name:<22} {value:,}")
+
+
+@collect.command()
+@_STUDY
+@click.option("--out", type=NEW_FILE, required=True, help="Log: .jsonl, .jsonl.gz or .jsonl.zst.")
+@click.option("--finished", is_flag=True, help="Finished sessions alone.")
+@_DATABASE
+@with_options(force("Replace an earlier log."))
+def export(study: Path, out: Path, database: str | None, **options: Any) -> None:
+    """Write what people did in STUDY as an open log, for `luab-data convert`."""
+    from luab_data.collect.export import export
+    from luab_data.collect.serve import opened
+
+    with opened(study, database=database) as found:
+        done = export(found, out, **options)
+        task = found.study.task
+    click.echo(f"{out}: {done.views:,} views of {done.sessions:,} sessions")
+    click.echo(f"next: luab-data convert {task} {out} --out DATASET")

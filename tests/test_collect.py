@@ -1,0 +1,314 @@
+"""luab-collect without a browser: plans, what is kept, what is refused, and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+from collect_world import CLASSES, Person, draw_pictures, make_study
+from hypothesis import given
+from hypothesis import strategies as st
+
+import luab_data
+from luab_data.cli import main
+from luab_data.collect import store as db
+from luab_data.collect.export import export
+from luab_data.collect.pictures import Thumbnails, find_pictures
+from luab_data.collect.plan import make_tasks, next_task
+from luab_data.collect.serve import Opened, opened, progress_of
+from luab_data.collect.store import Store
+from luab_data.collect.study import read_study
+from luab_data.errors import ImagesError, OptionError, OutputError
+
+KEY = b"a key of sixteen bytes"
+
+
+def move(slot: int, t: float, x: float, y: float) -> dict[str, Any]:
+    return {"type": "move", "slot": slot, "page": 0, "t": t, "fx": x, "fy": y, "pointer": "mouse"}
+
+
+def click(slot: int, t: float, state: bool, page: int = 0) -> dict[str, Any]:
+    return {"type": "click", "slot": slot, "page": page, "t": t, "fx": 0.25, "fy": 0.75,
+            "state": state, "pointer": "mouse"}  # fmt: skip
+
+
+LAYOUT = {"type": "resize", "page": 0, "t": 1, "layout": [[10 * k, 5, 100, 75] for k in range(6)],
+          "viewport": [800, 600], "ratio": 2, "scroll": [0, 0]}  # fmt: skip
+
+
+# --- the plan ------------------------------------------------------------------------------------
+
+
+def test_every_picture_of_a_class_is_asked_about_once_among_others(tmp_path: Path):
+    study = read_study(make_study(tmp_path, "browsing"))
+    pictures = find_pictures(tmp_path / "pictures")
+    tasks = make_tasks(study, pictures)
+    known = Counter(
+        (page.label, slot.picture)
+        for task in tasks for page in task.pages for slot in page.slots if slot.known
+    )  # fmt: skip
+    assert len(known) == len(pictures) and {*known.values()} == {1}
+    for label, key in known:
+        assert pictures[key].path.startswith(f"{label}/")
+    for task in tasks:
+        assert 1 <= len(task.pages) <= 2
+        for page in task.pages:
+            assert len({slot.picture for slot in page.slots}) == len(page.slots) == 6
+            assert all(slot.known or not pictures[slot.picture].is_in(page.label)
+                       for slot in page.slots)  # fmt: skip
+    assert make_tasks(study, pictures) == tasks  # by seed
+    again = make_tasks(study, pictures, only=[key for _, key in known][:2], round=2)
+    asked = [s.picture for task in again for p in task.pages for s in p.slots if s.known]
+    assert sorted(asked) == sorted(key for _, key in [*known][:2])
+
+
+@given(st.dictionaries(st.integers(0, 9), st.integers(0, 4)), st.lists(st.integers(0, 9)))
+def test_the_next_task_is_one_that_needs_somebody_and_the_person_never_had(taken, mine):
+    found = next_task(taken, mine, 3)
+    able = [t for t, count in taken.items() if count < 3 and t not in mine]
+    assert (
+        (found in able and taken[found] == min(taken[t] for t in able)) if able else found is None
+    )
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def test_pictures_are_turned_shrunk_and_encoded_anew_and_nothing_else_is_served(tmp_path: Path):
+    from PIL import Image
+
+    root = draw_pictures(tmp_path / "p", each=1)
+    (root / "evil.svg").write_text("<svg onload='alert(1)'/>")
+    turned = Image.new("RGB", (400, 100))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(root / "turned.jpg", exif=exif)
+    pictures = find_pictures(root)
+    assert [p.path for p in pictures.values()] == [
+        "Käse/IMG 000.png", "dog/IMG 000.png", "turned.jpg",
+    ]  # fmt: skip
+    assert [p.image_id for p in pictures.values()] == ["Käse/IMG 000", "dog/IMG 000", "turned"]
+    made = Thumbnails(root, pictures, tmp_path / "cache")
+    key = next(k for k, p in pictures.items() if p.image_id == "turned")
+    assert (pictures[key].width, pictures[key].height) == (100, 400)
+    body, kind = made.get(key, 90) or (b"", "")
+    assert kind == "image/jpeg" and made.get(key, 90) == (body, kind)
+    with Image.open(io.BytesIO(body)) as seen:
+        assert seen.size == (100, 400)
+    assert made.get("../evil.svg", 100) is None
+    (root / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
+    with pytest.raises(ImagesError, match=r"broken\.png: cannot be opened"):
+        find_pictures(root)
+
+
+# --- a session -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def study(tmp_path: Path):
+    with opened(make_study(tmp_path, "browsing")) as found:
+        yield found
+
+
+def rows_of(study: Opened, table: sa.Table) -> list[Any]:
+    with study.store.reading() as connection:
+        return [*connection.execute(sa.select(table)).all()]
+
+
+def test_a_session_from_consent_to_its_code(study: Opened):
+    ann = Person(study)
+    state = ann.state
+    assert state["page"] == 0 and len(state["slots"]) == 6 and state["class"]["name"] in CLASSES
+    assert "known" not in json.dumps(state)  # who answers is not told which are of the class
+    assert ann.do(LAYOUT, click(2, 50.5, True)).json()["acknowledged"] == 0
+    assert [e["slot"] for e in ann.state["events"]] == [2]  # a reload finds the selection
+    assert ann.submit(0, {"selected": [2], "failed": []}).json()["page"] == 1
+    done = ann.submit(1, {"selected": [], "failed": []}).json()
+    assert done["finished"] and len(done["code"]) == 10
+    assert ann.submit(1, {"selected": [0], "failed": []}).json()["code"] == done["code"]
+    assert [json.loads(row.answer)["selected"] for row in rows_of(study, db.answers)] == [[2], []]
+    assert Person(study).state["page"] == 0 and progress_of(study)["sessions finished"] == 1
+
+
+def test_what_is_sent_twice_is_kept_once_and_an_answer_waits_for_its_events(study: Opened):
+    ann = Person(study)
+    first, again = ann.do(click(0, 1, True)), None
+    ann.sequence = 0
+    again = ann.do(click(5, 9, True))
+    assert first.json()["acknowledged"] == again.json()["acknowledged"] == 0
+    (row,) = rows_of(study, db.batches)
+    assert json.loads(row.events)[0]["slot"] == 0
+    ann.sequence = 3
+    refused = ann.submit(0, {"selected": []})
+    assert refused.status_code == 409 and "have not arrived" in refused.json()["error"]
+    assert ann.submit(1, {"selected": []}).status_code == 409
+
+
+def test_who_withdraws_leaves_nothing(study: Opened):
+    ann, bob = Person(study), Person(study)
+    ann.do(click(0, 1, True))
+    bob.do(click(1, 1, True))
+    assert ann.post("/api/withdraw", {}).json() == {"withdrawn": True}
+    assert ann.get("/api/state").status_code == 401
+    assert [len(rows_of(study, t)) for t in (db.participants, db.sessions, db.batches)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status"),
+    [
+        ("/api/join", {"consent": False}, {}, 400),
+        ("/api/join", {"consent": True, "more": 1}, {}, 400),
+        ("/api/events", {"sequence": -1, "events": []}, {}, 400),
+        ("/api/events", {"sequence": 0, "events": [{}] * 5001}, {}, 413),
+        ("/api/events", {"sequence": 0, "events": [{"type": "x" * 1_000_001}]}, {}, 413),
+        ("/api/events", {"sequence": 0}, {"Authorization": "Bearer nobody"}, 401),
+        ("/api/page", {"page": 0}, {"Origin": "https://evil.example"}, 403),
+        ("/api/withdraw", {}, {"Origin": "null"}, 403),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_or_is_from_elsewhere_is_refused_in_a_sentence(
+    study: Opened, path: str, body: Any, headers: dict[str, str], status: int
+):
+    ann = Person(study)
+    answer = ann.post(path, body, **headers)
+    assert answer.status_code == status and answer.json()["error"].endswith((".", "`"))
+    assert "Traceback" not in answer.text
+
+
+def test_headers_let_nothing_of_others_in(study: Opened):
+    ann = Person(study)
+    for path in ("/", "/static/main.js", "/api/state"):
+        headers = ann.get(path).headers
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+    for path in (
+        "/static/../app.py",
+        "/static/%2e%2e%2fapp.py",
+        "/static/main.py",
+        "/picture/..%2fx",
+    ):
+        assert ann.get(path).status_code == 404
+    assert ann.get("/picture/abc?w=1e9").status_code == 400
+
+
+# --- the database --------------------------------------------------------------------------------
+
+
+def test_one_bad_write_does_not_take_the_others_with_it(tmp_path: Path):
+    store = Store(f"sqlite:///{tmp_path / 's.sqlite'}")
+    task = {"task": "{}"}
+
+    async def write() -> list[Any]:
+        rows = [{"task": None}, task, task]
+        writes = (store.write(sa.insert(db.tasks), row) for row in rows)
+        return await asyncio.gather(*writes, return_exceptions=True)
+
+    bad, *good = asyncio.run(write())
+    assert isinstance(bad, OutputError) and "NOT NULL" in str(bad) and good == [None, None]
+    with store.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(db.tasks)) == 2
+        assert connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+        assert connection.scalar(sa.text("PRAGMA synchronous")) == 2
+    store.close()
+
+
+def test_a_study_whose_pictures_are_gone_is_not_served_with_others(tmp_path: Path):
+    folder = make_study(tmp_path, "tagging")
+    with opened(folder):
+        pass
+    (tmp_path / "pictures/dog/IMG 000.png").unlink()
+    with pytest.raises(OptionError, match="1 pictures of the study are gone"), opened(folder):
+        pass
+
+
+# --- the log -------------------------------------------------------------------------------------
+
+
+def test_a_browsing_session_becomes_a_log_and_a_dataset(study: Opened, tmp_path: Path):
+    ann = Person(study)
+    state = ann.state
+    enter = {"type": "enter", "slot": 2, "page": 0, "t": 5, "fx": 0, "fy": 0.5}
+    ann.do(LAYOUT, enter, move(2, 7, 0.1, 0.5), {**move(0, 8, 0, 0), "slot": None})
+    ann.do(
+        click(2, 20, True),
+        click(2, 30, False),
+        click(2, 40, True),
+        {"type": "submit", "page": 0, "t": 60},
+    )
+    ann.submit(0, {"selected": [2], "failed": []})
+    done = export(study, tmp_path / "log.jsonl")
+    assert (done.views, done.sessions, done.same) == (6, 1, False)
+    views = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    seen = views[2]
+    assert seen["asked"] == {"class": state["class"]["name"]} and seen["selected"] is True
+    assert seen["shown"] == {"x": 20, "y": 5, "width": 100, "height": 75}
+    assert [e["type"] for e in seen["events"]] == [
+        "resize", "enter", "move", "click", "click", "click", "submit",
+    ]  # fmt: skip
+    assert [e["type"] for e in views[0]["events"]] == ["resize", "submit"]
+    for name in ("log.jsonl.gz", "log.jsonl.zst"):
+        export(study, tmp_path / name)
+    made = [
+        luab_data.convert_browsing(tmp_path / name, tmp_path / name.replace(".", "-"), title="t",
+                                   worker_key=KEY, shown=False).content_digest
+        for name in ("log.jsonl", "log.jsonl.gz", "log.jsonl.zst")
+    ]  # fmt: skip
+    assert len({*made}) == 1
+    rows = luab_data.read_table(tmp_path / "log-jsonl", "rounds").to_pylist()
+    (row,) = [row for row in rows if row["selected"]]
+    assert row["selected_record_x"] == [0.25, 0.25] and row["image_position_x"] == 20
+    assert row["hit_submit_time"] == (state["begun_ms"] + 60) // 1000
+
+
+def test_a_tagging_session_becomes_a_log_and_a_dataset(tmp_path: Path):
+    with opened(make_study(tmp_path, "tagging")) as study:
+        ann = Person(study)
+        add = {"type": "add", "slot": 0, "page": 0, "t": 9, "label": "Käse", "fx": 0.2, "fy": 0.3}
+        moved = {**add, "type": "move-label", "t": 12, "fx": 0.6, "fy": 0.7, "from": [0.2, 0.3]}
+        ann.do(add, moved)
+        ann.submit(0, {"labels": ["Käse"], "nothing": False, "unsure": True})
+        export(study, tmp_path / "log.jsonl")
+    view = json.loads((tmp_path / "log.jsonl").read_text())
+    assert view["answer"] == "unsure" and view["asked"] == {"classes": [*CLASSES]}
+    luab_data.convert_tagging(
+        tmp_path / "log.jsonl", tmp_path / "made", worker_key=KEY, shown=False
+    )
+    (row,) = luab_data.read_table(tmp_path / "made").to_pylist()
+    assert (row["icon_name"], row["final_x"], row["last_add_x"]) == (["Käse"], [0.6], [0.2])
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_init_takes_folders_for_classes_and_never_overwrites(tmp_path: Path):
+    root = draw_pictures(tmp_path / "pictures")
+    given = ["collect", "init", str(tmp_path / "s"), "--images", str(root), "--task", "browsing"]
+    done = CliRunner().invoke(main, given)
+    assert done.exit_code == 0, done.output
+    assert [label.name for label in read_study(tmp_path / "s").classes] == [*CLASSES]
+    again = CliRunner().invoke(main, given)
+    assert again.exit_code == 1 and "is there already" in again.output
+    said = CliRunner().invoke(main, ["collect", "status", str(tmp_path / "s")])
+    assert said.exit_code == 1 or "sessions finished" in said.output
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ('task = "tagging"', "Invalid enum value"), ("seed = 0", "Expected `int`"),
+        ("overlap = 1", "`int` >= 1"), ('kinds = ["open"]', "unknown field `kindz`"),
+    ],
+)  # fmt: skip
+def test_a_study_that_makes_no_sense_says_where(tmp_path: Path, change: str, said: str):
+    broken = {'task = "tagging"': 'task = "singing"', "seed = 0": 'seed = "x"',
+              "overlap = 1": "overlap = 0", 'kinds = ["open"]': 'kindz = ["open"]'}  # fmt: skip
+    folder = make_study(tmp_path, "tagging", changes={change: broken[change]})
+    with pytest.raises(OptionError, match=rf"study\.toml: .*{said}"):
+        read_study(folder)
