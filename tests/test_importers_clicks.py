@@ -426,6 +426,7 @@ def test_a_bad_row_is_named_and_can_be_left_out(
         ("", OptionError, "no column is called image or image_id or .*its columns are none"),
         ("image,lbl,x,y\n", OptionError, "its columns are 'image', 'lbl', 'x', 'y'. Say which is"),
         ("image,label,x,y\n", ArchiveError, "f.csv: empty; expected a log with some"),
+        ("image,label,x,x,y\na,c,1,2,3\n", OptionError, "2 columns are called 'x', the x; rename"),
         ("image,label,x,y\na,c,249,7,138\n", ArchiveError, "line 2: found 5 cells; expected 4"),
         (
             "image,label,x,y\n\xe4,c,0.1,0.2\n",
@@ -470,6 +471,35 @@ def test_columns_are_found_by_their_obvious_names(tmp_path: Path):
     assert done.unknown == {"category": 1, "dx": 1}
     other = convert([row], tmp_path / "e", label="category")
     assert read_manifest(other.out)["classes"] == ["other"]
+
+
+def test_values_of_numpy_and_pandas_are_what_they_say(tmp_path: Path):
+    plain = {"image": "7", "label": "3", "x": 0.25, "y": 0.5, "worker": None, "time": 1500}
+    odd = {
+        "image": np.int64(7), "label": np.str_("3"), "x": np.float32(0.25), "y": np.array(0.5),
+        "worker": pandas.NA, "time": np.int16(1500),
+    }  # fmt: skip
+    paths = {**plain, "image": Path("pics/7.jpg"), "worker": math.nan, "label": 3.0}
+    times = {**plain, "time": pandas.Timestamp("2023-11-14T22:13:20Z")}
+    digests = {
+        convert([row], tmp_path / name).content_digest for name, row in (("a", plain), ("b", odd))
+    }
+    assert len(digests) == 1
+    assert views(convert([paths], tmp_path / "c").out, "image_id", "wnid", "worker_id") == [
+        {"image_id": "7", "wnid": "3", "worker_id": None}
+    ]
+    frame = pandas.DataFrame([times, {**times, "time": pandas.NaT}])
+    for name, form in (("d", frame), ("e", frame.to_dict("records"))):
+        found = views(convert(form, tmp_path / name).out, "selected_record_time_ms")
+        assert found == [{"selected_record_time_ms": [1_700_000_000_000, None]}]
+
+
+def test_a_wide_header_is_read_whole(tmp_path: Path):
+    names = [*(f"column {k}" for k in range(2000)), "image", "label", "x", "y"]
+    cells = [*("1" for _ in range(2000)), "a", "c", "0.5", "0.25"]
+    (tmp_path / "wide.csv").write_text(f"{','.join(names)}\n{','.join(cells)}\n")
+    done = luab_data.convert_clicks(tmp_path / "wide.csv", tmp_path / "d", worker_key=KEY)
+    assert clicks(done.out).tolist() == [[0.5, 0.25]] and len(done.unknown) == 2000
 
 
 def test_nothing_but_errors_of_ours_leaves_whatever_a_cell_holds(tmp_path: Path):

@@ -361,13 +361,15 @@ def test_ids_are_unique_within_their_class(tmp_path: Path):
 
 
 def test_the_command_says_what_it_left_out(tmp_path: Path):
-    path = written(tmp_path, {**seen("1"), "selectd": True}, seen("2"))
+    more = {f"x{k}": 1 for k in range(25)}
+    path = written(tmp_path, {**seen("1"), "selectd": True, **more}, seen("2"))
     command = ["convert", "browsing", str(path), "--out", str(tmp_path / "d"), "--title", "Cats"]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     assert "rows: default 2, rounds 2, annotators 1" in done.output
-    assert "left out, not known or not asked for: selectd 1" in done.output
+    assert "left out, not known or not asked for: selectd 1, x0 1, " in done.output
+    assert ", x18 1 and 6 more\n" in done.output
     manifest = read_manifest(tmp_path / "d")
     assert manifest["collection"] == {"title": "Cats", "source": "own"}
-    assert manifest["unknown"] == {"selectd": 1}
+    assert manifest["unknown"] == {"selectd": 1, **more}
     assert np.isclose(manifest["fidelity"]["has_annotator"], 2)

@@ -271,8 +271,12 @@ def _summary(done: Any) -> None:
     for remark in done.remarks:
         click.echo(remark)
     if done.unknown:
-        names = ", ".join(f"{name} {count}" for name, count in done.unknown.items())
-        click.echo(f"left out, not known or not asked for: {names}")
+        names = [f"{name} {count}" for name, count in done.unknown.items()]
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        click.echo(f"left out, not known or not asked for: {', '.join(names[:_NAMED])}{more}")
+
+
+_NAMED = 20
 
 
 @click.command()

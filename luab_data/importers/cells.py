@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from os import PathLike
 
 from luab_data.raw.bad_records import Bad
 from luab_data.views import CODE, EVENTS
@@ -30,15 +31,23 @@ _PLAIN_WORD = re.compile(r"[A-Za-z _-]{1,24}")
 
 
 def _is_blank(value: object) -> bool:
-    if value is None or value != value:  # NaN, NaT
+    if value is None or type(value).__name__ == "NAType":  # that of pandas, which is no boolean
         return True
+    if isinstance(value, (float, datetime)):
+        return value != value  # NaN, NaT
     return isinstance(value, str) and value.strip().casefold() in _BLANK
+
+
+def _plain(value: object) -> object:
+    """A number of NumPy as one of Python; anything else as it is."""
+    return value.item() if hasattr(value, "item") and not getattr(value, "ndim", 1) else value
 
 
 def text_of(value: object, role: str) -> str | None:
     """A cell as text; null if it is blank. Numbers that pandas made of integers lose their `.0`."""
-    if isinstance(value, str):
-        text = value.strip()
+    value = _plain(value)
+    if isinstance(value, (str, PathLike)):
+        text = str(value).strip()
     elif _is_blank(value):
         return None
     elif isinstance(value, float) and value.is_integer():
@@ -56,6 +65,7 @@ def text_of(value: object, role: str) -> str | None:
 
 def number_of(value: object, role: str) -> float | None:
     """A cell as a number, also with a comma for a point; null if it is blank."""
+    value = _plain(value)
     if isinstance(value, str):
         text = value.strip()
         if _PLAIN.fullmatch(text):

@@ -38,6 +38,7 @@ OnRead = Callable[[int], object]
 BATCH_VIEWS, BATCH_EVENTS = 1024, 2**16
 """Views that become one table, or fewer with so many events."""
 
+_MOST_HEADER = 2**20
 _BLOCK_BYTES = 2**22
 
 
@@ -141,10 +142,9 @@ def csv_header(path: Path) -> list[str]:
     """The names of the columns of a CSV file."""
     with Source(path) as source:
         try:
-            source.content()  # refuses files of other kinds
-            head = source.head.decode("utf-8-sig", "replace")
-            return next(csv.reader(head.splitlines(), delimiter=_delimiter(head)), [])
-        except csv.Error as error:
+            head = source.content().readline(_MOST_HEADER).decode("utf-8-sig", "replace")
+            return next(csv.reader([head], delimiter=_delimiter(head)), [])
+        except (OSError, csv.Error, *DAMAGE) as error:
             raise _no_csv(path, error) from error
 
 

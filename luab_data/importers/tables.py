@@ -58,6 +58,12 @@ def find_columns(name: str, columns: Sequence[str], given: Mapping[str, str]) ->
                 f"{name}: no column is called {' or '.join(obvious)}; its columns are {have}. Say"
                 f" which is the {role} with --{role}"
             )
+    for role, column in found.items():
+        if columns.count(column) > 1:
+            times = columns.count(column)
+            raise OptionError(
+                f"{name}: {times} columns are called {column!r}, the {role}; rename one"
+            )
     return found
 
 
