@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import shapely
@@ -406,6 +407,15 @@ def test_a_fraction_takes_all_views_of_an_image(dataset: Path, images: Path, tmp
     for image in json.loads(out.read_text())["images"]:
         counts[image["image_id"]] = counts.get(image["image_id"], 0) + 1
     assert made.num_images == 18 and set(counts.values()) == {6}
+
+
+def test_where_people_looked_is_the_points_of_traces_alone(dataset: Path, tmp_path: Path):
+    other = world.write(tmp_path, [view("picture1", [("fixation", 1, 0.3, 0.7, 200)])])
+    found = luab_data.join_attention([dataset, other.rename(tmp_path / "eyes")])
+    rows = [row for row in read_table(dataset).to_pylist() if row["image_id"] == "picture1"]
+    tables = {n: found.table.filter(pc.equal(found.table["source"], n)) for n in found.sources}
+    assert [len(x) for x in tables["traced"]["x"].to_pylist()] == [r["trace_length"] for r in rows]
+    assert tables["eyes"]["x"].to_pylist() == [[0.3]]
 
 
 # --- verbs that change or refuse ------------------------------------------------------------------

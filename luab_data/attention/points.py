@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.columns.tracing import trace
 from luab_data.console import progress
 from luab_data.conversion import AnyPath
 from luab_data.errors import OptionError
 from luab_data.kinds import kind_of
-from luab_data.ragged import one_array
+from luab_data.ragged import list_array, one_array
 from luab_data.results import Tabular
 from luab_data.schema import Table
 from luab_data.store.folder import read_columns, read_manifest
@@ -65,8 +66,12 @@ def of_icons(folder: Path, kind: Kind) -> Iterator[pa.Table]:
 
 
 def of_traces(folder: Path, kind: Kind) -> Iterator[pa.Table]:
-    """Tracing: every move, click and fixation."""
-    return _points(folder, kind.events, "event_x", "event_y")
+    """Tracing: every point of a trace (docs/definitions.md#asked-for-traces)."""
+    names = ["event", "event_time_ms", "event_x", "event_y"]
+    for rows in read_columns(folder, kind.events, ["image_id", "worker_id", *names]):
+        points = trace(*(rows[name] for name in names))
+        x, y = (list_array(pa.array(v), points.bounds) for v in (points.x, points.y))
+        yield pa.table([image_keys(rows["image_id"]), one_array(rows["worker_id"]), x, y], POINTS)
 
 
 @dataclass(frozen=True, eq=False)
