@@ -38,6 +38,8 @@ class Kind:
         key: columns that name a row of `default`.
         images_per_shard: at least, of `default`; `events` has the same images in each shard.
         class_columns: of `default`, with number and name of what an image shows; "" is none.
+        all_views_count: whether every view of an image has a click that counts, not only that of
+            its row of `default`.
         several_labels: whether an image may be of several classes, each with a point of its own.
         as_shown: whether networks see pictures turned as EXIF says, as browsers show them: points
             are fractions of those.
@@ -74,6 +76,7 @@ class Kind:
     annotators: ClassVar[Table]
     key: ClassVar[tuple[str, ...]]
     images_per_shard: ClassVar[int]
+    all_views_count: ClassVar[bool] = False
     several_labels: ClassVar[bool]
     as_shown = False
     class_columns: ClassVar[tuple[str, str]]

@@ -146,6 +146,7 @@ class OwnBrowsing(OwnData, Browsing):
     annotators = OWN_BROWSERS
     member = ""
     score = "agreement"
+    all_views_count = True
     deciding: Deciding = "majority"
     class_names: tuple[str, ...] = ()
     num_pages = num_slots = 0

@@ -102,7 +102,6 @@ _OF_TAGGING = {
 _OWN_BROWSERS = {
     "num_assignments": "Sessions", "num_rounds": "Views",
     "num_selected": "Of those, that ended with the picture selected",
-    "num_evaluated": "Final clicks of views that decide, on images with boxes",
     "median_estimate_time_ms": "Null: an estimate that only the tool of ImageNet-AB makes",
 }  # fmt: skip
 _OWN_TAGGERS = {

@@ -14,15 +14,19 @@ from unicodedata import normalize
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 import luab_data
 from luab_data.cli import main
+from luab_data.columns.own_views import views_as_images
+from luab_data.columns.rounds import order_rounds
 from luab_data.errors import DatasetError, ImagesError, OptionError
 from luab_data.figures.catalogue import OWN_BROWSING_FIGURES
 from luab_data.reports.own_browsing import OwnBrowsingPages
+from luab_data.statistics.own_browsing import Clicks
 
 CLASSES = ("Käse", "cat/tabby", "dog")
 ANNOTATORS = ("ann", "bob", "cid")
@@ -201,20 +205,39 @@ def test_statistics_are_of_what_is_in_the_log(own: Path) -> None:
     assert "not in this log: accuracy_by_class, click_accuracy" in text and "  -  " not in text
 
 
-def test_clicks_are_compared_with_boxes_that_are_given(boxed: Path) -> None:
-    found = luab_data.stats(boxed, ["num_with_boxes", "click_accuracy", "centre_accuracy"])
-    rows = read(boxed, ["image_id", "final_click_x", "final_click_y", "boxes"])
-    clicked = [r for r in rows if r["final_click_x"] is not None]
-    inside = [
-        box[0] <= 640 * r["final_click_x"] <= box[2]
-        and box[1] <= 480 * r["final_click_y"] <= box[3]
-        for r in clicked
-        for box in r["boxes"]
-    ]
-    assert found["num_with_boxes"] == 36
-    assert len(inside) == 18 and found["click_accuracy"] == sum(inside) / 18
-    with pytest.raises(DatasetError, match="expected at least 2"):  # all of the last annotator
-        luab_data.calibrate(boxed, shown=False)
+def test_the_clicks_of_all_annotators_are_compared_with_boxes(boxed: Path, tmp_path: Path) -> None:
+    boxes = {row["image_id"]: row["boxes"] for row in read(boxed, ["image_id", "boxes"])}
+    hits: dict[str, list[bool]] = {}
+    for row in luab_data.read_table(boxed, "rounds").to_pylist():
+        for x, y in zip(row["selected_record_x"], row["selected_record_y"], strict=True):
+            ((x0, y0, x1, y1),) = boxes[row["image_id"]]
+            hit = x0 <= 640 * x <= x1 and y0 <= 480 * y <= y1
+            hits.setdefault(row["worker_id"], []).append(hit)
+    right = [hit for some in hits.values() for hit in some]
+    assert len(right) == 54 and 0 < sum(right) < 54
+    found = luab_data.stats(boxed)
+    assert (found["num_with_boxes"], found["num_evaluated"]) == (36, 54)
+    assert found["click_accuracy"] == pytest.approx(sum(right) / 54)
+    assert found.estimates["click_accuracy"].num_workers == 3
+    table = luab_data.read_table(boxed, "annotators").to_pylist()
+    wanted = {worker: sum(some) / len(some) for worker, some in hits.items()}
+    assert {row["worker_id"]: row["click_accuracy"] for row in table} == pytest.approx(wanted)
+    workers = luab_data.annotators(boxed, shown=False)
+    traits = dict(zip(workers.worker_id, workers.pooled["click_accuracy"].raw, strict=True))
+    assert traits == pytest.approx(wanted)
+    held_out = luab_data.calibrate(boxed, out=tmp_path / "points.parquet", shown=False)
+    assert (held_out.num_clicks, held_out.num_workers) == (54, 3)
+    assert (
+        len(luab_data.read_table(boxed)) == pq.read_metadata(tmp_path / "points.parquet").num_rows
+    )
+
+
+def test_what_is_told_of_views_is_what_default_has_of_the_deciding_ones(boxed: Path) -> None:
+    images, rounds = luab_data.read_table(boxed), luab_data.read_table(boxed, "rounds")
+    names = ["image_id", "label", *Clicks.derived, "hull_area", "num_clicks", "parity_disagrees"]
+    told = views_as_images(rounds, images, names)
+    ordered = order_rounds(images["image_id"], rounds.drop_columns(["round"]), "majority")
+    assert told.take(ordered.deciding).to_pylist() == images.select(names).to_pylist()
 
 
 def test_boxes_of_no_image_or_of_two_are_refused(tmp_path: Path) -> None:
@@ -265,7 +288,7 @@ def test_no_rule_of_the_paper_accepts_or_rejects_own_work(own: Path, tmp_path: P
     found = luab_data.accept(own, codes=codes, shown=False)
     decided = {row["assignment_id"]: row["decision"] for row in found.to_table().to_pylist()}
     assert decided["s00"] == "accepted" and decided["s01"] == "rejected" and len(decided) == 9
-    assert "to be paid: 8" in said(own, "accept", "--codes", str(codes))
+    assert "to be paid: 1;" in said(own, "accept", "--codes", str(codes))
 
 
 def test_calibration_asks_for_boxes(own: Path) -> None:

@@ -25,6 +25,7 @@ from luab_data.calibration.model import (
     moved,
     points,
 )
+from luab_data.columns.own_views import OF_IMAGES, of_rounds, views_as_images
 from luab_data.columns.regions import boxes_of, in_any_box
 from luab_data.console import progress
 from luab_data.errors import DatasetError, OptionError
@@ -68,7 +69,7 @@ def calibrate(
     """Whether taking off the bias of clicks helps, on held-out clicks; and the points if wanted.
 
     Args:
-        dataset: a folder of ImageNet-AB, or its name under $LUAB_DATA_HOME.
+        dataset: a folder of a browsing log with boxes, or its name under $LUAB_DATA_HOME.
         split: hold out workers, who get the crowd's bias, or images, whose workers get their own.
         out: a .parquet file for `image_id` and the columns of `calibration.apply` of all images,
             learned from all clicks.
@@ -82,16 +83,28 @@ def calibrate(
     verb = "luab-data calibrate"
     with new_table(out, verb=verb, first="image_id", formats=[".parquet"], force=force) as write:
         images = read_images(dataset)
+        clicks = _all_clicks(dataset, images)
         if out is not None:
-            write(apply(fit(images), images).select(["image_id", *ADDED]))
-        return evaluate(images, split_by=split, shown=shown)
+            write(apply(fit(clicks), images).select(["image_id", *ADDED]))
+        return evaluate(clicks, split_by=split, shown=shown)
+
+
+def _all_clicks(dataset: str | os.PathLike[str], images: pa.Table) -> pa.Table:
+    """What is learned from: the images' clicks, or those of all views where every one counts."""
+    folder = find_dataset(dataset)
+    kind = kind_of(read_manifest(folder))
+    if not kind.all_views_count:
+        return images
+    names = ("image_id", *COLUMNS)
+    views = read_table(folder, kind.events.config, columns=[*of_rounds(names)])
+    return views_as_images(views, read_table(folder, columns=[*OF_IMAGES]), names)
 
 
 def read_images(dataset: str | os.PathLike[str]) -> pa.Table:
     """The columns of `default` that calibration needs.
 
     Args:
-        dataset: a folder of ImageNet-AB, or its name under $LUAB_DATA_HOME.
+        dataset: a folder of a browsing log, or its name under $LUAB_DATA_HOME.
 
     Raises:
         DatasetError: not there or not whole, or a kind of log without final clicks.

@@ -170,9 +170,9 @@ def _examples(found: Acceptance) -> Iterator[str]:
 def calibrate(dataset: str, as_json: bool, **options: Any) -> None:
     """Compare calibrated clicks of DATASET with the clicks and two baselines, held out.
 
-    DATASET is a folder of ImageNet-AB or a name under $LUAB_DATA_HOME. Clicks on images with boxes
-    are dealt into five folds, fewer if there are fewer workers; each is calibrated by the others.
-    Intervals are 95 %, from a bootstrap over workers.
+    DATASET is a folder of ImageNet-AB, or of your own browsing data with boxes, or a name under
+    $LUAB_DATA_HOME. Clicks on images with boxes are dealt into five folds, fewer if there are fewer
+    workers; each is calibrated by the others. Intervals are 95 %, from a bootstrap over workers.
     """
     import luab_data
 

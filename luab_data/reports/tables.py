@@ -32,6 +32,7 @@ GROUPS = {
     "images": "Images",
     "rounds": "Pictures shown",
     "pages": "Pages",
+    "clicks": "Clicks, of all views",
     "hits": "HITs",
     "steps": "Steps from picture to picture",
     "icons": "Icons",

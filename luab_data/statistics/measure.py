@@ -156,6 +156,7 @@ class Source:
         counted: columns that the counts need; the others are read for intervals only.
         slim: what is kept of each batch until all were read.
         whole: name of another source -> what makes it of all that was kept.
+        beside: columns of `default`, all rows of which a batch is given too.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Source:
     counted: tuple[str, ...]
     slim: Callable[[Any], pa.Table] | None = None
     whole: Mapping[str, Callable[[pa.Table], Batch]] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
 
 Read = Callable[[str, Sequence[str]], Iterable[pa.Table]]
@@ -246,8 +248,9 @@ def take(
         kept: list[pa.Table] = []
         if asked.isdisjoint({source.name, *source.whole}):
             continue
+        beside = [pa.concat_tables(read("default", source.beside))] if source.beside else []
         for table in read(source.config, source.batch.columns if resamples else source.counted):
-            batch = source.batch(table)
+            batch = source.batch(table, *beside)
             add(source.name, batch)
             if source.slim and not asked.isdisjoint(source.whole):
                 kept.append(source.slim(batch))

@@ -16,12 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from luab_data.columns.own_views import OF_IMAGES, of_rounds, views_as_images
 from luab_data.ragged import ArrowColumn, Bools, Floats, Ints, is_true, one_array
 from luab_data.statistics import imagenet
 from luab_data.statistics import imagenet_clicks as clicks
 from luab_data.statistics import imagenet_pages as pages
 from luab_data.statistics.estimate import Terms, by_place, mean_of
-from luab_data.statistics.measure import Count, Measure, Statistics, hits
+from luab_data.statistics.measure import Count, Measure, Source, Statistics, hits
 
 if TYPE_CHECKING:
     from luab_data.kinds import OwnBrowsing
@@ -37,6 +38,16 @@ _TOLD_OTHERWISE: Mapping[str, tuple[str, str]] = {
                        "images that are selected by the rule that decides, over all images"),
     "hit_time_ms": ("time for a session",
                     "median time from a session's first record to its last submission"),
+    "click_accuracy": ("click accuracy",
+                       "final clicks in any box, over those on images with boxes"),
+    "first_click_accuracy": ("first-click accuracy",
+                             "first selecting clicks of a view in any box, over the same views"),
+    "off_centre_share": ("off-centre images",
+                         "final clicks on images with boxes none of which holds the centre, over"
+                         " those on images with boxes"),
+    "click_density": ("where clicks are", "final clicks by cell"),
+    "dwell_time_ms": ("time on a picture, dwell",
+                      "median time between enter and leave over views that the cursor was in"),
     "selected_share_by_page": ("selected by page",
                                "pictures selected over shown, by page of the task"),
     "accuracy_by_page": ("click accuracy by page", "click accuracy by page of the task"),
@@ -47,6 +58,11 @@ _OF_ROUNDS = (
     *("parity_disagrees", "estimate_time_ms"),
 )
 """Measures of the release's two rounds and of its tool alone."""
+_OF_IMAGES = (
+    *("coverage", "selected_share", "boxed_centre_accuracy", "box_centre_density"),
+    "central_cell_share",
+)
+"""Measures of images; the others that the release takes of its deciding rounds are of all views."""
 
 
 class OwnImages(clicks.ImageBatch):
@@ -66,6 +82,29 @@ class OwnImages(clicks.ImageBatch):
         selected = self.floats("num_selected")
         alike: Bools = (selected == 0) | (selected == self.floats("num_rounds"))
         return alike
+
+
+class Clicks(clicks.ImageBatch):
+    """Rows of `rounds`, each as if it decided: the clicks of all annotators.
+
+    Args:
+        rounds: (num_rows,) with the `columns`.
+        images: all rows of `default` with OF_IMAGES.
+
+    Attributes:
+        derived: what each has, as `default` has it of its deciding view.
+    """
+
+    derived = (
+        *("worker_id", "label", "selected", "width", "height", "boxes", "click_in_box"),
+        *("dwell_time_ms", "final_click_x", "final_click_y", "first_click_x", "first_click_y"),
+        *("trace_quantile_x", "trace_quantile_y", "time_quantile_x", "time_quantile_y"),
+        *("last_n_x", "last_n_y", "image_idx", "page_idx"),
+    )
+    columns = of_rounds(derived)
+
+    def __init__(self, rounds: pa.Table, images: pa.Table) -> None:
+        super().__init__(views_as_images(rounds, images, self.derived))
 
 
 class OwnRounds(pages.RoundBatch):
@@ -160,6 +199,8 @@ def _measures(kind: OwnBrowsing) -> tuple[Measure, ...]:
         if measure.name in _TOLD_OTHERWISE:
             title, doc = _TOLD_OTHERWISE[measure.name]
             measure = replace(measure, title=title, doc=doc)
+        if measure.over == "images" and measure.name not in _OF_IMAGES:
+            measure = replace(measure, over="clicks")
         if measure.over == "hits":
             measure = replace(measure, over="sessions")
         for end, column, number in (
@@ -194,9 +235,9 @@ def _measures(kind: OwnBrowsing) -> tuple[Measure, ...]:
                "images selected by the rule that decides, over all images, by class",
                _DEFINED + "deciding", axes=by_class,
                terms=lambda b: by_place(b.floats("selected"), b.floats("label"), num_classes)),
-        images("accuracy_by_class", "click accuracy by class", "click accuracy by class",
-               "docs/definitions.md#click-accuracy", axes=by_class,
-               terms=_by("label", "right", num_classes)),
+        Measure("accuracy_by_class", "click accuracy by class", "click accuracy by class",
+                "docs/definitions.md#click-accuracy", axes=by_class, over="clicks",
+                terms=_by("label", "right", num_classes)),
     )  # fmt: skip
     coverage, selected, *rest = found
     return (coverage, selected, *agreeing, *(of_classes if kind.class_names else ()), *rest)
@@ -208,20 +249,24 @@ _COUNTED: Mapping[str, str] = {
     "num_with_interaction": "images with any entry, move or click that selected",
     "num_with_boxes": "images with boxes",
     "num_selected": "images that are selected by the rule that decides",
+    "num_evaluated": "final clicks on images with boxes and a size: the set S",
 }
 
 
 def own_statistics(kind: OwnBrowsing) -> Statistics:
     """Of a browsing log of somebody's own."""
     measures = _measures(kind)
-    overlap = next(m for m in measures if m.name == "overlap_share")
+    own = {m.name: m for m in measures}
     release = imagenet.IMAGENET_STATISTICS
     counts: dict[str, Count] = {}
     for name, count in release.counts.items():
         if name != "num_selected_round1":
-            counts[name] = count._replace(title=_COUNTED.get(name, count.title))
+            measure = own.get(count.measure.name, count.measure)
+            counts[name] = count._replace(title=_COUNTED.get(name, count.title), measure=measure)
         if name == "num_rounds":
-            counts["num_seen_again"] = Count("images with several views", overlap, hits)
+            counts["num_seen_again"] = Count(
+                "images with several views", own["overlap_share"], hits
+            )
     images, rounds = release.sources
     steps = partial(pages.steps, num_slots=None, unknown=0)
     return Statistics(
@@ -229,6 +274,7 @@ def own_statistics(kind: OwnBrowsing) -> Statistics:
         measures=measures,
         sources=(
             replace(images, batch=OwnImages, counted=(*images.counted, "num_rounds")),
+            Source("clicks", "rounds", Clicks, counted=Clicks.columns, beside=OF_IMAGES),
             replace(
                 rounds, batch=OwnRounds, slim=slim_rounds,
                 whole={

@@ -6,7 +6,8 @@ taken over are slim, so that those of 1.3 million images fit in memory; traces a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,26 +48,21 @@ TABLE_COLUMNS = (
 )
 
 
-_SCHEMA = IMAGENET_ANNOTATORS.schema()
-
-
 def collect(
-    images: Iterable[pa.Table], rounds: Iterable[pa.Table], also: tuple[str, ...] = ()
+    images: Iterable[pa.Table], rounds: Iterable[pa.Table]
 ) -> tuple[list[str], dict[str, Observations]]:
     """Slim rows of an ImageNet-AB dataset.
 
     Args:
         images: batches of `default` with IMAGE_COLUMNS.
         rounds: batches of `rounds` with ROUND_COLUMNS.
-        also: columns of numbers of these that are kept.
 
     Returns: worker ids, sorted; and `rounds` (pictures shown), `pages`, `images` (with a final
     click).
     """
     found = Collector()
     for table in rounds:
-        row = {**round_row(table), **{name: floats(table[name]) for name in also}}
-        found.add("rounds", table["worker_id"], row, table["assignment_id"])
+        found.add("rounds", table["worker_id"], round_row(table), table["assignment_id"])
     for table in images:
         found.add("images", table["worker_id"], image_row(table), table["assignment_id"])
     names, rows = found.collected()
@@ -270,42 +266,32 @@ def counts(rows: Mapping[str, Observations]) -> dict[str, Ints]:
     }
 
 
-def _none(rows: Mapping[str, Observations]) -> dict[str, Floats]:
-    return {}
-
-
-def table(
-    images: Iterable[pa.Table],
-    rounds: Iterable[pa.Table],
-    schema: pa.Schema = _SCHEMA,
-    *,
-    also: tuple[str, ...] = (),
-    numbers: Callable[[Mapping[str, Observations]], dict[str, Floats]] = _none,
-) -> pa.Table:
-    """One row a worker, sorted by worker_id, from batches with TABLE_COLUMNS.
-
-    Args:
-        images, rounds: the batches.
-        schema: of IMAGENET_ANNOTATORS, or with more columns.
-        also: columns of numbers of `rounds` that are kept.
-        numbers: rows -> (num_workers,) of the further columns.
-    """
+def table(images: Iterable[pa.Table], rounds: Iterable[pa.Table]) -> pa.Table:
+    """IMAGENET_ANNOTATORS, sorted by worker_id, from batches with TABLE_COLUMNS."""
     found = Collector()
     for batch in rounds:
-        columns = {
-            "selected": is_true(batch["selected"]).astype(np.float64),
-            "estimate_ms": above_0(floats(batch["estimate_time_ms"])),
-            "trace_length": np.diff(bounds_of(batch["mouse_tracking_time_ms"])).astype(np.float64),
-            **{name: floats(batch[name]) for name in also},
-        }
-        found.add("rounds", batch["worker_id"], columns, batch["assignment_id"])
+        found.add("rounds", batch["worker_id"], shown_row(batch), batch["assignment_id"])
     for batch in images:
         clicked = batch.filter(batch["final_click_x"].is_valid())
         found.add("images", clicked["worker_id"], click_row(clicked))
     names, rows = found.collected()
+    return owner_table(names, numbers(rows), IMAGENET_ANNOTATORS.schema())
+
+
+def shown_row(table: pa.Table) -> dict[str, Floats]:
+    """What the table `annotators` needs of each picture shown."""
+    return {
+        "selected": is_true(table["selected"]).astype(np.float64),
+        "estimate_ms": above_0(floats(table["estimate_time_ms"])),
+        "trace_length": np.diff(bounds_of(table["mouse_tracking_time_ms"])).astype(np.float64),
+    }
+
+
+def numbers(rows: Mapping[str, Observations]) -> dict[str, Any]:
+    """(num_workers,) each of IMAGENET_ANNOTATORS, of shown_row and click_row."""
     rounds_of, clicks = rows["rounds"], rows["images"]
     counted, in_box = counts(rows), clicks.sum(clicks["right"])
-    told = {
+    return {
         **counted,
         "median_estimate_time_ms": rounds_of.median(rounds_of["estimate_ms"]),
         "median_trace_length": rounds_of.median(rounds_of["trace_length"]),
@@ -315,9 +301,7 @@ def table(
         "click_accuracy": ratio(in_box, counted["num_evaluated"]),
         "click_bias_x": clicks.mean(clicks["offset_x"]),
         "click_bias_y": clicks.mean(clicks["offset_y"]),
-        **numbers(rows),
     }
-    return owner_table(names, told, schema)
 
 
 WORKERS = WorkerMeasures(

@@ -1,23 +1,23 @@
 """What every annotator of a browsing log of somebody's own did, and how far others agree.
 
-Traits are those of the release that hold on any page. Where several annotators saw an image, a view
-is also compared with those of the others; no boxes are needed for that.
+Traits are those of the release that hold on any page, of all views, deciding or not. Where several
+annotators saw an image, a view is also compared with those of the others; no boxes are needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
+from luab_data.columns.own_views import OF_IMAGES, of_rounds, views_as_images
 from luab_data.own_tables import OWN_BROWSERS
-from luab_data.ragged import Floats
 from luab_data.statistics.estimate import Workers
 from luab_data.statistics.own_browsing import others_alike
 from luab_data.workers import imagenet
-from luab_data.workers.observations import Observations
+from luab_data.workers.observations import Collector, Columns, Observations, owner_table
 from luab_data.workers.pooling import Suspicion, all_of
 from luab_data.workers.traits import Trait
 
@@ -33,18 +33,40 @@ _DISAGREEING = Suspicion(
 _OF_THE_TOOL = "estimate_time_ms"
 
 
-def _with_images(rounds: Iterable[pa.Table]) -> Iterable[pa.Table]:
-    """Batches of `rounds` with `image`, a number of each image: what is compared goes by it."""
-    images = Workers()
+_OF_TABLE = ("worker_id", "final_click_x", "final_click_y", "click_in_box", *OF_IMAGES[2:])
+
+
+def _collected(
+    images: Iterable[pa.Table],
+    rounds: Iterable[pa.Table],
+    names: Sequence[str],
+    of_view: Callable[[pa.Table], Columns],
+    of_click: Callable[[pa.Table], Columns],
+) -> tuple[list[str], dict[str, Observations]]:
+    """Rows of `rounds`, and of `images`: each view as if it decided.
+
+    Args:
+        images: batches of `default` with OF_IMAGES. rounds: of `rounds`.
+        names: columns of `default` that of_click reads.
+    """
+    found, numbers = Collector(), Workers()
+    beside = pa.concat_tables(images)
     for batch in rounds:
-        yield batch.append_column("image", pa.array(images.codes(batch["image_id"])))
+        image = numbers.codes(batch["image_id"]).astype(np.float64)
+        row = {**of_view(batch), "image": image}
+        found.add("rounds", batch["worker_id"], row, batch["assignment_id"])
+        view = views_as_images(batch, beside, names)
+        found.add("images", batch["worker_id"], of_click(view), batch["assignment_id"])
+    return found.collected()
 
 
 def collect(
     images: Iterable[pa.Table], rounds: Iterable[pa.Table]
 ) -> tuple[list[str], dict[str, Observations]]:
     """Slim rows of a dataset, as imagenet.collect; `rounds` have `agreement`, NaN if alone."""
-    names, rows = imagenet.collect(images, _with_images(rounds), also=("image",))
+    of_image = imagenet.IMAGE_COLUMNS
+    names, rows = _collected(images, rounds, of_image, imagenet.round_row, imagenet.image_row)
+    rows = imagenet.completed(rows)
     return names, {**rows, "rounds": _compared(rows["rounds"])}
 
 
@@ -58,32 +80,35 @@ def _compared(rounds: Observations) -> Observations:
 
 def table(images: Iterable[pa.Table], rounds: Iterable[pa.Table]) -> pa.Table:
     """OWN_BROWSERS, sorted by worker_id."""
-    return imagenet.table(
-        images, _with_images(rounds), OWN_BROWSERS.schema(), also=("image",), numbers=_agreement
-    )
-
-
-def _agreement(rows: Mapping[str, Observations]) -> dict[str, Floats]:
-    rounds = _compared(rows["rounds"])
-    return {
-        "num_compared": rounds.count(rounds["agreement"]).astype(np.float64),
-        "agreement": rounds.mean(rounds["agreement"]),
+    names, rows = _collected(images, rounds, _OF_TABLE, imagenet.shown_row, imagenet.click_row)
+    clicks = rows["images"]
+    rows = {**rows, "images": clicks.where(~np.isnan(clicks["x"]))}
+    compared = _compared(rows["rounds"])
+    numbers = {
+        **imagenet.numbers(rows),
+        "num_compared": compared.count(compared["agreement"]),
+        "agreement": compared.mean(compared["agreement"]),
     }
+    return owner_table(names, numbers, OWN_BROWSERS.schema())
 
 
 def _told(trait: Trait) -> Trait:
-    """A trait of the release in the words of sessions; `default` has one view an image."""
-    doc = trait.doc.replace("HIT", "session")
-    return replace(trait, doc=f"{doc}; of views that decide" if trait.over == "images" else doc)
+    """A trait of the release in the words of sessions."""
+    return replace(trait, doc=trait.doc.replace("HIT", "session"))
 
 
 WORKERS = replace(
     imagenet.WORKERS,
-    event_columns=(*imagenet.ROUND_COLUMNS, "image_id"),
+    image_columns=OF_IMAGES,
+    event_columns=tuple(
+        dict.fromkeys((*imagenet.ROUND_COLUMNS, *of_rounds(imagenet.IMAGE_COLUMNS)))
+    ),
     collect=collect,
     traits=(_AGREEMENT, *(_told(t) for t in imagenet.TRAITS if t.name != _OF_THE_TOOL)),
     suspicions=(*imagenet.SUSPICIONS, _DISAGREEING),
     shown=("agreement", *imagenet.WORKERS.shown),
-    table_columns=(imagenet.TABLE_COLUMNS[0], (*imagenet.TABLE_COLUMNS[1], "image_id")),
+    table_columns=(
+        OF_IMAGES, tuple(dict.fromkeys((*imagenet.TABLE_COLUMNS[1], *of_rounds(_OF_TABLE)))),
+    ),
     table=table,
-)
+)  # fmt: skip
