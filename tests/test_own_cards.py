@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -31,6 +32,7 @@ from luab_data.hub.upload import publish
 from luab_data.hub.vet import vet
 from luab_data.importers import MODULES, importer
 from luab_data.kinds import about_of, tables_of
+from luab_data.raw.private import addresses
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.store.folder import read_manifest
 from luab_data.store.shards import Shard
@@ -327,6 +329,18 @@ def test_names_of_images_are_refused_not_replaced(tmp_path: Path):
     assert done.hashed == {"hit_id": 1} and not done.private
     with pytest.raises(DatasetError, match=r": 1 of `manifest\.json/source`; expected"):
         vet(done.out)  # the file's name stands in the card
+
+
+def test_slices_nulls_and_nothing_are_looked_at_alike():
+    texts = pa.array([MAIL, None, "b@c", "", "x%40y.org", "icon@2x.png"])
+    odd = [True, False, False, False, True, False]
+    found = addresses(texts)
+    assert found is not None and found.to_pylist() == odd
+    for start, length in ((0, 1), (1, 1), (1, 4), (2, 3), (3, 1), (6, 0)):
+        flags = addresses(texts.slice(start, length))
+        wanted = odd[start : start + length]
+        assert (flags.to_pylist() if flags is not None else [False] * length) == wanted
+    assert addresses(texts.slice(3, 1)) is None and addresses(pa.nulls(2, pa.string())) is None
 
 
 def own_log(path: Path, kind: str) -> Path:

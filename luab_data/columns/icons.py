@@ -288,9 +288,8 @@ def is_on_object(icons: Icons, masks: Known) -> pa.ListArray:
 
     Returns: (num_images,) lists of bool, parallel to icon_label; a class that is not in the image
     counts as wrong.
-    Null elements where the icon ended removed or the ground truth cannot tell: it lacks the image
-    or the class, the browser turned the picture, or an object of the class has no mask and the icon
-    is on no other.
+    Null elements where the icon ended removed or the ground truth cannot tell: no image or class of
+    it, a picture shown turned, or an object of the class without mask and the icon on no other.
     Source: docs/definitions.md#icon-precision.
     """
     return _are_on_object(icons, masks, final_action(icons))

@@ -46,12 +46,21 @@ def has_address(values: pa.Array) -> pa.BooleanArray:
 
 def addresses(values: pa.Array) -> pa.Array | None:
     """(num_values,) the same of values that repeat; None if there is no @ in the whole column."""
-    data = values.buffers()[-1]
-    bytes = data.to_pybytes() if data else b""
-    if b"@" not in bytes and b"%40" not in bytes:
+    text = _text_of(values)
+    if b"@" not in text and b"%40" not in text:
         return None
     some = pc.unique(values)
     return pc.is_in(values, value_set=some.filter(has_address(some)))
+
+
+def _text_of(values: pa.Array) -> bytes:
+    """All texts (num_values,) in one, without those beside a slice."""
+    _, offsets, data = values.buffers()
+    if not len(values) or data is None:
+        return b""
+    bounds = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    found: bytes = data.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).to_pybytes()
+    return found
 
 
 def text_columns(table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
