@@ -8,11 +8,10 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from html import escape, unescape
@@ -22,6 +21,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import chromium as chromium
+from browser import needs_browser
 from logs import KEY, SHARED, action, archive, block, coco_log, coco_record, luab, picture, xml
 from matplotlib.figure import Figure
 from PIL import Image
@@ -428,36 +429,7 @@ def test_missing_libraries_are_one_line_that_says_what_to_install(world: Path, t
 
 # --- in a browser --------------------------------------------------------------------------------
 
-_BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-_DRIVER = shutil.which("chromedriver")
-needs_browser = pytest.mark.skipif(
-    not (_BROWSER and _DRIVER),
-    reason="no chromium or chromedriver: apt-get install chromium chromium-driver",
-)
-_FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-
 Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(_BROWSER)
-    for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(_DRIVER)))
-    driver.set_script_timeout(30)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

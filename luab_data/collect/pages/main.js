@@ -79,7 +79,7 @@ async function session(token) {
   });
   document.title = state.title;
   document.getElementById("title").textContent = state.title;
-  await recorder.begin(state);
+  if (await recorder.begin(state)) state = await patiently("api/state", token);
   const withdraw = document.getElementById("withdraw");
   withdraw.addEventListener("click", async () => {
     if (!confirm("Delete all that was recorded of you in this study? This cannot be undone.")) return;

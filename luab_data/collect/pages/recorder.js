@@ -41,7 +41,7 @@ export class Recorder {
     this.tail = `luab-tail-${token}`;
   }
 
-  // Take up where the server and an earlier page of this session stand.
+  // Take up where the server and an earlier page of this session stand; whether that one left anything.
   async begin(state) {
     this.setClock(state);
     try {
@@ -67,7 +67,8 @@ export class Recorder {
     addEventListener("blur", () => this.add({ type: "blur" }));
     addEventListener("focus", () => this.add({ type: "focus" }));
     addEventListener("online", () => this.send());
-    this.send();
+    await this.send(); // what an earlier page of this session left
+    return numbers.length > 0;
   }
 
   setClock(state) {

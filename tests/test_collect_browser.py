@@ -1,0 +1,308 @@
+"""luab-collect in Chromium: a scripted annotator keeps a list of what they did; the log has it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import chromium as chromium
+from browser import needs_browser
+from collect_world import make_study, served
+
+import luab_data
+from luab_data.collect.export import export
+from luab_data.collect.serve import Opened
+
+pytestmark = needs_browser
+KEY = b"a key of sixteen bytes"
+TOLERANCE_PX = 1.0
+
+
+class Annotator:
+    """Somebody with a mouse, who writes down what they do.
+
+    Args:
+        driver: the browser.
+        study: open, served at `address`.
+    """
+
+    def __init__(self, driver: Any, study: Opened, address: str) -> None:
+        self.driver, self.study, self.address = driver, study, address
+        self.did: list[dict[str, Any]] = []
+
+    def open(self) -> None:
+        """Consent, and wait for the first page."""
+        self.driver.get(self.address)
+        self.wait("button.main").click()
+        self.ready()
+
+    def wait(self, css: str) -> Any:
+        from selenium.webdriver.common.by import By
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.driver, 15, 0.02).until(
+            lambda driver: next(iter(driver.find_elements(By.CSS_SELECTOR, css)), None)
+        )
+
+    def ready(self) -> None:
+        """Every picture is there: the page may be submitted."""
+        self.wait("[data-slot]")
+        self.wait("main > button.main:not([disabled])")
+
+    def box(self, css: str) -> dict[str, float]:
+        """Where an element is in the window."""
+        found: dict[str, float] = self.driver.execute_script(
+            "const e = document.querySelector(arguments[0]); e.scrollIntoView({block: 'center'});"
+            "const b = e.getBoundingClientRect();"
+            "return {left: b.left, top: b.top, width: b.width, height: b.height}", css,
+        )  # fmt: skip
+        return found
+
+    def mouse(self, type: str, x: float, y: float, **more: Any) -> None:
+        self.driver.execute_cdp_cmd(
+            "Input.dispatchMouseEvent",
+            {"type": type, "x": x, "y": y, "button": "left", "clickCount": 1, **more},
+        )
+
+    def point(self, css: str, fx: float, fy: float) -> tuple[float, float, float, float]:
+        """Whole pixels near a fraction of an element, and which fraction they are."""
+        box = self.box(css)
+        x, y = round(box["left"] + fx * box["width"]), round(box["top"] + fy * box["height"])
+        return x, y, (x - box["left"]) / box["width"], (y - box["top"]) / box["height"]
+
+    def click(self, slot: int, fx: float, fy: float) -> None:
+        x, y, fx, fy = self.point(f'[data-slot="{slot}"]', fx, fy)
+        self.mouse("mouseMoved", x, y, buttons=0)
+        self.mouse("mousePressed", x, y, buttons=1)
+        self.mouse("mouseReleased", x, y, buttons=0)
+        self.did.append({"type": "click", "slot": slot, "x": fx, "y": fy})
+
+    def tap(self, slot: int, fx: float, fy: float) -> None:
+        x, y, fx, fy = self.point(f'[data-slot="{slot}"]', fx, fy)
+        for type, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+            self.driver.execute_cdp_cmd(
+                "Input.dispatchTouchEvent", {"type": type, "touchPoints": points}
+            )
+        self.did.append({"type": "click", "slot": slot, "x": fx, "y": fy})
+
+    def key(self, slot: int, key: str) -> None:
+        self.driver.execute_script("document.querySelectorAll('.cell')[arguments[0]].focus()", slot)
+        for type in ("keyDown", "keyUp"):
+            self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": type, "key": key})
+        self.did.append({"type": "click", "slot": slot, "x": None, "y": None})
+
+    def path(self, slot: int, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Move over a picture; the places, as fractions."""
+        seen = []
+        for fx, fy in points:
+            x, y, fx, fy = self.point(f'[data-slot="{slot}"]', fx, fy)
+            self.mouse("mouseMoved", x, y, buttons=0)
+            time.sleep(0.02)
+            seen.append((fx, fy))
+        return seen
+
+    def drag(self, css: str, slot: int | None, fx: float, fy: float) -> tuple[float, float]:
+        """Drag an element to a place on the picture, or off it."""
+        x, y, *_ = self.point(css, 0.5, 0.5)
+        target = '[data-slot="0"]'
+        self.mouse("mouseMoved", x, y, buttons=0)
+        self.mouse("mousePressed", x, y, buttons=1)
+        to_x, to_y, fx, fy = self.point(target, fx, fy) if slot == 0 else (3, 3, fx, fy)
+        for share in (0.5, 1.0):
+            self.mouse("mouseMoved", x + share * (to_x - x), y + share * (to_y - y), buttons=1)
+        self.mouse("mouseReleased", to_x, to_y, buttons=0)
+        return fx, fy
+
+    def submit(self) -> None:
+        page = self.driver.execute_script("return document.getElementById('progress').textContent")
+        self.driver.execute_script("document.querySelector('main > button.main').click()")
+        for _ in range(500):
+            shown = self.driver.execute_script(
+                "return document.getElementById('progress').textContent"
+            )
+            if shown != page:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"the page after {page} did not come")
+
+    def log(self, out: Path) -> list[dict[str, Any]]:
+        """Views of the exported log."""
+        export(self.study, out, force=True)
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    @property
+    def complaints(self) -> list[str]:
+        """What the browser's console says of scripts and of the content security policy."""
+        entries = self.driver.get_log("browser")
+        return [e["message"] for e in entries if "favicon" not in e["message"]]
+
+
+@pytest.fixture(params=["browsing", "tagging"])
+def task(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def annotator(chromium: Any, tmp_path: Path, task: str) -> Iterator[Annotator]:
+    chromium.set_window_size(1400, 1000)
+    with served(make_study(tmp_path, task)) as (study, address):
+        chromium.get("about:blank")
+        chromium.get_log("browser")
+        yield Annotator(chromium, study, address)
+        chromium.get("about:blank")
+
+
+def happened(views: list[dict[str, Any]], *types: str) -> list[dict[str, Any]]:
+    """Events of some types of all views, in the order of their times, with their slot."""
+    events = [
+        {**event, "slot": view["slot"], "page": view["page"]}
+        for view in views for event in view["events"] if event["type"] in types
+    ]  # fmt: skip
+    return sorted(events, key=lambda event: (event["page"], event["t"]))
+
+
+def assert_same_places(found: list[dict[str, Any]], did: list[dict[str, Any]], views: Any) -> None:
+    """Order exact, places within a pixel, nothing twice."""
+    assert [e["slot"] for e in found] == [e["slot"] for e in did]
+    for event, own in zip(found, did, strict=True):
+        shown = views[own["slot"]]["shown"]
+        for axis, side in (("x", "width"), ("y", "height")):
+            if own[axis] is None:
+                assert axis not in event
+            else:
+                assert abs(event[axis] - own[axis]) * shown[side] <= TOLERANCE_PX
+
+
+@pytest.mark.parametrize("task", ["browsing"], indirect=True)
+def test_clicks_keys_taps_and_paths_are_in_the_log_as_they_were(
+    annotator: Annotator, tmp_path: Path
+):
+    annotator.open()
+    annotator.click(0, 0.25, 0.75)
+    annotator.click(5, 0.9, 0.1)
+    annotator.click(5, 0.5, 0.5)  # taken back
+    annotator.key(3, " ")
+    annotator.tap(1, 0.4, 0.6)
+    went = annotator.path(2, [(0.1 + 0.1 * k, 0.2) for k in range(8)])
+    annotator.submit()
+    views = [view for view in annotator.log(tmp_path / "log.jsonl") if view["page"] == 0]
+    clicks = happened(views, "click")
+    assert_same_places(clicks, annotator.did, views)
+    assert [c["state"] for c in clicks] == [True, True, False, True, True]
+    assert [c["pointer"] for c in clicks] == ["mouse"] * 3 + ["keyboard", "touch"]
+    assert [view["slot"] for view in views if view["selected"]] == [0, 1, 3]
+    moves = [(m["x"], m["y"]) for m in happened([views[2]], "move")]
+    width = views[2]["shown"]["width"]
+    for x, y in went:  # every place that the mouse was held at for longer than a sample
+        assert any(abs(x - mx) * width <= 1 and abs(y - my) * width <= 1 for mx, my in moves)
+    assert annotator.complaints == []
+    made = luab_data.convert_browsing(
+        tmp_path / "log.jsonl", tmp_path / "made", worker_key=KEY, shown=False
+    )
+    assert made.num_rows["rounds"] == len(views)
+
+
+@pytest.mark.parametrize("task", ["browsing"], indirect=True)
+def test_a_reload_goes_on_with_the_same_selections_and_loses_nothing(
+    annotator: Annotator, tmp_path: Path
+):
+    annotator.open()
+    annotator.click(0, 0.5, 0.5)
+    annotator.click(4, 0.5, 0.5)
+    annotator.driver.refresh()  # at once: the events have not gone out
+    annotator.ready()
+    chosen = annotator.driver.execute_script(
+        "return [...document.querySelectorAll('.cell')].map((c) => c.getAttribute('aria-checked'))"
+    )
+    assert [k for k, state in enumerate(chosen) if state == "true"] == [0, 4]
+    annotator.click(4, 0.2, 0.2)
+    annotator.submit()
+    views = [view for view in annotator.log(tmp_path / "log.jsonl") if view["page"] == 0]
+    assert_same_places(happened(views, "click"), annotator.did, views)
+    times = [event["t"] for event in happened(views, "click")]
+    assert times == sorted(times) and len({*times}) == 3  # one clock over the reload
+
+
+@pytest.mark.parametrize("task", ["browsing"], indirect=True)
+def test_what_is_done_without_a_network_arrives_later_and_once(
+    annotator: Annotator, tmp_path: Path
+):
+    annotator.open()
+    annotator.driver.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    annotator.driver.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    annotator.click(0, 0.5, 0.5)
+    time.sleep(2.6)  # a batch was tried, and is kept
+    annotator.click(1, 0.5, 0.5)
+    assert "Not saved yet" in annotator.wait("#saved:not(:empty)").text
+    annotator.driver.execute_cdp_cmd(
+        "Network.emulateNetworkConditions", {**offline, "offline": False}
+    )
+    annotator.submit()
+    views = [view for view in annotator.log(tmp_path / "log.jsonl") if view["page"] == 0]
+    assert_same_places(happened(views, "click"), annotator.did, views)
+
+
+@pytest.mark.parametrize("task", ["browsing"], indirect=True)
+def test_a_second_tab_does_not_take_part(annotator: Annotator):
+    annotator.open()
+    first = annotator.driver.current_window_handle
+    annotator.driver.switch_to.new_window("tab")
+    annotator.driver.get(annotator.address)
+    assert "open in another tab" in annotator.wait(".notice").text
+    annotator.driver.close()
+    annotator.driver.switch_to.window(first)
+
+
+@pytest.mark.parametrize("task", ["tagging"], indirect=True)
+def test_labels_dragged_moved_removed_and_undone_are_in_the_log(
+    annotator: Annotator, tmp_path: Path
+):
+    annotator.open()
+    button = '.palette [data-name="{}"]'.format
+    added = annotator.drag(button("Käse"), 0, 0.3, 0.4)
+    annotator.drag(button("dog"), 0, 0.7, 0.7)
+    moved = annotator.drag(".placed", 0, 0.6, 0.2)
+    annotator.drag(".placed:last-of-type", None, 0, 0)  # off the picture: taken away
+    annotator.driver.execute_script(
+        "const buttons = [...document.querySelectorAll('.tools button')];"
+        "buttons.find((b) => b.textContent === 'Undo').click()"
+    )
+    annotator.submit()
+    (view,) = [view for view in annotator.log(tmp_path / "log.jsonl") if view["page"] == 0]
+    acts = happened([view], "add", "move-label", "remove")
+    assert [(a["type"], a["label"]) for a in acts] == [
+        ("add", "Käse"), ("add", "dog"), ("move-label", "Käse"), ("remove", "dog"), ("add", "dog"),
+    ]  # fmt: skip
+    for act, (fx, fy) in ((acts[0], added), (acts[2], moved)):
+        assert abs(act["x"] - fx) * view["shown"]["width"] <= TOLERANCE_PX
+        assert abs(act["y"] - fy) * view["shown"]["height"] <= TOLERANCE_PX
+    assert acts[2]["from_x"] == acts[0]["x"] and acts[4]["x"] == acts[3]["x"]
+    luab_data.convert_tagging(
+        tmp_path / "log.jsonl", tmp_path / "made", worker_key=KEY, shown=False
+    )
+    (row,) = luab_data.read_table(tmp_path / "made").to_pylist()
+    assert row["icon_name"] == ["Käse", "dog"] and row["is_present_at_end"] == [True, True]
+    assert annotator.complaints == []
+
+
+def test_pages_fit_a_phone_and_withdrawing_deletes(annotator: Annotator, task: str):
+    annotator.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+        "width": 320, "height": 640, "deviceScaleFactor": 2, "mobile": True,
+    })  # fmt: skip
+    annotator.open()
+    wide = annotator.driver.execute_script(
+        "return [document.documentElement.scrollWidth, innerWidth,"
+        " ...[...document.querySelectorAll('button, [data-slot]')]"
+        " .map((e) => e.getBoundingClientRect().right)]"
+    )
+    assert max(wide) <= 320, wide
+    annotator.driver.execute_script(
+        "window.confirm = () => true; document.getElementById('withdraw').click()"
+    )
+    assert "deleted" in annotator.wait(".notice").text
+    annotator.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
