@@ -354,6 +354,56 @@ def test_own_labels_train_as_many_outputs_and_points(tagged, tmp_path, capsys):
     assert not load_predictor("test_vit", random_weights=True).multi_label
 
 
+def instances(file: Path, names: list[str]) -> Path:
+    """Of the 30 pictures; those of even number have what `names` says, by ids of its own."""
+    file.write_text(json.dumps({
+        "images": [{"id": 500 - k, "width": 32, "height": 32, "file_name": f"x/{k:03}.png"}
+                   for k in range(30)],
+        "annotations": [{"id": k, "image_id": 500 - k, "category_id": 40 + k % 4 // 2,
+                         "bbox": [1, 1, 5, 5], "segmentation": [[1, 1, 6, 1, 6, 6, 1, 6]]}
+                        for k in range(0, 30, 2)],
+        "categories": [{"id": 41 - k, "name": name} for k, name in enumerate(names)],
+    }))  # fmt: skip
+    return file
+
+
+def test_labels_are_the_ground_truth_where_there_is_one(tagged, tmp_path):
+    """Image 2, 6, ... has the first class of the file's, 0, 4, ... the second; others are unknown
+    to it and are told by the icons, as classes are that the file does not list.
+    """
+    file = instances(tmp_path / "i.json", ["cup", "塔"])
+    truth = json.loads(file.read_text())
+    truth["images"] = [one for one in truth["images"] if one["id"] % 2 == 0]
+    file.write_text(json.dumps(truth))
+    convert_tagging(
+        tagged.data.parent / "log.jsonl", tmp_path / "my-ab",
+        deciding="last", instances=file, worker_key=KEY, shown=False,
+    )  # fmt: skip
+    rows, icons = read_coco(tmp_path / "my-ab"), read_coco(tagged.data)
+    assert rows.is_by_icons.tolist() == [False, True] * 15
+    assert np.array_equal(rows.label_NC[1::2], icons.label_NC[1::2])
+    assert rows.label_NC[2::4, 5].all() and not rows.label_NC[::4, 5].any()
+    assert rows.label_NC[::4, 4].all() and not rows.label_NC[2::4, 4].any()
+    assert np.array_equal(rows.label_NC[:, [0, 2]], icons.label_NC[:, [0, 2]])
+    assert rows.facts["num_labelled_by_icons"] == 15
+
+
+def test_a_run_of_own_labels_is_evaluated_on_instances_or_on_a_dataset(tagged, tmp_path):
+    file = instances(tmp_path / "i.json", ["cup", "塔"])
+    data, images = tagged
+    run = tmp_path / "run"
+    train(several(epochs=1), data=data, images=images, out=run, val=images, val_boxes=file,
+          shown=False)  # fmt: skip
+    (line,) = metrics_lines(run)
+    assert line["val_images"] == 30 and line["val_num_classes"] == 2
+    found = evaluate(run, images=images, boxes=file, shown=False)
+    assert found["map"] == line["val_map"] and found["num_images"] == 30
+    found = evaluate(run, images=images, data=data, name="icons", shown=False)
+    assert found["num_classes"] == 3 and 0 < found["map"] < 1
+    with pytest.raises(OptionError, match=r"expected --val-boxes .*--boxes"):
+        evaluate(run, images=images, shown=False)
+
+
 def test_a_recipe_for_another_number_of_labels_is_refused(own, tagged, tmp_path):
     for recipe, (data, images), said in (
         (several(), own, "holds browsing, where an image has one label"),

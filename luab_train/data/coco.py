@@ -8,6 +8,7 @@ somebody's own that no ground truth tells of, they are the icons that are there 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,10 @@ import pyarrow.compute as pc
 from luab_data.columns.icons import group_icons
 from luab_data.columns.regions import sort_corners
 from luab_data.errors import DatasetError, ImagesError
-from luab_data.kinds import Tagging, kind_of
+from luab_data.kinds import TAGGING, Tagging, kind_of
 from luab_data.ragged import Ragged, bounds_of, floats, is_true, one_array, ragged
 from luab_data.raw.coco import ACTIONS
 from luab_data.raw.instances import read_instances
-from luab_data.tools import COCO
 from luab_train.data.boxes import Boxes
 from luab_train.data.rows import read_columns, read_manifest, unique_ids
 
@@ -134,7 +134,8 @@ def read_coco(folder: Path, *, target: str = "click") -> CocoAnnotations:
     columns = [*_COLUMNS, *_OF_ICONS] if kind.icons_are_labels else _COLUMNS
     table = read_columns(folder, "data", [*columns, *_view(kind)])
     image_id = unique_ids(table, folder)
-    label_NC, is_by_icons = _label_matrix(table, kind, folder)
+    absent = manifest.get("instances", {}).get("absent_classes", ())
+    label_NC, is_by_icons = _label_matrix(table, kind, absent, folder)
     key, click = _icons(table, label_NC)
     boxes = _boxes_by_class(table, label_NC.shape[1], folder)
     num_classes = label_NC.shape[1]
@@ -173,21 +174,25 @@ def notebook_labels(label_C: np.ndarray, point_C2: np.ndarray, inside_C: np.ndar
     return labels
 
 
-# --- COCO's own ground truth ---------------------------------------------------------------------
+# --- an instances file ---------------------------------------------------------------------------
 
 
-def read_truth(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) ids as text, ascending and without leading zeros, of the images of an instances_*.json;
-    and (N, C) float32, 1 for classes with any annotation, crowds too, else 0.
+def read_truth(file: Path, kind: Tagging = TAGGING) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) ids as text, ascending, of the images of an instances_*.json: COCO's without leading
+    zeros, of somebody's own data the names of their files; and (N, C) float32, 1 for classes with
+    any annotation, crowds too, else 0.
 
+    Args:
+        kind: whose classes these are.
     Source: docs/definitions.md#mean-average-precision: images without annotation are kept, as
     negatives of every class.
     """
-    found = read_instances(file, outlines=False)
+    by_file = pa.types.is_string(kind.images["image_id"].type)
+    found = read_instances(file, outlines=False, vocabulary=kind.vocabulary, by_file=by_file)
     if not found:
         raise ImagesError(f"{file}: has no images; expected a file like instances_val2014.json")
     image_id = sorted(found)
-    label_NC = np.zeros((len(image_id), len(COCO.names)), np.float32)
+    label_NC = np.zeros((len(image_id), len(kind.vocabulary.names)), np.float32)
     for row, number in enumerate(image_id):
         label_NC[row, found[number].labels] = 1
     return np.array(image_id).astype(str), label_NC
@@ -201,8 +206,14 @@ def _view(kind: Tagging) -> list[str]:
     return [column.name for column in kind.events.columns if column.name == "view"]
 
 
-def _label_matrix(table: pa.Table, kind: Tagging, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C) float32 labels, and (N,) bool, whether those of an image are its icons."""
+def _label_matrix(
+    table: pa.Table, kind: Tagging, absent: Sequence[str], folder: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, C) float32 labels, and (N,) bool, whether those of an image are its icons.
+
+    Args:
+        absent: classes that the ground truth knows nothing of; own icons tell of these too.
+    """
     column = table["labels"]
     if column.null_count and not kind.icons_are_labels:
         raise DatasetError(
@@ -213,10 +224,11 @@ def _label_matrix(table: pa.Table, kind: Tagging, folder: Path) -> tuple[np.ndar
     labels, is_by_icons = ragged(column), column.is_null().to_numpy()
     label_NC = np.zeros((len(column), len(kind.vocabulary.names)), np.float32)
     label_NC[labels.rows, labels.values] = 1
-    if is_by_icons.any():
+    if is_by_icons.any() or (absent and kind.icons_are_labels):
         icons = ragged(table["icon_label"])
         is_there = is_true(one_array(table["is_present_at_end"]).flatten())
-        is_label = is_there & is_by_icons[icons.rows]
+        is_absent = np.isin(kind.vocabulary.names, absent)
+        is_label = is_there & (is_by_icons[icons.rows] | is_absent[icons.values])
         label_NC[icons.rows[is_label], icons.values[is_label]] = 1
     return label_NC, is_by_icons
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,16 @@ from luab_train.data.rows import Annotations
 from luab_train.data.sources import Named, as_folder, image_ids, numbered
 
 
+class Listed(NamedTuple):
+    """Images of a list, each by its id alone."""
+
+    image_id: np.ndarray
+    """(N,) text, unique."""
+    classes: tuple[str, ...] = ()
+
+
 def match_rows(
-    rows: Annotations | CocoAnnotations, source: Named, *, missing: str, where: Path
+    rows: Annotations | CocoAnnotations | Listed, source: Named, *, missing: str, where: Path
 ) -> Matched:
     """Find each row's image: by class and id, by id among the images that name no class, else by a
     path as its id, or by id alone in folders that are no classes, if one image there has it.
@@ -65,7 +73,7 @@ def match_rows(
 
 
 def _names(
-    rows: Annotations | CocoAnnotations, source: Named, known: pa.Array, folder: np.ndarray
+    rows: Annotations | CocoAnnotations | Listed, source: Named, known: pa.Array, folder: np.ndarray
 ) -> Iterator[pa.Array]:
     """What each row's image may be called in `known`, the likeliest first; null is nothing.
 

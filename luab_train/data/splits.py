@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
 from luab_data.boxes import read_boxes
 from luab_data.errors import ImagesError, OptionError
+from luab_data.kinds import TAGGING, Kind, Tagging, kind_of
 from luab_train.data.boxes import Boxes
-from luab_train.data.coco import read_truth
+from luab_train.data.coco import read_coco, read_truth
+from luab_train.data.matching import Listed, match_rows
 from luab_train.data.rows import read_annotations
 from luab_train.data.sources import ImageSource, as_folder, open_images
 from luab_train.recipe import Recipe
@@ -43,18 +43,27 @@ class Split:
 
 
 def validation_split(
-    recipe: Recipe, images: Path, classes: tuple[str, ...], *, boxes: Path | None = None
+    recipe: Recipe,
+    images: Path,
+    classes: tuple[str, ...],
+    *,
+    boxes: Path | None = None,
+    data: Path | None = None,
 ) -> Split:
-    """The validation images of a run: of COCO those of an instances file, which is `boxes`."""
+    """The validation images of a run: where an image has several labels those of an instances file,
+    which is `boxes`, or of a dataset folder.
+    """
     if not recipe.data.several_labels:
-        return evaluation_split(images, classes, boxes=boxes)
+        return evaluation_split(images, classes, boxes=boxes, data=data)
+    if data is not None:
+        return tagged_split(images, data, classes)
     if boxes is None or not boxes.is_file():
         raise OptionError(
             f"{images}: data.dataset={recipe.data.dataset} has its labels in a file of instances,"
-            " not in folders; expected --val-boxes annotations/instances_val2014.json, of the"
-            " images in --val"
+            " not in folders; expected --val-boxes annotations/instances_val2014.json (of eval:"
+            " --boxes), of these images"
         )
-    return coco_split(images, boxes)
+    return coco_split(images, boxes, kind_of({"dataset": recipe.data.dataset, "classes": classes}))
 
 
 def evaluation_split(
@@ -107,26 +116,51 @@ def labelled_split(
     )
 
 
-def coco_split(images: Path, instances: Path) -> Split:
+def coco_split(images: Path, instances: Path, kind: Kind = TAGGING) -> Split:
     """All images of an instances file, for evaluation; other images of the folder are left out.
 
+    Args:
+        kind: of log, whose classes the file has.
     Raises: ImagesError if one has no image: an mAP over fewer images is another number.
     """
-    (image_id, label_NC), source = read_truth(instances), open_images(images)
-    known = pc.index_in(pa.array(image_id), value_set=pa.array(source.image_id))
-    if known.null_count:
-        lacking = pa.array(image_id).filter(known.is_null())[:3].to_pylist()
+    assert isinstance(kind, Tagging)
+    (image_id, label_NC), source = read_truth(instances, kind), open_images(images)
+    matched = match_rows(Listed(image_id), source, missing="skip", where=instances)
+    if not matched.has_image.all():
+        lacking = image_id[~matched.has_image]
         raise ImagesError(
-            f"{images}: {known.null_count} of {len(known)} images of {instances} not found, e.g."
-            f" {', '.join(lacking)}; an mAP over fewer images is another number: use an instances"
-            " file of the images you have"
+            f"{images}: {len(lacking)} of {len(image_id)} images of {instances} not found, e.g."
+            f" {', '.join(lacking[:3])}; an mAP over fewer images is another number: use an"
+            " instances file of the images you have"
         )
     return Split(
         source=source,
-        source_index=known.to_numpy().astype(np.int64),
+        source_index=matched.image,
         image_id=image_id,
         label=label_NC,
         boxes=Boxes.of([None] * len(image_id)),
+    )
+
+
+def tagged_split(images: Path, data: Path, classes: tuple[str, ...]) -> Split:
+    """The images of a tagging dataset, with its labels.
+
+    Raises:
+        OptionError: it has other classes. ImagesError: one has no image.
+    """
+    rows, source = read_coco(data, target="none"), open_images(images)
+    if rows.classes != classes:
+        raise OptionError(
+            f"{data}: has {len(rows.classes)} classes, {', '.join(rows.classes[:3])}..., the run"
+            f" {len(classes)}, {', '.join(classes[:3])}...; expected the same in the same order"
+        )
+    matched = match_rows(rows, source, missing="raise", where=data)
+    return Split(
+        source=source,
+        source_index=matched.image,
+        image_id=rows.image_id,
+        label=rows.label,
+        boxes=rows.boxes,
     )
 
 

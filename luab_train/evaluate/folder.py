@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-
 from luab_data.errors import OptionError, OutputError
 from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import Samples, make_loader
-from luab_train.data.splits import evaluation_split
+from luab_train.data.splits import validation_split
 from luab_train.evaluate.settings import Settings
-from luab_train.metrics.places import Predictions, score
 from luab_train.train.device import make_accelerator
 from luab_train.train.run_folder import (
     append_metrics,
@@ -21,7 +18,7 @@ from luab_train.train.run_folder import (
     read_environment,
     read_recipe,
 )
-from luab_train.train.validate import predict
+from luab_train.train.validate import Validation, scored
 
 
 class Unwritten(OutputError):
@@ -45,21 +42,24 @@ def evaluate(
     on_bad: str = "raise",
     shown: bool | None = None,
 ) -> dict[str, float | int | None]:
-    """Evaluate a complete run on `<wnid>/<image>`; the result is added to RUN/metrics.jsonl.
+    """Evaluate a complete run on `<class>/<image>`; the result is added to RUN/metrics.jsonl.
 
     Args:
         run: folder of a complete run.
-        images: one subfolder a class; the classes must be among those of the run.
-        data: dataset folder whose `boxes` column has the boxes, by image id. Not with `boxes`.
+        images: one subfolder a class; the classes must be among those of the run. Where an image
+            may have several labels, any layout.
+        data: dataset folder whose `boxes` column has the boxes, by image id; or the labels, where
+            an image may have several. Not with `boxes`.
         boxes: where the boxes are, anything `luab_data.boxes.read_boxes` takes; None looks beside
-            the images.
+            the images. Where an image may have several labels, the instances file with these.
         name: what to call this test set in metrics.jsonl and in reports.
         batch_size: images at a time, per process; no effect on the result but for rounding.
         num_workers: loader processes; None takes the recipe's.
         precision: of the forward pass, no, fp16 or bf16; None takes the recipe's.
         on_bad: `raise` at an image that cannot be decoded, or `skip` it; `unreadable` counts them.
         shown: progress bar; None shows it on a terminal.
-    Returns: the keys of `luab_train.metrics.places.score`, None for a mean over nothing.
+    Returns: the keys of `luab_train.metrics.places.score`, or where an image may have several
+        labels of `train.multi_label.score_labels`; None for a mean over nothing.
     Raises: Unwritten, which has the result, if only metrics.jsonl could not be written.
     """
     if data is not None and boxes is not None:
@@ -69,7 +69,7 @@ def evaluate(
     settings = Settings(batch_size=batch_size, num_workers=num_workers, on_bad=on_bad)
     recipe, classes = read_recipe(run), tuple(read_environment(run)["classes"])
     model = load_model(run)
-    split = evaluation_split(images, classes, boxes=boxes, data=data)
+    split = validation_split(recipe, images, classes, boxes=boxes, data=data)
     crop = EvalCrop(recipe.data)
     accelerator = make_accelerator(precision or recipe.optim.precision)
     loader, _ = make_loader(
@@ -82,10 +82,7 @@ def evaluate(
         pin_memory=accelerator.device.type == "cuda",
     )
     prepared, loader = accelerator.prepare(model, loader)
-    predictions = predict(accelerator, prepared, loader, crop, what=name, shown=shown)
-    rows = np.flatnonzero(np.broadcast_to(predictions.valid, len(split)))
-    kept = Predictions(*(np.broadcast_to(c, (len(split), *c.shape[1:]))[rows] for c in predictions))
-    found = score(kept, label=split.label[rows], boxes=split.boxes.take(rows))
+    rows, found = scored(accelerator, prepared, Validation(split, loader, crop), name, shown=shown)
     result = {key: finite_or_none(value) for key, value in found.items()}
     if len(rows) < len(split):
         result["unreadable"] = len(split) - len(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import click
@@ -46,21 +46,8 @@ def validate(
 
     Raises: Asked as soon as `stop` says so.
     """
-    split, loader = validation.split, validation.loader
-    if split.label.ndim == 2:
-        scores = predict_scores(
-            accelerator, model, loader, what="validation", shown=shown, stop=stop
-        )
-        rows = np.flatnonzero(scores.valid)
-        scores = Scores(*(column[rows] for column in scores))
-        result = score_labels(scores, label_NC=split.label[rows])
-    else:
-        predictions = predict(
-            accelerator, model, loader, validation.crop, what="validation", shown=shown, stop=stop
-        )
-        rows = np.flatnonzero(predictions.valid)
-        predictions = Predictions(*(column[rows] for column in predictions))
-        result = score(predictions, label=split.label[rows], boxes=split.boxes.take(rows))
+    split = validation.split
+    rows, result = scored(accelerator, model, validation, "validation", shown=shown, stop=stop)
     result = {"images": result.pop("num_images"), **result}
     if len(rows) < len(split):
         result["unreadable"] = len(split) - len(rows)
@@ -68,6 +55,34 @@ def validate(
             left_out = np.setdiff1d(np.arange(len(split)), rows)
             report_unreadable("validation", {str(split.image_id[i]) for i in left_out})
     return {f"val_{key}": value for key, value in result.items()}
+
+
+def scored(
+    accelerator: Accelerator,
+    model: nn.Module,
+    validation: Validation,
+    what: str,
+    *,
+    shown: bool | None = None,
+    stop: Stop | None = None,
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Which images of the split could be decoded, and the metrics over these."""
+    split, loader = validation.split, validation.loader
+    if split.label.ndim == 2:
+        scores = predict_scores(accelerator, model, loader, what=what, shown=shown, stop=stop)
+        rows = np.flatnonzero(np.broadcast_to(scores.valid, len(split)))
+        scores = Scores(*_rows(scores, rows, len(split)))
+        return rows, score_labels(scores, label_NC=split.label[rows])
+    found = predict(accelerator, model, loader, validation.crop, what=what, shown=shown, stop=stop)
+    rows = np.flatnonzero(np.broadcast_to(found.valid, len(split)))
+    found = Predictions(*_rows(found, rows, len(split)))
+    return rows, score(found, label=split.label[rows], boxes=split.boxes.take(rows))
+
+
+def _rows(columns: Iterable[np.ndarray], rows: np.ndarray, length: int) -> Iterator[np.ndarray]:
+    """Some rows of columns of `length` rows, or of one for all."""
+    for column in columns:
+        yield np.broadcast_to(column, (length, *column.shape[1:]))[rows]
 
 
 def report_unreadable(when: str, image_ids: set[str]) -> None:
