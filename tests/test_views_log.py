@@ -67,6 +67,10 @@ def readings(path: Path, *kinds: Kind) -> tuple[pa.Table, list[str], list[str], 
     return table, [name for r in found for name in r.names], errors, unknown
 
 
+def _fields(struct: Any) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(struct)]
+
+
 # --- there and back ------------------------------------------------------------------------------
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
@@ -303,11 +307,43 @@ def test_the_releases_logs_are_known(tmp_path: Path):
         luab_data.validate(tmp_path)
 
 
+NAMES = sorted({"byproducts", "x", *(n for part in (View, *PARTS.values()) for n in _fields(part))})
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+    | st.sampled_from([*EVENTS, *KINDS, 1, 0.5, "ann"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=3), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5), max_size=3))
+def test_whatever_json_holds_is_a_view_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[dict[str, Any]]
+):
+    path = tmp_path_factory.mktemp("any") / "log"
+    lines = [json.dumps({**view(), **change}).encode() for change in changes]
+    path.write_bytes(b"\n".join([json.dumps(view()).encode(), *lines]))
+    table, names, errors, _ = readings(path)
+    assert len(table) + len(errors) == len(names) + len(errors) == 1 + len(changes)
+    result = luab_data.validate(path)
+    bad = sum(f.count for f in result.findings if f.severity == "error")
+    assert result.num_views + bad == 1 + len(changes)
+
+
+@given(st.binary(max_size=200))
+def test_whatever_a_file_holds_ends_in_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+):
+    path = tmp_path_factory.mktemp("any") / "log"
+    path.write_bytes(content)
+    try:
+        luab_data.validate(path)
+    except ArchiveError as error:
+        assert str(error).startswith(str(path))
+
+
 # --- the page ------------------------------------------------------------------------------------
-
-
-def _fields(struct: Any) -> list[str]:
-    return [field.encode_name for field in msgspec.structs.fields(struct)]
 
 
 def table_of(heading: str) -> dict[str, str]:

@@ -147,8 +147,7 @@ def icon_name(icons: Icons, classes: tuple[str, ...]) -> pa.ListArray:
 def last_add(icons: Icons) -> tuple[pa.ListArray, pa.ListArray]:
     """Where each icon was last added, even if it was moved or removed later.
 
-    Returns: x and y, (num_images,) lists of float64, fractions of the picture, parallel to
-    icon_label.
+    Returns: x and y, fractions of the picture: (num_images,) lists of float64 like icon_label.
     Null elements where the icon was never added (a log that lost it).
     Source: the paper and its loader: the last add wins; docs/definitions.md#coco-notebook.
     """
