@@ -182,9 +182,26 @@ def test_jspsych_finds_the_picture_in_html_and_in_a_named_field(tmp_path: Path):
     assert Read("jspsych", file).rows[0]["image_file"] == "img/dog%201.png"
     named = Read("jspsych", file, image="file", label="kind", annotator="rt")
     assert named.rules == ["no-image"]
-    coco = trial(stimulus="img/COCO_val2014_000000000042.jpg")
-    assert Read("jspsych", write(file, [coco])).rows[0]["image_id"] == "42"  # joins with COCO-AB
     assert (named.rows[0]["image_id"], named.rows[0]["label"]) == ("x", "dog")
+
+
+def test_a_name_in_two_folders_is_two_pictures_and_coco_s_are_their_numbers(tmp_path: Path):
+    names = [
+        "cat/1.png",
+        "dog/1.png",
+        "cat/1.png",
+        "a/COCO_val2014_000000000042.jpg",
+        "000000000042",
+    ]
+    ids = ["1", "dog/1", "1", "42", "42"]
+    trials = [trial(stimulus=name) for name in names]
+    found = Read("jspsych", write(tmp_path / "d.json", trials)).rows
+    assert [row["image_id"] for row in found] == ids
+    tasks = [task(annotation(KEYPOINT), image=f"https://x.org/{name}?v=1") for name in names]
+    found = Read("label-studio", write(tmp_path / "e.json", tasks)).rows
+    assert [row["image_id"] for row in found] == ids
+    local = task(annotation(KEYPOINT), image="/data/local-files/?d=set%2Fa%207.png")
+    assert Read("label-studio", write(tmp_path / "e.json", [local])).rows[0]["image_id"] == "a 7"
 
 
 # --- rrweb ---------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element, ParseError, iterparse
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.importers import Importer
 from luab_data.importers.files import OnRead, batched, chosen, files
-from luab_data.importers.pictures import picture_id
+from luab_data.importers.pictures import PictureIds
 from luab_data.raw.bad_records import Bad
 from luab_data.views import Reading
 from luab_data.views.log import Asked, Event, Image, View
@@ -32,8 +32,9 @@ def read(
 ) -> Iterator[Reading]:
     """Every image of the export, also those without a shape."""
     takes_centres = chosen(options, "boxes", ("centre", "none"), "none") == "centre"
+    ids = PictureIds()
     for path in files(paths, ".xml"):
-        yield from batched(_views(path, on_read, takes_centres))
+        yield from batched(_views(path, ids, on_read, takes_centres))
 
 
 def images(path: Path, on_read: OnRead) -> Iterator[tuple[Element, list[str], str]]:
@@ -76,17 +77,17 @@ _EXPECTED = "expected an export of CVAT in the format `CVAT for images 1.1`"
 
 
 def _views(
-    path: Path, on_read: OnRead, takes_centres: bool
+    path: Path, ids: PictureIds, on_read: OnRead, takes_centres: bool
 ) -> Iterator[tuple[str, View] | RecordError]:
     for image, labels, _ in images(path, on_read):
         name = f"{path.name}, image {image.get('id')}"
         try:
-            yield name, _view(image, labels, takes_centres)
+            yield name, _view(image, ids, labels, takes_centres)
         except Bad as bad:
             yield RecordError(name, bad.rule, str(bad))
 
 
-def _view(image: Element, labels: Sequence[str], takes_centres: bool) -> View:
+def _view(image: Element, ids: PictureIds, labels: Sequence[str], takes_centres: bool) -> View:
     file = image.get("name")
     if not file:
         raise Bad("no-image", "has no name; expected that of its file")
@@ -102,7 +103,7 @@ def _view(image: Element, labels: Sequence[str], takes_centres: bool) -> View:
     return View(
         byproducts=1,
         kind="tagging",
-        image=Image(id=picture_id(file), file=file, width=width, height=height),
+        image=Image(id=ids(file), file=file, width=width, height=height),
         asked=Asked(classes=tuple(labels) or None),
         # The file has no order; the last place of a class is to be a known one.
         events=tuple(sorted(events, key=lambda event: event.x is not None)),

@@ -23,7 +23,7 @@ from luab_data.errors import RecordError
 from luab_data.importers import Importer
 from luab_data.importers.cvat import images
 from luab_data.importers.files import OnRead, batched, csv_rows, files
-from luab_data.importers.pictures import picture_id
+from luab_data.importers.pictures import PictureIds
 from luab_data.raw.bad_records import Bad
 from luab_data.views import EventType, Reading
 from luab_data.views.log import Event, Image, View
@@ -57,11 +57,12 @@ def read(
 
 def _names(file: Path) -> Names:
     found: dict[tuple[str, int], Image] = {}
+    ids = PictureIds()
     for image, _, task in images(file, lambda _: None):
         name, number = image.get("name") or "", int(image.get("id", "0"))
         width, height = int(image.get("width", "0")), int(image.get("height", "0"))
         found[task, number] = Image(
-            id=picture_id(name), file=name, width=width or None, height=height or None
+            id=ids(name), file=name, width=width or None, height=height or None
         )
     return found
 

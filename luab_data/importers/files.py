@@ -195,8 +195,8 @@ def _no_csv(path: Path, error: Exception) -> ArchiveError:
     return ArchiveError(f"{path}: cannot be read ({what}); expected the CSV file as it was written")
 
 
-def image_name(file: str) -> str:
-    """`n01_7` of `https://host/train/n01_7.JPEG?x=1`: name of a picture without its extension.
+def image_path(file: str) -> str:
+    """`train/n01_7` of `https://host/train/n01_7.JPEG?x=1`: a picture without host and extension.
 
     Servers that give files by a query (`/data/local-files/?d=train/n01_7.JPEG`) have it there.
     """
@@ -205,7 +205,13 @@ def image_name(file: str) -> str:
         file = unquote(url.path)
         if not PurePosixPath(file).suffix and "." in url.query:
             file = unquote(url.query.rpartition("=")[2])
-    return PurePosixPath(file.replace("\\", "/")).stem or file
+    path = PurePosixPath(file.replace("\\", "/"))
+    return path.with_name(path.stem).as_posix().lstrip("/") if path.name else file
+
+
+def image_name(file: str) -> str:
+    """`n01_7`: the last part of image_path."""
+    return image_path(file).rpartition("/")[2] or file
 
 
 def chosen(options: Mapping[str, str], name: str, known: Sequence[str], default: str) -> str:

@@ -31,7 +31,7 @@ from luab_data.importers.files import (
     json_objects,
     typed,
 )
-from luab_data.importers.pictures import picture_id
+from luab_data.importers.pictures import PictureIds
 from luab_data.raw.bad_records import Bad
 from luab_data.views import EventType, Reading
 from luab_data.views.log import Asked, Event, Image, Milliseconds, Shown, View
@@ -71,12 +71,17 @@ def read(
     paths: Sequence[Path], unknown: Counter[str], on_read: OnRead, /, **options: str
 ) -> Iterator[Reading]:
     """Trials that tracked the mouse; others are left out and counted."""
+    ids = PictureIds()
     for path in files(paths, ".json", ".csv", ".txt"):
-        yield from batched(_views(path, unknown, on_read, options))
+        yield from batched(_views(path, ids, unknown, on_read, options))
 
 
 def _views(
-    path: Path, unknown: Counter[str], on_read: OnRead, options: Mapping[str, str]
+    path: Path,
+    ids: PictureIds,
+    unknown: Counter[str],
+    on_read: OnRead,
+    options: Mapping[str, str],
 ) -> Iterator[tuple[str, View] | RecordError]:
     for number, trial in enumerate(_trials(path, on_read)):
         name = f"{path.name}, trial {trial.get('trial_index', number)}"
@@ -84,7 +89,7 @@ def _views(
             unknown[_LEFT_OUT] += 1
             continue
         try:
-            yield name, _view(trial, options)
+            yield name, _view(trial, ids, options)
         except Bad as bad:
             yield RecordError(name, bad.rule, str(bad))
 
@@ -100,7 +105,7 @@ def _trials(path: Path, on_read: OnRead) -> Iterator[dict[str, Any]]:
         }
 
 
-def _view(trial: Mapping[str, Any], options: Mapping[str, str]) -> View:
+def _view(trial: Mapping[str, Any], ids: PictureIds, options: Mapping[str, str]) -> View:
     tracked = typed(trial, _Tracked)
     box = _rectangle(tracked.targets or {}, options)
     file = _image_file(trial, options.get("image", "stimulus"))
@@ -120,7 +125,7 @@ def _view(trial: Mapping[str, Any], options: Mapping[str, str]) -> View:
     return View(
         byproducts=1,
         kind="tracing",
-        image=Image(id=picture_id(file), file=file),
+        image=Image(id=ids(file), file=file),
         asked=Asked(label=_text(label), prompt=_text(trial.get("prompt"))),
         shown=Shown(x=box.left, y=box.top, width=box.width, height=box.height),
         annotator=_text(trial.get(options.get("annotator", "subject"))),

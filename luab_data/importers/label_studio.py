@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.importers import Importer
 from luab_data.importers.files import OnRead, batched, chosen, files, json_objects, typed
-from luab_data.importers.pictures import picture_id
+from luab_data.importers.pictures import PictureIds
 from luab_data.raw.bad_records import Bad
 from luab_data.views import Reading
 from luab_data.views.log import Event, Image, Size, View
@@ -77,12 +78,19 @@ def read(
 ) -> Iterator[Reading]:
     """Annotations that were submitted; cancelled ones are left out and counted."""
     boxes = chosen(options, "boxes", ("centre", "none"), "none")
+    ids = PictureIds()
     for path in files(paths, ".json"):
-        yield from batched(_views(path, unknown, on_read, options.get("image"), boxes == "centre"))
+        found = _views(path, ids, unknown, on_read, options.get("image"), boxes == "centre")
+        yield from batched(found)
 
 
 def _views(
-    path: Path, unknown: Counter[str], on_read: OnRead, field: str | None, takes_centres: bool
+    path: Path,
+    ids: PictureIds,
+    unknown: Counter[str],
+    on_read: OnRead,
+    field: str | None,
+    takes_centres: bool,
 ) -> Iterator[tuple[str, View] | RecordError]:
     for number, task in enumerate(json_objects(path, on_read), start=1):
         annotations = task.get("annotations", task.get("completions"))
@@ -98,12 +106,15 @@ def _views(
                 continue
             try:
                 file = _image_file(task["data"], field)
-                yield name, _view(file, typed(annotation, _Annotation), takes_centres, unknown)
+                image = Image(id=ids(file), file=file)
+                yield name, _view(image, typed(annotation, _Annotation), takes_centres, unknown)
             except Bad as bad:
                 yield RecordError(name, bad.rule, str(bad))
 
 
-def _view(file: str, annotation: _Annotation, takes_centres: bool, unknown: Counter[str]) -> View:
+def _view(
+    image: Image, annotation: _Annotation, takes_centres: bool, unknown: Counter[str]
+) -> View:
     # A shape and its class can be two results with one id.
     results = annotation.result
     classed = [one.id for one in results if one.type == _LABELS]
@@ -118,7 +129,7 @@ def _view(file: str, annotation: _Annotation, takes_centres: bool, unknown: Coun
     return View(
         byproducts=1,
         kind="tagging",
-        image=Image(id=picture_id(file), file=file, width=width, height=height),
+        image=replace(image, width=width, height=height),
         annotator=_who(annotation.completed_by),
         answer=_choices(results),
         epoch=_opened(annotation),

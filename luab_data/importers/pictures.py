@@ -13,7 +13,7 @@ from pathlib import Path
 
 from luab_data.boxes import IMAGE_SUFFIXES, read_frame
 from luab_data.errors import ImagesError, OptionError
-from luab_data.importers.files import image_name
+from luab_data.importers.files import image_name, image_path
 from luab_data.raw.instances import read_instances
 from luab_data.truth import coco_id
 
@@ -36,6 +36,22 @@ def picture_id(file: str, collection: str = "") -> str:
         return str(number)
     name = image_name(file)
     return f"{collection}_{name}" if collection and name.isdecimal() else name
+
+
+class PictureIds:
+    """Ids of pictures as they go by, equal for one file alone.
+
+    A file that has the name of another one, from another folder, is called by its path.
+    """
+
+    def __init__(self) -> None:
+        self._paths: dict[str, str] = {}
+
+    def __call__(self, file: str) -> str:
+        """The id of a picture."""
+        name, path = picture_id(file), image_path(file)
+        is_of_coco = coco_id(file) is not None  # whichever copy of it
+        return name if is_of_coco or self._paths.setdefault(name, path) == path else path
 
 
 class Sizes:

@@ -25,7 +25,7 @@ from msgspec import Meta, Struct
 from luab_data.errors import ArchiveError, OptionError, RecordError
 from luab_data.importers import Importer
 from luab_data.importers.files import OnRead, Px, batched, files, json_objects, typed
-from luab_data.importers.pictures import picture_id
+from luab_data.importers.pictures import PictureIds
 from luab_data.raw.bad_records import Bad
 from luab_data.views import EventType, Reading
 from luab_data.views.log import Asked, Device, Event, Image, Milliseconds, Pointer, Shown, View
@@ -128,6 +128,7 @@ def read(
     """
     picture = _one_picture(options)
     tag = options.get("tag", "picture")
+    ids = PictureIds()
     for number, path in enumerate(files(paths, ".json", ".jsonl", ".ndjson"), start=1):
         try:
             steps = sorted(_steps(path, tag, unknown, on_read), key=lambda step: step.time)
@@ -142,7 +143,7 @@ def read(
                 " image_id, x, y, width, height for each picture, or the options `rectangle` and"
                 " `image` if one picture was in one place all the time"
             )
-        yield from batched(_views(path.name, f"recording-{number}", steps, unknown))
+        yield from batched(_views(path.name, f"recording-{number}", steps, ids, unknown))
 
 
 def _one_picture(options: Mapping[str, str]) -> Picture | None:
@@ -232,7 +233,7 @@ class _Shown:
 
 
 def _views(
-    name: str, session: str, steps: Sequence[Step], unknown: Counter[str]
+    name: str, session: str, steps: Sequence[Step], ids: PictureIds, unknown: Counter[str]
 ) -> Iterator[tuple[str, View] | RecordError]:
     """Each picture with its events, by time.
 
@@ -247,7 +248,7 @@ def _views(
     for step in steps:
         if step.picture is not None:
             if shown and shown.first.image_id != step.picture.image_id:
-                yield f"{name}, picture {number + 1}", _view(shown, session, number, start)
+                yield f"{name}, picture {number + 1}", _view(shown, ids, session, number, start)
                 shown, number = None, number + 1
             if step.picture.image_id is None:
                 continue
@@ -264,7 +265,7 @@ def _views(
         elif step.type not in ("scroll", "resize"):
             unknown["pointer while no picture was shown"] += 1
     if shown:
-        yield f"{name}, picture {number + 1}", _view(shown, session, number, start)
+        yield f"{name}, picture {number + 1}", _view(shown, ids, session, number, start)
 
 
 def _in_document(
@@ -288,13 +289,13 @@ def _event(
     return Event(type=step.type, t=step.time - start, x=x, y=y, pointer=step.pointer)
 
 
-def _view(shown: _Shown, session: str, number: int, start: float) -> View:
+def _view(shown: _Shown, ids: PictureIds, session: str, number: int, start: float) -> View:
     first = shown.first
     name = str(first.image_id)
     return View(
         byproducts=1,
         kind="tracing",
-        image=Image(id=picture_id(name), file=first.image_file or name),
+        image=Image(id=ids(name), file=first.image_file or name),
         asked=Asked(label=first.label, prompt=first.prompt),
         shown=Shown(x=first.x, y=first.y, width=first.width, height=first.height),
         device=Device(viewport_width=shown.window[0], viewport_height=shown.window[1]),
