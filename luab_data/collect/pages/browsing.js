@@ -41,7 +41,7 @@ export function run(state, recorder, show) {
 function cell(slot, state, selected, recorder) {
   const wide = Math.ceil(324 * devicePixelRatio);
   const img = element("img", { alt: `Picture ${slot.slot + 1}`, draggable: "false", src: `picture/${slot.picture}?w=${wide}`, "data-slot": slot.slot });
-  const box = element("div", { class: "cell", role: "checkbox", tabindex: "0", "aria-checked": selected[slot.slot], "aria-label": `Picture ${slot.slot + 1}` }, img);
+  const box = element("div", { class: "cell", role: "checkbox", tabindex: "0", "aria-checked": String(selected[slot.slot]), "aria-label": `Picture ${slot.slot + 1}` }, img);
   const made = { slot: slot.slot, img, box, failed: false, width: slot.width, height: slot.height };
   made.loaded = new Promise((resolve) => {
     img.addEventListener("load", () => {
