@@ -198,6 +198,65 @@ def test_headers_let_nothing_of_others_in(study: Opened):
     assert ann.get("/picture/abc?w=1e9").status_code == 400
 
 
+# --- ways in and out -----------------------------------------------------------------------------
+
+MTURK = {"assignmentId": "3A", "hitId": "3H", "workerId": "A1WORKER",
+         "turkSubmitTo": "https://workersandbox.mturk.com"}  # fmt: skip
+
+
+def ways(tmp_path: Path, kinds: str) -> Path:
+    more = f'kinds = {kinds}\nprolific_completion = "C0DE"'
+    changes = {'kinds = ["open"]': more, "pages = 2": "pages = 1"}
+    return make_study(tmp_path, "tagging", changes=changes)
+
+
+def test_a_worker_of_mturk_is_hashed_works_once_and_leaves_by_its_form(tmp_path: Path):
+    folder = ways(tmp_path, '["mturk"]')
+    with opened(folder) as study:
+        ann = Person(study, **MTURK)
+        assert Person(study, **MTURK).token == ann.token  # comes back: goes on
+        done = ann.submit(0, {"labels": []}).json()
+        assert done["leave"] == {
+            "form": "https://workersandbox.mturk.com/mturk/externalSubmit",
+            "fields": {"assignmentId": "3A", "code": done["code"]},
+        }
+        again = Person(study, **MTURK).joined
+        assert again.status_code == 403 and "already" in again.json()["error"]
+        frames = ann.get("/").headers["content-security-policy"]
+        assert "frame-ancestors https://*.mturk.com" in frames
+    assert b"A1WORKER" not in b"".join(p.read_bytes() for p in folder.glob("study.sqlite*"))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "query", "said"),
+    [
+        ('["mturk"]', {**MTURK, "assignmentId": "ASSIGNMENT_ID_NOT_AVAILABLE"}, "preview"),
+        ('["mturk"]', {**MTURK, "turkSubmitTo": "https://mturk.com.evil.example"}, "from its HIT"),
+        ('["mturk"]', {**MTURK, "turkSubmitTo": "http://www.mturk.com"}, "from its HIT"),
+        ('["link"]', {"invite": "1-0123456789abcdef"}, "by your link"),
+        ('["prolific", "link"]', {}, "from Prolific or by your link"),
+    ],
+)
+def test_who_comes_another_way_is_told_so(tmp_path: Path, kinds: str, query: Any, said: str):
+    with opened(ways(tmp_path, kinds)) as study:
+        refused = Person(study, **query).joined
+        assert refused.status_code == 403 and said in refused.json()["error"]
+        assert rows_of(study, db.participants) == []
+
+
+def test_prolific_and_invitations_lead_in_and_out(tmp_path: Path):
+    folder = ways(tmp_path, '["prolific", "link"]')
+    said = CliRunner().invoke(main, ["collect", "invite", str(folder), "--count", "2"])
+    invitation = said.output.split()[1].partition("invite=")[2]
+    with opened(folder) as study:
+        ann = Person(study, PROLIFIC_PID="5f0")
+        link = ann.submit(0, {"labels": []}).json()["leave"]["link"]
+        assert link == "https://app.prolific.com/submissions/complete?cc=C0DE"
+        bob = Person(study, invite=invitation)
+        assert bob.submit(0, {"labels": []}).json()["leave"] is None
+        assert {row.entry for row in rows_of(study, db.participants)} == {"prolific", "link"}
+
+
 # --- the database --------------------------------------------------------------------------------
 
 

@@ -80,3 +80,20 @@ def export(study: Path, out: Path, database: str | None, **options: Any) -> None
         task = found.study.task
     click.echo(f"{out}: {done.views:,} views of {done.sessions:,} sessions")
     click.echo(f"next: luab-data convert {task} {out} --out DATASET")
+
+
+@collect.command()
+@_STUDY
+@click.option("--count", type=click.IntRange(1, 100_000), required=True, help="How many links.")
+@click.option("--address", default="http://127.0.0.1:8000/", show_default=True,
+              help="Where people reach the study.")  # fmt: skip
+def invite(study: Path, count: int, address: str) -> None:
+    """Print links to STUDY, each for one person; its study.toml has to allow `link`."""
+    from luab_data.collect.entry import invitation_of
+    from luab_data.collect.study import read_study, secret_of
+    from luab_data.errors import OptionError
+
+    if "link" not in read_study(study).entry.kinds:
+        raise OptionError(f'{study}: has no `link` among its ways in; expected kinds = ["link"]')
+    for number in range(1, count + 1):
+        click.echo(f"{address}?invite={invitation_of(secret_of(study), number)}")

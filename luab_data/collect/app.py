@@ -21,6 +21,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from luab_data.collect import store as db
+from luab_data.collect.entry import arrive, leave
 from luab_data.collect.people import People, Refused, Session
 from luab_data.collect.pictures import Picture, Thumbnails
 from luab_data.collect.store import now_ms
@@ -187,7 +188,9 @@ class Participants:
         joining: Joining = await _read(request, Joining)
         if not joining.consent:
             raise _Wrong(400, "Without consent nobody takes part.")
-        token = await self._people.join("open", None, {})
+        people = self._people
+        arrival = arrive(people.study.entry, joining.query, people.secret)
+        token = await people.join(arrival.platform, arrival.who, arrival.entry)
         return JSONResponse({"token": token})
 
     async def _session(self, request: Request, token: str = "") -> Session:
@@ -217,7 +220,9 @@ class Participants:
             "server_ms": now_ms(),
         }
         if number >= len(session.task.pages):
-            return {**state, "finished": True, "code": people.code(session), "entry": session.entry}
+            code = people.code(session)
+            way = leave(study.entry, session.entry, code)
+            return {**state, "finished": True, "code": code, "leave": way}
         page = session.task.pages[number]
         labels = {label.name: label for label in study.classes}
         state["classes"] = [msgspec.to_builtins(label) for label in study.classes]

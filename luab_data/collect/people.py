@@ -56,7 +56,7 @@ class People:
         self, study: Study, store: Store, secret: bytes, tasks: Mapping[int, Task]
     ) -> None:
         self.study, self.store, self.tasks = study, store, tasks
-        self._secret = secret
+        self.secret = secret
         self._hash = WorkerHash(secret)
 
     async def join(self, platform: str, who: str | None, entry: Mapping[str, str]) -> str:
@@ -181,7 +181,7 @@ class People:
 
     def code(self, session: Session) -> str:
         """The completion code of a session: 10 characters that only the study's secret gives."""
-        made = hmac.digest(self._secret, f"code/{session.id}/{session.begun_ms}".encode(), "sha256")
+        made = hmac.digest(self.secret, f"code/{session.id}/{session.begun_ms}".encode(), "sha256")
         return made.hex()[:10].upper()
 
     async def withdraw(self, session: Session) -> None:
