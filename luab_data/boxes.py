@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 from xml.etree import ElementTree
 
 import numpy as np
@@ -24,6 +25,14 @@ import numpy as np
 from luab_data.errors import ImagesError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+
+
+def file_stem(path: str) -> str:
+    """A picture's file without folders and extension, NFC-normalised: how images are known."""
+    name = normalize("NFC", path.replace("\\", "/").rpartition("/")[2])
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in IMAGE_SUFFIXES else name
+
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -323,9 +332,7 @@ def _read_voc(path: Path, text: str) -> dict[str, list[Box]]:
 
 def _image_id(name: str, where: str) -> str:
     """File name (perhaps with folders, perhaps without extension) -> image id."""
-    base = name.strip().replace("\\", "/").rsplit("/", 1)[-1]
-    stem, suffix = os.path.splitext(base)
-    image_id = stem if suffix.lower() in IMAGE_SUFFIXES else base
+    image_id = file_stem(name.strip())
     if not image_id:
         raise ImagesError(f"{where}: found no image name; expected one, e.g. n01443537_0.JPEG")
     return image_id

@@ -145,6 +145,8 @@ OWN_BROWSED = _of_own(
 OWN_ACTIONS = _of_own(
     COCO_ACTIONS, "view: one image shown once to one annotator; every raw field",
     Column(name="view", type=pa.int16(), doc="1 for the first view of the image, then 2, ..."),
+    Column(name="image_file", type=pa.string(), doc="The picture's file as the tool had it; null if"
+           " not logged"),
     docs=_OF_TAGGING,
 )  # fmt: skip
 OWN_TAGGED = _of_own(
@@ -152,6 +154,8 @@ OWN_TAGGED = _of_own(
     Column(name="num_views", type=pa.int16(), doc="Views of the image"),
     Column(name="view", type=pa.int16(), doc="The view that decides, from 1: icons, time and"
            " worker are of that one"),
+    Column(name="image_file", type=pa.string(), doc="The picture's file as the tool had it, of the"
+           " deciding view; null if not logged"),
     docs=_OF_TAGGING,
 )  # fmt: skip
 OWN_TAGGERS = _of_own(

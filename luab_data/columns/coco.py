@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from luab_data.columns.icons import Truth, final_action, group_icons
+from luab_data.columns.ground_truth import Truth
+from luab_data.columns.icons import final_action, group_icons
 from luab_data.columns.registry import Registry
 from luab_data.errors import OptionError
 from luab_data.ragged import Ints, one_array

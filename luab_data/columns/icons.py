@@ -6,14 +6,13 @@ history: add, move*, remove, add, ... Every column of icons is a list a row, ord
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from luab_data.columns import regions
+from luab_data.columns.ground_truth import Known, is_known
 from luab_data.ragged import (
     ArrowColumn,
     Bools,
@@ -25,13 +24,9 @@ from luab_data.ragged import (
     ragged,
 )
 from luab_data.raw.coco import ACTIONS
-from luab_data.truth import TrueImage, can_tell, contains_many
+from luab_data.truth import can_tell, contains_many
 
 _ADD, _MOVE, _REMOVE = range(len(ACTIONS))
-
-Truth = Mapping[int, TrueImage] | Mapping[str, TrueImage]
-Known = Sequence[TrueImage | None]
-"""(num_images,) the ground truth of each image, None where there is none."""
 
 
 class Icons(NamedTuple):
@@ -214,74 +209,6 @@ def _count(flags: Bools, bounds: Ints) -> Ints:
     return np.diff(np.concatenate([[0], np.cumsum(flags)])[bounds])
 
 
-def known_images(image_id: ArrowColumn, truth: Truth | None) -> Known:
-    """The ground truth of each image.
-
-    Args:
-        image_id: (num_images,) ids.
-        truth: the instances file, or None when there is none.
-    """
-    return [None if truth is None else truth.get(i) for i in image_id.to_pylist()]
-
-
-def labels(known: Known) -> pa.ListArray:
-    """Classes with any instance in the ground truth, crowds included.
-
-    Returns: (num_images,) lists of int64, ascending.
-    Null where the instances file lacks the image, or there is no such file.
-    Source: docs/definitions.md#mean-average-precision; docs/definitions.md#coco-notebook.
-    """
-    found = [None if image is None else image.labels for image in known]
-    return pa.array(found, pa.list_(pa.int64()))
-
-
-def boxes(known: Known) -> pa.ListArray:
-    """Box of each instance that is no crowd, in the order of the instances file.
-
-    Returns: (num_images,) lists of [xmin, ymin, xmax, ymax], float64, continuous px.
-    Null where the instances file lacks the image, or there is no such file.
-    Source: `bbox` of the instances file, which is [x, y, width, height].
-    """
-    values = np.concatenate([[], *(image.box_xyxy for image in known if image is not None)])
-    corners = np.arange(0, len(values) + 1, 4)
-    return _of_boxes(known, list_array(pa.array(values), corners))
-
-
-def box_label(known: Known) -> pa.ListArray:
-    """Class of each box.
-
-    Returns: (num_images,) lists of int64, parallel to boxes.
-    Null where boxes is.
-    Source: `category_id` of the instances file.
-    """
-    values = np.concatenate([[], *(image.box_label for image in known if image is not None)])
-    return _of_boxes(known, pa.array(values.astype(np.int64)))
-
-
-def _of_boxes(known: Known, values: pa.Array) -> pa.ListArray:
-    """(num_images,) lists of (num_boxes,) values; null for images that are not known."""
-    lengths = [0 if image is None else len(image.box_label) for image in known]
-    bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    return list_array(values, bounds, null_rows=~_is_known(known))
-
-
-def size(
-    known: Known, original_image_width: ArrowColumn, original_image_height: ArrowColumn
-) -> tuple[ArrowColumn, ArrowColumn]:
-    """Size of the original picture: that of the instances file, else as logged.
-
-    Args:
-        known: (num_images,) the ground truth.
-        original_image_width, original_image_height: (num_images,) int32 px, as logged.
-    Returns: width and height, (num_images,) int32 px, each more than 0.
-    Null if neither is there: the log's can be 0.
-    Source: docs/formats.md#zero-sizes.
-    """
-    wide = pa.array([None if image is None else image.width for image in known], pa.int32())
-    high = pa.array([None if image is None else image.height for image in known], pa.int32())
-    return regions.size(wide, high, original_image_width, original_image_height)
-
-
 def is_on_object(icons: Icons, masks: Known) -> pa.ListArray:
     """Whether each icon that is there at the end lies on a mask of its class.
 
@@ -318,13 +245,8 @@ def num_adds_on_object(icons: Icons, masks: Known) -> pa.ListArray:
     right, judged = np.zeros((2, len(icons.action)), bool)
     right[adds], judged[adds] = _judged(icons, masks, owner[adds], adds)
     is_open = _count((icons.action == _ADD) & ~judged, icons.bounds) > 0
-    is_known = _is_known(masks)[icons.image] & ~is_open
-    return by_image(icons, nullable(_count(right, icons.bounds), is_known, pa.int32()))
-
-
-def _is_known(known: Known) -> Bools:
-    """(num_images,) whether there is a ground truth of each image."""
-    return np.array([image is not None for image in known], dtype=bool)
+    there = is_known(masks)[icons.image] & ~is_open
+    return by_image(icons, nullable(_count(right, icons.bounds), there, pa.int32()))
 
 
 def _are_on_object(icons: Icons, masks: Known, action: Ints) -> pa.ListArray:
@@ -340,7 +262,7 @@ def _judged(icons: Icons, masks: Known, icon: Ints, action: Ints) -> tuple[Bools
     ground truth can tell.
     """
     right, judged = np.zeros((2, len(action)), bool)
-    asked = np.flatnonzero(_is_known(masks)[icons.image[icon]])
+    asked = np.flatnonzero(is_known(masks)[icons.image[icon]])
     images = [masks[i] for i in icons.image[icon[asked]].tolist()]
     label = icons.label[icon[asked]]
     x, y = icons.to_x[action[asked]], icons.to_y[action[asked]]

@@ -27,7 +27,16 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from luab_data.columns import events, icons, loader_compat, page_size, regions, rounds, traces
+from luab_data.columns import (
+    events,
+    ground_truth,
+    icons,
+    loader_compat,
+    page_size,
+    regions,
+    rounds,
+    traces,
+)
 from luab_data.errors import OptionError
 from luab_data.own_tables import OWN_ACTIONS, OWN_BROWSED, OWN_TAGGED
 from luab_data.ragged import ArrowColumn
@@ -256,10 +265,10 @@ _AGAINST_MASKS = (
 COCO = Registry(
     table=COCO_IMAGES,
     derived=(
-        Derived(("width", "height"), icons.size, ("known", *_LOGGED_SIZE)),
-        Derived(("labels",), icons.labels, ("known",)),
-        Derived(("boxes",), icons.boxes, ("known",)),
-        Derived(("box_label",), icons.box_label, ("known",)),
+        Derived(("width", "height"), ground_truth.size, ("known", *_LOGGED_SIZE)),
+        Derived(("labels",), ground_truth.labels, ("known",)),
+        Derived(("boxes",), ground_truth.boxes, ("known",)),
+        Derived(("box_label",), ground_truth.box_label, ("known",)),
         Derived(("icon_label",), icons.icon_label, ("icons",)),
         Derived(("icon_name",), icons.icon_name, ("icons", "classes")),
         *(Derived((name,), function, ("icons",)) for name, function in _OF_ICONS),
@@ -280,7 +289,7 @@ COCO = Registry(
                 *("actions.action_histories_point_to_x", "actions.action_histories_point_to_y"),
             ),
         ),
-        "known": Step(icons.known_images, ("raw.image_id", "truth")),
+        "known": Step(ground_truth.known_images, ("raw.image_id", "truth")),
         "masks": Step(regions.as_shown, ("known", *_LOGGED_SIZE)),
     },
 )
@@ -291,9 +300,12 @@ OWN = Registry(
     derived=(
         *(d for d in COCO.derived if d.function is not loader_compat.coco_point),
         Derived(("num_views",), rounds.num_rounds, ("bounds",)),
-        *_logged("actions", "view"),
+        *_logged("actions", "view", "image_file"),
     ),
-    steps=COCO.steps,
+    steps={
+        **COCO.steps,
+        "known": Step(ground_truth.known_files, ("raw.image_id", "actions.image_file", "truth")),
+    },
 )
 """Likewise of a tagging log of somebody's own, of each image's deciding view."""
 _PAGE_SIZE = ("original_image_width", "original_image_height", "image_height")
@@ -317,17 +329,17 @@ ACTIONS = Registry(
     COCO_ACTIONS, _page_size("actions", page_size.tagging, "mouse_tracking", *_DRAGS), {}
 )
 """Derived columns of `actions` of COCO-AB."""
-_ON_PAGE = ("actions.image_width", "actions.image_height")
-_ON_ROUND = ("rounds.image_width", "rounds.image_height")
-OWN_ROUNDS = Registry(
-    IMAGENET_ROUNDS, (Derived(("page_width", "page_height"), page_size.as_logged, _ON_ROUND),), {}
-)
-"""The same of somebody's own browsing log: a picture is as large on the page as the log says."""
 
-OWN_VIEWS = Registry(
-    OWN_ACTIONS, (Derived(("page_width", "page_height"), page_size.as_logged, _ON_PAGE),), {}
-)
-"""Likewise of a tagging log of somebody's own, beside `view`."""
+
+def _as_logged(table: Table, events: str) -> Registry:
+    sizes = (f"{events}.image_width", f"{events}.image_height")
+    return Registry(
+        table, (Derived(("page_width", "page_height"), page_size.as_logged, sizes),), {}
+    )
+
+
+OWN_ROUNDS, OWN_VIEWS = _as_logged(IMAGENET_ROUNDS, "rounds"), _as_logged(OWN_ACTIONS, "actions")
+"""The same of somebody's own logs: a picture is as large on the page as the log says."""
 
 
 def with_derived(raw: pa.Table, registry: Registry) -> pa.Table:

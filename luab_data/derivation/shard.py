@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from luab_data import errors
 from luab_data.columns import imagenet, traced
 from luab_data.columns.coco import HISTORY, Tagged, views_of
-from luab_data.columns.icons import Truth
+from luab_data.columns.ground_truth import Truth
 from luab_data.columns.registry import (
     ACTIONS,
     COCO,

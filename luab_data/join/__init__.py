@@ -219,7 +219,7 @@ def match_files(folder: Path, images: Path) -> Matched:
 
 def match(rows: Rows, images: Images) -> Matched:
     """Find each row's image; arguments and errors as join_images."""
-    if images.root is not None and {*own_files.COLUMNS}.issubset(rows.columns):
+    if images.root is not None and own_files.names_files(rows):
         images = own_files.by_file(rows, images)
     else:
         images = _told_apart(rows, images)

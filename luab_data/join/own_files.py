@@ -18,8 +18,10 @@ import pyarrow as pa
 from luab_data.boxes import IMAGE_SUFFIXES
 from luab_data.join.sources import Images, Rows
 
-COLUMNS = ("image_id", "wnid", "image_file")
-"""Of rows whose files are found so."""
+
+def names_files(rows: Rows) -> bool:
+    """Whether the files of the rows are found so: each is an image, with the file as logged."""
+    return "image_file" in rows.columns and not rows.has_views
 
 
 class _Path(NamedTuple):
@@ -82,12 +84,15 @@ def by_file(rows: Rows, images: Images) -> Images:
 
 def _hints(rows: Rows) -> Iterator[tuple[str, list[str]]]:
     """Each id, and the paths that its file may have, the extension left out where it is unknown."""
-    for batch in rows.batches(COLUMNS):
-        for row in batch.select(COLUMNS).to_pylist():
-            image_id, name = row["image_id"], row["wnid"]
+    columns = [name for name in ("image_id", "wnid", "image_file") if name in rows.columns]
+    for batch in rows.batches(columns):
+        for row in batch.select(columns).to_pylist():
+            image_id, name = row["image_id"], row.get("wnid")
             file = [row["image_file"]] if row["image_file"] else []
-            own = image_id.removeprefix(f"{name}_")
-            yield image_id, [*file, *hints_of(name, image_id, own)]
+            own = [image_id]
+            if name is not None:
+                own = hints_of(name, image_id, image_id.removeprefix(f"{name}_"))
+            yield image_id, [*file, *own]
 
 
 def _path(text: str) -> _Path:

@@ -11,20 +11,17 @@ class that its categories lack, and a miss where an object of the class came wit
 from __future__ import annotations
 
 import math
-import os
-import re
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unicodedata import normalize
 
 import msgspec
 import numpy as np
 
-from luab_data.boxes import IMAGE_SUFFIXES
+from luab_data.boxes import file_stem
 from luab_data.errors import ImagesError
 from luab_data.raw.categories import category_labels, category_names, no_class, number
 from luab_data.raw.json_values import JsonStream, Plain, Runs
@@ -171,7 +168,7 @@ class _Reader:
         file_name = _optional(image, "file_name")
         known: Any = key
         if self._by_file:
-            known = _stem(str(file_name or key))
+            known = file_stem(str(file_name or key))
         elif (in_name := coco_id(str(file_name))) is not None:
             known = in_name
             self._images.num_renumbered += known != key
@@ -311,13 +308,6 @@ def _elements(stream: JsonStream, type: Any) -> Iterator[Any]:
     """The elements of an array: typed, or whatever they are."""
     for run in Runs(stream, type, iter).array():
         yield from [run.value] if isinstance(run, Plain) else run
-
-
-def _stem(name: str) -> str:
-    """A file's name without folder and extension, as ids of images are made of names."""
-    name = normalize("NFC", re.split(r"[/\\]", name)[-1])
-    stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def _labelled(of_category: dict[Any, Any], label_of: dict[Any, int]) -> dict[int, Any]:

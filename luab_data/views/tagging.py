@@ -52,6 +52,7 @@ def actions(views: pa.Table, vocabulary: Vocabulary, schema: pa.Schema) -> pa.Ta
     groups = pa.array([*vocabulary.superclasses], pa.string())
     found: dict[str, Any] = {
         "image_id": views["image_id"],
+        "image_file": views["image_file"],
         "original_image_width": views["width"],
         "original_image_height": views["height"],
         "image_width": pc.round(views["shown_width"]).cast(pa.int32()),
