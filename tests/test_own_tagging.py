@@ -241,7 +241,7 @@ def test_no_rule_of_the_paper_accepts_or_calibrates(world: Path, tmp_path: Path)
     )
     decided = luab_data.accept(world / "my-ab", codes=codes).table.to_pylist()
     assert [(r["assignment_id"], r["decision"], r["num_pages"]) for r in decided] == [
-        ("s-ann", "accepted", 4), ("s-bob", "rejected", 4), ("s-cid", "undecided", 4),
+        ("s-ann", "accepted", 4), ("s-bob", "rejected", 4), ("s-cid", "accepted", 4),
     ]  # fmt: skip
     with pytest.raises(DatasetError, match="no final click"):
         luab_data.calibrate(world / "my-ab")

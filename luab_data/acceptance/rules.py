@@ -1,8 +1,7 @@
 """The paper's rules for accepting an assignment: facts -> decisions.
 
 An assignment is rejected if any rule fails, by a strict "<": 40 of 120 originals pass .333, 39 do
-not. It is undecided if none fails but one cannot be decided from what is known, or none applies,
-and accepted else.
+not. It is undecided if none fails but one cannot be decided from what is known, and accepted else.
 
 What a released log cannot tell, and what is done about it:
 
@@ -207,9 +206,7 @@ def _columns(
     rules: tuple[Rule, ...], grid: _Outcome, measured: dict[str, Measured]
 ) -> dict[str, pa.Array]:
     fails, unknown = grid == _FAILS, grid == _UNKNOWN
-    silent = (grid == _NOT_APPLIED).all(0)  # only codes decide, and none is listed
-    is_open = unknown.any(0) | silent
-    decision = np.where(fails.any(0), REJECTED, np.where(is_open, UNDECIDED, ACCEPTED))
+    decision = np.where(fails.any(0), REJECTED, np.where(unknown.any(0), UNDECIDED, ACCEPTED))
     names = np.array([rule.name for rule in rules])
     values: dict[str, pa.Array] = {}
     for name, (value, is_exact) in measured.items():
@@ -221,14 +218,13 @@ def _columns(
     told = np.where(fails.any(axis=0), fails, unknown)  # a rejection needs no more reasons
     reason = [
         "; ".join(_reason(rules[k], grid[k, i], measured, i) for k in np.flatnonzero(told[:, i]))
-        or "no rule applies to it"
         for i in range(grid.shape[1])
     ]
     return {
         "decision": pa.array(decision.astype(object), pa.string()),
         "failed": _lists(fails, names),
         "undecided": _lists(unknown, names),
-        "reason": pa.array(reason, pa.string(), mask=~(told.any(axis=0) | silent)),
+        "reason": pa.array(reason, pa.string(), mask=~told.any(axis=0)),
         **values,
     }
 

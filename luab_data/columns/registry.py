@@ -27,16 +27,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from luab_data.columns import (
-    events,
-    ground_truth,
-    icons,
-    loader_compat,
-    page_size,
-    regions,
-    rounds,
-    traces,
-)
+from luab_data.columns import events, ground_truth, icons, page_size, regions, rounds, traces
+from luab_data.columns import loader_compat as notebooks
 from luab_data.errors import OptionError
 from luab_data.own_tables import OWN_ACTIONS, OWN_BROWSED, OWN_TAGGED
 from luab_data.ragged import ArrowColumn
@@ -218,7 +210,7 @@ IMAGENET = Registry(
             ),
         ),
         *_logged("round", "worker_id", "assignment_id", "hit_id", "page_idx", "image_idx"),
-        Derived(_both("notebook_point"), loader_compat.imagenet_point, (*_ROUND_CLICKS, "bounds")),
+        Derived(_both("notebook_point"), notebooks.imagenet_point, (*_ROUND_CLICKS, "bounds")),
     ),
     steps={
         "visit": Step(
@@ -276,9 +268,7 @@ COCO = Registry(
         Derived(_both("final"), icons.final, ("icons",)),
         *(Derived((name,), function, ("icons", "masks")) for name, function in _AGAINST_MASKS),
         *_logged("actions", "time_spent_ms", "worker_id", "hit_id", "page_id"),
-        Derived(
-            _both("notebook_point"), loader_compat.coco_point, ("icons", "labels", *_LOGGED_SIZE)
-        ),
+        Derived(_both("notebook_point"), notebooks.coco_point, ("icons", "labels", *_LOGGED_SIZE)),
     ),
     steps={
         "icons": Step(
@@ -298,7 +288,7 @@ COCO = Registry(
 OWN = Registry(
     table=OWN_TAGGED,
     derived=(
-        *(d for d in COCO.derived if d.function is not loader_compat.coco_point),
+        *(d for d in COCO.derived if d.function is not notebooks.coco_point),
         Derived(("num_views",), rounds.num_rounds, ("bounds",)),
         *_logged("actions", "view", "image_file"),
     ),
