@@ -56,6 +56,7 @@ class Browsing(Kind):
     key = ("image_id",)
     images_per_shard = 32_768
     several_labels = False
+    all_views_count = False
     class_columns = ("label", "wnid")
     classes = "sorted"
     score = "click_accuracy"

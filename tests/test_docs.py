@@ -43,7 +43,7 @@ GUIDES = [
 """In the order in which their commands are run."""
 
 
-PAGED: Mapping[str, Kind] = {**KINDS, "tracing": OWN_KINDS["tracing"]}
+PAGED: Mapping[str, Kind] = {**KINDS, **{n: OWN_KINDS[n] for n in ("browsing", "tracing")}}
 """Kinds with columns, statistics and rules of their own; others' are those of a release."""
 
 
@@ -64,7 +64,7 @@ def columns_page() -> str:
 
 def linked(source: str) -> str:
     """Citations `docs/page.md#anchor` as links from another page of docs/."""
-    return re.sub(r"docs/(\w+\.md)#([\w-]+)", r"[\2](\1#\2)", source)
+    return re.sub(r"docs/([\w-]+\.md)#([\w-]+)", r"[\2](\1#\2)", source)
 
 
 def statistics_page() -> str:

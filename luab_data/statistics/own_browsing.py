@@ -240,7 +240,7 @@ def _measures(kind: OwnBrowsing) -> tuple[Measure, ...]:
                 terms=_by("label", "right", num_classes)),
     )  # fmt: skip
     coverage, selected, *rest = found
-    return (coverage, selected, *agreeing, *(of_classes if kind.class_names else ()), *rest)
+    return (coverage, selected, *agreeing, *of_classes, *rest)
 
 
 _COUNTED: Mapping[str, str] = {
