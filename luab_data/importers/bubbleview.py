@@ -224,7 +224,7 @@ def _canvas(options: Mapping[str, str]) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)x(\d+)", options.get("canvas", ""))
     if not found:
         raise OptionError(
-            f"--canvas: found {options.get('canvas', '')!r}; expected the width and height of"
+            f"option canvas: found {options.get('canvas', '')!r}; expected the width and height of"
             " the tool's canvas in px, e.g. 800x600: larger pictures were shrunk to fit it"
         )
     return int(found[1]), int(found[2])

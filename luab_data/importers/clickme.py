@@ -113,7 +113,7 @@ def _frame(options: Mapping[str, str]) -> tuple[int, int] | None:
         return None
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", options["frame"])
     if not found:
-        raise OptionError(f"--frame: found {options['frame']!r}; expected e.g. 256x256")
+        raise OptionError(f"option frame: found {options['frame']!r}; expected e.g. 256x256")
     return int(found[1]), int(found[2])
 
 
@@ -122,7 +122,7 @@ def _least(options: Mapping[str, str]) -> float:
         return float(options.get("catch", "-inf"))
     except ValueError as error:
         raise OptionError(
-            f"--catch: found {options['catch']!r}; expected a number, e.g. 0.95"
+            f"option catch: found {options['catch']!r}; expected a number, e.g. 0.95"
         ) from error
 
 
