@@ -16,6 +16,7 @@ from scipy.io import savemat
 from luab_data.errors import ArchiveError, OptionError
 from luab_data.importers import importer
 from luab_data.importers.coco_search18 import shown
+from luab_data.importers.matlab import read_mat
 from luab_data.importers.pictures import picture_id
 from luab_data.importers.points import PointViews
 from luab_data.store.folder import read_manifest
@@ -153,14 +154,15 @@ def test_a_bad_line_is_told_and_new_fields_are_counted(tmp_path):
     newer = json.loads(json.dumps({**NARRATIVE, "language": "en"}))
     newer["traces"][0][0]["pressure"] = 0.5
     bad = {**NARRATIVE, "annotator_id": "x"}
+    late = {**NARRATIVE, "traces": [[{"x": 0, "y": 0, "t": 1e300}]]}
     odd = {"language": "en", **NARRATIVE, "traces": [[5]]}
     deep = '{"language": ' + 5000 * "[" + 5000 * "]" + "}"
     unknown = Counter()
-    path = narratives(tmp_path, newer, bad, '{"a": 1', NARRATIVE, "", odd, deep)
+    path = narratives(tmp_path, newer, bad, '{"a": 1', NARRATIVE, "", odd, deep, late)
     found = readings("localized-narratives", path, unknown=unknown)
     assert [len(reading.table) for reading in found] == [2]
     assert [error.rule for error in found[0].errors] == [
-        *("not-a-narrative", "json-syntax", "not-a-narrative", "json-syntax"),
+        *("not-a-narrative", "json-syntax", "not-a-narrative", "json-syntax", "not-a-narrative"),
     ]
     assert found[0].errors[0].where == f"{path.name}, line 2"
     assert found[0].names == [f"{path.name}, line 1", f"{path.name}, line 4"]
@@ -316,9 +318,30 @@ def test_other_files_are_refused_as_salicon(tmp_path):
     (tmp_path / "new.mat").write_bytes(header)
     with pytest.raises(ArchiveError, match=r"version 7\.3"):
         readings("salicon", tmp_path / "new.mat")
-    (tmp_path / "cut.mat").write_bytes(salicon_mat(tmp_path, gaze([(1, 2)])).read_bytes()[:300])
-    with pytest.raises(ArchiveError, match="damaged"):
+    whole = salicon_mat(tmp_path, gaze([(1, 2)])).read_bytes()
+    for damaged in (whole[:300], whole[:126], whole[:128] + b"\xff" + whole[129:]):
+        (tmp_path / "cut.mat").write_bytes(damaged)
+        with pytest.raises(ArchiveError, match="damaged"):
+            readings("salicon", tmp_path / "cut.mat")
+    savemat(tmp_path / "cut.mat", {"gaze": 1j * np.eye(2), "resolution": [480, 640]})
+    with pytest.raises(ArchiveError, match="expected numbers, text, cells, structs"):
         readings("salicon", tmp_path / "cut.mat")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_matlab_files_are_read_as_scipy_reads_them(tmp_path, compressed):
+    inner = np.empty((1, 2), [("a", object), ("long_name", object)])
+    inner[0, 0], inner[0, 1] = ("x", np.zeros((0, 0))), (np.arange(6.0).reshape(2, 3), "Käse")
+    cell = np.empty((2, 1), object)
+    cell[0, 0], cell[1, 0] = "one", np.array([[7]], np.uint8)
+    values = {"s": inner, "c": cell, "n": np.array([[1, 2], [3, 4]], ">i2"), "lines": ["ab", "cd"]}
+    savemat(tmp_path / "a.mat", values, do_compression=compressed)
+    found = read_mat(tmp_path / "a.mat", lambda _: None)
+    first, second = found["s"]
+    assert (first["a"], first["long_name"].shape) == ("x", (0, 0))
+    assert second["a"].tolist() == [[0, 1, 2], [3, 4, 5]] and second["long_name"] == "Käse"
+    assert (found["c"][0], found["c"][1].tolist()) == ("one", [[7]])
+    assert found["n"].tolist() == [[1, 2], [3, 4]] and found["lines"] == ["ab", "cd"]
 
 
 # --- BubbleView ----------------------------------------------------------------------------------

@@ -111,13 +111,15 @@ def _published(
         for number, user in enumerate(elements(bubble["userdata"]), start=1):
             name = f"{path.name}, {file}, user {number}"
             try:
-                fixations = user["fixations"]
+                (fixations,) = user["fixations"]
                 points, times = rows(fixations["enc"], 2), elements(fixations["enc_time"])
                 answer = _answer(user.get("descriptions", []))
+                is_theirs = bool(times) and not _IS_TIME(str(times[0]))
+                time_ms = None if is_theirs else _since_first(times, len(points))
             except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
                 collected.errors.append(RecordError(name, "not-a-view", f"{error!r}"))
                 continue
-            if times and not _IS_TIME(str(times[0])):
+            if time_ms is None:
                 raise ArchiveError(
                     f"{path}: its times are like {times[0]!r}, so these are no clicks of BubbleView"
                     " but what they were compared with; expected a file like salicon30x30.mat"
@@ -131,7 +133,7 @@ def _published(
                 name,
                 event,
                 points,
-                _since_first(times, len(points)),
+                time_ms,
                 frame=size,
                 size=size,
                 image_id=picture_id(file, re.split(r"[^a-z]", path.stem)[0] or "bubbleview"),
@@ -154,7 +156,10 @@ def _since_first(times: Sequence[Any], num_points: int) -> Floats:
     """(num_points,) ms since the first one, by the second; NaN if they are not one a point."""
     if len(times) != num_points or not num_points:
         return np.full(num_points, np.nan)
-    stamps = np.array([str(time).replace(" ", "T") for time in times], "datetime64[ms]")
+    texts = [str(time) for time in times]
+    if odd := next((text for text in texts if not _IS_TIME(text)), ""):
+        raise ValueError(f"a time {odd!r:.40}; expected one like 2016-02-04 00:34:18")
+    stamps = np.array([text.replace(" ", "T") for text in texts], "datetime64[ms]")
     since: Floats = (stamps - stamps[0]).astype(np.float64)
     return since
 

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Annotated, Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from luab_data.errors import ArchiveError, RecordError
 from luab_data.importers import Importer
@@ -37,16 +37,19 @@ PROMPT = "Describe the picture with your voice while hovering over the region th
 """What annotators were asked, by the paper's abstract."""
 
 
+_Seconds = Annotated[float, Meta(ge=-1e6, le=1e6)]
+
+
 class _Point(Struct, gc=False, forbid_unknown_fields=True):
     x: float
     y: float
-    t: float
+    t: _Seconds
 
 
 class _Utterance(Struct, gc=False, forbid_unknown_fields=True):
     utterance: str
-    start_time: float
-    end_time: float
+    start_time: _Seconds
+    end_time: _Seconds
 
 
 class _Narrative(Struct, forbid_unknown_fields=True):

@@ -16,6 +16,9 @@ from luab_data.views import CODE, Reading, views
 
 Codes = npt.NDArray[np.int8]
 
+_NEVER_MS = 2.0**53
+"""No time is as late, and whole ms beyond are not told apart: such ones are not known."""
+
 EVENTS_AT_ONCE = 2**18
 """Events that become one table."""
 
@@ -57,7 +60,7 @@ def event_lists(
 
 
 def _whole(values: Floats) -> pa.Array:
-    missing = np.isnan(values)
+    missing = ~(np.abs(values) < _NEVER_MS)  # NaN too
     whole = np.rint(np.where(missing, 0, values)).astype(np.int64)
     return pa.array(whole, mask=missing if missing.any() else None)
 

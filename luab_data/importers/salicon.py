@@ -42,7 +42,8 @@ _LEAST_MS = 100
 """Pictures were shown for 5 s: if no last time of a file reaches this, they are seconds."""
 
 
-_Side = Annotated[int, Meta(ge=1)]
+_MOST = 2**31 - 1
+_Side = Annotated[int, Meta(ge=1, le=_MOST)]
 
 
 class _Image(Struct, gc=False, forbid_unknown_fields=True):
@@ -204,9 +205,9 @@ def _sides(path: Path, resolution: Any) -> tuple[int, int]:
     """(height, width) in px."""
     try:
         height, width = (int(side) for side in np.ravel(resolution))
-        if min(height, width) > 0:
+        if min(height, width) > 0 and max(height, width) <= _MOST:
             return height, width
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         pass
     raise ArchiveError(f"{path}: its resolution is {resolution!r:.60}; expected height and width")
 
