@@ -326,3 +326,28 @@ def test_a_vocabulary_that_contradicts_itself_is_refused(names: Any, groups: Any
 def test_the_vocabulary_of_coco_is_the_tools():
     assert (len(COCO.names), len(COCO.superclasses), COCO.ids[79]) == (80, 11, 90)
     assert COCO.group_of("dog") == "Animal" and str(COCO) == "COCO's 80 classes"
+
+
+def test_pictures_and_instances_are_found_by_the_file_that_the_log_names(
+    world: Path, tmp_path: Path
+):
+    """Ids may be anything: a number, a name with its extension, a path out of the folder."""
+    named = {"17": "site/pics/IMG 0.png", "IMG 1.png": None, "../IMG 2": "IMG 2.png", "x": None}
+    lines = [view(image_id, "bob", 0) for image_id in named]
+    for line, file in zip(lines, named.values(), strict=True):
+        line["image"] |= {"file": file} if file else {}
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    convert_tagging(
+        log, tmp_path / "ab", classes=GROUPS, instances=world / "instances.json", worker_key=KEY
+    )
+    rows = read_table(tmp_path / "ab").to_pylist()
+    assert [row["image_file"] for row in rows] == [*named.values()]
+    assert [row["labels"] for row in rows] == [[0, 2]] * 3 + [None]
+    joined = luab_data.join_images(tmp_path / "ab", world / "pictures").table.to_pylist()
+    found = {row["image_id"]: Path(row["image_path"]).stem for row in joined}
+    assert found == {"17": "IMG 0", "IMG 1.png": "IMG 1", "../IMG 2": "IMG 2"}
+    luab_data.export(tmp_path / "ab", world / "pictures", tmp_path / "out", format="imagefolder")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
+        *("..%2FIMG 2.png", "17.png", "IMG 1.png.png"),
+    ]
