@@ -21,9 +21,11 @@ import luab_data
 from luab_data.batches import TimesShown
 from luab_data.columns.hulls import hulls_of
 from luab_data.columns.traced import TRACING
+from luab_data.reports.tracing import PAGES
 from luab_data.schema_views import TRACING_TRACES, TRACING_VIEWS
 from luab_data.store.load import read_table
-from luab_data.views import VIEWS
+from luab_data.views import VIEWS, views
+from luab_data.views.tracing import TRACING as FROM_VIEWS
 
 LOG = [
     view(
@@ -124,6 +126,20 @@ def test_times_that_decrease_count_as_the_latest_one_before(tmp_path: Path):
     rows = read_table(world.write(tmp_path, [view("a", moves), view("b", other)])).to_pylist()
     assert rows[0]["time_quantile_x"] == [0.1] * 10 + [0.3]
     assert rows[1]["time_quantile_x"] == [0.6] * 10 + [0.7]
+
+
+def test_a_place_that_overflowed_is_no_point(tmp_path: Path):
+    moves = [("move", 0, 0.1, 0.1), ("move", 5, 9.0, 0.1), ("move", 9, 0.2, 0.3)]
+    table = views({name: [row[name]] for row in [view("a", moves)] for name in row
+                   if row[name] is not None})  # fmt: skip
+    far = table.set_column(
+        table.column_names.index("event_x"), table.schema.field("event_x"), [[[0.1, 9e6, 0.2]]]
+    )
+    worker = pa.nulls(1, pa.string())
+    far = far.set_column(far.column_names.index("annotator"), "worker_id", worker)
+    (batch,) = FROM_VIEWS.batches(iter([far]), None)
+    assert batch.images["trace_length"].to_pylist() == [2]
+    assert batch.images["last_point_x"].to_pylist() == [0.2]
 
 
 def test_hulls_of_many_points_are_those_of_shapely():
@@ -258,6 +274,21 @@ def test_annotators_are_told_apart(dataset: Path):
     assert sorted(round(v) for v in found.pooled["points_per_view"].raw) == [30, 40, 50]
 
 
+def test_what_a_worker_did_by_hand(tmp_path: Path):
+    walk = [("move", 0, 0.2, 0.5), ("move", 500, 0.2, 0.9), ("move", 2000, 0.8, 0.9)]
+    rows = [view("a", walk, annotator="x"), view("b", annotator="x"),
+            view("c", _moves(2), annotator="x")]  # fmt: skip
+    folder = world.write(tmp_path, rows)
+    (row,) = read_table(folder, "annotators").to_pylist()
+    assert (row["num_views"], row["num_traced"], row["num_sessions"]) == (3, 2, 0)
+    assert row["median_trace_length"] == 2  # of 3, 0 and 2 points
+    assert row["mean_offset_x"] == pytest.approx(((0.4 - 0.5) + (0.505 - 0.5)) / 2)
+    assert row["mean_offset_y"] == pytest.approx(((2.3 / 3 - 0.5) + 0.0) / 2)
+    found = luab_data.annotators(folder)
+    assert found.pooled["speed"].raw[0] == pytest.approx((1.0 / 2 + 0.01 / 0.01) / 2)
+    assert found.pooled["empty_share"].raw[0] == pytest.approx(1 / 3)
+
+
 def test_a_log_without_people_has_no_annotators(tmp_path: Path):
     folder = world.write(tmp_path, [view("a", _moves(3)), view("b", _moves(2))])
     assert len(read_table(folder, "annotators")) == 0
@@ -369,6 +400,19 @@ def test_a_log_without_times_is_replayed_in_its_order(tmp_path: Path):
     clicks = [("click", None, 0.1, 0.2), ("click", None, 0.3, 0.4)]
     found = luab_data.clicks(world.write(tmp_path, [view("a", clicks)]), "a")
     assert [(c.time_ms, c.x, c.y) for c in found.clicks] == [(0, 0.1, 0.2), (100, 0.3, 0.4)]
+
+
+def test_a_replay_has_the_size_that_was_shown_and_every_fixation(tmp_path: Path):
+    fixations = [("fixation", 0, 0.5, 0.25, 200), ("fixation", 300, 0.75, 0.5, 200)]
+    sizes = ({"shown_width": 200.0, "shown_height": 100.0}, {"width": 90, "height": 45}, {})
+    rows = [view(f"p{k}", fixations, **size) for k, size in enumerate(sizes)]
+    folder = world.write(tmp_path, rows)
+    for k, (w, h) in enumerate([(200, 100), (900, 450), (450, 450)]):
+        (page,) = PAGES.read(folder, PAGES.named(folder, f"p{k}"))
+        (picture,) = page.replay.pictures
+        assert (picture.w, picture.h) == (w, h)
+        events = [(e.kind, e.x, e.y) for e in page.replay.events]
+        assert events == [("move", w / 2, h / 4), ("move", w * 3 / 4, h / 2)]
 
 
 def test_every_view_has_its_image(dataset: Path, images: Path):
