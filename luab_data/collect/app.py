@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta, Struct
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -25,13 +24,11 @@ from luab_data.collect.entry import arrive, leave
 from luab_data.collect.people import People, Refused, Session
 from luab_data.collect.pictures import Picture, Thumbnails
 from luab_data.collect.store import now_ms
+from luab_data.collect.wire import EVENTS, MOST_BYTES, Answer, Body, Events, Joining
 from luab_data.errors import ImagesError, OutputError
 
 PAGES = Path(__file__).with_name("pages")
-MOST_BYTES = 1_000_000
-"""Of a request; a batch of two seconds has some 20,000."""
-MOST_EVENTS = 5_000
-"""Of a batch."""
+_MOST_KNOWN = 20_000
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self';"
@@ -44,34 +41,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _MTURK = "https://*.mturk.com"
-
-
-class _Body(Struct, forbid_unknown_fields=True):
-    """A JSON body; `token` where a header cannot be sent (sendBeacon)."""
-
-    token: str = ""
-
-
-class Joining(_Body, forbid_unknown_fields=True):
-    """Somebody consents; `query` is the address they came by."""
-
-    consent: bool = False
-    query: dict[str, Annotated[str, Meta(max_length=500)]] = {}
-
-
-class Events(_Body, forbid_unknown_fields=True):
-    """A batch: the client's number of it, and what happened, in order."""
-
-    sequence: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
-    events: list[dict[str, Any]] = []
-
-
-class Answer(_Body, forbid_unknown_fields=True):
-    """The answer to a page, and how many batches were before it."""
-
-    page: Annotated[int, Meta(ge=0, le=10_000)] = 0
-    batches: Annotated[int, Meta(ge=0)] = 0
-    answer: dict[str, Any] = {}
 
 
 class _Wrong(Exception):
@@ -122,6 +91,11 @@ async def _read(request: Request, type: Any) -> Any:
         raise _Wrong(400, f"This request makes no sense: {error}") from None
 
 
+def _token(request: Request, token: str) -> str:
+    """The token of a request: of its header, else of its body."""
+    return request.headers.get("authorization", "").removeprefix("Bearer ") or token
+
+
 class Participants:
     """The routes of participants.
 
@@ -136,6 +110,7 @@ class Participants:
     ) -> None:
         self._people, self._pictures, self._thumbnails = people, pictures, thumbnails
         self._insert = people.store.insert_new(db.batches)
+        self._known: dict[str, int] = {}  # token -> session, of those that send events
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -195,7 +170,7 @@ class Participants:
 
     async def _session(self, request: Request, token: str = "") -> Session:
         """The session of a request."""
-        given = request.headers.get("authorization", "").removeprefix("Bearer ") or token
+        given = _token(request, token)
         found = await run_in_threadpool(self._people.session, given) if given else None
         if found is None:
             raise _Wrong(401, "This session is not known; open the study again.")
@@ -248,16 +223,27 @@ class Participants:
     async def events(self, request: Request) -> Response:
         """Keep a batch, once, whoever sends it how often; acknowledged when it is on the disk."""
         batch: Events = await _read(request, Events)
-        if len(batch.events) > MOST_EVENTS:
-            raise _Wrong(413, "This batch is too large.")
-        session = await self._session(request, batch.token)
+        try:
+            EVENTS.decode(batch.events)
+        except msgspec.DecodeError as error:
+            raise _Wrong(400, f"This request makes no sense: {error}") from None
+        token = _token(request, batch.token)
+        number = self._known.get(token) or (await self._session(request, batch.token)).id
         row = {
-            "session": session.id,
+            "session": number,
             "sequence": batch.sequence,
             "received_ms": now_ms(),
-            "events": msgspec.json.encode(batch.events).decode(),
+            "events": bytes(batch.events).decode(),
         }
-        await self._people.store.write(self._insert, row)
+        try:
+            await self._people.store.write(self._insert, row)
+        except OutputError:
+            self._known.pop(token, None)  # perhaps they have withdrawn
+            await self._session(request, batch.token)
+            raise
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        self._known[token] = number
         return JSONResponse({"acknowledged": batch.sequence, "server_ms": now_ms()})
 
     async def page(self, request: Request) -> Response:
@@ -277,7 +263,7 @@ class Participants:
 
     async def withdraw(self, request: Request) -> Response:
         """Delete all of a participant."""
-        body: _Body = await _read(request, _Body)
+        body: Body = await _read(request, Body)
         await self._people.withdraw(await self._session(request, body.token))
         return JSONResponse({"withdrawn": True})
 

@@ -164,6 +164,10 @@ export class Recorder {
       for (const batch of kept) {
         const answer = await this.post(batch);
         if (answer === "gone") return;
+        if (answer === "refused") {
+          await this.drop(batch); // it will never be taken, and others wait behind it
+          continue;
+        }
         if (answer !== "kept") {
           this.onSaved(false);
           await new Promise((resolve) => setTimeout(resolve, pause * (0.75 + Math.random() / 2)));
@@ -181,7 +185,8 @@ export class Recorder {
       const body = JSON.stringify(batch);
       const response = await fetch("api/events", { method: "POST", body, keepalive: body.length < 60000 });
       if (response.ok) return "kept";
-      return response.status === 401 ? "gone" : "again";
+      if (response.status === 401) return "gone";
+      return [400, 413].includes(response.status) ? "refused" : "again";
     } catch {
       return "again";
     }

@@ -1,0 +1,136 @@
+"""How many events a second a study keeps, and how soon; server and clients on one machine.
+
+    python benchmarks/collect.py --clients 64 --seconds 20
+    python benchmarks/collect.py --people 1000 --seconds 30      # at a human pace
+    python benchmarks/collect.py --database postgresql+psycopg://...
+
+Each client sends batches of 100 events over one connection and waits until they are acknowledged,
+that is on the disk; people send one of 40 events every two seconds. Lost and doubled are counted in
+the database afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import random
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import sqlalchemy as sa
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+
+def events(count: int, rng: random.Random) -> list[dict]:
+    """Moves over a picture, as the page sends them."""
+    return [
+        {"t": round(16.7 * k, 1), "page": 0, "type": "move", "pointer": "mouse", "slot": k % 48,
+         "x": rng.randrange(1000), "y": rng.randrange(5000), "fx": rng.random(), "fy": rng.random()}
+        for k in range(count)
+    ]  # fmt: skip
+
+
+def serve(folder: str, port: int, database: str | None) -> None:
+    """The server, in a process of its own."""
+    from luab_data.collect.serve import serve
+
+    serve(folder, port=port, database=database)
+
+
+async def ask(streams: tuple, path: str, body: bytes, token: str = "") -> tuple[int, bytes]:
+    """One request on an open connection."""
+    reader, writer = streams
+    method = "POST" if body else "GET"
+    head = f"{method} {path} HTTP/1.1\r\nHost: study\r\nContent-Length: {len(body)}\r\n"
+    head += f"Authorization: Bearer {token}\r\n\r\n" if token else "\r\n"
+    writer.write(head.encode() + body)
+    lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+    length = next(int(v.split(b":")[1]) for v in lines if v.lower().startswith(b"content-length:"))
+    return int(lines[0].split()[1]), await reader.readexactly(length)
+
+
+async def client(port: int, until: float, size: int, pause: float, took: list[float]) -> int:
+    """Join, send until then; how many batches were acknowledged."""
+    rng = random.Random(port + len(took))
+    streams = await asyncio.open_connection("127.0.0.1", port)
+    status, body = await ask(streams, "/api/join", b'{"consent": true}')
+    if status != 200:
+        raise SystemExit(body.decode())
+    token = json.loads(body)["token"]
+    batch, sequence = json.dumps(events(size, rng)), 0
+    if pause:
+        await asyncio.sleep(rng.random() * pause)
+    while time.perf_counter() < until:
+        start = time.perf_counter()
+        text = f'{{"sequence": {sequence}, "events": {batch}}}'.encode()
+        status, _ = await ask(streams, "/api/events", text, token)
+        took.append(time.perf_counter() - start)
+        sequence += status == 200
+        await asyncio.sleep(max(0.0, pause - took[-1]))
+    streams[1].close()
+    return sequence
+
+
+async def load(port: int, clients: int, seconds: float, size: int, pause: float) -> tuple:
+    """All clients at once: batches acknowledged, and how long each took, in s."""
+    took: list[float] = []
+    until = time.perf_counter() + seconds
+    done = await asyncio.gather(*(client(port, until, size, pause, took) for _ in range(clients)))
+    return sum(done), took
+
+
+def main() -> None:
+    """Measure, and print one row."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--people", type=int, help="clients at a human pace instead")
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--database", help="URL; default: SQLite")
+    options = parser.parse_args()
+    from collect_world import make_study
+
+    clients = options.people or options.clients
+    size, pause = (40, 2.0) if options.people else (100, 0.0)
+    with tempfile.TemporaryDirectory() as corner:
+        overlap = {"overlap = 1": f"overlap = {min(clients, 10_000)}"}
+        folder = make_study(Path(corner), "browsing", changes=overlap)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        process = multiprocessing.get_context("spawn").Process(
+            target=serve, args=(str(folder), port, options.database)
+        )
+        process.start()
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        memory = psutil.Process(process.pid)
+        before = memory.memory_info().rss
+        batches, took = asyncio.run(load(port, clients, options.seconds, size, pause))
+        after = memory.memory_info().rss
+        process.terminate()
+        process.join()
+        engine = sa.create_engine(options.database or f"sqlite:///{folder / 'study.sqlite'}")
+        with engine.connect() as connection:
+            kept = connection.scalar(sa.text("select count(*) from batches"))
+    p50, p99 = np.percentile(took, [50, 99]) * 1000
+    who, rate = "people" if options.people else "clients", batches * size / options.seconds
+    print(
+        f"{clients} {who}: {rate:,.0f} events/s acknowledged, p50 {p50:.0f} ms, p99 {p99:.0f} ms,"
+        f" lost {batches - kept}, memory of the server {before / 2**20:.0f} -> {after / 2**20:.0f} MiB"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""What a participant's page sends: JSON as msgspec reads it, refused where it is something else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+MOST_BYTES = 1_000_000
+"""Of a request; a batch of two seconds has some 20,000."""
+MOST_EVENTS = 5_000
+"""Of a batch."""
+
+
+class Body(Struct, forbid_unknown_fields=True):
+    """A JSON body; `token` where a header cannot be sent (sendBeacon)."""
+
+    token: str = ""
+
+
+class Joining(Body, forbid_unknown_fields=True):
+    """Somebody consents; `query` is the address they came by."""
+
+    consent: bool = False
+    query: dict[str, Annotated[str, Meta(max_length=500)]] = {}
+
+
+class Events(Body, forbid_unknown_fields=True):
+    """A batch: the client's number of it, and what happened, in order: a list of Happened."""
+
+    sequence: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    events: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+Word = Annotated[str, Meta(max_length=200)]
+Place = Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class Happened(Struct, forbid_unknown_fields=True, rename={"start": "from"}):
+    """One event: when, on which page, what; where on the page, px, and on the picture `slot`."""
+
+    t: float
+    page: Place
+    type: Word
+    slot: Place | None = None
+    x: float | None = None
+    y: float | None = None
+    fx: float | None = None
+    fy: float | None = None
+    label: Word | None = None
+    state: bool | None = None
+    pointer: Word | None = None
+    start: tuple[float, float] | None = None
+    layout: Annotated[list[tuple[float, float, float, float]], Meta(max_length=10_000)] | None = (
+        None
+    )
+    viewport: tuple[float, float] | None = None
+    ratio: float | None = None
+    scroll: tuple[float, float] | None = None
+
+
+EVENTS = msgspec.json.Decoder(Annotated[list[Happened], Meta(max_length=MOST_EVENTS)])
+
+
+class Answer(Body, forbid_unknown_fields=True):
+    """The answer to a page, and how many batches were before it."""
+
+    page: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    batches: Annotated[int, Meta(ge=0)] = 0
+    answer: dict[str, Any] = {}
