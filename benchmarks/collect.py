@@ -128,7 +128,7 @@ def main() -> None:
     who, rate = "people" if options.people else "clients", batches * size / options.seconds
     print(
         f"{clients} {who}: {rate:,.0f} events/s acknowledged, p50 {p50:.0f} ms, p99 {p99:.0f} ms,"
-        f" lost {batches - kept}, memory of the server {before / 2**20:.0f} -> {after / 2**20:.0f} MiB"
+        f" lost {batches - kept}, server's memory {before >> 20} -> {after >> 20} MiB"
     )
 
 
