@@ -316,6 +316,8 @@ def test_narratives_are_judged_by_what_all_of_them_would_take():
     assert "| 0.300 | " in text and "| 262 s (" in text and "| met |" in text
     for more in ({"large": [run(5, 400)]}, {"large": [run(4, 501)]}):
         assert "**missed**" in narratives.narratives_text([{**found, **more}])
+    busy = {**found, "large": [run(50, 400) | {"load": 6.0}]}
+    assert "| time not judged, busy; memory met |" in narratives.narratives_text([busy])
 
 
 def test_the_readme_holds_the_latest_narratives():
