@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import pickle
+import zipfile
 from collections import Counter
 
 import numpy as np
@@ -536,8 +537,6 @@ def test_a_dump_that_would_run_something_is_refused(tmp_path):
     np.lib.format.write_array_header_1_0(
         header, {"descr": "|O", "fortran_order": False, "shape": (1,)}
     )
-    import zipfile
-
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("clickmap_x.npy", header.getvalue() + pickle.dumps([1, 2]))
     with pytest.raises(ArchiveError, match="a pickled list"):
@@ -546,8 +545,6 @@ def test_a_dump_that_would_run_something_is_refused(tmp_path):
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 def test_arrays_of_any_pickle_are_read(tmp_path, protocol):
-    import zipfile
-
     path = clickme(tmp_path)
     arrays = dict(np.load(path, allow_pickle=True))
     arrays["clickmap_x"][0] = np.array([COLUMN - 1, 0], ">i4")
