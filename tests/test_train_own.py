@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from luab_train.data.matching import match_rows
 from luab_train.data.points import PointDataset
 from luab_train.data.rows import read_annotations
 from luab_train.data.sources import open_images
-from luab_train.data.splits import labelled_split
+from luab_train.data.splits import evaluation_split, labelled_split
 from luab_train.data.traces import read_traces
 from luab_train.evaluate.folder import evaluate
 from luab_train.evaluate.predictor import load_predictor
@@ -213,6 +214,16 @@ def test_what_nobody_selected_teaches_no_class(tmp_path):
     assert not {*found.held_out.source_index.tolist()} & {*found.split.source_index.tolist()}
 
 
+def flat(images: Path, folder: Path) -> Path:
+    """The pictures of `own` in one folder, under their ids."""
+    folder.mkdir()
+    for file in sorted(images.rglob("*.png")):
+        name = file.relative_to(images).parent.as_posix()
+        plain = file.name if name == "Käse" else f"{name.replace('/', '_')}_{file.name}"
+        shutil.copy(file, folder / plain)
+    return folder
+
+
 def test_a_photo_is_seen_as_it_was_shown(tmp_path):
     """A click in the frame that the browser turned by EXIF falls on what was clicked."""
     pixels = np.zeros((40, 60, 3), np.uint8)
@@ -253,6 +264,13 @@ def test_a_run_of_own_classes_evaluates_exports_and_predicts(own, tmp_path):
     train(small_recipe(epochs=1), data=data, images=images, out=run, val=0.2, shown=False)
     result = evaluate(run, images=images, shown=False)
     assert result["num_images"] == 30 and result["accuracy"] is not None
+    with pytest.raises(ImagesError, match="name no class"):
+        evaluate(run, images=flat(images, tmp_path / "flat"), shown=False)
+    split = evaluation_split(tmp_path / "flat", tuple(sorted(CLASSES)), data=data)
+    assert len({*split.source_index.tolist()}) == 30
+    assert split.label.tolist() == [sorted(CLASSES).index(c) for c in CLASSES for _ in range(10)]
+    again = evaluate(run, images=tmp_path / "flat", data=data, name="flat", shown=False)
+    assert again["accuracy"] == result["accuracy"] and again["num_images"] == 30
     (one,) = predict(run, [images / "Käse" / "IMG 001.png"])
     assert sorted(answer.name for answer in one.answers) == sorted(CLASSES)
     assert {answer.title for answer in one.answers} == {*CLASSES}

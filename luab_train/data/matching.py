@@ -98,7 +98,8 @@ def _names(
     alone = pc.if_else(is_plain, stem, pa.scalar(None, pa.string()))
     yield from (ids, alone, numbered(alone))
     if in_class:
-        yield from (pa.array(plain), numbered(image_ids(plain)))
+        # In one folder a name is one picture, whatever class it was asked about.
+        yield from (pa.array(as_folder(rows.image_id)), pa.array(plain), numbered(image_ids(plain)))
     # Of what is left, the one image of that name in the folder of that name, wherever that is.
     leaf = as_folder(np.array([name.rpartition("/")[2] for name in source.wnid.tolist()], str))
     in_folder = _only(_joined(leaf, source.image_id), known)

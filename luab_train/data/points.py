@@ -45,10 +45,10 @@ class PointDataset(Dataset):  # type: ignore[type-arg]
     `dataset[i]` has four keys, which `torch.utils.data.default_collate` makes batches of:
 
     - `image`: what the transform makes of the image; without one, the PIL image
-    - `label`: int64, index into `classes`; (80,) float32 of COCO-AB
+    - `label`: int64, index into `classes`; (C,) float32 where an image may have several
     - `point`: (2,) float32, xy in fractions of `image`, not moved where it lies outside, NaN where
-      there is none; (80, 2) of COCO-AB, one a class; (11, 2) of the target trace
-    - `mask`: bool, whether the point is there and in sight: train on these alone; (80,), (11,)
+      there is none; (C, 2), one a class, where it may have several labels; (11, 2) of target trace
+    - `mask`: bool, whether the point is there and in sight: train on these alone; (C,), (11,)
     """
 
     def __init__(

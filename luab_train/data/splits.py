@@ -69,8 +69,14 @@ def validation_split(
 def evaluation_split(
     images: Path, classes: tuple[str, ...], *, boxes: Path | None = None, data: Path | None = None
 ) -> Split:
-    """The images of a folder, labelled by what they name, with the boxes found for them."""
+    """The images of a folder, labelled by what they name, with the boxes found for them.
+
+    Args:
+        data: dataset folder with their boxes; with their labels too, if they name no class.
+    """
     source = open_images(images)
+    if data is not None and (source.wnid == "").all():
+        return labelled_by_rows(source, data, classes)
     if data is not None:
         found, where = _boxes_of_dataset(data, source), data
     else:
@@ -83,6 +89,29 @@ def evaluation_split(
             f" {images}, e.g. {split.image_id[0]}; expected boxes of these images"
         )
     return split
+
+
+def labelled_by_rows(source: ImageSource, data: Path, classes: tuple[str, ...]) -> Split:
+    """The images that a dataset has rows of, labelled by these.
+
+    Raises: ImagesError if a row's image is not there, or its class is none of the run.
+    """
+    rows = read_annotations(data)
+    matched = match_rows(rows, source, missing="raise", where=data)
+    order = {name: label for label, name in enumerate(classes)}
+    if unknown := [name for name in rows.classes if name not in order]:
+        raise ImagesError(
+            f"{data}: {len(unknown)} of its {len(rows.classes)} classes are not classes of the run,"
+            f" e.g. {', '.join(unknown[:3])}; expected some of {', '.join(classes[:3])}..."
+            f" ({len(classes)} in all)"
+        )
+    return Split(
+        source=source,
+        source_index=matched.image,
+        image_id=rows.image_id,
+        label=np.array([order[name] for name in rows.classes])[rows.label],
+        boxes=rows.boxes,
+    )
 
 
 def labelled_split(

@@ -16,6 +16,7 @@ import click
 
 from luab_data.files import ALREADY, new_folder
 from luab_data.statistics.estimate import LEVEL
+from luab_data.tools import COCO
 from luab_train.evaluate.stored import RESULTS
 from luab_train.metrics.intervals import t_interval
 from luab_train.metrics.places import is_of_place
@@ -122,7 +123,8 @@ def _paragraphs(
         texts.append(
             f"Heads of {', '.join(placeless)} learned no place: their points say nothing (–)."
         )
-    if runs[0].recipe.data.several_labels and results:
+    of_coco = tuple(runs[0].environment.get("classes", COCO.names)) == COCO.names
+    if runs[0].recipe.data.several_labels and of_coco and results:
         texts.append(
             "Whether points lie on objects is measured by `luab-train eval RUN --benchmarks coco`."
         )

@@ -138,7 +138,7 @@ def check_predictor(predictor: Predictor) -> None:
             f"{predictor.name}: a model of {num} classes; expected the {NUM_CLASSES} of COCO, by"
             " ascending category id"
         )
-    if predictor.classes != COCO_CLASSES and set(predictor.classes) == set(COCO_CLASSES):
+    if predictor.classes != COCO_CLASSES:
         wrong = next(k for k in range(num) if predictor.classes[k] != COCO_CLASSES[k])
         raise OptionError(
             f"{predictor.name}: its class {wrong} is {predictor.classes[wrong]}; expected"
