@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 from logs import KEY, action, archive, block, coco_log, coco_record, files, xml
 
 import luab_data
-from luab_data import cli
+from luab_data import cli, views
 from luab_data.errors import DatasetError, OptionError
+from luab_data.hub import own
 from luab_data.hub.about import (
     About,
     authors,
@@ -172,6 +173,10 @@ def test_every_importer_says_what_its_data_are(name: str):
         assert cff["preferred-citation"]["year"] == int(cited["year"])
     said = {**about.as_collection(), "title": "My cats"}
     assert About.of_collection(json.loads(json.dumps(said))).limits == about.limits
+
+
+def test_the_card_knows_every_flag_of_fidelity():
+    assert [*own.LACKS] == [*views.FIDELITY]
 
 
 def test_what_decides_and_whom_it_is_about(log: Path, tmp_path: Path):

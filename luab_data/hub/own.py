@@ -8,7 +8,7 @@ from typing import Any
 
 from luab_data.hub.about import About, hub_licence
 
-FIDELITY: Mapping[str, tuple[str, str]] = {
+LACKS: Mapping[str, tuple[str, str]] = {
     "has_path": (
         "path",
         "Where the pointer went is not known there, only where it acted: what is derived from"
@@ -66,7 +66,7 @@ def own_about(manifest: Mapping[str, Any], asked: str, config: str) -> About:
 
 def _limits(fidelity: Mapping[str, int], num_views: int) -> Iterator[tuple[str, str]]:
     """What some or all views lack."""
-    for flag, (has, follows) in FIDELITY.items():
+    for flag, (has, follows) in LACKS.items():
         count = fidelity.get(flag, num_views)
         if count < num_views:
             name = f"{has.capitalize()} of some views only" if count else f"No {has}"
