@@ -351,3 +351,23 @@ def test_pictures_and_instances_are_found_by_the_file_that_the_log_names(
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
         *("..%2FIMG 2.png", "17.png", "IMG 1.png.png"),
     ]
+
+
+def test_the_last_view_is_the_last_by_the_clock_where_every_view_of_an_image_has_one(
+    tmp_path: Path,
+):
+    lines = [view(image_id, who, 0) for image_id in ("a", "b") for who in DONE]
+    for number, line in enumerate(lines):
+        if number < 5:  # the last one of `b` does not say when it was
+            line["epoch"] = 1_700_000_000_000 - 60_000 * number
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    convert_tagging(log, tmp_path / "ab", deciding="last", worker_key=KEY)
+    rows = read_table(tmp_path / "ab").to_pylist()
+    assert [row["hit_id"] for row in rows] == ["s-ann", "s-cid"]
+    views = read_table(tmp_path / "ab", "actions").to_pylist()
+    assert [(r["hit_id"], r["view"]) for r in views[:3]] == [
+        ("s-cid", 1),
+        ("s-bob", 2),
+        ("s-ann", 3),
+    ]

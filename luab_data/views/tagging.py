@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from luab_data.pipeline import Batch, tagging_batch
-from luab_data.ragged import Bools, Ints, Ragged, kept_bounds, list_array, one_array, ragged
+from luab_data.ragged import Bools, Ints, Ragged, floats, kept_bounds, list_array, one_array, ragged
 from luab_data.raw.coco import ACTIONS
 from luab_data.tools import Vocabulary
 from luab_data.views import CODE, Conversion, FromViews
-from luab_data.views.grouping import grouped
+from luab_data.views.grouping import Grouped, grouped
 
 if TYPE_CHECKING:
     from luab_data.kinds import OwnTagging
@@ -116,9 +116,22 @@ def _batches(tables: Iterator[pa.Table], conversion: Conversion) -> Iterator[Bat
     for group in grouped(tables, ("image_id",), waiting):
         kind = cast("OwnTagging", conversion.kind)
         number = np.arange(len(group.table)) - np.repeat(group.bounds[:-1], np.diff(group.bounds))
-        raw = actions(group.table, kind.vocabulary, kind.events.schema())
+        raw = actions(_by_clock(group), kind.vocabulary, kind.events.schema())
         raw = raw.append_column("view", pa.array(number + 1, pa.int16()))
         yield tagging_batch(kind, raw, group.bounds, conversion.truth)
+
+
+def _by_clock(group: Grouped) -> pa.Table:
+    """The views of each image by the time of day of their submit, if all of the image have one."""
+    event = ragged(group.table["event"])
+    time = one_array(group.table["event_time_ms"]).flatten()
+    submitted = floats(pc.add(group.table["epoch_ms"], _time_of(event, time, CODE["submit"])))
+    image = np.repeat(np.arange(len(group.bounds) - 1), np.diff(group.bounds))
+    untimed = np.isin(image, image[np.isnan(submitted)])
+    order = np.lexsort((np.where(untimed, 0, submitted), image))
+    if (np.diff(order) == 1).all():
+        return group.table
+    return group.table.take(pa.array(order))
 
 
 def _class_names(views: pa.Table) -> tuple[Ints, pa.Array]:
