@@ -215,6 +215,6 @@ IMPORTER = Importer(
             " event `enter` and is no point of the trace.",
         ),
         ("Test set", "The fixations of the test pictures are withheld by the publisher."),
-        ("No licence", "The download states no licence of the data, and asks to be cited."),
+        ("No licence", "The readme of the download states none of the data, and asks to be cited."),
     ),
 )

@@ -250,6 +250,9 @@ IMPORTER = Importer(
             "In the .mat files workers have no ids; the place in the array is not one.",
         ),
         ("Off the picture", "The edition of 2017 has samples beyond the picture; they are kept."),
-        ("No licence", "salicon.net states no licence; the pictures are Flickr's, under theirs."),
+        (
+            "No licence",
+            "The page of downloads states none; pictures are Flickr's, under theirs.",
+        ),
     ),
 )
