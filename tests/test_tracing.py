@@ -144,7 +144,7 @@ def test_a_place_that_overflowed_is_no_point(tmp_path: Path):
 
 def test_hulls_of_many_points_are_those_of_shapely():
     rng = np.random.default_rng(1)
-    lengths = np.array([3, 0, 1, 200, 2, 57])
+    lengths = np.array([1, 0, 3, 1, 200, 2, 57])
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     x, y = rng.random((2, int(bounds[-1])))
     found = hulls_of(x, y, bounds)
@@ -471,6 +471,18 @@ def test_columns_are_derived_again_as_they_were(tmp_path: Path):
     luab_data.derive(folder, columns=["hull_area", "path_length", "time_quantile_x"])
     assert {p.name: p.read_bytes() for p in (folder / "data").glob("*.parquet")} == before
     assert luab_data.check(folder).whole
+
+
+def test_traces_of_other_views_are_refused(tmp_path: Path):
+    folder = world.write(tmp_path)
+    (file,) = (folder / "traces").glob("*.parquet")
+    table = pq.read_table(file)
+    order = [6, *range(1, 6), 0, *range(7, 36)]  # two views of one image change places
+    pq.write_table(table.take(pa.array(order)), file)
+    with pytest.raises(luab_data.LuabError, match="its images are not those of the shard"):
+        luab_data.derive(folder, columns=["hull_area"])
+    found = {problem.check: problem.found for problem in luab_data.check(folder).problems}
+    assert "picture0, view 2" in found["shards"]
 
 
 def test_what_does_not_apply_says_so_in_one_sentence(dataset: Path):

@@ -242,8 +242,8 @@ class _Tables:
     def _check_pair(self, images: pa.Table, records: pa.Table, name: str, other: str) -> None:
         """Shard k of default beside shard k of rounds (or actions)."""
         counts = self.kind.checks.num_records(images)
-        found = records["image_id"]
-        expected = images["image_id"].take(pa.array(np.repeat(np.arange(len(images)), counts)))
+        owner = np.repeat(np.arange(len(images)), counts)
+        found, expected = self._ids_of(records), self._ids_of(images).take(pa.array(owner))
         if not found.equals(expected):
             shorter = min(len(found), len(expected))
             equal = pc.equal(found.slice(0, shorter), expected.slice(0, shorter))
