@@ -136,7 +136,7 @@ class OwnBrowsing(OwnData, Browsing):
         deciding: which view of an image `default` is about, a rule of columns.rounds.Deciding.
         class_names: names of its classes, by label.
         num_pages, num_slots: that the log numbers; 0 if it numbers none.
-        has_entries: whether it tells when the pointer came over a picture.
+        has_entries, has_moves: whether it tells when the pointer came over a picture, and moved.
     """
 
     label_is_known = False
@@ -151,7 +151,7 @@ class OwnBrowsing(OwnData, Browsing):
     deciding: Deciding = "majority"
     class_names: tuple[str, ...] = ()
     num_pages = num_slots = 0
-    has_entries = False
+    has_entries = has_moves = False
     stages: ClassVar[Mapping[str, str]] = {
         **Browsing.stages,
         "derivation": "derivation.shard:own_browsing()",
@@ -170,7 +170,9 @@ class OwnBrowsing(OwnData, Browsing):
         kind, layout = super().bound(manifest), manifest.get("layout", {})
         kind.class_names = tuple(manifest.get("classes", ()))
         kind.num_pages, kind.num_slots = (layout.get(f"num_{n}", 0) for n in ("pages", "slots"))
-        kind.has_entries = layout.get("num_entered", 0) > 0
+        kind.has_entries, kind.has_moves = (
+            layout.get(name, 0) > 0 for name in ("num_entered", "num_moved")
+        )
         return kind
 
 

@@ -288,7 +288,7 @@ def test_no_rule_of_the_paper_accepts_or_rejects_own_work(own: Path, tmp_path: P
     found = luab_data.accept(own, codes=codes, shown=False)
     decided = {row["assignment_id"]: row["decision"] for row in found.to_table().to_pylist()}
     assert decided["s00"] == "accepted" and decided["s01"] == "rejected" and len(decided) == 9
-    assert "to be paid: 1;" in said(own, "accept", "--codes", str(codes))
+    assert "; --reward says what that costs" in said(own, "accept", "--codes", str(codes))
 
 
 def test_calibration_asks_for_boxes(own: Path) -> None:
@@ -491,16 +491,28 @@ def test_a_page_without_places_is_a_plain_grid(tmp_path: Path) -> None:
     assert page.replay.count("click") == 9
 
 
-def test_without_sessions_there_is_no_page(tmp_path: Path) -> None:
+def test_without_sessions_a_view_is_a_page_of_one_picture(tmp_path: Path) -> None:
     made = convert(tmp_path, LACKING["sessions"])
-    with pytest.raises(DatasetError, match="names no session that showed IMG 000"):
-        OwnBrowsingPages().named(made, "IMG 000")
+    keys = OwnBrowsingPages().named(made, "IMG 001.jpg")
+    assert keys == [(None, None, "IMG 001", number) for number in (1, 2, 3)]
+    _, second, _ = OwnBrowsingPages().read(made, keys)
+    assert second.title == "View 2 of IMG 001" and second.replay.count("click") == 1
     done = luab_data.report(made, tmp_path / "out", shown=False)
-    page = done.page.read_text(encoding="utf-8")
-    assert done.num_replays == 0 and "No page can be replayed: the log names no session." in page
+    assert done.num_replays == 4
     assert luab_data.stats(made)["num_workers"] == 3
     for name in ("page_time_ms", "hit_time_ms", "reading_forward", "serpentine_forward"):
         assert np.isnan(luab_data.stats(made, [name])[name])
+
+
+def test_pages_are_named_by_session_and_image(own: Path) -> None:
+    pages = OwnBrowsingPages()
+    assert pages.named(own, "s00") == [("s00", 0, None, None), ("s00", 1, None, None)]
+    assert pages.named(own, "s00:1") == pages.named(own, "IMG 007")[:1] == [("s00", 1, None, None)]
+    assert [key[0] for key in pages.named(own, "dog/IMG 000.jpg")] == ["s02", "s12", "s22"]
+    with pytest.raises(DatasetError, match="SESSION:PAGE; its pages are 0, 1"):
+        pages.named(own, "s00:7")
+    with pytest.raises(DatasetError, match="did you mean"):
+        pages.named(own, "s0:7")
 
 
 def read(folder: Path, columns: list[str] | None) -> list[View]:

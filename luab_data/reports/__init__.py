@@ -128,7 +128,7 @@ def report(
                     "findings": quotes(kind.pages.findings, measures, estimates),
                     "figures": figures,
                     "annotators": worker_table(workers) if workers.worker_id else None,
-                    "replays": replays, "asked_pages": number > 0,
+                    "replays": replays,
                 }
             )  # fmt: skip
             (making.path / PAGE_NAME).write_text(html, encoding="utf-8")

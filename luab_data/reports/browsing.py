@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -56,8 +56,8 @@ class BrowsingPages(PageReader):
 
     images: ClassVar[Table] = IMAGENET_IMAGES
     rounds: ClassVar[Table] = IMAGENET_ROUNDS
-    key_columns = ("assignment_id", "page_idx")
-    choice_columns = (
+    key_columns: tuple[str, ...] = ("assignment_id", "page_idx")
+    choice_columns: tuple[str, ...] = (
         *("assignment_id", "page_idx", "worker_id", "image_width", "image_height"),
         *("hovered_record_time_ms", "selected", "selected_record_time_ms"),
     )
@@ -136,29 +136,35 @@ class BrowsingPages(PageReader):
 
     def read(self, folder: Path, keys: Sequence[Key]) -> list[Page]:
         """The rounds of each page, with the boxes of their images."""
-        columns = [*COLUMNS, "selected_count", "wnid", "worker_id", "page_idx"]
-        assignments = {assignment for assignment, _ in keys}
-        rounds = find_rows(folder, self.rounds, assignments, columns, key="assignment_id")[0]
-        image_ids = set(rounds["image_id"].to_pylist())
-        sized = ["width", "height", "boxes"]
-        images = find_rows(folder, self.images, image_ids, sized)[0].to_pylist()
-        logged = {row["image_id"]: row for row in rounds.to_pylist()}
-        boxes = {image["image_id"]: _boxes(image, logged[image["image_id"]]) for image in images}
+        rounds = self._rounds(folder, "assignment_id", {assignment for assignment, _ in keys})
+        boxes = self._boxes(folder, rounds)
         found = []
         for assignment, page in keys:
             number = rounds["page_idx"]
             on_page = number.is_null() if page is None else pc.equal(number, page)
             shown = rounds.filter(pc.and_(pc.equal(rounds["assignment_id"], assignment), on_page))
-            wnids = sorted({str(name) for name in shown["wnid"].to_pylist()})
-            facts = (
-                f"class {', '.join(map(with_name, wnids))}",
-                f"annotator {shown['worker_id'][0].as_py() or 'unknown'}",
-            )
-            rows = shown.to_pylist()
-            replay = self.page_of(rows, boxes)
-            told = (*self.facts(replay, rows), *facts)
-            found.append(Page(replay=replay, title=self._title(assignment, page), facts=told))
+            found.append(self._page(shown.to_pylist(), boxes, self._title(assignment, page)))
         return found
+
+    def _rounds(self, folder: Path, column: str, values: Collection[str]) -> pa.Table:
+        columns = [*COLUMNS, "selected_count", "wnid", "worker_id", "page_idx", "round"]
+        return find_rows(folder, self.rounds, values, columns, key=column)[0]
+
+    def _boxes(self, folder: Path, rounds: pa.Table) -> Boxes:
+        """Those of the images of some rounds."""
+        image_ids, sized = set(rounds["image_id"].to_pylist()), ["width", "height", "boxes"]
+        images = find_rows(folder, self.images, image_ids, sized)[0].to_pylist()
+        logged = {row["image_id"]: row for row in rounds.to_pylist()}
+        return {image["image_id"]: _boxes(image, logged[image["image_id"]]) for image in images}
+
+    def _page(self, rows: Sequence[Values], boxes: Boxes, title: str) -> Page:
+        wnids = sorted({str(row["wnid"]) for row in rows})
+        facts = (
+            f"class {', '.join(map(with_name, wnids))}",
+            f"annotator {rows[0]['worker_id'] or 'unknown'}",
+        )
+        replay = self.page_of(rows, boxes)
+        return Page(replay=replay, title=title, facts=(*self.facts(replay, rows), *facts))
 
     def _title(self, assignment: str, page: int | None) -> str:
         return f"Page {page} of {assignment}"

@@ -242,7 +242,6 @@ class PageReader(ABC):
         why: words for the largest page, the median one and the one with most taken back.
         lead: what a replay shows and what it cannot.
         positions: where pictures and points of a replay are from.
-        no_pages: why there may be no page to replay; empty where there always is one.
         legend: kinds of marks that occur, for the legend: `click` or `add`.
         findings: the first three that have a value open the report.
     """
@@ -256,7 +255,6 @@ class PageReader(ABC):
         " the log's width is a copy of its height, the file's shape gives the width. Records that"
         " lie on no screen are not shown."
     )
-    no_pages: ClassVar[str] = ""
     legend: ClassVar[str]
     findings: ClassVar[tuple[Finding, ...]]
 

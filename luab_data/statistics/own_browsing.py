@@ -213,6 +213,8 @@ def _measures(kind: OwnBrowsing) -> tuple[Measure, ...]:
                 measure = replace(measure, axes=axes, terms=terms)
         if measure.name == "passed_over_share" and not kind.has_entries:
             measure = replace(measure, terms=lambda b: mean_of(np.full(len(b), np.nan)))
+        if measure.name == "trace_records" and not kind.has_moves:
+            measure = replace(measure, values=lambda b: np.full(len(b), np.nan))
         found.append(measure)
     by_class = (("class", kind.class_names[:MOST_PLACES]),)
     num_classes = len(by_class[0][1])

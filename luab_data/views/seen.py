@@ -41,7 +41,7 @@ class Seen:
         self._from_views = from_views
         self.unknown = Counter[str]()
         self.fidelity = Counter[str]()
-        self.layout = {"num_pages": 0, "num_slots": 0, "num_entered": 0}
+        self.layout = {"num_pages": 0, "num_slots": 0, "num_entered": 0, "num_moved": 0}
         self._hash, self._bad, self._classes = hash_worker, bad, classes
         self._offered: dict[str, None] = {}
         self._used: set[str] = set()
@@ -68,13 +68,14 @@ class Seen:
             yield _hashed(table, self._hash)
 
     def _lay_out(self, table: pa.Table) -> None:
-        """`layout` of the manifest: pages and slots that the log numbers, views with an entry."""
+        """`layout` of the manifest: pages and slots, views with an entry, views with a move."""
         for name in ("page", "slot"):
             last = pc.max(table[name]).as_py()
             number = 0 if last is None else last + 1
             self.layout[f"num_{name}s"] = max(self.layout[f"num_{name}s"], number)
         event = ragged(table["event"])
-        self.layout["num_entered"] += int(event.any(event.values == CODE["enter"]).sum())
+        for name, type in (("num_entered", "enter"), ("num_moved", "move")):
+            self.layout[name] += int(event.any(event.values == CODE[type]).sum())
 
     def _wrong(self, rows: Ints, names: pa.Array) -> Iterator[tuple[int, str | None]]:
         """Views with a class that is not known, or with none."""
