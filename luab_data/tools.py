@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from unicodedata import normalize
 
 from luab_data.errors import OptionError
@@ -114,10 +115,10 @@ class Vocabulary:
                     f"superclasses: {name!r:.60} is in {grouped[name]} of them; expected every"
                     " class in one, or no superclasses at all"
                 )
-        if strangers := [name for name in grouped if name not in names]:
+        if strangers := [*grouped.keys() - {*names}]:
             raise OptionError(
-                f"superclasses: {strangers[0]!r:.60} is none of the {len(names)} classes; add it to"
-                " the classes, or leave it out"
+                f"superclasses: {min(strangers)!r:.60} is none of the {len(names)} classes; add it"
+                " to the classes, or leave it out"
             )
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "superclasses", groups)
@@ -127,9 +128,13 @@ class Vocabulary:
         owner = "COCO's" if self.names == COCO_CLASSES else "the"
         return f"{owner} {len(self.names)} classes"
 
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        return {name: group for group, names in self.superclasses.items() for name in names}
+
     def group_of(self, name: str) -> str:
         """The superclass of a class; empty where there are none."""
-        return next((g for g, members in self.superclasses.items() if name in members), "")
+        return self._groups.get(name, "")
 
 
 COCO = Vocabulary(COCO_CLASSES, COCO_SUPERCLASSES, tuple(COCO_CATEGORIES))

@@ -146,8 +146,7 @@ class Instances(dict[Any, TrueImage]):
             names = [f"{name} ({count:,})" for name, count in self.left_out.items()]
             some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             found.append(
-                f"{len(names)} of its categories are no class here and were left out with their"
-                f" annotations: {some}"
+                f"left out with their annotations, since their names are no class here: {some}"
             )
         if self.num_renumbered:
             found.append(

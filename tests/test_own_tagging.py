@@ -110,7 +110,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     some = done.remarks
     assert any("4 of the 7 classes are not in its categories (cat, ネコ, sky" in r for r in some)
-    assert any("left out with their annotations: zebra (1)" in remark for remark in some)
+    assert any(
+        "left out with their annotations, since their names are no class here: zebra (1)" in remark
+        for remark in some
+    )
     return root
 
 
