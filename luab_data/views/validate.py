@@ -182,10 +182,11 @@ class _Tally:
         self.unknown = Counter[str]()
         self.kinds = Counter[str]()
         self.fidelity = Counter[str]()
-        self.images: dict[tuple[str | None, str], tuple[Any, Any]] = {}
+        # Hashes: a log may have millions of images, and of places on pages.
+        self.images: dict[int, tuple[tuple[int | None, int | None], int | None]] = {}
         self.sessions: dict[str, str | None] = {}
         self.annotators = set[str]()
-        self._places = set[tuple[Any, ...]]()
+        self._places = set[int]()
         self._examples = examples
         self._found: dict[tuple[str, str, str], tuple[int, list[int]]] = {}
 
@@ -222,11 +223,11 @@ class _Tally:
     def _odd_with_others(self, view: View) -> Iterator[str]:
         """Rules that a view breaks with the views before it."""
         image, label = view.image, view.asked.label if view.asked else None
-        size = (image.width, image.height)
-        before = self.images.setdefault((label, image.id), (size, image.file))
+        size, file = (image.width, image.height), hash(image.file) if image.file else None
+        before = self.images.setdefault(hash((label, image.id)), (size, file))
         if size != before[0] and None not in (*size, *before[0]):
             yield "two-sizes"
-        if image.file != before[1] and None not in (image.file, before[1]):
+        if file != before[1] and None not in (file, before[1]):
             yield "two-files"
         if view.annotator is not None:
             self.annotators.add(view.annotator)
@@ -234,7 +235,7 @@ class _Tally:
             return
         if self.sessions.setdefault(view.session, view.annotator) != view.annotator:
             yield "two-annotators"
-        place = (view.session, view.annotator, label, image.id, view.page, view.slot)
+        place = hash((view.session, view.annotator, label, image.id, view.page, view.slot))
         if place in self._places:
             yield "twice"
         self._places.add(place)
