@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import luab_data
 from luab_data.cli import main
 from luab_data.collect import store as db
+from luab_data.collect.demo import write_demo
 from luab_data.collect.export import export
 from luab_data.collect.pictures import Thumbnails, find_pictures
 from luab_data.collect.plan import make_tasks, next_task
@@ -376,3 +377,12 @@ def test_a_study_that_makes_no_sense_says_where(tmp_path: Path, change: str, sai
     folder = make_study(tmp_path, "tagging", changes={change: broken[change]})
     with pytest.raises(OptionError, match=rf"study\.toml: .*{said}"):
         read_study(folder)
+
+
+def test_the_demo_is_a_study_of_ten_digits(tmp_path: Path):
+    folder = write_demo(tmp_path / "demo")
+    assert write_demo(folder) == folder  # and once made it is left as it is
+    with opened(folder) as study:
+        ann = Person(study)
+        assert len(study.pictures) == 240 and len(ann.state["slots"]) == 12
+        assert ann.get(f"/picture/{ann.state['slots'][0]['picture']}").status_code == 200

@@ -53,6 +53,20 @@ def serve(study: Path, **options: Any) -> None:
 
 
 @collect.command()
+@click.option("--study", type=NEW, default="collect-demo", show_default=True, help="Its folder.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+              help="Port of this machine.")  # fmt: skip
+def demo(study: Path, port: int) -> None:
+    """Serve a study of handwritten digits to try; Ctrl-C stops it."""
+    from luab_data.collect.demo import write_demo
+    from luab_data.collect.serve import serve
+
+    write_demo(study)
+    click.echo(f"http://127.0.0.1:{port}/  (Ctrl-C stops; then `luab-data collect export {study}`)")
+    serve(study, port=port)
+
+
+@collect.command()
 @_STUDY
 @_DATABASE
 def status(study: Path, database: str | None) -> None:
