@@ -214,6 +214,16 @@ def test_what_nobody_selected_teaches_no_class(tmp_path):
     assert not {*found.held_out.source_index.tolist()} & {*found.split.source_index.tolist()}
 
 
+def test_a_class_without_images_has_an_output_too(own, tmp_path):
+    log = own.data.parent / "log.jsonl"
+    names = ["zebra", *CLASSES]
+    convert_browsing(log, tmp_path / "my-ab", classes=names, worker_key=KEY, shown=False)
+    rows = read_annotations(tmp_path / "my-ab")
+    assert rows.classes == tuple(sorted(names)) and sorted({*rows.label.tolist()}) == [0, 1, 2]
+    with pytest.raises(OptionError, match=r"--val 1: expected a folder .* or the share"):
+        train(small_recipe(), data=own.data, images=own.images, out=tmp_path / "run", val=1)
+
+
 def flat(images: Path, folder: Path) -> Path:
     """The pictures of `own` in one folder, under their ids."""
     folder.mkdir()

@@ -81,23 +81,27 @@ def _names(
         known: (num_images,) name of each image of the source, `<folder>/<id>` or `<id>`.
         folder: (num_images,) where it is, as `as_folder` writes it; empty if it is told of none.
     """
-    ids = pa.array(rows.image_id)
-    stem = image_ids(ids)
-    times = stem.value_counts()
-    several = times.filter(pc.greater(times.field("counts"), 1)).field("values")
-    is_plain = pc.or_(pc.equal(stem, ids), pc.invert(pc.is_in(stem, value_set=several)))
+    ids, classes = pa.array(rows.image_id), as_folder(np.array(rows.classes, dtype=str))
+    plain: list[str] = []
     in_class: list[pa.Array] = []
-    classes = as_folder(np.array(rows.classes, dtype=str))
     if isinstance(rows, Annotations):
         wnid = np.array(rows.classes, dtype=str)[rows.label]
         # A name that is there in several classes is <class>_<name> in all rows but one.
         plain = [name.removeprefix(f"{c}_") for name, c in zip(rows.image_id, wnid, strict=True)]
-        in_class += [_joined(classes[rows.label], names) for names in (rows.image_id, plain)]
-        in_class += [_joined(classes[rows.label], names) for names in (stem, image_ids(plain))]
+        own = classes[rows.label]
+        in_class += [_joined(own, names) for names in (rows.image_id, plain)]
         yield from in_class
+    yield ids
+    stem = image_ids(ids)
+    if plain:
+        in_class += [_joined(own, names) for names in (stem, image_ids(plain))]
+        yield from in_class[2:]
+    times = stem.value_counts()
+    several = times.filter(pc.greater(times.field("counts"), 1)).field("values")
+    is_plain = pc.or_(pc.equal(stem, ids), pc.invert(pc.is_in(stem, value_set=several)))
     alone = pc.if_else(is_plain, stem, pa.scalar(None, pa.string()))
-    yield from (ids, alone, numbered(alone))
-    if in_class:
+    yield from (alone, numbered(alone))
+    if plain:
         # In one folder a name is one picture, whatever class it was asked about.
         yield from (pa.array(as_folder(rows.image_id)), pa.array(plain), numbered(image_ids(plain)))
     # Of what is left, the one image of that name in the folder of that name, wherever that is.

@@ -95,7 +95,7 @@ def train(
             data=data,
             images=Path(images),
             out=out,
-            val=val if val is None or isinstance(val, float) else Path(val),
+            val=val if val is None or isinstance(val, float | int) else Path(val),
             val_boxes=None if val_boxes is None else Path(val_boxes),
             calibrated=None if calibrated is None else Path(calibrated),
             points=None if points is None else Path(points),

@@ -132,7 +132,7 @@ def set_up(
     """Read the data and build the network; nothing is written. Arguments are those of `train`."""
     if not isinstance(val, Path) and val_boxes is not None:
         raise OptionError("--val-boxes without --val; expected the images that the boxes belong to")
-    held_out = val if isinstance(val, float) else 0.0
+    held_out = 0.0 if val is None or isinstance(val, Path) else val
     if val is not None and not isinstance(val, Path) and not 0 < val < 1:
         raise OptionError(
             f"--val {val:g}: expected a folder of images, or the share of the dataset's images to"
