@@ -29,7 +29,7 @@ def write_demo(folder: str | os.PathLike[str]) -> Path:
     if (place / STUDY).exists():
         return place
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
         hint = install_command("demo")
         raise LuabError(f"the demo's pictures come with scikit-learn: {hint}") from error
