@@ -396,6 +396,19 @@ def test_a_report_shows_traces(dataset: Path, images: Path, tmp_path: Path):
         luab_data.report(dataset, tmp_path / "none", page="picture2:9")
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_bare_points_and_empty_views_go_through_statistics_and_report(tmp_path: Path):
+    pytest.importorskip("jinja2")
+    bare = [view(f"p{k}", [("click", None, 0.1 * k, 0.5)] * (k % 3)) for k in range(6)]
+    for name, rows in (("bare", bare), ("empty", [view("a"), view("b", annotator="x")])):
+        (tmp_path / name).mkdir()
+        folder = world.write(tmp_path / name, rows)
+        found = luab_data.stats(folder)
+        assert np.isnan(found["time_view_ms"]) and found.counts["num_views"] == len(rows)
+        made = luab_data.report(folder, tmp_path / name / "report")
+        assert made.num_replays == (4 if name == "bare" else 0)
+
+
 def test_a_log_without_times_is_replayed_in_its_order(tmp_path: Path):
     clicks = [("click", None, 0.1, 0.2), ("click", None, 0.3, 0.4)]
     found = luab_data.clicks(world.write(tmp_path, [view("a", clicks)]), "a")
