@@ -46,9 +46,14 @@ def init(study: Path, **options: Any) -> None:
 @_DATABASE
 def serve(study: Path, **options: Any) -> None:
     """Serve STUDY until Ctrl-C."""
+    from luab_data.collect.dashboard import PATH, login_token
     from luab_data.collect.serve import serve
+    from luab_data.collect.study import read_study, secret_of
 
-    click.echo(f"http://{options['host']}:{options['port']}/  (Ctrl-C stops; nothing is lost)")
+    read_study(study)  # before a secret is made of what is no study
+    address = f"http://{options['host']}:{options['port']}"
+    click.echo(f"{address}/  (Ctrl-C stops; nothing is lost)")
+    click.echo(f"for you alone: {address}{PATH}#{login_token(secret_of(study))}")
     serve(study, **options)
 
 

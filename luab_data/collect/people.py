@@ -42,6 +42,17 @@ class Refused(OptionError):
     """Somebody may not take part, or not now; says why in words for them."""
 
 
+def is_paused(connection: sa.Connection) -> bool:
+    """Whether the researcher's last word was that nobody new begins."""
+    last = (
+        sa.select(db.audit.c.act)
+        .where(db.audit.c.act.in_(("pause", "resume")))
+        .order_by(db.audit.c.id.desc())
+        .limit(1)
+    )
+    return connection.scalar(last) == "pause"
+
+
 class People:
     """The people of a study.
 
@@ -71,10 +82,22 @@ class People:
             Refused: there is nothing for them.
         """
         person = self._hash(f"{platform}:{who}") if who else secrets.token_hex(8)
+        if await asyncio.to_thread(self._waits, person):
+            raise Refused("This study is paused at the moment. Please come back later.")
         arm = arm_of(self.study, person)
         row = {"person": person, "entry": platform, "arm": arm, "consented_ms": now_ms()}
         await self.store.write(self.store.insert_new(db.participants), row)
         return await asyncio.to_thread(self._begin, person, bool(who), entry)
+
+    def _waits(self, person: str) -> bool:
+        """Whether the study is paused, and they have begun nothing that they could go on with."""
+        mine = (
+            sa.select(db.sessions.c.id)
+            .join(db.participants)
+            .where(db.participants.c.person == person, db.sessions.c.finished_ms.is_(None))
+        )
+        with self.store.reading() as connection:
+            return is_paused(connection) and connection.scalar(mine) is None
 
     def _begin(self, person: str, is_known: bool, entry: Mapping[str, str]) -> str:
         token = secrets.token_urlsafe(16)

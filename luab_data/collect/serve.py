@@ -50,6 +50,8 @@ def opened(folder: str | os.PathLike[str], *, database: str | None = None) -> It
     Raises:
         OptionError, ImagesError: the study, or its pictures, are not what they should be.
     """
+    from luab_data.collect.dashboard import Dashboard  # it reads what is open
+
     place = Path(folder)
     study = read_study(place)
     root = images_of(place, study)
@@ -59,8 +61,9 @@ def opened(folder: str | os.PathLike[str], *, database: str | None = None) -> It
         people = People(study, store, secret_of(place), _tasks(store, study, pictures))
         thumbnails = Thumbnails(root, pictures, place / "cache")
         participants = Participants(people, pictures, thumbnails)
-        app = make_app(participants.routes(), in_frames="mturk" in study.entry.kinds)
-        yield Opened(study, pictures, store, people, app)
+        found = Opened(study, pictures, store, people, None)
+        routes = [*participants.routes(), *Dashboard(found).routes()]
+        yield found._replace(app=make_app(routes, in_frames="mturk" in study.entry.kinds))
     finally:
         store.close()
 

@@ -1,0 +1,339 @@
+"""[I/O] What the researcher reaches of a study: progress, people, replay, pause, the log.
+
+A token that only the study's secret gives opens it, once, for a cookie of its own random value,
+which is kept in memory: a restart logs everybody out. Every act is a row of the audit. No answer
+holds more of a person than the beginning of their keyed hash.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Meta, Struct
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from luab_data.collect import store as db
+from luab_data.collect.acceptance import Answered, suggest, work_of
+from luab_data.collect.app import PAGES, _guarded, _read, _Wrong
+from luab_data.collect.export import export
+from luab_data.collect.people import is_paused
+from luab_data.collect.serve import Opened, progress_of
+from luab_data.collect.store import now_ms
+
+PATH = "/researcher"
+COOKIE = "luab-researcher"
+HEADER = ("x-luab", "researcher")
+"""Of every request that changes something: no form of another site can send it."""
+LOGGED_IN_S = 12 * 3600
+SLOWEST_S = 60.0
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+_MOST_CLIENTS = 10_000
+_NUM_ACTS = 50
+_SHOWN = ("t", "type", "slot", "x", "y", "fx", "fy", "label", "state", "layout", "pointer")
+"""Of an event, in a replay."""
+
+_clock = time.monotonic
+
+
+def login_token(secret: bytes) -> str:
+    """The researcher's token: 128 bits of the study's secret, kept nowhere."""
+    return hmac.digest(secret, b"researcher", "sha256").hex()[:32]
+
+
+class _Login(Struct, forbid_unknown_fields=True):
+    token: Annotated[str, Meta(max_length=200)]
+
+
+class _Pause(Struct, forbid_unknown_fields=True):
+    paused: bool
+
+
+class _Nothing(Struct, forbid_unknown_fields=True):
+    pass
+
+
+class Logins:
+    """Who is logged in: random values of cookies, in memory.
+
+    Args:
+        token: that opens the dashboard.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+        self._until: dict[str, float] = {}
+        self._wrong: dict[str, tuple[int, float]] = {}  # client -> times, not before
+
+    def log_in(self, token: str, client: str) -> str:
+        """A new cookie for the token.
+
+        Args:
+            token: as it was given.
+            client: address of who asks; each wrong token doubles the time until its next one.
+
+        Raises:
+            _Wrong: the token is wrong, or comes too soon after a wrong one.
+        """
+        now = _clock()
+        times, not_before = self._wrong.get(client, (0, 0.0))
+        if now < not_before:
+            raise _Wrong(429, f"Wrong before: try again in {not_before - now:.0f} s.")
+        if not hmac.compare_digest(token.encode(), self._token):
+            if len(self._wrong) >= _MOST_CLIENTS:
+                self._wrong.pop(next(iter(self._wrong)))
+            self._wrong[client] = times + 1, now + min(SLOWEST_S, 0.5 * 2.0 ** min(times, 10))
+            raise _Wrong(403, "This is not the researcher's token of this study.")
+        self._wrong.pop(client, None)
+        self._until = {value: until for value, until in self._until.items() if until > now}
+        cookie = secrets.token_urlsafe(32)
+        self._until[cookie] = now + LOGGED_IN_S
+        return cookie
+
+    def is_in(self, cookie: str) -> bool:
+        """Whether a cookie is one of ours that has not expired."""
+        return self._until.get(cookie, 0.0) > _clock()
+
+    def log_out(self, cookie: str) -> None:
+        """Forget a cookie."""
+        self._until.pop(cookie, None)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Dashboard:
+    """The routes of the researcher.
+
+    Args:
+        study: open; its app is not used.
+    """
+
+    def __init__(self, study: Opened) -> None:
+        self._study = study
+        self._logins = Logins(login_token(study.people.secret))
+        self._insert = sa.insert(db.audit)
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+
+        def route(path: str, handler: Handler, *methods: str) -> Route:
+            return Route(f"{PATH}{path}", _guarded(_private(handler)), methods=[*methods])
+
+        inside = self._inside
+        return [
+            route("", self.page, "GET"),
+            route("/api/login", _ours(self.log_in), "POST"),
+            route("/api/logout", _ours(inside(self.log_out)), "POST"),
+            route("/api/pause", _ours(inside(self.pause)), "POST"),
+            route("/api/overview", inside(self.overview), "GET"),
+            route("/api/replay", inside(self.replay), "GET"),
+            route("/export", inside(self.download), "GET"),
+        ]
+
+    def _inside(self, handler: Handler) -> Handler:
+        """Only for who is logged in."""
+
+        async def answer(request: Request) -> Response:
+            if not self._logins.is_in(request.cookies.get(COOKIE, "")):
+                raise _Wrong(401, "Log in by the link that `luab-data collect serve` prints.")
+            return await handler(request)
+
+        return answer
+
+    async def _note(self, act: str, about: str = "") -> None:
+        """Write an act into the audit."""
+        row = {"at_ms": now_ms(), "act": act, "about": about}
+        await self._study.store.write(self._insert, row)
+
+    async def page(self, request: Request) -> Response:
+        """The page; it holds nothing before somebody logs in."""
+        return FileResponse(PAGES / "dashboard.html")
+
+    async def log_in(self, request: Request) -> Response:
+        """A cookie for the token."""
+        login: _Login = await _read(request, _Login)
+        client = request.client.host if request.client else ""
+        try:
+            cookie = self._logins.log_in(login.token, client)
+        except _Wrong as wrong:
+            if wrong.status == 403:  # those that come too soon are not looked at
+                await self._note("wrong token")
+            raise
+        await self._note("log in")
+        answer = JSONResponse({"logged_in": True})
+        answer.set_cookie(
+            COOKIE, cookie, max_age=LOGGED_IN_S, path=PATH, httponly=True, samesite="strict",
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
+        return answer
+
+    async def log_out(self, request: Request) -> Response:
+        """Forget the cookie."""
+        await _read(request, _Nothing)
+        self._logins.log_out(request.cookies[COOKIE])
+        await self._note("log out")
+        answer = JSONResponse({"logged_in": False})
+        answer.delete_cookie(COOKIE, path=PATH)
+        return answer
+
+    async def pause(self, request: Request) -> Response:
+        """Let nobody new begin, or let them again."""
+        wanted: _Pause = await _read(request, _Pause)
+        await self._note("pause" if wanted.paused else "resume")
+        return JSONResponse({"paused": wanted.paused})
+
+    async def overview(self, request: Request) -> Response:
+        """How far the study is, and who did what."""
+        return JSONResponse(await run_in_threadpool(self._overview))
+
+    def _overview(self) -> dict[str, Any]:
+        study = self._study
+        with study.store.reading() as connection:
+            paused = is_paused(connection)
+            acts = connection.execute(
+                sa.select(db.audit).order_by(db.audit.c.id.desc()).limit(_NUM_ACTS)
+            ).all()
+        return {
+            "title": study.study.title,
+            "paused": paused,
+            "progress": progress_of(study),
+            "pages_to_do": study.study.entry.overlap
+            * sum(len(task.pages) for task in study.people.tasks.values()),
+            "reward_usd": study.study.acceptance.reward_usd,
+            "sessions": sessions_of(study),
+            "acts": [{"at_ms": a.at_ms, "act": a.act, "about": a.about} for a in acts],
+        }
+
+    async def replay(self, request: Request) -> Response:
+        """What happened on a page, after a batch `since` that the researcher has already."""
+        session, page, since = (_number(request, name) for name in ("session", "page", "since"))
+        found = await run_in_threadpool(self._replay, session, page, since)
+        if since < 0:
+            await self._note("replay", f"session {session}, page {page + 1}")
+        return JSONResponse(found)
+
+    def _replay(self, session: int, page: int, since: int) -> dict[str, Any]:
+        study = self._study
+        one, batches = db.sessions.c, db.batches.c
+        newer = sa.and_(batches.session == session, batches.sequence > since)
+        with study.store.reading() as connection:
+            row = connection.execute(
+                sa.select(one.task, one.finished_ms).where(one.id == session)
+            ).first()
+            rows = connection.execute(
+                sa.select(batches.sequence, batches.events)
+                .where(newer)
+                .order_by(batches.sequence)
+            ).all()  # fmt: skip
+        pages = study.people.tasks[row.task].pages if row else ()
+        if row is None or page >= len(pages):
+            raise _Wrong(404, "There is no such page.")
+        events = [event for batch in rows for event in msgspec.json.decode(batch.events)]
+        return {
+            "label": pages[page].label,
+            "num_pages": len(pages),
+            "finished": row.finished_ms is not None,
+            "slots": [{"picture": s.picture, "known": s.known} for s in pages[page].slots],
+            "last": rows[-1].sequence if rows else since,
+            "events": [
+                {key: event[key] for key in _SHOWN if key in event}
+                for event in events
+                if event.get("page") == page
+            ],
+        }
+
+    async def download(self, request: Request) -> Response:
+        """The log as it is now."""
+        suffix = request.query_params.get("suffix", ".jsonl.zst")
+        if suffix not in _SUFFIXES:
+            raise _Wrong(400, f"suffix: expected one of {', '.join(_SUFFIXES)}.")
+        folder = tempfile.TemporaryDirectory(prefix="luab-export-")
+        file = Path(folder.name) / f"log{suffix}"
+        try:
+            done = await run_in_threadpool(export, self._study, file)
+            await self._note("export", f"{done.views} views of {done.sessions} sessions")
+        except BaseException:
+            folder.cleanup()
+            raise
+        return FileResponse(file, filename=file.name, background=BackgroundTask(folder.cleanup))
+
+
+def sessions_of(study: Opened) -> list[dict[str, Any]]:
+    """Every session, the latest first: who, by the hash's beginning, how far, what to suggest."""
+    one, person = db.sessions.c, db.participants.c
+    with study.store.reading() as connection:
+        rows = connection.execute(
+            sa.select(one.id, one.task, one.begun_ms, one.code, person.person, person.arm)
+            .join(db.participants)
+            .order_by(one.id.desc())
+        ).all()
+        answers: dict[int, list[Answered]] = {row.id: [] for row in rows}
+        for answer in connection.execute(sa.select(db.answers)):
+            if answer.session in answers:  # begun since the query before
+                answers[answer.session].append(
+                    Answered(answer.page, answer.received_ms, answer.answer)
+                )
+    return [_session(study, row, answers[row.id]) for row in rows]
+
+
+def _session(study: Opened, row: Any, answers: list[Answered]) -> dict[str, Any]:
+    task = study.people.tasks[row.task]
+    work = work_of(task, row.begun_ms, answers)
+    suggestion = suggest(study.study.acceptance, task, work)
+    return {
+        "session": row.id,
+        "person": row.person[:8],
+        "arm": row.arm,
+        "code": row.code,
+        "begun_ms": row.begun_ms,
+        **msgspec.to_builtins(work),
+        "recall": work.recall,
+        "suggestion": suggestion.decision,
+        "reason": suggestion.reason,
+    }
+
+
+def _number(request: Request, name: str) -> int:
+    """A whole number of the address; -1 where it is left out."""
+    given = request.query_params.get(name, "-1")
+    if given == "-1" and name == "since":
+        return -1
+    if not (given.isdecimal() and given.isascii() and len(given) < 10):
+        raise _Wrong(400, f"{name}: expected a whole number.")
+    return int(given)
+
+
+def _ours(handler: Handler) -> Handler:
+    """Only with the header that our own page sends."""
+
+    async def answer(request: Request) -> Response:
+        name, value = HEADER
+        if request.headers.get(name) != value:
+            raise _Wrong(403, "This request is not from the researcher's page.")
+        return await handler(request)
+
+    return answer
+
+
+def _private(handler: Handler) -> Handler:
+    """Kept by no cache, shown in no frame, not even where participants' pages are."""
+
+    async def answer(request: Request) -> Response:
+        response = await handler(request)
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
+        return response
+
+    return answer

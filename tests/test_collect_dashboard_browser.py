@@ -1,0 +1,102 @@
+"""The researcher's dashboard in Chromium: the link logs in once, and it fits every screen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from browser import chromium as chromium
+from browser import needs_browser
+from collect_world import Person, make_study, served
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from luab_data.collect.dashboard import login_token
+from luab_data.collect.serve import Opened
+
+pytestmark = needs_browser
+SCREENS = Path(os.environ["LUAB_SCREENS"]) if "LUAB_SCREENS" in os.environ else None
+"""Folder to keep what was seen in, for somebody who looks at it."""
+
+
+def wait(driver: Any, css: str, text: str = "") -> Any:
+    """An element, once it is there and says a text."""
+    return WebDriverWait(driver, 15, 0.05).until(
+        lambda _: next(
+            (e for e in driver.find_elements(By.CSS_SELECTOR, css) if text in e.text), None
+        )
+    )
+
+
+def work(study: Opened) -> None:
+    """One who finds all and is done, one who finds nothing, one on the first page."""
+    layout = [[20 + 330 * (k % 3), 200 + 360 * (k // 3), 270, 348] for k in range(6)]
+    begun = {"type": "resize", "page": 0, "t": 1, "layout": layout, "viewport": [1080, 900]}
+    path = [
+        {"type": "move", "page": 0, "t": 10 * k, "slot": None, "x": 60 + 9 * k, "y": 250 + 5 * k}
+        for k in range(90)
+    ]
+    click = {"type": "click", "slot": 4, "page": 0, "t": 910, "fx": 0.6, "fy": 0.4, "state": True}
+    for answers in ([*range(6)], []), None:
+        people = [Person(study) for _ in answers or (0,)]
+        for person, selected in zip(people, answers or (None,), strict=True):
+            person.do(begun, *path, click)
+            for page in range(2) if selected is not None else ():
+                person.submit(page, {"selected": selected, "failed": []})
+
+
+def widest(driver: Any) -> float:
+    """How far to the right anything reaches, px."""
+    return float(driver.execute_script(
+        "return Math.max(document.documentElement.scrollWidth,"
+        " ...[...document.querySelectorAll('button, td, select, input, svg')]"
+        " .map((e) => e.getBoundingClientRect().right))"
+    ))  # fmt: skip
+
+
+def keep(driver: Any, name: str) -> None:
+    if SCREENS is not None:
+        driver.save_screenshot(str(SCREENS / f"dashboard-{name}.png"))
+
+
+def test_the_link_logs_in_once_and_the_page_fits_its_screen(chromium: Any, tmp_path: Path):
+    driver = chromium
+    changes = {"usd = 0.0": "usd = 2.5", "expires_minutes = 60": "expires_minutes = 60\n",
+               "overlap = 1": "overlap = 2"}  # fmt: skip
+    with served(make_study(tmp_path, "browsing", changes=changes)) as (study, address):
+        work(study)
+        driver.get_log("browser")
+        for width in (1400, 390):
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+                "width": width, "height": 1400, "deviceScaleFactor": 1, "mobile": width < 500,
+            })  # fmt: skip
+            driver.get(f"{address}/researcher#{login_token(study.people.secret)}")
+            wait(driver, "tbody tr")
+            assert driver.current_url == f"{address}/researcher"  # the token is in no history
+            badges = [e.text for e in driver.find_elements(By.CSS_SELECTOR, ".badge")]
+            assert badges == ["wait", "reject", "accept"]
+            assert widest(driver) <= width
+            keep(driver, f"{width}")
+            driver.find_elements(By.CSS_SELECTOR, "td button")[0].click()
+            wait(driver, ".replay .hint", "0.9 s of 0.9 s")
+            drawn = driver.execute_script(
+                "return [document.querySelectorAll('.replay image').length,"
+                " document.querySelectorAll('.frame.selected').length,"
+                " document.querySelector('.path').points.numberOfItems]"
+            )
+            assert drawn == [6, 1, 91]
+            assert widest(driver) <= width
+            keep(driver, f"replay-{width}")
+            driver.get("about:blank")
+        driver.get(f"{address}/researcher")  # the cookie is enough
+        wait(driver, "#pause", "Pause").click()
+        wait(driver, "#said", "nobody new")
+        wait(driver, "#logout").click()
+        wait(driver, ".login p", "logged out")
+        driver.refresh()
+        wait(driver, ".login p", "link")
+        keep(driver, "login-390")
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        console = [e["message"] for e in driver.get_log("browser")]
+        assert [m for m in console if "401" not in m] == []  # no script, no policy complains
