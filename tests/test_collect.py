@@ -24,7 +24,7 @@ from luab_data.collect.demo import write_demo
 from luab_data.collect.export import export
 from luab_data.collect.pictures import Thumbnails, find_pictures
 from luab_data.collect.plan import make_tasks, next_task
-from luab_data.collect.serve import Opened, opened, progress_of
+from luab_data.collect.serve import Opened, add_round, opened, progress_of
 from luab_data.collect.store import Store
 from luab_data.collect.study import read_study
 from luab_data.errors import ImagesError, OptionError, OutputError
@@ -386,3 +386,55 @@ def test_the_demo_is_a_study_of_ten_digits(tmp_path: Path):
         ann = Person(study)
         assert len(study.pictures) == 240 and len(ann.state["slots"]) == 12
         assert ann.get(f"/picture/{ann.state['slots'][0]['picture']}").status_code == 200
+
+
+def take_part(study: Opened, choose: Any) -> None:
+    """People answer until nothing is left: `choose(study, slot)` says whether one is selected."""
+    while (ann := Person(study)).token:
+        state = ann.state
+        while not state.get("finished"):
+            number, chosen = state["page"], [s for s in state["slots"] if choose(state, s)]
+            clicks = [click(s["slot"], 10.0 * k, True, number) for k, s in enumerate(chosen, 1)]
+            ann.do(
+                {**LAYOUT, "page": number}, *clicks, {"type": "submit", "page": number, "t": 900}
+            )
+            places = [s["slot"] for s in chosen]
+            state = ann.submit(number, {"selected": places, "failed": []}).json()
+
+
+def test_a_second_round_asks_about_what_nobody_selected(study: Opened, tmp_path: Path):
+    with pytest.raises(OptionError, match="round 1 is not finished"):
+        add_round(study)
+    path = {key: picture.path for key, picture in study.pictures.items()}
+    take_part(study, lambda _, slot: "IMG 000" not in path[slot["picture"]])
+    assert add_round(study) == 2  # a class each
+    folder = tmp_path / "browsing"
+    with opened(folder) as again:
+        second = [task for task in again.people.tasks.values() if task.round == 2]
+        asked = {s.picture for t in second for p in t.pages for s in p.slots if s.known}
+        assert {path[key] for key in asked} == {f"{name}/IMG 000.png" for name in CLASSES}
+
+
+def test_the_guide_leads_from_pictures_to_a_dataset_and_its_report(tmp_path: Path):
+    """docs/collect.md with people in the place of a browser."""
+
+    def run(*words: object) -> str:
+        done = CliRunner().invoke(main, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    folder = make_study(tmp_path, "browsing", changes={"overlap = 1": "overlap = 2"})
+    with opened(folder) as study:
+        of_class = {key: picture.path.partition("/")[0] for key, picture in study.pictures.items()}
+        take_part(study, lambda state, s: of_class[s["picture"]] == state["class"]["name"])
+    assert "sessions finished      4" in run("collect", "status", folder)
+    log = tmp_path / "log.jsonl.zst"
+    assert "next: luab-data convert browsing" in run("collect", "export", folder, "--out", log)
+    assert "views" in run("validate", log)
+    run("convert", "browsing", log, "--out", tmp_path / "my-ab")
+    run("check", tmp_path / "my-ab")
+    images = tmp_path / "pictures"
+    run("report", tmp_path / "my-ab", "--images", images, "--out", tmp_path / "page")
+    said = luab_data.stats(tmp_path / "my-ab")
+    # Each picture is asked about with its own class and, as one of the others, with the other one.
+    assert said.estimates["agreement"].value == 1

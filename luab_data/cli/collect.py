@@ -116,3 +116,14 @@ def invite(study: Path, count: int, address: str) -> None:
         raise OptionError(f'{study}: has no `link` among its ways in; expected kinds = ["link"]')
     for number in range(1, count + 1):
         click.echo(f"{address}?invite={invitation_of(secret_of(study), number)}")
+
+
+@collect.command("next-round")
+@_STUDY
+@_DATABASE
+def next_round(study: Path, database: str | None) -> None:
+    """Ask again about what nobody selected in STUDY; serve it again afterwards."""
+    from luab_data.collect.serve import add_round, opened
+
+    with opened(study, database=database) as found:
+        click.echo(f"{add_round(found):,} tasks more; serve the study again to offer them")

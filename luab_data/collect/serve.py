@@ -85,6 +85,48 @@ def _tasks(store: Store, study: Study, pictures: dict[str, Picture]) -> dict[int
     return tasks
 
 
+def add_round(study: Opened) -> int:
+    """Make tasks of what was asked about in the last round and nobody selected; how many.
+
+    Raises:
+        OptionError: the last round is not finished, nothing is left, or nothing is selected in this
+            kind of study.
+    """
+    people = study.people
+    last = max(task.round for task in people.tasks.values())
+    asked: set[str] = set()
+    selected: set[str] = set()
+    with study.store.reading() as connection:
+        rows = connection.execute(
+            sa.select(db.sessions.c.task, db.answers.c.page, db.answers.c.answer).join(db.sessions)
+        ).all()
+    answered = {(task, page) for task, page, _ in rows}
+    for number, task in people.tasks.items():
+        for page, shown in enumerate(task.pages):
+            if task.round != last:
+                continue
+            if shown.label is None:
+                raise OptionError("a tagging study has one round: nothing is selected in it")
+            if (number, page) not in answered:
+                raise OptionError(
+                    f"round {last} is not finished: wait until every page is answered"
+                )
+            asked.update(slot.picture for slot in shown.slots if slot.known)
+    for number, page, text in rows:
+        places = msgspec.json.decode(text).get("selected", ())
+        slots = people.tasks[number].pages[page].slots
+        selected.update(slots[k].picture for k in places if 0 <= k < len(slots))
+    left = sorted(asked - selected)
+    if not left:
+        raise OptionError(f"somebody selected every picture of round {last}: nothing is left")
+    made = make_tasks(study.study, study.pictures, only=left, round=last + 1)
+    with study.store.reading() as connection:
+        connection.execute(
+            sa.insert(db.tasks), [{"task": msgspec.json.encode(task).decode()} for task in made]
+        )
+    return len(made)
+
+
 def serve(
     folder: str | os.PathLike[str],
     *,
