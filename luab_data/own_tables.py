@@ -20,6 +20,12 @@ from luab_data.schema import (
 )
 from luab_data.table import Column, Table
 
+_WHEN = "When, by the session's clock where the log has no time of day; null elements if not logged"
+_OF_VISIT = {
+    column.name: f"{column.doc}; null too where a record has no time"
+    for column in IMAGENET_IMAGES.columns
+    if column.group in ("trace_quantile", "time_quantile", "last_n", "hull")
+}
 _OWN_DOCS = {
     "image_id": "Name of the picture's file without extension, or the log's own id of it",
     "original_image_width": "Width of the file as logged; null if not logged",
@@ -56,9 +62,9 @@ _OWN_DOCS = {
     " null where it ended selected without one",
     "dwell_time_ms": "Time between enter and leave over all visits; null if never entered, or if a"
     " record has no time",
-    "hovered_record_time_ms": "When; null elements if not logged",
-    "mouse_tracking_time_ms": "When; null elements if not logged",
-    "selected_record_time_ms": "When; null elements if not logged",
+    "hovered_record_time_ms": _WHEN,
+    "mouse_tracking_time_ms": _WHEN,
+    "selected_record_time_ms": _WHEN,
     "image_position_x": "Left edge of the picture on the page; null if not logged",
     "image_position_y": "Top edge of the picture on the page; null if not logged",
     "label": "Index over the sorted names of the classes",
@@ -139,6 +145,7 @@ OWN_BROWSED = _of_own(
     Column(name="image_file", type=pa.string(), doc="The picture's file as the tool had it, of the"
            " deciding view; null if not logged"),
     Column(name="num_selected", type=pa.int16(), doc="Views that ended with the image selected"),
+    docs={**_OWN_DOCS, **_OF_VISIT},
 )  # fmt: skip
 """Of a browsing log of somebody's own, as IMAGENET_ROUNDS, _ANNOTATORS and _IMAGES."""
 
