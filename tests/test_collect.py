@@ -135,6 +135,7 @@ def test_a_session_from_consent_to_its_code(study: Opened):
     done = ann.submit(1, {"selected": [], "failed": []}).json()
     assert done["finished"] and len(done["code"]) == 10
     assert ann.submit(1, {"selected": [0], "failed": []}).json()["code"] == done["code"]
+    assert ann.submit(2, {"selected": [0]}).json()["code"] == done["code"]  # no such page
     assert [json.loads(row.answer)["selected"] for row in rows_of(study, db.answers)] == [[2], []]
     assert Person(study).state["page"] == 0 and progress_of(study)["sessions finished"] == 1
 
@@ -175,6 +176,8 @@ def test_who_withdraws_leaves_nothing(study: Opened):
         ("/api/events", {"sequence": 0, "events": {"t": 1}}, {}, 400),
         ("/api/events", {"sequence": 0, "events": [{"type": "x" * 1_000_001}]}, {}, 413),
         ("/api/events", {"sequence": 0}, {"Authorization": "Bearer nobody"}, 401),
+        ("/api/page", {"page": 0, "answer": {"selected": "all"}}, {}, 400),
+        ("/api/page", {"page": 0, "answer": {"selected": [-1], "more": 1}}, {}, 400),
         ("/api/page", {"page": 0}, {"Origin": "https://evil.example"}, 403),
         ("/api/withdraw", {}, {"Origin": "null"}, 403),
     ],

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from luab_data.collect.plan import Task
 from luab_data.collect.study import Acceptance
+from luab_data.collect.wire import Given
 
 Decision = Literal["accept", "reject", "look", "wait"]
 
@@ -23,13 +24,6 @@ class Answered(NamedTuple):
     answer: str
 
 
-class _Selection(Struct):
-    """What of an answer counts; it comes from a browser and may be anything."""
-
-    selected: list[int] = []
-    failed: list[int] = []
-
-
 class Work(Struct, frozen=True, kw_only=True):
     """What a session amounts to.
 
@@ -39,7 +33,8 @@ class Work(Struct, frozen=True, kw_only=True):
             the first answer.
         known, found: pictures on answered pages that are known to be of the class and were to be
             seen, and those of them that were selected.
-        failed: pictures that could not be loaded.
+        lost, failed: those known to be of the class that the browser could not load, and all that
+            it could not.
     """
 
     num_pages: int
@@ -47,6 +42,7 @@ class Work(Struct, frozen=True, kw_only=True):
     seconds: float | None
     known: int
     found: int
+    lost: int
     failed: int
 
     @property
@@ -71,17 +67,18 @@ def work_of(task: Task, begun_ms: int, answers: Iterable[Answered]) -> Work:
         answers: in any order, at most one a page.
     """
     seconds: list[float] = []
-    known = found = failed = 0
+    known = found = lost = failed = 0
     before = begun_ms
-    for answered in sorted(a for a in answers if a.page < len(task.pages)):
+    for answered in sorted(answers):
         seconds.append((answered.received_ms - before) / 1000)
         before = answered.received_ms
-        given = _selection(answered.answer)
+        given = msgspec.json.decode(answered.answer, type=Given)
         unseen = {*given.failed}
         slots = task.pages[answered.page].slots
-        positives = {k for k, slot in enumerate(slots) if slot.known and k not in unseen}
-        known += len(positives)
-        found += len(positives & {*given.selected})
+        positives = {k for k, slot in enumerate(slots) if slot.known}
+        known += len(positives - unseen)
+        lost += len(positives & unseen)
+        found += len((positives - unseen) & {*(given.selected or ())})
         failed += len(unseen & {*range(len(slots))})
     return Work(
         num_pages=len(task.pages),
@@ -89,27 +86,21 @@ def work_of(task: Task, begun_ms: int, answers: Iterable[Answered]) -> Work:
         seconds=median(seconds) if seconds else None,
         known=known,
         found=found,
+        lost=lost,
         failed=failed,
     )
 
 
-def _selection(answer: str) -> _Selection:
-    try:
-        return msgspec.json.decode(answer, type=_Selection)
-    except msgspec.DecodeError:
-        return _Selection()
-
-
-def suggest(rules: Acceptance, task: Task, work: Work) -> Suggestion:
+def suggest(rules: Acceptance, work: Work) -> Suggestion:
     """What the rules suggest about a session.
 
     Args:
         rules: of the study.
-        task: what was asked.
         work: of the session.
 
-    Returns: `accept` or `reject` by the first rule that is not kept; `look` where the rule of
-        recall cannot be asked, because no known picture was to be seen; `wait` before the end.
+    Returns: `accept` or `reject` by the first rule that is not kept; `look` where recall is
+        kept only if pictures that the browser says it could not load do not count; `wait` before
+        the end.
     """
     if work.answered < work.num_pages:
         return Suggestion("wait", f"{work.answered} of {work.num_pages} pages are answered")
@@ -125,6 +116,7 @@ def suggest(rules: Acceptance, task: Task, work: Work) -> Suggestion:
     if seconds < rules.min_seconds_a_page:
         least = f"{rules.min_seconds_a_page:.1f} s at least"
         return Suggestion("reject", f"{seconds:.1f} s a page; expected {least}")
-    if work.recall is None and any(slot.known for page in task.pages for slot in page.slots):
-        return Suggestion("look", "none of the known pictures could be loaded")
+    if work.found < rules.min_recall * (work.known + work.lost):
+        lost = f"{work.lost} known pictures are said not to have loaded"
+        return Suggestion("look", ", ".join([*said, lost]))
     return Suggestion("accept", ", ".join([*said, f"{seconds:.1f} s a page"]))

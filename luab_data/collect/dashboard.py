@@ -291,7 +291,7 @@ def sessions_of(study: Opened) -> list[dict[str, Any]]:
 def _session(study: Opened, row: Any, answers: list[Answered]) -> dict[str, Any]:
     task = study.people.tasks[row.task]
     work = work_of(task, row.begun_ms, answers)
-    suggestion = suggest(study.study.acceptance, task, work)
+    suggestion = suggest(study.study.acceptance, work)
     return {
         "session": row.id,
         "person": row.person[:8],

@@ -184,6 +184,8 @@ class People:
 
     async def answer(self, session: Session, page: int, answer: bytes) -> None:
         """Keep the answer to a page, once; the last one ends the session with a code."""
+        if page >= len(session.task.pages):
+            return  # it has no such page
         row = {
             "session": session.id,
             "page": page,

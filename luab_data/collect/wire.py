@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -63,9 +63,19 @@ class Happened(Struct, forbid_unknown_fields=True, rename={"start": "from"}):
 EVENTS = msgspec.json.Decoder(Annotated[list[Happened], Meta(max_length=MOST_EVENTS)])
 
 
+class Given(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What somebody answered: slots that they selected, or classes that they placed."""
+
+    selected: Annotated[list[Place], Meta(max_length=10_000)] | None = None
+    labels: Annotated[list[Word], Meta(max_length=10_000)] = []
+    nothing: bool = False  # of this is in the picture
+    unsure: bool = False
+    failed: Annotated[list[Place], Meta(max_length=10_000)] = []  # slots that could not be loaded
+
+
 class Answer(Body, forbid_unknown_fields=True):
     """The answer to a page, and how many batches were before it."""
 
     page: Annotated[int, Meta(ge=0, le=10_000)] = 0
     batches: Annotated[int, Meta(ge=0)] = 0
-    answer: dict[str, Any] = {}
+    answer: Given = msgspec.field(default_factory=Given)
