@@ -260,6 +260,9 @@ def test_without_superclasses_nothing_is_told_of_them_and_without_times_nothing_
     names = {m.name for m in kind.statistics.measures}
     assert "class_recall" in names and not any("superclass" in n or "step" in n for n in names)
     assert "superclasses" not in kind.figures
+    lacking = {m.name for m in luab_data.stats(tmp_path / "plain", resamples=5).lacking}
+    assert {"icon_precision", "class_recall", "time_page_ms"} <= lacking
+    assert "sequence_violation_share" not in lacking
     assert "keyboard_share" not in {t.name for t in kind.workers.traits}
     report = luab_data.check(tmp_path / "plain", shown=False)
     assert report.whole and not any(finding.count for finding in report.findings)
