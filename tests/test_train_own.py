@@ -34,6 +34,7 @@ from luab_train.data.splits import evaluation_split, labelled_split
 from luab_train.data.traces import read_traces
 from luab_train.evaluate.folder import evaluate
 from luab_train.evaluate.predictor import load_predictor
+from luab_train.evaluate.run import evaluate_model
 from luab_train.predict import predict
 from luab_train.recipe import Loss, Model, Recipe
 from luab_train.train.export import export_backbone
@@ -380,6 +381,9 @@ def test_own_labels_train_as_many_outputs_and_points(tagged, tmp_path, capsys):
     assert facts["classes"] == list(VOCABULARY)
     assert load_predictor(tmp_path / "w.safetensors").multi_label
     assert not load_predictor("test_vit", random_weights=True).multi_label
+    for benchmark, classes in (("coco", "80 classes of COCO"), ("in-1k", "those of ImageNet")):
+        with pytest.raises(OptionError, match=f"has 7 classes; expected {classes}"):
+            evaluate_model(out, root=tmp_path, names=[benchmark])
 
 
 def instances(file: Path, names: list[str]) -> Path:

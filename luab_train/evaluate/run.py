@@ -133,9 +133,10 @@ def choose(names: Sequence[str] | None) -> list[Benchmark]:
 def _check_classes(benchmarks: Sequence[Benchmark], predictor: Predictor) -> None:
     """Whether the model can be asked for them at all."""
     num_classes = len(predictor.classes)
-    is_coco = predictor.multi_label or num_classes == len(COCO.names)
+    is_coco = num_classes == len(COCO.names)
+    is_imagenet = not is_coco and not predictor.multi_label
     for benchmark in benchmarks:
-        if (benchmark.classes == "COCO") != is_coco:
+        if not (is_coco if benchmark.classes == "COCO" else is_imagenet):
             wanted = "80 classes of COCO: a file of weights with 80 outputs, by itself"
             raise OptionError(
                 f"{benchmark.name}: the model has {num_classes} classes; expected"
