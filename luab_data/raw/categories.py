@@ -34,7 +34,8 @@ def category_names(path: Path, categories: Any) -> dict[Any, str]:
     try:
         named = {number(c["id"]): c["name"] for c in categories if c.get("name") is not None}
         for name in named.values():
-            _letters(name)
+            if not isinstance(name, str):
+                raise TypeError(f"{name!r:.40}, which is no text")
     except (KeyError, TypeError, AttributeError) as error:
         raise ImagesError(
             f"{path}: its categories lack or garble {error}; expected"

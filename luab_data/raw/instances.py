@@ -175,7 +175,8 @@ class _Reader:
         if known != key:
             self._key_of[key] = known
         if known in self._images:
-            raise ImagesError(f"{self._path}: image {known} is there twice; expected it once")
+            why = ", and own images are known by the names of their files" if self._by_file else ""
+            raise ImagesError(f"{self._path}: image {known} is there twice{why}; expected it once")
         self._images[known] = TrueImage(width, height)
         if self._keeps_things:
             self._images[known].file_name = str(file_name)
