@@ -29,8 +29,8 @@ def wait(driver: Any, css: str, text: str = "") -> Any:
     )
 
 
-def work(study: Opened) -> None:
-    """One who finds all and is done, one who finds nothing, one on the first page."""
+def work(study: Opened) -> Person:
+    """One who finds all, one who finds nothing, and one, who is returned, on the first page."""
     layout = [[20 + 330 * (k % 3), 200 + 360 * (k // 3), 270, 348] for k in range(6)]
     begun = {"type": "resize", "page": 0, "t": 1, "layout": layout, "viewport": [1080, 900]}
     path = [
@@ -38,12 +38,12 @@ def work(study: Opened) -> None:
         for k in range(90)
     ]
     click = {"type": "click", "slot": 4, "page": 0, "t": 910, "fx": 0.6, "fy": 0.4, "state": True}
-    for answers in ([*range(6)], []), None:
-        people = [Person(study) for _ in answers or (0,)]
-        for person, selected in zip(people, answers or (None,), strict=True):
-            person.do(begun, *path, click)
-            for page in range(2) if selected is not None else ():
-                person.submit(page, {"selected": selected, "failed": []})
+    for selected in ([*range(6)], [], None):
+        person = Person(study)
+        person.do(begun, *path, click)
+        for page in range(2) if selected is not None else ():
+            person.submit(page, {"selected": selected, "failed": []})
+    return person
 
 
 def widest(driver: Any) -> float:
@@ -60,12 +60,27 @@ def keep(driver: Any, name: str) -> None:
         driver.save_screenshot(str(SCREENS / f"dashboard-{name}.png"))
 
 
+def follow(driver: Any, address: str, ann: Person) -> None:
+    """Watch somebody at work: what they do appears, and plays from the start."""
+    driver.get(f"{address}/researcher")
+    wait(driver, "td button").click()
+    wait(driver, ".replay .hint", "0.9 s of 0.9 s")
+    more = {"type": "click", "slot": 0, "page": 0, "t": 1501, "fx": 0.1, "fy": 0.1, "state": True}
+    ann.do(more)
+    wait(driver, ".replay .hint", "1.5 s of 1.5 s")
+    assert len(driver.find_elements(By.CSS_SELECTOR, ".frame.selected")) == 2
+    wait(driver, ".replay button", "Play").click()
+    wait(driver, ".replay button", "Stop")
+    wait(driver, ".replay button", "Play")
+    wait(driver, ".replay .hint", "1.5 s of 1.5 s")
+
+
 def test_the_link_logs_in_once_and_the_page_fits_its_screen(chromium: Any, tmp_path: Path):
     driver = chromium
     changes = {"usd = 0.0": "usd = 2.5", "expires_minutes = 60": "expires_minutes = 60\n",
                "overlap = 1": "overlap = 2"}  # fmt: skip
     with served(make_study(tmp_path, "browsing", changes=changes)) as (study, address):
-        work(study)
+        ann = work(study)
         driver.get_log("browser")
         for width in (1400, 390):
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
@@ -89,6 +104,7 @@ def test_the_link_logs_in_once_and_the_page_fits_its_screen(chromium: Any, tmp_p
             assert widest(driver) <= width
             keep(driver, f"replay-{width}")
             driver.get("about:blank")
+        follow(driver, address, ann)
         driver.get(f"{address}/researcher")  # the cookie is enough
         wait(driver, "#pause", "Pause").click()
         wait(driver, "#said", "nobody new")

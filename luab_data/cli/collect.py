@@ -46,15 +46,20 @@ def init(study: Path, **options: Any) -> None:
 @_DATABASE
 def serve(study: Path, **options: Any) -> None:
     """Serve STUDY until Ctrl-C."""
-    from luab_data.collect.dashboard import PATH, login_token
     from luab_data.collect.serve import serve
+
+    _say_addresses(study, f"http://{options['host']}:{options['port']}", "nothing is lost")
+    serve(study, **options)
+
+
+def _say_addresses(study: Path, address: str, then: str) -> None:
+    """The address for people, and the researcher's, which logs them in."""
+    from luab_data.collect.dashboard import PATH, login_token
     from luab_data.collect.study import read_study, secret_of
 
     read_study(study)  # before a secret is made of what is no study
-    address = f"http://{options['host']}:{options['port']}"
-    click.echo(f"{address}/  (Ctrl-C stops; nothing is lost)")
+    click.echo(f"{address}/  (Ctrl-C stops; {then})")
     click.echo(f"for you alone: {address}{PATH}#{login_token(secret_of(study))}")
-    serve(study, **options)
 
 
 @collect.command()
@@ -67,7 +72,8 @@ def demo(study: Path, port: int) -> None:
     from luab_data.collect.serve import serve
 
     write_demo(study)
-    click.echo(f"http://127.0.0.1:{port}/  (Ctrl-C stops; then `luab-data collect export {study}`)")
+    then = f"then `luab-data collect export {study}`"
+    _say_addresses(study, f"http://127.0.0.1:{port}", then)
     serve(study, port=port)
 
 

@@ -20,7 +20,7 @@ export class Replay {
     this.fetched = fetched; // (session, page, since) -> what happened
     this.failed = failed;
     this.pages = element("select", { "aria-label": "Page", onchange: () => this.load(Number(this.pages.value)) });
-    this.time = element("input", { type: "range", min: 0, max: 0, value: 0, step: 10, "aria-label": "Time", oninput: () => { this.stop(); this.draw(); } });
+    this.time = element("input", { type: "range", min: 0, max: 0, value: 0, step: "any", "aria-label": "Time", oninput: () => { this.stop(); this.draw(); } });
     this.button = element("button", { type: "button", onclick: () => (this.playing ? this.stop() : this.play()) }, "Play");
     this.note = element("p", { class: "hint", role: "status" });
     this.heading = element("h2", {}, "Replay");
