@@ -240,6 +240,21 @@ def test_what_is_told_of_views_is_what_default_has_of_the_deciding_ones(boxed: P
     assert told.take(ordered.deciding).to_pylist() == images.select(names).to_pylist()
 
 
+def test_a_table_of_clicks_takes_boxes_too(tmp_path: Path) -> None:
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("file,xmin,ymin,xmax,ymax\na.jpg,10,10,50,40\n", encoding="utf-8")
+    rows = [
+        {"image": f"pics/{name}.jpg", "label": "dog", "x": x, "y": 0.5, "width": 100, "height": 60}
+        for name, x in (("a", 0.3), ("b", 0.3), ("a", 0.9))
+    ]
+    for row, worker in zip(rows, ("ann", "ann", "bob"), strict=True):
+        row["worker"] = worker
+    options: Any = {"boxes": boxes, "units": "fraction", "worker_key": b"k" * 32, "shown": False}
+    luab_data.convert_records(rows, tmp_path / "out", **options)
+    found = luab_data.stats(tmp_path / "out")
+    assert (found["num_evaluated"], found["click_accuracy"]) == (2, 0.5)
+
+
 def test_boxes_of_no_image_or_of_two_are_refused(tmp_path: Path) -> None:
     boxes = tmp_path / "boxes.csv"
     for name, reason in (

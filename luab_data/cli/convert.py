@@ -110,6 +110,14 @@ _CLASSES = click.option(
 )
 
 
+_BOXES = click.option(
+    "--boxes",
+    type=click.Path(exists=True, path_type=Path),
+    help="Boxes of the class that was asked for: a folder of XML (Pascal VOC) or _boxes.txt, or one"
+    " CSV (image_id, xmin, ymin, xmax, ymax). They say whether clicks hit.",
+)
+
+
 def _deciding(*rules: str) -> Decorator:
     return click.option(
         "--deciding",
@@ -134,12 +142,7 @@ def _of_collection(
 @convert.command("browsing")
 @click.argument("log", type=FILE)
 @_CLASSES
-@click.option(
-    "--boxes",
-    type=click.Path(exists=True, path_type=Path),
-    help="Boxes of the class that was asked for: a folder of XML (Pascal VOC) or _boxes.txt, or one"
-    " CSV (image_id, xmin, ymin, xmax, ymax). They say whether clicks hit.",
-)
+@_BOXES
 @_deciding("last", "majority", "all", "any")
 @_OF_COLLECTION
 @_OF_CONVERT
@@ -208,6 +211,7 @@ def convert_tracing(log: Path, **options: Any) -> None:
 )
 @images(" Pixels need their sizes: headers are read, turned as shown.")
 @_CLASSES
+@_BOXES
 @_deciding("last", "majority", "all", "any")
 @_OF_COLLECTION
 @_OF_CONVERT

@@ -40,7 +40,7 @@ class ClickOptions(Options, total=False):
         time_units: `ms` or `s` of a clock that does not tell the time of day; likewise.
         images: folder of the pictures, whose sizes pixels are divided by: only headers are read.
         classes: all classes there are, or a file of them; those of the rows if not given.
-        deciding: as of convert_browsing; `majority` if not given.
+        boxes, deciding: as of convert_browsing; `majority` decides if not given.
     """
 
     image: str
@@ -57,6 +57,7 @@ class ClickOptions(Options, total=False):
     time_units: TimeUnits
     images: AnyPath
     classes: Classes | AnyPath
+    boxes: AnyPath
     deciding: Deciding
 
 
@@ -128,6 +129,7 @@ def _convert(
                 "browsing",
                 read_classes(given.get("classes")),
                 {"deciding": deciding, "reading": {"columns": found, **scales.as_dict()}},
+                boxes=Path(given["boxes"]) if "boxes" in given else None,
             )
 
             def read(unknown: Any, on_read: Any) -> Iterator[Reading]:
