@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import re
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,38 @@ def test_who_withdraws_leaves_nothing(study: Opened):
     assert [len(rows_of(study, t)) for t in (db.participants, db.sessions, db.batches)] == [1, 1, 1]
 
 
+def test_who_withdrew_writes_into_nobody_elses_session_and_leaves_no_trace_on_the_disk(
+    study: Opened, tmp_path: Path
+):
+    ann = Person(study)
+    ann.do({**click(0, 1, True), "label": "a word of Ann's"})
+    ann.post("/api/withdraw", {})
+    on_disk = b"".join(path.read_bytes() for path in tmp_path.glob("browsing/study.sqlite*"))
+    assert b"a word of Ann's" not in on_disk
+    bob = Person(study)
+    assert ann.do(click(2, 2, True)).status_code == 401
+    assert bob.state["next_sequence"] == 0 and rows_of(study, db.batches) == []
+
+
+@pytest.mark.parametrize("path", ["/api/events", "/api/page", "/api/join"])
+def test_json_as_deep_as_a_well_is_refused(study: Opened, path: str):
+    key = {"/api/events": b"events", "/api/page": b"answer", "/api/join": b"x"}[path]
+    body = b'{"%s": %s%s}' % (key, b"[" * 200_000, b"]" * 200_000)
+    answer = Person(study)._ask("POST", path, content=body)
+    assert answer.status_code == 400 and "makes no sense" in answer.json()["error"]
+
+
+def test_a_place_far_off_the_picture_is_left_out_of_the_log(study: Opened, tmp_path: Path):
+    ann = Person(study)
+    far = {**move(2, 9, 11.5, 0.5), "type": "leave"}  # as a fast pointer leaves a small picture
+    ann.do(far, {**far, "fx": 1.5})
+    ann.submit(0, {"selected": [2]})
+    export(study, tmp_path / "log.jsonl")
+    assert luab_data.validate(tmp_path / "log.jsonl").num_views == 6
+    seen = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[2])["events"]
+    assert [(e.get("x"), e.get("y")) for e in seen] == [(None, None), (1.5, 0.5)]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "headers", "status"),
     [
@@ -174,6 +207,13 @@ def test_who_withdraws_leaves_nothing(study: Opened):
         ("/api/events", {"sequence": 0, "events": [{"type": "click"}]}, {}, 400),
         ("/api/events", {"sequence": 0, "events": [{**click(0, 1, True), "t": "x"}]}, {}, 400),
         ("/api/events", {"sequence": 0, "events": {"t": 1}}, {}, 400),
+        ("/api/events", {"sequence": 0, "events": [{**click(0, 1, True), "t": 1e300}]}, {}, 400),
+        ("/api/events", {"sequence": 0, "events": [{**LAYOUT, "pointer": "<b>"}]}, {}, 400),
+        ("/api/events", {"sequence": 0, "events": [{**LAYOUT, "viewport": None}]}, {}, 400),
+        ("/api/events", {"sequence": 0, "events": [{**LAYOUT, "layout": [[0, 0, -1, 1]]}]}, {},
+         400),
+        ("/api/events", {"sequence": 0, "events": [{**click(0, 1, True), "type": "add"}]}, {}, 400),
+        ("/api/page", {"page": 0}, {"Origin": "http://[x"}, 403),
         ("/api/events", {"sequence": 0, "events": [{"type": "x" * 1_000_001}]}, {}, 413),
         ("/api/events", {"sequence": 0}, {"Authorization": "Bearer nobody"}, 401),
         ("/api/page", {"page": 0, "answer": {"selected": "all"}}, {}, 400),
@@ -236,9 +276,32 @@ def test_a_worker_of_mturk_is_hashed_works_once_and_leaves_by_its_form(tmp_path:
     assert b"A1WORKER" not in b"".join(p.read_bytes() for p in folder.glob("study.sqlite*"))
 
 
+def test_who_returns_a_hit_and_accepts_another_leaves_by_the_form_of_the_other(tmp_path: Path):
+    with opened(ways(tmp_path, '["mturk"]')) as study:
+        first = Person(study, **MTURK)
+        again = Person(study, **{**MTURK, "assignmentId": "3B"})
+        assert again.token == first.token
+        done = again.submit(0, {"labels": []}).json()
+    assert done["leave"]["fields"]["assignmentId"] == "3B"
+
+
+def test_somebody_who_comes_many_times_at_once_has_one_session(tmp_path: Path):
+    with opened(ways(tmp_path, '["prolific"]')) as study:
+        taken = study.people._taken
+        study.people._taken = lambda found: (time.sleep(0.05), taken(found))[1]  # type: ignore
+
+        async def all_at_once() -> list[str]:
+            join = study.people.join
+            return await asyncio.gather(*(join("prolific", "5f0", {}) for _ in range(12)))
+
+        assert len({*asyncio.run(all_at_once())}) == 1
+        assert len(rows_of(study, db.sessions)) == 1
+
+
 @pytest.mark.parametrize(
     ("kinds", "query", "said"),
     [
+        ('["mturk"]', {**MTURK, "turkSubmitTo": "https://[x"}, "from its HIT"),
         ('["mturk"]', {**MTURK, "assignmentId": "ASSIGNMENT_ID_NOT_AVAILABLE"}, "preview"),
         ('["mturk"]', {**MTURK, "turkSubmitTo": "https://mturk.com.evil.example"}, "from its HIT"),
         ('["mturk"]', {**MTURK, "turkSubmitTo": "http://www.mturk.com"}, "from its HIT"),
@@ -357,6 +420,7 @@ def test_a_tagging_session_becomes_a_log_and_a_dataset(tmp_path: Path):
 
 def test_init_takes_folders_for_classes_and_never_overwrites(tmp_path: Path):
     root = draw_pictures(tmp_path / "pictures")
+    (root / ".git").mkdir()
     given = ["collect", "init", str(tmp_path / "s"), "--images", str(root), "--task", "browsing"]
     done = CliRunner().invoke(main, given)
     assert done.exit_code == 0, done.output
@@ -372,11 +436,13 @@ def test_init_takes_folders_for_classes_and_never_overwrites(tmp_path: Path):
     [
         ('task = "tagging"', "Invalid enum value"), ("seed = 0", "Expected `int`"),
         ("overlap = 1", "`int` >= 1"), ('kinds = ["open"]', "unknown field `kindz`"),
+        ("kinds = ", "length >= 1"),
     ],
 )  # fmt: skip
 def test_a_study_that_makes_no_sense_says_where(tmp_path: Path, change: str, said: str):
     broken = {'task = "tagging"': 'task = "singing"', "seed = 0": 'seed = "x"',
-              "overlap = 1": "overlap = 0", 'kinds = ["open"]': 'kindz = ["open"]'}  # fmt: skip
+              "overlap = 1": "overlap = 0", 'kinds = ["open"]': 'kindz = ["open"]',
+              "kinds = ": "kinds = []  # "}  # fmt: skip
     folder = make_study(tmp_path, "tagging", changes={change: broken[change]})
     with pytest.raises(OptionError, match=rf"study\.toml: .*{said}"):
         read_study(folder)

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -74,7 +73,7 @@ def _guarded(handler: Handler) -> Handler:
 
 def _check_origin(request: Request) -> None:
     origin = request.headers.get("origin")
-    if origin and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin and origin.partition("://")[2] != request.headers.get("host"):
         raise _Wrong(403, "This request is not from a page of this study.")
 
 
@@ -85,9 +84,13 @@ async def _read(request: Request, type: Any) -> Any:
         body += piece
         if len(body) > MOST_BYTES:
             raise _Wrong(413, "This request is too large.")
+    return _decode(msgspec.json.Decoder(type), body)
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes | msgspec.Raw) -> Any:
     try:
-        return msgspec.json.decode(body, type=type)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _Wrong(400, f"This request makes no sense: {error}") from None
 
 
@@ -110,6 +113,7 @@ class Participants:
     ) -> None:
         self._people, self._pictures, self._thumbnails = people, pictures, thumbnails
         self._insert = people.store.insert_new(db.batches)
+        self._labels = {label.name for label in people.study.classes}
         self._known: dict[str, int] = {}  # token -> session, of those that send events
 
     def routes(self) -> list[Route]:
@@ -223,10 +227,9 @@ class Participants:
     async def events(self, request: Request) -> Response:
         """Keep a batch, once, whoever sends it how often; acknowledged when it is on the disk."""
         batch: Events = await _read(request, Events)
-        try:
-            EVENTS.decode(batch.events)
-        except msgspec.DecodeError as error:
-            raise _Wrong(400, f"This request makes no sense: {error}") from None
+        for event in _decode(EVENTS, batch.events):
+            if event.type in _PLACED and (event.slot is None or event.label not in self._labels):
+                raise _Wrong(400, f"This request makes no sense: {event.type} of no class.")
         token = _token(request, batch.token)
         number = self._known.get(token) or (await self._session(request, batch.token)).id
         row = {
@@ -265,10 +268,12 @@ class Participants:
         """Delete all of a participant."""
         body: Body = await _read(request, Body)
         await self._people.withdraw(await self._session(request, body.token))
+        self._known.clear()
         return JSONResponse({"withdrawn": True})
 
 
-_STATEFUL = ("click", "add", "move-label", "remove")
+_PLACED = ("add", "move-label", "remove")
+_STATEFUL = ("click", *_PLACED)
 """Events that a page looks otherwise after."""
 
 

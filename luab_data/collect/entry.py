@@ -59,7 +59,10 @@ def _mturk(query: Mapping[str, str], secret: bytes) -> Arrival | None:
     assignment, worker = query.get("assignmentId", ""), query.get("workerId", "")
     if assignment == PREVIEW:
         raise Refused("This is a preview. Accept the HIT to begin.")
-    host = urlsplit(query.get("turkSubmitTo", ""))
+    try:
+        host = urlsplit(query.get("turkSubmitTo", ""))
+    except ValueError:  # an address that is none
+        return None
     is_mturk = host.scheme == "https" and (host.hostname or "").endswith(MTURK_HOSTS)
     if not (_ID(assignment) and _ID(worker) and is_mturk):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -19,7 +19,7 @@ from luab_data.collect.serve import Opened
 from luab_data.errors import OptionError
 from luab_data.files import new_file
 from luab_data.views import EVENTS
-from luab_data.views.log import Asked, Device, Event, Image, Shown, View
+from luab_data.views.log import MOST_FRACTION, Asked, Device, Event, Image, Shown, View
 
 _OF_VIEW = frozenset(EVENTS)
 
@@ -123,7 +123,7 @@ def _views(
     for number in sorted(answers):
         page, answer = task.pages[number], msgspec.json.decode(answers[number])
         seen = by_page.get(number, [])
-        layout = next((e for e in reversed(seen) if "layout" in e), None)
+        layout = next((e for e in reversed(seen) if e.get("layout") and e.get("viewport")), None)
         for place, slot in enumerate(page.slots):
             yield View(
                 byproducts=1,
@@ -183,15 +183,24 @@ def _events(seen: list[dict[str, Any]], place: int) -> Iterator[Event]:
             continue
         if not of_page and event["slot"] != place:
             continue
-        from_x, from_y = event.get("from") or (None, None)
+        x, y = _near(None if of_page else (event.get("fx"), event.get("fy")))
+        from_x, from_y = _near(event.get("from"))
         yield Event(
             type=event["type"],
             t=event["t"],
-            x=None if of_page else event.get("fx"),
-            y=None if of_page else event.get("fy"),
+            x=x,
+            y=y,
             from_x=from_x,
             from_y=from_y,
             label=event.get("label"),
             state=event.get("state"),
             pointer=event.get("pointer") or None,
         )
+
+
+def _near(place: Sequence[float | None] | None) -> tuple[float | None, float | None]:
+    """A place that the log may hold; a pointer that left fast is further off than ten pictures."""
+    x, y = place or (None, None)
+    if x is None or y is None or max(abs(x), abs(y)) > MOST_FRACTION:
+        return None, None
+    return x, y

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,6 +70,7 @@ class People:
         self.study, self.store, self.tasks = study, store, tasks
         self.secret = secret
         self._hash = WorkerHash(secret)
+        self._one_at_a_time = threading.Lock()
 
     async def join(self, platform: str, who: str | None, entry: Mapping[str, str]) -> str:
         """The token of a person's session: a new one, or that which they have not finished.
@@ -100,8 +102,8 @@ class People:
             return is_paused(connection) and connection.scalar(mine) is None
 
     def _begin(self, person: str, is_known: bool, entry: Mapping[str, str]) -> str:
-        token = secrets.token_urlsafe(16)
-        with self.store.reading() as connection:
+        token, left_by = secrets.token_urlsafe(16), msgspec.json.encode(dict(entry)).decode()
+        with self._one_at_a_time, self.store.reading() as connection:
             participant = connection.scalar(
                 sa.select(db.participants.c.id).where(db.participants.c.person == person)
             )
@@ -110,6 +112,8 @@ class People:
                 .where(db.sessions.c.participant == participant)
             ).all()  # fmt: skip
             if again := [row.token for row in mine if row.finished_ms is None]:
+                renewed = sa.update(db.sessions).where(db.sessions.c.token == again[0])
+                connection.execute(renewed.values(entry=left_by))  # another assignment, perhaps
                 return str(again[0])
             if is_known and len(mine) >= self.study.entry.sessions_each:
                 raise Refused("You have done this study already. Thank you!")
@@ -120,7 +124,7 @@ class People:
                 raise Refused("Nothing is left to do in this study at the moment. Thank you!")
             connection.execute(sa.insert(db.sessions), {
                 "participant": participant, "token": token, "task": task, "begun_ms": now_ms(),
-                "entry": msgspec.json.encode(dict(entry)).decode(),
+                "entry": left_by,
             })  # fmt: skip
         return token
 
@@ -213,3 +217,4 @@ class People:
         """Delete all that is known of a participant."""
         gone = sa.delete(db.participants).where(db.participants.c.id == sa.bindparam("gone"))
         await self.store.write(gone, {"gone": session.participant})
+        await asyncio.to_thread(self.store.forget)

@@ -31,6 +31,7 @@ participants = sa.Table(
     sa.Column("entry", sa.String, nullable=False),
     sa.Column("arm", sa.String),
     sa.Column("consented_ms", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,  # the id of somebody who withdrew is nobody's again
 )
 tasks = sa.Table(
     "tasks",
@@ -49,6 +50,7 @@ sessions = sa.Table(
     sa.Column("finished_ms", sa.BigInteger),
     sa.Column("code", sa.String),
     sa.Column("entry", sa.Text, nullable=False),  # JSON: of the platform, without who it was
+    sqlite_autoincrement=True,
 )
 batches = sa.Table(
     "batches",
@@ -128,6 +130,12 @@ class Store:
         with self._engine.begin() as connection:
             yield connection
 
+    def forget(self) -> None:
+        """Leave nothing of what was deleted in SQLite's log; while others read, the next time."""
+        if self._is_sqlite:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Write what waits, and close."""
         self._writes.put(None)
@@ -187,5 +195,6 @@ def _suit_sqlite(connection: Any, _: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.execute("PRAGMA busy_timeout=10000")
     cursor.close()

@@ -14,6 +14,7 @@ from luab_data.conversion import AnyPath
 from luab_data.errors import OptionError, OutputError
 from luab_data.files import write_whole
 from luab_data.kinds import OWN_KINDS
+from luab_data.ours import is_noise
 from luab_data.tools import Vocabulary
 from luab_data.views.convert import read_classes
 
@@ -59,10 +60,13 @@ class Options(_Part, kw_only=True, frozen=True):
     time_limit_s: Annotated[int, Meta(ge=0)] = 0  # of a session; 0 is none
 
 
+_Way = Literal["open", "link", "mturk", "prolific"]
+
+
 class Entry(_Part, kw_only=True, frozen=True):
     """Who may take part."""
 
-    kinds: tuple[Literal["open", "link", "mturk", "prolific"], ...] = ("open",)
+    kinds: Annotated[tuple[_Way, ...], Meta(min_length=1)] = ("open",)
     overlap: Count = 1  # people who see each page
     sessions_each: Count = 1  # that one person may take
     expires_minutes: Count = 60  # until a page that nobody finished is offered again
@@ -174,7 +178,8 @@ def init(
         raise OutputError(f"{path}: is there already; change it, or choose another folder")
     vocabulary = read_classes(classes)
     if vocabulary is None:
-        vocabulary = Vocabulary(tuple(sorted(p.name for p in root.iterdir() if p.is_dir())))
+        folders = (p.name for p in root.iterdir() if p.is_dir() and not is_noise(f"{p.name}/"))
+        vocabulary = Vocabulary(tuple(sorted(folders)))
     if not vocabulary.names:
         raise OptionError(f"{root}: has no folders to take classes from; give --classes FILE")
     lines = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+
+from luab_data.views.log import Milliseconds, Pixels, Pointer
 
 MOST_BYTES = 1_000_000
 """Of a request; a batch of two seconds has some 20,000."""
@@ -40,7 +42,7 @@ Place = Annotated[int, Meta(ge=0, le=10_000)]
 class Happened(Struct, forbid_unknown_fields=True, rename={"start": "from"}):
     """One event: when, on which page, what; where on the page, px, and on the picture `slot`."""
 
-    t: float
+    t: Milliseconds
     page: Place
     type: Word
     slot: Place | None = None
@@ -50,14 +52,18 @@ class Happened(Struct, forbid_unknown_fields=True, rename={"start": "from"}):
     fy: float | None = None
     label: Word | None = None
     state: bool | None = None
-    pointer: Word | None = None
+    pointer: Pointer | Literal[""] | None = None
     start: tuple[float, float] | None = None
-    layout: Annotated[list[tuple[float, float, float, float]], Meta(max_length=10_000)] | None = (
+    layout: Annotated[list[tuple[float, float, Pixels, Pixels]], Meta(max_length=10_000)] | None = (
         None
     )
-    viewport: tuple[float, float] | None = None
-    ratio: float | None = None
+    viewport: tuple[Pixels, Pixels] | None = None
+    ratio: Pixels | None = None
     scroll: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.layout is not None and (self.viewport is None or self.ratio is None):
+            raise ValueError("a layout has its viewport and ratio")
 
 
 EVENTS = msgspec.json.Decoder(Annotated[list[Happened], Meta(max_length=MOST_EVENTS)])

@@ -20,7 +20,10 @@ Pointer = Literal["mouse", "touch", "pen", "eye", "keyboard"]
 
 Pixels = Annotated[float, Meta(ge=0, description="px")]
 Size = Annotated[int, Meta(ge=1, le=2**31 - 1, description="px")]
-Fraction = Annotated[float, Meta(ge=-10, le=10, description="fraction of the picture")]
+MOST_FRACTION = 10
+Fraction = Annotated[
+    float, Meta(ge=-MOST_FRACTION, le=MOST_FRACTION, description="fraction of the picture")
+]
 """A place off the picture is one; a place ten pictures away is a pixel or a per cent."""
 Milliseconds = Annotated[float, Meta(ge=-(2**53), le=2**53, description="ms")]
 Place = Annotated[int, Meta(ge=0, le=2**15 - 1)]

@@ -7,7 +7,7 @@ import * as tagging from "./tagging.js";
 const TASKS = { browsing, tagging };
 const work = document.getElementById("work");
 const saved = document.getElementById("saved");
-const TOKEN = "luab-token";
+const TOKEN = `luab-token${location.search}`; // another assignment or invitation is another session
 
 function show(...children) {
   work.replaceChildren(...children);
