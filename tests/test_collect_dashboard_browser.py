@@ -32,7 +32,8 @@ def wait(driver: Any, css: str, text: str = "") -> Any:
 def work(study: Opened) -> Person:
     """One who finds all, one who finds nothing, and one, who is returned, on the first page."""
     layout = [[20 + 330 * (k % 3), 200 + 360 * (k // 3), 270, 348] for k in range(6)]
-    begun = {"type": "resize", "page": 0, "t": 1, "layout": layout, "viewport": [1080, 900]}
+    begun = {"type": "resize", "page": 0, "t": 1, "layout": layout, "viewport": [1080, 900],
+             "ratio": 1}  # fmt: skip
     path = [
         {"type": "move", "page": 0, "t": 10 * k, "slot": None, "x": 60 + 9 * k, "y": 250 + 5 * k}
         for k in range(90)
@@ -40,7 +41,7 @@ def work(study: Opened) -> Person:
     click = {"type": "click", "slot": 4, "page": 0, "t": 910, "fx": 0.6, "fy": 0.4, "state": True}
     for selected in ([*range(6)], [], None):
         person = Person(study)
-        person.do(begun, *path, click)
+        assert person.do(begun, *path, click).status_code == 200
         for page in range(2) if selected is not None else ():
             person.submit(page, {"selected": selected, "failed": []})
     return person
