@@ -19,7 +19,6 @@ from test_convert import small
 
 import luab_data
 from luab_data.kinds import Browsing
-from luab_data.ragged import bounds_of
 from luab_data.schema import IMAGENET_IMAGES, IMAGENET_ROUNDS, Column, Table
 from luab_data.store import folder as store
 from luab_data.store import shards
@@ -119,16 +118,6 @@ def test_a_million_floats_that_differ_in_few_bits_have_no_hash_twice():
     )
     for column in (single, lists, pairs):
         assert len(np.unique(ShardDigest()._hash(column))) == len(column)
-
-
-@given(st.lists(st.none() | st.lists(st.sampled_from([None, "", "a", "move", "ä"]))))
-def test_runs_of_equal_texts_have_the_hash_of_their_elements(lists: list):
-    values = pa.array([[], *lists], pa.list_(pa.string())).slice(1)
-    runs, elements = ShardDigest(), ShardDigest()
-    hashes = elements._hash_lists(bounds_of(values), elements._hash(values.flatten()))
-    there = ~np.asarray(values.is_null())
-    np.testing.assert_array_equal(runs._hash(values)[there], hashes[there])
-    assert runs.num_bytes == elements.num_bytes + 8 * values.null_count
 
 
 def test_hidden_values_under_nulls_do_not_show():

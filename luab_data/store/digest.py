@@ -64,9 +64,7 @@ class ShardDigest:
         type, filled = values.type, values
         if values.null_count and not (pa.types.is_list(type) or pa.types.is_string(type)):
             filled = pc.fill_null(values, pa.scalar(0).cast(type))
-        if pa.types.is_list(type) and pa.types.is_string(type.value_type):
-            hashes = self._hash_text_lists(bounds_of(values), values.flatten())
-        elif pa.types.is_list(type):
+        if pa.types.is_list(type):
             hashes = self._hash_lists(bounds_of(values), self._hash(values.flatten()))
         elif pa.types.is_string(type):
             hashes = self._hash_texts(values)
@@ -80,19 +78,16 @@ class ShardDigest:
             hashes = np.where(values.is_null().to_numpy(zero_copy_only=False), _NULL, hashes)
         return hashes
 
-    def _hash_texts(self, values: pa.StringArray, counts: Ints | int = 1) -> Hashes:
+    def _hash_texts(self, values: pa.StringArray) -> Hashes:
         """(num_values,) the hash of each text as a list of bytes; equal ones are hashed once.
 
         Nulls have that of the empty text: filling them in is dearer than all the rest.
-
-        Args:
-            counts: (num_values,) how often each stands there.
         """
         encoded = values.dictionary_encode()
         texts = pa.concat_arrays([encoded.dictionary, pa.array([""], encoded.dictionary.type)])
         place = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy()
         lengths = pc.binary_length(texts).to_numpy().astype(np.int64)
-        self.num_bytes += int(((lengths[place] + 4) * counts).sum())
+        self.num_bytes += int(lengths[place].sum()) + 4 * len(values)
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         hashes = self._hash_rows(
             bounds, np.frombuffer(characters(texts), np.uint8).astype(np.uint64)
@@ -102,53 +97,25 @@ class ShardDigest:
     def _hash_lists(self, bounds: Ints, elements: Hashes) -> Hashes:
         """(num_lists,) the hash of each list of elements."""
         self.num_bytes += 4 * (len(bounds) - 1)
-        return self._hash_rows(bounds, _folded(elements))
-
-    def _hash_text_lists(self, bounds: Ints, texts: pa.StringArray) -> Hashes:
-        """(num_lists,) what _hash_lists gives for texts, computed once a run of equal ones.
-
-        A run's terms add up to its text's hash times the sum of the multipliers of its places.
-        """
-        runs = pc.run_end_encode(texts)
-        ends = np.asarray(runs.run_ends).astype(np.int64)
-        self.num_bytes += 4 * (len(bounds) - 1) + 8 * texts.null_count
-        hashes = self._hash_texts(runs.values, np.diff(ends, prepend=0))
-        hashes[np.asarray(runs.values.is_null())] = _NULL
-        lengths = np.diff(bounds)
-        multipliers = _multipliers(int(lengths.max(initial=0)))
-        before = np.cumsum(np.concatenate([np.zeros(1, np.uint64), multipliers]))
-        edges = np.union1d(ends, bounds)  # a list ends a run
-        pieces = np.searchsorted(edges, bounds)
-        start = np.repeat(bounds[:-1], np.diff(pieces))
-        terms = _folded(hashes)[np.searchsorted(ends, edges[:-1], "right")]
-        terms *= before[edges[1:] - start] - before[edges[:-1] - start]
-        return _row_hashes(Ragged(terms, pieces), lengths)
+        # Floats differ in their upper bits alone, which a product would carry out of the word.
+        terms = elements >> np.uint64(32)
+        terms ^= elements
+        return self._hash_rows(bounds, terms)
 
     def _hash_rows(self, bounds: Ints, terms: Hashes) -> Hashes:
         """(num_rows,) the hash of each row; overwrites its terms."""
         lengths = np.diff(bounds)
         terms *= self._multipliers_of(bounds, lengths)
-        return _row_hashes(Ragged(terms, bounds), lengths)
+        return _mix(Ragged(terms, bounds).reduce(np.add, 0) + lengths.astype(np.uint64))
 
     def _multipliers_of(self, bounds: Ints, lengths: Ints) -> Hashes:
         """(num_elements,) the multiplier of each element's place; columns run side by side."""
-        if bounds[-1] and not np.array_equal(bounds, self._bounds):
+        if not np.array_equal(bounds, self._bounds):
             place = np.arange(int(lengths.sum()))
             place -= np.repeat(bounds[:-1], lengths)
             self._bounds = bounds
             self._multipliers = _multipliers(int(lengths.max(initial=0)))[place]
-        return self._multipliers if bounds[-1] else self._multipliers[:0]
-
-
-def _folded(elements: Hashes) -> Hashes:
-    """Floats differ in their upper bits alone, which a product would carry out of the word."""
-    folded = elements >> np.uint64(32)
-    folded ^= elements
-    return folded
-
-
-def _row_hashes(terms: Ragged, lengths: Ints) -> Hashes:
-    return _mix(terms.reduce(np.add, 0) + lengths.astype(np.uint64))
+        return self._multipliers
 
 
 def _mix(x: Hashes) -> Hashes:
