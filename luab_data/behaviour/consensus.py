@@ -50,6 +50,7 @@ class Consensus(Tabular):
             log of the time they took, within a person; None without times.
         gain: mean log probability of answers that were held out, with times less that of the same
             model with equal times; its interval is over people. None without times.
+        num_overruled: tasks whose label got fewer answers than another one.
         num_single: tasks that one person answered, which are left out.
     """
 
@@ -58,6 +59,7 @@ class Consensus(Tabular):
     answers: pa.Table
     time_slope: float | None = None
     gain: Estimate | None = field(default=None, repr=False)
+    num_overruled: int = 0
     num_single: int = 0
 
     def __repr__(self) -> str:
@@ -164,6 +166,7 @@ def agree(
             "accuracy": np.bincount(answers.worker, right, answers.num_workers) / each,
         }),
         answers=pa.table({"task": task, "worker": worker, "label": label}),
+        num_overruled=int((votes[np.arange(len(best)), best] < votes.max(axis=1)).sum()),
         time_slope=None if model.attends is None else float(model.attends[1]),
         gain=None if z is None else _gain(answers, z, model, seed),
     )  # fmt: skip

@@ -98,12 +98,9 @@ def consensus(dataset: str, **options: Any) -> None:
     import luab_data
 
     found = luab_data.consensus(dataset, **options)
-    table = found.to_table()
-    disagreed = sum(a != b for a, b in zip(*(table[c].to_pylist() for c in ("label", "majority")),
-                                           strict=True))  # fmt: skip
     click.echo(f"{found!r}"[1:-1])
     click.echo(f"tasks of one answer, left out: {found.num_single:,}")
-    click.echo(f"decided against the most frequent answer: {disagreed:,}")
+    click.echo(f"decided against the most frequent answer: {found.num_overruled:,}")
     if found.time_slope is not None and found.gain is not None:
         low, value, high = (float(getattr(found.gain, k)) for k in ("low", "value", "high"))
         click.echo(f"odds that somebody attended, by time: e^{found.time_slope:.2f} a deviation")

@@ -22,6 +22,8 @@ from luab_data.errors import ImagesError
 from luab_data.ours import is_noise
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""What Pillow may read: no format that it hands to another program, whatever a file is called."""
 WIDTHS = (160, 324, 648, 900, 1800)
 """Widths that pictures are served in, px: the next larger one than is asked for."""
 _QUALITY = 88
@@ -80,7 +82,7 @@ def find_pictures(root: Path) -> dict[str, Picture]:
 
 def _size(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             if width * height > _MOST_PIXELS:
                 raise ImagesError(f"{path}: has {width} x {height} pixels; too many to show")
@@ -130,7 +132,7 @@ class Thumbnails:
 
     def _made(self, path: Path, width: int, format: str) -> bytes:
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 image.draft("RGB", (width, width))
                 shown = ImageOps.exif_transpose(image)
                 shown = shown.convert("RGB" if format == "JPEG" else "RGBA")

@@ -56,6 +56,9 @@ def opened(folder: str | os.PathLike[str], *, database: str | None = None) -> It
     study = read_study(place)
     root = images_of(place, study)
     pictures = find_pictures(root)
+    if database is None:  # what people did is nobody else's to read on this machine
+        (place / DATABASE).touch(mode=0o600)
+        (place / DATABASE).chmod(0o600)
     store = Store(database or f"sqlite:///{place / DATABASE}")
     try:
         people = People(study, store, secret_of(place), _tasks(store, study, pictures))

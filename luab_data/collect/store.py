@@ -163,15 +163,18 @@ class Store:
             with self._engine.begin() as connection:
                 for statement, rows in _grouped(writes):
                     connection.execute(statement, rows)
-        except sa.exc.SQLAlchemyError as error:
+        except Exception as error:  # whatever it is, the thread goes on and somebody is told
             if len(writes) == 1:
-                writes[0].done.set_exception(OutputError(f"the database refuses: {_cause(error)}"))
+                if not writes[0].done.cancelled():
+                    refused = OutputError(f"the database refuses: {_cause(error)}")
+                    writes[0].done.set_exception(refused)
                 return
             for write in writes:  # one of them is at fault: the others are not to suffer
                 self._commit([write])
             return
         for write in writes:
-            write.done.set_result(None)
+            if not write.done.cancelled():
+                write.done.set_result(None)
 
 
 def _grouped(writes: Sequence[_Write]) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
@@ -185,7 +188,7 @@ def _grouped(writes: Sequence[_Write]) -> Iterator[tuple[Any, list[dict[str, Any
             rows = []
 
 
-def _cause(error: sa.exc.SQLAlchemyError) -> str:
+def _cause(error: Exception) -> str:
     """What the database says, without the values of the statement."""
     return str(getattr(error, "orig", None) or type(error).__name__)
 
