@@ -58,8 +58,10 @@ def evaluate(
         precision: of the forward pass, no, fp16 or bf16; None takes the recipe's.
         on_bad: `raise` at an image that cannot be decoded, or `skip` it; `unreadable` counts them.
         shown: progress bar; None shows it on a terminal.
+
     Returns: the keys of `luab_train.metrics.places.score`, or where an image may have several
-        labels of `train.multi_label.score_labels`; None for a mean over nothing.
+    labels of `train.multi_label.score_labels`; None for a mean over nothing.
+
     Raises: Unwritten, which has the result, if only metrics.jsonl could not be written.
     """
     if data is not None and boxes is not None:
