@@ -160,6 +160,12 @@ def test_dawid_and_skene_by_hand_for_two_people_who_always_agree():
     assert min(table["probability"]) > 0.9 and found.workers["num_answers"].to_pylist() == [2, 2]
 
 
+def test_a_tie_is_decided_against_nobody():
+    columns = (["a", "a", "b", "b"], ["x", "y"] * 2, ["p", "q", "p", "p"])
+    found = agree(*(pa.chunked_array([pa.array(values)]) for values in columns))
+    assert found.to_table()["share"].to_pylist() == [0.5, 1] and found.num_overruled == 0
+
+
 def test_the_command_writes_what_crowd_kit_reads_and_leaves_single_answers_out(tmp_path: Path):
     seen = [view("browsing", "a", w, visit(0, 50, (20, True)), asked={"class": "c"}) for w in "xyz"]
     folder = convert(tmp_path, "browsing", [

@@ -4,7 +4,8 @@ Read as the publisher's page and loader say (google/localized-narratives, index.
 localized_narratives.py): JSON Lines, one narrative a line; x, y are fractions from the top left,
 also somewhat below 0 and above 1; t is in SECONDS since the recording began; each inner list of
 `traces` is one stay of the pointer on the picture. Times come as integers too, and a line may have
-no trace at all (the publisher's issue 10: line 4414 of the COCO validation file).
+no trace at all, e.g. line 4414 of the COCO validation file
+(https://github.com/google/localized-narratives/issues/10).
 """
 
 from __future__ import annotations
