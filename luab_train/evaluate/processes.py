@@ -6,6 +6,7 @@ each image meets the same others as in one process, and its answer is the same t
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -27,6 +28,8 @@ def join() -> None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     # Results are exchanged, never gradients; a slow disk may keep one waiting for long.
     dist.init_process_group("gloo", timeout=timedelta(hours=12))
+    # Threads of gloo that are alive at the end of the interpreter may abort a process that is done.
+    atexit.register(dist.destroy_process_group)
 
 
 def rank() -> int:
