@@ -19,6 +19,7 @@ from luab_data.collect.serve import Opened, opened
 from luab_data.collect.study import init
 
 CLASSES = ("Käse", "dog")
+HOME = "http://localhost"
 
 
 def draw_pictures(root: Path, each: int = 6) -> Path:
@@ -87,7 +88,8 @@ class Person:
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(app=self._app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://study") as client:
+            home = {"base_url": HOME, "headers": {"Origin": HOME}}
+            async with httpx.AsyncClient(transport=transport, **home) as client:
                 return await client.request(method, path, **more)
 
         return asyncio.run(ask())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,12 @@ def test_each_wrong_token_doubles_the_time_until_the_next(study: Opened, now: li
 
 
 def test_serve_prints_the_link_that_opens_it(study: Opened, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("luab_data.collect.serve.serve", lambda *_, **__: None)
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
     folder = Path(study.study.images).parent / "browsing"
-    said = CliRunner().invoke(main, ["collect", "serve", str(folder)]).output
-    assert f"http://127.0.0.1:8000/researcher#{login_token(study.people.secret)}" in said.split()
+    said = CliRunner().invoke(main, ["collect", "serve", str(folder), "--port", "0"]).output
+    assert re.search(
+        rf" http://127.0.0.1:\d+/researcher#{login_token(study.people.secret)}\n", said
+    )
 
 
 # --- what it shows -------------------------------------------------------------------------------

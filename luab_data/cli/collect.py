@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +44,30 @@ def init(study: Path, **options: Any) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port."
 )
+@click.option("--public", metavar="ADDRESS", help="What others reach it by, https://..., through a"
+              " reverse proxy. Default: nobody but this machine.")  # fmt: skip
+@click.option("--proxy", default="127.0.0.1", show_default=True, help="Address of that proxy.")
 @_DATABASE
 def serve(study: Path, **options: Any) -> None:
     """Serve STUDY until Ctrl-C."""
     from luab_data.collect.serve import serve
 
-    _say_addresses(study, f"http://{options['host']}:{options['port']}", "nothing is lost")
-    serve(study, **options)
+    if options["public"]:
+        click.echo(
+            f"behind a reverse proxy with TLS that asks {options['host']}:{options['port']} with"
+            " its own Host and X-Forwarded-For: docs/collect.md#letting-others-in"
+        )
+    serve(study, **options, ready=_saying("nothing is lost"))
 
 
-def _say_addresses(study: Path, address: str, then: str) -> None:
-    """The address for people, and the researcher's, which logs them in."""
-    from luab_data.collect.dashboard import PATH, login_token
-    from luab_data.collect.study import read_study, secret_of
+def _saying(then: str) -> Callable[[str, str], None]:
+    """Says the address for people, and the researcher's, which logs them in."""
 
-    read_study(study)  # before a secret is made of what is no study
-    click.echo(f"{address}/  (Ctrl-C stops; {then})")
-    click.echo(f"for you alone: {address}{PATH}#{login_token(secret_of(study))}")
+    def say(people: str, researcher: str) -> None:
+        click.echo(f"{people}  (Ctrl-C stops; {then})")
+        click.echo(f"for you alone: {researcher}")
+
+    return say
 
 
 @collect.command()
@@ -72,9 +80,7 @@ def demo(study: Path, port: int) -> None:
     from luab_data.collect.serve import serve
 
     write_demo(study)
-    then = f"then `luab-data collect export {study}`"
-    _say_addresses(study, f"http://127.0.0.1:{port}", then)
-    serve(study, port=port)
+    serve(study, port=port, ready=_saying(f"then `luab-data collect export {study}`"))
 
 
 @collect.command()

@@ -1,12 +1,17 @@
 """[I/O] What participants reach of a study: pages, pictures, and where events go.
 
 Every answer is JSON, a page of ours or a picture that was encoded anew. A request is of a session
-by its token alone; one that changes anything must come from our own page.
+by its token alone; one that changes anything must come from our own page. What is logged of a
+request, one JSON line each, is its route, status and time: no address, token, or value of anybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,8 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -34,56 +41,117 @@ HEADERS = {
     " script-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'"
     "{forms}; frame-ancestors {frames}",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none, browsers send beacons with `Origin: null`
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+JOINS = (5.0, 300.0)
+"""Of an address: a second, and at once; a class of students has one address."""
+BYTES = (500_000.0, 20_000_000.0)
+"""Of a session's events: a second, and at once; a hurried hand makes 30,000 a second."""
+SLOWEST_BODY_S = 30.0
+"""Until a request has arrived."""
 _MTURK = "https://*.mturk.com"
 
 
 class _Wrong(Exception):
-    """A request that cannot be answered: status, and a sentence."""
+    """A request that cannot be answered: status, a sentence, and headers of the answer."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, **headers: str) -> None:
         super().__init__(reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.headers = status, reason, headers
+
+
+class Budget:
+    """What each of many may spend: a bucket that fills by `rate` a second up to `most`.
+
+    Args:
+        rate, most: in what is counted.
+    """
+
+    def __init__(self, rate: float, most: float) -> None:
+        self._rate, self._most = rate, most
+        self._left: dict[object, tuple[float, float]] = {}  # who -> what was left, and when
+
+    def spend(self, who: object, cost: float) -> None:
+        """Take `cost`, or refuse with the seconds until it may be asked again (429)."""
+        now = time.monotonic()
+        left, since = self._left.pop(who, (self._most, now))
+        left = min(self._most, left + self._rate * (now - since))
+        if len(self._left) >= _MOST_KNOWN:  # the longest silent one
+            del self._left[next(iter(self._left))]
+        self._left[who] = left - cost * (left >= cost), now
+        if left < cost:
+            seconds = str(int((cost - left) / self._rate) + 1)
+            raise _Wrong(429, "Too much at once; try again later.", **{"Retry-After": seconds})
 
 
 Handler = Callable[[Request], Awaitable[Response]]
+_log = logging.getLogger(__name__)
 
 
 def _guarded(handler: Handler) -> Handler:
     """Refuse what is too large or from elsewhere; say in a sentence what is wrong, never more."""
 
     async def answer(request: Request) -> Response:
+        begun, more = time.perf_counter(), {}
         try:
             if request.method == "POST":
                 _check_origin(request)
-            return await handler(request)
+            response = await handler(request)
         except _Wrong as wrong:
-            return JSONResponse({"error": wrong.reason}, wrong.status)
+            response = JSONResponse({"error": wrong.reason}, wrong.status, wrong.headers)
         except Refused as refused:
-            return JSONResponse({"error": str(refused), "refused": True}, 403)
-        except OutputError:
-            return JSONResponse({"error": "This cannot be saved at the moment."}, 503)
+            response = JSONResponse({"error": str(refused), "refused": True}, 403)
+        except OutputError as error:
+            more = {"error": str(error)}
+            response = JSONResponse({"error": "This cannot be saved at the moment."}, 503)
+        except Exception as error:  # of ours: whoever asks learns a number to tell us, no more
+            more = {
+                "error": type(error).__name__,
+                "at": _place_of(error),
+                "id": secrets.token_hex(4),
+            }
+            said = f"Something went wrong here. It is noted as {more['id']}."
+            response = JSONResponse({"error": said}, 500)
+        about = {"route": request.scope["route"].path, "status": response.status_code}
+        level = logging.ERROR if response.status_code >= 500 else logging.INFO
+        if _log.isEnabledFor(level):
+            spent = round(1000 * (time.perf_counter() - begun), 1)
+            line = {"epoch_ms": now_ms(), "method": request.method, **about, "ms": spent, **more}
+            _log.log(level, "%s", msgspec.json.encode(line).decode())
+        return response
 
     return answer
 
 
+def _place_of(error: Exception) -> str:
+    """File and line that an error is from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code if trace else None
+    return f"{Path(code.co_filename).name}:{trace.tb_lineno}" if code and trace else ""
+
+
 def _check_origin(request: Request) -> None:
-    origin = request.headers.get("origin")
-    if origin and origin.partition("://")[2] != request.headers.get("host"):
+    origin = request.headers.get("origin", "")  # browsers send it with every POST
+    if origin.partition("://")[2] != request.headers.get("host"):
         raise _Wrong(403, "This request is not from a page of this study.")
 
 
 async def _read(request: Request, type: Any) -> Any:
     """The body of a request as a struct."""
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_BYTES:
-            raise _Wrong(413, "This request is too large.")
+    try:
+        async with asyncio.timeout(SLOWEST_BODY_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > MOST_BYTES:
+                    raise _Wrong(413, "This request is too large.")
+    except TimeoutError:
+        raise _Wrong(408, "This request took too long to arrive.") from None
     return _decode(msgspec.json.Decoder(type), body)
 
 
@@ -115,6 +183,7 @@ class Participants:
         self._insert = people.store.insert_new(db.batches)
         self._labels = {label.name for label in people.study.classes}
         self._known: dict[str, int] = {}  # token -> session, of those that send events
+        self._joins, self._bytes = Budget(*JOINS), Budget(*BYTES)
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -160,10 +229,12 @@ class Participants:
     async def study(self, request: Request) -> Response:
         """What is said before somebody consents."""
         study = self._people.study
-        return JSONResponse({"title": study.title, "task": study.task, "consent": study.consent})
+        closed = await run_in_threadpool(self._people.closed)
+        return JSONResponse({"title": study.title, "consent": study.consent, "closed": closed})
 
     async def join(self, request: Request) -> Response:
         """Begin a session, or go on with it."""
+        self._joins.spend(request.client.host if request.client else "", 1)
         joining: Joining = await _read(request, Joining)
         if not joining.consent:
             raise _Wrong(400, "Without consent nobody takes part.")
@@ -231,7 +302,15 @@ class Participants:
             if event.type in _PLACED and (event.slot is None or event.label not in self._labels):
                 raise _Wrong(400, f"This request makes no sense: {event.type} of no class.")
         token = _token(request, batch.token)
-        number = self._known.get(token) or (await self._session(request, batch.token)).id
+        number = self._known.get(token)
+        if number is None:
+            session = await self._session(request, batch.token)
+            number = session.id
+            if session.finished_ms is not None and batch.sequence >= await run_in_threadpool(
+                self._people.next_sequence, session
+            ):
+                raise _Wrong(409, "This session has ended: nothing more is kept of it.")
+        self._bytes.spend(number, len(batch.events))
         row = {
             "session": number,
             "sequence": batch.sequence,
@@ -262,6 +341,7 @@ class Participants:
         if answer.page == number:
             body = msgspec.json.encode(answer.answer)
             await self._people.answer(session, answer.page, body)
+            self._known.pop(_token(request, answer.token), None)  # it may have ended
         return JSONResponse(await run_in_threadpool(self._state, session))
 
     async def withdraw(self, request: Request) -> Response:
@@ -277,20 +357,37 @@ _STATEFUL = ("click", *_PLACED)
 """Events that a page looks otherwise after."""
 
 
-def make_app(routes: list[Route], *, in_frames: bool = False) -> Starlette:
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+def make_app(
+    routes: list[Route],
+    *,
+    in_frames: bool = False,
+    hosts: Sequence[str] = LOOPBACK,
+    is_secure: bool = False,
+) -> Starlette:
     """The application with its headers.
 
     Args:
         routes: of all that is served.
         in_frames: whether MTurk may show it in its pages.
+        hosts: names that it is asked for by; others are refused, so that no site's own name may be
+            led to this machine.
+        is_secure: whether browsers reach it by TLS alone.
     """
-    app = Starlette(routes=routes)
+    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts], www_redirect=False)
+    app = Starlette(routes=routes, middleware=[trusted])
     policy = HEADERS["Content-Security-Policy"].format(
         forms=f" {_MTURK}" if in_frames else "", frames=_MTURK if in_frames else "'none'"
     )
     headers = [
         (name.lower().encode(), value.encode())
-        for name, value in {**HEADERS, "Content-Security-Policy": policy}.items()
+        for name, value in {
+            **HEADERS,
+            "Content-Security-Policy": policy,
+            **({"Strict-Transport-Security": "max-age=31536000"} if is_secure else {}),
+        }.items()
     ]
 
     async def with_headers(scope: Any, receive: Any, send: Any) -> None:

@@ -11,13 +11,13 @@ import hmac
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from luab_data.collect.people import Refused
 from luab_data.collect.study import Entry
 
 PREVIEW = "ASSIGNMENT_ID_NOT_AVAILABLE"
-MTURK_HOSTS = (".mturk.com",)
+_MTURK = re.compile(r"https://(?:www|worker|workersandbox)\.mturk\.com(?=/?\Z)").match
 _PROLIFIC = "https://app.prolific.com/submissions/complete?cc="
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}").fullmatch
 
@@ -59,14 +59,10 @@ def _mturk(query: Mapping[str, str], secret: bytes) -> Arrival | None:
     assignment, worker = query.get("assignmentId", ""), query.get("workerId", "")
     if assignment == PREVIEW:
         raise Refused("This is a preview. Accept the HIT to begin.")
-    try:
-        host = urlsplit(query.get("turkSubmitTo", ""))
-    except ValueError:  # an address that is none
+    site = _MTURK(query.get("turkSubmitTo", ""))
+    if not (_ID(assignment) and _ID(worker) and site):
         return None
-    is_mturk = host.scheme == "https" and (host.hostname or "").endswith(MTURK_HOSTS)
-    if not (_ID(assignment) and _ID(worker) and is_mturk):
-        return None
-    form = f"https://{host.hostname}/mturk/externalSubmit"
+    form = f"{site.group()}/mturk/externalSubmit"
     return Arrival("mturk", worker, {"form": form, "assignmentId": assignment})
 
 

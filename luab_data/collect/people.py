@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +42,10 @@ class Refused(OptionError):
     """Somebody may not take part, or not now; says why in words for them."""
 
 
+PAUSED = "This study is paused at the moment. Please come back later."
+NOTHING_LEFT = "Nothing is left to do in this study at the moment. Thank you!"
+
+
 def is_paused(connection: sa.Connection) -> bool:
     """Whether the researcher's last word was that nobody new begins."""
     last = (
@@ -70,7 +73,6 @@ class People:
         self.study, self.store, self.tasks = study, store, tasks
         self.secret = secret
         self._hash = WorkerHash(secret)
-        self._one_at_a_time = threading.Lock()
 
     async def join(self, platform: str, who: str | None, entry: Mapping[str, str]) -> str:
         """The token of a person's session: a new one, or that which they have not finished.
@@ -84,49 +86,47 @@ class People:
             Refused: there is nothing for them.
         """
         person = self._hash(f"{platform}:{who}") if who else secrets.token_hex(8)
-        if await asyncio.to_thread(self._waits, person):
-            raise Refused("This study is paused at the moment. Please come back later.")
         arm = arm_of(self.study, person)
         row = {"person": person, "entry": platform, "arm": arm, "consented_ms": now_ms()}
-        await self.store.write(self.store.insert_new(db.participants), row)
-        return await asyncio.to_thread(self._begin, person, bool(who), entry)
+        return await asyncio.to_thread(self._begin, row, bool(who), entry)
 
-    def _waits(self, person: str) -> bool:
-        """Whether the study is paused, and they have begun nothing that they could go on with."""
-        mine = (
-            sa.select(db.sessions.c.id)
-            .join(db.participants)
-            .where(db.participants.c.person == person, db.sessions.c.finished_ms.is_(None))
-        )
-        with self.store.reading() as connection:
-            return is_paused(connection) and connection.scalar(mine) is None
-
-    def _begin(self, person: str, is_known: bool, entry: Mapping[str, str]) -> str:
+    def _begin(self, row: dict[str, Any], is_known: bool, entry: Mapping[str, str]) -> str:
         token, left_by = secrets.token_urlsafe(16), msgspec.json.encode(dict(entry)).decode()
-        with self._one_at_a_time, self.store.reading() as connection:
-            participant = connection.scalar(
-                sa.select(db.participants.c.id).where(db.participants.c.person == person)
-            )
+        with self.store.alone() as connection:
             mine = connection.execute(
                 sa.select(db.sessions.c.task, db.sessions.c.token, db.sessions.c.finished_ms)
-                .where(db.sessions.c.participant == participant)
+                .join(db.participants)
+                .where(db.participants.c.person == row["person"])
             ).all()  # fmt: skip
             if again := [row.token for row in mine if row.finished_ms is None]:
                 renewed = sa.update(db.sessions).where(db.sessions.c.token == again[0])
                 connection.execute(renewed.values(entry=left_by))  # another assignment, perhaps
                 return str(again[0])
+            if is_paused(connection):
+                raise Refused(PAUSED)
             if is_known and len(mine) >= self.study.entry.sessions_each:
                 raise Refused("You have done this study already. Thank you!")
-            task = next_task(
-                self._taken(connection), [row.task for row in mine], self.study.entry.overlap
-            )
+            had = [session.task for session in mine]
+            task = next_task(self._taken(connection), had, self.study.entry.overlap)
             if task is None:
-                raise Refused("Nothing is left to do in this study at the moment. Thank you!")
+                raise Refused(NOTHING_LEFT)
+            connection.execute(self.store.insert_new(db.participants), row)
+            participant = connection.scalar(
+                sa.select(db.participants.c.id).where(db.participants.c.person == row["person"])
+            )
             connection.execute(sa.insert(db.sessions), {
                 "participant": participant, "token": token, "task": task, "begun_ms": now_ms(),
                 "entry": left_by,
             })  # fmt: skip
         return token
+
+    def closed(self) -> str | None:
+        """Why nobody new can begin at the moment, in words for them; None: they can."""
+        with self.store.reading() as connection:
+            if is_paused(connection):
+                return PAUSED
+            task = next_task(self._taken(connection), (), self.study.entry.overlap)
+            return NOTHING_LEFT if task is None else None
 
     def _taken(self, connection: sa.Connection) -> dict[int, int]:
         """Task -> sessions that are finished, or begun and not expired."""

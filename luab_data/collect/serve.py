@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 import sqlalchemy as sa
 
 from luab_data.collect import store as db
-from luab_data.collect.app import Participants, make_app
+from luab_data.collect.app import LOOPBACK, Participants, make_app
 from luab_data.collect.people import People
 from luab_data.collect.pictures import Picture, Thumbnails, find_pictures
 from luab_data.collect.plan import Task, make_tasks
 from luab_data.collect.store import Store
-from luab_data.collect.study import DATABASE, Study, images_of, read_study, secret_of
+from luab_data.collect.study import DATABASE, SECRET, Study, images_of, read_study, secret_of
 from luab_data.errors import OptionError
 
 
@@ -40,12 +43,15 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def opened(folder: str | os.PathLike[str], *, database: str | None = None) -> Iterator[Opened]:
+def opened(
+    folder: str | os.PathLike[str], *, database: str | None = None, public: str | None = None
+) -> Iterator[Opened]:
     """Open a study; its tasks are made when it is opened first, and never again.
 
     Args:
         folder: of `luab-data collect init`.
         database: URL of SQLAlchemy; None is a file of SQLite in the folder.
+        public: address that others reach it by; None is this machine alone.
 
     Raises:
         OptionError, ImagesError: the study, or its pictures, are not what they should be.
@@ -66,13 +72,17 @@ def opened(folder: str | os.PathLike[str], *, database: str | None = None) -> It
         participants = Participants(people, pictures, thumbnails)
         found = Opened(study, pictures, store, people, None)
         routes = [*participants.routes(), *Dashboard(found).routes()]
-        yield found._replace(app=make_app(routes, in_frames="mturk" in study.entry.kinds))
+        where = urlsplit(public or "http://localhost")
+        hosts = [where.hostname or ""] if public else LOOPBACK
+        in_frames = "mturk" in study.entry.kinds
+        app = make_app(routes, in_frames=in_frames, hosts=hosts, is_secure=where.scheme == "https")
+        yield found._replace(app=app)
     finally:
         store.close()
 
 
 def _tasks(store: Store, study: Study, pictures: dict[str, Picture]) -> dict[int, Task]:
-    with store.reading() as connection:
+    with store.alone() as connection:
         rows = connection.execute(sa.select(db.tasks)).all()
         if not rows:
             made = [msgspec.json.encode(task).decode() for task in make_tasks(study, pictures)]
@@ -136,18 +146,85 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     database: str | None = None,
+    public: str | None = None,
+    proxy: str = "127.0.0.1",
+    ready: Callable[[str, str], None] | None = None,
 ) -> None:
     """Serve a study until it is stopped.
 
     Args:
         folder: of `luab-data collect init`.
-        host, port: where.
+        host, port: where to listen.
         database: as of `opened`.
+        public: address that others reach it by, behind a reverse proxy; None is this machine alone.
+        proxy: address of that proxy, whose word on who asks is taken.
+        ready: told the address of people and that of the researcher, once both are open.
+
+    Raises:
+        OptionError: no such port is free; or the study is not fit to be public.
     """
     import uvicorn
 
-    with opened(folder, database=database) as study:
-        uvicorn.run(study.app, host=host, port=port, log_level="warning", access_log=False)
+    from luab_data.collect.dashboard import PATH, login_token
+
+    read_study(Path(folder))  # before a secret is made of what is no study
+    if public is not None:
+        _check_public(Path(folder), public)
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger(__package__).setLevel(logging.INFO)  # a line for each request
+    elif host not in LOOPBACK:
+        raise OptionError(
+            f"--host {host}: others could reach the study; expected --public ADDRESS beside it, the"
+            " address by which they do (docs/collect.md#letting-others-in)"
+        )
+    with (
+        _listening(host, port) as listening,
+        opened(folder, database=database, public=public) as study,
+    ):
+        address = (public or f"http://{host}:{listening.getsockname()[1]}").rstrip("/")
+        config = uvicorn.Config(
+            study.app,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=public is not None,
+            forwarded_allow_ips=proxy,
+            server_header=False,
+        )
+        if ready:
+            ready(f"{address}/", f"{address}{PATH}#{login_token(study.people.secret)}")
+        with suppress(KeyboardInterrupt):  # everything that was acknowledged is kept
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _check_public(folder: Path, public: str) -> None:
+    """Whether a study may be served to others by an address."""
+    try:
+        where = urlsplit(public)
+        is_one = where.scheme in ("http", "https") and where.hostname and where.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one or where.path not in ("", "/") or where.query or where.fragment or where.username:
+        raise OptionError(
+            f"--public {public}: expected an address such as https://study.example.org"
+        )
+    if not (folder / SECRET).exists():
+        raise OptionError(
+            f"{folder / SECRET}: is not there; expected the study's secret before it is public: put"
+            " it back, or make one by serving the study here first, and keep a copy"
+        )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens, before anybody is told of it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OptionError(
+            f"{host}:{port}: cannot be listened to ({reason}); expected a free port: choose another"
+            " by --port, 0 for any"
+        ) from None
 
 
 def progress_of(study: Opened) -> dict[str, int]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from luab_data.errors import OutputError
+from luab_data.errors import OptionError, OutputError
 
 metadata = sa.MetaData()
 
@@ -81,6 +81,10 @@ MOST_AT_ONCE = 2048
 """Writes of one transaction."""
 
 
+_ALONE = 7_230_317
+"""The lock of PostgreSQL that `Store.alone` takes."""
+
+
 def now_ms() -> int:
     """The time of day, epoch ms."""
     return time.time_ns() // 1_000_000
@@ -104,7 +108,10 @@ class Store:
         self._is_sqlite = self._engine.dialect.name == "sqlite"
         if self._is_sqlite:
             sa.event.listen(self._engine, "connect", _suit_sqlite)
-        metadata.create_all(self._engine)
+        self._joining = threading.Lock()
+        with self.alone() as connection:
+            metadata.create_all(connection)
+            _check_columns(connection)
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="luab-store", daemon=True)
         self._thread.start()
@@ -129,6 +136,27 @@ class Store:
         """A connection for reading, or for a transaction of its own."""
         with self._engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[sa.Connection]:
+        """A transaction beside which no other thread or server begins one of its kind.
+
+        What is decided by what is there (the next task of somebody) is decided in it.
+
+        Raises:
+            OutputError: the database refuses; nothing of the transaction is kept.
+        """
+        with self._joining:
+            try:
+                with self._engine.begin() as connection:
+                    connection.exec_driver_sql(
+                        "BEGIN IMMEDIATE"
+                        if self._is_sqlite
+                        else f"SELECT pg_advisory_xact_lock({_ALONE})"
+                    )
+                    yield connection
+            except sa.exc.SQLAlchemyError as error:
+                raise OutputError(f"the database refuses: {_cause(error)}") from error
 
     def forget(self) -> None:
         """Leave nothing of what was deleted in SQLite's log; while others read, the next time."""
@@ -188,9 +216,22 @@ def _grouped(writes: Sequence[_Write]) -> Iterator[tuple[Any, list[dict[str, Any
             rows = []
 
 
+def _check_columns(connection: sa.Connection) -> None:
+    """Refuse a database of another version, before anything is written into it."""
+    inspector = sa.inspect(connection)
+    for table in metadata.sorted_tables:
+        found = {column["name"] for column in inspector.get_columns(table.name)}
+        if found != {*table.columns.keys()}:
+            raise OptionError(
+                f"the study's database has a table {table.name} of {', '.join(sorted(found))};"
+                f" expected {', '.join(sorted(table.columns.keys()))}: it is of another version of"
+                " luab, so export it with that version, and go on with a new study"
+            )
+
+
 def _cause(error: Exception) -> str:
     """What the database says, without the values of the statement."""
-    return str(getattr(error, "orig", None) or type(error).__name__)
+    return str(getattr(error, "orig", None) or type(error).__name__).partition("\n")[0]
 
 
 def _suit_sqlite(connection: Any, _: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +14,7 @@ from msgspec import Meta, Struct
 
 from luab_data.conversion import AnyPath
 from luab_data.errors import OptionError, OutputError
-from luab_data.files import write_whole
+from luab_data.files import flush, write_whole
 from luab_data.kinds import OWN_KINDS
 from luab_data.ours import is_noise
 from luab_data.tools import Vocabulary
@@ -138,15 +140,30 @@ def secret_of(folder: Path) -> bytes:
 
     Raises:
         OutputError: it cannot be made.
+        OptionError: it is cut short, or others on this machine may read it.
     """
     path = folder / SECRET
     if not path.exists():
+        partial = folder / f".{SECRET}.{secrets.token_hex(4)}"
         try:
-            write_whole(path, secrets.token_hex(32).encode())
-            path.chmod(0o600)
+            with open(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(secrets.token_hex(32).encode())
+            flush(partial)
+            with suppress(FileExistsError):  # another server was first: its secret is the study's
+                os.link(partial, path)
         except OSError as error:
             raise OutputError(f"{path}: cannot be made ({error.strerror})") from error
-    return path.read_bytes().strip()
+        finally:
+            partial.unlink(missing_ok=True)
+    secret = path.read_bytes().strip()
+    if len(secret) < 32:
+        raise OptionError(
+            f"{path}: holds {len(secret)} characters; expected the 64 of the study: put its secret"
+            " back, since the hashes of people and their codes are of it"
+        )
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise OptionError(f"{path}: others may read it; expected `chmod 600 {path}` first")
+    return secret
 
 
 def init(

@@ -1,5 +1,6 @@
 // A session from consent to the code at its end.
 import { element } from "./dom.js";
+import { kept } from "./kept.js";
 import { Recorder } from "./recorder.js";
 import * as browsing from "./browsing.js";
 import * as tagging from "./tagging.js";
@@ -33,7 +34,7 @@ async function patiently(path, token, body) {
     try {
       return await call(path, token, body);
     } catch (error) {
-      if (error.status && error.status < 500 && error.status !== 409) throw error;
+      if (error.status && error.status < 500 && ![408, 409, 429].includes(error.status)) throw error;
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
@@ -42,7 +43,7 @@ async function patiently(path, token, body) {
 async function consent(study) {
   const query = Object.fromEntries(new URLSearchParams(location.search));
   return new Promise((resolve) => {
-    const agree = element("button", { type: "button", class: "main" }, "I agree, begin");
+    const agree = element("button", { type: "button", class: "main" }, study.closed ? "I have begun before: go on" : "I agree, begin");
     agree.addEventListener("click", async () => {
       agree.disabled = true;
       try {
@@ -52,7 +53,11 @@ async function consent(study) {
       }
     });
     const text = study.consent.split(/\n\s*\n/).map((paragraph) => element("p", {}, paragraph));
-    show(element("section", { class: "consent" }, element("h2", {}, "Before you begin"), ...text, agree));
+    const notices = [];
+    if (study.closed) notices.push(study.closed);
+    if (!kept.isLasting) notices.push("Your browser keeps nothing for this page: please do not load it again before the end.");
+    const told = notices.map((notice) => element("p", { class: "notice", role: "status" }, notice));
+    show(element("section", { class: "consent" }, ...told, element("h2", {}, "Before you begin"), ...text, agree));
   });
 }
 
@@ -84,7 +89,7 @@ async function session(token) {
   withdraw.addEventListener("click", async () => {
     if (!confirm("Delete all that was recorded of you in this study? This cannot be undone.")) return;
     await call("api/withdraw", token, {});
-    localStorage.removeItem(TOKEN);
+    kept.remove(TOKEN);
     document.getElementById("foot").hidden = true;
     say("All that was recorded of you is deleted.");
   });
@@ -98,7 +103,7 @@ async function session(token) {
     state = await patiently("api/page", token, { page: state.page, batches: recorder.sequence, answer });
     recorder.setClock(state);
   }
-  await recorder.flush();
+  await recorder.end();
   end(state);
 }
 
@@ -107,7 +112,7 @@ async function main() {
     const study = await call("api/study");
     document.title = study.title;
     document.getElementById("title").textContent = study.title;
-    let token = localStorage.getItem(TOKEN);
+    let token = kept.get(TOKEN);
     if (token) {
       try {
         await call("api/state", token);
@@ -118,7 +123,7 @@ async function main() {
     }
     if (!token) {
       token = await consent(study);
-      localStorage.setItem(TOKEN, token);
+      kept.set(TOKEN, token);
     }
     if (!navigator.locks) return await session(token);
     await navigator.locks.request(`luab-${token}`, { ifAvailable: true }, async (lock) => {

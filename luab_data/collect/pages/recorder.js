@@ -3,6 +3,7 @@
 // Events wait in memory for two seconds at most, then become a batch with a number of its own. A
 // batch stays in IndexedDB until it is acknowledged; sent twice it is stored once. What is in memory
 // when the page goes is sent by beacon, and kept in localStorage in case the beacon is lost.
+import { kept as local } from "./kept.js";
 
 const EVERY_MS = 2000;
 const MOST = 2000; // events of a batch
@@ -36,6 +37,7 @@ export class Recorder {
     this.offset = 0; // session's clock less performance.now()
     this.lastMove = -Infinity;
     this.sending = null;
+    this.hasEnded = false;
     this.store = null;
     this.memory = new Map(); // batches, where there is no IndexedDB
     this.tail = `luab-tail-${token}`;
@@ -51,11 +53,11 @@ export class Recorder {
     }
     const kept = await this.batches();
     const numbers = kept.map((batch) => batch.sequence);
-    const lost = JSON.parse(localStorage.getItem(this.tail) ?? "null");
+    const lost = JSON.parse(local.get(this.tail) ?? "null");
     if (lost) {
       if (lost.sequence >= state.next_sequence && !numbers.includes(lost.sequence)) await this.keep(lost);
       numbers.push(lost.sequence);
-      localStorage.removeItem(this.tail);
+      local.remove(this.tail);
     }
     this.sequence = Math.max(state.next_sequence, ...numbers.map((number) => number + 1));
     setInterval(() => this.flush(), EVERY_MS);
@@ -79,7 +81,13 @@ export class Recorder {
     return Math.round((timeStamp + this.offset) * 10) / 10;
   }
 
+  end() {
+    this.hasEnded = true;
+    return this.flush();
+  }
+
   add(event, timeStamp) {
+    if (this.hasEnded) return;
     this.waiting.push({ t: this.at(timeStamp), page: this.page, ...event });
     if (this.waiting.length >= MOST) this.flush();
   }
@@ -111,11 +119,7 @@ export class Recorder {
     if (!this.waiting.length) return;
     const batch = this.batch();
     const body = JSON.stringify(batch);
-    try {
-      localStorage.setItem(this.tail, body);
-    } catch {
-      // full: the beacon is all there is
-    }
+    local.set(this.tail, body);
     this.keep(batch);
     navigator.sendBeacon("api/events", body);
   }
@@ -142,7 +146,7 @@ export class Recorder {
 
   async drop(batch) {
     this.memory.delete(batch.sequence);
-    if (localStorage.getItem(this.tail)?.includes(`"sequence":${batch.sequence},`)) localStorage.removeItem(this.tail);
+    if (local.get(this.tail)?.includes(`"sequence":${batch.sequence},`)) local.remove(this.tail);
     if (this.store) await asked(this.store, "readwrite", (store) => store.delete([batch.token, batch.sequence])).catch(() => {});
   }
 
@@ -170,7 +174,8 @@ export class Recorder {
         }
         if (answer !== "kept") {
           this.onSaved(false);
-          await new Promise((resolve) => setTimeout(resolve, pause * (0.75 + Math.random() / 2)));
+          const wait = Math.max(pause, 1000 * answer.seconds);
+          await new Promise((resolve) => setTimeout(resolve, wait * (0.75 + Math.random() / 2)));
           pause = Math.min(2 * pause, SLOWEST_MS);
           break;
         }
@@ -186,9 +191,10 @@ export class Recorder {
       const response = await fetch("api/events", { method: "POST", body, keepalive: body.length < 60000 });
       if (response.ok) return "kept";
       if (response.status === 401) return "gone";
-      return [400, 413].includes(response.status) ? "refused" : "again";
+      if ([400, 409, 413].includes(response.status)) return "refused";
+      return { seconds: Number(response.headers.get("Retry-After") ?? 0) };
     } catch {
-      return "again";
+      return { seconds: 0 };
     }
   }
 }
