@@ -17,11 +17,10 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from collect_world import Person, make_study
 
-from luab_data.collect import store as db
 from luab_data.collect.serve import opened
-from luab_data.errors import OutputError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -116,21 +115,20 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost_and_nothing_is_double
         assert len(kept) <= len(client.acknowledged) + 1  # the last one may wait for its answer
 
 
-def test_where_the_database_cannot_write_nothing_is_acknowledged_and_sending_again_helps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_where_the_disk_is_full_nothing_is_acknowledged_and_sending_again_helps(tmp_path: Path):
+    events = [{"t": k, "page": 0, "type": "move"} for k in range(5000)]
+    most = [1]  # pages of the file: as many as it has
     with opened(make_study(tmp_path, "browsing")) as study:
         ann = Person(study)
-        real = study.store.write
 
-        async def full(*_: Any, **__: Any) -> None:
-            raise OutputError("the database refuses: database or disk is full")
+        @sa.event.listens_for(study.store._engine, "begin")
+        def limit(connection: sa.Connection) -> None:
+            connection.exec_driver_sql(f"PRAGMA max_page_count={most[0]}")
 
-        monkeypatch.setattr(study.store, "write", full)
-        refused = ann.do({"t": 1, "page": 0, "type": "move"})
+        refused = ann.do(*events)
         assert refused.status_code == 503 and "cannot be saved" in refused.json()["error"]
-        monkeypatch.setattr(study.store, "write", real)
+        assert ann.state["next_sequence"] == 0
+        most[0] = 2**30
         ann.sequence = 0
-        assert ann.do({"t": 1, "page": 0, "type": "move"}).status_code == 200
-        with study.store.reading() as connection:
-            assert len(connection.execute(db.batches.select()).all()) == 1
+        assert ann.do(*events).json()["acknowledged"] == 0
+        assert ann.state["next_sequence"] == 1

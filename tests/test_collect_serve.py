@@ -127,7 +127,7 @@ def test_what_ended_takes_no_more_and_what_was_kept_is_acknowledged_again(here: 
     ann.do(MOVE)
     for page in range(2):
         ann.submit(page, {"selected": []})
-    assert ann.do(MOVE).status_code == 409
+    assert ann.do(MOVE).status_code == 410
     ann.sequence = 0
     assert ann.do(MOVE).json()["acknowledged"] == 0
 

@@ -25,11 +25,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from luab_data.collect import store as db
 from luab_data.collect.entry import arrive, leave
 from luab_data.collect.people import People, Refused, Session
 from luab_data.collect.pictures import Picture, Thumbnails
-from luab_data.collect.store import now_ms
+from luab_data.collect.store import Ended, now_ms
 from luab_data.collect.wire import EVENTS, MOST_BYTES, Answer, Body, Events, Joining
 from luab_data.errors import ImagesError, OutputError
 
@@ -180,7 +179,6 @@ class Participants:
         self, people: People, pictures: dict[str, Picture], thumbnails: Thumbnails
     ) -> None:
         self._people, self._pictures, self._thumbnails = people, pictures, thumbnails
-        self._insert = people.store.insert_new(db.batches)
         self._labels = {label.name for label in people.study.classes}
         self._known: dict[str, int] = {}  # token -> session, of those that send events
         self._joins, self._bytes = Budget(*JOINS), Budget(*BYTES)
@@ -302,14 +300,7 @@ class Participants:
             if event.type in _PLACED and (event.slot is None or event.label not in self._labels):
                 raise _Wrong(400, f"This request makes no sense: {event.type} of no class.")
         token = _token(request, batch.token)
-        number = self._known.get(token)
-        if number is None:
-            session = await self._session(request, batch.token)
-            number = session.id
-            if session.finished_ms is not None and batch.sequence >= await run_in_threadpool(
-                self._people.next_sequence, session
-            ):
-                raise _Wrong(409, "This session has ended: nothing more is kept of it.")
+        number = self._known.get(token) or (await self._session(request, batch.token)).id
         self._bytes.spend(number, len(batch.events))
         row = {
             "session": number,
@@ -318,11 +309,12 @@ class Participants:
             "events": bytes(batch.events).decode(),
         }
         try:
-            await self._people.store.write(self._insert, row)
-        except OutputError:
-            self._known.pop(token, None)  # perhaps they have withdrawn
-            await self._session(request, batch.token)
-            raise
+            await self._people.store.write_events(row)
+        except Ended:
+            self._known.pop(token, None)
+            session = await self._session(request, batch.token)  # perhaps they have withdrawn
+            if batch.sequence >= await run_in_threadpool(self._people.next_sequence, session):
+                raise _Wrong(410, "This session has ended: nothing more is kept of it.") from None
         if len(self._known) > _MOST_KNOWN:
             self._known.clear()
         self._known[token] = number
@@ -341,7 +333,6 @@ class Participants:
         if answer.page == number:
             body = msgspec.json.encode(answer.answer)
             await self._people.answer(session, answer.page, body)
-            self._known.pop(_token(request, answer.token), None)  # it may have ended
         return JSONResponse(await run_in_threadpool(self._state, session))
 
     async def withdraw(self, request: Request) -> Response:

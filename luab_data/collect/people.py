@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -86,38 +87,48 @@ class People:
             Refused: there is nothing for them.
         """
         person = self._hash(f"{platform}:{who}") if who else secrets.token_hex(8)
-        arm = arm_of(self.study, person)
-        row = {"person": person, "entry": platform, "arm": arm, "consented_ms": now_ms()}
-        return await asyncio.to_thread(self._begin, row, bool(who), entry)
+        row = {
+            "person": person,
+            "entry": platform,
+            "arm": arm_of(self.study, person),
+            "consented_ms": now_ms(),
+        }
+        return await self.store.act(partial(self._begin, row, bool(who), entry))
 
-    def _begin(self, row: dict[str, Any], is_known: bool, entry: Mapping[str, str]) -> str:
+    def _begin(
+        self,
+        row: dict[str, Any],
+        is_known: bool,
+        entry: Mapping[str, str],
+        connection: sa.Connection,
+    ) -> str:
+        """In one transaction: who is refused leaves no row."""
         token, left_by = secrets.token_urlsafe(16), msgspec.json.encode(dict(entry)).decode()
-        with self.store.alone() as connection:
-            mine = connection.execute(
-                sa.select(db.sessions.c.task, db.sessions.c.token, db.sessions.c.finished_ms)
-                .join(db.participants)
-                .where(db.participants.c.person == row["person"])
-            ).all()  # fmt: skip
-            if again := [row.token for row in mine if row.finished_ms is None]:
-                renewed = sa.update(db.sessions).where(db.sessions.c.token == again[0])
-                connection.execute(renewed.values(entry=left_by))  # another assignment, perhaps
-                return str(again[0])
-            if is_paused(connection):
-                raise Refused(PAUSED)
-            if is_known and len(mine) >= self.study.entry.sessions_each:
-                raise Refused("You have done this study already. Thank you!")
-            had = [session.task for session in mine]
-            task = next_task(self._taken(connection), had, self.study.entry.overlap)
-            if task is None:
-                raise Refused(NOTHING_LEFT)
-            connection.execute(self.store.insert_new(db.participants), row)
-            participant = connection.scalar(
-                sa.select(db.participants.c.id).where(db.participants.c.person == row["person"])
-            )
-            connection.execute(sa.insert(db.sessions), {
-                "participant": participant, "token": token, "task": task, "begun_ms": now_ms(),
-                "entry": left_by,
-            })  # fmt: skip
+        is_me = db.participants.c.person == row["person"]
+        mine = connection.execute(
+            sa.select(db.sessions.c.task, db.sessions.c.token, db.sessions.c.finished_ms)
+            .join(db.participants)
+            .where(is_me)
+        ).all()
+        if again := [found.token for found in mine if found.finished_ms is None]:
+            renewed = sa.update(db.sessions).where(db.sessions.c.token == again[0])
+            connection.execute(renewed.values(entry=left_by))  # another assignment, perhaps
+            return str(again[0])
+        if is_paused(connection):
+            raise Refused(PAUSED)
+        if is_known and len(mine) >= self.study.entry.sessions_each:
+            raise Refused("You have done this study already. Thank you!")
+        task = next_task(
+            self._taken(connection), [found.task for found in mine], self.study.entry.overlap
+        )
+        if task is None:
+            raise Refused(NOTHING_LEFT)
+        connection.execute(self.store.insert_new(db.participants), row)
+        participant = connection.scalar(sa.select(db.participants.c.id).where(is_me))
+        connection.execute(sa.insert(db.sessions), {
+            "participant": participant, "token": token, "task": task, "begun_ms": now_ms(),
+            "entry": left_by,
+        })  # fmt: skip
         return token
 
     def closed(self) -> str | None:
@@ -136,7 +147,8 @@ class People:
             .where(sa.or_(db.sessions.c.finished_ms.is_not(None), db.sessions.c.begun_ms > since))
             .group_by(db.sessions.c.task)
         ).all()  # fmt: skip
-        return {**dict.fromkeys(self.tasks, 0), **{task: count for task, count in counts}}
+        taken = {task: count for task, count in counts}
+        return {task: taken.get(task, 0) for task in self.tasks}
 
     def session(self, token: str) -> Session | None:
         """The session that a token opens."""
@@ -182,9 +194,12 @@ class People:
     def num_answered(self, session: Session) -> int:
         """Pages that are answered: the next one is the page of that number."""
         with self.store.reading() as connection:
-            return int(connection.scalar(
-                sa.select(sa.func.count()).where(db.answers.c.session == session.id)
-            ) or 0)  # fmt: skip
+            return self._count(connection, session)
+
+    @staticmethod
+    def _count(connection: sa.Connection, session: Session) -> int:
+        query = sa.select(sa.func.count()).where(db.answers.c.session == session.id)
+        return int(connection.scalar(query) or 0)
 
     async def answer(self, session: Session, page: int, answer: bytes) -> None:
         """Keep the answer to a page, once; the last one ends the session with a code."""
@@ -196,17 +211,15 @@ class People:
             "received_ms": now_ms(),
             "answer": answer.decode(),
         }
-        await self.store.write(self.store.insert_new(db.answers), row)
-        if self.num_answered(session) >= len(session.task.pages) and session.finished_ms is None:
-            ended = (
-                sa.update(db.sessions)
-                .where(
-                    db.sessions.c.id == sa.bindparam("ended"), db.sessions.c.finished_ms.is_(None)
-                )
-                .values(finished_ms=sa.bindparam("at"), code=sa.bindparam("with_code"))
+        await self.store.act(partial(self._answer, session, row))
+
+    def _answer(self, session: Session, row: dict[str, Any], connection: sa.Connection) -> None:
+        connection.execute(self.store.insert_new(db.answers), row)
+        if self._count(connection, session) >= len(session.task.pages):
+            ended = sa.update(db.sessions).where(
+                db.sessions.c.id == session.id, db.sessions.c.finished_ms.is_(None)
             )
-            code = self.code(session)
-            await self.store.write(ended, {"ended": session.id, "at": now_ms(), "with_code": code})
+            connection.execute(ended.values(finished_ms=now_ms(), code=self.code(session)))
 
     def code(self, session: Session) -> str:
         """The completion code of a session: 10 characters that only the study's secret gives."""

@@ -133,7 +133,7 @@ def add_round(study: Opened) -> int:
     if not left:
         raise OptionError(f"somebody selected every picture of round {last}: nothing is left")
     made = make_tasks(study.study, study.pictures, only=left, round=last + 1)
-    with study.store.reading() as connection:
+    with study.store.alone() as connection:
         connection.execute(
             sa.insert(db.tasks), [{"task": msgspec.json.encode(task).decode()} for task in made]
         )

@@ -191,7 +191,7 @@ export class Recorder {
       const response = await fetch("api/events", { method: "POST", body, keepalive: body.length < 60000 });
       if (response.ok) return "kept";
       if (response.status === 401) return "gone";
-      if ([400, 409, 413].includes(response.status)) return "refused";
+      if ([400, 410, 413].includes(response.status)) return "refused";
       return { seconds: Number(response.headers.get("Retry-After") ?? 0) };
     } catch {
       return { seconds: 0 };

@@ -1,0 +1,129 @@
+"""The database of a study: several servers on one, who is refused, what another version made."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from collect_world import Person, make_study
+from postgres import IS_HERE, postgres
+
+from luab_data.collect import store as db
+from luab_data.collect.serve import Opened, opened
+from luab_data.collect.store import Store
+from luab_data.errors import OptionError
+
+
+def count(study: Opened, table: sa.Table) -> int:
+    with study.store.reading() as connection:
+        return int(connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
+
+
+def test_who_is_refused_leaves_no_row(tmp_path: Path):
+    changes = {'kinds = ["open"]': 'kinds = ["prolific", "open"]'}
+    with opened(make_study(tmp_path, "tagging", changes=changes)) as study:
+        with study.store.alone() as connection:
+            row = {"at_ms": 1, "act": "pause", "about": ""}
+            connection.execute(sa.insert(db.audit), row)
+        assert "paused" in Person(study).joined.json()["error"]
+        with study.store.alone() as connection:
+            connection.execute(sa.insert(db.audit), {**row, "act": "resume"})
+        assert Person(study).post("/api/join", {"consent": False}).status_code == 400
+        while (last := Person(study)).token:
+            pass
+        assert last.joined.status_code == 403 and "Nothing is left" in last.joined.json()["error"]
+        tasks = len(study.people.tasks)
+        assert (count(study, db.participants), count(study, db.sessions)) == (tasks, tasks)
+
+
+def test_after_the_end_of_a_session_events_are_refused_for_good(tmp_path: Path):
+    move = {"t": 1, "page": 0, "type": "move"}
+    with opened(make_study(tmp_path, "browsing")) as study:
+        ann = Person(study)
+        assert ann.do(move).status_code == 200
+        for page in (0, 1):
+            ann.submit(page, {"selected": []})
+        refused = ann.do(move)
+        assert refused.status_code == 410 and "has ended" in refused.json()["error"]
+        assert count(study, db.batches) == 1
+    script = (Path(db.__file__).parent / "pages/recorder.js").read_text()
+    assert "[400, 410, 413].includes(response.status)" in script  # and it does not send it again
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("no url", "makes no sense"),
+        ("sqlite:////nowhere/s.sqlite", "cannot be opened"),
+        ("postgresql://ann:hidden@127.0.0.1:1/study", r"ann:\*\*\*@.*(cannot be|is not installed)"),
+    ],
+)
+def test_a_database_that_is_not_there_is_said_without_its_password(url: str, said: str):
+    if url.startswith("postgresql"):
+        pytest.importorskip("psycopg")
+    with pytest.raises(OptionError, match=said) as refused:
+        Store(url)
+    assert "hidden" not in str(refused.value)
+
+
+def take_part(folder: str, database: str | None, people: int, begin: Any, found: Any) -> None:
+    """In a process of its own: people join, send a batch twice, and say who they were."""
+    with opened(folder, database=database) as study:
+        begin.wait(60)
+        for number in range(people):
+            ann = Person(study, PROLIFIC_PID=f"p{number}")  # the same people in every process
+            event = {"t": 1, "page": 0, "type": "move"}
+            acknowledged = 0
+            for _ in range(2):
+                ann.sequence = number
+                acknowledged += ann.do(event).status_code == 200 if ann.token else 0
+            found.put((number, ann.token, acknowledged))
+
+
+def several(folder: Path, database: str | None, processes: int, people: int) -> None:
+    """Servers of one database at once: nobody twice, no slot too often, no batch twice."""
+    of = multiprocessing.get_context("spawn")
+    begin, found = of.Barrier(processes), of.Queue()
+    each = [
+        of.Process(target=take_part, args=(str(folder), database, people, begin, found))
+        for _ in range(processes)
+    ]
+    for process in each:
+        process.start()
+    said = [found.get(timeout=100) for _ in range(processes * people)]
+    for process in each:
+        process.join()
+    tokens = {(number, token) for number, token, _ in said if token}
+    with opened(folder, database=database) as study, study.store.reading() as connection:
+        num_tasks = len(study.people.tasks)
+        rows = connection.execute(sa.select(db.sessions.c.task, db.sessions.c.token)).all()
+        num_made = connection.scalar(sa.select(sa.func.count()).select_from(db.tasks))
+        num_people = connection.scalar(sa.select(sa.func.count()).select_from(db.participants))
+        events = connection.scalars(sa.select(db.batches.c.events)).all()
+    overlap = 2
+    assert num_made == num_tasks < people
+    assert Counter(row.task for row in rows) == dict.fromkeys(range(1, num_tasks + 1), overlap)
+    assert {token for _, token in tokens} == {row.token for row in rows}
+    assert len(tokens) == len(rows) == num_people  # whoever comes to two servers has one session
+    assert all(acknowledged == 2 for _, token, acknowledged in said if token)
+    assert len(events) == len(rows) and all(len(json.loads(text)) == 1 for text in events)
+
+
+OVERLAP = {"overlap = 1": "overlap = 2", 'kinds = ["open"]': 'kinds = ["prolific"]'}
+
+
+def test_two_servers_on_one_file_give_no_slot_twice(tmp_path: Path):
+    several(make_study(tmp_path, "tagging", changes=OVERLAP), None, 2, 15)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IS_HERE, reason="PostgreSQL is not installed: apt install postgresql")
+def test_several_servers_on_one_postgresql_give_no_slot_twice(tmp_path: Path):
+    pytest.importorskip("psycopg")
+    with postgres() as url:
+        several(make_study(tmp_path, "tagging", changes=OVERLAP), url, 4, 25)
