@@ -49,7 +49,7 @@ async def ask(streams: tuple, path: str, body: bytes, token: str = "") -> tuple[
     """One request on an open connection."""
     reader, writer = streams
     method = "POST" if body else "GET"
-    head = f"{method} {path} HTTP/1.1\r\nHost: study\r\nContent-Length: {len(body)}\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
     head += f"Authorization: Bearer {token}\r\n\r\n" if token else "\r\n"
     writer.write(head.encode() + body)
     lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
