@@ -35,7 +35,7 @@ class Client:
 
     def __init__(self, address: str, name: int, seed: int) -> None:
         self.name, self.random = name, random.Random(seed)
-        self.http = httpx.Client(base_url=address, verify=False)
+        self.http = httpx.Client(base_url=address, verify=False, headers={"Origin": address})
         self.acknowledged: list[int] = []
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.run)
