@@ -20,13 +20,14 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from click.testing import CliRunner
 from collect_world import Person, make_study
 
 from luab_data.cli import main
-from luab_data.collect import app, study
-from luab_data.collect.app import Budget, _Wrong
+from luab_data.collect import app, guard, study
 from luab_data.collect.dashboard import login_token
+from luab_data.collect.guard import Budget, Wrong
 from luab_data.collect.serve import Opened, opened
 from luab_data.collect.store import Store
 from luab_data.errors import OptionError
@@ -78,21 +79,21 @@ def test_a_public_study_answers_to_its_address_alone_and_by_tls(tmp_path: Path):
 
 def test_a_budget_fills_again_and_is_of_each_alone(monkeypatch: pytest.MonkeyPatch):
     now = [0.0]
-    monkeypatch.setattr(app.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(guard.time, "monotonic", lambda: now[0])
     budget = Budget(2.0, 10.0)
     for _ in range(10):
         budget.spend("ann", 1)
-    with pytest.raises(_Wrong) as refused:
+    with pytest.raises(Wrong) as refused:
         budget.spend("ann", 3)
     assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "2"})
     budget.spend("bob", 10)
     now[0] = 1.5
     budget.spend("ann", 3)
-    with pytest.raises(_Wrong):
+    with pytest.raises(Wrong):
         budget.spend("ann", 1)
     now[0] = 1000.0
     budget.spend("ann", 10)
-    with pytest.raises(_Wrong):
+    with pytest.raises(Wrong):
         budget.spend("ann", 1)
 
 
@@ -112,7 +113,7 @@ def test_too_many_events_or_joins_wait_and_lose_nothing(
 
 
 def test_a_request_that_never_ends_is_given_up(here: Opened, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(app, "SLOWEST_BODY_S", 0.05)
+    monkeypatch.setattr(guard, "SLOWEST_BODY_S", 0.05)
 
     async def drip() -> Any:
         yield b'{"consent": '
@@ -220,6 +221,19 @@ def test_a_study_is_public_only_as_it_should_be(tmp_path: Path, options: Any, sa
     refused = CliRunner().invoke(main, ["collect", "serve", str(folder), *options])
     assert refused.exit_code == 1 and said in " ".join(refused.output.split())
     assert not (folder / study.SECRET).exists()
+
+
+def test_the_compose_file_says_what_the_command_line_knows():
+    place = ROOT / "docs/collect"
+    services = yaml.safe_load((place / "compose.yaml").read_text())["services"]
+    assert [*services] == ["study", "database", "caddy"]
+    assert [name for name, service in services.items() if "ports" in service] == ["caddy"]
+    command = services["study"]["command"].split()
+    known = {o for p in main.commands["collect"].commands["serve"].params for o in p.opts}
+    assert command[0] == "serve" and {w for w in command if w.startswith("--")} <= known
+    inside = services["study"]["build"]
+    assert (place / inside["context"] / inside["dockerfile"]).samefile(place / "Containerfile")
+    assert "reverse_proxy study:8000" in (place / "Caddyfile").read_text()
 
 
 def start(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:

@@ -11,7 +11,6 @@ import hmac
 import secrets
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,8 +25,9 @@ from starlette.routing import Route
 
 from luab_data.collect import store as db
 from luab_data.collect.acceptance import Answered, suggest, work_of
-from luab_data.collect.app import PAGES, _guarded, _read, _Wrong
+from luab_data.collect.app import PAGES
 from luab_data.collect.export import export
+from luab_data.collect.guard import Handler, Wrong, guarded, read
 from luab_data.collect.people import is_paused
 from luab_data.collect.serve import Opened, progress_of
 from luab_data.collect.store import now_ms
@@ -84,17 +84,17 @@ class Logins:
             client: address of who asks; each wrong token doubles the time until its next one.
 
         Raises:
-            _Wrong: the token is wrong, or comes too soon after a wrong one.
+            Wrong: the token is wrong, or comes too soon after a wrong one.
         """
         now = _clock()
         times, not_before = self._wrong.get(client, (0, 0.0))
         if now < not_before:
-            raise _Wrong(429, f"Wrong before: try again in {not_before - now:.0f} s.")
+            raise Wrong(429, f"Wrong before: try again in {not_before - now:.0f} s.")
         if not hmac.compare_digest(token.encode(), self._token):
             if len(self._wrong) >= _MOST_CLIENTS:
                 self._wrong.pop(next(iter(self._wrong)))
             self._wrong[client] = times + 1, now + min(SLOWEST_S, 0.5 * 2.0 ** min(times, 10))
-            raise _Wrong(403, "This is not the researcher's token of this study.")
+            raise Wrong(403, "This is not the researcher's token of this study.")
         self._wrong.pop(client, None)
         self._until = {value: until for value, until in self._until.items() if until > now}
         cookie = secrets.token_urlsafe(32)
@@ -108,9 +108,6 @@ class Logins:
     def log_out(self, cookie: str) -> None:
         """Forget a cookie."""
         self._until.pop(cookie, None)
-
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Dashboard:
@@ -129,7 +126,7 @@ class Dashboard:
         """All of them."""
 
         def route(path: str, handler: Handler, *methods: str) -> Route:
-            return Route(f"{PATH}{path}", _guarded(_private(handler)), methods=[*methods])
+            return Route(f"{PATH}{path}", guarded(_private(handler)), methods=[*methods])
 
         inside = self._inside
         return [
@@ -147,7 +144,7 @@ class Dashboard:
 
         async def answer(request: Request) -> Response:
             if not self._logins.is_in(request.cookies.get(COOKIE, "")):
-                raise _Wrong(401, "Log in by the link that `luab-data collect serve` prints.")
+                raise Wrong(401, "Log in by the link that `luab-data collect serve` prints.")
             return await handler(request)
 
         return answer
@@ -163,11 +160,11 @@ class Dashboard:
 
     async def log_in(self, request: Request) -> Response:
         """A cookie for the token."""
-        login: _Login = await _read(request, _Login)
+        login: _Login = await read(request, _Login)
         client = request.client.host if request.client else ""
         try:
             cookie = self._logins.log_in(login.token, client)
-        except _Wrong as wrong:
+        except Wrong as wrong:
             if wrong.status == 403:  # those that come too soon are not looked at
                 await self._note("wrong token")
             raise
@@ -181,7 +178,7 @@ class Dashboard:
 
     async def log_out(self, request: Request) -> Response:
         """Forget the cookie."""
-        await _read(request, _Nothing)
+        await read(request, _Nothing)
         self._logins.log_out(request.cookies[COOKIE])
         await self._note("log out")
         answer = JSONResponse({"logged_in": False})
@@ -190,7 +187,7 @@ class Dashboard:
 
     async def pause(self, request: Request) -> Response:
         """Let nobody new begin, or let them again."""
-        wanted: _Pause = await _read(request, _Pause)
+        wanted: _Pause = await read(request, _Pause)
         await self._note("pause" if wanted.paused else "resume")
         return JSONResponse({"paused": wanted.paused})
 
@@ -239,7 +236,7 @@ class Dashboard:
             ).all()  # fmt: skip
         pages = study.people.tasks[row.task].pages if row else ()
         if row is None or page >= len(pages):
-            raise _Wrong(404, "There is no such page.")
+            raise Wrong(404, "There is no such page.")
         events = [event for batch in rows for event in msgspec.json.decode(batch.events)]
         return {
             "label": pages[page].label,
@@ -258,7 +255,7 @@ class Dashboard:
         """The log as it is now."""
         suffix = request.query_params.get("suffix", ".jsonl.zst")
         if suffix not in _SUFFIXES:
-            raise _Wrong(400, f"suffix: expected one of {', '.join(_SUFFIXES)}.")
+            raise Wrong(400, f"suffix: expected one of {', '.join(_SUFFIXES)}.")
         folder = tempfile.TemporaryDirectory(prefix="luab-export-")
         file = Path(folder.name) / f"log{suffix}"
         try:
@@ -311,7 +308,7 @@ def _number(request: Request, name: str) -> int:
     if given == "-1" and name == "since":
         return -1
     if not (given.isdecimal() and given.isascii() and len(given) < 10):
-        raise _Wrong(400, f"{name}: expected a whole number.")
+        raise Wrong(400, f"{name}: expected a whole number.")
     return int(given)
 
 
@@ -321,7 +318,7 @@ def _ours(handler: Handler) -> Handler:
     async def answer(request: Request) -> Response:
         name, value = HEADER
         if request.headers.get(name) != value:
-            raise _Wrong(403, "This request is not from the researcher's page.")
+            raise Wrong(403, "This request is not from the researcher's page.")
         return await handler(request)
 
     return answer

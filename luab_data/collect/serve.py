@@ -15,7 +15,8 @@ import msgspec
 import sqlalchemy as sa
 
 from luab_data.collect import store as db
-from luab_data.collect.app import LOOPBACK, Participants, make_app
+from luab_data.collect.app import Participants
+from luab_data.collect.guard import LOOPBACK, make_app
 from luab_data.collect.people import People
 from luab_data.collect.pictures import Picture, Thumbnails, find_pictures
 from luab_data.collect.plan import Task, make_tasks

@@ -213,7 +213,7 @@ class Store:
             writes = [write for write in some if write is not None]
             is_open = len(writes) == len(some)
             acts = [write for write in writes if callable(write.statement)]
-            self._commit([write for write in writes if write not in acts])
+            self._commit([write for write in writes if not callable(write.statement)])
             self._do(acts)
 
     def _do(self, acts: Sequence[_Write]) -> None:
