@@ -44,7 +44,6 @@ def serve(folder: str, port: int, database: str | None) -> None:
     from luab_data.collect.serve import serve
 
     app.JOINS = (1e9, 1e9)
-
     serve(folder, port=port, database=database)
 
 
@@ -61,14 +60,22 @@ async def ask(streams: tuple, path: str, body: bytes, token: str = "") -> tuple[
     return int(lines[0].split()[1]), await reader.readexactly(length)
 
 
-async def client(port: int, until: float, size: int, pause: float, took: list[float]) -> int:
-    """Join, send until then; how many batches were acknowledged."""
-    rng = random.Random(port + len(took))
+async def join(port: int, took: list[float]) -> tuple[tuple, str]:
+    """A connection, and the token of a session."""
     streams = await asyncio.open_connection("127.0.0.1", port)
+    start = time.perf_counter()
     status, body = await ask(streams, "/api/join", b'{"consent": true}')
+    took.append(time.perf_counter() - start)
     if status != 200:
         raise SystemExit(body.decode())
-    token = json.loads(body)["token"]
+    return streams, json.loads(body)["token"]
+
+
+async def client(
+    streams: tuple, token: str, until: float, size: int, pause: float, took: list[float]
+) -> int:
+    """Send until then; how many batches were acknowledged."""
+    rng = random.Random(token)
     batch, sequence = json.dumps(events(size, rng)), 0
     if pause:
         await asyncio.sleep(rng.random() * pause)
@@ -84,11 +91,13 @@ async def client(port: int, until: float, size: int, pause: float, took: list[fl
 
 
 async def load(port: int, clients: int, seconds: float, size: int, pause: float) -> tuple:
-    """All clients at once: batches acknowledged, and how long each took, in s."""
+    """All clients at once: batches acknowledged, how long each took, and each had joined, in s."""
     took: list[float] = []
+    joined: list[float] = []
+    here = await asyncio.gather(*(join(port, joined) for _ in range(clients)))
     until = time.perf_counter() + seconds
-    done = await asyncio.gather(*(client(port, until, size, pause, took) for _ in range(clients)))
-    return sum(done), took
+    done = await asyncio.gather(*(client(*one, until, size, pause, took) for one in here))
+    return sum(done), took, joined
 
 
 def main() -> None:
@@ -121,7 +130,7 @@ def main() -> None:
                 time.sleep(0.1)
         memory = psutil.Process(process.pid)
         before = memory.memory_info().rss
-        batches, took = asyncio.run(load(port, clients, options.seconds, size, pause))
+        batches, took, joined = asyncio.run(load(port, clients, options.seconds, size, pause))
         after = memory.memory_info().rss
         process.terminate()
         process.join()
@@ -132,6 +141,7 @@ def main() -> None:
     who, rate = "people" if options.people else "clients", batches * size / options.seconds
     print(
         f"{clients} {who}: {rate:,.0f} events/s acknowledged, p50 {p50:.0f} ms, p99 {p99:.0f} ms,"
+        f" all join at once within {max(joined):.1f} s,"
         f" lost {batches - kept}, server's memory {before >> 20} -> {after >> 20} MiB"
     )
 
