@@ -14,6 +14,7 @@ from browser import needs_browser
 from collect_world import make_study, served
 
 import luab_data
+from luab_data.collect import store as db
 from luab_data.collect.export import export
 from luab_data.collect.serve import Opened
 
@@ -245,6 +246,44 @@ def test_what_is_done_without_a_network_arrives_later_and_once(
     annotator.submit()
     views = [view for view in annotator.log(tmp_path / "log.jsonl") if view["page"] == 0]
     assert_same_places(happened(views, "click"), annotator.did, views)
+
+
+@pytest.mark.parametrize("task", ["browsing"], indirect=True)
+def test_a_browser_that_keeps_nothing_is_told_so_and_loses_nothing(
+    annotator: Annotator, tmp_path: Path
+):
+    blocked = """for (const name of ["localStorage", "indexedDB"])
+        Object.defineProperty(window, name, {
+            get() { throw new DOMException("no", "SecurityError"); },
+        });"""
+    driver = annotator.driver
+    script = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": blocked})[
+        "identifier"
+    ]
+    try:
+        driver.get(annotator.address)
+        assert "do not load it again" in annotator.wait(".notice").text
+        annotator.open()
+        annotator.click(0, 0.5, 0.5)
+        annotator.submit()
+    finally:
+        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": script})
+    views = [view for view in annotator.log(tmp_path / "log.jsonl") if view["page"] == 0]
+    assert_same_places(happened(views, "click"), annotator.did, views)
+
+
+@pytest.mark.parametrize("task", ["browsing"], indirect=True)
+def test_who_comes_while_a_study_is_paused_reads_so_before_they_consent(annotator: Annotator):
+    row = {"at_ms": 1, "act": "pause", "about": ""}
+    with annotator.study.store.alone() as connection:
+        connection.execute(db.audit.insert(), row)
+    annotator.driver.get(annotator.address)
+    assert "paused at the moment" in annotator.wait(".notice").text
+    annotator.wait("button.main").click()  # nothing was begun that could go on
+    assert "paused" in annotator.wait(".notice[role=alert]").text
+    with annotator.study.store.alone() as connection:
+        connection.execute(db.audit.insert(), {**row, "act": "resume"})
+    annotator.open()
 
 
 @pytest.mark.parametrize("task", ["browsing"], indirect=True)
