@@ -132,7 +132,9 @@ def _of_own(table: Table, row: str, *more: Column, docs: Mapping[str, str] = _OW
     return replace(table, columns=(columns[0], *more, *columns[1:]), row=row, optional=())
 
 
-OWN_ROUNDS = _of_own(IMAGENET_ROUNDS, "view: one image shown once to one annotator")
+_ARM = Column(name="arm", type=pa.string(), doc="Arm of the experiment that the view is of; null if"
+              " there is none")  # fmt: skip
+OWN_ROUNDS = _of_own(IMAGENET_ROUNDS, "view: one image shown once to one annotator", _ARM)
 OWN_BROWSERS = _of_own(
     IMAGENET_ANNOTATORS, "annotator",
     Column(name="num_compared", type=pa.int64(), doc="Views of images that others saw too"),
@@ -154,6 +156,7 @@ OWN_ACTIONS = _of_own(
     Column(name="view", type=pa.int16(), doc="1 for the first view of the image, then 2, ..."),
     Column(name="image_file", type=pa.string(), doc="The picture's file as the tool had it; null if"
            " not logged"),
+    _ARM,
     docs=_OF_TAGGING,
 )  # fmt: skip
 OWN_TAGGED = _of_own(
@@ -163,6 +166,7 @@ OWN_TAGGED = _of_own(
            " worker are of that one"),
     Column(name="image_file", type=pa.string(), doc="The picture's file as the tool had it, of the"
            " deciding view; null if not logged"),
+    replace(_ARM, doc="Arm of the experiment that the deciding view is of; null if there is none"),
     docs=_OF_TAGGING,
 )  # fmt: skip
 OWN_TAGGERS = _of_own(

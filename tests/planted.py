@@ -12,7 +12,8 @@ from luab_data.ragged import Bools, Floats
 from luab_data.schema import IMAGENET_IMAGES, LAST_N, QUANTILES
 from luab_data.statistics.estimate import Estimate
 from luab_data.statistics.imagenet_clicks import ImageBatch
-from luab_data.statistics.measure import Statistics, count, take
+from luab_data.statistics.measure import Statistics
+from luab_data.statistics.take import count, take
 
 WIDTH, HEIGHT = 400.0, 200.0
 

@@ -29,7 +29,7 @@ from luab_data.statistics.coco_icons import (
 )
 from luab_data.statistics.coco_pages import BrowsingBatch
 from luab_data.statistics.estimate import Estimate
-from luab_data.statistics.measure import take
+from luab_data.statistics.take import take
 
 CLASS = {name: label for label, name in enumerate(COCO_CLASSES)}
 A, B, C = 0, 1, 2

@@ -14,7 +14,8 @@ from luab_data import LabelledImage, convert_imagenet, simulate_imagenet
 from luab_data.console import progress
 from luab_data.errors import DatasetError, OptionError
 from luab_data.kinds import KINDS, Kind
-from luab_data.statistics.dataset import SCHEMA, compare, in_words, stats
+from luab_data.statistics.dataset import compare, in_words, stats
+from luab_data.statistics.long_form import SCHEMA
 
 
 @pytest.fixture(scope="module")

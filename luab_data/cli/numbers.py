@@ -13,6 +13,7 @@ import click
 from luab_data.cli.options import as_json, dataset, listed, table
 
 if TYPE_CHECKING:
+    from luab_data.statistics.by_group import GroupedStats
     from luab_data.statistics.dataset import Stats
     from luab_data.statistics.estimate import Estimate
     from luab_data.statistics.measure import Measure
@@ -31,18 +32,24 @@ _COLUMNS = {  # heading, and cells of the same width
 @click.command()
 @dataset()
 @click.option("--only", metavar="NAME[,NAME]", help="These counts and statistics alone.")
+@click.option("--by", metavar="COLUMN", help="Of each `arm` of a study, or each class, and how they"
+              " differ.")  # fmt: skip
 @as_json()
 @table("Write all numbers, curves and maps a row a place, to this .csv, .json or .parquet.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the bootstrap. Default: 0.")
-def stats(dataset: str, only: str | None, as_json: bool, **options: Any) -> None:
+def stats(dataset: str, only: str | None, by: str | None, as_json: bool, **options: Any) -> None:
     """Counts of DATASET, and every statistic with interval, sample size and null.
 
     DATASET is a folder or a name under $LUAB_DATA_HOME. Intervals are 95 %, from a bootstrap over
     workers; a null is what the number would be without the effect. --json also has the maps.
     """
     import luab_data
+    from luab_data.statistics.by_group import GroupedStats
 
-    found = luab_data.stats(dataset, listed(only), **options)
+    found = luab_data.stats(dataset, listed(only), by=by, **options)
+    if isinstance(found, GroupedStats):
+        click.echo(json.dumps(_grouped(found), indent=2) if as_json else _by_group(found))
+        return
     if as_json:
         click.echo(json.dumps(as_dict(found), indent=2))
         return
@@ -55,15 +62,42 @@ def as_dict(found: Stats) -> dict[str, Any]:
     statistics = {
         m.name: {
             **found.estimates[m.name].as_dict(),
-            "unit": m.unit,
-            "doc": m.doc,
-            "source": m.source,
+            **_about(m),
             "null_doc": m.null_doc or None,
             "axes": [[name, list(labels)] for name, labels in m.axes],
         }
         for m in found.measures
     }
     return {**found.counts, "statistics": statistics}
+
+
+def _about(m: Measure) -> dict[str, str]:
+    return {"unit": m.unit, "doc": m.doc, "source": m.source}
+
+
+def _grouped(found: GroupedStats) -> dict[str, Any]:
+    """What --by --json prints."""
+    statistics = {
+        m.name: {
+            **_about(m),
+            "axes": [[name, list(labels)] for name, labels in m.axes],
+            "groups": {group: estimate.as_dict() for group, (_, estimate) in found.of(m).items()},
+        }
+        for m in found.measures
+    }
+    return {"by": found.by, "groups": found.groups, "statistics": statistics}
+
+
+def _by_group(found: GroupedStats) -> str:
+    """Numbers of each group, below them how the groups differ; curves are for --json and --out."""
+    columns = _columns(shutil.get_terminal_size().columns - _NAME_WIDTH)
+    lines = [_headings(columns)]
+    for m in found.measures:
+        told = found.of(m)
+        if not m.shape and any(estimate.n.any() for _, estimate in told.values()):
+            lines.append(m.name)
+            lines += [_row(f"  {group}", e, (), columns).rstrip() for group, (_, e) in told.items()]
+    return "\n".join([*lines, _LEGEND])
 
 
 def _counts(found: Stats) -> Iterator[str]:
@@ -80,14 +114,9 @@ def _table(found: Stats) -> Iterator[str]:
     if not found.measures:
         return
     room = shutil.get_terminal_size().columns - _NAME_WIDTH
-    columns = [*_COLUMNS]
-    while len(columns) > 1 and sum(len(_COLUMNS[c][0]) for c in columns) > room:
-        columns.pop()
+    columns = _columns(room)
     spare = room - sum(len(_COLUMNS[c][0]) for c in columns) - 2
-    headings = "".join(_COLUMNS[c][0] for c in columns)
-    yield ("\n" if found.counts else "") + click.style(
-        f"{'statistic':<{_NAME_WIDTH}}{headings}".rstrip(), bold=True
-    )
+    yield ("\n" if found.counts else "") + _headings(columns)
     lacking = [m.name for m in found.lacking]
     for m in found.measures:
         if m.name in lacking:
@@ -98,10 +127,26 @@ def _table(found: Stats) -> Iterator[str]:
             yield line.rstrip()
     if lacking:
         yield "\n" + textwrap.fill(f"not in this log: {', '.join(lacking)}", max(room, 60) + 20)
-    yield (
-        "\nShares are of 1, times in ms, offsets in box sizes. n counts what a value is"
-        "\ntaken over (docs/statistics.md); - is what these data cannot tell."
-    )
+    yield _LEGEND
+
+
+_LEGEND = (
+    "\nShares are of 1, times in ms, offsets in box sizes. n counts what a value is"
+    "\ntaken over (docs/statistics.md); - is what these data cannot tell."
+)
+
+
+def _columns(room: int) -> list[str]:
+    """Those of _COLUMNS that fit."""
+    columns = [*_COLUMNS]
+    while len(columns) > 1 and sum(len(_COLUMNS[c][0]) for c in columns) > room:
+        columns.pop()
+    return columns
+
+
+def _headings(columns: list[str]) -> str:
+    headings = "".join(_COLUMNS[c][0] for c in columns)
+    return click.style(f"{'statistic':<{_NAME_WIDTH}}{headings}".rstrip(), bold=True)
 
 
 def _rows(m: Measure, found: Estimate, columns: list[str], doc: str) -> Iterator[str]:

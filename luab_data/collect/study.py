@@ -117,7 +117,10 @@ def read_study(folder: Path) -> Study:
     try:
         study = msgspec.toml.decode(path.read_bytes(), type=Study)
         for arm in study.arms:
-            study.options_of(arm)
+            try:
+                study.options_of(arm)
+            except msgspec.ValidationError as error:
+                raise OptionError(f"{path}: arms.{arm}: {error}") from error
     except FileNotFoundError:
         raise OptionError(
             f"{folder}: has no {STUDY}; expected a study, as `luab-data collect init` makes one"

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from luab_data import own_tables
 from luab_data.columns import events, ground_truth, icons, page_size, regions, rounds, traces
 from luab_data.columns import loader_compat as notebooks
 from luab_data.errors import OptionError
@@ -290,7 +291,7 @@ OWN = Registry(
     derived=(
         *(d for d in COCO.derived if d.function is not notebooks.coco_point),
         Derived(("num_views",), rounds.num_rounds, ("bounds",)),
-        *_logged("actions", "view", "image_file"),
+        *_logged("actions", "view", "image_file", "arm"),
     ),
     steps={
         **COCO.steps,
@@ -328,7 +329,8 @@ def _as_logged(table: Table, events: str) -> Registry:
     )
 
 
-OWN_ROUNDS, OWN_VIEWS = _as_logged(IMAGENET_ROUNDS, "rounds"), _as_logged(OWN_ACTIONS, "actions")
+OWN_ROUNDS = _as_logged(own_tables.OWN_ROUNDS, "rounds")
+OWN_VIEWS = _as_logged(OWN_ACTIONS, "actions")
 """The same of somebody's own logs: a picture is as large on the page as the log says."""
 
 

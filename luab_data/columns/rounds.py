@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from luab_data.ragged import ArrowColumn, Bools, Ints, Ragged, bounds_of, is_true, one_array
 from luab_data.schema import IMAGENET_ROUNDS
-from luab_data.table import columns_of
+from luab_data.table import Table, columns_of
 
 ORDERED_BY = ("image_id", "hit_submit_time", "selected")
 """What order_rounds has to know of a block."""
@@ -31,7 +31,10 @@ class Rounds(NamedTuple):
 
 
 def order_rounds(
-    image_ids: pa.ChunkedArray, blocks: pa.Table, deciding: Deciding = "any"
+    image_ids: pa.ChunkedArray,
+    blocks: pa.Table,
+    deciding: Deciding = "any",
+    schema: Table = IMAGENET_ROUNDS,
 ) -> Rounds:
     """Sort and number the blocks of each image and find the one that decides.
 
@@ -41,9 +44,10 @@ def order_rounds(
 
     Args:
         image_ids: (num_images,) unique ids.
-        blocks: (num_rounds,) columns of IMAGENET_ROUNDS, ORDERED_BY among them; every image_id is
-            in image_ids.
+        blocks: (num_rounds,) columns of `schema`, ORDERED_BY among them; every image_id is in
+            image_ids.
         deciding: the rule; that of the releases is `any`.
+        schema: of the table.
     Returns: `table` has `round` and the columns of `blocks`, in the published order.
     """
     image = pc.index_in(blocks["image_id"], value_set=one_array(image_ids)).to_numpy()
@@ -65,7 +69,7 @@ def order_rounds(
     selected = table["selected"].to_numpy()
     is_asked = selected == np.repeat(_decided(selected, bounds, deciding), counts)
     return Rounds(
-        table=IMAGENET_ROUNDS.of(columns),
+        table=schema.of(columns),
         bounds=bounds,
         deciding=Ragged(np.where(is_asked, position, -1), bounds).reduce(np.maximum, -1),
     )

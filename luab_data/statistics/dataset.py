@@ -5,13 +5,12 @@ Source: Han et al., "Neglected Free Lunch", ICCV 2023, arXiv 2303.17595.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
@@ -20,22 +19,16 @@ from luab_data.console import progress
 from luab_data.errors import DatasetError, OptionError
 from luab_data.kinds import Kind, kind_of
 from luab_data.results import Tabular, new_table
-from luab_data.statistics.estimate import NUMBERS, RESAMPLES, Estimate
-from luab_data.statistics.measure import Measure, Read, count, take
+from luab_data.statistics import long_form
+from luab_data.statistics.by_group import MOST_GROUPS, GroupedStats
+from luab_data.statistics.estimate import RESAMPLES, Estimate
+from luab_data.statistics.measure import Measure, Read
+from luab_data.statistics.take import count, take, take_by
 from luab_data.store.folder import read_columns, read_manifest
 from luab_data.store.load import find_dataset
-from luab_data.words import MISSING, did_you_mean, interval, number
+from luab_data.words import MISSING, counted, did_you_mean, interval, number
 
 _T = TypeVar("_T")
-
-SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("name", "title", "axis", "place", "axis_2", "place_2")]
-    + [(name, pa.float64()) for name in NUMBERS]
-    + [("unit", pa.string())]
-)
-"""Columns of Stats.to_table(). A number has one row; a curve or map has one for each place, `axis`
-and `axis_2` say of what. `low` to `high` is the 95 % interval, `n` what the value is taken over,
-`null` what it would be without the effect; each is null where there is none."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,15 +86,10 @@ class Stats(Tabular, Mapping[str, Any]):
         measures = {m.name: m for m in (*self.measures, *self._labelled)}
         if name not in measures:
             raise OptionError(f"no statistic {name!r}{did_you_mean(name, measures)}")
-        estimate, axes = self.estimates[name], measures[name].axes
-        places = [*itertools.product(*(estimate.labels or labels for _, labels in axes))]
-        columns = {axis: [place[k] for place in places] for k, (axis, _) in enumerate(axes)}
-        numbers = {key: pa.array(getattr(estimate, key).ravel(), from_pandas=True)
-                   for key in NUMBERS}  # fmt: skip
-        return pa.table({**columns, **numbers})
+        return long_form.places(measures[name], self.estimates[name])
 
     def to_table(self) -> pa.Table:
-        """Counts, then estimates; see SCHEMA."""
+        """Counts, then estimates; see long_form.SCHEMA."""
         rows: list[dict[str, Any]] = [
             {"name": name, "title": self.kind.statistics.counts[name].title, "value": value,
              "unit": "count" if isinstance(value, int) else "share"}
@@ -109,12 +97,54 @@ class Stats(Tabular, Mapping[str, Any]):
             if not isinstance(value, dict) and name not in self.estimates
         ]  # fmt: skip
         for m in (*self.measures, *self._labelled):
-            about = {"name": m.name, "title": m.title, "unit": m.unit}
-            for place in self.curve(m.name).to_pylist():
-                for (axis, _), suffix in zip(m.axes, ("", "_2"), strict=False):
-                    about |= {f"axis{suffix}": axis, f"place{suffix}": str(place[axis])}
-                rows.append({**about, **{key: place[key] for key in NUMBERS}})
-        return pa.Table.from_pylist(rows, SCHEMA)
+            rows += long_form.rows(m, self.estimates[m.name])
+        return pa.Table.from_pylist(rows, long_form.SCHEMA)
+
+    def grouped(self, by: str) -> GroupedStats:
+        """The same statistics of each group of rows, and how each two groups differ.
+
+        Args:
+            by: the column that has the group: `arm`, or that of the class; rows where it is null
+                are left out. Of tagging data an image is of the arm of its deciding view.
+
+        Raises:
+            OptionError: there is no such column, one group or none in it, or more than MOST_GROUPS;
+                or of what is asked nothing can be told by it.
+        """
+        schemas = read_manifest(self.folder)["schemas"]
+        columns = [c for c in ("arm", self.kind.class_columns[1])
+                   if "string" in (schema.get(c) for schema in schemas.values())]  # fmt: skip
+        if by not in columns:
+            raise OptionError(
+                f"{self.folder}: has no {by!r} to group by; expected"
+                f" {' or '.join(columns) or 'a dataset of a study with arms'}"
+                " (docs/collect.md#arms; an older luab kept no arm: convert the log again)"
+            )
+        sources = [s for s in self.kind.statistics.sources if by in schemas[s.config]]
+        over = {name for s in sources for name in (s.name, *s.whole)}
+        measures = tuple(m for m in self.measures if m.over in over)
+        if not measures:
+            raise OptionError(f"{', '.join(self)}: cannot be told by {by}; leave --only away")
+
+        def values(read: Read) -> list[str]:
+            batches = (t for config in {s.config for s in sources} for t in read(config, [by]))
+            return sorted({v for t in batches for v in t[by].unique().to_pylist()} - {None})
+
+        groups = self._read(values)
+        if not 2 <= len(groups) <= MOST_GROUPS:
+            raise OptionError(
+                f"{self.folder}: {by} has {counted(len(groups), 'value')}; expected 2 to"
+                f" {MOST_GROUPS} to compare (a study without arms has none)"
+            )
+        estimates = self._read(
+            lambda read: take_by(
+                measures, sources, read, by, groups, resamples=self.resamples, seed=self.seed,
+                watched=partial(progress, what="intervals"),
+            )
+        )  # fmt: skip
+        return GroupedStats(
+            folder=self.folder, by=by, groups=tuple(groups), measures=measures, estimates=estimates
+        )
 
     def __repr__(self) -> str:
         """One line; measures nothing."""
@@ -173,27 +203,56 @@ class Stats(Tabular, Mapping[str, Any]):
             return work(read)
 
 
+@overload
 def stats(
     dataset: str | os.PathLike[str],
     only: Sequence[str] | None = None,
     *,
+    by: None = None,
     out: str | os.PathLike[str] | None = None,
     force: bool = False,
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> Stats:
+) -> Stats: ...
+
+
+@overload
+def stats(
+    dataset: str | os.PathLike[str],
+    only: Sequence[str] | None = None,
+    *,
+    by: str,
+    out: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> GroupedStats: ...
+
+
+def stats(
+    dataset: str | os.PathLike[str],
+    only: Sequence[str] | None = None,
+    *,
+    by: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Stats | GroupedStats:
     """The counts of a dataset, and every statistic with interval, sample size and null.
 
     Args:
         dataset: a folder, or a name under $LUAB_DATA_HOME.
         only: names of counts and statistics; None is all.
+        by: a column whose values are groups, `arm` or that of the class: the statistics of each
+            group side by side, and how each two differ; see Stats.grouped.
         out: where to write the table, a .csv, .json or .parquet; see Stats.to_table.
         force: replace an earlier `out` with other content.
         seed, resamples: of the bootstrap over workers; equal ones give equal intervals.
 
     Raises:
-        DatasetError: no dataset. OptionError: no such name, or `out` ends otherwise. OutputError:
-            `out` is not ours to replace, or cannot be written.
+        DatasetError: no dataset. OptionError: no such name or group, or `out` ends otherwise.
+        OutputError: `out` is not ours to replace, or cannot be written.
     """
     if only is not None and (isinstance(only, str) or not only):
         raise OptionError(f"only={only!r}; expected a list of names, or None for all")
@@ -202,7 +261,10 @@ def stats(
     for name in only or ():
         if name not in kind.statistics.names:
             raise OptionError(f"no statistic {name!r}{did_you_mean(name, kind.statistics.names)}")
+    found: Stats | GroupedStats
     found = Stats(folder, kind, None if only is None else tuple(only), seed, resamples)
+    if by is not None:
+        found = found.grouped(by)
     if out is not None:
         with new_table(out, verb="luab-data stats", first="name", force=force) as write:
             write(found.to_table())

@@ -45,6 +45,7 @@ class Estimate:
         null: what it would be without the effect; NaN where there is no such model.
         num_workers: workers who contributed.
         labels: the name of each place, where the places of a curve have names; else empty.
+        replicates: (num_resamples, ...) the statistic in each resample, for `difference`.
     """
 
     value: Floats
@@ -54,6 +55,7 @@ class Estimate:
     null: Floats
     num_workers: int
     labels: tuple[str, ...] = ()
+    replicates: Floats | None = None
 
     def __repr__(self) -> str:
         """One line: `Estimate(0.935 [0.905, 0.953], n=3941, null=0.718, 24 workers)`."""
@@ -246,8 +248,9 @@ class WorkerSums:
             null = finish(expected.sum(axis=0), trials).reshape(shape)
         drawn = weights[:, : len(part) - 1]
         replicates = finish(part[0] + drawn @ part[1:], whole[0] + drawn @ whole[1:])
+        replicates = replicates.reshape(len(weights), *shape)
         num_workers = int(np.any(whole[1:] != 0, axis=1).sum())
-        low, high = interval(replicates.reshape(len(weights), *shape), num_workers)
+        low, high = interval(replicates, num_workers)
         if n is None:
             n = trials.reshape(shape) if math.prod(shape) == self.num_cells else trials[0]
             n = trials.sum() if finish is share else n
@@ -259,6 +262,7 @@ class WorkerSums:
             null=_filled(np.nan if null is None else null, shape),
             num_workers=num_workers,
             labels=labels,
+            replicates=replicates,
         )
 
 
@@ -311,13 +315,21 @@ def median_estimate(values: Floats, worker: Ints, weights: Floats) -> Estimate:
     there = ~np.isnan(values)
     values, worker = values[there], worker[there]
     nothing = np.array(np.nan)
-    value = low = high = nothing
+    value, replicates = nothing, np.full(len(weights), np.nan)
     num_workers = len(np.unique(worker[worker >= 0]))
     if len(values):
         value = np.array(float(np.median(values)))
-        low, high = interval(_medians(values, worker, weights), num_workers)
-    n = np.array(float(len(values)))
-    return Estimate(value=value, low=low, high=high, n=n, null=nothing, num_workers=num_workers)
+        replicates = _medians(values, worker, weights)
+    low, high = interval(replicates, num_workers)
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        n=np.array(float(len(values))),
+        null=nothing,
+        num_workers=num_workers,
+        replicates=replicates,
+    )
 
 
 def _medians(values: Floats, worker: Ints, weights: Floats) -> Floats:

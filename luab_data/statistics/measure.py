@@ -9,7 +9,6 @@ an empty group is None, never 0.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,16 +21,10 @@ import pyarrow as pa
 from luab_data.columns.regions import boxes_of
 from luab_data.ragged import ArrowColumn, Floats, Ints, Ragged, floats, one_array
 from luab_data.statistics.estimate import (
-    RESAMPLES,
     Estimate,
     Finish,
     Terms,
-    Workers,
-    WorkerSums,
-    draw_workers,
-    median_estimate,
     ratio,
-    share,
 )
 
 
@@ -172,97 +165,6 @@ Read = Callable[[str, Sequence[str]], Iterable[pa.Table]]
 """(config, columns) -> its rows in batches."""
 
 
-class _Taken:
-    """What is kept of one measure while batches pass."""
-
-    def __init__(self, measure: Measure) -> None:
-        self.measure = measure
-        self.sums = WorkerSums(math.prod(measure.shape) if measure.num_cells is None
-                           else measure.num_cells)  # fmt: skip
-        self.worker, self.values = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-        self.labels = Workers()
-
-    def add(self, batch: Batch, worker: Ints) -> None:
-        m = self.measure
-        if m.terms:
-            self.sums.add(m.terms(batch), worker)
-            return
-        if m.values:
-            values = m.values(batch)
-            row = np.flatnonzero(~np.isnan(values))
-            self.values.append(values[row].astype(np.float32))
-        elif m.labels:
-            row, names = m.labels(batch)
-            self.values.append(self.labels.codes(names).astype(np.float32))
-        self.worker.append(worker[row].astype(np.int32))
-
-    def estimate(self, weights: Floats) -> Estimate:
-        m = self.measure
-        if m.terms:
-            labels = m.axes[0][1] if len(m.axes) == 1 else ()
-            named = labels if all(isinstance(label, str) for label in labels) else ()
-            return self.sums.estimate(
-                weights, shape=m.shape, finish=m.finish, null=m.null, labels=named
-            )
-        values = np.concatenate(self.values).astype(np.float64)
-        worker = np.concatenate(self.worker).astype(np.int64)
-        if m.values:
-            return median_estimate(values, worker, weights)
-        sums, ones = WorkerSums(len(self.labels)), np.ones(len(values))
-        sums.add(Terms(np.arange(len(values)), ones, ones, values.astype(np.int64)), worker)
-        names = tuple(self.labels.names)
-        return sums.estimate(weights, shape=(len(names),), finish=share, labels=names)
-
-
-def take(
-    measures: Sequence[Measure],
-    sources: Sequence[Source],
-    read: Read,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    watched: Callable[[Iterable[Any]], Iterable[Any]] = iter,
-) -> dict[str, Estimate]:
-    """All the measures, each source read once.
-
-    Args:
-        measures: what to take; names must differ.
-        sources: where their rows come from; those that no measure is over are not read.
-        read: of the dataset.
-        resamples, seed: of the bootstrap; all measures are taken on the same resamples. With 0
-            resamples there are no intervals, and only the columns that counts need are read.
-        watched: sees how resampling gets on: it is given what is resampled, one a measure.
-    Returns: name of the measure -> its estimate, in the order of `measures`.
-    """
-    workers = Workers()
-    taken = [_Taken(m) for m in measures]
-
-    def add(over: str, batch: Batch) -> None:
-        if wanted := [t for t in taken if t.measure.over == over]:
-            code = workers.codes(batch.worker_id)
-            for each in wanted:
-                each.add(batch, code)
-
-    asked = {m.over for m in measures}
-    for source in sources:
-        kept: list[pa.Table] = []
-        if asked.isdisjoint({source.name, *source.whole}):
-            continue
-        beside = [pa.concat_tables(read("default", source.beside))] if source.beside else []
-        for table in read(source.config, source.batch.columns if resamples else source.counted):
-            batch = source.batch(table, *beside)
-            add(source.name, batch)
-            if source.slim and not asked.isdisjoint(source.whole):
-                kept.append(source.slim(batch))
-        if kept:
-            rows = pa.concat_tables(kept).unify_dictionaries()
-            for name in source.whole:
-                if name in asked:
-                    add(name, source.whole[name](rows))
-    weights = draw_workers(len(workers), resamples=resamples, seed=seed)
-    return {each.measure.name: each.estimate(weights) for each in watched(taken)}
-
-
 Printed = Mapping[tuple[str, object], str]
 """(measure, place on its axis or None) -> as the paper prints it."""
 
@@ -311,13 +213,6 @@ def fraction(title: str, measure: Measure) -> Count:
         return float(found.value) if found.n else None
 
     return Count(title, measure, value)
-
-
-def count(counts: Mapping[str, Count], sources: tuple[Source, ...], read: Read) -> dict[str, Any]:
-    """All the counts, in one quick pass: name -> count, fraction or None."""
-    measures = {c.measure.name: c.measure for c in counts.values()}
-    found = take([*measures.values()], sources, read, resamples=0)
-    return {name: c.read(found[c.measure.name]) for name, c in counts.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

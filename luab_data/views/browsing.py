@@ -60,9 +60,13 @@ def _batch(group: Grouped, conversion: Conversion) -> Batch:
         IMAGE_SCHEMA,
     )
     own, _ = own_ids(images, SeenIds())
-    images, blocks = with_ids(images, rounds(group.table), own)
+    logged = rounds(group.table).append_column("arm", group.table["arm"])
+    images, blocks = with_ids(images, logged, own)
     ordered = order_rounds(
-        images["image_id"], with_derived(blocks, derivation.events), derivation.deciding
+        images["image_id"],
+        with_derived(blocks, derivation.events),
+        derivation.deciding,
+        derivation.events.table,
     )
     return Batch(
         images=imagenet_columns.image_table(images, ordered, derivation.registry),

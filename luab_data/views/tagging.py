@@ -53,6 +53,7 @@ def actions(views: pa.Table, vocabulary: Vocabulary, schema: pa.Schema) -> pa.Ta
     found: dict[str, Any] = {
         "image_id": views["image_id"],
         "image_file": views["image_file"],
+        "arm": views["arm"],
         "original_image_width": views["width"],
         "original_image_height": views["height"],
         "image_width": pc.round(views["shown_width"]).cast(pa.int32()),

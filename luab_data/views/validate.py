@@ -92,6 +92,8 @@ class Validation(Tabular):
     def __repr__(self) -> str:
         bad = sum(finding.count for finding in self._of("error"))
         state = "valid" if self.valid else f"not valid: {counted(bad, 'bad line')}"
+        if not (self.num_views or self.findings):
+            return f"Validation({self.log.name}: empty: no line holds a view)"
         return (
             f"Validation({self.log.name}: {state}; {counted(self.num_views, 'view')} of"
             f" {counted(self.num_images, 'image')} in {counted(self.num_sessions, 'session')} by"
