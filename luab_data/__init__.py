@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from luab_data.boxes import read_labelled_images as read_labelled_images
     from luab_data.calibration.calibrate import calibrate as calibrate
     from luab_data.checks.check import check as check
+    from luab_data.collect.verbs import collect_demo as collect_demo
+    from luab_data.collect.verbs import collect_export as collect_export
+    from luab_data.collect.verbs import collect_init as collect_init
+    from luab_data.collect.verbs import collect_invite as collect_invite
+    from luab_data.collect.verbs import collect_next_round as collect_next_round
+    from luab_data.collect.verbs import collect_serve as collect_serve
+    from luab_data.collect.verbs import collect_status as collect_status
     from luab_data.convert import convert_coco as convert_coco
     from luab_data.convert import convert_imagenet as convert_imagenet
     from luab_data.derivation import derive as derive
@@ -56,6 +63,13 @@ _PUBLIC = {
     "calibrate": "calibration.calibrate",
     "check": "checks.check",
     "clicks": "reports.clicks",
+    "collect_demo": "collect.verbs",
+    "collect_export": "collect.verbs",
+    "collect_init": "collect.verbs",
+    "collect_invite": "collect.verbs",
+    "collect_next_round": "collect.verbs",
+    "collect_serve": "collect.verbs",
+    "collect_status": "collect.verbs",
     "consensus": "behaviour.consensus",
     "convert_browsing": "views.convert",
     "convert_clicks": "importers.clicks",

@@ -437,12 +437,14 @@ def test_init_takes_folders_for_classes_and_never_overwrites(tmp_path: Path):
         ('task = "tagging"', "Invalid enum value"), ("seed = 0", "Expected `int`"),
         ("overlap = 1", "`int` >= 1"), ('kinds = ["open"]', "unknown field `kindz`"),
         ("kinds = ", "length >= 1"),
+        ("# [arms.dot]\n# pointer_dot", r"arms\.dot: .*unknown field `pointer_dott`"),
     ],
 )  # fmt: skip
 def test_a_study_that_makes_no_sense_says_where(tmp_path: Path, change: str, said: str):
     broken = {'task = "tagging"': 'task = "singing"', "seed = 0": 'seed = "x"',
               "overlap = 1": "overlap = 0", 'kinds = ["open"]': 'kindz = ["open"]',
-              "kinds = ": "kinds = []  # "}  # fmt: skip
+              "kinds = ": "kinds = []  # ",
+              "# [arms.dot]\n# pointer_dot": "[arms.dot]\npointer_dott"}  # fmt: skip
     folder = make_study(tmp_path, "tagging", changes={change: broken[change]})
     with pytest.raises(OptionError, match=rf"study\.toml: .*{said}"):
         read_study(folder)

@@ -10,6 +10,7 @@ import click
 
 from luab_data.cli.options import FILE, FOLDER, NEW, NEW_FILE, force, with_options
 from luab_data.console import LuabGroup
+from luab_data.words import counted
 
 _STUDY = click.argument("study", type=FOLDER)
 _DATABASE = click.option(
@@ -88,29 +89,33 @@ def demo(study: Path, port: int) -> None:
 @_DATABASE
 def status(study: Path, database: str | None) -> None:
     """Say how far STUDY is."""
-    from luab_data.collect.serve import opened, progress_of
+    import luab_data
 
-    with opened(study, database=database) as found:
-        for name, value in progress_of(found).items():
-            click.echo(f"{name:<22} {value:,}")
+    for name, value in luab_data.collect_status(study, database=database).items():
+        click.echo(f"{name:<22} {value:,}")
 
 
 @collect.command()
 @_STUDY
-@click.option("--out", type=NEW_FILE, required=True, help="Log: .jsonl, .jsonl.gz or .jsonl.zst.")
+@click.option("--out", type=NEW_FILE, required=True, help="Log: .jsonl, .jsonl.gz or .jsonl.zst."
+              " Release: .tar.gz (browsing) or .json (tagging).")  # fmt: skip
+@click.option("--format", type=click.Choice(["log", "release"]), default="log", show_default=True,
+              help="The open log, or what tools for ImageNet-AB or COCO-AB read.")  # fmt: skip
 @click.option("--finished", is_flag=True, help="Finished sessions alone.")
 @_DATABASE
 @with_options(force("Replace an earlier log."))
-def export(study: Path, out: Path, database: str | None, **options: Any) -> None:
-    """Write what people did in STUDY as an open log, for `luab-data convert`."""
-    from luab_data.collect.export import export
-    from luab_data.collect.serve import opened
+def export(study: Path, out: Path, **options: Any) -> None:
+    """Write what people did in STUDY, for `luab-data convert`."""
+    import luab_data
 
-    with opened(study, database=database) as found:
-        done = export(found, out, **options)
-        task = found.study.task
-    click.echo(f"{out}: {done.views:,} views of {done.sessions:,} sessions")
-    click.echo(f"next: luab-data convert {task} {out} --out DATASET")
+    done = luab_data.collect_export(study, out, **options)
+    click.echo(f"{out}: {counted(done.views, 'view')} of {counted(done.sessions, 'session')}")
+    for remark in done.remarks:
+        click.echo(remark)
+    if done.views:
+        click.echo(f"next: luab-data convert {done.verb} {out} --out DATASET")
+    else:
+        click.echo("no page is answered yet: nothing to convert")
 
 
 @collect.command()
@@ -120,14 +125,10 @@ def export(study: Path, out: Path, database: str | None, **options: Any) -> None
               help="Where people reach the study.")  # fmt: skip
 def invite(study: Path, count: int, address: str) -> None:
     """Print links to STUDY, each for one person; its study.toml has to allow `link`."""
-    from luab_data.collect.entry import invitation_of
-    from luab_data.collect.study import read_study, secret_of
-    from luab_data.errors import OptionError
+    import luab_data
 
-    if "link" not in read_study(study).entry.kinds:
-        raise OptionError(f'{study}: has no `link` among its ways in; expected kinds = ["link"]')
-    for number in range(1, count + 1):
-        click.echo(f"{address}?invite={invitation_of(secret_of(study), number)}")
+    for link in luab_data.collect_invite(study, count, address=address):
+        click.echo(link)
 
 
 @collect.command("next-round")
@@ -135,7 +136,7 @@ def invite(study: Path, count: int, address: str) -> None:
 @_DATABASE
 def next_round(study: Path, database: str | None) -> None:
     """Ask again about what nobody selected in STUDY; serve it again afterwards."""
-    from luab_data.collect.serve import add_round, opened
+    import luab_data
 
-    with opened(study, database=database) as found:
-        click.echo(f"{add_round(found):,} tasks more; serve the study again to offer them")
+    more = luab_data.collect_next_round(study, database=database)
+    click.echo(f"{more:,} tasks more; serve the study again to offer them")

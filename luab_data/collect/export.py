@@ -31,11 +31,15 @@ class Exported(NamedTuple):
         views: lines.
         sessions: of how many sessions.
         same: the same file was there already.
+        verb: of `luab-data convert` that reads it.
+        remarks: what it cannot hold.
     """
 
     views: int
     sessions: int
     same: bool
+    verb: str
+    remarks: tuple[str, ...] = ()
 
 
 def export(study: Opened, out: Path, *, finished: bool = False, force: bool = False) -> Exported:
@@ -55,12 +59,12 @@ def export(study: Opened, out: Path, *, finished: bool = False, force: bool = Fa
         new_file(out, mark=_mark(out), force=force) as target,
         _writing(target.path, out) as file,
     ):
-        for lines in _sessions(study, finished):
+        for lines in sessions(study, finished):
             num_sessions += 1
             for view in lines:
                 file.write(msgspec.json.encode(view) + b"\n")
                 num_views += 1
-    return Exported(num_views, num_sessions, target.same)
+    return Exported(num_views, num_sessions, target.same, study.study.task)
 
 
 def _mark(out: Path) -> bytes:
@@ -86,8 +90,14 @@ def _writing(path: Path, out: Path) -> Iterator[IO[bytes] | Any]:
             yield file
 
 
-def _sessions(study: Opened, finished: bool) -> Iterator[list[View]]:
-    """The views of each session, in the order in which they were begun."""
+def sessions(study: Opened, finished: bool, *, others: bool = True) -> Iterator[list[View]]:
+    """The views of each session, in the order in which they were begun.
+
+    Args:
+        study: open.
+        finished: leave out sessions that are not finished.
+        others: with the pictures that are not known to be of the class that was asked for.
+    """
     query = sa.select(db.sessions, db.participants.c.person, db.participants.c.arm).join(
         db.participants
     )
@@ -108,11 +118,16 @@ def _sessions(study: Opened, finished: bool) -> Iterator[list[View]]:
             ).all()  # fmt: skip
         answers = {page: answer for page, answer in rows_of_pages}
         events = [event for batch in batches for event in msgspec.json.decode(batch)]
-        yield [*_views(study, row, study.people.tasks[row.task], events, answers)]
+        yield [*_views(study, row, study.people.tasks[row.task], events, answers, others)]
 
 
 def _views(
-    study: Opened, row: Any, task: Task, events: list[dict[str, Any]], answers: dict[int, str]
+    study: Opened,
+    row: Any,
+    task: Task,
+    events: list[dict[str, Any]],
+    answers: dict[int, str],
+    others: bool,
 ) -> Iterator[View]:
     """A view for each picture of the pages that were answered."""
     by_page: dict[int, list[dict[str, Any]]] = {}
@@ -125,6 +140,8 @@ def _views(
         seen = by_page.get(number, [])
         layout = next((e for e in reversed(seen) if e.get("layout") and e.get("viewport")), None)
         for place, slot in enumerate(page.slots):
+            if page.label is not None and not (others or slot.known):
+                continue
             yield View(
                 byproducts=1,
                 kind=study.study.task,

@@ -203,24 +203,24 @@ def annotation(image: LabelledImage, rounds: Sequence[Shown], *, has_box_part: b
     if has_box_part:
         record = {"folder": wnid, "filename": image_id, **_box_part(image, wnid)}
     blocks = [_metadata(f"{wnid}/{image_id}", shown) for shown in rounds]
-    return _element("annotation", {**record, "metadata": blocks}, "")
+    return element("annotation", {**record, "metadata": blocks}, "")
 
 
-def _element(tag: str, value: Any, indent: str) -> str:
+def element(tag: str, value: Any, indent: str) -> str:
     """A dict is an element of elements, a list siblings of one tag, all else a text.
 
     A pair of keys and rows is siblings too: the many points of a log, each row written at once.
     """
     deep = indent + "  "
     if isinstance(value, dict):
-        inside = "".join([_element(key, one, deep) for key, one in value.items()])
+        inside = "".join([element(key, one, deep) for key, one in value.items()])
         return f"{indent}<{tag}>\n{inside}{indent}</{tag}>\n"
     if isinstance(value, list):
-        return "".join([_element(tag, one, indent) for one in value])
+        return "".join([element(tag, one, indent) for one in value])
     if isinstance(value, tuple):
         keys, rows = value
-        row = _element(tag, dict.fromkeys(keys, "%s"), indent)
-        return "".join([row % one for one in rows]) or _element(tag, None, indent)
+        row = element(tag, dict.fromkeys(keys, "%s"), indent)
+        return "".join([row % one for one in rows]) or element(tag, None, indent)
     return f"{indent}<{tag}>{value}</{tag}>\n"
 
 
