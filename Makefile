@@ -4,13 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo demo-fast test test-slow test-gpu fuzz bench docs pictures notebooks lint format clean
+.PHONY: demo demo-fast collect-demo test test-slow test-gpu fuzz bench docs pictures notebooks lint format clean
 
 demo: $(READY)
 	$(BIN)/luab-train demo --out demo
 
 demo-fast: $(READY)
 	$(BIN)/luab-train demo --fast --out demo-fast
+
+# An annotation study in the browser, until Ctrl-C.
+collect-demo: $(READY)
+	$(BIN)/luab-data collect demo
 
 test: lint
 	$(BIN)/python -m pytest -n 2
@@ -55,4 +59,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo demo-fast
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo demo-fast collect-demo

@@ -55,7 +55,8 @@ def test_browsing_as_xml_has_the_same_clicks_as_the_log(tmp_path: Path):
     luab_data.convert_browsing(tmp_path / "log.jsonl", tmp_path / "own", worker_key=KEY,
                                shown=False)  # fmt: skip
     columns = ("image_id_raw", "wnid", "worker_id", "assignment_id", "selected",
-               "selected_record_x", "selected_record_time_ms", "mouse_tracking_x", "hovered_record_time_ms",
+               "selected_record_x", "selected_record_time_ms", "mouse_tracking_x",
+               "hovered_record_time_ms",
                "hit_submit_time", "image_idx", "image_position_x")  # fmt: skip
     of_class = [row for row in rows(tmp_path / "own", "rounds", *columns)
                 if row["image_id_raw"].startswith(row["wnid"])]  # fmt: skip

@@ -36,7 +36,8 @@ def init(study: Path, **options: Any) -> None:
     """Write STUDY/study.toml, to be read and changed before it is served."""
     from luab_data.collect.study import init
 
-    click.echo(f"{init(study, **options)}: read it, change it, then `luab-data collect serve`")
+    path = init(study, **options)
+    click.echo(f"{path}: read it, change it, then `luab-data collect serve {study}`")
 
 
 @collect.command()

@@ -66,33 +66,41 @@ def by_file(rows: Rows, images: Images) -> Images:
     """The images under the ids of the rows whose files they are; others under their paths.
 
     A file is that of the row with which it shares the most names of folders. Where several files
-    or several rows are as near, it is nobody's.
+    or several rows are as near, it is nobody's; but a picture that was asked about under several
+    classes is that of all rows whose log names the same file, and is there once for each.
     """
-    ids = images.places.to_pylist()
-    files = Files(ids)
-    claims: dict[int, list[tuple[float, str]]] = {}
-    for image_id, hints in _hints(rows):
+    places = images.places.to_pylist()
+    ids = [*places]
+    files = Files(places)
+    claims: dict[int, list[tuple[float, str, str | None]]] = {}
+    for image_id, file, hints in _hints(rows):
         best, score = files.nearest(hints)
         if len(best) == 1:
-            claims.setdefault(best[0], []).append((score, image_id))
+            claims.setdefault(best[0], []).append((score, image_id, file))
     for number, found in claims.items():
-        (score, image_id), *others = sorted(found, reverse=True)
-        if not others or others[0][0] < score:
+        most = max(score for score, _, _ in found)
+        nearest = [(image_id, file) for score, image_id, file in found if score == most]
+        (image_id, file), *others = nearest
+        if all(file is not None and other == file for _, other in others):
             ids[number] = image_id
-    return replace(images, ids=pa.array(ids, pa.string()))
+            ids += [other for other, _ in others]
+            places += [places[number]] * len(others)
+    return replace(images, ids=pa.array(ids, pa.string()), places=pa.array(places, pa.string()))
 
 
-def _hints(rows: Rows) -> Iterator[tuple[str, list[str]]]:
-    """Each id, and the paths that its file may have, the extension left out where it is unknown."""
+def _hints(rows: Rows) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Each id, the file that the log names, and the paths that it may have; the extension is left
+    out where it is unknown.
+    """
     columns = [name for name in ("image_id", "wnid", "image_file") if name in rows.columns]
     for batch in rows.batches(columns):
         for row in batch.select(columns).to_pylist():
             image_id, name = row["image_id"], row.get("wnid")
-            file = [row["image_file"]] if row["image_file"] else []
+            file = row["image_file"] or None
             own = [image_id]
             if name is not None:
                 own = hints_of(name, image_id, image_id.removeprefix(f"{name}_"))
-            yield image_id, [*file, *own]
+            yield image_id, file, [*([file] if file else []), *own]
 
 
 def _path(text: str) -> _Path:

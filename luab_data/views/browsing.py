@@ -48,7 +48,7 @@ def _batch(group: Grouped, conversion: Conversion) -> Batch:
     boxes = pa.array([[]] * len(first), IMAGE_SCHEMA.field("boxes").type)
     if conversion.boxes is not None:
         given = (first[name].to_pylist() for name in ("image_id", "image_file", "label"))
-        boxes = conversion.boxes.of_images(*given)
+        boxes = conversion.boxes.of_images(*given, conversion.kind.class_names)
     bounds = bounds_of(boxes)
     lists = {  # of boxes no more is known than where they are
         f.name: list_array(pa.nulls(int(bounds[-1]), f.type.value_type), bounds)

@@ -41,25 +41,39 @@ class GivenBoxes:
         return {normalize("NFC", name): boxes for name, boxes in read_boxes(self.path).items()}
 
     def of_images(
-        self, ids: Sequence[str], files: Sequence[str | None], classes: Sequence[str]
+        self,
+        ids: Sequence[str],
+        files: Sequence[str | None],
+        classes: Sequence[str],
+        all_classes: Sequence[str] = (),
     ) -> pa.Array:
         """(num_images,) lists of [xmin, ymin, xmax, ymax], px; empty without boxes.
 
+        A picture that was shown among those of another class has boxes of its own class alone: that
+        whose name is a folder of its file.
+
         Args:
             ids, files, classes: of the images, as the log has them.
+            all_classes: of the log.
 
         Raises:
             ImagesError: boxes may be those of two images, since files name no class.
         """
         names = ids_of(pa.array([f or i for f, i in zip(files, ids, strict=True)]), pa.string())
         found = []
-        for image_id, name, label in zip(ids, names.to_pylist(), classes, strict=True):
+        told = zip(ids, names.to_pylist(), files, classes, strict=True)
+        for image_id, name, file, label in told:
             known = next((n for n in (name, image_id) if n in self._boxes), None)
+            folders = normalize("NFC", f"/{file or ''}").rpartition("/")[0] + "/"
+            own = [one for one in all_classes if f"/{one}/" in folders]
+            if own and label not in own:
+                known = None
             if known is not None and self._used.setdefault(known, label) != label:
                 raise ImagesError(
                     f"{self.path}: the boxes of {known!r} may be of the class"
                     f" {self._used[known]!r} or of {label!r}, which both have such a picture;"
-                    " expected boxes of pictures whose names are in one class only"
+                    " expected boxes of pictures whose names are in one class only, or pictures in"
+                    " folders called as their class"
                 )
             found.append([] if known is None else self._boxes[known].tolist())
         return pa.array(found, pa.list_(pa.list_(pa.float64())))
