@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,9 @@ from luab_data.raw.imagenet import IMAGE_SCHEMA, ROUND_SCHEMA
 from luab_data.views import CODE, Conversion, FromViews
 from luab_data.views.grouping import Grouped, grouped
 
+if TYPE_CHECKING:
+    from luab_data.kinds import OwnBrowsing
+
 
 def _batches(tables: Iterator[pa.Table], conversion: Conversion) -> Iterator[Batch]:
     """All views of an image side by side, as rows of `rounds` and of `default`.
@@ -47,8 +50,11 @@ def _batch(group: Grouped, conversion: Conversion) -> Batch:
     known = {"image_id": first["image_id"], "wnid": first["label"]}
     boxes = pa.array([[]] * len(first), IMAGE_SCHEMA.field("boxes").type)
     if conversion.boxes is not None:
-        given = (first[name].to_pylist() for name in ("image_id", "image_file", "label"))
-        boxes = conversion.boxes.of_images(*given, conversion.kind.class_names)
+        ids, files, labels = (
+            first[name].to_pylist() for name in ("image_id", "image_file", "label")
+        )
+        classes = cast("OwnBrowsing", conversion.kind).class_names
+        boxes = conversion.boxes.of_images(ids, files, labels, classes)
     bounds = bounds_of(boxes)
     lists = {  # of boxes no more is known than where they are
         f.name: list_array(pa.nulls(int(bounds[-1]), f.type.value_type), bounds)
