@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +18,9 @@ from luab_data.collect import store as db
 from luab_data.collect.serve import Opened, opened
 from luab_data.collect.store import Store
 from luab_data.errors import OptionError
+
+HERE = Path(__file__).parent
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
 
 
 def count(study: Opened, table: sa.Table) -> int:
@@ -71,10 +75,11 @@ def test_a_database_that_is_not_there_is_said_without_its_password(url: str, sai
     assert "hidden" not in str(refused.value)
 
 
-def take_part(folder: str, database: str | None, people: int, begin: Any, found: Any) -> None:
+def take_part(folder: str, database: str | None, people: int) -> None:
     """In a process of its own: people join, send a batch twice, and say who they were."""
     with opened(folder, database=database) as study:
-        begin.wait(60)
+        print("ready", flush=True)
+        input()
         for number in range(people):
             ann = Person(study, PROLIFIC_PID=f"p{number}")  # the same people in every process
             event = {"t": 1, "page": 0, "type": "move"}
@@ -82,22 +87,29 @@ def take_part(folder: str, database: str | None, people: int, begin: Any, found:
             for _ in range(2):
                 ann.sequence = number
                 acknowledged += ann.do(event).status_code == 200 if ann.token else 0
-            found.put((number, ann.token, acknowledged))
+            print(json.dumps([number, ann.token, acknowledged]))
 
 
 def several(folder: Path, database: str | None, processes: int, people: int) -> None:
     """Servers of one database at once: nobody twice, no slot too often, no batch twice."""
-    of = multiprocessing.get_context("spawn")
-    begin, found = of.Barrier(processes), of.Queue()
+    script = (
+        f"import test_collect_database as t; t.take_part({str(folder)!r}, {database!r}, {people})"
+    )
+    pipe = subprocess.PIPE
     each = [
-        of.Process(target=take_part, args=(str(folder), database, people, begin, found))
+        subprocess.Popen(
+            [sys.executable, "-c", script], stdin=pipe, stdout=pipe, text=True, env=_ENVIRONMENT
+        )
         for _ in range(processes)
     ]
     for process in each:
-        process.start()
-    said = [found.get(timeout=100) for _ in range(processes * people)]
+        assert process.stdout and process.stdout.readline() == "ready\n"
     for process in each:
-        process.join()
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [json.loads(x) for process in each for x in process.communicate()[0].splitlines()]
+    assert len(said) == processes * people
     tokens = {(number, token) for number, token, _ in said if token}
     with opened(folder, database=database) as study, study.store.reading() as connection:
         num_tasks = len(study.people.tasks)
