@@ -150,6 +150,7 @@ class Mix:
 
     Points: Mixup asks the one predicted point for both targets, weighed as the images are; CutMix
     drops a point under the pasted box, and takes the pasted image's only if it lies inside.
+    `paste` is click-guided mixing (`luab_train.data.pasting`), and its points are treated likewise.
     """
 
     mixup: NotNegative = 0.0
@@ -157,11 +158,26 @@ class Mix:
     cutmix: NotNegative = 0.0
     """alpha of the Beta(alpha, alpha) that sets the pasted area."""
     prob: Share = 1.0
-    """Of mixing a batch at all."""
+    """Of mixing a batch at all; with `paste`, of each image."""
     switch: Share = 0.5
     """Of CutMix rather than Mixup, where both are on."""
     points: Literal["follow", "unmixed"] = "follow"
-    """As above, or regress points only in batches that were not mixed."""
+    """As above, or regress points only in batches (with `paste`, images) that were not mixed."""
+    paste: Literal["in_place", "shift"] | None = None
+    """The square about the partner's point is pasted in: where it was, or so that its point lies on
+    the own one. `target` says which points; `loss.lambda_reg=0` uses them for nothing else.
+    """
+    paste_size: Annotated[float, Meta(ge=1e-3, le=1)] = 0.5
+    """Side of that square, share of the crop's."""
+    paste_labels: Literal["area", "equal", "fixed"] = "area"
+    """The partner's share of the label: of the pixels pasted, half, or `paste_share`."""
+    paste_share: Share = 0.5
+    """See `paste_labels`."""
+
+    @property
+    def on(self) -> bool:
+        """Whether images are mixed at all."""
+        return self.mixup > 0 or self.cutmix > 0 or self.paste is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,6 +354,13 @@ class Recipe:
             and (several or self.target not in ("click", "calibrated")),
             "data.point_noise moves places; target dwell_time is none": (
                 self.data.point_noise > 0 and self.target == "dwell_time"
+            ),
+            "mix.paste is a way of mixing of its own; expected mix.mixup=0 and mix.cutmix=0": (
+                self.mix.paste is not None and (self.mix.mixup > 0 or self.mix.cutmix > 0)
+            ),
+            f"mix.paste needs one place an image; target {self.target} of {dataset} is none": (
+                self.mix.paste is not None
+                and (per_class or self.target in ("none", "trace", "dwell_time"))
             ),
             "model.pretrained and model.checkpoint both say where weights come from; expected one,"
             " e.g. --set model.pretrained=false": (

@@ -1,4 +1,4 @@
-"""Random Erasing, Mixup and CutMix of a batch on its device, and what becomes of its points.
+"""Random Erasing, Mixup, CutMix and pasting of a batch on its device, and its points.
 
 Images and labels are timm's (`RandomErasing`, `Mixup` in batch mode: an image's partner is the one
 at its place in the batch turned round, one lambda a batch, corrected for a box that reaches
@@ -25,6 +25,7 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
 from luab_train.data.augment import seeded
+from luab_train.data.pasting import paste_batch
 from luab_train.recipe import Mix
 
 
@@ -103,9 +104,18 @@ def mix(
         label_smoothing: see `soft_labels`; the loss must not smooth again.
         seed: decides all; `geometry.update_seed` makes one.
     """
+    label_BC = soft_labels(label, num_classes, label_smoothing)
+    if settings.paste is not None:
+        with seeded(seed):
+            *mixed, weight_TBK = paste_batch(
+                image_BCHW, label_BC, point_BKD, weight_BK.float(), valid_B, settings=settings
+            )
+        label_weight_B = valid_B.float()  # nothing is pasted from what could not be decoded
+        image_BCHW, label_BC, point_TBKD = mixed
+        weight_TBK = weight_TBK * label_weight_B[:, None]
+        return Mixed(image_BCHW, label_BC, label_weight_B, point_TBKD, weight_TBK)
     with seeded(seed):
         drawn = draw(settings, image_BCHW.shape[-2:])
-    label_BC = soft_labels(label, num_classes, label_smoothing)
     usable_B = valid_B
     point_TBKD, weight_TBK = point_BKD.float()[None], weight_BK.float()[None]
     if drawn.lam < 1:

@@ -149,7 +149,7 @@ def _regression(recipe: Recipe) -> bool:
 
 
 def _mixes(recipe: Recipe) -> bool:
-    return recipe.mix.mixup > 0 or recipe.mix.cutmix > 0
+    return recipe.mix.on
 
 
 def _several(recipe: Recipe) -> bool:
@@ -166,6 +166,10 @@ _ONLY_WHERE: dict[str, Callable[[Recipe], bool]] = {
     "model.attention_sigma": lambda r: _points(r) and r.model.point_head == "attention",
     "mix.prob": _mixes,
     "mix.switch": lambda r: r.mix.mixup > 0 and r.mix.cutmix > 0,
+    "mix.paste": _points,
+    "mix.paste_size": lambda r: r.mix.paste is not None,
+    "mix.paste_labels": lambda r: r.mix.paste is not None,
+    "mix.paste_share": lambda r: r.mix.paste is not None and r.mix.paste_labels == "fixed",
     "mix.points": lambda r: _points(r) and _mixes(r),
     "loss.lambda_reg": _points,
     "loss.regression": _regression,

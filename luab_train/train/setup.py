@@ -175,7 +175,7 @@ def set_up(
     environment["initial_backbone"] = weights_digest(model.backbone.state_dict())
     updates = len(samples) // recipe.batch_size
     trainer, loader, schedule = _prepare(accelerator, recipe, model, loader, updates)
-    one_label = found.split.label.ndim == 1 and not (recipe.mix.mixup or recipe.mix.cutmix)
+    one_label = found.split.label.ndim == 1 and not recipe.mix.on
     sums = EpochSums(accelerator, samples, out, judges=one_label)
     accelerator.register_for_checkpointing(sums)
     if trainer.ema is not None:

@@ -111,7 +111,7 @@ class Trainer:
         image_BCHW = batch.image_BCHW
         if not recipe.engine.channels_last:
             image_BCHW = image_BCHW.contiguous()  # as the loader stacks them, channels are last
-        mixing = recipe.mix.mixup > 0 or recipe.mix.cutmix > 0
+        mixing = recipe.mix.on
         if mixing or recipe.data.random_erase:
             network: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
             image_BCHW = random_erase(
