@@ -56,6 +56,10 @@ class Data:
     """Share of the image's area that a training crop covers, drawn uniformly."""
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Width / height of a training crop, drawn log-uniformly."""
+    crop_keep: Share = 0.0
+    """Probability that a training crop is moved so that it holds the image's point, which `target`
+    says; 0 is the usual crop. Its size and shape are drawn as ever.
+    """
     flip: Share = 0.5
     """Probability of a horizontal flip."""
     color_jitter: Share = 0.0
@@ -354,6 +358,10 @@ class Recipe:
             and (several or self.target not in ("click", "calibrated")),
             "data.point_noise moves places; target dwell_time is none": (
                 self.data.point_noise > 0 and self.target == "dwell_time"
+            ),
+            f"data.crop_keep needs one place an image; target {self.target} of {dataset} is none": (
+                self.data.crop_keep > 0
+                and (per_class or self.target in ("none", "trace", "dwell_time"))
             ),
             "mix.paste is a way of mixing of its own; expected mix.mixup=0 and mix.cutmix=0": (
                 self.mix.paste is not None and (self.mix.mixup > 0 or self.mix.cutmix > 0)

@@ -240,13 +240,27 @@ class TrainCrop:
             )
         self._jitter = tvt.ColorJitter(strength, strength, strength) if strength else None
 
-    def __call__(self, image: Image.Image, seed: int) -> Crop:
-        """`image` RGB; everything drawn follows from `seed`."""
+    def __call__(
+        self, image: Image.Image, seed: int, point: tuple[float, float] | None = None
+    ) -> Crop:
+        """A crop of an image; everything drawn follows from `seed`.
+
+        Args:
+            image: RGB.
+            seed: see the top of the file.
+            point: xy, fractions of the image, for `data.crop_keep`; None or NaN without one.
+        """
         data, out = self.data, (self.data.image_size,) * 2
         with _torch_seeded(seed):
             y, x, h, w = tvt.RandomResizedCrop.get_params(
                 image, list(data.crop_scale), list(data.crop_ratio)
             )
+            if point is not None and data.crop_keep:
+                # Drawn aside, so that flips and colours stay those of arms without it.
+                keep, share_x, share_y = np.random.default_rng((seed, 1)).random(3)
+                if keep < data.crop_keep and np.isfinite(point).all():
+                    x = _holding(x, w, image.width, point[0], share_x)
+                    y = _holding(y, h, image.height, point[1], share_y)
             box = (x, y, x + w, y + h)
             matrix = crop_resize(box, out)
             cropped = image.resize(out, RESAMPLE[data.interpolation], box=box)
@@ -260,3 +274,21 @@ class TrainCrop:
         with seeded(seed):
             augmented = self._augment(cropped)
         return Crop(np.asarray(augmented.image), matrix, augmented.steps)
+
+
+def _holding(start: int, length: int, of: int, point: float, share: float) -> int:
+    """Where a crop's side begins that holds the point: as it was, where it does, else uniform over
+    the whole pixels from which it would.
+
+    Args:
+        start: px, as drawn.
+        length: px of the crop.
+        of: px of the image.
+        point: fraction of the image; outside of it counts as its border.
+        share: uniform in [0, 1).
+    """
+    if start <= point * of <= start + length:  # borders are inside, as in `geometry.inside`
+        return start
+    pixel = min(max(int(point * of), 0), of - 1)
+    low, high = max(0, pixel - length + 1), min(of - length, pixel)
+    return low + int(share * (high - low + 1))

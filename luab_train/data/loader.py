@@ -111,7 +111,9 @@ class Samples(Dataset):  # type: ignore[type-arg]
         valid = image is not None
         image = image or Image.new("RGB", (self.crop.data.image_size,) * 2)
         if isinstance(self.crop, TrainCrop):
-            crop = self.crop(image, sample_seed(self.seed, epoch, index, view))
+            target = self.target[index]
+            at = tuple(target[0]) if target.shape == (1, 2) else None
+            crop = self.crop(image, sample_seed(self.seed, epoch, index, view), at)
         else:
             crop = self.crop(image)
         point, inside = self._place(crop, self.target[index], image.size)

@@ -157,6 +157,7 @@ def _several(recipe: Recipe) -> bool:
 
 
 _ONLY_WHERE: dict[str, Callable[[Recipe], bool]] = {
+    "data.crop_keep": _points,
     "data.point_geometry": lambda r: _points(r) and r.data.auto_augment is not None,
     "data.point_noise": lambda r: _points(r) and r.target != "dwell_time",
     "data.notebook_labels": _several,
