@@ -10,6 +10,9 @@ Groups, in order:
     noise     Gaussian noise on the clicks
     fraction  less training data
     longer    three times the epochs, ViT
+    use-tune  probability of mixing or of moving crops, each arm alike, on the seeds of tuning
+    use       clicks in mixing and crops, with their controls (results/protocol.md); a seed of all
+              arms of a model comes before the next seed
 
 Everything but the tuned numbers was fixed before any of these runs, with these exceptions.
 `lambda_reg` 100 is that of the recipe debug:tiny, where it was chosen by the click arm's validation
@@ -49,6 +52,20 @@ FRACTIONS = {"click": (0.8, 0.5), "none": (0.8, 0.5)}
 """Beside all images, which the arms have."""
 LONGER = ("none", "click", "random")
 LONGER_EPOCHS = 24
+USES: Mapping[str, Mapping[str, Any]] = {
+    "none": {},
+    "cutmix": {"mix.cutmix": 1.0},
+    "paste-click": {"mix.paste": "in_place", "target": "click"},
+    "shift-click": {"mix.paste": "shift", "target": "click"},
+    **{f"shift-{t}": {"mix.paste": "shift", "target": t} for t in ("centre", "random")},
+    **{f"shift-{t}": {"mix.paste": "shift", "target": t} for t in ("shuffled", "oracle")},
+    **{f"crop-{t}": {"target": t} for t in ("click", "centre", "random", "shuffled", "oracle")},
+}
+"""Arms of `use`: what differs from the arm without points, but for the probability. Points are used
+for nothing else (lambda_reg 0).
+"""
+PROBABILITIES = (0.25, 0.5, 1.0)
+"""What `use-tune` tries of every arm that has one."""
 SWEPT = ("cnn",)
 """Models of the three sweeps; both models would take twice the hours."""
 
@@ -114,6 +131,8 @@ def in_order(rows: Sequence[Row]) -> list[Experiment]:
         found += [e for seed in SEEDS for e in group(model, tuned[model], seed)]
     if "vit" in tuned:
         found += [e for seed in SEEDS for e in _longer("vit", tuned["vit"], seed)]
+    for model, recipe in tuned.items():
+        found += _uses(model, recipe, rows)
     return found
 
 
@@ -193,6 +212,36 @@ def _fraction(model: str, recipe: Recipe, seed: int) -> Iterator[Experiment]:
     for arm, fraction in settings:
         changes = {"target": arm, "data.fraction": fraction}
         yield _experiment("fraction", model, f"{arm}-{fraction:g}", recipe, seed, changes)
+
+
+def _uses(model: str, recipe: Recipe, rows: Sequence[Row]) -> list[Experiment]:
+    """Tuning of every arm, and once all are tuned, seed by seed every arm at its probability."""
+    recipe = override(recipe, {"loss.lambda_reg": 0.0})
+    tuning: list[Experiment] = []
+    chosen: dict[str, Mapping[str, Any]] = {}
+    for arm, changes in USES.items():
+        if arm == "none":
+            chosen[arm] = changes
+            continue
+        key = "data.crop_keep" if arm.startswith("crop-") else "mix.prob"
+        tried = [{**changes, key: probability} for probability in PROBABILITIES]
+        steps = [
+            [
+                _experiment("use-tune", model, f"{arm}-p{each[key]:g}", recipe, seed, each)
+                for seed in TUNING_SEEDS
+            ]
+            for each in tried
+        ]
+        tuning += itertools.chain.from_iterable(steps)
+        if (best := _best(rows, steps)) is not None:
+            chosen[arm] = tried[best]
+    if len(chosen) < len(USES):
+        return tuning
+    return tuning + [
+        _experiment("use", model, arm, recipe, seed, chosen[arm])
+        for seed in ARM_SEEDS
+        for arm in USES
+    ]
 
 
 def _longer(model: str, recipe: Recipe, seed: int) -> Iterator[Experiment]:
