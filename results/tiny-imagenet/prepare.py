@@ -16,6 +16,7 @@ calibration.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tarfile
@@ -113,10 +114,13 @@ def box_every_image(released: Path, images: Path, out: Path) -> None:
         table = table.set_column(table.schema.get_field_index(name), name, column)
     table = table.drop_columns([name for name in table.column_names if name.startswith("box_")])
     (out / "data").mkdir(parents=True)
-    pq.write_table(table.drop_columns(["click_in_box"]), out / "data" / "train-00000.parquet")
+    file = "data/train-00000.parquet"
+    pq.write_table(table.drop_columns(["click_in_box"]), out / file)
     manifest = json.loads((released / "manifest.json").read_text())
     digest = f"{manifest['content_digest']} with the box of every image"
-    (out / "manifest.json").write_text(json.dumps({"content_digest": digest}))
+    files = {file: hashlib.sha256((out / file).read_bytes()).hexdigest()}
+    changed_manifest = {**manifest, "content_digest": digest, "files": files}
+    (out / "manifest.json").write_text(json.dumps(changed_manifest))
 
 
 @click.command()
