@@ -64,7 +64,7 @@ USES: Mapping[str, Mapping[str, Any]] = {
 """Arms of `use`: what differs from the arm without points, but for the probability. Points are used
 for nothing else (lambda_reg 0).
 """
-PROBABILITIES = (0.25, 0.5, 1.0)
+PROBABILITIES = (0.5, 1.0)
 """What `use-tune` tries of every arm that has one."""
 SWEPT = ("cnn",)
 """Models of the three sweeps; both models would take twice the hours."""
@@ -226,10 +226,7 @@ def _uses(model: str, recipe: Recipe, rows: Sequence[Row]) -> list[Experiment]:
         key = "data.crop_keep" if arm.startswith("crop-") else "mix.prob"
         tried = [{**changes, key: probability} for probability in PROBABILITIES]
         steps = [
-            [
-                _experiment("use-tune", model, f"{arm}-p{each[key]:g}", recipe, seed, each)
-                for seed in TUNING_SEEDS
-            ]
+            [_experiment("use-tune", model, f"{arm}-p{each[key]:g}", recipe, TUNING_SEEDS[0], each)]
             for each in tried
         ]
         tuning += itertools.chain.from_iterable(steps)
