@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -33,7 +34,7 @@ from luab_data.hub.upload import publish
 from luab_data.hub.vet import vet
 from luab_data.importers import MODULES, importer
 from luab_data.kinds import about_of, tables_of
-from luab_data.raw.private import addresses
+from luab_data.raw.private import addresses, screened
 from luab_data.raw.worker_ids import WorkerHash
 from luab_data.store.folder import read_manifest
 from luab_data.store.shards import Shard
@@ -323,6 +324,54 @@ def test_hashes_take_the_place_of_exactly_those_values(telling: Path, tmp_path: 
     assert publish(hashed.out, "lab/cats", dry_run=True).items
     card = (hashed.out / "README.md").read_text()
     assert f"told who a worker is: {sum(TOLD)} of `assignment_id`." in card
+
+
+@pytest.mark.parametrize(
+    ("worker", "told", "not_told"),
+    [
+        ("ann", ["ann", "Ann", "ANN"], ["anna", "by ann", "bob", "", None]),
+        ("1234", ["1234"], ["12345", "x1234", "123", "01234", None]),
+        ("é1", ["é1"], ["e1", "é12", None]),
+        ("7", [], ["7", "77", "page 7", None]),  # a number of 1 to 3 digits counts anything
+        ("123", [], ["123"]),
+        ("a", [], ["a", "A"]),
+    ],
+)
+def test_a_short_id_tells_only_where_it_is_the_whole_text(
+    worker: str, told: list[str], not_told: list[str | None]
+):
+    hash_worker, texts = WorkerHash(KEY), [*told, *not_told]
+    table = pa.table(
+        {
+            "worker_id": [hash_worker(worker), None] * len(texts),  # null: of nobody known
+            "session": pa.array([t for text in texts for t in (text, text)], pa.string()),
+            "label": [worker] * 2 * len(texts),  # a class may be called like somebody
+            "note": ["the worker", None] * len(texts),
+        }
+    )
+    expected = {"session": len(told)} if told else {}
+    assert screened(table, hash_worker).kept == expected
+    for kept in (screened(table, None).kept, screened(table.slice(0, 0), hash_worker).kept):
+        assert not kept
+    found = screened(table, hash_worker, "hash")
+    assert (found.hashed, found.kept) == (expected, {})
+    changed = pc.fill_null(pc.not_equal(found.table["session"], table["session"]), False)
+    assert pc.sum(changed).as_py() == len(told)
+    assert found.table.drop(["session"]).equals(table.drop(["session"]))
+
+
+def test_short_and_long_ids_of_one_column_are_both_found():
+    hash_worker = WorkerHash(KEY)
+    workers = ["ann", "A2SUAM7FEUQ9M1", "bob", "A2SUAM7FEUQ9M1"]
+    table = pa.table(
+        {
+            "worker_id": [hash_worker(worker) for worker in workers],
+            "session": ["ann", "s:A2SUAM7FEUQ9M1", "s:bob", "ann"],
+        }
+    )
+    found = screened(table, hash_worker, "hash")
+    assert found.hashed == {"session": 2}
+    assert found.table["session"].to_pylist()[2:] == ["s:bob", "ann"]
 
 
 def test_names_of_images_are_refused_not_replaced(tmp_path: Path):

@@ -26,6 +26,7 @@ RE2, whose time is linear."""
 _PICTURE = r"(?i)\.(?:jpe?g|png|webp|gif|bmp|tiff?)\b"  # icon@2x.png is nobody's address
 _SHORTEST = 6
 _SHORTEST_NUMBER = 8
+_SHORTEST_WHOLE, _SHORTEST_WHOLE_NUMBER = 2, 4  # of an id that is all of a text
 _SURE = 10
 
 _WORKER = "worker_id"
@@ -89,8 +90,9 @@ def screened(
     """A table, its values by column that would tell who somebody is, and those replaced.
 
     A value would if it looks like an e-mail address, or if it is a text of its row, not of a list,
-    and has the id of the row's worker in it. Ids of fewer than 6 characters say nothing, nor do
-    numbers of fewer than 8 digits: any image may be called 123456.
+    and has the id of the row's worker in it. Within a text, ids of fewer than 6 characters say
+    nothing, nor do numbers of fewer than 8 digits: any image may be called 123456. A text that is
+    the whole id tells from 2 characters on, or 4 digits, unless it is a name of an image or class.
 
     Args:
         table: `worker_id`, hashed by hash_worker, and any other columns.
@@ -123,12 +125,32 @@ def _holding(
     """Column -> (num_rows,) whether the worker's id is in it, of columns where it ever is."""
     encoded = workers.dictionary_encode()
     before = pa.array(map(hash_worker.before, encoded.dictionary.to_pylist()), pa.string())
+    before = pc.ascii_lower(before)
     size, is_number = pc.utf8_length(before), pc.utf8_is_decimal(before)
     tells = pc.greater_equal(size, pc.if_else(is_number, _SHORTEST_NUMBER, _SHORTEST))
-    before = pc.if_else(tells, pc.ascii_lower(before), None)
-    if not columns or before.null_count == len(before):
+    is_long = pc.greater_equal(size, pc.if_else(is_number, _SHORTEST_WHOLE_NUMBER, _SHORTEST_WHOLE))
+    short = pc.if_else(pc.and_(is_long, pc.invert(tells)), before, None)
+    found = _equal(columns, short.take(encoded.indices))
+    within = _within(columns, pc.if_else(tells, before, None).take(encoded.indices))
+    for name, flags in within.items():
+        found[name] = pc.or_(found[name], flags) if name in found else flags
+    return found
+
+
+def _equal(columns: Mapping[str, pa.Array], ids: pa.Array) -> dict[str, pa.BooleanArray]:
+    """Column -> (num_rows,) whether its text is the row's id (num_rows,), where it ever is."""
+    if ids.null_count == len(ids):
         return {}
-    ids = before.take(encoded.indices).to_pylist()
+    asked = {name: values for name, values in columns.items() if name not in _NAMES}
+    same = {n: pc.fill_null(pc.equal(pc.ascii_lower(v), ids), False) for n, v in asked.items()}
+    return {name: flags for name, flags in same.items() if flags.true_count}
+
+
+def _within(columns: Mapping[str, pa.Array], told: pa.Array) -> dict[str, pa.BooleanArray]:
+    """Column -> (num_rows,) whether the row's id is in its text, where it ever is."""
+    if not columns or told.null_count == len(told):
+        return {}
+    ids = told.to_pylist()
     # All texts of a row at once: nearly no row has the id anywhere.
     rows = pc.binary_join_element_wise(*columns.values(), "\n", null_handling="replace")
     together = pc.ascii_lower(rows).to_pylist()
@@ -136,7 +158,7 @@ def _holding(
     found = {}
     for name, column in columns.items() if odd else ():
         some = pc.ascii_lower(pc.fill_null(column.take(pa.array(odd)), "")).to_pylist()
-        flags = np.zeros(len(workers), np.bool_)
+        flags = np.zeros(len(ids), np.bool_)
         flags[odd] = [_is_there(text, str(ids[row])) for row, text in zip(odd, some, strict=True)]
         found[name] = pa.array(flags)
     return found
