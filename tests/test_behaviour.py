@@ -14,9 +14,11 @@ from click.testing import CliRunner
 
 import luab_data
 from luab_data.behaviour.consensus import agree
+from luab_data.behaviour.difficulty import read_losses
 from luab_data.behaviour.views import answers_of, views_of
 from luab_data.cli import main
 from luab_data.errors import OptionError
+from luab_data.join.sources import dataset_rows
 from luab_data.kinds import kind_of
 from luab_data.store.folder import read_manifest
 
@@ -231,3 +233,40 @@ def test_losses_are_read_from_what_eval_stores_and_refused_otherwise(tmp_path: P
         luab_data.difficulty(folder, stored.select(["image_id"]))
     with pytest.raises(OptionError, match="has a loss of no image"):
         luab_data.difficulty(folder, pa.table({"image_id": ["other"], "loss": [1.0]}))
+
+
+def test_a_loss_is_of_the_picture_in_its_folder_not_of_another_of_its_name(tmp_path: Path):
+    """The first 1.jpg is image `1`, that of another class `dog_1`; of kinds without, `dog/1`."""
+    seen = [
+        {**view("browsing", "1", "ann", visit(0, 9), asked={"class": c}),
+         "image": {"id": "1", "file": f"pics/{c}/1.jpg"}}
+        for c in ("cat", "dog")
+    ]  # fmt: skip
+    looked = [view("tracing", f"{c}/1", "ann", visit(0, 9)) for c in ("cat", "dog")]
+    for kind, log, ids in (
+        ("browsing", seen, ("1", "dog_1")), ("tracing", looked, ("cat/1", "dog/1"))
+    ):  # fmt: skip
+        folder = convert(tmp_path, kind, log)
+        rows = dataset_rows(folder)
+        for names in (ids, ("/x/cat/1.jpg", "/x/dog/1.jpg"), ("cat/1", "dog/1")):
+            table = pa.table({"image_id": names, "loss": [0.25, 4.0]})
+            assert read_losses(table, rows) == dict(zip(ids, (0.25, 4.0), strict=True)), names
+            assert read_losses(table.slice(1), rows) == {ids[1]: 4.0}
+        pictures = tmp_path / kind / "pictures"
+        for c in ("cat", "dog"):
+            (pictures / c).mkdir(parents=True)
+            (pictures / c / "1.jpg").touch()
+        joined = luab_data.join_images(folder, pictures)
+        found = joined.table["image_path"].to_pylist()
+        assert [f.split("/")[-2:] for f in found] == [["cat", "1.jpg"], ["dog", "1.jpg"]]
+
+
+def test_two_losses_of_one_image_are_refused(tmp_path: Path):
+    folder, _ = timed_log(tmp_path, 0.0)
+    twice = pa.table({"image_id": ["cat/img001.jpg", "dog/img001.jpg"], "loss": [0.25, 4.0]})
+    with pytest.raises(OptionError, match=r"'cat/img001.jpg' and 'dog/img001.jpg' both may be"):
+        tracing = [view("tracing", "img001", "ann", visit(0, 9))]
+        luab_data.difficulty(convert(tmp_path, "tracing", tracing), twice)
+    again = pa.table({"image_id": ["img001", "img001"], "loss": [0.25, 4.0]})
+    with pytest.raises(OptionError, match="one row an image"):
+        luab_data.difficulty(folder, again)

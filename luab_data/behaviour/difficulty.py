@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 from luab_data.attention.points import image_keys
 from luab_data.behaviour.views import MEASURES, views_of
 from luab_data.errors import OptionError
+from luab_data.join import under_own_ids
+from luab_data.join.sources import Images, Rows, dataset_rows
 from luab_data.kinds import kind_of
 from luab_data.ragged import Floats, Ints, floats, one_array
 from luab_data.results import Tabular, new_table
@@ -29,6 +31,7 @@ from luab_data.statistics.estimate import (
     WorkerSums,
     draw_workers,
 )
+from luab_data.store.find import imagenet_ids
 from luab_data.store.folder import read_manifest
 from luab_data.store.load import find_dataset
 from luab_data.words import counted
@@ -96,7 +99,7 @@ def difficulty(
     """
     folder = find_dataset(dataset)
     with new_table(out, verb=_VERB, first="measure", force=force) as write:
-        known = read_losses(losses)
+        known = read_losses(losses, dataset_rows(folder))
         views = views_of(folder, kind_of(read_manifest(folder)))
         keys = image_keys(pa.chunked_array([views["image_id"].combine_chunks()])).to_pylist()
         loss = np.array([known.get(key, np.nan) for key in keys])
@@ -116,11 +119,15 @@ def difficulty(
     return found
 
 
-def read_losses(losses: str | os.PathLike[str] | pa.Table) -> dict[str, float]:
-    """Key of an image -> its loss; a path of an image is known by its name without suffix.
+def read_losses(losses: str | os.PathLike[str] | pa.Table, rows: Rows) -> dict[str, float]:
+    """Key of an image -> its loss; images may be called by their ids or by paths of their files,
+    which are found as join_images finds pictures.
+
+    Args:
+        losses: see difficulty; rows: of the dataset.
 
     Raises:
-        OptionError: cannot be read, or lacks the columns.
+        OptionError: cannot be read, lacks the columns, or has two losses of one image.
     """
     table = losses if isinstance(losses, pa.Table) else _read(Path(losses))
     where = "the table" if isinstance(losses, pa.Table) else os.fspath(losses)
@@ -130,18 +137,23 @@ def read_losses(losses: str | os.PathLike[str] | pa.Table) -> dict[str, float]:
             f"{where}: has {', '.join(table.column_names) or 'no columns'}; expected `image_id` and"
             f" {' or '.join(f'`{name}`' for name in _LOSSES)}"
         )
-    ids = pc.cast(table["image_id"], pa.string())
-    names = pa.chunked_array([pa.array([_stem(name) for name in ids.to_pylist()], pa.string())])
-    values = floats(table[column]) * _LOSSES[column]
-    return dict(zip(image_keys(names).to_pylist(), values.tolist(), strict=True))
-
-
-def _stem(name: str) -> str:
-    path = PurePosixPath(name)
-    return path.stem if path.suffix.lower() in _SUFFIXES else name
-
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+    names = one_array(pc.cast(table["image_id"], pa.string()))
+    images = Images(name=where, ids=imagenet_ids(names), places=names, root=Path())
+    images = under_own_ids(replace(rows, ids=rows.ids.cast(pa.string())), images)
+    keys_of: dict[str, list[str]] = {}
+    keys = image_keys(pa.chunked_array([images.ids])).to_pylist()
+    for name, key in zip(images.places.to_pylist(), keys, strict=True):
+        keys_of.setdefault(name, []).append(key)
+    found: dict[str, tuple[str, float]] = {}
+    for name, loss in zip(names.to_pylist(), floats(table[column]) * _LOSSES[column], strict=True):
+        for key in keys_of[name]:
+            other, earlier = found.setdefault(key, (name, float(loss)))
+            if earlier != loss:
+                raise OptionError(
+                    f"{where}: {other!r} and {name!r} both may be image {key!r}, and have two"
+                    f" `{column}`; expected one row an image, called by its id in the dataset"
+                )
+    return {key: loss for key, (_, loss) in found.items()}
 
 
 def _read(path: Path) -> pa.Table:

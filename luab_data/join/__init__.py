@@ -219,10 +219,7 @@ def match_files(folder: Path, images: Path) -> Matched:
 
 def match(rows: Rows, images: Images) -> Matched:
     """Find each row's image; arguments and errors as join_images."""
-    if images.root is not None and own_files.names_files(rows):
-        images = own_files.by_file(rows, images)
-    else:
-        images = _told_apart(rows, images)
+    images = under_own_ids(rows, images)
     _check_unique(rows, images)
     index = pc.index_in(rows.ids, value_set=images.ids)
     has_image = pc.is_valid(index).to_numpy()
@@ -271,6 +268,13 @@ def left_over(values: pa.Array | pa.ChunkedArray, mask: Bools) -> Unmatched:
     left = values.filter(pa.array(mask))
     examples = left.take(pc.bottom_k_unstable(left, EXAMPLES))
     return Unmatched(len(left), tuple(map(str, examples.to_pylist())))
+
+
+def under_own_ids(rows: Rows, images: Images) -> Images:
+    """The images under the ids that rows of somebody's own have for their files."""
+    if images.root is not None and own_files.names_files(rows):
+        return own_files.by_file(rows, images)
+    return _told_apart(rows, images)
 
 
 def _told_apart(rows: Rows, images: Images) -> Images:

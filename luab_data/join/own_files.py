@@ -14,14 +14,19 @@ from unicodedata import normalize
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from luab_data.boxes import IMAGE_SUFFIXES
 from luab_data.join.sources import Images, Rows
 
 
 def names_files(rows: Rows) -> bool:
-    """Whether the files of the rows are found so: each is an image, with the file as logged."""
-    return "image_file" in rows.columns and not rows.has_views
+    """Whether the files of the rows are found so: each is an image, with the file as logged; or a
+    view, where equal names in several folders made ids of paths.
+    """
+    if "image_file" not in rows.columns:
+        return False
+    return not rows.has_views or bool(pc.any(pc.match_substring(rows.ids, "/")).as_py())
 
 
 class _Path(NamedTuple):
@@ -93,9 +98,13 @@ def _hints(rows: Rows) -> Iterator[tuple[str, str | None, list[str]]]:
     out where it is unknown.
     """
     columns = [name for name in ("image_id", "wnid", "image_file") if name in rows.columns]
+    seen = set[str]()
     for batch in rows.batches(columns):
         for row in batch.select(columns).to_pylist():
             image_id, name = row["image_id"], row.get("wnid")
+            if image_id in seen:
+                continue  # another view of it
+            seen.add(image_id)
             file = row["image_file"] or None
             own = [image_id]
             if name is not None:
