@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from click.testing import CliRunner
 from luab_data.checks.lint import chosen, rules_of
 from luab_data.hub.about import authors, bibtex_fields
 from luab_data.hub.card import column_table
-from luab_data.kinds import ALL_KINDS, KINDS, OWN_KINDS, Browsing, Kind
+from luab_data.kinds import ALL_KINDS, KINDS, Browsing, Kind
 from luab_data.raw.bad_records import REPAIRS
 from luab_train import recipe
 from luab_train.recipes import find_recipe
@@ -43,13 +42,9 @@ GUIDES = [
 """In the order in which their commands are run."""
 
 
-PAGED: Mapping[str, Kind] = {**KINDS, **{n: OWN_KINDS[n] for n in ("browsing", "tracing")}}
-"""Kinds with columns, statistics and rules of their own; others' are those of a release."""
-
-
 def columns_page() -> str:
     parts = ["# Columns of every config\n\nWritten from `schema.py` and `schema_views.py`.\n"]
-    for dataset, tables in ((name, kind.tables) for name, kind in PAGED.items()):
+    for dataset, tables in ((name, kind.tables) for name, kind in ALL_KINDS.items()):
         for table in tables:
             parts.append(f"## `{dataset}`, `{table.config}`: one row per {table.row}\n")
             parts.append(column_table(table) + "\n")
@@ -57,7 +52,7 @@ def columns_page() -> str:
                 parts.append("Optional, made by `luab-data derive --columns`:\n")
                 parts.append(column_table(replace(table, columns=table.optional)) + "\n")
         parts.append(f"## `{dataset}`: which function makes a column, and from what\n")
-        derivation = PAGED[dataset].derivation
+        derivation = ALL_KINDS[dataset].derivation
         parts += [derivation.registry.page(), *derivation.events.page().splitlines()[2:], ""]
     return "\n".join(parts)
 
@@ -75,7 +70,7 @@ def statistics_page() -> str:
         "Value and sample size `n`; a 95 % interval from a bootstrap over workers; and, where there"
         " is one, the *null*: what the value would be without the effect.\n",
     ]
-    for dataset, kind in PAGED.items():
+    for dataset, kind in ALL_KINDS.items():
         measures = kind.statistics.measures
         parts += [f"## `{dataset}`\n", "| name | what | over | unit | by | null | source |"]
         parts.append("|---|---|---|---|---|---|---|")
@@ -95,7 +90,7 @@ def rules_page() -> str:
         " tool should not have written it; `info`: a known habit of the tool. *Source* leads to"
         " what the tool does.\n",
     ]
-    for dataset, kind in PAGED.items():
+    for dataset, kind in ALL_KINDS.items():
         parts += [f"## `{dataset}`\n", "| rule | severity | rows of | meaning | source |"]
         parts.append("|---|---|---|---|---|")
         for r in chosen(rules_of(kind)):
