@@ -52,6 +52,12 @@ FRACTIONS = {"click": (0.8, 0.5), "none": (0.8, 0.5)}
 """Beside all images, which the arms have."""
 LONGER = ("none", "click", "random")
 LONGER_EPOCHS = 24
+
+
+def _probability(arm: str) -> str:
+    return "data.crop_keep" if arm.startswith("crop-") else "mix.prob"
+
+
 USES: Mapping[str, Mapping[str, Any]] = {
     "none": {},
     "cutmix": {"mix.cutmix": 1.0},
@@ -66,6 +72,12 @@ for nothing else (lambda_reg 0).
 """
 PROBABILITIES = (0.5, 1.0)
 """What `use-tune` tries of every arm that has one."""
+OFF: Mapping[str, Mapping[str, Any]] = {
+    **{arm: {**USES[arm], _probability(arm): 0.5} for arm in USES if arm != "paste-click"},
+    "none": {},
+    "eq1-click": {"target": "click", "loss.lambda_reg": 10.0},
+}
+"""Arms of `off`, as in `USES`; not tuned."""
 SWEPT = ("cnn",)
 """Models of the three sweeps; both models would take twice the hours."""
 
@@ -133,6 +145,8 @@ def in_order(rows: Sequence[Row]) -> list[Experiment]:
         found += [e for seed in SEEDS for e in _longer("vit", tuned["vit"], seed)]
     for model, recipe in tuned.items():
         found += _uses(model, recipe, rows)
+    for model, recipe in tuned.items():
+        found += _off(model, recipe)
     return found
 
 
@@ -223,15 +237,14 @@ def _uses(model: str, recipe: Recipe, rows: Sequence[Row]) -> list[Experiment]:
         if arm == "none":
             chosen[arm] = changes
             continue
-        key = "data.crop_keep" if arm.startswith("crop-") else "mix.prob"
-        tried = [{**changes, key: probability} for probability in PROBABILITIES]
+        tried = {p: {**changes, _probability(arm): p} for p in PROBABILITIES}
         steps = [
-            [_experiment("use-tune", model, f"{arm}-p{each[key]:g}", recipe, TUNING_SEEDS[0], each)]
-            for each in tried
+            [_experiment("use-tune", model, f"{arm}-p{p:g}", recipe, TUNING_SEEDS[0], each)]
+            for p, each in tried.items()
         ]
         tuning += itertools.chain.from_iterable(steps)
         if (best := _best(rows, steps)) is not None:
-            chosen[arm] = tried[best]
+            chosen[arm] = tried[PROBABILITIES[best]]
     if len(chosen) < len(USES):
         return tuning
     return tuning + [
@@ -239,6 +252,13 @@ def _uses(model: str, recipe: Recipe, rows: Sequence[Row]) -> list[Experiment]:
         for seed in ARM_SEEDS
         for arm in USES
     ]
+
+
+def _off(model: str, recipe: Recipe) -> Iterator[Experiment]:
+    recipe = override(recipe, {"loss.lambda_reg": 0.0})
+    for seed in ARM_SEEDS:
+        for arm, changes in OFF.items():
+            yield _experiment("off", model, arm, recipe, seed, changes)
 
 
 def _longer(model: str, recipe: Recipe, seed: int) -> Iterator[Experiment]:

@@ -5,6 +5,9 @@
     WORK/calibrated.parquet       its clicks, calibrated by those boxes
     WORK/imagenet-ab              the same rows with the box of every image, for the oracle
     WORK/{train,test,val}/<wnid>  links to the images, with `<wnid>_boxes.txt` beside them
+    WORK/off-middle/...           imagenet-ab, train, test and val again, every picture cut so that
+                                  its object lies off the middle (`off_middle`), clicks and boxes
+                                  moved along
 
 The published validation images are too few (50 a class) to tell arms apart, so half of the 500
 training images a class are held out as `test`; `val` only ever tunes. The dataset is converted from
@@ -20,6 +23,7 @@ import hashlib
 import json
 import shutil
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -27,6 +31,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from off_middle import FULL, SIDE, clicks, cut_box, middles, moved_clicks, windows
+from PIL import Image
 
 from luab_data import calibrate, convert_imagenet, read_boxes
 from luab_train.data.targets import uniform
@@ -34,6 +40,7 @@ from luab_train.data.targets import uniform
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SPLITS = ("train", "test", "val")
 CALIBRATED = "calibrated.parquet"
+OFF_MIDDLE = "off-middle"
 # The workers are simulated; a key that everyone knows gives everyone the same dataset digest.
 KEY = b"results/tiny-imagenet"
 
@@ -83,6 +90,25 @@ def link_splits(data: Path, work: Path, *, per_class: int | None = None) -> set[
     return kept
 
 
+def cut_splits(work: Path, out: Path) -> dict[str, tuple[int, int]]:
+    """Make the splits of `work` again in `out`, cut; the corner of each image's window, px."""
+    corners: dict[str, tuple[int, int]] = {}
+    for source in sorted(path for split in SPLITS for path in (work / split).iterdir()):
+        folder = out / source.relative_to(work)
+        folder.mkdir(parents=True)
+        boxes = read_boxes(source)
+        corners |= (of_class := windows(boxes))
+        lines = []
+        for name, (left, top) in of_class.items():
+            with Image.open(source / f"{name}.JPEG") as image:
+                cut = image.crop((left, top, left + SIDE, top + SIDE))
+            cut.save(folder / f"{name}.JPEG", quality=100, subsampling=0)
+            box = cut_box(boxes[name][0], (left, top)).astype(int)
+            lines.append("\t".join([f"{name}.JPEG", *map(str, box.tolist())]) + "\n")
+        (folder / f"{source.name}_boxes.txt").write_text("".join(lines))
+    return corners
+
+
 def keep_records(source: Path, kept: set[str], out: Path) -> int:
     """Copy the records of the images `kept` into an archive of their own; how many there are."""
     count = 0
@@ -94,11 +120,24 @@ def keep_records(source: Path, kept: set[str], out: Path) -> int:
     return count
 
 
-def box_every_image(released: Path, images: Path, out: Path) -> None:
+def box_every_image(
+    released: Path,
+    images: Path,
+    out: Path,
+    *,
+    corners: Mapping[str, tuple[int, int]] | None = None,
+) -> pa.Table:
     """Copy the image table, with the boxes found beside the images instead of the log's.
 
     Of the arms only the oracle looks at boxes, so all arms can read the one table. Columns that
     were derived from the log's boxes are left out.
+
+    Args:
+        released: dataset folder.
+        images: the training images, with their boxes.
+        out: where to.
+        corners: of the windows that the images were cut to, px; the clicks are moved along.
+    Returns: the table.
     """
     table = pa.concat_tables(pq.read_table(file) for file in sorted((released / "data").iterdir()))
     boxes = read_boxes(images)
@@ -113,14 +152,19 @@ def box_every_image(released: Path, images: Path, out: Path) -> None:
     for name, column in changed.items():
         table = table.set_column(table.schema.get_field_index(name), name, column)
     table = table.drop_columns([name for name in table.column_names if name.startswith("box_")])
+    table = table.drop_columns(["click_in_box"])
+    if corners is not None:
+        table = moved_clicks(table, corners)
     (out / "data").mkdir(parents=True)
     file = "data/train-00000.parquet"
-    pq.write_table(table.drop_columns(["click_in_box"]), out / file)
+    pq.write_table(table, out / file)
     manifest = json.loads((released / "manifest.json").read_text())
     digest = f"{manifest['content_digest']} with the box of every image"
+    digest += "" if corners is None else ", cut off the middle"
     files = {file: hashlib.sha256((out / file).read_bytes()).hexdigest()}
     changed_manifest = {**manifest, "content_digest": digest, "files": files}
     (out / "manifest.json").write_text(json.dumps(changed_manifest))
+    return table
 
 
 @click.command()
@@ -132,7 +176,8 @@ def main(work: Path, data: Path, per_class: int | None) -> None:
     """Make WORK from scratch; runs already in it stay."""
     released, boxed, calibrated = work / "released", work / "imagenet-ab", work / CALIBRATED
     work.mkdir(parents=True, exist_ok=True)
-    for old in (*(work / name for name in SPLITS), released, boxed):
+    off = work / OFF_MIDDLE
+    for old in (*(work / name for name in SPLITS), released, boxed, off):
         shutil.rmtree(old, ignore_errors=True)
     calibrated.unlink(missing_ok=True)
     kept = link_splits(data / "tiny-imagenet", work, per_class=per_class)
@@ -141,7 +186,13 @@ def main(work: Path, data: Path, per_class: int | None) -> None:
     click.echo(f"{len(kept)} training images, {count} records")
     convert_imagenet(archive, released, worker_key=KEY)
     calibrate(released, out=calibrated)
-    box_every_image(released, work / "train", boxed)
+    of_set = {work: (box_every_image(released, work / "train", boxed), FULL)}
+    corners = cut_splits(work, off)
+    cut = box_every_image(released, off / "train", off / "imagenet-ab", corners=corners)
+    of_set[off] = cut, SIDE
+    for folder, (table, side) in of_set.items():
+        shares = {name: round(middles(read_boxes(folder / name), side), 4) for name in SPLITS}
+        click.echo(f"{folder}: middle in the box {shares}; training images: {clicks(table)}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 import torch
-from run import append_row, claimed, read_rows
+from run import append_row, claimed, read_rows, set_of
 
 from luab_train.data.dataset import evaluation_split
 from luab_train.data.targets import share_of_each_class
@@ -79,7 +79,8 @@ def main(work: Path, only: str, rehearse: bool) -> None:
     for run in finished_runs(out, only):
         with claimed(out / "claims" / f"probe-{run.name}") as mine:
             if mine and run.name not in {row["key"] for row in read_rows(rows)}:
-                append_row(rows, probe_run(run, work / "test", out / "probes"))
+                images = set_of(run.name.partition("-")[0], work) / "test"
+                append_row(rows, probe_run(run, images, out / "probes"))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from typing import Any
 import click
 import torch
 from experiments import Experiment, in_order
-from prepare import CALIBRATED
+from prepare import CALIBRATED, OFF_MIDDLE
 
 from luab_train.report.runs import read_run
 from luab_train.settings import flatten, override
@@ -65,17 +65,23 @@ def claimed(file: Path) -> Iterator[bool]:
             yield True
 
 
+def set_of(group: str, work: Path) -> Path:
+    """The folder of the pictures that runs of a group train on and are put to."""
+    return work / OFF_MIDDLE if group == "off" else work
+
+
 def make(experiment: Experiment, work: Path, out: Path) -> dict[str, Any]:
     """Train and test one experiment on what is in `work`; its row. The run is kept in `out`."""
     run = out / "runs" / experiment.key
     target = experiment.recipe.target
     extra: dict[str, Any] = {"calibrated": work / CALIBRATED} if target == "calibrated" else {}
     if not (run / "model.safetensors").exists():
+        pictures = set_of(experiment.group, work)
         train(
             experiment.recipe,
-            data=work / "imagenet-ab",
-            images=work / "train",
-            val=work / "val",
+            data=pictures / "imagenet-ab",
+            images=pictures / "train",
+            val=pictures / "val",
             out=run,
             **extra,
         )
