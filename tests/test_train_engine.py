@@ -42,6 +42,7 @@ from luab_train.recipe import Model, Recipe
 from luab_train.train.checkpoints import last_position
 from luab_train.train.device import make_accelerator
 from luab_train.train.run_folder import read_recipe
+from luab_train.train.setup import set_up
 
 
 @pytest.fixture(scope="module")
@@ -321,13 +322,12 @@ def test_a_compiled_network_trains_goes_on_and_loads(world, tmp_path):
     assert again["label_loss"] == pytest.approx(last["val_label_loss"], rel=1e-4)
 
 
-def test_a_recipe_is_compiled_only_if_it_asks():
-    """accelerate remembers what the first one of a process asked for."""
-    compiled = changed(small_recipe(), engine={"compile": True}).engine
-    for engine in (None, compiled, None, compiled):
-        backend = make_accelerator("no", engine=engine).state.dynamo_plugin.backend
-        assert (str(backend.value).lower() == "inductor") is (engine is compiled), engine
-    make_accelerator("no")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_network_is_compiled_in_place_only_if_the_recipe_asks(world, tmp_path, compiled):
+    recipe = changed(small_recipe(), engine={"compile": compiled})
+    task = set_up(recipe, data=world.data, images=world.images, out=tmp_path / "run")
+    assert (task.trainer.network._compiled_call_impl is not None) is compiled
+    assert not any("_orig_mod" in name for name in task.weights())
 
 
 def test_views_of_an_image_share_an_update_and_differ(world):

@@ -257,7 +257,7 @@ def make_loader(
         batch_sampler=BatchSampler(order, batch_size, drop_last=train),  # type: ignore[arg-type]
         collate_fn=collate_fn,
         num_workers=num_workers,
-        persistent_workers=num_workers > 0,
+        persistent_workers=train and num_workers > 0,  # those of validation leave with their memory
         pin_memory=pin_memory,
         worker_init_fn=worker_setup() if num_workers else None,
         # Else each pass would draw its workers' seed from the generator that dropout draws from.

@@ -13,7 +13,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DataLoaderConfiguration, LoggerType
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DistributedDataParallelKwargs,
+    LoggerType,
+)
 
 from luab_data.errors import OptionError
 from luab_train.recipe import Engine
@@ -27,21 +31,24 @@ def make_accelerator(
     """The accelerator for `precision`, one of auto, no, fp16, bf16.
 
     `auto` is bf16 on a CUDA device that computes in it natively, fp16 on another one, and full
-    precision elsewhere. With an engine it compiles, and sends numbers to a tracker; those that
-    write files write them into `run`.
+    precision elsewhere. With an engine it sends numbers to a tracker; those that write files write
+    them into `run`.
     """
-    engine = engine or Engine()
     if precision == "auto":
         precision = "no"
         if torch.cuda.is_available():
             native = torch.cuda.get_device_capability()[0] >= 8
             precision = "bf16" if native else "fp16"
+    benchmark = engine is not None
+    engine = engine or Engine()
     if engine.deterministic:
         # cuBLAS wants to know before its first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(engine.deterministic)
-    # accelerate keeps the precision and the compiler that a process asked for first; a process may
-    # train and evaluate several recipes.
+    # Pays where sizes stay the same: in runs of a recipe.
+    torch.backends.cudnn.benchmark = benchmark and not engine.deterministic
+    # accelerate keeps the precision that a process asked for first; a process may train and
+    # evaluate several recipes.
     AcceleratorState._reset_state()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     tracker = _tracker(engine.tracker)
@@ -51,7 +58,7 @@ def make_accelerator(
             cpu=world > 1 and not torch.cuda.is_available(),
             mixed_precision=precision,
             dataloader_config=DataLoaderConfiguration(non_blocking=torch.cuda.is_available()),
-            dynamo_backend="inductor" if engine.compile else None,
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
             log_with=tracker,
             project_dir=None if run is None else str(run),
         )

@@ -112,9 +112,9 @@ class Training:
 
     def weights(self) -> dict[str, Tensor]:
         """Of the network that is validated."""
-        model = self.trainer.judged()
-        network = self.accelerator.unwrap_model(model, keep_torch_compile=False)
-        return state_dict_for_file(network)
+        judged = self.trainer.judged()
+        is_average = judged is not self.trainer.model
+        return state_dict_for_file(judged if is_average else self.trainer.network)
 
 
 def set_up(
@@ -279,6 +279,8 @@ def _prepare(
         ema = ModelEmaV3(model, decay=recipe.optim.ema, use_warmup=True)
     optimizer = make_optimizer(model, recipe.optim, fused=accelerator.device.type == "cuda")
     schedule = make_schedule(optimizer, recipe.optim, epochs=recipe.epochs, updates=updates)
+    if recipe.engine.compile:
+        network.compile()  # in place, before processes wrap it
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     if ema is not None:
         ema.to(accelerator.device)

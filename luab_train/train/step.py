@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import broadcast, set_seed
+from accelerate.utils import broadcast
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
@@ -17,6 +19,7 @@ from luab_data.errors import LuabError
 from luab_train.data.geometry import update_seed
 from luab_train.data.loader import Batch
 from luab_train.data.mixing import mix, random_erase
+from luab_train.models.classifier import LuabModel
 from luab_train.recipe import Recipe
 from luab_train.train.losses import Targets, global_mean, label_term, per_image, point_term
 
@@ -32,6 +35,12 @@ class Trainer:
     num_classes: int
     ema: ModelEmaV3 | None = None
 
+    @cached_property
+    def network(self) -> LuabModel:
+        """What `model` wraps for processes and precision."""
+        network: LuabModel = self.accelerator.unwrap_model(self.model)
+        return network
+
     def update(
         self, batches: Sequence[Batch], *, epoch: int, update: int, done: int = 0
     ) -> list[Tensor]:
@@ -46,14 +55,14 @@ class Trainer:
         """
         rank = self.accelerator.process_index
         recipe, accelerator = self.recipe, self.accelerator
-        set_seed(update_seed(recipe.seed, epoch, update, rank))
+        torch.manual_seed(update_seed(recipe.seed, epoch, update, rank))
         prepared = [
             self._prepare(batch, update_seed(recipe.seed, epoch, update, rank, part))
             for part, batch in enumerate(batches, 1)
         ]
         weight = torch.stack([targets.weights() for _, targets in prepared]).sum(dim=0)
-        if accelerator.num_processes > 1:
-            weight = accelerator.reduce(weight)
+        # Summed over processes while the first part goes through the network.
+        summed = dist.all_reduce(weight, async_op=True) if accelerator.num_processes > 1 else None
         rows = []
         for part, (image_BCHW, targets) in enumerate(prepared):
             last = part == len(prepared) - 1
@@ -62,6 +71,8 @@ class Trainer:
                 label = label_term(outputs.logits_BC, targets, recipe.loss)
                 point = point_term(outputs, targets, recipe.loss, recipe.model)
                 world = accelerator.num_processes
+                if summed is not None:
+                    summed.wait()
                 total = global_mean(label, global_weight=weight[0], world_size=world)
                 total = total + recipe.loss.lambda_reg * global_mean(
                     point, global_weight=weight[1], world_size=world
@@ -73,8 +84,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.ema is not None:
-            network = accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            self.ema.update(network, step=done + 1)
+            self.ema.update(self.network, step=done + 1)
         return rows
 
     def judged(self) -> nn.Module:
@@ -113,9 +123,8 @@ class Trainer:
             image_BCHW = image_BCHW.contiguous()  # as the loader stacks them, channels are last
         mixing = recipe.mix.on
         if mixing or recipe.data.random_erase:
-            network: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
             image_BCHW = random_erase(
-                network.normalise(image_BCHW), probability=recipe.data.random_erase, seed=seed
+                self.network.normalise(image_BCHW), probability=recipe.data.random_erase, seed=seed
             )
         targets = Targets(
             batch.label, batch.valid_B.float(), batch.point_BKD[None], batch.weight_BK[None]
