@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "results" / "tiny-imagenet"
 sys.path.insert(0, str(FOLDER))
 
+from claims import LEVELS, compared, paying, write  # noqa: E402
 from experiments import (  # noqa: E402
     ARM_SEEDS,
     ARMS,
     DECAYS,
     MODELS,
     NOISES,
+    OFF,
     RATES,
     in_order,
     tuned_recipe,
 )
-from hits import BITS, POINTED, gather, read_hits  # noqa: E402
+from hits import BITS, POINTED, Hits, gather, read_hits  # noqa: E402
 from measures import BY_NAME, difference, level, seeds_of  # noqa: E402
-from paired import estimate  # noqa: E402
+from off_middle import (  # noqa: E402
+    SIDE,
+    clicks,
+    cut_box,
+    middles,
+    moved_clicks,
+    window,
+    windows,
+)
+from paired import estimate, holm  # noqa: E402
 from prepare import halves  # noqa: E402
 
+from luab_data.errors import LuabError  # noqa: E402
 from luab_train.evaluate.probes.probe import Probed  # noqa: E402
 from luab_train.evaluate.probes.views import VARIANTS  # noqa: E402
 from luab_train.settings import differences  # noqa: E402
@@ -150,7 +165,7 @@ def test_bits_give_back_what_the_runs_answered(tmp_path):
     for key, found in probed.items():
         found.save(tmp_path / "probes" / f"{key}.npz")
     files = tmp_path / "hits.parquet", tmp_path / "images.parquet"
-    assert gather(tmp_path / "probes", *files) == 4
+    assert gather(sorted((tmp_path / "probes").iterdir()), *files) == 4
     hits = read_hits(*files)
     assert len(hits.bits) == 4 * len(BITS)
     for key, found in probed.items():
@@ -168,3 +183,147 @@ def test_bits_give_back_what_the_runs_answered(tmp_path):
     off = difference(hits, "arms-cnn-click", "arms-cnn-none", BY_NAME["off_centre"])
     # Same seeds, same points: no difference. Of 19 images 12 are off centre, one has no box.
     assert (off.mean, off.low, off.high, off.num_images) == (0, 0, 0, 11)
+
+
+def test_off_holds_one_probability_and_one_seed_of_all_arms_before_the_next():
+    made = {e.key: e.recipe for e in in_order(all_rows(lambda e: 0.5)) if e.group == "off"}
+    keys = [key for key in made if "cnn" in key]
+    assert [key[-2:] for key in keys] == [f"s{seed}" for seed in ARM_SEEDS for _ in OFF]
+    none = made["off-cnn-none-s0"]
+    for key, changed in {
+        "off-cnn-cutmix-s0": {"mix.cutmix", "mix.prob"},
+        "off-cnn-shift-centre-s0": {"mix.paste", "mix.prob", "target"},
+        "off-cnn-crop-oracle-s0": {"data.crop_keep", "target"},
+        "off-cnn-eq1-click-s0": {"loss.lambda_reg", "target"},
+    }.items():
+        found = differences(none, made[key])
+        assert set(found) == changed
+        assert 0.5 in [made[key].mix.prob, made[key].data.crop_keep] or "eq1" in key
+
+
+def test_a_window_keeps_small_objects_whole_and_half_of_large_ones_off_the_middle():
+    for draw in (0.0, 0.4, 0.999):
+        # 10 x 10 px in the middle: whole, at the edge of the window along both sides.
+        left, top = window(np.array([27, 27, 36, 36]), draw)
+        assert {left, top} <= {0, 1, 15, 16}
+        np.testing.assert_array_equal(
+            cut_box(np.array([27, 27, 36, 36]), (left, top)),
+            [27 - left, 27 - top, 36 - left, 36 - top],
+        )
+        # The left 34 px: 18 are shown with their centre 15 px off the middle, or 21 at 13.5.
+        left, top = window(np.array([0, 0, 33, 63]), draw)
+        assert 13 <= left <= 16
+    assert window(np.array([0, 0, 63, 63]), 0.0) == (0, 0)  # nothing can be done
+    corners = windows({f"i{n}": np.array([[27, 27, 36, 36]]) for n in range(40)})
+    assert corners == windows({f"i{n}": np.array([[27, 27, 36, 36]]) for n in range(39, -1, -1)})
+    assert len(set(corners.values())) > 3  # each corner has its turn
+
+
+def test_clicks_move_with_the_window_and_are_none_where_they_were_cut_off():
+    ids = ["kept", "lost", "no click"]
+    table = pa.table(
+        {
+            "image_id": ids,
+            **{f"{point}_{axis}": [0.5, 0.1, None] for axis in "xy"
+               for point in ("final_click", "first_click")},
+            "width": pa.array([64] * 3, pa.int32()),
+            "height": pa.array([64] * 3, pa.int32()),
+            "hull_x": [[0.5]] * 3,
+            "boxes": [[[10.0, 10.0, 24.0, 24.0]]] * 3,
+        }
+    )  # fmt: skip
+    moved = moved_clicks(table, dict.fromkeys(ids, (16, 8)))
+    # Click at 32 px, 16 and 8 px of it cut off, of 48.
+    assert moved["final_click_x"].to_pylist() == [pytest.approx(16 / 48), None, None]
+    assert moved["first_click_y"].to_pylist() == [pytest.approx(24 / 48), None, None]
+    assert moved["width"].to_pylist() == [SIDE] * 3 and "hull_x" not in moved.column_names
+    assert clicks(moved) == {"clicks": 1, "click_in_box": 1.0}
+    assert clicks(table) == {"clicks": 2, "click_in_box": 0.0}
+    boxes = {"over": np.array([[10, 10, 24, 24]]), "beside": np.array([[0, 0, 9, 47]])}
+    assert middles(boxes, SIDE) == 0.5
+
+
+def test_holm_worked_by_hand_counts_what_was_not_tested():
+    found = holm(np.array([0.01, 0.04, 0.03, 0.005]))
+    np.testing.assert_allclose(found, [0.03, 0.06, 0.06, 0.02])
+    found = holm(np.array([0.01, np.nan, np.nan]))
+    np.testing.assert_allclose(found, [0.03, 1.0, 1.0])
+
+
+def test_the_p_value_is_below_a_twentieth_where_the_interval_leaves_out_0():
+    rng = np.random.default_rng(0)
+    for mean in (0.0, 0.02, 0.05, 0.1):
+        found = estimate(mean + rng.normal(0, 0.5, (5, 300)))
+        assert (found.p_value < 0.05) == found.clear
+    # t = .5 / sqrt(.5) at 2 degrees of freedom: p = 1 - t / sqrt(2 + t^2).
+    found = estimate(np.array([[-0.5, 0.5], [0.5, 1.5]]))
+    assert found.p_value == pytest.approx(1 - np.sqrt(0.5 / 2.5))
+
+
+def planted(group: str, gains: dict[str, float], models=("cnn",), num_images: int = 4000) -> Hits:
+    """Bits of all arms; an arm of `gains` is right on so many more of the images than `none`."""
+    images = np.arange(num_images)
+    bits = {}
+    for model in models:
+        for arm in LEVELS[group]:
+            for seed in ARM_SEEDS:
+                # Which images are right, and the two in a hundred that vary, turn with the seed.
+                turn = np.roll(images, 7 * seed)
+                right = turn < (0.5 + gains.get(arm, 0.0)) * num_images
+                for name in BITS:
+                    bits[f"{group}-{model}-{arm}-s{seed}", name] = right
+    everywhere = np.ones(num_images, bool)
+    return Hits(bits=bits, shown=dict.fromkeys(BITS, everywhere), centred=everywhere)
+
+
+def test_an_arm_pays_that_beats_no_points_and_all_its_controls(tmp_path):
+    hits = planted("off", {"crop-click": 0.05, "shift-click": 0.05, "shift-random": 0.05})
+    rows = compared(hits, "off")
+    assert len(rows) == 2 * 2 * 10
+    found = {(r.model, r.measure, r.arm, r.versus): r for r in rows}
+    gain = found["cnn", "accuracy", "crop-click", "none"]
+    assert gain.found.mean == pytest.approx(0.05) and gain.significant
+    assert not found["cnn", "accuracy", "shift-click", "shift-random"].significant
+    assert not found["cnn", "accuracy", "eq1-click", "none"].significant
+    missing = found["vit", "accuracy", "crop-click", "none"]
+    assert np.isnan(missing.found.mean) and missing.p_holm == 1
+    # The same bits are answers to both measures.
+    assert set(paying(rows)) == {("cnn", "crop-click", m) for m in ("accuracy", "other")}
+    said = write(hits, "off", tmp_path)
+    assert "ResNet: by the protocol these uses of clicks pay: crop-click (accuracy)" in said
+    assert "ViT: runs are missing" in said
+    made = json.loads((tmp_path / "claims-off.json").read_text())
+    assert len(made["comparisons"]) == 40 and made["says"] == said
+    of_crop = {(r["arm"], r["measure"]): r["mean"] for r in made["levels"]}
+    assert of_crop["crop-click", "accuracy"] == pytest.approx(0.55)
+    assert len((tmp_path / "claims-off.csv").read_text().splitlines()) == 41
+    assert (tmp_path / "claims-off.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_arm_that_loses_on_the_other_measure_or_has_no_place_controls_does_not_pay():
+    hits = planted("use", {"crop-click": 0.05, "paste-click": 0.05})
+    assert ("cnn", "crop-click", "accuracy") in paying(compared(hits, "use"))
+    assert not any(arm == "paste-click" for _, arm, _ in paying(compared(hits, "use")))
+    for seed in ARM_SEEDS:
+        worse = hits.bits[f"use-cnn-none-s{seed}", "other_background"].copy()
+        worse[np.flatnonzero(worse)[:100]] = False
+        hits.bits[f"use-cnn-crop-click-s{seed}", "other_background"] = worse
+    assert not paying(compared(hits, "use"))
+
+
+def test_nothing_is_said_of_a_model_before_all_seeds_are_there():
+    hits = planted("use", {"crop-click": 0.05})
+    short = {key: bits for key, bits in hits.bits.items() if key[0] != "use-cnn-crop-oracle-s4"}
+    rows = compared(replace(hits, bits=short), "use")
+    assert len(rows) == 44 and all(r.p_holm == 1 and not r.found.num_seeds for r in rows)
+
+
+def test_gathering_adds_runs_and_refuses_other_images(tmp_path):
+    files = tmp_path / "hits.parquet", tmp_path / "images.parquet"
+    for key in ("arms-cnn-click-s0", "use-cnn-none-s0"):
+        made_up(0, 0.5).save(tmp_path / f"{key}.npz")
+        assert gather([tmp_path / f"{key}.npz"], *files) == 1
+    assert {key for key, _ in read_hits(*files).bits} == {"arms-cnn-click-s0", "use-cnn-none-s0"}
+    made_up(0, 0.5, num_images=20).save(tmp_path / "use-cnn-none-s1.npz")
+    with pytest.raises(LuabError, match="other images"):
+        gather([tmp_path / "use-cnn-none-s1.npz"], *files)

@@ -30,6 +30,7 @@ class Estimate:
     Args:
         mean: over seeds and images.
         low, high: over seeds and images.
+        p_value: two-sided, of a mean of 0, by the same variance and degrees of freedom.
         seeds_low, seeds_high: Student's t over seeds, the images being what they are.
         num_seeds: S.
         num_images: N.
@@ -38,6 +39,7 @@ class Estimate:
     mean: float
     low: float
     high: float
+    p_value: float
     seeds_low: float
     seeds_high: float
     num_seeds: int
@@ -51,21 +53,25 @@ class Estimate:
 
 def estimate(values_SN: np.ndarray) -> Estimate:
     """Of the mean of (S, N) numbers: differences of two arms, or the values of one."""
+    from scipy import stats
+
     num_seeds, num_images = values_SN.shape
     if not num_seeds or not num_images:
-        nothing = [math.nan] * 5
-        return Estimate(**dict(zip(_NAMES, nothing, strict=True)), num_seeds=num_seeds,
-                        num_images=num_images)  # fmt: skip
+        nothing = dict.fromkeys(_NAMES, math.nan)
+        return Estimate(**nothing, num_seeds=num_seeds, num_images=num_images)
     of_seed = values_SN.mean(axis=1)
     over_seeds = t_interval(of_seed.tolist())
-    half = math.nan
+    error, freedom = math.nan, math.nan
     if num_seeds > 1 and num_images > 1:
-        half = _half_width(values_SN)
+        error, freedom = _standard_error(values_SN)
     mean = float(of_seed.mean())
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error if error else 0.0
+    far = abs(mean) / error if error else math.inf if mean else 0.0
     return Estimate(
         mean=mean,
         low=mean - half,
         high=mean + half,
+        p_value=2 * float(stats.t.sf(far, freedom)),
         seeds_low=over_seeds.low,
         seeds_high=over_seeds.high,
         num_seeds=num_seeds,
@@ -73,12 +79,24 @@ def estimate(values_SN: np.ndarray) -> Estimate:
     )
 
 
-_NAMES = ("mean", "low", "high", "seeds_low", "seeds_high")
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """(K,) p-values adjusted for there being K of them; NaN, a test not made, counts as 1.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, 1979.
+    """
+    made = np.nan_to_num(p_values, nan=1.0)
+    order = np.argsort(made, kind="stable")
+    steps = np.arange(len(made), 0, -1) * made[order]
+    adjusted = np.empty(len(made))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
 
 
-def _half_width(values_SN: np.ndarray) -> float:
-    from scipy import stats
+_NAMES = ("mean", "low", "high", "p_value", "seeds_low", "seeds_high")
 
+
+def _standard_error(values_SN: np.ndarray) -> tuple[float, float]:
+    """Of the mean, and its degrees of freedom."""
     num_seeds, num_images = values_SN.shape
     of_seed, of_image = values_SN.mean(axis=1), values_SN.mean(axis=0)
     rest = values_SN - of_seed[:, None] - of_image[None, :] + values_SN.mean()
@@ -93,6 +111,6 @@ def _half_width(values_SN: np.ndarray) -> float:
     # By chance the seeds may agree better than images allow; neither part alone is undercut.
     variance = max(parts.sum(), parts[0], parts[1])
     if not variance:
-        return 0.0
+        return 0.0, math.inf
     freedom = variance**2 / (parts**2 / [num_seeds - 1, num_images - 1, free]).sum()
-    return float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance)
+    return math.sqrt(variance), float(freedom)
