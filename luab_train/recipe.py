@@ -122,9 +122,10 @@ class Model:
     """Start from timm's weights; needs the network or a filled cache."""
     checkpoint: str | None = None
     """File of backbone weights to start from; a classifier of another size is dropped."""
-    point_head: Literal["regression", "attention"] = "regression"
-    """`regression`: one linear layer on the penultimate features, as in the paper. `attention`: a
-    map over the last feature map, whose mean is the point (our design).
+    point_head: Literal["regression", "attention", "grounding"] = "regression"
+    """`regression`: one linear layer on the penultimate features, as in the paper. Ours are
+    `attention`, a map over the last feature map whose mean is the point, and `grounding`, the
+    choice of one of its cells and of a place inside.
     """
     point_output: Literal["sigmoid", "linear"] = "sigmoid"
     """What regression ends in. The paper does not say; a sigmoid keeps the point in the image."""
@@ -134,7 +135,7 @@ class Model:
     """
     attention_sigma: Annotated[float, Meta(ge=1e-3)] = 0.1
     """Standard deviation, fractions of the crop, of the Gaussian about a target point that the
-    attention map is to match.
+    attention map, or the choice of a cell, is to match.
     """
     patch_size: Count | None = None
     """Side of a ViT's patches, px; none is the model's own."""
@@ -188,7 +189,8 @@ class Mix:
 class Loss:
     """Eq. 1: label term + lambda_reg * point term, over the points inside the crop.
 
-    A head that is an attention map has KL(Gaussian about the target || map) as its point term.
+    A head that is an attention map has KL(Gaussian about the target || map) as its point term; one
+    that chooses a cell has it of the choice, and the regression's of the place inside the cell.
     """
 
     classification: Literal["ce", "bce"] = "ce"
@@ -323,6 +325,7 @@ class Recipe:
 
     def _check_combinations(self) -> None:
         attention = self.model.point_head == "attention"
+        regression = self.model.point_head == "regression"
         several, dataset = self.data.several_labels, f"data.dataset={self.data.dataset}"
         per_class, warmup = self.point_per_class, self.optim.warmup_epochs
         size, resize = self.data.image_size, self.data.eval_resize
@@ -334,15 +337,15 @@ class Recipe:
                 self.model.attentive_pooling and not attention
             ),
             "target dwell_time is a number, not a place; expected model.point_head=regression": (
-                self.target == "dwell_time" and attention
+                self.target == "dwell_time" and not regression
             ),
-            "target trace is a map; expected model.point_head=attention": (
-                self.target == "trace" and not attention
+            "target trace is a map; expected model.point_head=attention or grounding": (
+                self.target == "trace" and regression
             ),
             f"{dataset} has several labels an image; expected loss.classification=bce": (
                 several and self.loss.classification != "bce"
             ),
-            f"{dataset} has a point per class; expected model.point_head=regression": (
+            f"{dataset} has a point per class; expected model.point_head=regression or grounding": (
                 per_class and attention
             ),
             f"{dataset} has no target {self.target}; expected one of"

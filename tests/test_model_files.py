@@ -373,16 +373,16 @@ def test_an_export_without_the_suffix_is_refused(exported):
         export_backbone(run, run / "plain.pth")
 
 
-@pytest.mark.parametrize("head", ["regression", "attention"])
+@pytest.mark.parametrize("head", ["regression", "attention", "grounding"])
 def test_a_file_with_a_point_head_has_points(tmp_path, head):
     half = Data(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     model = build_model(Model(name=NAME, point_head=head), half, num_classes=1000).eval()
     torch.save(model.state_dict(), tmp_path / "x.pth")
     predictor = load_predictor(tmp_path / "x.pth", arch=NAME, device="cpu")
     assert predictor.digest == weights_digest(model.state_dict())
-    assert predictor.point_trained and (predictor(IMAGE).attention_BHW is not None) == (
-        head == "attention"
-    )
+    found = predictor(IMAGE)
+    assert predictor.point_trained and (found.attention_BHW is not None) == (head == "attention")
+    assert (found.grounding is not None) == (head == "grounding")
     with torch.inference_mode():
         assert torch.equal(predictor(IMAGE).point_BKD, model(IMAGE).point_BKD)
 

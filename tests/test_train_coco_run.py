@@ -23,6 +23,7 @@ from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
 from luab_train.cli import main
 from luab_train.data.dataset import training_data
 from luab_train.recipe import COCO_TARGETS, Loss, Recipe
+from luab_train.settings import override
 from luab_train.train.loop import train
 from luab_train.train.multi_label import Scores, score_labels
 
@@ -210,9 +211,12 @@ def test_map_over_nothing_is_not_a_number():
     assert math.isnan(score_labels(bad, label_NC=np.ones((2, 3), np.float32))["map"])
 
 
-def test_the_evaluation_finds_the_map_that_the_run_wrote(world, tmp_path):
+@pytest.mark.parametrize("head", ["regression", "grounding"])
+def test_the_evaluation_finds_the_map_that_the_run_wrote(world, tmp_path, head):
     pytest.importorskip("pycocotools")
-    lines = run(world, tmp_path / "run", coco_recipe())
+    recipe = override(coco_recipe(), {"model.point_head": head})
+    lines = run(world, tmp_path / "run", recipe)
+    assert lines[1]["train_point_loss"] < lines[0]["train_point_loss"]
     from coco_scenes import Coco, evaluate
 
     from luab_train.evaluate.predictor import load_predictor

@@ -105,8 +105,10 @@ class Predictor:
             torch.inference_mode(),
             torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None),
         ):
-            outputs = function(image_BCHW)
-        return Outputs(outputs.logits_BC.float(), outputs.point_BKD.float(), outputs.attention_BHW)
+            outputs: Outputs = function(image_BCHW)
+        return outputs._replace(
+            logits_BC=outputs.logits_BC.float(), point_BKD=outputs.point_BKD.float()
+        )
 
     def to(self, device: str | torch.device) -> Predictor:
         """The same predictor with its model moved; `auto` is the GPU where there is one."""
@@ -285,9 +287,11 @@ def _with_head(
     """A file's network with its point head: a map, a number, a point, or a point a class."""
     outputs = len(head.get("point_head.weight", ()))
     possible = (1, 2, 2 * backbone.num_classes)
-    kind: Literal["regression", "attention"] = "regression"
+    kind: Literal["regression", "attention", "grounding"] = "regression"
     if "point_head.score.weight" in head:
         kind = "attention"
+    elif "point_head.query.weight" in head:
+        kind, outputs = "grounding", 2 * len(head["point_head.query.weight"])
     elif outputs not in possible:
         raise OptionError(
             f"{path}: its point head has {outputs} outputs; expected {possible[1]}, or"

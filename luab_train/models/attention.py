@@ -81,8 +81,11 @@ def _centres(grid_hw: tuple[int, int] | torch.Size, device: torch.device) -> tup
     )
 
 
-def cells_of(backbone: Any, features: object) -> Tensor:
-    """(B, H, W, D): what a timm model's `forward_features` gave, cell by cell; views, no copies."""
+def cells_of(backbone: Any, features: object, *, head: str = "attention") -> Tensor:
+    """(B, H, W, D): what a timm model's `forward_features` gave, cell by cell; views, no copies.
+
+    `head` is for the error.
+    """
     width = backbone.num_features
     found = str(tuple(features.shape[1:])) if isinstance(features, Tensor) else "several maps"
     if isinstance(features, Tensor) and features.ndim == 4:
@@ -99,7 +102,7 @@ def cells_of(backbone: Any, features: object) -> Tensor:
             if rows * columns == tokens.shape[1]:
                 return tokens.reshape(len(tokens), rows, columns, width)
     raise OptionError(
-        f"model.point_head=attention: {type(backbone).__name__} gives features of shape"
+        f"model.point_head={head}: {type(backbone).__name__} gives features of shape"
         f" {found}; expected a map of {width} channels or a token a patch."
         " Choose another timm model, or model.point_head=regression"
     )

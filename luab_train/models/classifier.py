@@ -23,8 +23,11 @@ from luab_train.models.attention import (
     cells_of,
     mean_position,
 )
+from luab_train.models.grounding import Grounding, GroundingHead, chosen_point
 from luab_train.models.weights import first_line, load_backbone
 from luab_train.recipe import Data, Model, Recipe
+
+PointHead = AttentionMap | GroundingHead | nn.Linear
 
 
 class Outputs(NamedTuple):
@@ -37,6 +40,8 @@ class Outputs(NamedTuple):
     """
     attention_BHW: Tensor | None = None
     """Log-probabilities over the cells of the last feature map, if the head is a map."""
+    grounding: Grounding | None = None
+    """What the head says of each of those cells, if it chooses one."""
 
     @property
     def point_B2(self) -> Tensor:
@@ -57,13 +62,13 @@ class LuabModel(nn.Module):
     std: Tensor
 
     backbone: Any
-    point_head: AttentionMap | nn.Linear | None
+    point_head: PointHead | None
 
     def __init__(
         self,
         backbone: nn.Module,
         *,
-        head: AttentionMap | nn.Linear | None = None,
+        head: PointHead | None = None,
         num_points: int = 1,
         sigmoid: bool = True,
         attentive_pooling: bool = False,
@@ -115,6 +120,11 @@ class LuabModel(nn.Module):
                 features = as_features(self.backbone, features, attended(cells, attention_BHW))
             logits_BC = self.backbone.forward_head(features)
             return Outputs(logits_BC, mean_position(attention_BHW)[:, None], attention_BHW)
+        if isinstance(self.point_head, GroundingHead):
+            features = self.backbone.forward_features(image_BCHW)
+            grounding = self.point_head(cells_of(self.backbone, features, head="grounding"))
+            logits_BC = self.backbone.forward_head(features)
+            return Outputs(logits_BC, chosen_point(grounding), grounding=grounding)
         self._entering = []
         logits_BC = self.backbone(image_BCHW)
         if self.point_head is None:
@@ -191,9 +201,11 @@ def add_point_head(
 ) -> LuabModel:
     """The network of a timm model and a fresh head; arguments are those of `build_model`."""
     sigmoid = model.point_output == "sigmoid" and num_coordinates == 2
-    head: AttentionMap | nn.Linear
+    head: PointHead
     if model.point_head == "attention":
         head = AttentionMap(backbone.num_features)
+    elif model.point_head == "grounding":
+        head = GroundingHead(backbone.num_features, num_points)
     else:
         num_features = sum(layer.weight.shape[1] for layer in linear_layers(backbone))
         if not num_features:
@@ -243,10 +255,13 @@ def _try(network: LuabModel, model: Model, size: int) -> None:
             f"model.name={model.name}: answers with shape {logits_shape}, expected"
             f" {(1, network.backbone.num_classes)}; choose another timm model"
         )
-    if outputs.attention_BHW is not None and outputs.attention_BHW.numel() == 1:
+    cells = outputs.attention_BHW
+    if outputs.grounding is not None:
+        cells = outputs.grounding.choice_BKHW[:, 0]
+    if cells is not None and cells.numel() == 1:
         raise OptionError(
-            f"model.point_head=attention: the last feature map of {model.name} is a single cell at"
-            f" data.image_size={size}, and its mean is the centre whatever it learns; expected a"
+            f"model.point_head={model.point_head}: the last feature map of {model.name} is a single"
+            f" cell at data.image_size={size}, which leaves nothing to choose from; expected a"
             " finer map: --set model.output_stride=8 or 16 (CNNs), a smaller model.patch_size, or"
             " larger images"
         )

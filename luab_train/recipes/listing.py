@@ -148,6 +148,10 @@ def _regression(recipe: Recipe) -> bool:
     return _points(recipe) and recipe.model.point_head == "regression"
 
 
+def _places(recipe: Recipe) -> bool:
+    return _points(recipe) and recipe.model.point_head != "attention"
+
+
 def _mixes(recipe: Recipe) -> bool:
     return recipe.mix.on
 
@@ -164,7 +168,7 @@ _ONLY_WHERE: dict[str, Callable[[Recipe], bool]] = {
     "model.point_head": _points,
     "model.point_output": _regression,
     "model.attentive_pooling": lambda r: r.model.point_head == "attention",
-    "model.attention_sigma": lambda r: _points(r) and r.model.point_head == "attention",
+    "model.attention_sigma": lambda r: _points(r) and r.model.point_head != "regression",
     "mix.prob": _mixes,
     "mix.switch": lambda r: r.mix.mixup > 0 and r.mix.cutmix > 0,
     "mix.paste": _points,
@@ -173,8 +177,8 @@ _ONLY_WHERE: dict[str, Callable[[Recipe], bool]] = {
     "mix.paste_share": lambda r: r.mix.paste is not None and r.mix.paste_labels == "fixed",
     "mix.points": lambda r: _points(r) and _mixes(r),
     "loss.lambda_reg": _points,
-    "loss.regression": _regression,
-    "loss.beta": lambda r: _regression(r) and r.loss.regression == "smooth_l1",
+    "loss.regression": _places,
+    "loss.beta": lambda r: _places(r) and r.loss.regression == "smooth_l1",
     "loss.point_mean": lambda r: _points(r) and (_several(r) or r.target == "trace"),
     "loss.reliability_weights": _points,
     "optim.momentum": lambda r: r.optim.name in ("sgd", "momentum"),

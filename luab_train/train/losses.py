@@ -15,6 +15,7 @@ from torch import Tensor
 
 from luab_train.models.attention import cell_targets
 from luab_train.models.classifier import Outputs
+from luab_train.models.grounding import Grounding, inside_of
 from luab_train.recipe import Loss, Model
 
 
@@ -67,6 +68,10 @@ def point_term(outputs: Outputs, targets: Targets, loss: Loss, model: Model) -> 
         return map_term(
             outputs.attention_BHW, targets.point_TBKD, targets.weight_TBK, model.attention_sigma
         )
+    if outputs.grounding is not None:
+        return grounding_term(
+            outputs.grounding, targets.point_TBKD, targets.weight_TBK, loss, model.attention_sigma
+        )
     return regression_term(outputs.point_BKD, targets.point_TBKD, targets.weight_TBK, loss)
 
 
@@ -108,6 +113,29 @@ def map_term(
         each = F.kl_div(log_map, target.flatten(1), reduction="none").sum(dim=1)
         total = total + torch.where(image > 0, each * image, 0).sum()
     return total
+
+
+def grounding_term(
+    grounding: Grounding, target_TBK2: Tensor, weight_TBK: Tensor, loss: Loss, sigma: float
+) -> Tensor:
+    """`map_term` of the choice of cells, and `regression_term` of the place inside the cell that
+    holds the point, in the cell's sides.
+
+    A head of one query learns the mixture of an image's points as one map.
+    """
+    num_queries, rows, columns = grounding.choice_BKHW.shape[1:]
+    if num_queries == 1:
+        choice_BHW, point, weight = grounding.choice_BKHW[:, 0], target_TBK2, weight_TBK
+    else:  # each point is a map of its own, as if it were an image
+        choice_BHW = grounding.choice_BKHW.flatten(0, 1)
+        point, weight = target_TBK2.flatten(1, 2)[:, :, None], weight_TBK.flatten(1)[:, :, None]
+    chosen = map_term(choice_BHW, point, weight, sigma)
+    size = target_TBK2.new_tensor((columns, rows))
+    at_TBK2 = torch.where((weight_TBK > 0)[..., None], target_TBK2, 0.5) * size
+    corner_TBK2 = at_TBK2.floor().clamp(min=0).minimum(size - 1)  # the far borders are inside
+    cell_TBK = (corner_TBK2[..., 1] * columns + corner_TBK2[..., 0]).long()
+    inside_TBK2 = torch.stack([inside_of(grounding, cell_BK) for cell_BK in cell_TBK])
+    return chosen + regression_term(inside_TBK2, at_TBK2 - corner_TBK2, weight_TBK, loss)
 
 
 def global_mean(local_sum: Tensor, *, global_weight: Tensor, world_size: int) -> Tensor:
