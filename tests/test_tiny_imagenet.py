@@ -201,6 +201,15 @@ def test_off_holds_one_probability_and_one_seed_of_all_arms_before_the_next():
         assert 0.5 in [made[key].mix.prob, made[key].data.crop_keep] or "eq1" in key
 
 
+def test_ground_holds_one_weight_and_differs_in_what_the_head_learns():
+    made = {e.key: e.recipe for e in in_order(all_rows(lambda e: 0.5)) if e.group == "ground"}
+    none = made["ground-vit-none-s0"]
+    assert none.model.point_head == "grounding" and none.loss.lambda_reg == 1
+    for target in ("click", "centre", "random", "shuffled", "oracle"):
+        assert set(differences(none, made[f"ground-vit-ground-{target}-s0"])) == {"target"}
+    assert len(made) == len(MODELS) * len(ARM_SEEDS) * len(LEVELS["ground"])
+
+
 def test_a_window_keeps_small_objects_whole_and_half_of_large_ones_off_the_middle():
     for draw in (0.0, 0.4, 0.999):
         # 10 x 10 px in the middle: whole, at the edge of the window along both sides.
@@ -298,6 +307,15 @@ def test_an_arm_pays_that_beats_no_points_and_all_its_controls(tmp_path):
     assert of_crop["crop-click", "accuracy"] == pytest.approx(0.55)
     assert len((tmp_path / "claims-off.csv").read_text().splitlines()) == 41
     assert (tmp_path / "claims-off.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_head_that_points_better_is_compared_in_pointing_too(tmp_path):
+    hits = planted("ground", {"ground-click": 0.05})
+    hits = Hits(bits=hits.bits, shown=hits.shown, centred=~hits.centred)
+    rows = compared(hits, "ground")
+    assert len(rows) == 2 * 3 * 5
+    assert {m for _, _, m in paying(rows)} == {"accuracy", "other", "off_centre"}
+    assert "ground-click (point in box, off centre)" in write(hits, "ground", tmp_path)
 
 
 def test_an_arm_that_loses_on_the_other_measure_or_has_no_place_controls_does_not_pay():

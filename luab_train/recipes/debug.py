@@ -47,7 +47,7 @@ def tiny() -> Recipe:
 
 @builds_on(NONE)
 def tiny_vit() -> Recipe:
-    """A 0.3 M parameter ViT, 36 patches, at 48 px on a CPU, 15 epochs; arm by --target.
+    """A 0.3 M parameter ViT, 36 patches, at 48 px on a CPU, 15 epochs.
 
     Run:     luab-train run debug:tiny_vit --data imagenet-ab --images TRAIN --val VAL
              --target click --out runs/tiny_vit_click_0

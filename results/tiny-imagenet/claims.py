@@ -2,8 +2,8 @@
 
     python results/tiny-imagenet/claims.py [--folder FOLDER]
 
-Writes claims-<set>.csv, .json and .png for the sets `use` and `off`. Nothing is computed from a
-model before all seeds of all its arms are there: its comparisons stay in the number that is
+Writes claims-<set>.csv, .json and .png for the sets `use`, `off` and `ground`. Nothing is computed
+from a model before all seeds of all its arms are there: its comparisons stay in the number that is
 corrected for, and are not significant.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 import numpy as np
-from experiments import ARM_SEEDS, MODELS, OFF, USES
+from experiments import ARM_SEEDS, GROUND, MODELS, OFF, USES
 from hits import HITS, IMAGES, OFF_FILES, Hits, read_hits
 from measures import BY_NAME, difference, level, seeds_of
 from paired import Estimate, estimate, holm
@@ -29,20 +29,32 @@ from luab_data.figures.style import BASELINE, BLUE, GREY, drawing, new_figure, p
 PRIMARY = ("accuracy", "other")
 SHOWN = (*PRIMARY, "gap", "only")
 """Primary measures, then those of which nothing is claimed."""
-LEVELS: Mapping[str, Sequence[str]] = {"use": tuple(USES), "off": tuple(OFF)}
+POINTING = (*PRIMARY, "off_centre")
+MEASURED: Mapping[str, Sequence[str]] = {"use": PRIMARY, "off": PRIMARY, "ground": POINTING}
+"""Set -> what is compared."""
+LEVELS: Mapping[str, Sequence[str]] = {
+    "use": tuple(USES),
+    "off": tuple(OFF),
+    "ground": tuple(GROUND),
+}
 PLACES = ("centre", "random", "shuffled")
 _SHIFT = ("shift-click", ("none", "cutmix", *(f"shift-{place}" for place in PLACES)))
 _CROP = ("crop-click", ("none", *(f"crop-{place}" for place in PLACES)))
 COMPARED: Mapping[str, Mapping[str, Sequence[str]]] = {
     "use": dict([("paste-click", ("none", "cutmix")), _SHIFT, _CROP]),
     "off": dict([_SHIFT, _CROP, ("eq1-click", ("none",))]),
+    "ground": {"ground-click": ("none", *(f"ground-{place}" for place in PLACES), "eq1-click")},
 }
 """Set -> arm -> arms that it is compared with."""
 ALPHA = 0.05
 HARM = 0.01
 """An arm that pays loses less of the other primary measure than this, by its interval."""
 TITLES = {"cnn": "ResNet", "vit": "ViT"}
-SETS = {"use": "pictures as they are", "off": "objects off the middle"}
+SETS = {
+    "use": "pictures as they are",
+    "off": "objects off the middle",
+    "ground": "pointing at a cell",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +92,7 @@ def compared(hits: Hits, group: str) -> list[Comparison]:
     named, found = [], []
     for model in MODELS:
         complete = is_complete(hits, group, model)
-        for measure in PRIMARY:
+        for measure in MEASURED[group]:
             for arm, others in COMPARED[group].items():
                 for versus in others:
                     named.append((model, measure, arm, versus))
@@ -145,7 +157,7 @@ def levels(hits: Hits, group: str) -> Iterator[dict[str, Any]]:
     """Mean of each arm and measure of the complete models, fractions."""
     for model in (model for model in MODELS if is_complete(hits, group, model)):
         for arm in LEVELS[group]:
-            for name in SHOWN:
+            for name in dict.fromkeys((*SHOWN, *MEASURED[group])):
                 found = level(hits, f"{group}-{model}-{arm}", BY_NAME[name])
                 yield {"model": model, "arm": arm, "measure": name, "mean": found.mean}
 
@@ -153,9 +165,11 @@ def levels(hits: Hits, group: str) -> Iterator[dict[str, Any]]:
 def draw(rows: Sequence[Comparison], group: str) -> bytes:
     """A panel a model and primary measure, a line a comparison; full where significant."""
     lines = list(dict.fromkeys((r.arm, r.versus) for r in rows))
-    figure, axes = new_figure(len(MODELS), 2, height=5.2, width=6.9, sharex=True, sharey=True)
+    measures = MEASURED[group]
+    size = {"height": 5.2, "width": 3 + 1.95 * len(measures)}
+    figure, axes = new_figure(len(MODELS), len(measures), sharex=True, sharey=True, **size)
     for of_model, model in zip(axes, MODELS, strict=True):
-        for ax, measure in zip(of_model, PRIMARY, strict=True):
+        for ax, measure in zip(of_model, measures, strict=True):
             ax.axvline(0, **BASELINE)
             of_panel = [r for r in rows if (r.model, r.measure) == (model, measure)]
             for at, row in enumerate(of_panel):
@@ -205,7 +219,7 @@ def write(hits: Hits, group: str, folder: Path) -> str:
 )
 def main(folder: Path) -> None:
     """Write what each set of the protocol says."""
-    files = {"use": (folder / HITS.name, folder / IMAGES.name)}
+    files = dict.fromkeys(("use", "ground"), (folder / HITS.name, folder / IMAGES.name))
     files["off"] = folder / OFF_FILES[0].name, folder / OFF_FILES[1].name
     for group, (hits, images) in files.items():
         if hits.exists():

@@ -13,6 +13,8 @@ Groups, in order:
     use-tune  probability of mixing or of moving crops, each arm alike, on the seeds of tuning
     use       clicks in mixing and crops, with their controls (results/protocol.md); a seed of all
               arms of a model comes before the next seed
+    off       the same on pictures whose objects lie off the middle; likewise
+    ground    pointing by choosing a cell, with its controls (results/protocol.md); likewise
 
 Everything but the tuned numbers was fixed before any of these runs, with these exceptions.
 `lambda_reg` 100 is that of the recipe debug:tiny, where it was chosen by the click arm's validation
@@ -78,6 +80,14 @@ OFF: Mapping[str, Mapping[str, Any]] = {
     "eq1-click": {"target": "click", "loss.lambda_reg": 10.0},
 }
 """Arms of `off`, as in `USES`; not tuned."""
+GROUND: Mapping[str, Mapping[str, Any]] = {
+    "none": {},
+    **{f"ground-{t}": {"target": t} for t in ("click", "centre", "random", "shuffled", "oracle")},
+    "eq1-click": {"target": "click", "model.point_head": "regression", "loss.lambda_reg": 10.0},
+}
+"""Arms of `ground`: what differs from a network that could choose a cell and learns no point; not
+tuned.
+"""
 SWEPT = ("cnn",)
 """Models of the three sweeps; both models would take twice the hours."""
 
@@ -147,6 +157,8 @@ def in_order(rows: Sequence[Row]) -> list[Experiment]:
         found += _uses(model, recipe, rows)
     for model, recipe in tuned.items():
         found += _off(model, recipe)
+    for model, recipe in tuned.items():
+        found += _ground(model, recipe)
     return found
 
 
@@ -259,6 +271,13 @@ def _off(model: str, recipe: Recipe) -> Iterator[Experiment]:
     for seed in ARM_SEEDS:
         for arm, changes in OFF.items():
             yield _experiment("off", model, arm, recipe, seed, changes)
+
+
+def _ground(model: str, recipe: Recipe) -> Iterator[Experiment]:
+    recipe = override(recipe, {"model.point_head": "grounding", "loss.lambda_reg": 1.0})
+    for seed in ARM_SEEDS:
+        for arm, changes in GROUND.items():
+            yield _experiment("ground", model, arm, recipe, seed, changes)
 
 
 def _longer(model: str, recipe: Recipe, seed: int) -> Iterator[Experiment]:
