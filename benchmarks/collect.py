@@ -3,10 +3,11 @@
     python benchmarks/collect.py --clients 64 --seconds 20
     python benchmarks/collect.py --people 1000 --seconds 30      # at a human pace
     python benchmarks/collect.py --database postgresql+psycopg://...
+    python benchmarks/collect.py --clients 1000 --seconds 120 --export      # 10 million events
 
 Each client sends batches of 100 events over one connection and waits until they are acknowledged,
 that is on the disk; people send one of 40 events every two seconds. Lost and doubled are counted in
-the database afterwards.
+the database afterwards. The server's memory is read once a second.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import multiprocessing
 import random
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 def events(count: int, rng: random.Random) -> list[dict]:
     """Moves over a picture, as the page sends them."""
     return [
-        {"t": round(16.7 * k, 1), "page": 0, "type": "move", "pointer": "mouse", "slot": k % 48,
+        {"t": round(16.7 * k, 1), "page": 0, "type": "move", "pointer": "mouse", "slot": k % 6,
          "x": rng.randrange(1000), "y": rng.randrange(5000), "fx": rng.random(), "fy": rng.random()}
         for k in range(count)
     ]  # fmt: skip
@@ -90,14 +92,54 @@ async def client(
     return sequence
 
 
-async def load(port: int, clients: int, seconds: float, size: int, pause: float) -> tuple:
+async def load(
+    port: int,
+    clients: int,
+    seconds: float,
+    size: int,
+    pause: float,
+    process: psutil.Process,
+    held: list[int],
+) -> tuple:
     """All clients at once: batches acknowledged, how long each took, and each had joined, in s."""
     took: list[float] = []
     joined: list[float] = []
     here = await asyncio.gather(*(join(port, joined) for _ in range(clients)))
     until = time.perf_counter() + seconds
+    watch = asyncio.create_task(watched(process, held))
     done = await asyncio.gather(*(client(*one, until, size, pause, took) for one in here))
+    watch.cancel()
     return sum(done), took, joined
+
+
+async def watched(process: psutil.Process, held: list[int]) -> None:
+    """MiB of a process, once a second."""
+    while True:
+        held.append(process.memory_info().rss >> 20)
+        await asyncio.sleep(1)
+
+
+def export(folder: Path) -> str:
+    """How long the command takes for all that was sent, and the most memory it holds."""
+    engine = sa.create_engine(f"sqlite:///{folder / 'study.sqlite'}")
+    with engine.begin() as connection:  # pages that nobody answered are in no log
+        connection.execute(sa.text(
+            "insert into answers select id, 0, begun_ms, '{\"selected\": []}' from sessions"
+        ))  # fmt: skip
+        sent = connection.scalar(sa.text("select sum(json_array_length(events)) from batches"))
+    engine.dispose()
+    out = folder / "log.jsonl.zst"
+    command = [sys.executable, "-m", "luab_data", "collect", "export", str(folder), "--out", out]
+    start, most = time.perf_counter(), 0
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        most = max(most, process.memory_info().rss >> 20)
+        time.sleep(0.05)
+    took = time.perf_counter() - start
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    size = out.stat().st_size >> 10
+    return f"export of {sent:,} events: {took:.0f} s, at most {most} MiB held, {size:,} KiB written"
 
 
 def main() -> None:
@@ -106,6 +148,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--people", type=int, help="clients at a human pace instead")
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--export", action="store_true", help="export what was sent, too")
     parser.add_argument("--database", help="URL; default: SQLite")
     options = parser.parse_args()
     from collect_world import make_study
@@ -128,22 +171,26 @@ def main() -> None:
                 break
             except OSError:
                 time.sleep(0.1)
-        memory = psutil.Process(process.pid)
-        before = memory.memory_info().rss
-        batches, took, joined = asyncio.run(load(port, clients, options.seconds, size, pause))
-        after = memory.memory_info().rss
+        held: list[int] = []
+        batches, took, joined = asyncio.run(
+            load(port, clients, options.seconds, size, pause, psutil.Process(process.pid), held)
+        )
         process.terminate()
         process.join()
         engine = sa.create_engine(options.database or f"sqlite:///{folder / 'study.sqlite'}")
         with engine.connect() as connection:
             kept = connection.scalar(sa.text("select count(*) from batches"))
+        exported = export(folder) if options.export else ""
     p50, p99 = np.percentile(took, [50, 99]) * 1000
     who, rate = "people" if options.people else "clients", batches * size / options.seconds
     print(
         f"{clients} {who}: {rate:,.0f} events/s acknowledged, p50 {p50:.0f} ms, p99 {p99:.0f} ms,"
         f" all join at once within {max(joined):.1f} s,"
-        f" lost {batches - kept}, server's memory {before >> 20} -> {after >> 20} MiB"
+        f" lost {batches - kept} of {batches * size:,} events; the server held {held[0]} MiB at"
+        f" first, {held[len(held) // 10]} after a tenth of the time, {held[-1]} at the end, at most"
+        f" {max(held)}"
     )
+    print(exported)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import luab_data
 from luab_data.cli import main
 from luab_data.collect import store as db
 from luab_data.collect.demo import write_demo
-from luab_data.collect.export import export
+from luab_data.collect.export import export, sessions
 from luab_data.collect.pictures import Thumbnails, find_pictures
 from luab_data.collect.plan import make_tasks, next_task
 from luab_data.collect.serve import Opened, add_round, opened, progress_of
@@ -396,6 +396,19 @@ def test_a_browsing_session_becomes_a_log_and_a_dataset(study: Opened, tmp_path:
     (row,) = [row for row in rows if row["selected"]]
     assert row["selected_record_x"] == [0.25, 0.25] and row["image_position_x"] == 20
     assert row["hit_submit_time"] == (state["begun_ms"] + 60) // 1000
+
+
+def test_a_log_is_of_one_moment_though_people_go_on_while_it_is_written(study: Opened):
+    people = [Person(study), Person(study)]
+    for person in people:
+        person.do({"t": 1, "page": 0, "type": "move", "slot": 0, "fx": 0.5, "fy": 0.5})
+        assert person.submit(0, {"selected": [0]}).status_code == 200
+    found = sessions(study, False)
+    first = list(next(found))
+    people[1].do({"t": 2, "page": 1, "type": "move", "slot": 0, "fx": 0.5, "fy": 0.5})
+    assert people[1].submit(1, {"selected": [1]}).status_code == 200
+    assert [len(list(views)) for views in found] == [len(first)]
+    assert [len(list(views)) for views in sessions(study, False)] == [6, 12]
 
 
 def test_a_tagging_session_becomes_a_log_and_a_dataset(tmp_path: Path):

@@ -57,7 +57,7 @@ class Client:
         """Send batches of one event each."""
         token = self.ask("/api/join", {"consent": True}).json()["token"]
         sequence = 0
-        while not self.stop.is_set():
+        while not self.stop.is_set() or sequence < 12:  # however slow the machine is
             event = {"t": sequence, "page": 0, "type": "move", "slot": self.name}
             self.ask("/api/events", {"sequence": sequence, "events": [event]}, token)
             self.acknowledged.append(sequence)
@@ -102,7 +102,7 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost_and_nothing_is_double
     for client in clients:
         client.stop.set()
     for client in clients:
-        client.thread.join(30)
+        client.thread.join(120)
     server.send_signal(signal.SIGKILL)
     server.wait()
     with closing(sqlite3.connect(folder / "study.sqlite")) as connection:
@@ -110,7 +110,7 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost_and_nothing_is_double
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     for client in clients:
         kept = [n for _, n, text in rows if json.loads(text)[0]["slot"] == client.name]
-        assert len(client.acknowledged) > 10
+        assert len(client.acknowledged) >= 12
         assert sorted(kept)[: len(client.acknowledged)] == client.acknowledged  # each once
         assert len(kept) <= len(client.acknowledged) + 1  # the last one may wait for its answer
 

@@ -90,8 +90,8 @@ def _writing(path: Path, out: Path) -> Iterator[IO[bytes] | Any]:
             yield file
 
 
-def sessions(study: Opened, finished: bool, *, others: bool = True) -> Iterator[list[View]]:
-    """The views of each session, in the order in which they were begun.
+def sessions(study: Opened, finished: bool, *, others: bool = True) -> Iterator[Iterator[View]]:
+    """The views of each session, in the order in which they were begun, all as of one moment.
 
     Args:
         study: open.
@@ -104,21 +104,19 @@ def sessions(study: Opened, finished: bool, *, others: bool = True) -> Iterator[
     if finished:
         query = query.where(db.sessions.c.finished_ms.is_not(None))
     with study.store.reading() as connection:
-        rows = connection.execute(query.order_by(db.sessions.c.id)).all()
-    for row in rows:
-        with study.store.reading() as connection:
+        for row in connection.execute(query.order_by(db.sessions.c.id)).all():
             batches = connection.scalars(
                 sa.select(db.batches.c.events)
                 .where(db.batches.c.session == row.id)
                 .order_by(db.batches.c.sequence)
-            ).all()
+            )
+            events = [event for batch in batches for event in msgspec.json.decode(batch)]
             rows_of_pages = connection.execute(
                 sa.select(db.answers.c.page, db.answers.c.answer)
                 .where(db.answers.c.session == row.id)
-            ).all()  # fmt: skip
-        answers = {page: answer for page, answer in rows_of_pages}
-        events = [event for batch in batches for event in msgspec.json.decode(batch)]
-        yield [*_views(study, row, study.people.tasks[row.task], events, answers, others)]
+            )  # fmt: skip
+            answers = {page: answer for page, answer in rows_of_pages}
+            yield _views(study, row, study.people.tasks[row.task], events, answers, others)
 
 
 def _views(
@@ -138,6 +136,7 @@ def _views(
     for number in sorted(answers):
         page, answer = task.pages[number], msgspec.json.decode(answers[number])
         seen = by_page.get(number, [])
+        events_of = _by_slot(seen, len(page.slots))
         layout = next((e for e in reversed(seen) if e.get("layout") and e.get("viewport")), None)
         for place, slot in enumerate(page.slots):
             if page.label is not None and not (others or slot.known):
@@ -158,7 +157,7 @@ def _views(
                 epoch=row.begun_ms,
                 selected=place in answer["selected"] if "selected" in answer else None,
                 answer=_in_words(answer),
-                events=tuple(_events(seen, place)),
+                events=tuple(events_of[place]),
             )
 
 
@@ -192,17 +191,16 @@ def _in_words(answer: dict[str, Any]) -> str | None:
     return ", ".join(said) or None
 
 
-def _events(seen: list[dict[str, Any]], place: int) -> Iterator[Event]:
-    """Events of one picture, and those of the whole page."""
+def _by_slot(seen: list[dict[str, Any]], num_slots: int) -> list[list[Event]]:
+    """Events of each picture, with those of the whole page among them."""
+    found: list[list[Event]] = [[] for _ in range(num_slots)]
     for event in seen:
         of_page = event.get("slot") is None
         if event["type"] not in _OF_VIEW or (of_page and event["type"] in ("move", "down", "up")):
             continue
-        if not of_page and event["slot"] != place:
-            continue
         x, y = _near(None if of_page else (event.get("fx"), event.get("fy")))
         from_x, from_y = _near(event.get("from"))
-        yield Event(
+        told = Event(
             type=event["type"],
             t=event["t"],
             x=x,
@@ -213,6 +211,10 @@ def _events(seen: list[dict[str, Any]], place: int) -> Iterator[Event]:
             state=event.get("state"),
             pointer=event.get("pointer") or None,
         )
+        for place in range(num_slots) if of_page else (event["slot"],):
+            if place < num_slots:
+                found[place].append(told)
+    return found
 
 
 def _near(place: Sequence[float | None] | None) -> tuple[float | None, float | None]:

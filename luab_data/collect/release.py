@@ -67,7 +67,7 @@ def export_release(
 
     def tables() -> Iterator[pa.Table]:
         nonlocal views, num_sessions
-        for found in sessions(study, finished, others=False):
+        for found in map(list, sessions(study, finished, others=False)):
             num_sessions += 1
             views += len(found)
             table = to_table(found)

@@ -184,8 +184,12 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection for reading."""
-        with self._engine.begin() as connection:
+        """A connection that sees the database as it is at its first question."""
+        with self._engine.connect() as connection:
+            if self._is_sqlite:
+                connection.exec_driver_sql("BEGIN")  # else each question sees its own moment
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     def forget(self) -> None:
