@@ -29,7 +29,7 @@ NAN = math.nan
 def said(images: int, queries: int, rows: int, columns: int) -> Grounding:
     generator = torch.Generator().manual_seed(1)
     scores = torch.randn((images, queries, rows * columns), generator=generator)
-    inside = torch.rand((images, queries, rows, columns, 2), generator=generator)
+    inside = torch.randn((images, queries, rows, columns, 2), generator=generator)
     return Grounding(scores.log_softmax(2).view(images, queries, rows, columns), inside)
 
 
@@ -52,7 +52,8 @@ def by_hand(found: Grounding, point, weight, sigma: float, loss: Loss) -> float:
             for k in group:
                 at = np.array(points[k]) * (columns, rows)
                 column, row = np.minimum(np.floor(at), (columns - 1, rows - 1)).astype(int)
-                error = at - (column, row) - found.inside_BKHW2[image, query, row, column].numpy()
+                logits = found.inside_BKHW2[image, query, row, column].numpy()
+                error = at - (column, row) - 1 / (1 + np.exp(-logits))
                 away = np.abs(error)
                 each = np.where(away < loss.beta, away**2 / 2 / loss.beta, away - loss.beta / 2)
                 total += weight[image][k] * each.mean()
@@ -62,8 +63,8 @@ def by_hand(found: Grounding, point, weight, sigma: float, loss: Loss) -> float:
 def test_the_point_lies_in_the_likeliest_cell_where_that_cell_says():
     choice = torch.full((1, 2, 2, 4), 0.1).log()
     choice[0, 0, 1, 2], choice[0, 1, 0, 0] = 0.0, 0.0
-    inside = torch.full((1, 2, 2, 4, 2), 0.5)
-    inside[0, 0, 1, 2] = torch.tensor([0.25, 1.0])
+    inside = torch.zeros((1, 2, 2, 4, 2))
+    inside[0, 0, 1, 2] = torch.tensor([-math.log(3), torch.inf])  # a quarter, and all the way
     found = chosen_point(Grounding(choice, inside))
     torch.testing.assert_close(found, torch.tensor([[[2.25 / 4, 2.0 / 2], [0.5 / 4, 0.5 / 2]]]))
 

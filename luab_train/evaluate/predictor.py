@@ -290,8 +290,8 @@ def _with_head(
     kind: Literal["regression", "attention", "grounding"] = "regression"
     if "point_head.score.weight" in head:
         kind = "attention"
-    elif "point_head.query.weight" in head:
-        kind, outputs = "grounding", 2 * len(head["point_head.query.weight"])
+    elif "point_head.cell.weight" in head:
+        kind, outputs = "grounding", 2 * len(head["point_head.cell.weight"]) // 3
     elif outputs not in possible:
         raise OptionError(
             f"{path}: its point head has {outputs} outputs; expected {possible[1]}, or"

@@ -23,7 +23,7 @@ class Grounding(NamedTuple):
     choice_BKHW: Tensor
     """Log-probabilities: each point's cells sum to 1."""
     inside_BKHW2: Tensor
-    """x, y of the point if it is in this cell, from 0 to 1 of the cell's sides."""
+    """Logits of x, y of the point if it is in this cell, in the cell's sides."""
 
 
 class GroundingHead(nn.Module):
@@ -31,22 +31,22 @@ class GroundingHead(nn.Module):
 
     def __init__(self, num_features: int, num_points: int = 1) -> None:
         super().__init__()
+        self.num_points = num_points
         # Cells of a CNN have any scale.
         self.norm = nn.LayerNorm(num_features)
-        self.query = nn.Linear(num_features, num_points, bias=False)
-        self.inside = nn.Linear(num_features, 2 * num_points)
+        # Three numbers a point, in one product: the query's score, then x and y of all points.
+        self.cell = nn.Linear(num_features, 3 * num_points)
         # Begins almost even, and in the middle of each cell.
-        nn.init.normal_(self.query.weight, std=0.01)
-        nn.init.normal_(self.inside.weight, std=0.01)
-        nn.init.zeros_(self.inside.bias)
+        nn.init.normal_(self.cell.weight, std=0.01)
+        nn.init.zeros_(self.cell.bias)
 
     def forward(self, cells_BHWD: Tensor) -> Grounding:
         """See the class."""
-        cells = self.norm(cells_BHWD)
-        scores_BKHW = self.query(cells).float().permute(0, 3, 1, 2)
-        choice_BKHW = scores_BKHW.flatten(2).log_softmax(dim=2).view_as(scores_BKHW)
-        inside_BHWKD = self.inside(cells).float().sigmoid().unflatten(3, (-1, 2))
-        return Grounding(choice_BKHW, inside_BHWKD.permute(0, 3, 1, 2, 4))
+        said = self.cell(self.norm(cells_BHWD)).float()
+        scores_BHWK, inside = said.tensor_split([self.num_points], dim=3)
+        choice_BHWK = scores_BHWK.flatten(1, 2).log_softmax(dim=1).view_as(scores_BHWK)
+        inside_BHWK2 = inside.unflatten(3, (self.num_points, 2))
+        return Grounding(choice_BHWK.permute(0, 3, 1, 2), inside_BHWK2.permute(0, 3, 1, 2, 4))
 
 
 def chosen_point(grounding: Grounding) -> Tensor:
@@ -58,10 +58,11 @@ def chosen_point(grounding: Grounding) -> Tensor:
 
 
 def inside_of(grounding: Grounding, cell_BK: Tensor) -> Tensor:
-    """(B, K, 2) x, y inside the cells of these numbers, row by row from 0; K may be any number of
-    cells where there is one query.
+    """(B, K, 2) x, y from 0 to 1 inside the cells of these numbers, row by row from 0; K may be any
+    number of cells where there is one query.
     """
-    inside_BKC2 = grounding.inside_BKHW2.flatten(2, 3)
-    if inside_BKC2.shape[1] == 1:
-        inside_BKC2 = inside_BKC2.expand(-1, cell_BK.shape[1], -1, -1)
-    return inside_BKC2.gather(2, cell_BK[:, :, None, None].expand(-1, -1, 1, 2)).squeeze(2)
+    logits_BKC2 = grounding.inside_BKHW2.flatten(2, 3)
+    if logits_BKC2.shape[1] == 1:
+        logits_BKC2 = logits_BKC2.expand(-1, cell_BK.shape[1], -1, -1)
+    index_BK12 = cell_BK[:, :, None, None].expand(-1, -1, 1, 2)
+    return logits_BKC2.gather(2, index_BK12).squeeze(2).sigmoid()
