@@ -92,3 +92,20 @@ def calibration_error(sums: np.ndarray, n: np.ndarray) -> np.ndarray:
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(100 * np.abs(sums).sum(axis=-1) / n.sum(axis=-1))
+
+
+def worst_group(sums: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """(R,) accuracy of the group that is worst off, percent; NaN where none was seen.
+
+    Groups without an image in a resample take no part in it.
+
+    Source: Sagawa et al., Distributionally robust neural networks for group shifts, ICLR 2020.
+
+    Args:
+        sums: (R, G) right answers in each group.
+        n: (R, G) images of each group.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(n > 0, 100 * sums / n, np.inf)
+    worst = share.min(axis=-1)
+    return np.where(np.isfinite(worst), worst, np.nan)
