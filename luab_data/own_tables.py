@@ -18,6 +18,7 @@ from luab_data.schema import (
     IMAGENET_IMAGES,
     IMAGENET_ROUNDS,
 )
+from luab_data.schema_views import VIEWS
 from luab_data.table import Column, Table
 
 _WHEN = "When, by the session's clock where the log has no time of day; null elements if not logged"
@@ -134,7 +135,11 @@ def _of_own(table: Table, row: str, *more: Column, docs: Mapping[str, str] = _OW
 
 _ARM = Column(name="arm", type=pa.string(), doc="Arm of the experiment that the view is of; null if"
               " there is none")  # fmt: skip
-OWN_ROUNDS = _of_own(IMAGENET_ROUNDS, "view: one image shown once to one annotator", _ARM)
+_SPENT = tuple(
+    replace(VIEWS[name], doc=f"{VIEWS[name].doc}; null if not logged")
+    for name in ("page_wall_ms", "page_visible_ms", "page_active_ms")
+)
+OWN_ROUNDS = _of_own(IMAGENET_ROUNDS, "view: one image shown once to one annotator", _ARM, *_SPENT)
 OWN_BROWSERS = _of_own(
     IMAGENET_ANNOTATORS, "annotator",
     Column(name="num_compared", type=pa.int64(), doc="Views of images that others saw too"),
@@ -157,6 +162,7 @@ OWN_ACTIONS = _of_own(
     Column(name="image_file", type=pa.string(), doc="The picture's file as the tool had it; null if"
            " not logged"),
     _ARM,
+    *_SPENT,
     docs=_OF_TAGGING,
 )  # fmt: skip
 OWN_TAGGED = _of_own(

@@ -51,6 +51,11 @@ VIEWS = Table(
         _c("page", _I16, "Page of the task, from 0"),
         _c("slot", _I16, "Place on the page, from 0"),
         _c("arm", _S, "Arm of an experiment that the session is in"),
+        _c("page_wall_ms", _I64, "From the first event of the page to its last; of all its"
+           " pictures", "ms"),
+        _c("page_visible_ms", _I64, "Of that, while the page had the attention of the window",
+           "ms"),
+        _c("page_active_ms", _I64, "Of that, without what is beyond 10 s after an event", "ms"),
         _c("annotator", _S, "Who it was, not hashed yet: no table that is written has it"),
         _c("epoch_ms", _I64, "When the session's clock stood at 0", "epoch ms"),
         _event("event", pa.int8(), "Type of each event, a position in EVENTS, in their order"),

@@ -26,9 +26,11 @@ from luab_data.collect.export import export, sessions
 from luab_data.collect.pictures import Thumbnails, find_pictures
 from luab_data.collect.plan import make_tasks, next_task
 from luab_data.collect.serve import Opened, add_round, opened, progress_of
+from luab_data.collect.spent import spent_on
 from luab_data.collect.store import Store
 from luab_data.collect.study import read_study
 from luab_data.errors import ImagesError, OptionError, OutputError
+from luab_data.views.log import Spent
 
 KEY = b"a key of sixteen bytes"
 
@@ -396,6 +398,37 @@ def test_a_browsing_session_becomes_a_log_and_a_dataset(study: Opened, tmp_path:
     (row,) = [row for row in rows if row["selected"]]
     assert row["selected_record_x"] == [0.25, 0.25] and row["image_position_x"] == 20
     assert row["hit_submit_time"] == (state["begun_ms"] + 60) // 1000
+
+
+def happening(*told: tuple[float, str]) -> list[dict[str, Any]]:
+    return [{"t": 1000.0 * t, "type": type} for t, type in told]
+
+
+def test_time_on_a_page_is_that_of_the_example():
+    moves = [(t, "move") for t in range(1, 5)]
+    told = [(0, "focus"), *moves, (6, "blur"), (60, "focus"), (61, "click"), (86, "submit")]
+    assert spent_on(happening(*told)) == Spent(wall=86_000, visible=32_000, active=17_000)
+    assert spent_on(happening((3, "load"))) == Spent(wall=0, visible=0, active=0)
+    assert spent_on([]) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["move", "blur", "focus"]))))
+def test_time_on_a_page_is_counted_as_second_by_second(told: list[tuple[int, str]]):
+    told = sorted(told, key=lambda one: one[0])
+    found = spent_on(happening(*told))
+    if not told:
+        assert found is None
+        return
+    visible = active = 0
+    for second in range(told[0][0], told[-1][0]):
+        before = [one for one in told if one[0] <= second]
+        said = [type for _, type in before if type != "move"]
+        is_seen = not said or said[-1] == "focus"
+        visible += is_seen
+        active += is_seen and second - before[-1][0] < 10
+    assert found == Spent(
+        wall=1000 * (told[-1][0] - told[0][0]), visible=1000 * visible, active=1000 * active
+    )
 
 
 def test_a_log_is_of_one_moment_though_people_go_on_while_it_is_written(study: Opened):

@@ -14,6 +14,7 @@ from browser import needs_browser
 from collect_world import make_study, served
 
 import luab_data
+from luab_data.collect import spent
 from luab_data.collect import store as db
 from luab_data.collect.export import export
 from luab_data.collect.serve import Opened
@@ -205,6 +206,72 @@ def test_clicks_keys_taps_and_paths_are_in_the_log_as_they_were(
         tmp_path / "log.jsonl", tmp_path / "made", worker_key=KEY, shown=False
     )
     assert made.num_rows["rounds"] == len(views)
+
+
+WATCH = """
+window.own = [];
+const note = (type, t) => own.push([t, type]);
+const isSubmit = (event) => event.type === "click" && event.target.closest("main > button.main");
+for (const type of ["pointermove", "pointerenter", "keydown", "click", "load", "scroll", "resize"])
+    addEventListener(
+        type, (event) => note(isSubmit(event) ? "submit" : type, event.timeStamp), true);
+addEventListener("blur", () => note("blur", performance.now()));
+addEventListener("focus", () => note("focus", performance.now()));
+document.addEventListener("visibilitychange", () =>
+    note(document.hidden ? "blur" : "focus", performance.now()));
+new MutationObserver(() => {
+    if (document.querySelector(".grid") && !own.shown) own.shown = performance.now();
+}).observe(document, {childList: true, subtree: true});
+"""
+"""Somebody who looks over the page's shoulder, with a list of their own."""
+
+
+@pytest.mark.parametrize("task", ["browsing"], indirect=True)
+def test_wall_visible_and_active_time_are_those_that_passed(
+    annotator: Annotator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    idle = 300
+    monkeypatch.setattr(spent, "IDLE_MS", idle)
+    driver = annotator.driver
+    script = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
+    try:
+        annotator.open()
+        annotator.path(0, [(0.1 + 0.1 * k, 0.5) for k in range(8)])
+        time.sleep(3 * idle / 1000)  # reads, and touches nothing
+        annotator.click(2, 0.5, 0.5)
+        page = driver.current_window_handle
+        driver.switch_to.new_window("tab")
+        time.sleep(1)
+        driver.close()
+        driver.switch_to.window(page)
+        annotator.click(4, 0.5, 0.5)
+        annotator.submit()
+        own = driver.execute_script("return {events: own, shown: own.shown}")
+    finally:
+        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    events = sorted(e for e in own["events"] if e[0] >= own["shown"])
+    events = events[: [type for _, type in events].index("submit") + 1]
+    assert {"blur", "focus"} <= {type for _, type in events}
+    times, is_seen = {"wall": 0.0, "visible": 0.0, "active": 0.0}, True
+    last, at_work_until = own["shown"], own["shown"] + idle
+    for t, type in events:
+        times["wall"] += t - last
+        if is_seen:
+            times["visible"] += t - last
+            times["active"] += max(0.0, min(t, at_work_until) - last)
+        is_seen = is_seen if type not in ("blur", "focus") else type == "focus"
+        last, at_work_until = t, t + idle
+    assert times["active"] < times["visible"] - idle < times["wall"] - 1000
+    views = [view for view in annotator.log(tmp_path / "log.jsonl") if view["page"] == 0]
+    for name, own_ms in times.items():
+        assert abs(views[0]["spent"][name] - own_ms) <= 0.02 * own_ms, (name, views[0]["spent"])
+    made = luab_data.convert_browsing(
+        tmp_path / "log.jsonl", tmp_path / "made", worker_key=KEY, shown=False
+    )
+    rows = luab_data.read_table(made.out, "rounds").select(["page_idx", "page_active_ms"])
+    assert {
+        row["page_active_ms"] for row in rows.to_pylist() if row["page_idx"] == 0
+    } == {round(views[0]["spent"]["active"])}  # fmt: skip
 
 
 @pytest.mark.parametrize("task", ["browsing"], indirect=True)

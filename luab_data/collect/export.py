@@ -16,6 +16,7 @@ from luab_data.collect import store as db
 from luab_data.collect.pictures import Picture
 from luab_data.collect.plan import Page, Task
 from luab_data.collect.serve import Opened
+from luab_data.collect.spent import spent_on
 from luab_data.errors import OptionError
 from luab_data.files import new_file
 from luab_data.views import EVENTS
@@ -136,7 +137,7 @@ def _views(
     for number in sorted(answers):
         page, answer = task.pages[number], msgspec.json.decode(answers[number])
         seen = by_page.get(number, [])
-        events_of = _by_slot(seen, len(page.slots))
+        events_of, spent = _by_slot(seen, len(page.slots)), spent_on(seen)
         layout = next((e for e in reversed(seen) if e.get("layout") and e.get("viewport")), None)
         for place, slot in enumerate(page.slots):
             if page.label is not None and not (others or slot.known):
@@ -153,6 +154,7 @@ def _views(
                 page=number,
                 slot=place,
                 arm=row.arm,
+                spent=spent,
                 annotator=row.person,
                 epoch=row.begun_ms,
                 selected=place in answer["selected"] if "selected" in answer else None,

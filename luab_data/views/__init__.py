@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from luab_data.truth import Instances
     from luab_data.views.given_boxes import GivenBoxes
 
+KEPT = ("arm", *(f"page_{time}_ms" for time in ("wall", "visible", "active")))
+"""Columns of VIEWS that rows of own browsing and tagging data have as they are."""
+
 EventType = Literal[
     "enter", "leave", "move", "down", "up", "click", "add", "move-label", "remove",
     "category", "key", "scroll", "resize", "load", "blur", "focus", "submit",

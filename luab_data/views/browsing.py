@@ -25,7 +25,7 @@ from luab_data.ragged import (
 )
 from luab_data.raw.bad_records import SeenIds
 from luab_data.raw.imagenet import IMAGE_SCHEMA, ROUND_SCHEMA
-from luab_data.views import CODE, Conversion, FromViews
+from luab_data.views import CODE, KEPT, Conversion, FromViews
 from luab_data.views.grouping import Grouped, grouped
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def _batch(group: Grouped, conversion: Conversion) -> Batch:
         IMAGE_SCHEMA,
     )
     own, _ = own_ids(images, SeenIds())
-    logged = rounds(group.table).append_column("arm", group.table["arm"])
+    logged = rounds(group.table)
+    for name in KEPT:
+        logged = logged.append_column(name, group.table[name])
     images, blocks = with_ids(images, logged, own)
     ordered = order_rounds(
         images["image_id"],

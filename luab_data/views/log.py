@@ -68,6 +68,14 @@ class Device(_Part, kw_only=True, frozen=True):
     pixel_ratio: Pixels | None = None
 
 
+class Spent(_Part, kw_only=True, frozen=True):
+    """How long somebody was on the page, ms: in all, while they could see it, and at work."""
+
+    wall: Milliseconds | None = None
+    visible: Milliseconds | None = None
+    active: Milliseconds | None = None
+
+
 class Event(_Part, kw_only=True, frozen=True):
     """Something that happened: `type`, `t` in ms by the session's clock, place as a fraction."""
 
@@ -97,6 +105,7 @@ class View(_Part, kw_only=True, frozen=True):
     page: Place | None = None
     slot: Place | None = None
     arm: str | None = None
+    spent: Spent | None = None
     annotator: str | None = None
     epoch: Milliseconds | None = None
     selected: bool | None = None
@@ -104,7 +113,10 @@ class View(_Part, kw_only=True, frozen=True):
     events: tuple[Event, ...] | None = None
 
 
-PARTS = {"image": Image, "asked": Asked, "shown": Shown, "device": Device, "events": Event}
+PARTS = {
+    "image": Image, "asked": Asked, "shown": Shown, "device": Device, "spent": Spent,
+    "events": Event,
+}  # fmt: skip
 """Field of a view -> what its value, or each of them, has inside."""
 
 # --- as a table ----------------------------------------------------------------------------------
@@ -115,6 +127,7 @@ def to_table(found: Sequence[View]) -> pa.Table:
     asked = [v.asked or Asked() for v in found]
     shown = [v.shown or Shown() for v in found]
     device = [v.device or Device() for v in found]
+    spent = [v.spent or Spent() for v in found]
     events = [v.events or () for v in found]
     columns: dict[str, Any] = {
         "image_id": [v.image.id for v in found],
@@ -127,6 +140,7 @@ def to_table(found: Sequence[View]) -> pa.Table:
         **{f"shown_{side}": [getattr(s, side) for s in shown] for side in _SIDES},
         **{name: [getattr(d, name) for d in device] for name in Device.__struct_fields__},
         **{name: [getattr(v, name) for v in found] for name in _OF_VIEW},
+        **{f"page_{time}_ms": [_whole(getattr(s, time)) for s in spent] for time in _TIMES},
         "epoch_ms": [_whole(v.epoch) for v in found],
         "event": [[CODE[e.type] for e in some] for some in events],
         "event_time_ms": [[_whole(e.t) for e in some] for some in events],
@@ -145,6 +159,7 @@ def to_table(found: Sequence[View]) -> pa.Table:
 
 
 _SIDES = ("x", "y", "width", "height")
+_TIMES = Spent.__struct_fields__
 _OF_VIEW = ("session", "task", "page", "slot", "arm", "annotator", "selected", "answer")
 
 
@@ -188,6 +203,7 @@ def _views(table: pa.Table, kind: Kind) -> Iterator[View]:
             ),
             shown=Shown(**{side: row[f"shown_{side}"] for side in _SIDES}),
             device=Device(**{name: row[name] for name in Device.__struct_fields__}),
+            spent=Spent(**{time: row[f"page_{time}_ms"] for time in _TIMES}),
             epoch=row["epoch_ms"],
             events=events,
             **{name: row[name] for name in _OF_VIEW},

@@ -13,7 +13,7 @@ from luab_data.pipeline import Batch, tagging_batch
 from luab_data.ragged import Bools, Ints, Ragged, floats, kept_bounds, list_array, one_array, ragged
 from luab_data.raw.coco import ACTIONS
 from luab_data.tools import Vocabulary
-from luab_data.views import CODE, Conversion, FromViews
+from luab_data.views import CODE, KEPT, Conversion, FromViews
 from luab_data.views.grouping import Grouped, grouped
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def actions(views: pa.Table, vocabulary: Vocabulary, schema: pa.Schema) -> pa.Ta
     found: dict[str, Any] = {
         "image_id": views["image_id"],
         "image_file": views["image_file"],
-        "arm": views["arm"],
+        **{name: views[name] for name in KEPT},
         "original_image_width": views["width"],
         "original_image_height": views["height"],
         "image_width": pc.round(views["shown_width"]).cast(pa.int32()),

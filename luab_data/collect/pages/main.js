@@ -97,6 +97,7 @@ async function session(token) {
     document.getElementById("foot").hidden = false;
     document.getElementById("progress").textContent = `Page ${state.page + 1} of ${state.num_pages}`;
     recorder.page = state.page;
+    recorder.add({ type: document.hidden ? "blur" : "focus" }); // from here on the page is shown
     const task = TASKS[state.task];
     const answer = await task.run(state, recorder, show);
     await recorder.flush();
