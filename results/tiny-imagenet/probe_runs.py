@@ -18,7 +18,7 @@ import click
 import torch
 from run import append_row, claimed, read_rows, set_of
 
-from luab_train.data.dataset import evaluation_split
+from luab_train.data.splits import evaluation_split
 from luab_train.data.targets import share_of_each_class
 from luab_train.evaluate.probes.probe import probe, rows_of
 from luab_train.train.run_folder import load_model, read_environment, read_recipe
