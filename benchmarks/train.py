@@ -35,7 +35,7 @@ import train_steps
 import train_table
 from train_inputs import NoInput, make_inputs
 
-from luab_train.recipe import Data, Model, Optim
+from luab_train.sections import Data, Model, Optim
 from luab_train.train.device import versions
 
 PARTS = ("loader", "step", "loop", "memory", "profile")

@@ -32,7 +32,8 @@ from torchvision.transforms import functional as tvf
 from luab_train.data.augment import TrainCrop
 from luab_train.data.dataset import TrainingData, training_data
 from luab_train.data.loader import Samples, make_loader
-from luab_train.recipe import Data, Model, Optim, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import Data, Model, Optim
 
 ARMS = ("ours", "plain", "notebook")
 _BICUBIC = tvt.InterpolationMode.BICUBIC

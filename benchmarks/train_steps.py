@@ -24,7 +24,8 @@ import torch.nn.functional as F
 
 from luab_train.data.loader import Batch
 from luab_train.models.classifier import build_recipe_model
-from luab_train.recipe import Data, Model, Optim, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import Data, Model, Optim
 from luab_train.train.device import make_accelerator
 from luab_train.train.optim import make_optimizer
 from luab_train.train.step import Trainer

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from luab_train.evaluate.folder import evaluate as evaluate
     from luab_train.models.weights import split_state_dict as split_state_dict
     from luab_train.predict import predict as predict
-    from luab_train.recipe import Data as Data
-    from luab_train.recipe import Loss as Loss
-    from luab_train.recipe import Model as Model
-    from luab_train.recipe import Optim as Optim
     from luab_train.recipe import Recipe as Recipe
     from luab_train.recipes import find_recipe as find_recipe
+    from luab_train.sections import Data as Data
+    from luab_train.sections import Loss as Loss
+    from luab_train.sections import Model as Model
+    from luab_train.sections import Optim as Optim
     from luab_train.settings import override as override
     from luab_train.train.loop import train as train
     from luab_train.train.run_folder import load_model as load_model
 
 _HOME = {
-    "Data": "recipe",
-    "Loss": "recipe",
-    "Model": "recipe",
-    "Optim": "recipe",
+    "Data": "sections",
+    "Loss": "sections",
+    "Model": "sections",
+    "Optim": "sections",
     "PointDataset": "data.points",
     "Recipe": "recipe",
     "evaluate": "evaluate.folder",

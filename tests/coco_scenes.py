@@ -22,7 +22,7 @@ from luab_train.evaluate.coco.summary import CocoResult, summarise
 from luab_train.evaluate.predictor import Predictor
 from luab_train.evaluate.settings import Settings
 from luab_train.models.classifier import Outputs
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 BACKGROUND = (90, 140, 140)
 COLOURS = {0: (220, 20, 20), 1: (20, 220, 20), 2: (20, 20, 220), 16: (220, 220, 20)}

@@ -13,7 +13,7 @@ from logs import archive, block, xml
 from PIL import Image
 
 from luab_train.data.inputs import decode_rgb
-from luab_train.recipe import Data, Model, Optim
+from luab_train.sections import Data, Model, Optim
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 

@@ -25,7 +25,7 @@ from luab_data.hub.about import authors, bibtex_fields
 from luab_data.hub.card import column_table
 from luab_data.kinds import ALL_KINDS, KINDS, Browsing, Kind
 from luab_data.raw.bad_records import REPAIRS
-from luab_train import recipe
+from luab_train import recipe, sections
 from luab_train.recipes import find_recipe
 from luab_train.settings import described, field_types, flatten
 
@@ -114,11 +114,11 @@ def recipe_page() -> str:
     """
     parts = [
         "# Keys of a recipe\n",
-        "Generated from `luab_train/recipe.py`. `--set KEY=VALUE` changes one; a key without a"
-        " default is set by every recipe.\n",
+        "Generated from `luab_train/recipe.py` and `luab_train/sections.py`. `--set KEY=VALUE`"
+        " changes one; a key without a default is set by every recipe.\n",
     ]
-    tree = ast.parse((ROOT / "luab_train" / "recipe.py").read_text())
-    groups = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    source = "".join((ROOT / "luab_train" / f"{n}.py").read_text() for n in ("recipe", "sections"))
+    groups = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
     for name in ("Recipe", "Data", "Model", "Mix", "Loss", "Optim", "Engine"):
         parts.append(f"## {'Top level' if name == 'Recipe' else f'`{name.lower()}.`'}\n")
         first, *_ = (ast.get_docstring(groups[name]) or "").split("\n\n")
@@ -136,7 +136,9 @@ def recipe_page() -> str:
             said = ""
             if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
                 said = " ".join(str(doc.value.value).split())
-            kind = described(field_types(getattr(recipe, name))[field.target.id])
+            kind = described(
+                field_types(vars(recipe).get(name) or vars(sections)[name])[field.target.id]
+            )
             default = "" if field.value is None else f"`{ast.unparse(field.value)}`"
             cells = [f"`{prefix}{field.target.id}`", kind, default, said]
             parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
@@ -360,7 +362,7 @@ def is_name(node: ast.AST) -> bool:
 
 
 def test_every_module_can_be_read_at_one_sitting():
-    for path in sorted((ROOT / "luab_data").rglob("*.py")):
+    for path in sorted([*(ROOT / "luab_data").rglob("*.py"), *(ROOT / "luab_train").rglob("*.py")]):
         assert len(path.read_text().splitlines()) <= 350, path
 
 

@@ -38,7 +38,7 @@ from luab_train.evaluate.coco.summary import compare, summarise
 from luab_train.evaluate.predictor import Predictor, load_predictor
 from luab_train.evaluate.settings import Settings
 from luab_train.models.classifier import LuabModel
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 LEFT, RIGHT, TOP = (2, 10, 10, 20), (20, 12, 30, 24), (6, 1, 24, 7)
 PERSON, BICYCLE, CAR, DOG = 0, 1, 2, 16

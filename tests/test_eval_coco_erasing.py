@@ -16,7 +16,7 @@ from luab_data.errors import OptionError
 from luab_train.data.inputs import EvalCrop
 from luab_train.evaluate.coco.erasing import FILLS, Eraser, dilated
 from luab_train.evaluate.coco.scenes import covered, decode, find_scenes, load_rgb
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 MEAN = (124, 116, 104)
 

@@ -20,7 +20,7 @@ from luab_train.evaluate.wsol.localise import localise
 from luab_train.evaluate.wsol.metadata import Metadata
 from luab_train.evaluate.wsol.score_maps import score_map
 from luab_train.models.classifier import LuabModel, Outputs
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 CLASSES = ("n00000001", "n00000002", "n00000003")
 STATS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -17,7 +17,8 @@ from torch import Tensor
 from train_world import World, make_world, metrics_lines, small_recipe
 
 from luab_train import evaluate
-from luab_train.recipe import Model, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import Model
 from luab_train.train.device import make_accelerator
 from luab_train.train.optim import make_optimizer
 

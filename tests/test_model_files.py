@@ -21,7 +21,7 @@ from luab_data.errors import OptionError
 from luab_train.evaluate.predictor import load_predictor
 from luab_train.models.classifier import build_model, timm_config
 from luab_train.models.weights import head_classes, load_backbone, read_weights, weights_digest
-from luab_train.recipe import Data, Model
+from luab_train.sections import Data, Model
 from luab_train.train.export import export_backbone
 
 NAME = "test_resnet"

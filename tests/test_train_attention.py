@@ -15,7 +15,7 @@ from luab_data.errors import OptionError
 from luab_train.models.attention import AttentionMap, attended, cell_targets, mean_position
 from luab_train.models.classifier import build_model
 from luab_train.models.weights import load_state_from_file, split_state_dict, state_dict_for_file
-from luab_train.recipe import Data, Model
+from luab_train.sections import Data, Model
 
 DATA = Data(image_size=64, eval_resize=64)
 IMAGES = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8,

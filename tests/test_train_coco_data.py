@@ -21,8 +21,8 @@ from luab_train.data.dataset import of_dataset
 from luab_train.data.geometry import crop_resize, place
 from luab_train.data.splits import coco_split
 from luab_train.data.targets import make_coco_target
-from luab_train.recipe import COCO_TARGETS
 from luab_train.recipes import find_recipe
+from luab_train.sections import COCO_TARGETS
 
 PERSON, CAR, DOG, CUP = (COCO_CLASSES.index(name) for name in ("person", "car", "dog", "cup"))
 NUMBER = {label: number for label, number in enumerate(COCO_CATEGORIES)}

@@ -22,7 +22,8 @@ from luab_data.errors import ImagesError, OptionError
 from luab_data.schema import COCO_CATEGORIES, COCO_CLASSES
 from luab_train.cli import main
 from luab_train.data.dataset import training_data
-from luab_train.recipe import COCO_TARGETS, Loss, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import COCO_TARGETS, Loss
 from luab_train.settings import override
 from luab_train.train.loop import train
 from luab_train.train.multi_label import Scores, score_labels

@@ -9,8 +9,8 @@ from PIL import Image
 from luab_data.errors import OptionError
 from luab_train.data.augment import TrainCrop
 from luab_train.data.geometry import apply, invert
-from luab_train.recipe import Data
 from luab_train.recipes import find_recipe
+from luab_train.sections import Data
 from luab_train.settings import override
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))

@@ -11,7 +11,7 @@ from luab_train.data.augment import TrainCrop
 from luab_train.data.dataset import training_data
 from luab_train.data.inputs import EvalCrop
 from luab_train.data.loader import EpochOrder, Samples, collate, make_loader
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 OPTIONS = Data(image_size=SIZE, eval_resize=SIZE, crop_scale=(0.2, 1.0), color_jitter=0.3)
 

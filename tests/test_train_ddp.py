@@ -38,7 +38,8 @@ from luab_train.data.augment import TrainCrop
 from luab_train.data.dataset import training_data
 from luab_train.data.loader import Samples, collate
 from luab_train.evaluate.folder import evaluate
-from luab_train.recipe import Model, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import Model
 from luab_train.train.checkpoints import Position, last_position
 from luab_train.train.device import make_accelerator
 from luab_train.train.step import ROW

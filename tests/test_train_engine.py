@@ -38,7 +38,8 @@ from luab_train.data.loader import Batch, EpochOrder, Samples, collate
 from luab_train.evaluate.folder import evaluate
 from luab_train.models.classifier import build_recipe_model
 from luab_train.models.weights import state_dict_for_file
-from luab_train.recipe import Model, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import Model
 from luab_train.train.checkpoints import last_position
 from luab_train.train.device import make_accelerator
 from luab_train.train.run_folder import read_recipe

@@ -22,7 +22,7 @@ from luab_train.data.geometry import (
     sample_seed,
 )
 from luab_train.data.inputs import EvalCrop
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 
 def crop_of_example(flip: bool) -> np.ndarray:

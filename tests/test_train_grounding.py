@@ -13,8 +13,8 @@ from luab_data.errors import OptionError
 from luab_train.models.classifier import Outputs, build_model
 from luab_train.models.grounding import Grounding, chosen_point, inside_of
 from luab_train.predict import predict
-from luab_train.recipe import Data, Loss, Model
 from luab_train.recipes import find_recipe
+from luab_train.sections import Data, Loss, Model
 from luab_train.settings import override
 from luab_train.train.export import export_backbone
 from luab_train.train.loop import train

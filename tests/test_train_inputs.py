@@ -29,7 +29,7 @@ from luab_train.evaluate.predict import predict_part
 from luab_train.evaluate.predictor import load_predictor
 from luab_train.evaluate.settings import Settings
 from luab_train.evaluate.wsol.squash import squash
-from luab_train.recipe import Data
+from luab_train.sections import Data
 from luab_train.train.device import make_accelerator
 from luab_train.train.run_folder import read_environment
 from luab_train.train.validate import predict

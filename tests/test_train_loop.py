@@ -25,7 +25,8 @@ from luab_data.errors import DatasetError, ImagesError, LuabError, OptionError, 
 from luab_train.evaluate.folder import evaluate
 from luab_train.models.classifier import build_model
 from luab_train.models.weights import split_state_dict, weights_digest
-from luab_train.recipe import Data, Loss, Model, Optim, Recipe, from_json
+from luab_train.recipe import Recipe, from_json
+from luab_train.sections import Data, Loss, Model, Optim
 from luab_train.train import checkpoints, run_folder, setup, step
 from luab_train.train import loop as train_module
 from luab_train.train.loop import train

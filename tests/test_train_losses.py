@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from luab_train.models.attention import cell_targets
 from luab_train.models.classifier import Outputs
-from luab_train.recipe import Loss, Model
+from luab_train.sections import Loss, Model
 from luab_train.train.losses import (
     Targets,
     global_mean,

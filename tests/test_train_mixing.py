@@ -25,7 +25,7 @@ from luab_train.data.mixing import (
     soft_labels,
     under,
 )
-from luab_train.recipe import Mix
+from luab_train.sections import Mix
 
 NAN = float("nan")
 MIXUP = Mix(mixup=0.8)

@@ -16,8 +16,8 @@ from luab_train.models.weights import (
     split_state_dict,
     state_dict_for_file,
 )
-from luab_train.recipe import Data, Model
 from luab_train.recipes import find_recipe
+from luab_train.sections import Data, Model
 from luab_train.settings import override
 
 DATA = Data(image_size=64, eval_resize=64)

@@ -36,7 +36,8 @@ from luab_train.evaluate.folder import evaluate
 from luab_train.evaluate.predictor import load_predictor
 from luab_train.evaluate.run import evaluate_model
 from luab_train.predict import predict
-from luab_train.recipe import Loss, Model, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import Loss, Model
 from luab_train.train.export import export_backbone
 from luab_train.train.loop import train
 from luab_train.train.run_folder import load_model

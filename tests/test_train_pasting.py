@@ -11,9 +11,9 @@ from train_world import make_world
 from luab_data.errors import OptionError
 from luab_train.data.mixing import Mixed, mix
 from luab_train.data.pasting import paste
-from luab_train.recipe import Mix
 from luab_train.recipes import find_recipe
 from luab_train.report.runs import read_run
+from luab_train.sections import Mix
 from luab_train.settings import override
 from luab_train.train.loop import train
 

@@ -28,7 +28,7 @@ from luab_data.errors import ImagesError, OptionError
 from luab_train.data.augment import TrainCrop
 from luab_train.data.inputs import EvalCrop
 from luab_train.data.points import PointDataset, transformed
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 DOCS = Path(__file__).parent.parent / "docs"
 DATA = Data(image_size=96, eval_resize=110, crop_scale=(0.4, 1.0), color_jitter=0.2)

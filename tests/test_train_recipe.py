@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from luab_data.errors import OptionError
 from luab_train import recipes
-from luab_train.recipe import TARGETS, Model, Optim, Recipe, from_json
+from luab_train.recipe import Recipe, from_json
 from luab_train.recipes import find_recipe, recipe_functions
+from luab_train.sections import TARGETS, Model, Optim
 from luab_train.settings import differences, flatten, override, to_json
 
 TINY = find_recipe("debug:tiny")

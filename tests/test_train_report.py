@@ -18,7 +18,6 @@ from luab_data.errors import LuabError, OptionError, OutputError
 from luab_data.files import files_in
 from luab_train.metrics.intervals import t_interval
 from luab_train.metrics.places import learns_place
-from luab_train.recipe import TARGETS
 from luab_train.recipes import find_recipe
 from luab_train.report.arms import ARM_WORDS, arms_of
 from luab_train.report.draw import ARM_COLOURS
@@ -27,6 +26,7 @@ from luab_train.report.render import null_for_nan, to_markdown
 from luab_train.report.render import to_json as report_json
 from luab_train.report.report import make_report, report_command, write_report
 from luab_train.report.runs import LAST_EPOCH, Run, read_run
+from luab_train.sections import TARGETS
 from luab_train.settings import override, to_json
 
 # 97.5 % quantiles of Student's t, from a printed table: degrees of freedom -> value.

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from luab_train.recipe import Data, Loss, Model, Optim, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import Data, Loss, Model, Optim
 
 WNIDS = ("n00000001", "n00000002", "n00000003")
 SIZE = 32

@@ -14,7 +14,8 @@ from train_world import SIZE, WNIDS, small_recipe
 
 from luab_train.models.classifier import build_model
 from luab_train.models.weights import state_dict_for_file
-from luab_train.recipe import Model, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import Model
 from luab_train.settings import to_json
 from luab_train.train.run_folder import save_weights
 from luab_train.transfer.recipe import DetectionData, DetectionModel, DetectionOptim, Transfer

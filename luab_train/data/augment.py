@@ -32,7 +32,7 @@ from torchvision import transforms as tvt
 from luab_data.errors import OptionError
 from luab_train.data.geometry import compose, crop_resize, hflip, rotate
 from luab_train.data.inputs import RESAMPLE, Crop
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 # What timm reads; it lets most misspelt sections pass without effect.
 _SECTIONS = {

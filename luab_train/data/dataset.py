@@ -20,7 +20,8 @@ from luab_train.data.sources import ImageSource, open_images
 from luab_train.data.splits import Split
 from luab_train.data.targets import TrainingPoints, share_of_each_class, training_points
 from luab_train.data.traces import with_traces
-from luab_train.recipe import TRACE_TARGETS, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import TRACE_TARGETS
 from luab_train.settings import override
 
 

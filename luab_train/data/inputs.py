@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from luab_data.errors import ImagesError, OptionError
 from luab_train.data.geometry import apply, compose, crop_resize, place, seen_throughout
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 Preparation = Literal["p0", "stored", "framed"]
 """Of a file: `p0`, the recipe's resize and crop; `stored`, no resize where the shorter side is the

@@ -89,7 +89,7 @@ class Samples(Dataset):  # type: ignore[type-arg]
             weight: (N,) how much the targets of an image count; None is 1.
             seed: of the run.
             corrupt: `raise` at an image that cannot be decoded, or `skip` it, see Batch.valid_B.
-            notebook_labels: see `luab_train.recipe.Data`.
+            notebook_labels: see `luab_train.sections.Data`.
             cache: `memory` decodes every image now and keeps it.
             shown: progress of filling the cache; None shows it on a terminal.
         """

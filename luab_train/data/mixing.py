@@ -26,7 +26,7 @@ from torch import Tensor
 
 from luab_train.data.augment import seeded
 from luab_train.data.pasting import paste_batch
-from luab_train.recipe import Mix
+from luab_train.sections import Mix
 
 
 class Mixed(NamedTuple):

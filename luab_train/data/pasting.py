@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from luab_train.recipe import Mix
+from luab_train.sections import Mix
 
 
 class Pasted(NamedTuple):

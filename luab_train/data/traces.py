@@ -33,7 +33,7 @@ from luab_train.data.rows import (
     read_manifest,
 )
 from luab_train.data.sources import image_ids, numbered
-from luab_train.recipe import TRACE_TARGETS
+from luab_train.sections import TRACE_TARGETS
 
 _LAST = BYPRODUCTS["trace_last"]
 _UNTIMED = ("trace_quantile_x", "trace_quantile_y")

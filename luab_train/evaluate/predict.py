@@ -26,7 +26,7 @@ from luab_train.evaluate.predictions import SCHEMA
 from luab_train.evaluate.predictor import Predictor
 from luab_train.evaluate.settings import Settings
 from luab_train.models.classifier import Outputs
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 TOP = 5
 

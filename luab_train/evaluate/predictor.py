@@ -39,7 +39,7 @@ from luab_train.models.weights import (
     split_state_dict,
     weights_digest,
 )
-from luab_train.recipe import Data, Model
+from luab_train.sections import Data, Model
 from luab_train.settings import override
 from luab_train.train.run_folder import load_model, read_environment, read_recipe
 

@@ -25,7 +25,8 @@ from luab_train.models.attention import (
 )
 from luab_train.models.grounding import Grounding, GroundingHead, chosen_point
 from luab_train.models.weights import first_line, load_backbone
-from luab_train.recipe import Data, Model, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import Data, Model
 
 PointHead = AttentionMap | GroundingHead | nn.Linear
 

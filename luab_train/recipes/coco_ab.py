@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from luab_train.recipe import Data, Loss, Model, Optim, Recipe
+from luab_train.recipe import Recipe
 from luab_train.recipes.paper import COCO, builds_on
 from luab_train.recipes.variants import arm, network
+from luab_train.sections import Data, Loss, Model, Optim
 
 
 @builds_on(COCO)

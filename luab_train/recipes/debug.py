@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from luab_train.recipe import Data, Engine, Loss, Mix, Model, Optim, Recipe
+from luab_train.recipe import Recipe
 from luab_train.recipes.paper import NONE, builds_on
+from luab_train.sections import Data, Engine, Loss, Mix, Model, Optim
 
 
 @builds_on(NONE)

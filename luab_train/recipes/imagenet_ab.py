@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from luab_train.recipe import Data, Loss, Mix, Model, Optim, Recipe
+from luab_train.recipe import Recipe
 from luab_train.recipes.paper import ATTENTIVE, DEIT, PRIMITIVE, RESNET, Said, builds_on
 from luab_train.recipes.variants import arm, network, variant
+from luab_train.sections import Data, Loss, Mix, Model, Optim
 
 
 @builds_on(RESNET)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from luab_data.errors import OptionError
 from luab_train import recipes
-from luab_train.recipe import Data, Loss, Mix, Model, Optim, Recipe
+from luab_train.recipe import Recipe
 from luab_train.recipes import recipe_functions
 from luab_train.recipes.paper import ON, Statements, statements_of
+from luab_train.sections import Data, Loss, Mix, Model, Optim
 from luab_train.settings import flatten
 
 WIDTH = 100

@@ -16,8 +16,8 @@ from typing import Any
 from luab_data.errors import OptionError
 from luab_train.evaluate.stored import read_rows
 from luab_train.metrics.places import is_of_place, learns_place
-from luab_train.recipe import TARGETS
 from luab_train.report.runs import Metrics, Run, arm_names
+from luab_train.sections import TARGETS
 
 EVALUATION = "evaluation"
 """Folder of a run's evaluation."""

@@ -20,7 +20,6 @@ from luab_data.tools import COCO
 from luab_train.evaluate.stored import RESULTS
 from luab_train.metrics.intervals import t_interval
 from luab_train.metrics.places import is_of_place
-from luab_train.recipe import TARGETS
 from luab_train.report.arms import ARM_WORDS, VALIDATION, Arm, Model, arms_of
 from luab_train.report.compare import pairs_of
 from luab_train.report.figures import plan
@@ -43,6 +42,7 @@ from luab_train.report.runs import (
     read_run,
 )
 from luab_train.report.tables import make_tables
+from luab_train.sections import TARGETS
 
 Contents = Callable[[], bytes]
 """Makes the content of a file."""

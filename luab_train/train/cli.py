@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from luab_train.printing import is_first_process, numbers_table
-from luab_train.recipe import TARGETS
 from luab_train.recipes import find_recipe
+from luab_train.sections import TARGETS
 from luab_train.settings import override, read_settings
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -20,7 +20,7 @@ from accelerate.utils import (
 )
 
 from luab_data.errors import OptionError
-from luab_train.recipe import Engine
+from luab_train.sections import Engine
 
 _PACKAGES = ("luab", "torch", "torchvision", "timm", "accelerate", "numpy", "pyarrow", "pillow")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from luab_train.models.attention import cell_targets
 from luab_train.models.classifier import Outputs
 from luab_train.models.grounding import Grounding, inside_of
-from luab_train.recipe import Loss, Model
+from luab_train.sections import Loss, Model
 
 
 class Targets(NamedTuple):

@@ -8,7 +8,7 @@ from timm.scheduler import CosineLRScheduler
 from torch import nn
 
 from luab_data.errors import OptionError
-from luab_train.recipe import Optim
+from luab_train.sections import Optim
 
 _FUSED = ("sgd", "momentum", "adam", "adamw")
 """Names of timm's that are torch's own, with one kernel for all weights."""

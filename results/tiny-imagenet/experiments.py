@@ -33,7 +33,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luab_train.recipe import Data, Engine, Loss, Model, Optim, Recipe
+from luab_train.recipe import Recipe
+from luab_train.sections import Data, Engine, Loss, Model, Optim
 from luab_train.settings import override
 
 ARMS = ("none", "click", "random", "centre", "shuffled", "oracle", "calibrated")

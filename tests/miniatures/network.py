@@ -9,7 +9,7 @@ from torch import nn
 from luab_train.evaluate.predictor import Predictor
 from luab_train.models.classifier import Outputs
 from luab_train.models.weights import weights_digest
-from luab_train.recipe import Data
+from luab_train.sections import Data
 from miniatures.palette import CLASSES, COLOUR, NINE, SIZE
 
 DATA = Data(image_size=SIZE, eval_resize=36, interpolation="bilinear", num_workers=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from train_world import row, small_recipe, write_dataset
 
-from luab_train.recipe import Optim
+from luab_train.sections import Optim
 from luab_train.settings import override
 from luab_train.train.loop import train
 from miniatures.palette import CLASSES, COLOUR, SIZE, flat, save

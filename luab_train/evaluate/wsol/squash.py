@@ -18,7 +18,7 @@ from PIL import Image
 
 from luab_data.errors import ImagesError
 from luab_train.data.inputs import EvalCrop, decode_rgb
-from luab_train.recipe import Data
+from luab_train.sections import Data
 
 T = TypeVar("T")
 
