@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from luab_data.collect.verbs import collect_init as collect_init
     from luab_data.collect.verbs import collect_invite as collect_invite
     from luab_data.collect.verbs import collect_next_round as collect_next_round
+    from luab_data.collect.verbs import collect_pay as collect_pay
     from luab_data.collect.verbs import collect_serve as collect_serve
     from luab_data.collect.verbs import collect_status as collect_status
     from luab_data.convert import convert_coco as convert_coco
@@ -69,6 +70,7 @@ _PUBLIC = {
     "collect_invite": "collect.verbs",
     "collect_next_round": "collect.verbs",
     "collect_serve": "collect.verbs",
+    "collect_pay": "collect.verbs",
     "collect_status": "collect.verbs",
     "consensus": "behaviour.consensus",
     "convert_browsing": "views.convert",

@@ -9,6 +9,7 @@ from typing import Any
 from browser import chromium as chromium
 from browser import needs_browser
 from collect_world import Person, make_study, served
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -22,7 +23,8 @@ SCREENS = Path(os.environ["LUAB_SCREENS"]) if "LUAB_SCREENS" in os.environ else 
 
 def wait(driver: Any, css: str, text: str = "") -> Any:
     """An element, once it is there and says a text."""
-    return WebDriverWait(driver, 15, 0.05).until(
+    stale = [StaleElementReferenceException]  # the page draws anew what has changed
+    return WebDriverWait(driver, 15, 0.05, stale).until(
         lambda _: next(
             (e for e in driver.find_elements(By.CSS_SELECTOR, css) if text in e.text), None
         )
@@ -76,6 +78,31 @@ def follow(driver: Any, address: str, ann: Person) -> None:
     wait(driver, ".replay .hint", "1.5 s of 1.5 s")
 
 
+def decide(driver: Any) -> None:
+    """Reject the one who found nothing, for a reason; then change the mind about it."""
+    button = "[data-session='2'] button[aria-label^=Decide]"
+    wait(driver, button)
+    press = f'document.querySelector("{button}").click()'  # at once: it may be drawn anew
+    driver.execute_script(press)
+    reason = driver.find_element(By.CSS_SELECTOR, "dialog [name=reason]")
+    assert reason.get_attribute("value").startswith("0 of 6 known pictures")  # as suggested
+    reason.clear()
+    driver.find_element(By.CSS_SELECTOR, "dialog .main").click()
+    assert driver.find_elements(By.CSS_SELECTOR, "dialog[open]")  # a rejection needs a reason
+    reason.send_keys("nothing was looked at")
+    driver.find_element(By.CSS_SELECTOR, "dialog .main").click()
+    cell = "[data-session='2'] [data-name=Decision]"
+    wait(driver, cell, "rejected nothing was looked at")
+    driver.execute_script(press)
+    driver.find_element(By.CSS_SELECTOR, "dialog [value=accept]").click()
+    bonus = driver.find_element(By.CSS_SELECTOR, "dialog [name=bonus]")
+    bonus.clear()
+    bonus.send_keys("0.25")
+    driver.find_element(By.CSS_SELECTOR, "dialog .main").click()
+    wait(driver, cell, "0.25 USD of bonus")
+    wait(driver, ".count", "2.75 USD to pay")
+
+
 def test_the_link_logs_in_once_and_the_page_fits_its_screen(chromium: Any, tmp_path: Path):
     driver = chromium
     changes = {"usd = 0.0": "usd = 2.5", "expires_minutes = 60": "expires_minutes = 60\n",
@@ -106,6 +133,7 @@ def test_the_link_logs_in_once_and_the_page_fits_its_screen(chromium: Any, tmp_p
             keep(driver, f"replay-{width}")
             driver.get("about:blank")
         follow(driver, address, ann)
+        decide(driver)
         driver.get(f"{address}/researcher")  # the cookie is enough
         wait(driver, "#pause", "Pause").click()
         wait(driver, "#said", "nobody new")

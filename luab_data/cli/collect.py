@@ -121,6 +121,29 @@ def export(study: Path, out: Path, **options: Any) -> None:
 
 @collect.command()
 @_STUDY
+@click.option("--out", type=NEW_FILE, required=True, help="CSV: a line a finished session, or the"
+              " platform's list with what was decided.")  # fmt: skip
+@click.option("--results", type=FILE, help="What the platform gives to download: MTurk's results"
+              " of a batch, Prolific's export.")  # fmt: skip
+@click.option("--bonuses", type=NEW_FILE, help="A second file, of those who get one; with"
+              " --results.")  # fmt: skip
+@_DATABASE
+@with_options(force("Replace earlier files."))
+def pay(study: Path, out: Path, **options: Any) -> None:
+    """Write what is to be paid for STUDY, by what was decided on its dashboard."""
+    import luab_data
+    from luab_data.collect.pay import in_words
+
+    done = luab_data.collect_pay(study, out, **options)
+    click.echo(f"{out}: {in_words(done)}")
+    if done.unknown:
+        click.echo(f"{counted(done.unknown, 'line')} of {options['results']} of nobody here")
+    if done.undecided:
+        click.echo("decide on the dashboard that `luab-data collect serve` prints a link to")
+
+
+@collect.command()
+@_STUDY
 @click.option("--count", type=click.IntRange(1, 100_000), required=True, help="How many links.")
 @click.option("--address", default="http://127.0.0.1:8000/", show_default=True,
               help="Where people reach the study.")  # fmt: skip

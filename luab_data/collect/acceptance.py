@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from statistics import median
 from typing import Literal, NamedTuple
@@ -89,6 +90,18 @@ def work_of(task: Task, begun_ms: int, answers: Iterable[Answered]) -> Work:
         lost=lost,
         failed=failed,
     )
+
+
+def bonus_of(rules: Acceptance, work: Work, suggestion: Suggestion) -> float:
+    """The bonus that makes the reward of a session `usd_an_hour`, USD in whole cents, rounded up.
+
+    The time is the median page's, for all pages: a page left open over lunch is no work.
+    """
+    if suggestion.decision not in ("accept", "look") or work.seconds is None:
+        return 0.0
+    hours = work.seconds * work.num_pages / 3600
+    cents = round(100 * (rules.usd_an_hour * hours - rules.reward_usd), 6)
+    return max(0, math.ceil(cents)) / 100
 
 
 def suggest(rules: Acceptance, work: Work) -> Suggestion:

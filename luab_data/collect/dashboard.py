@@ -11,6 +11,7 @@ import hmac
 import secrets
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,10 +25,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from luab_data.collect import store as db
-from luab_data.collect.acceptance import Answered, suggest, work_of
 from luab_data.collect.app import PAGES
 from luab_data.collect.export import export
 from luab_data.collect.guard import Handler, Wrong, guarded, read
+from luab_data.collect.pay import Decision, Row, decide, rows_of
 from luab_data.collect.people import is_paused
 from luab_data.collect.serve import Opened, progress_of
 from luab_data.collect.store import now_ms
@@ -58,6 +59,15 @@ class _Login(Struct, forbid_unknown_fields=True):
 
 class _Pause(Struct, forbid_unknown_fields=True):
     paused: bool
+
+
+class _Decide(Struct, forbid_unknown_fields=True):
+    """About sessions; `bonus_usd` None is what is suggested for each."""
+
+    sessions: Annotated[list[Annotated[int, Meta(ge=0, lt=2**31)]], Meta(max_length=10_000)]
+    decision: Decision
+    bonus_usd: Annotated[float, Meta(ge=0, le=1000)] | None = None
+    reason: Annotated[str, Meta(max_length=500)] = ""
 
 
 class _Nothing(Struct, forbid_unknown_fields=True):
@@ -134,6 +144,7 @@ class Dashboard:
             route("/api/login", _ours(self.log_in), "POST"),
             route("/api/logout", _ours(inside(self.log_out)), "POST"),
             route("/api/pause", _ours(inside(self.pause)), "POST"),
+            route("/api/decide", _ours(inside(self.decide)), "POST"),
             route("/api/overview", inside(self.overview), "GET"),
             route("/api/replay", inside(self.replay), "GET"),
             route("/export", inside(self.download), "GET"),
@@ -191,6 +202,29 @@ class Dashboard:
         await self._note("pause" if wanted.paused else "resume")
         return JSONResponse({"paused": wanted.paused})
 
+    async def decide(self, request: Request) -> Response:
+        """Accept or reject sessions that are finished, with a bonus and a reason."""
+        wanted: _Decide = await read(request, _Decide)
+        is_reject = wanted.decision == "reject"
+        if is_reject and not wanted.reason.strip():
+            raise Wrong(400, "A rejection needs a reason: the person reads it.")
+        known = {row.session: row for row in await run_in_threadpool(self._rows)}
+        bonuses = {}
+        for session in dict.fromkeys(wanted.sessions):
+            row = known.get(session)
+            if row is None or row.code is None:
+                raise Wrong(409, f"Session {session} is not finished, or not there any more.")
+            suggested = row.bonus_usd if wanted.bonus_usd is None else wanted.bonus_usd
+            bonuses[session] = 0.0 if is_reject else round(suggested, 2)
+        act = partial(
+            decide, bonuses=bonuses, decision=wanted.decision, reason=wanted.reason.strip()
+        )
+        await self._study.store.act(act)
+        return JSONResponse({"decided": len(bonuses)})
+
+    def _rows(self) -> list[Row]:
+        return [*rows_of(self._study)]
+
     async def overview(self, request: Request) -> Response:
         """How far the study is, and who did what."""
         return JSONResponse(await run_in_threadpool(self._overview))
@@ -209,7 +243,7 @@ class Dashboard:
             "pages_to_do": study.study.entry.overlap
             * sum(len(task.pages) for task in study.people.tasks.values()),
             "reward_usd": study.study.acceptance.reward_usd,
-            "sessions": sessions_of(study),
+            "sessions": msgspec.to_builtins(self._rows()),
             "acts": [{"at_ms": a.at_ms, "act": a.act, "about": a.about} for a in acts],
         }
 
@@ -265,41 +299,6 @@ class Dashboard:
             folder.cleanup()
             raise
         return FileResponse(file, filename=file.name, background=BackgroundTask(folder.cleanup))
-
-
-def sessions_of(study: Opened) -> list[dict[str, Any]]:
-    """Every session, the latest first: who, by the hash's beginning, how far, what to suggest."""
-    one, person = db.sessions.c, db.participants.c
-    with study.store.reading() as connection:
-        rows = connection.execute(
-            sa.select(one.id, one.task, one.begun_ms, one.code, person.person, person.arm)
-            .join(db.participants)
-            .order_by(one.id.desc())
-        ).all()
-        answers: dict[int, list[Answered]] = {row.id: [] for row in rows}
-        for answer in connection.execute(sa.select(db.answers)):
-            if answer.session in answers:  # begun since the query before
-                answers[answer.session].append(
-                    Answered(answer.page, answer.received_ms, answer.answer)
-                )
-    return [_session(study, row, answers[row.id]) for row in rows]
-
-
-def _session(study: Opened, row: Any, answers: list[Answered]) -> dict[str, Any]:
-    task = study.people.tasks[row.task]
-    work = work_of(task, row.begun_ms, answers)
-    suggestion = suggest(study.study.acceptance, work)
-    return {
-        "session": row.id,
-        "person": row.person[:8],
-        "arm": row.arm,
-        "code": row.code,
-        "begun_ms": row.begun_ms,
-        **msgspec.to_builtins(work),
-        "recall": work.recall,
-        "suggestion": suggestion.decision,
-        "reason": suggestion.reason,
-    }
 
 
 def _number(request: Request, name: str) -> int:

@@ -75,6 +75,10 @@ class People:
         self.secret = secret
         self._hash = WorkerHash(secret)
 
+    def known_as(self, platform: str, who: str) -> str:
+        """The keyed hash of somebody's id at a platform."""
+        return str(self._hash(f"{platform}:{who}"))
+
     async def join(self, platform: str, who: str | None, entry: Mapping[str, str]) -> str:
         """The token of a person's session: a new one, or that which they have not finished.
 
@@ -86,7 +90,7 @@ class People:
         Raises:
             Refused: there is nothing for them.
         """
-        person = self._hash(f"{platform}:{who}") if who else secrets.token_hex(8)
+        person = self.known_as(platform, who) if who else secrets.token_hex(8)
         row = {
             "person": person,
             "entry": platform,

@@ -70,6 +70,16 @@ answers = sa.Table(
     sa.Column("received_ms", sa.BigInteger, nullable=False),
     sa.Column("answer", sa.Text, nullable=False),  # JSON
 )
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("session", sa.ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("decision", sa.String, nullable=False),  # accept, reject; a session's last one counts
+    sa.Column("bonus_usd", sa.Float, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
 audit = sa.Table(
     "audit",
     metadata,

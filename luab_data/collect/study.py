@@ -82,6 +82,7 @@ class Acceptance(_Part, kw_only=True, frozen=True):
     min_recall: Annotated[float, Meta(ge=0, le=1)] = 1 / 3  # of the pictures known to be of a class
     min_seconds_a_page: Annotated[float, Meta(ge=0)] = 0.0
     reward_usd: Annotated[float, Meta(ge=0)] = 0.0
+    usd_an_hour: Annotated[float, Meta(ge=0)] = 0.0  # a bonus makes the reward as much
 
 
 class Study(_Part, kw_only=True, frozen=True):
@@ -274,7 +275,8 @@ expires_minutes = 60
 [acceptance]
 min_recall = 0.3333 # of the pictures known to be of the class
 min_seconds_a_page = 0.0
-reward_usd = 0.0
+reward_usd = 0.0    # of a session
+usd_an_hour = 0.0   # a bonus is suggested where pages took so long that the reward is less
 
 # Arms of an experiment: people are assigned by the seed, and the arm is in the log.
 # [arms.dot]

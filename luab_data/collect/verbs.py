@@ -8,6 +8,7 @@ from typing import Literal
 from luab_data.collect.demo import write_demo
 from luab_data.collect.entry import invitation_of
 from luab_data.collect.export import Exported, export
+from luab_data.collect.pay import Pay, pay
 from luab_data.collect.release import export_release
 from luab_data.collect.serve import add_round, opened, progress_of, serve
 from luab_data.collect.study import init, read_study, secret_of
@@ -61,6 +62,34 @@ def collect_export(
         raise OptionError(f"format={format!r}; expected log or release")
     with opened(study, database=database) as found:
         return write(found, Path(out), finished=finished, force=force)
+
+
+def collect_pay(
+    study: AnyPath,
+    out: AnyPath,
+    *,
+    results: AnyPath | None = None,
+    bonuses: AnyPath | None = None,
+    database: str | None = None,
+    force: bool = False,
+) -> Pay:
+    """Write what is to be paid for a study, by what was decided on its dashboard.
+
+    Args:
+        study: its folder.
+        out: a CSV file, a line a finished session; with `results` in the platform's form.
+        results: the platform's own list, which alone knows people: MTurk's results of a batch, or
+            Prolific's export.
+        bonuses: a second file, of those who get one.
+        database: as of collect_status.
+        force: replace earlier files.
+
+    Raises:
+        OptionError: no such list, or of another study. OutputError: the files cannot be written.
+    """
+    given = [None if path is None else Path(path) for path in (results, bonuses)]
+    with opened(study, database=database) as found:
+        return pay(found, Path(out), results=given[0], bonuses=given[1], force=force)
 
 
 def collect_invite(

@@ -51,22 +51,36 @@ function count(name, value, more) {
 
 function progress(found) {
   const is = found.progress;
-  const accepted = found.sessions.filter((one) => one.suggestion === "accept").length;
-  const pay = found.reward_usd ? `${(accepted * found.reward_usd).toFixed(2)} USD to pay` : "";
+  const accepted = found.sessions.filter((one) => one.decision === "accept");
+  const waiting = open(found.sessions).length;
+  const usd = accepted.reduce((sum, one) => sum + found.reward_usd + one.bonus_usd, 0);
   const failed = found.sessions.reduce((sum, one) => sum + one.failed, 0);
   return element("section", { class: "counts", "aria-label": "Progress" },
     meter("Sessions finished", is["sessions finished"], is["sessions to do"]),
     meter("Pages answered", is["pages answered"], found.pages_to_do),
     count("People", is.participants.toLocaleString(), `${is["sessions begun"].toLocaleString()} sessions begun`),
-    count("To accept", accepted.toLocaleString(), pay),
+    count("Accepted", accepted.length.toLocaleString(), usd ? `${usd.toFixed(2)} USD to pay` : ""),
+    count("To decide", waiting.toLocaleString(), "finished sessions"),
     count("Failed pictures", failed.toLocaleString(), `of ${is.pictures.toLocaleString()} in the study`));
 }
+
+// Finished sessions that nobody has decided about.
+function open(sessions) {
+  return sessions.filter((one) => one.code && !one.decision);
+}
+
+const money = (usd) => (usd ? `, ${usd.toFixed(2)} USD of bonus` : "");
 
 function cell(name, ...children) {
   return element("td", { "data-name": name }, element("span", {}, ...children));
 }
 
-function row(one, watch) {
+function decided(one) {
+  const done = one.decision === "accept" ? "accepted" : "rejected";
+  return one.decision ? [element("strong", { class: `badge ${one.decision}` }, done), ` ${[one.decided_because, one.bonus_usd ? `${one.bonus_usd.toFixed(2)} USD of bonus` : ""].filter(Boolean).join(", ")}`] : ["none yet"];
+}
+
+function row(one, watch, decide) {
   const recall = one.recall === null ? "none seen" : `${share(one.found, one.known)} % (${one.found} of ${one.known})`;
   return element("tr", { "data-session": one.session },
     cell("Person", element("code", {}, one.person)),
@@ -77,16 +91,61 @@ function row(one, watch) {
     cell("Known found", recall),
     cell("Failed", String(one.failed)),
     cell("Code", element("code", {}, one.code ?? "none yet")),
-    cell("Suggestion", element("strong", { class: `badge ${one.suggestion}` }, one.suggestion), " ", one.reason),
-    element("td", {}, element("button", { type: "button", onclick: () => watch(one), "aria-label": `Watch session ${one.session}` }, "Watch")));
+    cell("Suggestion", element("strong", { class: `badge ${one.suggestion}` }, one.suggestion), ` ${one.reason}${one.decision ? "" : money(one.bonus_usd)}`),
+    cell("Decision", ...decided(one)),
+    element("td", { class: "does" },
+      element("button", { type: "button", onclick: () => watch(one), "aria-label": `Watch session ${one.session}` }, "Watch"),
+      one.code ? element("button", { type: "button", onclick: () => decide([one]), "aria-label": `Decide about session ${one.session}` }, "Decide") : ""));
 }
 
-function people(found, watch) {
-  const head = ["Person", "Begun", "Arm", "Pages", "Seconds a page", "Known found", "Failed", "Code", "Suggestion", ""];
+function people(found, watch, decide) {
+  const head = ["Person", "Begun", "Arm", "Pages", "Seconds a page", "Known found", "Failed", "Code", "Suggestion", "Decision", ""];
   if (!found.sessions.length) return element("p", { class: "hint" }, "Nobody has begun yet.");
-  return element("table", {},
+  const good = open(found.sessions).filter((one) => one.suggestion === "accept");
+  const all = good.length > 1 ? element("p", {}, element("button", { type: "button", class: "all", onclick: () => decide(good) }, `Accept all ${good.length} that are suggested`)) : "";
+  return element("div", {}, all, element("table", {},
     element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col" }, name)))),
-    element("tbody", {}, ...found.sessions.map((one) => row(one, watch))));
+    element("tbody", {}, ...found.sessions.map((one) => row(one, watch, decide)))));
+}
+
+// Asks what to do about one session, or whether to accept some; resolves to what to send, or null.
+function ask(sessions, found) {
+  const [one] = sessions;
+  const alone = sessions.length === 1;
+  const is = (name) => (one.decision ?? (one.suggestion === "reject" ? "reject" : "accept")) === name;
+  const choice = (name, text) => element("label", {}, element("input", { type: "radio", name: "decision", value: name, checked: is(name) }), text);
+  const bonus = element("input", { type: "number", name: "bonus", min: 0, max: 1000, step: 0.01, value: one.bonus_usd.toFixed(2) });
+  const reason = element("input", { name: "reason", maxlength: 500, autocomplete: "off", value: one.decided_because ?? (one.suggestion === "reject" ? one.reason : "") });
+  const total = sessions.reduce((sum, each) => sum + found.reward_usd + each.bonus_usd, 0);
+  const parts = alone
+    ? [element("h2", {}, `Session ${one.session}`), element("p", { class: "hint" }, `Suggested: ${one.suggestion}. ${one.reason}`),
+      element("fieldset", {}, element("legend", {}, "Decision"), choice("accept", "Accept"), choice("reject", "Reject, without pay")),
+      element("label", {}, "Bonus, USD", bonus), element("label", {}, "Reason, which the person may read", reason)]
+    : [element("h2", {}, `Accept ${sessions.length} sessions`), element("p", {}, `Those that are suggested and not decided about; ${total.toFixed(2)} USD with their suggested bonuses.`)];
+  const dialog = element("dialog", { "aria-label": alone ? `Session ${one.session}` : "Accept sessions" },
+    element("form", { method: "dialog" }, ...parts,
+      element("div", { class: "tools" }, element("button", { value: "cancel", class: "quiet", formnovalidate: true }, "Cancel"), element("button", { value: "save", class: "main" }, "Save"))));
+  const change = () => {
+    const rejects = alone && dialog.querySelector("[value=reject]").checked;
+    bonus.disabled = rejects;
+    reason.required = rejects;
+  };
+  dialog.addEventListener("change", change);
+  document.body.append(dialog);
+  change();
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      const wanted = { sessions: sessions.map((each) => each.session), decision: "accept" };
+      if (alone) {
+        wanted.decision = dialog.querySelector(":checked").value;
+        wanted.bonus_usd = Number(bonus.value) || 0;
+        wanted.reason = reason.value;
+      }
+      dialog.remove();
+      resolve(dialog.returnValue === "save" ? wanted : null);
+    });
+  });
 }
 
 function audit(found) {
@@ -112,13 +171,14 @@ class Page {
     said.textContent = found.paused ? "Paused: nobody new can begin." : "";
     if (text === this.text) return;
     this.text = text;
+    this.found = found;
     this.paused = found.paused;
     document.title = `${found.title}: researcher`;
     by("title").textContent = found.title;
     by("pause").textContent = found.paused ? "Resume" : "Pause";
     const watched = document.activeElement?.closest("tr")?.dataset.session;
     this.places.progress.replaceChildren(progress(found));
-    this.places.people.replaceChildren(people(found, (one) => this.replay.open(one)));
+    this.places.people.replaceChildren(people(found, (one) => this.replay.open(one), (some) => this.decide(some)));
     this.places.audit.replaceChildren(audit(found));
     if (watched) this.places.people.querySelector(`[data-session="${watched}"] button`)?.focus({ preventScroll: true });
   }
@@ -129,6 +189,17 @@ class Page {
     try {
       await this.refresh();
       this.timer = setTimeout(() => this.follow(), EVERY_MS);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  async decide(sessions) {
+    const wanted = await ask(sessions, this.found);
+    if (!wanted) return;
+    try {
+      await call("decide", wanted);
+      await this.follow();
     } catch (error) {
       this.failed(error);
     }
