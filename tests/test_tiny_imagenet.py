@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parents[1] / "results" / "tiny-imagenet"
 sys.path.insert(0, str(FOLDER))
 
 from claims import LEVELS, compared, paying, write  # noqa: E402
+from cost import ratios  # noqa: E402
 from experiments import (  # noqa: E402
     ARM_SEEDS,
     ARMS,
@@ -345,3 +346,11 @@ def test_gathering_adds_runs_and_refuses_other_images(tmp_path):
     made_up(0, 0.5, num_images=20).save(tmp_path / "use-cnn-none-s1.npz")
     with pytest.raises(LuabError, match="other images"):
         gather([tmp_path / "use-cnn-none-s1.npz"], *files)
+
+
+def test_the_cost_of_a_step_is_taken_turn_by_turn():
+    # The machine is twice as slow in every other turn; the second arm always costs a tenth more.
+    none = np.tile([0.1, 0.2], 10)
+    found = [*ratios(np.stack([none, 1.1 * none]))]
+    assert found[0] == {"ms": pytest.approx(150), "ratio": 1, "low": 1, "high": 1}
+    assert [found[1][name] for name in ("ratio", "low", "high")] == [pytest.approx(1.1)] * 3
