@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import luab_data
 from luab_data.cli import main
-from luab_data.collect import store as db
+from luab_data.collect import tables as db
 from luab_data.collect.demo import write_demo
 from luab_data.collect.export import export, sessions
 from luab_data.collect.pictures import Thumbnails, find_pictures

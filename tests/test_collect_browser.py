@@ -15,7 +15,7 @@ from collect_world import make_study, served
 
 import luab_data
 from luab_data.collect import spent
-from luab_data.collect import store as db
+from luab_data.collect import tables as db
 from luab_data.collect.export import export
 from luab_data.collect.serve import Opened
 

@@ -14,7 +14,7 @@ from collect_world import Person, make_study
 
 from luab_data.cli import main
 from luab_data.collect import dashboard
-from luab_data.collect import store as db
+from luab_data.collect import tables as db
 from luab_data.collect.acceptance import Answered, Work, suggest, work_of
 from luab_data.collect.dashboard import COOKIE, login_token
 from luab_data.collect.plan import Page, Slot, Task

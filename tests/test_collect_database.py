@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -13,9 +14,11 @@ import pytest
 import sqlalchemy as sa
 from collect_world import Person, make_study
 from postgres import IS_HERE, postgres
+from test_collect_dashboard import Researcher
 
-from luab_data.collect import store as db
-from luab_data.collect.serve import Opened, opened
+from luab_data.collect import tables as db
+from luab_data.collect.export import sessions
+from luab_data.collect.serve import Opened, add_round, opened
 from luab_data.collect.store import Store
 from luab_data.errors import OptionError
 
@@ -57,6 +60,51 @@ def test_after_the_end_of_a_session_events_are_refused_for_good(tmp_path: Path):
         assert count(study, db.batches) == 1
     script = (Path(db.__file__).parent / "pages/recorder.js").read_text()
     assert "[400, 410, 413].includes(response.status)" in script  # and it does not send it again
+
+
+def test_what_is_done_at_one_server_holds_at_the_others(tmp_path: Path):
+    """A login and its end, a pause, another round."""
+    folder = make_study(tmp_path, "browsing", changes={"overlap = 1": "overlap = 1\n"})
+    with opened(folder) as one, opened(folder) as other:
+        eve, there = Researcher(one), Researcher(other, "no token")
+        there.cookie = eve.cookie
+        assert there.get("/researcher/api/overview").status_code == 200
+        eve.act("pause", {"paused": True})
+        assert there.overview["paused"] and "paused" in Person(other).joined.json()["error"]
+        eve.act("pause", {"paused": False})
+        first = len(one.people.tasks)
+        for _ in range(first):
+            ann = Person(one)
+            for page in range(2):
+                ann.submit(page, {"selected": []})
+        assert "Nothing is left" in Person(other).joined.json()["error"]
+        more = add_round(one)
+        assert there.overview["progress"]["sessions to do"] == first + more
+        ann = Person(other)  # it was opened before there was such a task
+        assert ann.state["num_pages"] >= 1 and ann.do({"t": 1, "page": 0, "type": "move"})
+        assert eve.overview["sessions"][0]["answered"] == 0
+        assert len(list(sessions(one, False))) == first + 1
+        assert there.act("logout", {}).status_code == 200
+        assert eve.get("/researcher/api/overview").status_code == 401
+    kept = sqlite3.connect(folder / "study.sqlite").execute("SELECT * FROM logins").fetchall()
+    assert kept == []
+
+
+def test_people_are_spread_evenly_over_arms(tmp_path: Path):
+    folder = make_study(tmp_path, "browsing", changes={"overlap = 1": "overlap = 50"})
+    arms = "".join(f"[arms.{name}]\n" for name in "abc")
+    with (folder / "study.toml").open("a") as file:
+        file.write(arms)
+    with opened(folder) as study:
+        for number in range(1, 21):
+            Person(study)
+            with study.store.reading() as connection:
+                found = Counter(connection.scalars(sa.select(db.participants.c.arm)))
+            counts = [found[name] for name in "abc"]
+            assert sum(counts) == number and max(counts) - min(counts) <= 1
+            if number == 3:
+                first = found
+        assert first == Counter("abc")
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_the_guide_leads_from_pictures_to_a_model_and_from_arms_to_their_differe
     monkeypatch.chdir(tmp_path)
     # Whoever comes is in the next arm, so that no draw decides what is tested.
     arms = itertools.cycle(sorted(SHARE_IN_BOX))
-    monkeypatch.setattr("luab_data.collect.people.arm_of", lambda study, person: next(arms))
+    monkeypatch.setattr("luab_data.collect.people.arm_of", lambda study, person, taken: next(arms))
     said = {}
     for program, *words in lines(GUIDE):
         if words[:2] == ["collect", "serve"]:

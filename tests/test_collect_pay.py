@@ -14,7 +14,7 @@ from test_collect_dashboard import MTURK, TASK, Researcher, answered
 
 import luab_data
 from luab_data.cli import main
-from luab_data.collect import store as db
+from luab_data.collect import tables as db
 from luab_data.collect.acceptance import bonus_of, suggest, work_of
 from luab_data.collect.serve import Opened, opened
 from luab_data.collect.study import Acceptance

@@ -159,8 +159,8 @@ def invite(study: Path, count: int, address: str) -> None:
 @_STUDY
 @_DATABASE
 def next_round(study: Path, database: str | None) -> None:
-    """Ask again about what nobody selected in STUDY; serve it again afterwards."""
+    """Ask again about what nobody selected in STUDY; servers that run offer it."""
     import luab_data
 
     more = luab_data.collect_next_round(study, database=database)
-    click.echo(f"{more:,} tasks more; serve the study again to offer them")
+    click.echo(f"{more:,} tasks more; servers that run offer them")

@@ -1,12 +1,13 @@
 """[I/O] What the researcher reaches of a study: progress, people, replay, pause, the log.
 
-A token that only the study's secret gives opens it, once, for a cookie of its own random value,
-which is kept in memory: a restart logs everybody out. Every act is a row of the audit. No answer
-holds more of a person than the beginning of their keyed hash.
+A token that only the study's secret gives opens it, for a cookie of its own random value, whose
+hash is kept in the database, so that every server of the study knows it. Every act is a row of the
+audit. No answer holds more of a person than the beginning of their keyed hash.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 import tempfile
@@ -24,14 +25,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from luab_data.collect import store as db
+from luab_data.collect import tables as db
 from luab_data.collect.app import PAGES
 from luab_data.collect.export import export
 from luab_data.collect.guard import Handler, Wrong, guarded, read
 from luab_data.collect.pay import Decision, Row, decide, rows_of
 from luab_data.collect.people import is_paused
 from luab_data.collect.serve import Opened, progress_of
-from luab_data.collect.store import now_ms
+from luab_data.collect.store import Store, now_ms
 
 PATH = "/researcher"
 COOKIE = "luab-researcher"
@@ -45,7 +46,7 @@ _NUM_ACTS = 50
 _SHOWN = ("t", "type", "slot", "x", "y", "fx", "fy", "label", "state", "layout", "pointer")
 """Of an event, in a replay."""
 
-_clock = time.monotonic
+_clock = time.time
 
 
 def login_token(secret: bytes) -> str:
@@ -75,18 +76,18 @@ class _Nothing(Struct, forbid_unknown_fields=True):
 
 
 class Logins:
-    """Who is logged in: random values of cookies, in memory.
+    """Who is logged in: hashes of cookies, in the database.
 
     Args:
         token: that opens the dashboard.
+        store: the database.
     """
 
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
-        self._until: dict[str, float] = {}
+    def __init__(self, token: str, store: Store) -> None:
+        self._token, self._store = token.encode(), store
         self._wrong: dict[str, tuple[int, float]] = {}  # client -> times, not before
 
-    def log_in(self, token: str, client: str) -> str:
+    async def log_in(self, token: str, client: str) -> str:
         """A new cookie for the token.
 
         Args:
@@ -106,18 +107,28 @@ class Logins:
             self._wrong[client] = times + 1, now + min(SLOWEST_S, 0.5 * 2.0 ** min(times, 10))
             raise Wrong(403, "This is not the researcher's token of this study.")
         self._wrong.pop(client, None)
-        self._until = {value: until for value, until in self._until.items() if until > now}
         cookie = secrets.token_urlsafe(32)
-        self._until[cookie] = now + LOGGED_IN_S
+        old = sa.delete(db.logins).where(db.logins.c.until_s <= sa.bindparam("now"))
+        await self._store.write(old, {"now": now})
+        row = {"cookie": _hashed(cookie), "until_s": now + LOGGED_IN_S}
+        await self._store.write(sa.insert(db.logins), row)
         return cookie
 
     def is_in(self, cookie: str) -> bool:
         """Whether a cookie is one of ours that has not expired."""
-        return self._until.get(cookie, 0.0) > _clock()
+        until = sa.select(db.logins.c.until_s).where(db.logins.c.cookie == _hashed(cookie))
+        with self._store.reading() as connection:
+            return float(connection.scalar(until) or 0.0) > _clock()
 
-    def log_out(self, cookie: str) -> None:
+    async def log_out(self, cookie: str) -> None:
         """Forget a cookie."""
-        self._until.pop(cookie, None)
+        gone = sa.delete(db.logins).where(db.logins.c.cookie == sa.bindparam("gone"))
+        await self._store.write(gone, {"gone": _hashed(cookie)})
+
+
+def _hashed(cookie: str) -> str:
+    """What of a cookie is kept: nobody who reads the database can log in by it."""
+    return hashlib.sha256(cookie.encode()).hexdigest()
 
 
 class Dashboard:
@@ -129,7 +140,7 @@ class Dashboard:
 
     def __init__(self, study: Opened) -> None:
         self._study = study
-        self._logins = Logins(login_token(study.people.secret))
+        self._logins = Logins(login_token(study.people.secret), study.store)
         self._insert = sa.insert(db.audit)
 
     def routes(self) -> list[Route]:
@@ -154,7 +165,8 @@ class Dashboard:
         """Only for who is logged in."""
 
         async def answer(request: Request) -> Response:
-            if not self._logins.is_in(request.cookies.get(COOKIE, "")):
+            cookie = request.cookies.get(COOKIE, "")
+            if not await run_in_threadpool(self._logins.is_in, cookie):
                 raise Wrong(401, "Log in by the link that `luab-data collect serve` prints.")
             return await handler(request)
 
@@ -174,7 +186,7 @@ class Dashboard:
         login: _Login = await read(request, _Login)
         client = request.client.host if request.client else ""
         try:
-            cookie = self._logins.log_in(login.token, client)
+            cookie = await self._logins.log_in(login.token, client)
         except Wrong as wrong:
             if wrong.status == 403:  # those that come too soon are not looked at
                 await self._note("wrong token")
@@ -190,7 +202,7 @@ class Dashboard:
     async def log_out(self, request: Request) -> Response:
         """Forget the cookie."""
         await read(request, _Nothing)
-        self._logins.log_out(request.cookies[COOKIE])
+        await self._logins.log_out(request.cookies[COOKIE])
         await self._note("log out")
         answer = JSONResponse({"logged_in": False})
         answer.delete_cookie(COOKIE, path=PATH)
@@ -241,7 +253,7 @@ class Dashboard:
             "paused": paused,
             "progress": progress_of(study),
             "pages_to_do": study.study.entry.overlap
-            * sum(len(task.pages) for task in study.people.tasks.values()),
+            * sum(len(task.pages) for task in study.people.tasks.refreshed().values()),
             "reward_usd": study.study.acceptance.reward_usd,
             "sessions": msgspec.to_builtins(self._rows()),
             "acts": [{"at_ms": a.at_ms, "act": a.act, "about": a.about} for a in acts],

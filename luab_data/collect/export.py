@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 import sqlalchemy as sa
 
-from luab_data.collect import store as db
+from luab_data.collect import tables as db
 from luab_data.collect.pictures import Picture
 from luab_data.collect.plan import Page, Task
 from luab_data.collect.serve import Opened

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from luab_data.collect import store as db
+from luab_data.collect import tables as db
 from luab_data.collect.acceptance import Answered, bonus_of, suggest, work_of
 from luab_data.collect.serve import Opened
 from luab_data.collect.store import now_ms

@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
-from luab_data.collect import store as db
+from luab_data.collect import tables as db
 from luab_data.collect.plan import Task, arm_of, next_task
 from luab_data.collect.store import Store, now_ms
 from luab_data.collect.study import Study
@@ -37,6 +37,30 @@ class Session(Struct, frozen=True, kw_only=True):
     finished_ms: int | None
     code: str | None
     entry: dict[str, str]
+
+
+class Tasks(dict[int, Task]):
+    """Tasks by their ids; those that another process has made since are looked up."""
+
+    def __init__(self, store: Store, tasks: Mapping[int, Task]) -> None:
+        super().__init__(tasks)
+        self._store = store
+
+    def __missing__(self, number: int) -> Task:
+        return self.refreshed()[number]
+
+    def refreshed(self) -> dict[int, Task]:
+        """All that there are now."""
+        with self._store.reading() as connection:
+            found = tasks_in(connection)
+        self.update(found)
+        return found
+
+
+def tasks_in(connection: sa.Connection) -> dict[int, Task]:
+    """All tasks of a study."""
+    rows = connection.execute(sa.select(db.tasks).order_by(db.tasks.c.id)).all()
+    return {row.id: msgspec.json.decode(row.task, type=Task) for row in rows}
 
 
 class Refused(OptionError):
@@ -71,7 +95,7 @@ class People:
     def __init__(
         self, study: Study, store: Store, secret: bytes, tasks: Mapping[int, Task]
     ) -> None:
-        self.study, self.store, self.tasks = study, store, tasks
+        self.study, self.store, self.tasks = study, store, Tasks(store, tasks)
         self.secret = secret
         self._hash = WorkerHash(secret)
 
@@ -94,7 +118,6 @@ class People:
         row = {
             "person": person,
             "entry": platform,
-            "arm": arm_of(self.study, person),
             "consented_ms": now_ms(),
         }
         return await self.store.act(partial(self._begin, row, bool(who), entry))
@@ -127,6 +150,10 @@ class People:
         )
         if task is None:
             raise Refused(NOTHING_LEFT)
+        arms = connection.execute(
+            sa.select(db.participants.c.arm, sa.func.count()).group_by(db.participants.c.arm)
+        ).all()
+        row["arm"] = arm_of(self.study, row["person"], {arm: count for arm, count in arms})
         connection.execute(self.store.insert_new(db.participants), row)
         participant = connection.scalar(sa.select(db.participants.c.id).where(is_me))
         connection.execute(sa.insert(db.sessions), {
@@ -152,7 +179,7 @@ class People:
             .group_by(db.sessions.c.task)
         ).all()  # fmt: skip
         taken = {task: count for task, count in counts}
-        return {task: taken.get(task, 0) for task in self.tasks}
+        return {task: taken.get(task, 0) for task in connection.scalars(sa.select(db.tasks.c.id))}
 
     def session(self, token: str) -> Session | None:
         """The session that a token opens."""

@@ -122,8 +122,18 @@ def next_task(taken: Mapping[int, int], mine: Sequence[int], overlap: int) -> in
     return min(open_tasks, key=lambda task: (taken[task], task), default=None)
 
 
-def arm_of(study: Study, person: str) -> str | None:
-    """Arm of the experiment that a person is in, evenly and for good; None where there is none."""
+def arm_of(study: Study, person: str, taken: Mapping[str | None, int]) -> str | None:
+    """Arm of the experiment for a new person: of those that fewest are in, one by the seed.
+
+    Args:
+        study: says which arms there are.
+        person: the hash.
+        taken: arm -> people in it.
+
+    Returns: None where there are no arms.
+    """
     if not study.arms:
         return None
-    return random.Random(f"{study.seed}/{person}").choice(sorted(study.arms))
+    least = min(taken.get(arm, 0) for arm in study.arms)
+    fewest = [arm for arm in sorted(study.arms) if taken.get(arm, 0) == least]
+    return random.Random(f"{study.seed}/{person}").choice(fewest)

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import msgspec
 import sqlalchemy as sa
 
-from luab_data.collect import store as db
+from luab_data.collect import tables as db
 from luab_data.collect.app import Participants
 from luab_data.collect.guard import LOOPBACK, make_app
-from luab_data.collect.people import People
+from luab_data.collect.people import People, tasks_in
 from luab_data.collect.pictures import Picture, Thumbnails, find_pictures
 from luab_data.collect.plan import Task, make_tasks
 from luab_data.collect.store import Store
@@ -84,12 +84,11 @@ def opened(
 
 def _tasks(store: Store, study: Study, pictures: dict[str, Picture]) -> dict[int, Task]:
     with store.alone() as connection:
-        rows = connection.execute(sa.select(db.tasks)).all()
-        if not rows:
+        tasks = tasks_in(connection)
+        if not tasks:
             made = [msgspec.json.encode(task).decode() for task in make_tasks(study, pictures)]
             connection.execute(sa.insert(db.tasks), [{"task": task} for task in made])
-            rows = connection.execute(sa.select(db.tasks)).all()
-    tasks = {row.id: msgspec.json.decode(row.task, type=Task) for row in rows}
+            tasks = tasks_in(connection)
     shown = {slot.picture for task in tasks.values() for page in task.pages for slot in page.slots}
     if gone := shown - set(pictures):
         raise OptionError(
@@ -107,7 +106,8 @@ def add_round(study: Opened) -> int:
             kind of study.
     """
     people = study.people
-    last = max(task.round for task in people.tasks.values())
+    tasks = people.tasks.refreshed()
+    last = max(task.round for task in tasks.values())
     asked: set[str] = set()
     selected: set[str] = set()
     with study.store.reading() as connection:
@@ -115,7 +115,7 @@ def add_round(study: Opened) -> int:
             sa.select(db.sessions.c.task, db.answers.c.page, db.answers.c.answer).join(db.sessions)
         ).all()
     answered = {(task, page) for task, page, _ in rows}
-    for number, task in people.tasks.items():
+    for number, task in tasks.items():
         for page, shown in enumerate(task.pages):
             if task.round != last:
                 continue
@@ -128,7 +128,7 @@ def add_round(study: Opened) -> int:
             asked.update(slot.picture for slot in shown.slots if slot.known)
     for number, page, text in rows:
         places = msgspec.json.decode(text).get("selected", ())
-        slots = people.tasks[number].pages[page].slots
+        slots = tasks[number].pages[page].slots
         selected.update(slots[k].picture for k in places if 0 <= k < len(slots))
     left = sorted(asked - selected)
     if not left:
@@ -238,7 +238,8 @@ def progress_of(study: Opened) -> dict[str, int]:
         every = sa.select(sa.func.count()).select_from(db.sessions)
         return {
             "pictures": len(study.pictures),
-            "sessions to do": len(study.people.tasks) * study.study.entry.overlap,
+            "sessions to do": study.study.entry.overlap
+            * count(sa.select(sa.func.count()).select_from(db.tasks)),
             "sessions finished": count(every.where(db.sessions.c.finished_ms.is_not(None))),
             "sessions begun": count(every),
             "participants": count(sa.select(sa.func.count()).select_from(db.participants)),

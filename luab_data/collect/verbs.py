@@ -113,7 +113,7 @@ def collect_invite(
 
 
 def collect_next_round(study: AnyPath, *, database: str | None = None) -> int:
-    """Ask again about what nobody selected; serve the study again afterwards.
+    """Ask again about what nobody selected; servers that run offer it at once.
 
     Args:
         study: its folder.
