@@ -17,6 +17,7 @@ from luab_data.errors import DatasetError, OptionError
 from luab_data.kinds import kind_of
 from luab_train.sections import (
     COCO_TARGETS,
+    OUTLINES,
     TRACE_TARGETS,
     Data,
     Engine,
@@ -82,6 +83,8 @@ class Recipe:
         attention = self.model.point_head == "attention"
         regression = self.model.point_head == "regression"
         several, dataset = self.data.several_labels, f"data.dataset={self.data.dataset}"
+        outline = self.target in OUTLINES
+        guided = self.loss.attention is not None
         per_class, warmup = self.point_per_class, self.optim.warmup_epochs
         size, resize = self.data.image_size, self.data.eval_resize
         wrong = {
@@ -95,8 +98,18 @@ class Recipe:
                 self.target == "dwell_time" and not regression
             ),
             "target trace is a map; expected model.point_head=attention or grounding": (
-                self.target == "trace" and regression
+                self.target == "trace" and regression and not (guided and not self.loss.lambda_reg)
             ),
+            f"target {self.target} is an area, not a place; expected loss.attention, and"
+            " loss.lambda_reg=0": outline and (not guided or self.loss.lambda_reg > 0),
+            "loss.attention asks for a place or an area; target dwell_time is none": (
+                guided and self.target == "dwell_time"
+            ),
+            f"loss.attention is of one label an image; {dataset} has several": guided and several,
+            "loss.attention has no map of mixed images; expected mix.mixup=0, mix.cutmix=0 and"
+            " mix.paste=none": guided and self.mix.on,
+            "loss.attention takes gradients of gradients, which torch.compile does not; expected"
+            " engine.compile=false": guided and self.engine.compile,
             f"{dataset} has several labels an image; expected loss.classification=bce": (
                 several and self.loss.classification != "bce"
             ),
@@ -114,19 +127,19 @@ class Recipe:
             "loss.reliability_weights weighs clicks of ImageNet-AB; expected target click or"
             " calibrated": self.loss.reliability_weights
             and (several or self.target not in ("click", "calibrated")),
-            "data.point_noise moves places; target dwell_time is none": (
-                self.data.point_noise > 0 and self.target == "dwell_time"
+            f"data.point_noise moves places; target {self.target} is none": (
+                self.data.point_noise > 0 and self.target in ("dwell_time", *OUTLINES)
             ),
             f"data.crop_keep needs one place an image; target {self.target} of {dataset} is none": (
                 self.data.crop_keep > 0
-                and (per_class or self.target in ("none", "trace", "dwell_time"))
+                and (per_class or self.target in ("none", "trace", "dwell_time", *OUTLINES))
             ),
             "mix.paste is a way of mixing of its own; expected mix.mixup=0 and mix.cutmix=0": (
                 self.mix.paste is not None and (self.mix.mixup > 0 or self.mix.cutmix > 0)
             ),
             f"mix.paste needs one place an image; target {self.target} of {dataset} is none": (
                 self.mix.paste is not None
-                and (per_class or self.target in ("none", "trace", "dwell_time"))
+                and (per_class or self.target in ("none", "trace", "dwell_time", *OUTLINES))
             ),
             "model.pretrained and model.checkpoint both say where weights come from; expected one,"
             " e.g. --set model.pretrained=false": (

@@ -16,11 +16,13 @@ from luab_train.settings import Count, NotNegative, Share
 
 Target = Literal[
     "none", "random", "centre", "shuffled", "click", "first_click", "hull_centre", "calibrated",
-    "oracle", "trace", "dwell_time", "trace_last", "trace_centroid",
+    "oracle", "trace", "dwell_time", "trace_last", "trace_centroid", "hull", "box",
 ]  # fmt: skip
 TARGETS: tuple[str, ...] = typing.get_args(Target)
 TRACE_TARGETS = ("trace", "trace_last", "trace_centroid", "hull_centre")
 """Those that a tracing dataset has."""
+OUTLINES = ("hull", "box")
+"""Those that are no place but the corners of an area, for `loss.attention` alone."""
 COCO_TARGETS = ("none", "random", "centre", "shuffled", "click", "first_click", "oracle")
 
 Best = Literal["val_accuracy", "val_label_loss", "val_localisation", "val_point_error", "val_map"]
@@ -202,6 +204,16 @@ class Loss:
     point_mean: Literal["images", "points"] = "images"
     """Several points an image (COCO-AB, a trace): mean over an image's points, then over images; or
     over all points of the batch.
+    """
+    attention: Literal["rrr", "gradmask", "harmonizer", "robustvit"] | None = None
+    """A loss on where the network looks (`luab_train.train.guidance`), with a soft map of `target`
+    in place of a mask.
+    """
+    lambda_attention: NotNegative = 1.0
+    """Weight of that term; the four are of very different size."""
+    map_sigma: Annotated[float, Meta(ge=1e-3)] = 0.2
+    """Standard deviation, fractions of the crop, of the Gaussian of the distance to a target that
+    makes its soft map.
     """
     reliability_weights: bool = False
     """Weigh each click by `click_reliability` of `luab-data calibrate --out`."""

@@ -78,6 +78,15 @@ def world(tmp_path_factory) -> World:
             id="a map that learns nothing",
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            {"loss": {"attention": "gradmask"}}, 2, id="a loss on gradients", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"loss": {"attention": "robustvit"}, "model": {"point_head": "grounding"}},
+            2,
+            id="a loss on relevance",
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"model": {"point_head": "attention"}}, 4, id="four", marks=pytest.mark.slow),
     ],
 )

@@ -74,6 +74,7 @@ def test_every_run_has_a_name():
     expected = {f"imagenet_ab:{name}" for name in IMAGENET}
     expected |= {f"coco_ab:{b}{arm}" for b in COCO_BACKBONES for arm in ("", "_random", "_click")}
     expected |= {"debug:tiny", "debug:tiny_vit", "debug:tiny_paste", "debug:tiny_grounding"}
+    expected |= {f"debug:tiny_{loss}" for loss in ("rrr", "gradmask", "harmonizer", "robustvit")}
     expected |= {"debug:digits", "debug:coco_tiny"}
     assert set(NAMES) == expected
 
@@ -366,6 +367,7 @@ def test_every_key_that_can_change_the_result_is_in_one_place_of_a_comparison():
         *("model.checkpoint", "model.attentive_pooling", "model.attention_sigma"),
         *("data.num_workers", "data.cache", "data.notebook_labels"),
         *("mix.paste_labels", "mix.paste_share", "mix.paste_size"),
+        *("loss.lambda_attention", "loss.map_sigma"),
         *("loss.point_mean", "optim.momentum"),
     }
     assert set(keys) | without_effect == set(flatten(recipe))
@@ -479,7 +481,7 @@ def _what_decides_a_step(recipe: Recipe) -> tuple[object, ...]:
     return (
         replace(recipe.model, name=recipe.model.name.partition(".")[0]),
         recipe.mix,
-        (loss.classification, loss.regression, data.dataset, data.random_erase),
+        (loss.classification, loss.regression, loss.attention, data.dataset, data.random_erase),
         (recipe.optim.name, recipe.optim.clip_grad),
     )
 

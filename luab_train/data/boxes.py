@@ -80,9 +80,8 @@ def centre_distance(boxes: Boxes, points_px: np.ndarray, size_wh: np.ndarray) ->
     return np.where(boxes.counts > 0, distance, np.nan)
 
 
-def nearest_centre(boxes: Boxes, points_px: np.ndarray) -> np.ndarray:
-    """(N, 2) float64 px: centre of the box nearest to the point; NaN without boxes or without a
-    point.
+def nearest_box(boxes: Boxes, points_px: np.ndarray) -> np.ndarray:
+    """(N, 4) float64 xyxy px: the box nearest to the point; NaN without boxes or without a point.
 
     A box that contains the point is at distance 0; among equals, the one whose centre is nearest.
     """
@@ -93,8 +92,13 @@ def nearest_centre(boxes: Boxes, points_px: np.ndarray) -> np.ndarray:
     to_centre = np.hypot(*(boxes.centres - points).T)
     order = np.lexsort((to_centre, to_box, rows))
     first = order[boxes.bounds[:-1][boxes.counts > 0]]
-    result = np.full((len(boxes.bounds) - 1, 2), np.nan)
-    result[rows[first]] = np.where(
-        np.isfinite(to_box[first])[:, None], boxes.centres[first], np.nan
-    )
+    result = np.full((len(boxes.bounds) - 1, 4), np.nan)
+    result[rows[first]] = np.where(np.isfinite(to_box[first])[:, None], boxes.values[first], np.nan)
     return result
+
+
+def nearest_centre(boxes: Boxes, points_px: np.ndarray) -> np.ndarray:
+    """(N, 2) float64 px: centre of `nearest_box`."""
+    found = nearest_box(boxes, points_px)
+    centre: np.ndarray = (found[:, :2] + found[:, 2:]) / 2
+    return centre

@@ -36,12 +36,15 @@ _COLUMNS = (
 BYPRODUCTS = {
     "first_click": ("first_click_x", "first_click_y"),
     "hull_centre": ("hull_x", "hull_y"),
+    "hull": ("hull_x", "hull_y"),
     "trace": ("time_quantile_x", "time_quantile_y"),
     "dwell_time": ("dwell_time_ms",),
     "trace_last": ("last_point_x", "last_point_y"),
     "trace_centroid": ("centroid_x", "centroid_y"),
 }
-"""Target -> more columns that it is made of; the last two are of traces alone."""
+"""Target -> more columns that it is made of; `trace_last` and `trace_centroid` are of traces
+alone.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +237,8 @@ def byproduct(table: pa.Table, target: str) -> np.ndarray | None:
         return np.stack([fixed_lists(table, name) for name in columns], axis=2)
     if target == "hull_centre":
         return _hull_centres(table)[:, None]
+    if target == "hull":
+        return _hull_corners(table)
     return None
 
 
@@ -258,6 +263,17 @@ def _hull_centres(table: pa.Table) -> np.ndarray:
         points = np.stack([x.values, y.values], axis=1).astype(np.float64)
         centre = shapely.centroid(shapely.convex_hull(shapely.multipoints(points, indices=owner)))
         result[has] = np.stack([shapely.get_x(centre), shapely.get_y(centre)], axis=1)
+    return result
+
+
+def _hull_corners(table: pa.Table) -> np.ndarray:
+    """(N, K, 2): the corners of each hull in order, the last of them as often as K asks for."""
+    x, y = ragged(table["hull_x"]), ragged(table["hull_y"])
+    place = np.arange(x.lengths.max(initial=1))
+    has = x.lengths > 0
+    at = x.bounds[:-1, None] + np.minimum(place, x.lengths[:, None] - 1)
+    result = np.full((len(table), len(place), 2), np.nan)
+    result[has] = np.stack([x.values, y.values], axis=1)[at[has]]
     return result
 
 

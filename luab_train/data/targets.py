@@ -21,6 +21,8 @@ Other byproducts come through the same door, for images that have a click too:
     hull_centre  centroid of the convex hull of the last records before the click
     calibrated   the click without the crowd's bias, from `luab-data calibrate --out`
     trace        where the cursor was at 0, .1, ... 1 of the time to the click: eleven points, a map
+    hull         the corners of that hull: an area to look at (loss.attention), no place
+    box          the corners of the box that `oracle` takes the centre of; likewise
     dwell_time   log(1 + seconds over the image), standardised over the training images: one number
 
 Those of a tracing dataset are in `traces`: trace_last, trace_centroid, hull_centre and trace.
@@ -34,7 +36,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from luab_data.errors import OptionError
-from luab_train.data.boxes import Boxes, nearest_centre
+from luab_train.data.boxes import Boxes, nearest_box, nearest_centre
 from luab_train.data.coco import CocoAnnotations
 from luab_train.data.rows import Annotations
 
@@ -78,6 +80,8 @@ def training_points(
         values = np.where(has_click[:, None, None], rows.byproduct, np.nan)
         if target == "dwell_time":
             values = _standardised(values)
+    elif target == "box":
+        values = _box_corners(rows)
     else:
         values = make_target(
             target,
@@ -93,6 +97,13 @@ def training_points(
     if weighted and isinstance(rows, Annotations) and rows.reliability is not None:
         weight = np.nan_to_num(rows.reliability)
     return TrainingPoints(values, weight)
+
+
+def _box_corners(rows: Annotations) -> np.ndarray:
+    """(N, 4, 2) fractions of the image, the corners of the box nearest to the click in order."""
+    box = nearest_box(rows.boxes, rows.click * rows.size_wh)
+    corners: np.ndarray = box[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] / rows.size_wh[:, None]
+    return corners
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ class AttentionMap(nn.Module):
 def mean_position(attention_BHW: Tensor) -> Tensor:
     """(B, 2) x, y: the mean of the cells' centres under the map, fractions of the crop."""
     probability = attention_BHW.exp()
-    y, x = _centres(attention_BHW.shape[1:], attention_BHW.device)
+    y, x = centres(attention_BHW.shape[1:], attention_BHW.device)
     return torch.stack([(probability.sum(dim=1) * x).sum(1), (probability.sum(2) * y).sum(1)], 1)
 
 
@@ -63,7 +63,7 @@ def cell_targets(
         sigma: standard deviation, fractions of the crop. A Gaussian is read at the cells' centres
             and divided by its sum, so that one narrower than a cell falls on the nearest.
     """
-    y, x = _centres(grid_hw, point_BK2.device)
+    y, x = centres(grid_hw, point_BK2.device)
     point = torch.where((weight_BK > 0)[..., None], point_BK2.float(), 0.5)
     squared = (point[..., 0, None, None] - x) ** 2 + (point[..., 1, None, None] - y[:, None]) ** 2
     gaussian = (-squared / (2 * sigma**2)).flatten(2).softmax(dim=2)
@@ -72,7 +72,7 @@ def cell_targets(
     return (gaussian * share[..., None]).sum(dim=1).view(-1, *grid_hw)
 
 
-def _centres(grid_hw: tuple[int, int] | torch.Size, device: torch.device) -> tuple[Tensor, Tensor]:
+def centres(grid_hw: tuple[int, int] | torch.Size, device: torch.device) -> tuple[Tensor, Tensor]:
     """(H,) y and (W,) x of the cells' centres."""
     rows, columns = grid_hw
     return (
@@ -94,7 +94,7 @@ def cells_of(backbone: Any, features: object, *, head: str = "attention") -> Ten
         if features.shape[3] == width:
             return features
     elif isinstance(features, Tensor) and features.ndim == 3 and features.shape[2] == width:
-        tokens = features[:, _num_prefix_tokens(backbone, features) :]
+        tokens = features[:, num_prefix_tokens(backbone, features) :]
         side = math.isqrt(tokens.shape[1])
         grid = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
         # Networks that shrink the grid of their patches end in a square one: images are square.
@@ -114,14 +114,14 @@ def as_features(backbone: Any, features: Tensor, pooled_BD: Tensor) -> Tensor:
     A map of one cell; for tokens, the pooled vector in every place that a model may pool from.
     """
     if features.ndim == 3:
-        count = _num_prefix_tokens(backbone, features) + 1
+        count = num_prefix_tokens(backbone, features) + 1
         return pooled_BD[:, None].expand(-1, count, -1)
     if features.shape[1] == backbone.num_features:
         return pooled_BD[:, :, None, None]
     return pooled_BD[:, None, None]
 
 
-def _num_prefix_tokens(backbone: Any, features: Tensor) -> int:
+def num_prefix_tokens(backbone: Any, features: Tensor) -> int:
     """Class tokens and registers; of a network that does not say, one if cells alone make no
     square.
     """

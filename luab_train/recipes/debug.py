@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from luab_train.recipe import Recipe
 from luab_train.recipes.paper import NONE, builds_on
+from luab_train.recipes.variants import variant
 from luab_train.sections import Data, Engine, Loss, Mix, Model, Optim
 
 
@@ -110,8 +111,48 @@ def tiny_grounding() -> Recipe:
 
 
 @builds_on(NONE)
+def tiny_rrr() -> Recipe:
+    """A 0.3 M parameter ViT at 48 px, 15 epochs: gradients about the click.
+
+    Run:     luab-train run debug:tiny_rrr --data imagenet-ab --images TRAIN --val VAL
+             --target click --out runs/tiny_rrr_click_0
+    Expect:  not run by us yet.
+    Source:  the loss: see luab_train.train.guidance; network and optimiser are tiny_vit's.
+    Ours:    a soft map of the click for a mask. lambda_attention is not tuned. Points serve nothing
+             else (lambda_reg 0). Upper bound: the same with target box; control: with target none.
+    """
+    base = tiny_vit()
+    return replace(
+        base,
+        name="debug:tiny_rrr",
+        loss=replace(base.loss, lambda_reg=0.0, attention="rrr", lambda_attention=1.0),
+    )
+
+
+tiny_gradmask = variant(
+    tiny_rrr,
+    "tiny_gradmask",
+    "A 0.3 M parameter ViT at 48 px, 15 epochs: GradMask about the click.",
+    {"loss.attention": "gradmask"},
+)
+tiny_harmonizer = variant(
+    tiny_rrr,
+    "tiny_harmonizer",
+    "A 0.3 M parameter ViT at 48 px, 15 epochs: gradients like the click's map.",
+    {"loss.attention": "harmonizer"},
+)
+tiny_robustvit = variant(
+    tiny_rrr,
+    "tiny_robustvit",
+    "A 0.3 M parameter ViT at 48 px, 15 epochs: relevance about the click.",
+    {"loss.attention": "robustvit", "loss.lambda_attention": 4.0},
+    note="4 is the weight against the label term that its authors have (.8 and .2).",
+)
+
+
+@builds_on(NONE)
 def digits() -> Recipe:
-    """What `luab-train demo` trains: a 0.37 M parameter ResNet at 32 px, 6 epochs.
+    """What `luab-train demo` trains: a 0.37 M ResNet at 32 px, 6 epochs.
 
     Run:     luab-train run debug:digits --data imagenet-ab --images TRAIN --val VAL
              --target click --out runs/digits_click_0

@@ -153,6 +153,10 @@ def _places(recipe: Recipe) -> bool:
     return _points(recipe) and recipe.model.point_head != "attention"
 
 
+def _guided(recipe: Recipe) -> bool:
+    return _points(recipe) and recipe.loss.attention is not None
+
+
 def _mixes(recipe: Recipe) -> bool:
     return recipe.mix.on
 
@@ -181,6 +185,9 @@ _ONLY_WHERE: dict[str, Callable[[Recipe], bool]] = {
     "loss.regression": _places,
     "loss.beta": lambda r: _places(r) and r.loss.regression == "smooth_l1",
     "loss.point_mean": lambda r: _points(r) and (_several(r) or r.target == "trace"),
+    "loss.attention": _points,
+    "loss.lambda_attention": _guided,
+    "loss.map_sigma": _guided,
     "loss.reliability_weights": _points,
     "optim.momentum": lambda r: r.optim.name in ("sgd", "momentum"),
     "optim.warmup_lr": lambda r: r.optim.warmup_epochs > 0,

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luab_train.data.soft_maps import SoftMap
 from luab_train.models.attention import cell_targets
 from luab_train.models.classifier import Outputs
 from luab_train.models.grounding import Grounding, inside_of
@@ -30,10 +31,16 @@ class Targets(NamedTuple):
     """float32, fractions of the crop; anything where the weight is 0, NaN too."""
     weight_TBK: Tensor
     """float32, 0 where there is nothing to learn."""
+    seen: SoftMap | None = None
+    """Where to look, of runs with `loss.attention`."""
 
     def weights(self) -> Tensor:
-        """(2,): the divisors of the label and the point term, before they are summed over parts."""
-        return torch.stack([self.label_weight_B.sum(), self.weight_TBK.sum()])
+        """(3,): the divisors of the label term, the point term and that of attention, before they
+        are summed over parts.
+        """
+        points = self.weight_TBK.sum()
+        maps = torch.zeros_like(points) if self.seen is None else self.seen.weight_B.sum()
+        return torch.stack([self.label_weight_B.sum(), points, maps])
 
 
 def per_image(weight_TBK: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from luab_train.models.classifier import (
 from luab_train.models.weights import state_dict_for_file, weights_digest
 from luab_train.recipe import Recipe
 from luab_train.train.device import describe, make_accelerator
+from luab_train.train.guidance import check_guidance
 from luab_train.train.memory import check_memory, cost_of_an_image, slow_on_cpu
 from luab_train.train.optim import make_optimizer, make_schedule
 from luab_train.train.signals import Stop
@@ -95,6 +96,7 @@ class Training:
         """Lr of the last update; train_images and train_points, images and targets that counted;
         train_label_loss, mean over images; train_point_loss, mean over targets, NaN without any;
         train_loss, mean over updates of what was minimised, the other terms unweighted;
+        train_attention_loss, mean over images with a map, of runs with `loss.attention`;
         train_accuracy where an image has one label: of the network as it was at each update, on
         augmented images. train_unreadable, images left out, if there were any.
         """
@@ -155,6 +157,8 @@ def set_up(
     )
     set_seed(recipe.seed)  # alike in every process and every arm
     model = build_recipe_model(recipe, num_classes=len(found.classes))
+    if recipe.loss.attention is not None:
+        check_guidance(model, recipe.loss, recipe.data.image_size)
     cost = cost_of_an_image(model, recipe.data.image_size)
     memory = check_memory(accelerator, recipe, model, cost, batch=batch)
     if accelerator.is_main_process:

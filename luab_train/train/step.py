@@ -19,8 +19,11 @@ from luab_data.errors import LuabError
 from luab_train.data.geometry import update_seed
 from luab_train.data.loader import Batch
 from luab_train.data.mixing import mix, random_erase
-from luab_train.models.classifier import LuabModel
+from luab_train.data.soft_maps import soft_map
+from luab_train.models.classifier import LuabModel, Outputs
 from luab_train.recipe import Recipe
+from luab_train.sections import OUTLINES
+from luab_train.train.guidance import guided
 from luab_train.train.losses import Targets, global_mean, label_term, per_image, point_term
 
 
@@ -67,7 +70,7 @@ class Trainer:
         for part, (image_BCHW, targets) in enumerate(prepared):
             last = part == len(prepared) - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
-                outputs = self.model(image_BCHW)
+                outputs, attention = self._answers(image_BCHW, targets)
                 label = label_term(outputs.logits_BC, targets, recipe.loss)
                 point = point_term(outputs, targets, recipe.loss, recipe.model)
                 world = accelerator.num_processes
@@ -77,8 +80,13 @@ class Trainer:
                 total = total + recipe.loss.lambda_reg * global_mean(
                     point, global_weight=weight[1], world_size=world
                 )
+                if attention is not None:
+                    total = total + recipe.loss.lambda_attention * global_mean(
+                        attention, global_weight=weight[2], world_size=world
+                    )
                 accelerator.backward(total)
-            rows.append(_row(label, point, total, targets, outputs.logits_BC, batches[part]))
+            terms = (label, point, total, attention)
+            rows.append(_row(terms, targets, outputs.logits_BC, batches[part]))
         if recipe.optim.clip_grad is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), recipe.optim.clip_grad)
         self.optimizer.step()
@@ -115,6 +123,16 @@ class Trainer:
                 " optim.precision=no"
             )
 
+    def _answers(self, image_BCHW: Tensor, targets: Targets) -> tuple[Outputs, Tensor | None]:
+        """Of the network, and the sum of what its attention costs, if that is asked for."""
+        if targets.seen is None:
+            return self.model(image_BCHW), None
+        half = self.accelerator.mixed_precision == "fp16"
+        return guided(
+            self.model, self.network, image_BCHW, targets.label, targets.seen,
+            loss=self.recipe.loss, scale=1024.0 if half else 1.0,
+        )  # fmt: skip
+
     def _prepare(self, batch: Batch, seed: int) -> tuple[Tensor, Targets]:
         """Erase and mix on the device; without either the image stays uint8."""
         recipe = self.recipe
@@ -130,7 +148,7 @@ class Trainer:
             batch.label, batch.valid_B.float(), batch.point_BKD[None], batch.weight_BK[None]
         )
         if mixing:
-            image_BCHW, *mixed = mix(
+            image_BCHW, label, label_weight_B, point_TBKD, weight_TBK = mix(
                 image_BCHW,
                 batch.label,
                 batch.point_BKD,
@@ -141,7 +159,15 @@ class Trainer:
                 label_smoothing=recipe.loss.label_smoothing,
                 seed=seed,
             )
-            targets = Targets(*mixed)
+            targets = Targets(label, label_weight_B, point_TBKD, weight_TBK)
+        if recipe.loss.attention is not None and recipe.target != "none":
+            is_outline = recipe.target in OUTLINES
+            seen = soft_map(
+                batch.point_BKD, batch.weight_BK, batch.valid_B, is_outline=is_outline,
+                size_hw=image_BCHW.shape[-2:], sigma=recipe.loss.map_sigma,
+            )  # fmt: skip
+            weight_TBK = targets.weight_TBK * (not is_outline)  # corners are no points
+            targets = targets._replace(seen=seen, weight_TBK=weight_TBK)
         if recipe.loss.point_mean == "images":
             targets = targets._replace(weight_TBK=per_image(targets.weight_TBK))
         return image_BCHW, targets
@@ -150,16 +176,22 @@ class Trainer:
 ROW = (
     *("label", "label_weight", "point", "point_weight", "points", "loss"),
     *("unreadable", "correct"),
+    *("attention", "attention_weight"),
 )
 """Sums over the images of a part: see `_row`."""
 
 
 def _row(
-    label: Tensor, point: Tensor, total: Tensor, targets: Targets, logits_BC: Tensor, batch: Batch
+    terms: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    targets: Targets,
+    logits_BC: Tensor,
+    batch: Batch,
 ) -> Tensor:
-    """(8,) the weighted sum and the weight of both terms, targets that count, what is minimised,
-    images that could not be decoded, and images whose one label is the likeliest.
+    """(10,) the weighted sum and the weight of the first two terms, targets that count, what is
+    minimised, images that could not be decoded, images whose one label is the likeliest, and the
+    sum and the weight of the term of attention.
     """
+    label, point, total, attention = terms
     weight = targets.weights()
     points = (targets.weight_TBK > 0).sum().float()
     unreadable = (~batch.valid_B).sum().float()
@@ -170,5 +202,6 @@ def _row(
         [
             *(label.detach(), weight[0], point.detach(), weight[1], points, total.detach()),
             *(unreadable, correct),
+            *(torch.zeros_like(total) if attention is None else attention.detach(), weight[2]),
         ]
     )

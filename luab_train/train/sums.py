@@ -160,6 +160,8 @@ class EpochSums:
             "train_point_loss": sums["point"] / weight if weight else math.nan,
             "train_loss": sums["loss"] / max(self.updates * self.accelerator.num_processes, 1),
         }
+        if sums["attention_weight"]:
+            found["train_attention_loss"] = sums["attention"] / sums["attention_weight"]
         if self.judges:
             found["train_accuracy"] = sums["correct"] / images if images else math.nan
         return found
