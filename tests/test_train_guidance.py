@@ -442,11 +442,28 @@ def test_a_network_without_what_a_loss_needs_is_refused():
         assert torch.equal(a, b)
     assert cnn.training
 
-    class Sampled(nn.Module):
-        def forward(self, x):  # torch has no second derivative of it
-            grid = F.affine_grid(torch.eye(2, 3).expand(len(x), -1, -1), x.shape, False)
-            return F.grid_sample(x, grid, align_corners=False)
+    class Slope(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, slope):
+            return slope.clone()
 
-    cnn.backbone.act1 = Sampled()
-    with pytest.raises(OptionError, match=r"ResNet cannot be trained on gradients of its own \("):
+        @staticmethod
+        def backward(ctx, _):
+            raise NotImplementedError("derivative of it is not implemented")
+
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.relu()
+
+        @staticmethod
+        def backward(ctx, slope):
+            return Slope.apply(slope)
+
+    class Act(nn.Module):
+        def forward(self, x):
+            return Once.apply(x)
+
+    cnn.backbone.act1 = Act()
+    with pytest.raises(OptionError, match=r"gradients of its own \(derivative of it is not"):
         check_guidance(cnn, Loss(attention="rrr"), 64)
