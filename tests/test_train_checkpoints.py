@@ -285,7 +285,7 @@ def test_sums_of_an_older_version_are_taken_up():
 
     sums = EpochSums(Alone(), None, Path())  # type: ignore[arg-type]
     sums.load_state_dict({"sums": torch.arange(7.0), "updates": 2, "unreadable": []})
-    assert sums.sums.tolist() == [*range(7), 0.0] and len(ROW) == 8
+    assert sums.sums.tolist() == [*range(7), 0.0, 0.0, 0.0] and len(ROW) == 10
 
 
 def test_a_run_without_any_point_is_refused_and_labels_alone_are_not(world, tmp_path):
