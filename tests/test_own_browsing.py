@@ -353,9 +353,15 @@ def test_exports_name_classes_with_slashes(
     done = luab_data.export(
         own, pictures, tmp_path / "out", format=form, classes=["cat/tabby"], shown=False
     )
-    assert done.num_images == 12 and done.rows_without_image.count == 0
+    is_labelled = form in ("imagefolder", "webdataset")
+    table = luab_data.read_table(own, columns=["wnid", "selected"]).to_pylist()
+    selected = sum(row["selected"] for row in table if row["wnid"] == "cat/tabby")
+    assert 0 < selected < 12
+    assert done.num_images == (selected if is_labelled else 12)
+    assert done.num_unselected == (12 - selected if is_labelled else 0)
+    assert done.rows_without_image.count == 0
     if form == "imagefolder":
-        assert len([*(tmp_path / "out" / "cat%2Ftabby").glob("*.JPG")]) == 12
+        assert len([*(tmp_path / "out" / "cat%2Ftabby").glob("*.JPG")]) == selected
     if form == "coco-keypoints":
         written = json.loads(done.out.read_text(encoding="utf-8"))
         assert [c["name"] for c in written["categories"]] == [*CLASSES]

@@ -163,6 +163,10 @@ def export(dataset: str, **options: Any) -> None:
     click.echo(f"{done.out}: {done.num_images:,} images")
     if done.same:
         click.echo(f"{done.out} {ALREADY}")
+    if done.num_unselected:
+        click.echo(
+            f"not selected, so not of the class asked for, left out: {done.num_unselected:,}"
+        )
     if done.rows_without_image.count:
         click.echo(f"rows without image, left out: {done.rows_without_image}")
 

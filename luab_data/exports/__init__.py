@@ -21,8 +21,8 @@ from luab_data.files import Target, new_file, new_folder
 from luab_data.hub.card import column_table
 from luab_data.join import Matched, Unmatched, left_over, match_files
 from luab_data.join.sources import Rows
-from luab_data.kinds import Kind, kind_of, tables_of
-from luab_data.ragged import Bools, Ints, Ragged, bounds_of, one_array
+from luab_data.kinds import Browsing, Kind, kind_of, tables_of
+from luab_data.ragged import Bools, Ints, Ragged, bounds_of, is_true, one_array
 from luab_data.schema import Table
 from luab_data.splits import stratified_fraction
 from luab_data.store.folder import read_manifest
@@ -38,6 +38,9 @@ FORMATS: Mapping[str, str] = {
 """Name -> `module:function` beside this one, which writes a subset into an empty folder, or of
 coco-keypoints to a new file: (subset, out, advance)."""
 
+LABELLED = ("imagefolder", "webdataset")
+"""Formats in which the class that was asked for is the label of an image."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Exported:
@@ -47,12 +50,15 @@ class Exported:
         out: the folder, or the JSON file of coco-keypoints.
         same: it was there already, with the same content; nothing was written.
         num_images: images in it.
+        num_unselected: rows of own browsing data left out of a format whose images have the class
+            that was asked for as their label: nobody selected them.
         rows_without_image: rows that were asked for and have no image, by image id.
     """
 
     out: Path
     num_images: int
     rows_without_image: Unmatched
+    num_unselected: int = 0
     same: bool = False
 
     def __repr__(self) -> str:
@@ -97,7 +103,10 @@ def export(
     if format == "coco-keypoints":
         place = new_file(out, mark=b"luab-data export", force=force)
     with place as target:
-        subset = select(folder, Path(images), classes=classes, fraction=fraction, limit=limit)
+        subset = select(
+            folder, Path(images), classes=classes, fraction=fraction, limit=limit,
+            labelled=format in LABELLED,
+        )  # fmt: skip
         with progress(what="export", total=subset.num_rows, unit="image", shown=shown) as bar:
             module, _, write = FORMATS[format].partition(":")
             write_it = getattr(import_module(f"luab_data.exports.{module}"), write)
@@ -106,6 +115,7 @@ def export(
         out=Path(out),
         num_images=subset.num_rows,
         rows_without_image=subset.rows_without_image,
+        num_unselected=subset.num_unselected,
         same=target.same,
     )
 
@@ -119,9 +129,11 @@ class Subset(Matched):
 
     Args:
         manifest: of the dataset.
+        num_unselected: rows that are not of the class that was asked for.
     """
 
     manifest: Mapping[str, Any]
+    num_unselected: int = 0
 
     @property
     def kind(self) -> Kind:
@@ -169,6 +181,7 @@ def select(
     classes: Sequence[str] = (),
     fraction: float | None = None,
     limit: int | None = None,
+    labelled: bool = False,
 ) -> Subset:
     """Rows of a dataset folder that have an image, and what was asked for.
 
@@ -180,6 +193,8 @@ def select(
         fraction: keep this fraction of every class (COCO: of all images), as
             stratified_fraction of seed 0 does.
         limit: of what is left, keep the first so many in the dataset's order.
+        labelled: of own browsing data leave out what was not selected, as training does: it is not
+            of the class that was asked for. Where nothing was selected at all, everything stays.
 
     Raises:
         OptionError: an unknown class, no fraction, no limit, or nothing left.
@@ -190,7 +205,14 @@ def select(
     manifest = read_manifest(folder)
     matched = match_files(folder, images)
     rows = matched.rows
-    wanted = _wanted(rows, kind_of(manifest), classes, fraction)
+    kind = kind_of(manifest)
+    wanted = _wanted(rows, kind, classes, fraction)
+    num_unselected = 0
+    if labelled and isinstance(kind, Browsing) and not kind.label_is_known:
+        selected = np.concatenate([is_true(b["selected"]) for b in rows.batches(["selected"])])
+        if selected.any():
+            num_unselected = int((wanted & ~selected).sum())
+            wanted &= selected
     missing = left_over(rows.ids, wanted & ~matched.has_image)
     numbers = np.flatnonzero(wanted & matched.has_image)[:limit]
     if not len(numbers):
@@ -203,7 +225,7 @@ def select(
     image = np.full(len(wanted), -1)
     image[matched.has_image] = matched.image
     chosen = {"has_image": kept, "image": image[numbers], "rows_without_image": missing}
-    return Subset(**{**vars(matched), **chosen}, manifest=manifest)
+    return Subset(**{**vars(matched), **chosen}, manifest=manifest, num_unselected=num_unselected)
 
 
 def _wanted(rows: Rows, kind: Kind, classes: Sequence[str], fraction: float | None) -> Bools:
