@@ -163,7 +163,10 @@ def test_without_scikit_image_the_error_names_the_install(monkeypatch):
 
 def estimate(mean: float | None, half: float, n: int) -> dict[str, Any]:
     bounds = (None, None) if mean is None or n < 2 else (mean - half, mean + half)
-    return {"mean": mean, "low": bounds[0], "high": bounds[1], "n": n}
+    if half == 0:
+        bounds = (None, None)
+    note = "no interval: all seeds give the same" if bounds[0] is None else ""
+    return {"mean": mean, "low": bounds[0], "high": bounds[1], "n": n, "note": note}
 
 
 def a_report(
@@ -233,8 +236,12 @@ def a_report(
             ["Clicks against no points, accuracy before any texture: +4.0 points; no verdict"],
         ),
         (a_report(click_none=0.04, click_random=0.05, pointing=-0.15, n=2), ["takes 3 seeds"]),
+        (
+            a_report(click_none=0.04, click_random=0.05, pointing=-0.15, half=0.0),
+            ["texture: +4.0 points; no verdict, no interval: all seeds give the same."],
+        ),
     ],
-    ids=["better", "worse", "no difference", "one seed", "two seeds"],
+    ids=["better", "worse", "no difference", "one seed", "two seeds", "seeds agree"],
 )
 def test_the_words_follow_from_the_numbers(report: dict[str, Any], sentences: list[str]):
     text = verdict.verdict(report)

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,12 @@ from luab_train.evaluate.predictions import read_predictions, write_predictions
 from luab_train.evaluate.run import evaluate_benchmarks
 from luab_train.evaluate.settings import Settings
 from luab_train.evaluate.wsol.evaluate import wsol_result
-from luab_train.metrics.intervals import over_seeds
+from luab_train.metrics.intervals import Estimate, over_seeds, paired_accuracy, t_interval
+from luab_train.metrics.ranking import detection_intervals
 from luab_train.metrics.robustness import C15, SEVERITIES
 from luab_train.metrics.sums import Cell as Cell_
 from luab_train.metrics.sums import Table as Table_
-from luab_train.metrics.sums import difference
+from luab_train.metrics.sums import difference, estimates
 from luab_train.report import words
 from luab_train.report.arms import arms_of
 from luab_train.report.draw import draw_bars, draw_differences, looks_of, titled_png
@@ -235,12 +237,35 @@ def test_an_arm_says_how_many_of_its_seeds_were_evaluated(tmp_path: Path):
     assert "70.0ᵃ" in text and "- ᵃ 1 of 2 seeds." in text
 
 
+def test_why_there_is_no_interval_is_in_every_format(tmp_path: Path):
+    flat = plain_row("in-r", "accuracy", 100.0, spread=0.0) | {"interval": "bootstrap"}
+    arms = {"none": 5.0, "click": 6.0}
+    paths = [
+        run_with(tmp_path / f"{name}{s}", [plain_row("in-1k", "accuracy", v)], target=name, seed=s)
+        for name, v in arms.items()
+        for s in range(3)
+    ]
+    found = written_as(make_report([*map(read_run, paths)], [write_rows(tmp_path / "x", [flat])]))
+    for form, text in found.items():
+        assert SEEDS_AGREE in text and IMAGES_AGREE in text, form
+    lines = list(csv.DictReader(io.StringIO(found["csv"])))
+    told = {
+        (line["kind"], line["benchmark"]): line
+        for line in lines
+        if line["kind"] in ("ours", "difference") and line["value"] in ("5", "1", "100")
+    }
+    assert told["ours", "in-1k"]["note"] == told["difference", "in-1k"]["note"] == SEEDS_AGREE
+    assert told["ours", "in-r"]["note"] == IMAGES_AGREE
+    assert all(line["low"] == line["high"] == "" for line in told.values())
+
+
 def test_two_seeds_have_no_interval_over_seeds(tmp_path: Path):
     rows = [[plain_row("in-1k", "accuracy", v)] for v in (70.0, 72.0)]
     paths = [run_with(tmp_path / f"{k}", r, target="click", seed=k) for k, r in enumerate(rows)]
     (table,) = tables_of(*paths)
     cell = cell_of(table, "click", "in-1k")
     assert cell.value == 71.0 and math.isnan(cell.low)
+    assert cell.note == "no interval: of 2 seeds; one over seeds takes 3"
 
 
 def test_arms_without_a_common_seed_are_not_compared(tmp_path: Path):
@@ -383,9 +408,40 @@ def test_over_images_is_the_same_where_some_cells_lack_images(world: Path):
     assert (part.low, part.high) == pytest.approx((whole.low, whole.high), abs=0.5)
 
 
-def test_no_spread_over_seeds_gives_no_test():
-    found = over_seeds([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
-    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0) and math.isnan(found.p_value)
+SEEDS_AGREE = "no interval: all seeds give the same"
+IMAGES_AGREE = "no interval: too few images, or the same in every resample"
+
+
+@pytest.mark.parametrize(
+    ("found", "value", "why"),
+    [
+        (over_seeds([2.0, 2.0, 2.0], [1.0, 1.0, 1.0]), 1.0, SEEDS_AGREE),
+        (over_seeds([0.3, 0.4], [0.2, 0.3]), 0.1, SEEDS_AGREE),  # but for rounding
+        (over_seeds([0.3], [0.2]), 0.1, "no interval: of one seed"),
+        (t_interval([0.1] * 3), 0.1, SEEDS_AGREE),
+        (paired_accuracy(np.ones(9, bool), np.ones(9, bool)), 0, IMAGES_AGREE),
+        (paired_accuracy(np.ones(9, bool), np.zeros(9, bool)), 100, IMAGES_AGREE),
+        (paired_accuracy(np.ones(1, bool), np.zeros(1, bool)), 100, "no interval: of one image"),
+    ],
+)
+def test_values_that_never_differ_have_no_interval_but_a_reason(found: Any, value: float, why: str):
+    assert found.value == pytest.approx(value) and found.why_none == why
+    assert math.isnan(found.low) and math.isnan(found.high)
+    assert why != SEEDS_AGREE or math.isnan(getattr(found, "p_value", math.nan))
+
+
+def test_an_interval_that_has_a_width_or_was_never_taken_needs_no_reason():
+    assert Estimate(1.0, 0.0, 2.0, 9, "bootstrap").why_none == ""
+    assert Estimate(1.0, n=9).why_none == Estimate(math.nan, n=9, method="bootstrap").why_none == ""
+
+
+def test_a_ranking_and_a_mean_over_cells_that_never_fail_have_no_interval():
+    assert [math.isnan(e.low) for e in detection_intervals(np.zeros(5), np.ones(5))] == [True] * 2
+    ids = np.array([*"abc"])
+    made = Table_({c: Cell_(c, ids, np.ones(3, bool)) for c in "xy"})
+    metric = replace(BY_NAME["in-c"].metrics[0], weights={"x": 0.5, "y": 0.5}, measure=list)
+    found = estimates([metric], lambda _: made)[metric.name]
+    assert math.isnan(found.low) and found.why_none == IMAGES_AGREE
 
 
 # --- formats -------------------------------------------------------------------------------------

@@ -120,13 +120,15 @@ def _compared(
     found = pair["results"][_RESULT["random"]][metric]
     other = "random points" if versus == "random" else "no points"
     sign = 1 if higher else -1
-    low, high = sorted(100 * sign * (found[k] or 0.0) for k in ("low", "high"))
     by = f"{100 * sign * found['mean']:+.1f}"
     if found["n"] < MIN_SEEDS:
         return (
             f"Clicks against {other}, {what}: {by} points; no verdict, which takes {MIN_SEEDS}"
             " seeds (--seeds, --minutes)."
         )
+    if found["low"] is None:
+        return f"Clicks against {other}, {what}: {by} points; no verdict, {found['note']}."
+    low, high = sorted(100 * sign * found[k] for k in ("low", "high"))
     numbers = f"{what}: {by} [{low:+.1f}, {high:+.1f}] points."
     if low <= 0 <= high:
         return f"Between clicks and {other}, no difference seen in {numbers}"

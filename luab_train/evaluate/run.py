@@ -233,7 +233,7 @@ def _row(benchmark: Benchmark, name: str, result: Result, roots: Sequence[Path])
         "high": finite_or_none(found.high),
         "interval": found.method,
         "n": found.n,
-        "note": result.notes.get(name, ""),
+        "note": "; ".join(filter(None, (result.notes.get(name, ""), found.why_none))),
         "partial": result.partial,
         **{key: result.counts.get(key, 0) for key in keys},
         "dataset": [root.name for root in roots],

@@ -33,7 +33,7 @@ from luab_data.errors import OptionError, OutputError
 from luab_data.files import write_whole
 from luab_train.evaluate.benchmarks import BY_NAME
 from luab_train.evaluate.predictions import Predicted, read_about, read_predictions
-from luab_train.metrics.intervals import Difference
+from luab_train.metrics.intervals import Difference, unless_flat
 from luab_train.metrics.sums import Table, table_of
 from luab_train.metrics.sums import difference as table_difference
 
@@ -167,7 +167,8 @@ def _coco_difference(
         return None
     estimate = found[metric]
     factor = BY_NAME["coco"].factor(metric)
-    value, low, high = (factor * float(v) for v in (estimate.value, estimate.low, estimate.high))
+    ends = unless_flat(estimate.low, estimate.high)
+    value, low, high = (factor * float(v) for v in (estimate.value, *ends))
     return Difference(value, low, high, math.nan, num_images, "images")
 
 

@@ -28,6 +28,23 @@ class Interval(NamedTuple):
 NOTHING = Interval(math.nan, math.nan)
 
 
+def unless_flat(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of intervals; NaN where an interval has no width but for rounding.
+
+    Values that never differ do not say how much others would: an interval of width 0 would claim
+    to be certain.
+    """
+    flat = high - low <= 1e-12 * np.maximum(1, np.abs(high))
+    return np.where(flat, np.nan, low), np.where(flat, np.nan, high)
+
+
+_NOT_VARYING = {
+    "student": "all seeds give the same",
+    "bootstrap": "too few images, or the same in every resample",
+    "jackknife": "the same without any group of images",
+}
+
+
 class Estimate(NamedTuple):
     """A number and how sure it is.
 
@@ -35,7 +52,8 @@ class Estimate(NamedTuple):
         value: NaN over nothing.
         low, high: ends of its 95 % interval, NaN where there is none.
         n: images, or seeds, that it is over.
-        method: of the interval: wilson, newcombe, bootstrap, student, or empty.
+        method: of the interval: wilson, newcombe, bootstrap, jackknife, student; empty where none
+            is taken.
     """
 
     value: float
@@ -43,6 +61,15 @@ class Estimate(NamedTuple):
     high: float = math.nan
     n: int = 0
     method: str = ""
+
+    @property
+    def why_none(self) -> str:
+        """Why a number has no interval although one is taken; empty where that is not so."""
+        if not (self.method and math.isfinite(self.value)) or math.isfinite(self.low):
+            return ""
+        if self.n == 1:
+            return f"no interval: of one {'seed' if self.method == 'student' else 'image'}"
+        return f"no interval: {_NOT_VARYING[self.method]}"
 
 
 class Count(NamedTuple):
@@ -99,7 +126,7 @@ def newcombe(a: Count, b: Count) -> Interval:
 
 
 def t_interval(values: Iterable[float]) -> Estimate:
-    """Mean and Student's t interval at 95 %; NaN values are left out.
+    """Mean and Student's t interval at 95 %, none of equal values; NaN values are left out.
 
     >>> t_interval([1.0, 2.0, 3.0]).low  # 2 - 4.303 * 1 / sqrt(3)
     -0.484...
@@ -113,7 +140,8 @@ def t_interval(values: Iterable[float]) -> Estimate:
 
         variance = math.fsum((value - mean) ** 2 for value in kept) / (n - 1)
         half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * math.sqrt(variance / n)
-    return Estimate(mean, mean - half, mean + half, n, "student")
+    low, high = unless_flat(np.array(mean - half), np.array(mean + half))
+    return Estimate(mean, float(low), float(high), n, "student")
 
 
 def cells_interval(
@@ -177,16 +205,22 @@ class Difference(NamedTuple):
     over: str
     test: str = ""
 
+    @property
+    def why_none(self) -> str:
+        """As `Estimate.why_none`."""
+        method = "student" if self.over == "seeds" else "bootstrap"
+        return Estimate(self.value, self.low, self.high, self.n, method).why_none
+
 
 def over_seeds(a: Sequence[float], b: Sequence[float]) -> Difference:
     """Paired by seed: mean difference, Student's t interval and test."""
     differences = [x - y for x, y in zip(a, b, strict=True)]
     found = t_interval(differences)
     p_value, test = math.nan, ""
-    spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
-    if spread > 0:
+    if math.isfinite(found.low):
         from scipy.stats import t
 
+        spread = float(np.std(differences, ddof=1))
         statistic = abs(found.value) * math.sqrt(found.n) / spread
         p_value, test = 2 * float(t.sf(statistic, found.n - 1)), "paired t"
     return Difference(found.value, found.low, found.high, p_value, found.n, "seeds", test)
@@ -228,6 +262,6 @@ def bincount_rows(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def ends(replicates: np.ndarray, num_images: int) -> Interval:
-    """Of a bootstrap over so many images."""
-    low, high = interval(replicates, num_images)
+    """Of a bootstrap over so many images; none where they never differ."""
+    low, high = unless_flat(*interval(replicates, num_images))
     return Interval(float(low), float(high))

@@ -11,14 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from luab_train.evaluate.stored import difference
-from luab_train.metrics.intervals import Difference, over_seeds, t_interval
+from luab_train.metrics.intervals import Difference, Estimate, over_seeds, t_interval, unless_flat
 from luab_train.report.arms import VALIDATION, Arm, Model
 from luab_train.report.layouts import Cell, Column, Key
 
 LEAST_SEEDS = 3
 """Fewer say too little of how much seeds differ; then the interval is over images, if there is one.
 Training's own numbers have no images to fall back on, and take two."""
+ONE_SEED = "no interval: of one seed"
 
 
 def pairs_of(arms: Sequence[Arm], reference: str) -> list[tuple[Arm, Arm]]:
@@ -56,15 +59,22 @@ def arm_cell(arm: Arm, column: Column) -> Cell:
         failed = any(row["status"] == "failed" for row in rows)
         return Cell(status="none" if done else "failed" if failed else "missing", note=note)
     found = t_interval(column.factor * float(row["value"]) for row in known)
-    note = "; ".join(dict.fromkeys(row["note"] for row in known if row.get("note")))
+    notes = [row["note"] for row in known if row.get("note")]
     marks = _marks(arm.models, column.key, len(known), len(arm.models))
     if found.n >= _least_seeds(column):
         low, high, n, over = found.low, found.high, found.n, "seeds"
+        notes.append(found.why_none)
     elif len(known) == 1 and known[0]["low"] is not None and known[0]["high"] is not None:
-        low, high = (column.factor * known[0][end] for end in ("low", "high"))
+        ends = (np.array(column.factor * known[0][end]) for end in ("low", "high"))
+        low, high = map(float, unless_flat(*ends))  # an older evaluation has flat ones
         n, over = known[0]["n"], "images"
+        notes.append(Estimate(found.value, low, high, n, known[0]["interval"]).why_none)
     else:
         low, high, n, over = math.nan, math.nan, known[0]["n"], ""
+        if not column.by_image:
+            notes.append(ONE_SEED)
+        elif found.n > 1:
+            notes.append(f"no interval: of {found.n} seeds; one over seeds takes {LEAST_SEEDS}")
     return Cell(
         status="value",
         value=found.value,
@@ -72,7 +82,7 @@ def arm_cell(arm: Arm, column: Column) -> Cell:
         high=high,
         n=n,
         over=over,
-        note=note,
+        note="; ".join(filter(None, dict.fromkeys(notes))),
         marks=marks,
     )
 
@@ -100,12 +110,12 @@ def difference_cell(a: Arm, b: Arm, column: Column) -> Cell:
         of_a, of_b = ([model.folder for model in of] for of in (models, others))
         found = difference(of_a, of_b, *column.key) if column.by_image else None
     if found is None:
-        note = _why_none(models, others, column) if column.by_image else ""
+        note = _why_none(models, others, column) if column.by_image else ONE_SEED
         return Cell(status="value", value=mean, n=len(models), marks=marks, note=note)
-    note = ""
+    notes = [found.why_none]
     if found.over == "images" and abs(found.value - mean) > 1e-6:
         sizes = [row["n"] for m in (*models, *others) if (row := m.row(column.key))]
-        note = (
+        notes.append(
             f"over the {found.n:,} images that all have; of {max(sizes):,} the difference is"
             f" {mean:+.2f}"
         )
@@ -115,7 +125,7 @@ def difference_cell(a: Arm, b: Arm, column: Column) -> Cell:
     return Cell(
         status="value", value=found.value, low=found.low, high=found.high, n=found.n,
         over=found.over, p_value=found.p_value, test=found.test, verdict=verdict, marks=marks,
-        note=note,
+        note="; ".join(filter(None, notes)),
     )  # fmt: skip
 
 

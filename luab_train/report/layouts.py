@@ -96,7 +96,7 @@ class Cell:
             return cls(status="none")
         over = over if math.isfinite(found.low) else ""
         return cls(status="value", value=found.value, low=found.low, high=found.high, n=found.n,
-                   over=over)  # fmt: skip
+                   over=over, note=found.why_none)  # fmt: skip
 
 
 class TableRow(NamedTuple):

@@ -247,9 +247,10 @@ def _json_table(table: Table) -> dict[str, Any]:
     }
 
 
-def mean_json(found: Estimate) -> dict[str, float]:
-    """A mean over seeds."""
-    return {"mean": found.value, "low": found.low, "high": found.high, "n": found.n}
+def mean_json(found: Estimate) -> dict[str, float | str]:
+    """A mean over seeds; `note` says why it has no interval."""
+    ends = {"low": found.low, "high": found.high}
+    return {"mean": found.value, **ends, "n": found.n, "note": found.why_none}
 
 
 def null_for_nan(value: Any) -> Any:

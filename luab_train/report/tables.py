@@ -214,7 +214,8 @@ def _cell(row: Mapping[str, Any], column: Column, counted: str) -> Cell:
         math.nan if (v := row.get(f"{column.metric}{end}")) is None else column.factor * v
         for end in ("", "_low", "_high")
     )
-    return Cell.of(Estimate(value, low, high, row[counted] or 0), "images")
+    how = "bootstrap" if f"{column.metric}_low" in row else ""
+    return Cell.of(Estimate(value, low, high, row[counted] or 0, how), "images")
 
 
 # --- how the models were evaluated ----------------------------------------------------------------

@@ -31,7 +31,7 @@ from luab_train.evaluate.coco.summary import CocoResult, summarise
 from luab_train.evaluate.predictions import digest_of, write_predictions
 from luab_train.evaluate.predictor import Predictor
 from luab_train.evaluate.settings import Settings
-from luab_train.metrics.intervals import Estimate
+from luab_train.metrics.intervals import Estimate, unless_flat
 from luab_train.train.run_folder import finite_or_none
 
 NUM_PUBLISHED = 40_504
@@ -109,7 +109,9 @@ def _result(summary: CocoResult, pixels: ClassPixels | str) -> Result:
         name: str, found: Estimates, n: int, *, note: str = view, how: str = "bootstrap"
     ) -> None:
         factor = BY_NAME["coco"].factor(name)
-        value, low, high = (factor * float(v) for v in (found.value, found.low, found.high))
+        value, low, high = (
+            factor * float(v) for v in (found.value, *unless_flat(found.low, found.high))
+        )
         estimates[name], notes[name] = Estimate(value, low, high, n, how), note
 
     add("map", summary.precision.mean, summary.num_images)

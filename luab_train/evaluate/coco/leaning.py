@@ -92,7 +92,7 @@ def leaning(
 
 
 def _student(mean: np.ndarray, spread: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Half the t interval and the two-sided p value of a mean; NaN with fewer than two values.
+    """Half the t interval and the two-sided p value of a mean; NaN unless two values differ.
 
     Args:
         mean, n: of each group.
@@ -102,11 +102,10 @@ def _student(mean: np.ndarray, spread: np.ndarray, n: np.ndarray) -> tuple[np.nd
 
     freedom = np.where(n > 1, n - 1, np.nan)
     error = np.sqrt(spread / freedom / n)
+    # Two images that agree to the last bit are no proof: they have neither.
+    error = np.where(error > 0, error, np.nan)
     reach = stdtrit(freedom, (1 + LEVEL) / 2) * error
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Two images that agree to the last bit are no proof: their p value is left out.
-        p_value = np.where(error > 0, 2 * stdtr(freedom, -np.abs(mean / error)), np.nan)
-    return reach, p_value
+    return reach, 2 * stdtr(freedom, -np.abs(mean / error))
 
 
 def _false_discovery(p_value: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from luab_train.evaluate.coco.leaning import leaning
 from luab_train.evaluate.coco.rates import Rate, rates
 from luab_train.evaluate.coco.scenes import Status
 from luab_train.evaluate.coco.storage import NUM_CLASSES, Tables, logits_matrix, read_tables
+from luab_train.metrics.intervals import unless_flat
 from luab_train.metrics.ranking import MeanPrecision, map_difference, mean_average_precision
 
 
@@ -225,10 +226,11 @@ def class_table(precision: MeanPrecision, found: Mapping[str, Rate]) -> pa.Table
             counted = "num_pointed" if name == "on_mask" else "num_cases"
             columns[counted] = measured[name].n.astype(np.int64)
     for name, estimate in measured.items():
+        low, high = unless_flat(estimate.low, estimate.high)
         for suffix, values in (
             ("", estimate.value),
-            ("_low", estimate.low),
-            ("_high", estimate.high),
+            ("_low", low),
+            ("_high", high),
             ("_null", estimate.null),
         ):
             columns[name + suffix] = pa.array(values, from_pandas=True)
