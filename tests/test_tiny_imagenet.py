@@ -211,6 +211,24 @@ def test_ground_holds_one_weight_and_differs_in_what_the_head_learns():
     assert len(made) == len(MODELS) * len(ARM_SEEDS) * len(LEVELS["ground"])
 
 
+def test_guide_makes_clicks_and_boxes_before_controls_and_points_serve_nothing_else():
+    made = {e.key: e.recipe for e in in_order(all_rows(lambda e: 0.5)) if e.group == "guide"}
+    first = [key.split("-")[-2] for key in made][: 9 * len(ARM_SEEDS)]
+    assert set(first) == {"none", "click", "box"} and len(made) == 21 * len(ARM_SEEDS)
+    found = differences(made["guide-vit-none-s0"], made["guide-vit-rrr-box-s0"])
+    assert set(found) == {"loss.attention", "loss.lambda_attention", "target"}
+    assert all(recipe.loss.lambda_reg == 0 for recipe in made.values())
+
+
+def test_controls_are_missed_only_of_a_loss_that_is_above_none(tmp_path):
+    hits = planted("guide", {"rrr-click": 0.0}, models=("vit",))
+    rows = compared(hits, "guide")
+    assert len(rows) == 32 and {r.found.num_seeds for r in rows} == {0, len(ARM_SEEDS)}
+    assert "ViT: by the protocol no use of clicks pays." in write(hits, "guide", tmp_path)
+    hits = planted("guide", {"rrr-click": 0.05}, models=("vit",))
+    assert "ViT: runs are missing" in write(hits, "guide", tmp_path)
+
+
 def test_a_window_keeps_small_objects_whole_and_half_of_large_ones_off_the_middle():
     for draw in (0.0, 0.4, 0.999):
         # 10 x 10 px in the middle: whole, at the edge of the window along both sides.

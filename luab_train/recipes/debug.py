@@ -118,14 +118,15 @@ def tiny_rrr() -> Recipe:
              --target click --out runs/tiny_rrr_click_0
     Expect:  not run by us yet.
     Source:  the loss: see luab_train.train.guidance; network and optimiser are tiny_vit's.
-    Ours:    a soft map of the click for a mask. lambda_attention is not tuned. Points serve nothing
-             else (lambda_reg 0). Upper bound: the same with target box; control: with target none.
+    Ours:    a soft map of the click for a mask; points serve nothing else. lambda_attention is not
+             tuned: at .01 the term's gradient is a third of the label term's, in one network. Upper
+             bound: the same with target box; control: with target none.
     """
     base = tiny_vit()
     return replace(
         base,
         name="debug:tiny_rrr",
-        loss=replace(base.loss, lambda_reg=0.0, attention="rrr", lambda_attention=1.0),
+        loss=replace(base.loss, lambda_reg=0.0, attention="rrr", lambda_attention=0.01),
     )
 
 
@@ -133,13 +134,13 @@ tiny_gradmask = variant(
     tiny_rrr,
     "tiny_gradmask",
     "A 0.3 M parameter ViT at 48 px, 15 epochs: GradMask about the click.",
-    {"loss.attention": "gradmask"},
+    {"loss.attention": "gradmask", "loss.lambda_attention": 1.0},
 )
 tiny_harmonizer = variant(
     tiny_rrr,
     "tiny_harmonizer",
     "A 0.3 M parameter ViT at 48 px, 15 epochs: gradients like the click's map.",
-    {"loss.attention": "harmonizer"},
+    {"loss.attention": "harmonizer", "loss.lambda_attention": 1.0},
 )
 tiny_robustvit = variant(
     tiny_rrr,

@@ -2,8 +2,8 @@
 
     python results/tiny-imagenet/claims.py [--folder FOLDER]
 
-Writes claims-<set>.csv, .json and .png for the sets `use`, `off` and `ground`. Nothing is computed
-from a model before all seeds of all its arms are there: its comparisons stay in the number that is
+Writes claims-<set>.csv, .json and .png for the sets of the protocol. Nothing is computed from a
+model before all seeds of its arms (`LEVELS`) are there: its comparisons stay in the number that is
 corrected for, and are not significant.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 import numpy as np
-from experiments import ARM_SEEDS, GROUND, MODELS, OFF, USES
+from experiments import ARM_SEEDS, GROUND, GUIDED_FIRST, LOOKING, MODELS, OFF, USES
 from hits import HITS, IMAGES, OFF_FILES, Hits, read_hits
 from measures import BY_NAME, difference, level, seeds_of
 from paired import Estimate, estimate, holm
@@ -30,12 +30,21 @@ PRIMARY = ("accuracy", "other")
 SHOWN = (*PRIMARY, "gap", "only")
 """Primary measures, then those of which nothing is claimed."""
 POINTING = (*PRIMARY, "off_centre")
-MEASURED: Mapping[str, Sequence[str]] = {"use": PRIMARY, "off": PRIMARY, "ground": POINTING}
+MEASURED: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(("use", "off", "guide"), PRIMARY),
+    "ground": POINTING,
+}
 """Set -> what is compared."""
 LEVELS: Mapping[str, Sequence[str]] = {
     "use": tuple(USES),
     "off": tuple(OFF),
     "ground": tuple(GROUND),
+    "guide": GUIDED_FIRST,
+}
+"""Set -> the arms without which nothing of a model is computed."""
+NETWORKS: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(("use", "off", "ground"), MODELS),
+    "guide": ("vit",),
 }
 PLACES = ("centre", "random", "shuffled")
 _SHIFT = ("shift-click", ("none", "cutmix", *(f"shift-{place}" for place in PLACES)))
@@ -44,6 +53,7 @@ COMPARED: Mapping[str, Mapping[str, Sequence[str]]] = {
     "use": dict([("paste-click", ("none", "cutmix")), _SHIFT, _CROP]),
     "off": dict([_SHIFT, _CROP, ("eq1-click", ("none",))]),
     "ground": {"ground-click": ("none", *(f"ground-{place}" for place in PLACES), "eq1-click")},
+    "guide": {f"{loss}-click": ("none", *(f"{loss}-{p}" for p in PLACES)) for loss in LOOKING},
 }
 """Set -> arm -> arms that it is compared with."""
 ALPHA = 0.05
@@ -54,6 +64,7 @@ SETS = {
     "use": "pictures as they are",
     "off": "objects off the middle",
     "ground": "pointing at a cell",
+    "guide": "losses on where the network looks",
 }
 
 
@@ -90,7 +101,7 @@ def is_complete(hits: Hits, group: str, model: str) -> bool:
 def compared(hits: Hits, group: str) -> list[Comparison]:
     """All comparisons of a set, in the order of the protocol."""
     named, found = [], []
-    for model in MODELS:
+    for model in NETWORKS[group]:
         complete = is_complete(hits, group, model)
         for measure in MEASURED[group]:
             for arm, others in COMPARED[group].items():
@@ -129,10 +140,12 @@ def paying(rows: Sequence[Comparison]) -> list[tuple[str, str, str]]:
 def sentence(rows: Sequence[Comparison], group: str) -> str:
     """What the set says, in one sentence a model."""
     said = []
-    for model in MODELS:
+    for model in NETWORKS[group]:
         of_model = [r for r in rows if r.model == model]
         pays = [f"{arm} ({BY_NAME[m].title})" for which, arm, m in paying(rows) if which == model]
-        if not all(r.found.num_seeds for r in of_model):
+        gains = {r.arm for r in of_model if r.versus == "none" and r.significant}
+        asked = [r for r in of_model if r.versus == "none" or r.arm in gains]
+        if not all(r.found.num_seeds for r in asked):
             said.append(f"{TITLES[model]}: runs are missing, nothing is claimed.")
         elif pays:
             said.append(
@@ -155,7 +168,7 @@ def row_of(row: Comparison) -> dict[str, Any]:
 
 def levels(hits: Hits, group: str) -> Iterator[dict[str, Any]]:
     """Mean of each arm and measure of the complete models, fractions."""
-    for model in (model for model in MODELS if is_complete(hits, group, model)):
+    for model in (model for model in NETWORKS[group] if is_complete(hits, group, model)):
         for arm in LEVELS[group]:
             for name in dict.fromkeys((*SHOWN, *MEASURED[group])):
                 found = level(hits, f"{group}-{model}-{arm}", BY_NAME[name])
@@ -166,9 +179,10 @@ def draw(rows: Sequence[Comparison], group: str) -> bytes:
     """A panel a model and primary measure, a line a comparison; full where significant."""
     lines = list(dict.fromkeys((r.arm, r.versus) for r in rows))
     measures = MEASURED[group]
-    size = {"height": 5.2, "width": 3 + 1.95 * len(measures)}
-    figure, axes = new_figure(len(MODELS), len(measures), sharex=True, sharey=True, **size)
-    for of_model, model in zip(axes, MODELS, strict=True):
+    models = NETWORKS[group]
+    size = {"height": 2.6 * len(models), "width": 3 + 1.95 * len(measures)}
+    figure, axes = new_figure(len(models), len(measures), sharex=True, sharey=True, **size)
+    for of_model, model in zip(axes, models, strict=True):
         for ax, measure in zip(of_model, measures, strict=True):
             ax.axvline(0, **BASELINE)
             of_panel = [r for r in rows if (r.model, r.measure) == (model, measure)]
@@ -219,7 +233,7 @@ def write(hits: Hits, group: str, folder: Path) -> str:
 )
 def main(folder: Path) -> None:
     """Write what each set of the protocol says."""
-    files = dict.fromkeys(("use", "ground"), (folder / HITS.name, folder / IMAGES.name))
+    files = dict.fromkeys(("use", "ground", "guide"), (folder / HITS.name, folder / IMAGES.name))
     files["off"] = folder / OFF_FILES[0].name, folder / OFF_FILES[1].name
     for group, (hits, images) in files.items():
         if hits.exists():

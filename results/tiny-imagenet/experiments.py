@@ -15,6 +15,7 @@ Groups, in order:
               arms of a model comes before the next seed
     off       the same on pictures whose objects lie off the middle; likewise
     ground    pointing by choosing a cell, with its controls (results/protocol.md); likewise
+    guide     losses on where the ViT looks; with clicks and boxes first, then the controls of all
 
 Everything but the tuned numbers was fixed before any of these runs, with these exceptions.
 `lambda_reg` 100 is that of the recipe debug:tiny, where it was chosen by the click arm's validation
@@ -89,6 +90,21 @@ GROUND: Mapping[str, Mapping[str, Any]] = {
 """Arms of `ground`: what differs from a network that could choose a cell and learns no point; not
 tuned.
 """
+LOOKING = {"rrr": 0.01, "gradmask": 1.0, "harmonizer": 1.0, "robustvit": 4.0}
+"""Weight of each loss of `guide`: its gradient is then .3 to .4 of the label term's on the ViT of
+`click` at seed 100, by a batch of training images; not tuned.
+"""
+GUIDE: Mapping[str, Mapping[str, Any]] = {
+    "none": {},
+    **{
+        f"{loss}-{target}": {"loss.attention": loss, "loss.lambda_attention": w, "target": target}
+        for target in ("click", "box", "centre", "random", "shuffled")
+        for loss, w in LOOKING.items()
+    },
+}
+"""Arms of `guide`; points serve nothing else."""
+GUIDED_FIRST = tuple(arm for arm in GUIDE if arm.rpartition("-")[2] in ("none", "click", "box"))
+"""Arms of `guide` that are made of all seeds before the controls."""
 SWEPT = ("cnn",)
 """Models of the three sweeps; both models would take twice the hours."""
 
@@ -160,6 +176,8 @@ def in_order(rows: Sequence[Row]) -> list[Experiment]:
         found += _off(model, recipe)
     for model, recipe in tuned.items():
         found += _ground(model, recipe)
+    if "vit" in tuned:
+        found += _guide("vit", tuned["vit"])
     return found
 
 
@@ -279,6 +297,15 @@ def _ground(model: str, recipe: Recipe) -> Iterator[Experiment]:
     for seed in ARM_SEEDS:
         for arm, changes in GROUND.items():
             yield _experiment("ground", model, arm, recipe, seed, changes)
+
+
+def _guide(model: str, recipe: Recipe) -> Iterator[Experiment]:
+    recipe = override(recipe, {"loss.lambda_reg": 0.0})
+    controls = [arm for arm in GUIDE if arm not in GUIDED_FIRST]
+    for arms in (GUIDED_FIRST, controls):
+        for seed in ARM_SEEDS:
+            for arm in arms:
+                yield _experiment("guide", model, arm, recipe, seed, GUIDE[arm])
 
 
 def _longer(model: str, recipe: Recipe, seed: int) -> Iterator[Experiment]:
