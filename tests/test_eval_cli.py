@@ -261,13 +261,18 @@ def test_localisation_is_asked_for_by_name(world, tmp_path):
     assert "continuous boxes" in row["note"]
     (tmp_path / "wsol/metadata/image_ids.txt").unlink()
     missing = f"missing: put it at {tmp_path / 'wsol/metadata/image_ids.txt'}"
-    assert missing in call(*arguments)
+    said = call(*arguments, code=1)
+    assert missing in said and f"nothing was measured; wsol: {missing}" in said
 
 
 def test_coco_wants_a_model_of_its_classes(world, tmp_path):
     run, root = world
-    said = call(run, "--benchmarks", "coco", "--root", root, code=1)
-    assert "coco: the model has 12 classes; expected 80 classes of COCO" in said
+    out = tmp_path / "out"
+    said = call(run, "--benchmarks", "in-v2,coco", "--root", root, "--out", out, code=1)
+    assert "coco failed: coco: the model has 12 classes (n0" in said
+    assert "expected the 80 of COCO, of a run on coco-ab or a file of weights with 80" in said
+    told = {row["benchmark"]: (row["status"], row["value"] is None) for row in read_rows(out)}
+    assert told == {"in-v2": ("done", False), "coco": ("failed", True)}  # the rest runs
 
 
 def test_coco_takes_a_file_of_80_outputs(tmp_path):
@@ -281,6 +286,9 @@ def test_coco_takes_a_file_of_80_outputs(tmp_path):
     said = call(*arguments, "--out", tmp_path / "out", "--workers", "0")
     assert [line.split()[0] for line in said.splitlines() if line.startswith("COCO")] == ["COCO"]
     assert "V worst" in said and "mAP" in said
+    both = call(*arguments[:4], "in-v2,coco", *arguments[5:], "--out", tmp_path / "both", code=1)
+    assert "in-v2 failed: in-v2: the model has 80 classes (person, bicycle, ...)" in both
+    assert [line.split()[0] for line in both.splitlines() if line.startswith("COCO")] == ["COCO"]
     assert (tmp_path / "out/coco/scores.parquet").is_file()
     file = tmp_path / "out/coco/summary.json"
     before = file.stat().st_mtime_ns

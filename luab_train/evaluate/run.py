@@ -67,13 +67,12 @@ def evaluate_model(
         "pretrained": pretrained,
         "random_weights": random_weights,
         "weights_key": weights_key,
-        "classes": COCO.names if asked == ["coco"] else None,
         "precision": precision,
         "preprocessing": preprocessing,
     }
     # One process may have to fetch timm's weights; the others then find them in its cache.
-    processes.first(lambda: load_predictor(source, **options) and None)
-    predictor = load_predictor(source, **options)
+    processes.first(lambda: _loaded(source, asked, options) and None)
+    predictor = _loaded(source, asked, options)
     if processes.rank() == 0:
         for note in predictor.notes:
             click.echo(note, err=True)
@@ -82,6 +81,25 @@ def evaluate_model(
         predictor, root=Path(root), out=folder, names=asked, settings=settings
     )
     return rows, folder
+
+
+def _loaded(
+    source: str | os.PathLike[str], asked: Sequence[str], options: Mapping[str, Any]
+) -> Predictor:
+    """The model; a file of weights that does not say its classes has ImageNet's, or COCO's where
+    these are asked for.
+    """
+    if asked == ["coco"]:
+        return load_predictor(source, classes=COCO.names, **options)
+    try:
+        return load_predictor(source, **options)
+    except OptionError as error:
+        if "coco" not in asked:
+            raise
+        try:
+            return load_predictor(source, classes=COCO.names, **options)
+        except OptionError:
+            raise error from None
 
 
 def _default_folder(source: Path, predictor: Predictor) -> Path:
@@ -110,7 +128,6 @@ def evaluate_benchmarks(
         written, `status` is failed, or `unwritten` says why; the others are done all the same.
     """
     chosen, settings = choose(names), settings or Settings()
-    _check_classes(chosen, predictor)
     folders = processes.first(lambda: scan_folders(root))
     rows: list[Row] = []
     for benchmark in chosen:
@@ -130,18 +147,22 @@ def choose(names: Sequence[str] | None) -> list[Benchmark]:
     return [b for b in BY_NAME.values() if b.name in asked or ("all" in asked and b.in_all)]
 
 
-def _check_classes(benchmarks: Sequence[Benchmark], predictor: Predictor) -> None:
-    """Whether the model can be asked for them at all."""
-    num_classes = len(predictor.classes)
-    is_coco = num_classes == len(COCO.names)
+def _check_classes(benchmark: Benchmark, predictor: Predictor) -> None:
+    """Whether the model can be asked for it at all."""
+    is_coco = tuple(predictor.classes) == COCO.names
     is_imagenet = not is_coco and not predictor.multi_label
-    for benchmark in benchmarks:
-        if not (is_coco if benchmark.classes == "COCO" else is_imagenet):
-            wanted = "80 classes of COCO: a file of weights with 80 outputs, by itself"
-            raise OptionError(
-                f"{benchmark.name}: the model has {num_classes} classes; expected"
-                f" {wanted if benchmark.classes == 'COCO' else 'those of ImageNet'}"
-            )
+    if is_coco if benchmark.classes == "COCO" else is_imagenet:
+        return
+    wanted = "those of ImageNet, one an image"
+    if benchmark.classes == "COCO":
+        wanted = "the 80 of COCO, of a run on coco-ab or a file of weights with 80 outputs"
+    own = ""
+    if predictor.multi_label and not is_coco:
+        own = "; its own are evaluated by --images FOLDER --boxes INSTANCES"
+    raise OptionError(
+        f"{benchmark.name}: the model has {len(predictor.classes)} classes"
+        f" ({', '.join(predictor.classes[:2])}, ...); expected {wanted}{own}"
+    )
 
 
 def find(benchmark: Benchmark, root: Path, folders: Sequence[str]) -> list[Path | Missing]:
@@ -160,6 +181,7 @@ def _evaluate(
 ) -> tuple[Result, list[Path]]:
     """What came of it, whatever came of it."""
     try:
+        _check_classes(benchmark, predictor)
         places = processes.first(lambda: find(benchmark, root, folders))
         lacks = [str(place) for place in places if isinstance(place, Missing)]
         lacks += [f"missing: {need}" for need in [benchmark.needs()] if need is not None]

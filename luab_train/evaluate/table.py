@@ -24,7 +24,9 @@ def report_rows(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[str, s
     problem = None
     if failed:
         notes = [str(row["note"]) for row in rows if row["status"] == "failed"]
-        problem = f"{', '.join(failed)} failed: {notes[0]}"
+        problem = f"{', '.join(dict.fromkeys(failed))} failed: {notes[0]}"
+    elif all(row["value"] is None for row in rows):
+        problem = f"nothing was measured; {first['benchmark']}: {first['note']}"
     head = f"{first['model']}, weights {first['weights'][:12]}, {_fed(first)}, percent; {where}"
     return f"{head}\n{to_table(rows)}", unwritten or problem
 
