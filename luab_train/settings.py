@@ -13,14 +13,14 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from luab_data.errors import OptionError
-from luab_data.words import did_you_mean
+from luab_data.words import did_you_mean, near
 
 _R = typing.TypeVar("_R")  # a dataclass of settings
 
@@ -127,7 +127,7 @@ def override(settings: _R, changes: Mapping[str, Any]) -> _R:
     groups: dict[str, dict[str, Any]] = {}
     for key, value in changes.items():
         if key not in known:
-            raise OptionError(f"unknown key {key!r}{did_you_mean(key, known)}")
+            raise OptionError(f"unknown key {key!r}{_meant(key, known)}")
         group, _, name = key.rpartition(".")
         value = converted(key, known[key][0], value, strict=not isinstance(value, str))
         groups.setdefault(group, {})[name] = value
@@ -136,6 +136,20 @@ def override(settings: _R, changes: Mapping[str, Any]) -> _R:
         top[group] = dataclasses.replace(getattr(settings, group), **values)
     changed: _R = dataclasses.replace(typing.cast(Any, settings), **top)
     return changed
+
+
+def _meant(key: str, known: Collection[str]) -> str:
+    """The keys of a group; or those that end like one that is not known, in whatever group."""
+    if group := [name for name in known if name.startswith(f"{key}.")]:
+        return f"; expected one of {', '.join(group)}"
+    by_end: dict[str, list[str]] = {}
+    for name in known:
+        by_end.setdefault(name.rpartition(".")[2], []).append(name)
+    alike = [name for end in near(key.rpartition(".")[2], by_end) for name in by_end[end]]
+    if alike:
+        return f"; did you mean {' or '.join(map(repr, alike[:3]))}?"
+    of_group = [name for name in known if name.startswith(key.partition(".")[0] + ".")]
+    return did_you_mean(key, of_group or known)
 
 
 def differences(a: _R, b: _R) -> dict[str, tuple[Any, Any]]:

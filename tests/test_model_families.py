@@ -15,7 +15,7 @@ import torch
 from luab_data.errors import OptionError
 from luab_train.models.attention import cells_of
 from luab_train.models.classifier import build_model, linear_layers
-from luab_train.models.weights import unwrapped
+from luab_train.models.weight_files import unwrapped
 from luab_train.sections import Data, Model
 
 TRAIN_PAGE = Path(__file__).parents[1] / "docs" / "train.md"

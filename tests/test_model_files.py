@@ -20,7 +20,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from luab_data.errors import OptionError
 from luab_train.evaluate.predictor import load_predictor
 from luab_train.models.classifier import build_model, timm_config
-from luab_train.models.weights import head_classes, load_backbone, read_weights, weights_digest
+from luab_train.models.weight_files import read_weights
+from luab_train.models.weights import head_classes, load_backbone, weights_digest
 from luab_train.sections import Data, Model
 from luab_train.train.export import export_backbone
 

@@ -10,12 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from luab_data.errors import OptionError
 from luab_train.models.classifier import build_model, foreign_normalisation
-from luab_train.models.weights import (
-    load_state_from_file,
-    read_weights,
-    split_state_dict,
-    state_dict_for_file,
-)
+from luab_train.models.weight_files import read_facts, read_weights
+from luab_train.models.weights import load_state_from_file, split_state_dict, state_dict_for_file
 from luab_train.recipes import find_recipe
 from luab_train.sections import Data, Model
 from luab_train.settings import override
@@ -150,6 +146,34 @@ def test_files_that_hold_no_weights_are_refused(tmp_path, suffix, content):
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(OptionError, match="cannot be read as weights"):
+        read_weights(file)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "zip", "before 1.6"])
+@pytest.mark.parametrize("kept", [0, 5, 300, 0.5, -1], ids=str)
+def test_a_file_that_was_cut_short_is_called_that_with_its_size(tmp_path, kind, kept):
+    file = tmp_path / ("x.safetensors" if kind == "safetensors" else "x.pth")
+    weights = {"a.weight": torch.zeros(50, 50), "b": torch.zeros(3)}
+    if kind == "safetensors":
+        save_file(weights, file, metadata={"luab": "{}"})
+    else:
+        torch.save(weights, file, _use_new_zipfile_serialization=kind == "zip")
+    content = file.read_bytes()
+    content = content[: int(kept * len(content)) if isinstance(kept, float) else kept]
+    file.write_bytes(content)
+    said = f"x.*: cannot be read as weights: the file is cut short, at {len(content):,} bytes"
+    with pytest.raises(OptionError, match=said):
+        read_weights(file)
+    if kind == "safetensors":
+        with pytest.raises(OptionError, match=said):
+            read_facts(file)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_text_is_not_called_cut_short(tmp_path, suffix):
+    file = tmp_path / f"x.{suffix}"
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1\n" * 3)
+    with pytest.raises(OptionError, match=r"cannot be read as weights(?!.*cut short)"):
         read_weights(file)
 
 

@@ -101,9 +101,11 @@ def test_an_override_changes_its_keys_and_no_other():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lrr": "5"}, "unknown key 'lrr'; "),
+        ({"lrr": "5"}, "unknown key 'lrr'; did you mean 'optim.lr'"),
+        ({"lr": "5"}, r"unknown key 'lr'; did you mean 'optim.lr' or"),
+        ({"loss.point_head": "5"}, r"did you mean 'model.point_head'"),
         ({"optim.lrr": "5"}, r"unknown key 'optim.lrr'; did you mean 'optim.lr'"),
-        ({"optim": "5"}, "unknown key 'optim'"),
+        ({"optim": "5"}, "unknown key 'optim'; expected one of optim.name, optim.lr, .*precision$"),
         ({"epochs": "1.5"}, "epochs is '1.5'; expected a whole number"),
         ({"epochs": True}, "epochs is True; expected a whole number"),
         ({"epochs": "0"}, "epochs is '0'; expected a whole number, at least 1"),

@@ -30,12 +30,11 @@ from luab_train.models.classifier import (
     model_options,
     timm_config,
 )
+from luab_train.models.weight_files import read_facts, read_weights
 from luab_train.models.weights import (
     FED,
     fit_weights,
     load_state_from_file,
-    read_facts,
-    read_weights,
     split_state_dict,
     weights_digest,
 )

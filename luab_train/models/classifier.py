@@ -24,7 +24,8 @@ from luab_train.models.attention import (
     mean_position,
 )
 from luab_train.models.grounding import Grounding, GroundingHead, chosen_point
-from luab_train.models.weights import first_line, load_backbone
+from luab_train.models.weight_files import first_line
+from luab_train.models.weights import load_backbone
 from luab_train.recipe import Recipe
 from luab_train.sections import Data, Model
 

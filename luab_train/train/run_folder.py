@@ -32,10 +32,8 @@ from luab_data.errors import LuabError, OptionError, OutputError
 from luab_data.files import locked, write_whole
 from luab_train.data.rows import read_manifest
 from luab_train.models.classifier import LuabModel, build_recipe_model
-from luab_train.models.weights import (
-    load_state_from_file,
-    read_weights,
-)
+from luab_train.models.weight_files import read_weights
+from luab_train.models.weights import load_state_from_file
 from luab_train.recipe import Recipe, from_json
 from luab_train.settings import differences, parse_json, to_json
 from luab_train.train.checkpoints import Position, choose_position, positions

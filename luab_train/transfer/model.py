@@ -16,7 +16,8 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from luab_data.errors import OptionError
-from luab_train.models.weights import read_weights, split_state_dict, weights_digest
+from luab_train.models.weight_files import read_weights
+from luab_train.models.weights import split_state_dict, weights_digest
 from luab_train.train.run_folder import load_model, read_recipe
 from luab_train.transfer.recipe import Transfer
 
