@@ -74,6 +74,29 @@ def test_every_picture_of_a_class_is_asked_about_once_among_others(tmp_path: Pat
     assert sorted(asked) == sorted(key for _, key in [*known][:2])
 
 
+def test_examples_and_icons_are_shown_and_nobody_is_asked_about_them(tmp_path: Path):
+    dog = 'examples = ["dog/IMG 001.png", "dog/IMG 002.png"], icon = "Käse/IMG 000.png" }'
+    folder = make_study(tmp_path, "browsing")
+    file = folder / "study.toml"
+    text = file.read_text()
+    (line,) = [line for line in text.splitlines() if 'name = "dog"' in line]
+    file.write_text(text.replace(line, f'  {{ name = "dog", {dog},'))
+    with opened(folder) as study:
+        keys = {picture.path: key for key, picture in study.pictures.items()}
+        aside = [keys[f"dog/IMG 00{k}.png"] for k in (1, 2)]
+        slots = [s for t in study.people.tasks.values() for page in t.pages for s in page.slots]
+        assert not {slot.picture for slot in slots} & {*aside, keys["Käse/IMG 000.png"]}
+        ann = Person(study)
+        told = {label["name"]: label for label in ann.state["classes"]}
+        assert told["dog"]["examples"] == aside and told["dog"]["icon"] == keys["Käse/IMG 000.png"]
+        assert told["Käse"]["examples"] == [] and told["Käse"]["icon"] is None
+        assert ann.get(f"/picture/{aside[0]}").status_code == 200
+    file.write_text(text.replace(line, '  { name = "dog", icon = "../none.png" },'))
+    with pytest.raises(ImagesError, match=r"\.\./none\.png: no picture of the study"):
+        with opened(folder):
+            pass
+
+
 @given(st.dictionaries(st.integers(0, 9), st.integers(0, 4)), st.lists(st.integers(0, 9)))
 def test_the_next_task_is_one_that_needs_somebody_and_the_person_never_had(taken, mine):
     found = next_task(taken, mine, 3)

@@ -20,7 +20,9 @@ from luab_data.collect.entry import arrive, leave
 from luab_data.collect.guard import Budget, Wrong, decode, guarded, read
 from luab_data.collect.people import People, Session
 from luab_data.collect.pictures import Picture, Thumbnails
+from luab_data.collect.plan import set_aside
 from luab_data.collect.store import Ended, now_ms
+from luab_data.collect.study import Label
 from luab_data.collect.wire import EVENTS, Answer, Body, Events, Joining
 from luab_data.errors import ImagesError
 
@@ -51,6 +53,7 @@ class Participants:
     ) -> None:
         self._people, self._pictures, self._thumbnails = people, pictures, thumbnails
         self._labels = {label.name for label in people.study.classes}
+        self._keys = set_aside(people.study, pictures)
         self._known: dict[str, int] = {}  # token -> session, of those that send events
         self._joins, self._bytes = Budget(*JOINS), Budget(*BYTES)
 
@@ -144,9 +147,9 @@ class Participants:
             return {**state, "finished": True, "code": code, "leave": way}
         page = session.task.pages[number]
         labels = {label.name: label for label in study.classes}
-        state["classes"] = [msgspec.to_builtins(label) for label in study.classes]
+        state["classes"] = [self._told(label) for label in study.classes]
         if page.label is not None:
-            state["class"] = msgspec.to_builtins(labels[page.label])
+            state["class"] = self._told(labels[page.label])
         state["slots"] = [
             {
                 "slot": place,
@@ -163,6 +166,13 @@ class Participants:
             if event.get("page") == number and event.get("type") in _STATEFUL
         ]
         return state
+
+    def _told(self, label: Label) -> dict[str, Any]:
+        """What a page says of a class; its pictures by their keys."""
+        told: dict[str, Any] = msgspec.to_builtins(label)
+        told["examples"] = [self._keys[path] for path in label.examples]
+        told["icon"] = self._keys.get(label.icon)
+        return told
 
     async def events(self, request: Request) -> Response:
         """Keep a batch, once, whoever sends it how often; acknowledged when it is on the disk."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from unicodedata import normalize
 
 from msgspec import Struct
 
@@ -58,6 +59,8 @@ def make_tasks(
     Raises:
         ImagesError: a class has no pictures of its own.
     """
+    kept = {*set_aside(study, pictures).values()}
+    pictures = {key: picture for key, picture in pictures.items() if key not in kept}
     rng = random.Random(f"{study.seed}/{round}")
     asked = [*pictures] if only is None else [key for key in pictures if key in {*only}]
     make = _tagging if OWN_KINDS[study.task].several_labels else _browsing
@@ -70,6 +73,24 @@ def make_tasks(
     ]
     rng.shuffle(tasks)
     return tasks
+
+
+def set_aside(study: Study, pictures: Mapping[str, Picture]) -> dict[str, str]:
+    """Path of each picture that is an example or the icon of a class -> its key.
+
+    Raises:
+        ImagesError: there is no such picture.
+    """
+    keys = {normalize("NFC", picture.path): key for key, picture in pictures.items()}
+    paths = [path for label in study.classes for path in (*label.examples, label.icon) if path]
+    found = {path: keys.get(normalize("NFC", path)) for path in paths}
+    for path, key in found.items():
+        if key is None:
+            raise ImagesError(
+                f"{path}: no picture of the study; expected examples and icons of classes by their"
+                f" paths below {study.images}"
+            )
+    return {path: key for path, key in found.items() if key is not None}
 
 
 def _browsing(

@@ -30,12 +30,17 @@ class _Part(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
 
 class Label(_Part, kw_only=True, frozen=True):
-    """A class: its name, what it means, the group it is shown in, and where its pictures are."""
+    """A class: its name, what it means, the group it is shown in, and where its pictures are.
+
+    Examples and icon are paths of pictures below the study's, which nobody is asked about.
+    """
 
     name: Annotated[str, Meta(min_length=1)]
     definition: str = ""
     group: str = ""
     folder: str = ""  # of its pictures, if it is not called as the class is
+    examples: tuple[str, ...] = ()  # shown above a page that asks for the class
+    icon: str = ""  # shown beside its name in a tagging study
 
 
 class Grid(_Part, kw_only=True, frozen=True):

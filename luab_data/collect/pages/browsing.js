@@ -17,6 +17,7 @@ export function run(state, recorder, show) {
         element("p", {}, "Which of these pictures contain"),
         element("h2", {}, asked.name),
         asked.definition ? element("p", { class: "definition" }, asked.definition) : "",
+        asked.examples.length ? element("p", { class: "examples" }, "For example", ...asked.examples.map((key) => element("img", { src: `picture/${key}?w=240`, alt: `Example of ${asked.name}`, draggable: "false" }))) : "",
         element("p", { class: "hint" }, state.options.instructions || "Click each picture that does. Click again to take it back."),
       ),
       grid, left, submit,

@@ -101,7 +101,7 @@ class Board {
     const name = this.names[this.group];
     this.heading.textContent = `${name} (${this.group + 1} of ${this.names.length})`;
     const buttons = this.classes.filter((label) => label.group === name).map((label) => {
-      const button = element("button", { type: "button", title: label.definition, "data-name": label.name, "data-placed": this.placed.has(label.name) }, label.name);
+      const button = element("button", { type: "button", title: label.definition, "data-name": label.name, "data-placed": this.placed.has(label.name) }, ...this.look(label.name));
       button.addEventListener("pointerdown", (event) => this.drag(event, label.name));
       button.addEventListener("keydown", (event) => {
         if (event.key !== "Enter" && event.key !== " ") return;
@@ -114,6 +114,12 @@ class Board {
     this.palette.replaceChildren(...buttons);
   }
 
+  // A class as it is shown: its icon, if it has one, and its name.
+  look(name) {
+    const { icon } = this.classes.find((label) => label.name === name);
+    return icon ? [element("img", { src: `picture/${icon}?w=48`, alt: "", class: "icon", draggable: "false" }), name] : [name];
+  }
+
   turn(step, pointer) {
     this.group = (this.group + step + this.names.length) % this.names.length;
     this.recorder.add({ type: "category", label: this.names[this.group], pointer });
@@ -123,7 +129,7 @@ class Board {
   drag(event, name) {
     if (event.button > 0) return;
     event.preventDefault();
-    const ghost = element("div", { class: "ghost" }, name);
+    const ghost = element("div", { class: "ghost" }, ...this.look(name));
     document.body.append(ghost);
     const follow = (moved) => {
       ghost.style.left = `${moved.clientX}px`;
@@ -198,7 +204,7 @@ class Board {
   }
 
   icon(name) {
-    const icon = element("div", { class: "placed", role: "button", tabindex: "0", "aria-label": `${name}: arrows move, Delete takes away` }, name);
+    const icon = element("div", { class: "placed", role: "button", tabindex: "0", "aria-label": `${name}: arrows move, Delete takes away` }, ...this.look(name));
     icon.addEventListener("pointerdown", (event) => this.drag(event, name));
     icon.addEventListener("keydown", (event) => {
       const { x, y } = this.placed.get(name);
