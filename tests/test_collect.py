@@ -354,6 +354,24 @@ def test_prolific_and_invitations_lead_in_and_out(tmp_path: Path):
         assert {row.entry for row in rows_of(study, db.participants)} == {"prolific", "link"}
 
 
+def test_who_finds_nothing_left_leaves_prolific_by_its_screen_out_and_who_may_come_back_stays(
+    tmp_path: Path,
+):
+    folder = ways(tmp_path, '["prolific", "link"]')
+    text = (folder / "study.toml").read_text()
+    (folder / "study.toml").write_text(
+        text.replace("[entry]", '[entry]\nprolific_screen_out = "0UT"')
+    )
+    with opened(folder) as study:
+        Person(study, PROLIFIC_PID="5f0").submit(0, {"labels": []})
+        again = Person(study, PROLIFIC_PID="5f0").joined
+        assert again.status_code == 403 and "done this study already" in again.json()["error"]
+        assert again.json()["leave"]["link"].endswith("/complete?cc=0UT")
+        with study.store.alone() as connection:
+            connection.execute(sa.insert(db.audit), {"at_ms": 1, "act": "pause", "about": ""})
+        assert [*Person(study, PROLIFIC_PID="5f1").joined.json()] == ["error"]
+
+
 # --- the database --------------------------------------------------------------------------------
 
 

@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from luab_data.collect.entry import arrive, leave
+from luab_data.collect.entry import arrive, leave, leave_unused
 from luab_data.collect.guard import Budget, Wrong, decode, guarded, read
-from luab_data.collect.people import People, Session
+from luab_data.collect.people import PAUSED, People, Refused, Session
 from luab_data.collect.pictures import Picture, Thumbnails
 from luab_data.collect.plan import set_aside
 from luab_data.collect.store import Ended, now_ms
@@ -112,7 +112,13 @@ class Participants:
             raise Wrong(400, "Without consent nobody takes part.")
         people = self._people
         arrival = arrive(people.study.entry, joining.query, people.secret)
-        token = await people.join(arrival.platform, arrival.who, arrival.entry)
+        try:
+            token = await people.join(arrival.platform, arrival.who, arrival.entry)
+        except Refused as refused:
+            way = leave_unused(people.study.entry, arrival.entry)
+            if way is None or str(refused) == PAUSED:  # else they may come back
+                raise
+            return JSONResponse({"error": str(refused), "leave": way}, status_code=403)
         return JSONResponse({"token": token})
 
     async def _session(self, request: Request, token: str = "") -> Session:

@@ -108,6 +108,15 @@ def leave(study: Entry, entry: Mapping[str, str], code: str) -> dict[str, Any] |
     if "form" in entry:
         fields = {"assignmentId": entry["assignmentId"], "code": code}
         return {"form": entry["form"], "fields": fields}
-    if "prolific" in entry and study.prolific_completion:
-        return {"link": f"{_PROLIFIC}{quote(study.prolific_completion, safe='')}"}
+    return _to_prolific(entry, study.prolific_completion)
+
+
+def leave_unused(study: Entry, entry: Mapping[str, str]) -> dict[str, Any] | None:
+    """How somebody leaves for whom there is nothing: the screen-out link, of Prolific alone."""
+    return _to_prolific(entry, study.prolific_screen_out)
+
+
+def _to_prolific(entry: Mapping[str, str], code: str) -> dict[str, Any] | None:
+    if "prolific" in entry and code:
+        return {"link": f"{_PROLIFIC}{quote(code, safe='')}"}
     return None

@@ -64,7 +64,6 @@ class Options(_Part, kw_only=True, frozen=True):
     pointer_dot: bool = False  # a red dot follows the cursor and stays at a click
     blur: bool = False  # pictures are blurred until the cursor is over them
     instructions: str = ""
-    time_limit_s: Annotated[int, Meta(ge=0)] = 0  # of a session; 0 is none
 
 
 _Way = Literal["open", "link", "mturk", "prolific"]
@@ -78,7 +77,7 @@ class Entry(_Part, kw_only=True, frozen=True):
     sessions_each: Count = 1  # that one person may take
     expires_minutes: Count = 60  # until a page that nobody finished is offered again
     prolific_completion: str = ""  # code of the study at Prolific
-    prolific_screen_out: str = ""
+    prolific_screen_out: str = ""  # code there for those for whom nothing is left
 
 
 class Acceptance(_Part, kw_only=True, frozen=True):

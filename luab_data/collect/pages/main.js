@@ -16,8 +16,9 @@ function show(...children) {
   scrollTo(0, 0);
 }
 
-function say(text) {
-  show(element("p", { class: "notice", role: "alert" }, text));
+function say(text, leave) {
+  const way = leave ? element("a", { class: "main", href: leave.link }, "Back to Prolific") : "";
+  show(element("p", { class: "notice", role: "alert" }, text), way);
 }
 
 async function call(path, token, body) {
@@ -25,7 +26,7 @@ async function call(path, token, body) {
   const options = body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body) };
   const response = await fetch(path, options);
   const found = await response.json().catch(() => ({}));
-  if (!response.ok) throw Object.assign(new Error(found.error ?? `The server answers ${response.status}.`), { status: response.status });
+  if (!response.ok) throw Object.assign(new Error(found.error ?? `The server answers ${response.status}.`), { status: response.status, leave: found.leave });
   return found;
 }
 
@@ -49,7 +50,7 @@ async function consent(study) {
       try {
         resolve((await call("api/join", null, { consent: true, query })).token);
       } catch (error) {
-        say(error.message);
+        say(error.message, error.leave);
       }
     });
     const text = study.consent.split(/\n\s*\n/).map((paragraph) => element("p", {}, paragraph));
