@@ -29,7 +29,7 @@ from luab_train.train.device import make_accelerator
 from luab_train.train.optim import make_optimizer
 from luab_train.train.step import ROW, Trainer
 
-MODULES = ("coco_ab", "debug", "imagenet_ab")
+MODULES = ("coco_ab", "debug", "finetune", "imagenet_ab")
 
 # What docs/definitions.md#published-recipes counts as a run of the paper, and ours beside them.
 IMAGENET = [
@@ -75,7 +75,7 @@ def test_every_run_has_a_name():
     expected |= {f"coco_ab:{b}{arm}" for b in COCO_BACKBONES for arm in ("", "_random", "_click")}
     expected |= {"debug:tiny", "debug:tiny_vit", "debug:tiny_paste", "debug:tiny_grounding"}
     expected |= {f"debug:tiny_{loss}" for loss in ("rrr", "gradmask", "harmonizer", "robustvit")}
-    expected |= {"debug:digits", "debug:coco_tiny"}
+    expected |= {"debug:digits", "debug:coco_tiny", "finetune:vit_s_robustvit"}
     assert set(NAMES) == expected
 
 
@@ -135,7 +135,7 @@ def test_no_two_recipes_write_into_the_same_folder():
 def test_a_name_of_an_arm_is_its_target():
     for name in NAMES:
         target = find_recipe(name).target
-        if name.startswith("debug") or name.endswith("_attentive"):
+        if name.startswith(("debug", "finetune")) or name.endswith("_attentive"):
             assert target == "click"
         else:
             words = re.split("[:_]", name)
@@ -339,7 +339,7 @@ def test_diff_prints_a_table_of_at_most_100_columns(name):
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert name in lines[0]
-    if not name.startswith("debug"):
+    if statements_of(name) is not paper.NONE:
         assert max(map(len, lines)) <= 100
         assert any(line.split()[:3] == ["key", "the", "paper"] for line in lines)
 

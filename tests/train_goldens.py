@@ -142,7 +142,7 @@ class World:
 
 def recipes(_: World) -> Any:
     """Every recipe: the keys in which it differs from the first one."""
-    listed = re.findall(r"\b(?:imagenet_ab|coco_ab|debug):\w+", call("recipes"))
+    listed = re.findall(r"\b(?:imagenet_ab|coco_ab|finetune|debug):\w+", call("recipes"))
     found = {name: _flat(json.loads(call("recipes", name))) for name in dict.fromkeys(listed)}
     base = found[listed[0]]
     return {

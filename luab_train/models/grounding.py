@@ -32,8 +32,6 @@ class GroundingHead(nn.Module):
     def __init__(self, num_features: int, num_points: int = 1) -> None:
         super().__init__()
         self.num_points = num_points
-        # Cells of a CNN have any scale.
-        self.norm = nn.LayerNorm(num_features)
         # Three numbers a point, in one product: the query's score, then x and y of all points.
         self.cell = nn.Linear(num_features, 3 * num_points)
         # Begins almost even, and in the middle of each cell.
@@ -42,7 +40,7 @@ class GroundingHead(nn.Module):
 
     def forward(self, cells_BHWD: Tensor) -> Grounding:
         """See the class."""
-        said = self.cell(self.norm(cells_BHWD)).float()
+        said = self.cell(cells_BHWD).float()
         scores_BHWK, inside = said.tensor_split([self.num_points], dim=3)
         choice_BHWK = scores_BHWK.flatten(1, 2).log_softmax(dim=1).view_as(scores_BHWK)
         inside_BHWK2 = inside.unflatten(3, (self.num_points, 2))

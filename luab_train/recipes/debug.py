@@ -12,7 +12,7 @@ from luab_train.sections import Data, Engine, Loss, Mix, Model, Optim
 
 @builds_on(NONE)
 def tiny() -> Recipe:
-    """A 0.37 M parameter ResNet at 64 px on a CPU, 15 epochs; arm by --target.
+    """A 0.37 M parameter ResNet at 64 px on a CPU, 15 epochs.
 
     Run:     luab-train run debug:tiny --data imagenet-ab --images TRAIN --val VAL
              --target click --out runs/tiny_click_0
@@ -115,7 +115,7 @@ def tiny_rrr() -> Recipe:
     """A 0.3 M parameter ViT at 48 px, 15 epochs: gradients about the click.
 
     Run:     luab-train run debug:tiny_rrr --data imagenet-ab --images TRAIN --val VAL
-             --target click --out runs/tiny_rrr_click_0
+             --target click --out runs/tiny_rrr_0
     Expect:  not run by us yet.
     Source:  the loss: see luab_train.train.guidance; network and optimiser are tiny_vit's.
     Ours:    a soft map of the click for a mask; points serve nothing else. lambda_attention is not
@@ -139,7 +139,7 @@ tiny_gradmask = variant(
 tiny_harmonizer = variant(
     tiny_rrr,
     "tiny_harmonizer",
-    "A 0.3 M parameter ViT at 48 px, 15 epochs: gradients like the click's map.",
+    "A 0.3 M parameter ViT at 48 px, 15 epochs: gradients like the map.",
     {"loss.attention": "harmonizer", "loss.lambda_attention": 1.0},
 )
 tiny_robustvit = variant(

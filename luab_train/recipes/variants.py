@@ -51,7 +51,9 @@ def variant(
     build.__module__ = base.__module__
     build.__doc__ = _docstring(base, name, summary, changes, note)
     statements = statements_of(f"{base.__module__}:{base.__name__}") or NONE
-    return builds_on(statements._replace(said={**statements.said, **(said or {})}))(build)
+    if said:
+        statements = statements._replace(said={**statements.said, **said})
+    return builds_on(statements)(build)
 
 
 def network(
