@@ -118,7 +118,8 @@ class Participants:
             way = leave_unused(people.study.entry, arrival.entry)
             if way is None or str(refused) == PAUSED:  # else they may come back
                 raise
-            return JSONResponse({"error": str(refused), "leave": way}, status_code=403)
+            told = {"error": str(refused), "refused": True, "leave": way}
+            return JSONResponse(told, status_code=403)
         return JSONResponse({"token": token})
 
     async def _session(self, request: Request, token: str = "") -> Session:
