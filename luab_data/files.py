@@ -176,6 +176,11 @@ def locked(out: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
+        try:  # FileLock also waits in vain where no file can be made
+            Path(lock.lock_file).touch()
+        except OSError as error:
+            said = f"cannot be written ({error.strerror or error}); choose another place"
+            raise OutputError(f"{out}: {said}") from error
         raise OutputError(f"{out}: another process is writing it; wait for it to end") from None
     try:
         yield

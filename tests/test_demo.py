@@ -310,6 +310,9 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path):
     (tmp_path / "demo").touch()
     with pytest.raises(OutputError, match="cannot be the demo's folder"):
         demo.open_folder(tmp_path / "demo", TINY)
+    if Path("/proc/self").exists():
+        with pytest.raises(OutputError, match=r"/proc/x: cannot be the demo's folder"):
+            demo.open_folder(Path("/proc/x"), TINY)
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,13 @@ def test_two_processes_do_not_write_one_target(tmp_path: Path):
             write(tmp_path / "a")
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place where no file can be made")
+def test_where_no_file_can_be_made_nobody_else_is_blamed():
+    for attempt in (fill, write):
+        with pytest.raises(OutputError, match=r"^/proc/x: cannot be written \(No such file"):
+            attempt(Path("/proc/x"))
+
+
 def test_the_working_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path / "sub")

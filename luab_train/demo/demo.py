@@ -175,7 +175,9 @@ def open_folder(out: Path, sizes: Sizes, *, force: bool = False) -> None:
                     path.unlink(missing_ok=True)
         out.mkdir(parents=True, exist_ok=True)
         (out / _MARKER).write_text(wanted, encoding="utf-8")
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
+        if isinstance(error, LuabError):
+            raise
         raise OutputError(f"{out}: cannot be the demo's folder ({error.strerror})") from error
 
 
