@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from luab_data.errors import OptionError
 from luab_train.models.attention import AttentionMap, attended, cell_targets, mean_position
-from luab_train.models.classifier import build_model
+from luab_train.models.classifier import LuabModel, build_model
 from luab_train.models.weights import load_state_from_file, split_state_dict, state_dict_for_file
 from luab_train.sections import Data, Model
 
@@ -170,3 +170,12 @@ def test_a_model_without_cells_is_refused_before_it_is_trained(name, size, messa
     model = Model(name=name, point_head="attention")
     with pytest.raises(OptionError, match=message):
         build_model(model, Data(image_size=size, eval_resize=size), num_classes=5)
+
+
+def test_a_mistake_of_the_code_is_not_blamed_on_the_options(monkeypatch):
+    def broken(self, image):
+        return image.no_such_thing
+
+    monkeypatch.setattr(LuabModel, "forward", broken)
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        build()

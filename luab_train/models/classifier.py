@@ -240,10 +240,11 @@ def _try(network: LuabModel, model: Model, size: int) -> None:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             outputs = network.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-    except OptionError:
-        raise
-    # timm's networks say in many ways that an image is too small, or no map that they can pool.
-    except Exception as error:
+    # How torch and timm say that an image is too small, or no map that they can pool; anything else
+    # is a mistake of the code, not of the options.
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        if isinstance(error, (OptionError, torch.OutOfMemoryError)):
+            raise
         how = ", attentive_pooling" if model.attentive_pooling else ""
         raise OptionError(
             f"model.name={model.name}: cannot answer an image of data.image_size={size} with"
