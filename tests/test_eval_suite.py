@@ -274,6 +274,17 @@ def test_fewer_images_than_published_are_said(of_oracle, root, tmp_path):
     for row in of_oracle[1]:
         if row["primary"]:
             assert published[row["benchmark"]] in row["note"]
+    # Of how many: the images of the metric itself, as its n.
+    partial = {(r["benchmark"], r["metric"]): (r["n"], r["partial"]) for r in of_oracle[1]}
+    assert partial["bgc-acc", "accuracy"] == (18, "18 of 4,050 images")
+    assert partial["bgc-gap", "gap"] == (36, "36 of 8,100 images")
+    assert partial["bgc-gap", "accuracy_mixed_same"] == (18, "18 of 4,050 images")
+    assert partial["in-c", "fog-1"] == (4, "4 of 50,000 images")
+    assert partial["in-c", "fog"] == (20, "20 of 250,000 images")
+    assert partial["cocc", "accuracy"] == (48, "48 of 50,000 images")
+    notes = {r["benchmark"]: r["note"] for r in of_oracle[1] if r["primary"]}
+    assert notes["bgc-gap"].endswith("short as well: 1 other part")
+    assert notes["bgc-acc"].endswith("short as well: 8 other parts")
     # Images that are there but of classes that the model lacks do not count as lacking.
     (row,) = evaluate(network.oracle(NINE[:2]), root, tmp_path, "in-r")
     assert "in-r holds 27 of 30,000" in row["note"] and row["n"] == 6

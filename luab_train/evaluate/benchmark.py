@@ -33,7 +33,7 @@ class Result(NamedTuple):
         estimates: metric -> its number, in the metric's unit.
         notes: metric -> what must be known of it.
         counts: images that were left out, skipped, turned, ...
-        partial: which part of the published set it is of; empty if it is of all of it.
+        partial: metric -> which part of the published set it is of; absent if of all of it.
         status: metric -> its status where that is not `done` or `incomplete`.
         unwritten: why something could not be written, empty if everything was.
     """
@@ -41,7 +41,7 @@ class Result(NamedTuple):
     estimates: Mapping[str, Estimate]
     notes: Mapping[str, str]
     counts: Mapping[str, int]
-    partial: str = ""
+    partial: Mapping[str, str] = {}
     status: Mapping[str, str] = {}
     unwritten: str = ""
 

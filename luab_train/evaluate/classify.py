@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from luab_data.errors import ImagesError
+from luab_data.words import counted
 from luab_train.data.inputs import EvalCrop
 from luab_train.evaluate import processes
 from luab_train.evaluate.backgrounds import challenge
@@ -31,7 +32,7 @@ from luab_train.evaluate.predictions import (
 from luab_train.evaluate.predictor import Predictor
 from luab_train.evaluate.settings import Settings
 from luab_train.metrics.intervals import Estimate
-from luab_train.metrics.sums import Measure, Table, estimates, lacking, table_of
+from luab_train.metrics.sums import Measure, Metric, Table, estimates, lacking, table_of
 
 
 def classify(
@@ -42,16 +43,14 @@ def classify(
     held: dict[str, Predicted] = {}
     labels: set[str] = set()
     counts = dict.fromkeys(("num_left_out", "num_labels"), 0)
-    sizes: dict[object, tuple[int, int]] = {}
+    sizes: dict[str, _Size] = {}
     short: list[str] = []
     unwritten = ""
     for part in benchmark.parts(roots, predictor.classes):
         listed = len(part) + part.num_left_out
         # Two views of the same images are no more images.
-        sizes[part.name if isinstance(part, ForegroundPart) else part.root] = (
-            listed,
-            part.num_published,
-        )
+        images = part.name if isinstance(part, ForegroundPart) else str(part.root)
+        sizes[part.name] = _Size(images, listed, part.num_published)
         counts["num_left_out"] += part.num_left_out
         counts["num_labels"] = max(counts["num_labels"], part.num_labels)
         if part.num_published not in (0, listed):
@@ -73,7 +72,7 @@ def classify(
         for key, value in told["counts"].items():
             counts[key] = counts.get(key, 0) + value
     counts["num_labels_used"] = len(labels)
-    counts["num_images"], counts["num_published"] = map(sum, zip(*sizes.values(), strict=True))
+    counts["num_images"], counts["num_published"] = _of_published(sizes.values())
     if not names:
         lacks = "none of its classes is among the model's"
         return nothing(benchmark, lacks, "no class")._replace(counts=counts)
@@ -83,16 +82,39 @@ def classify(
             yield held.get(name) or read_predictions(folder / f"{name}.parquet")
 
     found, notes = processes.first(lambda: score(benchmark, parts))
-    partial = []
     if forwards := counts.get("num_forwards"):
         _add_note(notes, benchmark, f"{forwards:,} forward passes")
     if short:
-        partial.append(f"{counts['num_images']:,} of {counts['num_published']:,} images")
-        more = f", and {len(short) - 1} more parts" if len(short) > 1 else ""
+        more = f"; short as well: {counted(len(short) - 1, 'other part')}" if short[1:] else ""
         _add_note(notes, benchmark, f"{short[0]} of the published set{more}")
+    partial = {name: _partial(benchmark.metric(name), sizes, counts) for name in found}
+    return Result(found, notes, counts, partial, unwritten=unwritten)
+
+
+class _Size(NamedTuple):
+    """Of a part: which images, how many of them there are, and how many as published."""
+
+    images: str
+    num: int
+    num_published: int
+
+
+def _of_published(sizes: Iterable[_Size]) -> tuple[int, int]:
+    """How many images of how many, each counted once."""
+    once = {size.images: size for size in sizes}.values()
+    return sum(size.num for size in once), sum(size.num_published for size in once)
+
+
+def _partial(metric: Metric | None, sizes: Mapping[str, _Size], counts: Mapping[str, int]) -> str:
+    """Which part of the published images and classes a metric is of; empty if all."""
+    mine = [sizes[name] for name in metric.weights if name in sizes] if metric is not None else []
+    mine = mine or [*sizes.values()]
+    told = []
+    if any(size.num_published not in (0, size.num) for size in mine):
+        told.append("{:,} of {:,} images".format(*_of_published(mine)))
     if counts["num_labels_used"] < counts["num_labels"]:
-        partial.append(f"{counts['num_labels_used']:,} of {counts['num_labels']:,} classes")
-    return Result(found, notes, counts, ", ".join(partial), unwritten=unwritten)
+        told.append(f"{counts['num_labels_used']:,} of {counts['num_labels']:,} classes")
+    return ", ".join(told)
 
 
 def score(

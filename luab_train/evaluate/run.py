@@ -256,7 +256,7 @@ def _row(benchmark: Benchmark, name: str, result: Result, roots: Sequence[Path])
         "interval": found.method,
         "n": found.n,
         "note": "; ".join(filter(None, (result.notes.get(name, ""), found.why_none))),
-        "partial": result.partial,
+        "partial": result.partial.get(name, ""),
         **{key: result.counts.get(key, 0) for key in keys},
         "dataset": [root.name for root in roots],
     }

@@ -137,7 +137,7 @@ def _result(summary: CocoResult, pixels: ClassPixels | str) -> Result:
     partial = ""
     if num_images != NUM_PUBLISHED:
         partial = f"{num_images:,} of {NUM_PUBLISHED:,} images"
-    return Result(estimates, notes, counts, partial, status)
+    return Result(estimates, notes, counts, dict.fromkeys(estimates, partial), status)
 
 
 def _write(
@@ -156,7 +156,7 @@ def _write(
         },
         "notes": result.notes,
         "counts": result.counts,
-        "partial": result.partial,
+        "partial": result.partial["map"],
         "status": result.status,
     }
     write_whole(folder / "summary.json", (json.dumps(content) + "\n").encode())
@@ -174,8 +174,10 @@ def _read(file: Path, about: dict[str, Any]) -> Result | None:
             name: Estimate._make(np.nan if value is None else value for value in found)
             for name, found in content["estimates"].items()
         }
-        kept = (content[key] for key in ("notes", "counts", "partial", "status"))
-        return Result(estimates, *kept)
+        notes, counts, partial, status = (
+            content[key] for key in ("notes", "counts", "partial", "status")
+        )
+        return Result(estimates, notes, counts, dict.fromkeys(estimates, partial), status)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OptionError(
             f"{file}: cannot be read ({error!r}); delete it and evaluate again"
