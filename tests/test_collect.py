@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import re
+import struct
 import time
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -134,6 +137,71 @@ def test_pictures_are_turned_shrunk_and_encoded_anew_and_nothing_else_is_served(
     (root / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
     with pytest.raises(ImagesError, match=r"broken\.png: cannot be opened"):
         find_pictures(root)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    ("width", "chunk", "said"),
+    [
+        (9, b"zTXt", "cannot be opened as a picture"),
+        (9, b"iCCP", "cannot be opened as a picture"),
+        (11_000, b"", "has 11000 x 11000 pixels; expected 120,000,000 at most"),
+        (50_000, b"", "cannot be opened as a picture"),
+    ],
+)
+def test_a_picture_that_unpacks_to_too_much_is_named(
+    tmp_path: Path, width: int, chunk: bytes, said: str
+):
+    root = draw_pictures(tmp_path / "p", each=1)
+    size = struct.pack(">IIBBBBB", width, width, 8, 2, 0, 0, 0)
+    much = _chunk(chunk, b"k\0\0" + zlib.compress(b"A" * 80_000_000)) if chunk else b""
+    end = _chunk(b"IDAT", b"") + _chunk(b"IEND", b"")
+    (root / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", size) + much + end)
+    with pytest.raises(ImagesError, match=f"bomb.png: {said}"):
+        find_pictures(root)
+
+
+def test_nothing_but_pixels_of_a_picture_goes_out(tmp_path: Path):
+    from PIL import Image
+
+    root = draw_pictures(tmp_path / "p", each=1)
+    image = Image.new("RGB", (30, 20))
+    image.save(root / "a.jpg", comment=b"of Olga", icc_profile=b"of Olga")
+    image.save(root / "b.png", icc_profile=b"of Olga")
+    pictures = find_pictures(root)
+    made = Thumbnails(root, pictures, tmp_path / "cache")
+    for key, picture in pictures.items():
+        body, _ = made.get(key, 160) or (b"", "")
+        assert body and b"Olga" not in body and b"iCCP" not in body, picture
+
+
+def test_a_picture_is_served_to_many_at_once_and_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pictures = find_pictures(draw_pictures(tmp_path / "p", each=1))
+    made = Thumbnails(tmp_path / "p", pictures, tmp_path / "cache")
+    key, write, others = next(iter(pictures)), Path.write_bytes, []
+
+    def meanwhile(path: Path, body: bytes) -> int:
+        monkeypatch.setattr(Path, "write_bytes", write)
+        others.append(made.get(key, 324))  # before this one is in its place
+        return write(path, body)
+
+    monkeypatch.setattr(Path, "write_bytes", meanwhile)
+    found = made.get(key, 324)
+    assert others == [found] and made.get(key, 324) == found
+
+    def full(path: Path, body: bytes) -> int:
+        write(path, body[:9])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert made.get(key, 160) == found  # the picture is smaller than either width
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [f"{key}-324.png"]
 
 
 # --- a session -----------------------------------------------------------------------------------
@@ -266,6 +334,7 @@ def test_headers_let_nothing_of_others_in(study: Opened):
         "/static/../app.py",
         "/static/%2e%2e%2fapp.py",
         "/static/main.py",
+        f"/static/{'a' * 300}.js",
         "/picture/..%2fx",
     ):
         assert ann.get(path).status_code == 404
@@ -331,6 +400,7 @@ def test_somebody_who_comes_many_times_at_once_has_one_session(tmp_path: Path):
         ('["mturk"]', {**MTURK, "turkSubmitTo": "https://mturk.com.evil.example"}, "from its HIT"),
         ('["mturk"]', {**MTURK, "turkSubmitTo": "http://www.mturk.com"}, "from its HIT"),
         ('["link"]', {"invite": "1-0123456789abcdef"}, "by your link"),
+        ('["link"]', {"invite": "1-é"}, "by your link"),
         ('["prolific", "link"]', {}, "from Prolific or by your link"),
     ],
 )

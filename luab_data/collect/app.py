@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -27,11 +29,16 @@ from luab_data.collect.wire import EVENTS, Answer, Body, Events, Joining
 from luab_data.errors import ImagesError
 
 PAGES = Path(__file__).with_name("pages")
+STATIC = {path.name for path in PAGES.iterdir() if path.suffix in (".js", ".css")}
 _MOST_KNOWN = 20_000
 JOINS = (5.0, 300.0)
 """Of an address: a second, and at once; a class of students has one address."""
 BYTES = (500_000.0, 20_000_000.0)
 """Of a session's events: a second, and at once; a hurried hand makes 30,000 a second."""
+
+
+DRAWING = 4
+"""Pictures that are made smaller at once, so that they leave memory and threads for the rest."""
 
 
 def _token(request: Request, token: str) -> str:
@@ -56,6 +63,7 @@ class Participants:
         self._keys = set_aside(people.study, pictures)
         self._known: dict[str, int] = {}  # token -> session, of those that send events
         self._joins, self._bytes = Budget(*JOINS), Budget(*BYTES)
+        self._drawing = CapacityLimiter(DRAWING)
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -78,10 +86,10 @@ class Participants:
 
     async def static(self, request: Request) -> Response:
         """A script or a style sheet."""
-        path = PAGES / request.path_params["name"]
-        if path.suffix not in (".js", ".css") or path.parent != PAGES or not path.is_file():
+        name = request.path_params["name"]
+        if name not in STATIC:
             raise Wrong(404, "There is no such file.")
-        return FileResponse(path, headers={"Cache-Control": "no-cache"})
+        return FileResponse(PAGES / name, headers={"Cache-Control": "no-cache"})
 
     async def picture(self, request: Request) -> Response:
         """A picture, at least as wide as `w`."""
@@ -90,7 +98,7 @@ class Participants:
             raise Wrong(400, "w is no width.")
         key = request.path_params["key"]
         try:
-            found = await run_in_threadpool(self._thumbnails.get, key, int(width))
+            found = await run_sync(self._thumbnails.get, key, int(width), limiter=self._drawing)
         except ImagesError:
             raise Wrong(502, "This picture cannot be read.") from None
         if found is None:

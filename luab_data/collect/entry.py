@@ -76,7 +76,9 @@ def _link(query: Mapping[str, str], secret: bytes) -> Arrival | None:
     number = invitation.partition("-")[0]
     if not (number.isdecimal() and number.isascii() and len(number) < 10):
         return None
-    is_ours = hmac.compare_digest(invitation_of(secret, int(number)), invitation)
+    is_ours = hmac.compare_digest(
+        invitation_of(secret, int(number)).encode(), invitation.encode("utf-8", "replace")
+    )
     return Arrival("link", number, {}) if is_ours else None
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
+import secrets
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from luab_data.errors import ImagesError
 from luab_data.ours import is_noise
@@ -27,7 +28,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 WIDTHS = (160, 324, 648, 900, 1800)
 """Widths that pictures are served in, px: the next larger one than is asked for."""
 _QUALITY = 88
-_MOST_PIXELS = 200_000_000
+MOST_PIXELS = 120_000_000
+"""Of a picture: some 1 GB of memory while it is made smaller."""
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow says of a file that is no picture, or unpacks to more than it will hold."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,13 @@ def _size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
-            if width * height > _MOST_PIXELS:
-                raise ImagesError(f"{path}: has {width} x {height} pixels; too many to show")
+            if width * height > MOST_PIXELS:
+                raise ImagesError(
+                    f"{path}: has {width} x {height} pixels; expected {MOST_PIXELS:,} at most:"
+                    " put a smaller copy in its place"
+                )
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except _UNREADABLE as error:
         raise ImagesError(
             f"{path}: cannot be opened as a picture ({error}); mend or remove it"
         ) from error
@@ -124,10 +131,14 @@ class Thumbnails:
         if kept.exists():
             return kept.read_bytes(), kind
         body = self._made(self._root / picture.path, width, "PNG" if is_png else "JPEG")
-        self._cache.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_name(f"{kept.name}.{os.getpid()}")
-        temporary.write_bytes(body)
-        temporary.replace(kept)
+        temporary = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}")  # others may make it too
+        with suppress(OSError):  # a full disk: it is made again for who asks next
+            self._cache.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.write_bytes(body)
+                temporary.replace(kept)
+            finally:
+                temporary.unlink(missing_ok=True)
         return body, kind
 
     def _made(self, path: Path, width: int, format: str) -> bytes:
@@ -139,8 +150,9 @@ class Thumbnails:
                 if shown.width > width:
                     height = max(1, round(shown.height * width / shown.width))
                     shown = shown.resize((width, height), Image.Resampling.LANCZOS)
+                shown.info.clear()  # comments, profiles: nothing but pixels goes out
                 out = io.BytesIO()
                 shown.save(out, format, quality=_QUALITY, optimize=format == "PNG")
-        except (OSError, SyntaxError, ValueError) as error:
+        except _UNREADABLE as error:
             raise ImagesError(f"{path.name}: cannot be read ({error})") from error
         return out.getvalue()
