@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 
 import luab_data
 from luab_data.cli import main
+from luab_data.collect import people
 from luab_data.collect import tables as db
 from luab_data.collect.demo import write_demo
 from luab_data.collect.export import export, sessions
@@ -373,10 +375,40 @@ def test_a_worker_of_mturk_is_hashed_works_once_and_leaves_by_its_form(tmp_path:
 def test_who_returns_a_hit_and_accepts_another_leaves_by_the_form_of_the_other(tmp_path: Path):
     with opened(ways(tmp_path, '["mturk"]')) as study:
         first = Person(study, **MTURK)
-        again = Person(study, **{**MTURK, "assignmentId": "3B"})
-        assert again.token == first.token
-        done = again.submit(0, {"labels": []}).json()
+        query = {**MTURK, "assignmentId": "3B"}  # the browser holds the token of the first one
+        again = first.post("/api/join", {"consent": True, "query": query}).json()
+        assert again["token"] == first.token
+        done = first.submit(0, {"labels": []}).json()
     assert done["leave"]["fields"]["assignmentId"] == "3B"
+
+
+MINUTE_MS = 60_000
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        (MTURK, {**MTURK, "assignmentId": "3B"}),
+        ({"PROLIFIC_PID": "5f0", "SESSION_ID": "a"}, {"PROLIFIC_PID": "5f0", "SESSION_ID": "b"}),
+        ({"PROLIFIC_PID": "5f0", "SESSION_ID": "a"}, {"PROLIFIC_PID": "5f0"}),
+    ],
+)
+def test_who_knows_the_id_of_somebody_does_not_reach_their_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: Any, theirs: Any
+):
+    with opened(ways(tmp_path, '["mturk", "prolific"]')) as study:
+        ann, bob = Person(study, **mine), Person(study, PROLIFIC_PID="5f1", SESSION_ID="c")
+        for held in ("", "a" * 22, bob.token, "é"):
+            body = {"consent": True, "query": theirs, "token": held}
+            refused = Person._ask(ann, "POST", "/api/join", json=body)
+            assert refused.status_code == 403 and "begun" in refused.json()["error"]
+        assert Person(study, **mine).token == ann.token  # the same visit, from another browser
+        now = people.now_ms()
+        monkeypatch.setattr(people, "now_ms", lambda: now + 61 * MINUTE_MS)
+        other = Person(study, **theirs)  # they have left: another session, not theirs
+        assert other.token and other.token != ann.token
+        stored = [msgspec.json.decode(row.entry) for row in rows_of(study, db.sessions)]
+        assert "5f0" not in str(stored) and not {"a", "c"} & {*map(str, stored[1].values())}
 
 
 def test_somebody_who_comes_many_times_at_once_has_one_session(tmp_path: Path):

@@ -121,7 +121,8 @@ class Participants:
         people = self._people
         arrival = arrive(people.study.entry, joining.query, people.secret)
         try:
-            token = await people.join(arrival.platform, arrival.who, arrival.entry)
+            held = _token(request, joining.token)
+            token = await people.join(arrival.platform, arrival.who, arrival.entry, held)
         except Refused as refused:
             way = leave_unused(people.study.entry, arrival.entry)
             if way is None or str(refused) == PAUSED:  # else they may come back

@@ -67,8 +67,10 @@ def _mturk(query: Mapping[str, str], secret: bytes) -> Arrival | None:
 
 
 def _prolific(query: Mapping[str, str], secret: bytes) -> Arrival | None:
-    person = query.get("PROLIFIC_PID", "")
-    return Arrival("prolific", person, {"prolific": "1"}) if _ID(person) else None
+    person, visit = query.get("PROLIFIC_PID", ""), query.get("SESSION_ID", "")
+    hashed = hmac.digest(secret, f"submission/{visit}".encode(), "sha256").hex()[:32]
+    entry = {"prolific": "1", **({"submission": hashed} if visit else {})}
+    return Arrival("prolific", person, entry) if _ID(person) else None
 
 
 def _link(query: Mapping[str, str], secret: bytes) -> Arrival | None:

@@ -68,7 +68,15 @@ class Refused(OptionError):
 
 
 PAUSED = "This study is paused at the moment. Please come back later."
+BEGUN = (
+    "You have begun this study before. Please go on in the browser and at the address where you"
+    " began, or come back later."
+)
 NOTHING_LEFT = "Nothing is left to do in this study at the moment. Thank you!"
+
+
+VISIT = ("assignmentId", "submission")
+"""Of a session's entry: what the platform tells of one visit, to that person alone."""
 
 
 def is_paused(connection: sa.Connection) -> bool:
@@ -103,13 +111,17 @@ class People:
         """The keyed hash of somebody's id at a platform."""
         return str(self._hash(f"{platform}:{who}"))
 
-    async def join(self, platform: str, who: str | None, entry: Mapping[str, str]) -> str:
+    async def join(
+        self, platform: str, who: str | None, entry: Mapping[str, str], held: str = ""
+    ) -> str:
         """The token of a person's session: a new one, or that which they have not finished.
 
         Args:
             platform: that they come from: `open`, `link`, `mturk`, `prolific`.
             who: their id there; it is hashed before anything is written. None: nobody known.
             entry: what of the address the end of the session needs, without who they are.
+            held: token of an earlier visit from the same browser. Others may know somebody's id,
+                so it opens a session together with this, or with the platform's name of the visit.
 
         Raises:
             Refused: there is nothing for them.
@@ -120,31 +132,39 @@ class People:
             "entry": platform,
             "consented_ms": now_ms(),
         }
-        return await self.store.act(partial(self._begin, row, bool(who), entry))
+        return await self.store.act(partial(self._begin, row, bool(who), entry, held))
 
     def _begin(
         self,
         row: dict[str, Any],
         is_known: bool,
         entry: Mapping[str, str],
+        held: str,
         connection: sa.Connection,
     ) -> str:
         """In one transaction: who is refused leaves no row."""
         token, left_by = secrets.token_urlsafe(16), msgspec.json.encode(dict(entry)).decode()
         is_me = db.participants.c.person == row["person"]
+        one = db.sessions.c
         mine = connection.execute(
-            sa.select(db.sessions.c.task, db.sessions.c.token, db.sessions.c.finished_ms)
+            sa.select(one.task, one.token, one.finished_ms, one.begun_ms, one.entry)
             .join(db.participants)
             .where(is_me)
         ).all()
-        if again := [found.token for found in mine if found.finished_ms is None]:
-            renewed = sa.update(db.sessions).where(db.sessions.c.token == again[0])
-            connection.execute(renewed.values(entry=left_by))  # another assignment, perhaps
-            return str(again[0])
+        open_ones = [found for found in mine if found.finished_ms is None]
+        for found in open_ones:
+            before = msgspec.json.decode(found.entry, type=dict[str, str])
+            is_same = all(before.get(key) == entry.get(key) for key in VISIT)
+            if is_same or hmac.compare_digest(found.token.encode(), held.encode()):
+                renewed = sa.update(db.sessions).where(one.token == found.token)
+                connection.execute(renewed.values(entry=left_by))  # another assignment, perhaps
+                return str(found.token)
         if is_paused(connection):
             raise Refused(PAUSED)
-        if is_known and len(mine) >= self.study.entry.sessions_each:
-            raise Refused("You have done this study already. Thank you!")
+        num_open = sum(found.begun_ms > self._expired_ms() for found in open_ones)
+        num_mine = len(mine) - len(open_ones) + num_open
+        if is_known and num_mine >= self.study.entry.sessions_each:
+            raise Refused(BEGUN if num_open else "You have done this study already. Thank you!")
         task = next_task(
             self._taken(connection), [found.task for found in mine], self.study.entry.overlap
         )
@@ -170,13 +190,17 @@ class People:
             task = next_task(self._taken(connection), (), self.study.entry.overlap)
             return NOTHING_LEFT if task is None else None
 
+    def _expired_ms(self) -> int:
+        """Who began before this, and has not finished, has left."""
+        return now_ms() - self.study.entry.expires_minutes * 60_000
+
     def _taken(self, connection: sa.Connection) -> dict[int, int]:
         """Task -> sessions that are finished, or begun and not expired."""
-        since = now_ms() - self.study.entry.expires_minutes * 60_000
+        one = db.sessions.c
         counts = connection.execute(
-            sa.select(db.sessions.c.task, sa.func.count())
-            .where(sa.or_(db.sessions.c.finished_ms.is_not(None), db.sessions.c.begun_ms > since))
-            .group_by(db.sessions.c.task)
+            sa.select(one.task, sa.func.count())
+            .where(sa.or_(one.finished_ms.is_not(None), one.begun_ms > self._expired_ms()))
+            .group_by(one.task)
         ).all()  # fmt: skip
         taken = {task: count for task, count in counts}
         return {task: taken.get(task, 0) for task in connection.scalars(sa.select(db.tasks.c.id))}

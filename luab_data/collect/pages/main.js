@@ -9,6 +9,7 @@ const TASKS = { browsing, tagging };
 const work = document.getElementById("work");
 const saved = document.getElementById("saved");
 const TOKEN = `luab-token${location.search}`; // another assignment or invitation is another session
+const LAST = "luab-last"; // who comes back by another assignment shows by it that they are who they were
 
 function show(...children) {
   work.replaceChildren(...children);
@@ -48,7 +49,7 @@ async function consent(study) {
     agree.addEventListener("click", async () => {
       agree.disabled = true;
       try {
-        resolve((await call("api/join", null, { consent: true, query })).token);
+        resolve((await call("api/join", kept.get(LAST), { consent: true, query })).token);
       } catch (error) {
         say(error.message, error.leave);
       }
@@ -91,6 +92,7 @@ async function session(token) {
     if (!confirm("Delete all that was recorded of you in this study? This cannot be undone.")) return;
     await call("api/withdraw", token, {});
     kept.remove(TOKEN);
+    kept.remove(LAST);
     document.getElementById("foot").hidden = true;
     say("All that was recorded of you is deleted.");
   });
@@ -126,6 +128,7 @@ async function main() {
     if (!token) {
       token = await consent(study);
       kept.set(TOKEN, token);
+      kept.set(LAST, token);
     }
     if (!navigator.locks) return await session(token);
     await navigator.locks.request(`luab-${token}`, { ifAvailable: true }, async (lock) => {
