@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "results" / "tiny-imagenet"
 sys.path.insert(0, str(FOLDER))
 
 from claims import LEVELS, compared, paying, write  # noqa: E402
-from cost import ratios  # noqa: E402
+from cost import ratios, turn  # noqa: E402
 from experiments import (  # noqa: E402
     ARM_SEEDS,
     ARMS,
@@ -372,3 +372,10 @@ def test_the_cost_of_a_step_is_taken_turn_by_turn():
     found = [*ratios(np.stack([none, 1.1 * none]))]
     assert found[0] == {"ms": pytest.approx(150), "ratio": 1, "low": 1, "high": 1}
     assert [found[1][name] for name in ("ratio", "low", "high")] == [pytest.approx(1.1)] * 3
+
+
+def test_every_other_turn_begins_with_the_last_arm():
+    ran = []
+    timed = [iter(lambda at=at: ran.append(at) or 0.1 * at, None) for at in range(3)]
+    assert turn(timed, backwards=False) == turn(timed, backwards=True) == [0.0, 0.1, 0.2]
+    assert ran == [0, 1, 2, 2, 1, 0]

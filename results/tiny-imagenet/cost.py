@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,15 @@ def steps(recipe: Recipe, pictures: Path) -> Iterator[float]:
             yield time.process_time() - began
 
 
+def turn(timed: Sequence[Iterator[float]], *, backwards: bool) -> list[float]:
+    """A step of each arm; from the last to the first in every other turn, for what ran before has
+    emptied or warmed the caches.
+    """
+    order = range(len(timed))
+    taken = {at: next(timed[at]) for at in (reversed(order) if backwards else order)}
+    return [taken[at] for at in order]
+
+
 def ratios(seconds_AT: np.ndarray, *, resamples: int = 2000) -> Iterator[dict[str, float]]:
     """Of each arm: milliseconds a step, and the median ratio to the first arm's same turn.
 
@@ -95,7 +104,7 @@ def main(work: Path, num_steps: int) -> None:
         # The same pictures for all, so that crops cost the same.
         pictures = set_of("off", work)
         timed = [steps(experiments[key].recipe, pictures) for key in keys]
-        turns = [[next(arm) for arm in timed] for _ in range(FIRST + num_steps)]
+        turns = [turn(timed, backwards=at % 2 == 1) for at in range(FIRST + num_steps)]
         found = ratios(np.array(turns[FIRST:]).T)
         for key, numbers in zip(keys, found, strict=True):
             rounded = {name: round(value, 4) for name, value in numbers.items()}
