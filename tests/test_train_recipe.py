@@ -14,7 +14,7 @@ from luab_data.errors import OptionError
 from luab_train import recipes
 from luab_train.recipe import Recipe, from_json
 from luab_train.recipes import find_recipe, recipe_functions
-from luab_train.sections import TARGETS, Model, Optim
+from luab_train.sections import OUTLINES, TARGETS, Model, Optim
 from luab_train.settings import differences, flatten, override, to_json
 
 TINY = find_recipe("debug:tiny")
@@ -146,9 +146,11 @@ def test_what_makes_no_sense_is_refused_by_name(changes, message):
         override(TINY, changes)
 
 
-def _with_a_head_that_fits(changes):
-    """A trace is a map; every other target does with the head that TINY has."""
-    return changes | ({"model.point_head": "attention"} if changes.get("target") == "trace" else {})
+def _with_what_fits(changes):
+    """A trace is a map, an outline for where a network looks; others do with what TINY has."""
+    outline = {"loss.attention": "rrr", "loss.lambda_reg": 0.0}
+    wanted = {"trace": {"model.point_head": "attention"}, **dict.fromkeys(OUTLINES, outline)}
+    return changes | wanted.get(changes.get("target"), {})
 
 
 _changes = st.fixed_dictionaries(
@@ -161,7 +163,7 @@ _changes = st.fixed_dictionaries(
         "seed": st.integers(0, 1000),
         "model.pretrained": st.booleans(),
     },
-).map(_with_a_head_that_fits)
+).map(_with_what_fits)
 
 
 @given(_changes)

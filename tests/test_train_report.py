@@ -421,7 +421,8 @@ def test_every_target_has_words_a_place_and_a_colour_of_its_own():
 def test_all_arms_are_explained_in_order_and_drawn_inside_the_figure(tmp_path: Path):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    head = {"trace": ATTENTION}
+    outline = {"loss.attention": "rrr", "loss.lambda_reg": 0.0}
+    head = {"trace": ATTENTION, "hull": outline, "box": outline}
     runs = [
         read_run(write_run(tmp_path / t, target=t, **head.get(t, {}))) for t in reversed(TARGETS)
     ]
@@ -435,7 +436,8 @@ def test_all_arms_are_explained_in_order_and_drawn_inside_the_figure(tmp_path: P
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
     _, everything, _ = figure.axes
     labels = [line.get_label() for line in everything.lines]
-    assert labels == [t for t in TARGETS if t not in ("none", "dwell_time")] + ["image centre"]
+    drawn = [t for t in TARGETS if t not in ("none", "dwell_time")]
+    assert labels == [*drawn, "image centre"]
 
 
 def test_one_seed_says_so(tmp_path: Path):

@@ -38,6 +38,8 @@ ARM_WORDS: Mapping[str, str] = {
     "dwell_time": "time over the image, which is no place",
     "trace_last": "where the traces of a tracing dataset end",
     "trace_centroid": "the middle of the traces of a tracing dataset",
+    "hull": "the area where the cursor was just before the click",
+    "box": "the box nearest to the click",
 }
 """Target -> what a run learns beside the labels."""
 

@@ -49,13 +49,15 @@ ARM_COLOURS = {
     "dwell_time": "#661100",
     "trace_last": "#44AA99",
     "trace_centroid": "#999933",
+    "hull": "#AA4499",
+    "box": "#0F7173",
 }
 _LINES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 # Target -> which of these; the solid lines differ in lightness.
 _ARM_LINES = {
     **{"random": 1, "centre": 2, "shuffled": 3},
     **{"first_click": 1, "hull_centre": 2, "calibrated": 3, "trace": 1, "dwell_time": 2},
-    **{"trace_last": 2, "trace_centroid": 3},
+    **{"trace_last": 2, "trace_centroid": 3, "hull": 1, "box": 2},
 }
 CENTRE = "image centre"
 _FEW_COLUMNS = 6
