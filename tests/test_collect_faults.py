@@ -82,7 +82,9 @@ class Server:
 
     def set_clock(self, hours: float) -> None:
         """Put the clock forward, or back."""
-        self.jump.write_text(str(round(hours * 3.6e12)))
+        new = self.jump.with_name("new jump")
+        new.write_text(str(round(hours * 3.6e12)))
+        new.replace(self.jump)  # at once: it is read at every moment
 
 
 class Tab:
@@ -220,6 +222,15 @@ def test_whatever_goes_wrong_nothing_is_lost_and_nothing_is_doubled(
         f" lost {len(lost)}, doubled {len(doubled)}"
     )
     assert made.total() > 12 and (lost, doubled) == (Counter(), Counter())
+
+
+def test_a_database_that_cannot_be_read_is_no_error_of_ours(tmp_path: Path):
+    with opened(make_study(tmp_path, "browsing")) as study:
+        ann = Person(study)
+        with study.store.alone() as connection:
+            connection.exec_driver_sql("ALTER TABLE answers RENAME TO gone")
+        refused = ann.get("/api/state")
+        assert refused.status_code == 503 and "at the moment" in refused.json()["error"]
 
 
 def test_where_the_disk_is_full_nothing_is_acknowledged_and_sending_again_helps(tmp_path: Path):

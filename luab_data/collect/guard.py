@@ -96,7 +96,7 @@ def guarded(handler: Handler) -> Handler:
             response = JSONResponse({"error": str(refused), "refused": True}, 403)
         except OutputError as error:
             more = {"error": str(error)}
-            response = JSONResponse({"error": "This cannot be saved at the moment."}, 503)
+            response = JSONResponse({"error": "This cannot be saved or read at the moment."}, 503)
         except Exception as error:  # of ours: whoever asks learns a number to tell us, no more
             more = {
                 "error": type(error).__name__,

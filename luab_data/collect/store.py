@@ -129,13 +129,20 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection that sees the database as it is at its first question."""
-        with self._engine.connect() as connection:
-            if self._is_sqlite:
-                connection.exec_driver_sql("BEGIN")  # else each question sees its own moment
-            else:
-                connection.execution_options(isolation_level="REPEATABLE READ")
-            yield connection
+        """A connection that sees the database as it is at its first question.
+
+        Raises:
+            OutputError: it does not answer, for instance where a disk is full.
+        """
+        try:
+            with self._engine.connect() as connection:
+                if self._is_sqlite:
+                    connection.exec_driver_sql("BEGIN")  # else each question sees its own moment
+                else:
+                    connection.execution_options(isolation_level="REPEATABLE READ")
+                yield connection
+        except sa.exc.DBAPIError as error:
+            raise OutputError(f"the database refuses: {_cause(error)}") from error
 
     def forget(self) -> None:
         """Leave nothing of what was deleted in SQLite's log; while others read, the next time."""
