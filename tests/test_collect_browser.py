@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import sqlalchemy as sa
 from browser import chromium as chromium
 from browser import needs_browser
 from collect_world import make_study, served
@@ -18,6 +21,7 @@ from luab_data.collect import spent
 from luab_data.collect import tables as db
 from luab_data.collect.export import export
 from luab_data.collect.serve import Opened
+from luab_data.errors import OutputError
 
 pytestmark = needs_browser
 KEY = b"a key of sixteen bytes"
@@ -49,6 +53,16 @@ class Annotator:
         return WebDriverWait(self.driver, 15, 0.02).until(
             lambda driver: next(iter(driver.find_elements(By.CSS_SELECTOR, css)), None)
         )
+
+    def until(self, script: str, value: Any) -> None:
+        """Wait until a script returns a value."""
+        found = None
+        for _ in range(750):
+            found = self.driver.execute_script(script)
+            if found == value:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"{script}: {found!r}; expected {value!r}")
 
     def ready(self) -> None:
         """Every picture is there: the page may be submitted."""
@@ -339,6 +353,99 @@ def test_a_browser_that_keeps_nothing_is_told_so_and_loses_nothing(
     assert_same_places(happened(views, "click"), annotator.did, views)
 
 
+SENT = """
+window.sent = [];
+const real = fetch;
+window.fetch = async (path, options) => {
+    const answer = await real(path, options);
+    if (path === "api/events") sent.push([JSON.parse(options.body).sequence, answer.status]);
+    return answer;
+};
+"""
+"""What was sent of events, and what the server answered."""
+KEPT = """
+const [done] = arguments;
+const request = indexedDB.open("luab", 1);
+request.onsuccess = () => {
+    const all = request.result.transaction("batches").objectStore("batches").getAll();
+    all.onsuccess = () => done([all.result.length, Object.keys(localStorage)]);
+};
+"""
+"""Batches that the browser keeps, and the names of what else it does."""
+
+
+@pytest.mark.parametrize("task", ["browsing"], indirect=True)
+def test_what_comes_after_the_end_of_a_session_is_not_sent_again(annotator: Annotator):
+    annotator.open()
+    driver = annotator.driver
+    driver.execute_script(SENT)
+    token = driver.execute_script("return localStorage['luab-token']")
+    headers = {"Authorization": f"Bearer {token}", "Origin": annotator.address}
+    for page in range(2):  # from another browser
+        body = {"page": page, "batches": 0, "answer": {"selected": []}}
+        httpx.post(f"{annotator.address}/api/page", json=body, headers=headers).raise_for_status()
+    for number in (1, 2):  # the second goes out: the first does not stand in its way
+        annotator.click(0, 0.5, 0.5)
+        annotator.until("return sent.filter(([, status]) => status === 410).length", number)
+    sent = driver.execute_script("return sent.map(([sequence]) => sequence)")
+    assert sent == sorted({*sent})  # each once
+    driver.execute_script("document.querySelector('main > button.main').click()")
+    assert len(annotator.wait("output.code").text) == 10
+    assert driver.execute_async_script(KEPT)[0] == 0
+    assert driver.execute_script("return document.getElementById('saved').textContent") == ""
+
+
+@pytest.mark.parametrize("task", ["browsing"], indirect=True)
+def test_on_a_full_disk_the_page_says_so_and_all_is_kept_when_there_is_room(
+    annotator: Annotator, tmp_path: Path
+):
+    annotator.open()
+    driver, engine = annotator.driver, annotator.study.store._engine
+    said = "return document.getElementById('saved').textContent"
+
+    def full(_: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    sa.event.listen(engine, "commit", full)
+    try:
+        annotator.click(0, 0.5, 0.5)
+        annotator.until(f"{said}.startsWith('Not saved yet')", True)
+        driver.execute_script(
+            "window.confirm = () => true; document.getElementById('withdraw').click()"
+        )
+        annotator.until(f"{said}.startsWith('Nothing is deleted yet. This cannot be saved')", True)
+        driver.execute_script("document.querySelector('main > button.main').click()")
+        annotator.until(f"{said}.startsWith('Not saved yet')", True)
+        assert "Page 1 of 2" in driver.page_source
+    finally:
+        sa.event.remove(engine, "commit", full)
+    annotator.until("return document.getElementById('progress').textContent", "Page 2 of 2")
+    annotator.until(said, "")
+    views = [view for view in annotator.log(tmp_path / "log.jsonl") if view["page"] == 0]
+    assert_same_places(happened(views, "click"), annotator.did, views)
+    assert [view["slot"] for view in views if view["selected"]] == [0]
+
+
+@pytest.mark.parametrize("task", ["browsing"], indirect=True)
+def test_the_answer_to_a_page_waits_for_room_on_the_disk_and_the_page_says_so(
+    annotator: Annotator,
+):
+    annotator.open()
+    store = annotator.study.store
+    act = store.act
+
+    async def full(_: Any) -> None:
+        raise OutputError("the database refuses: database or disk is full")
+
+    store.act = full  # type: ignore[method-assign]
+    annotator.driver.execute_script("document.querySelector('main > button.main').click()")
+    said = "return document.getElementById('saved').textContent"
+    annotator.until(f"{said}.startsWith('Not saved yet')", True)
+    store.act = act  # type: ignore[method-assign]
+    annotator.until("return document.getElementById('progress').textContent", "Page 2 of 2")
+    annotator.until(said, "")
+
+
 @pytest.mark.parametrize("task", ["browsing"], indirect=True)
 def test_who_comes_while_a_study_is_paused_reads_so_before_they_consent(annotator: Annotator):
     row = {"at_ms": 1, "act": "pause", "about": ""}
@@ -411,4 +518,11 @@ def test_pages_fit_a_phone_and_withdrawing_deletes(annotator: Annotator, task: s
         "window.confirm = () => true; document.getElementById('withdraw').click()"
     )
     assert "deleted" in annotator.wait(".notice").text
+    annotator.driver.execute_script(SENT)
+    annotator.mouse("mouseMoved", 50, 50, buttons=0)
+    annotator.driver.execute_script(  # as if the page were left, which sends what waits
+        "navigator.sendBeacon = (path) => sent.push([path, 0]);dispatchEvent(new Event('pagehide'))"
+    )
+    assert annotator.driver.execute_script("return sent") == []
+    assert annotator.driver.execute_async_script(KEPT) == [0, []]  # nothing of them stays
     annotator.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -9,6 +9,7 @@ const TASKS = { browsing, tagging };
 const work = document.getElementById("work");
 const saved = document.getElementById("saved");
 const TOKEN = `luab-token${location.search}`; // another assignment or invitation is another session
+const LATER = "Not saved yet: trying again. Please keep this page open.";
 const LAST = "luab-last"; // who comes back by another assignment shows by it that they are who they were
 
 function show(...children) {
@@ -34,9 +35,12 @@ async function call(path, token, body) {
 async function patiently(path, token, body) {
   for (let pause = 500; ; pause = Math.min(2 * pause, 30000)) {
     try {
-      return await call(path, token, body);
+      const found = await call(path, token, body);
+      saved.textContent = "";
+      return found;
     } catch (error) {
       if (error.status && error.status < 500 && ![408, 409, 429].includes(error.status)) throw error;
+      saved.textContent = LATER;
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
@@ -82,7 +86,7 @@ function end(state) {
 async function session(token) {
   let state = await patiently("api/state", token);
   const recorder = new Recorder(token, (is) => {
-    saved.textContent = is ? "" : "Not saved yet: trying again. Please keep this page open.";
+    saved.textContent = is ? "" : LATER;
   });
   document.title = state.title;
   document.getElementById("title").textContent = state.title;
@@ -90,7 +94,13 @@ async function session(token) {
   const withdraw = document.getElementById("withdraw");
   withdraw.addEventListener("click", async () => {
     if (!confirm("Delete all that was recorded of you in this study? This cannot be undone.")) return;
-    await call("api/withdraw", token, {});
+    try {
+      await call("api/withdraw", token, {});
+    } catch (error) {
+      saved.textContent = `Nothing is deleted yet. ${error.status ? error.message : "The server does not answer."} Please try again.`;
+      return;
+    }
+    await recorder.forget();
     kept.remove(TOKEN);
     kept.remove(LAST);
     document.getElementById("foot").hidden = true;
@@ -104,7 +114,7 @@ async function session(token) {
     const task = TASKS[state.task];
     const answer = await task.run(state, recorder, show);
     await recorder.flush();
-    state = await patiently("api/page", token, { page: state.page, batches: recorder.sequence, answer });
+    state = await patiently("api/page", token, { page: state.page, batches: recorder.acknowledged, answer });
     recorder.setClock(state);
   }
   await recorder.end();

@@ -33,6 +33,7 @@ export class Recorder {
     this.onSaved = onSaved;
     this.waiting = [];
     this.sequence = 0;
+    this.acknowledged = 0; // batches that the server has: those that it refuses are not among them
     this.page = 0;
     this.offset = 0; // session's clock less performance.now()
     this.lastMove = -Infinity;
@@ -59,6 +60,7 @@ export class Recorder {
       numbers.push(lost.sequence);
       local.remove(this.tail);
     }
+    this.acknowledged = state.next_sequence;
     this.sequence = Math.max(state.next_sequence, ...numbers.map((number) => number + 1));
     setInterval(() => this.flush(), EVERY_MS);
     addEventListener("pagehide", () => this.leave());
@@ -84,6 +86,14 @@ export class Recorder {
   end() {
     this.hasEnded = true;
     return this.flush();
+  }
+
+  // Nothing more is noted, and nothing of it stays in this browser.
+  async forget() {
+    this.hasEnded = true;
+    this.waiting = [];
+    for (const batch of await this.batches()) await this.drop(batch);
+    local.remove(this.tail);
   }
 
   add(event, timeStamp) {
@@ -180,6 +190,7 @@ export class Recorder {
           break;
         }
         pause = 500;
+        this.acknowledged = Math.max(this.acknowledged, batch.sequence + 1);
         await this.drop(batch);
       }
     }
