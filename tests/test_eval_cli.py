@@ -114,8 +114,9 @@ def test_a_wrong_root_takes_no_finished_number_away(world, tmp_path):
     call(*arguments, "--root", root)
     before = read_rows(tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    said = call(*arguments, "--root", tmp_path / "empty")
-    assert said.count("missing: put it at") == 2 and "an earlier evaluation stay" in said
+    said = call(*arguments, "--root", tmp_path / "empty", code=1)
+    assert "nothing was measured; sketch: missing: put it at" in said
+    assert said.count("missing: put it at") == 3 and "an earlier evaluation stay" in said
     assert read_rows(tmp_path / "out") == before
 
 
@@ -262,7 +263,7 @@ def test_localisation_is_asked_for_by_name(world, tmp_path):
     (tmp_path / "wsol/metadata/image_ids.txt").unlink()
     missing = f"missing: put it at {tmp_path / 'wsol/metadata/image_ids.txt'}"
     said = call(*arguments, code=1)
-    assert missing in said and f"nothing was measured; wsol: {missing}" in said
+    assert missing in said and "nothing was measured; sketch: missing: put it at" in said
 
 
 def test_coco_wants_a_model_of_its_classes(world, tmp_path):

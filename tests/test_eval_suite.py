@@ -253,7 +253,8 @@ def test_a_missing_corruption_leaves_its_means_empty(tmp_path):
     note, held = by_metric["accuracy_c15"]["note"].split("; ")
     assert note == "missing 5 of 75 parts: fog-1, fog-2, fog-3, ..."
     assert held == (
-        "gaussian_noise-1 holds 4 of 50,000 images of the published set, and 69 more parts"
+        "gaussian_noise-1 holds 4 of 50,000 images of the published set"
+        " (short as well: 69 other parts)"
     )
     assert by_metric["accuracy_c19"]["note"].startswith("missing 25 of 95 parts: fog-1, fog-2")
     assert by_metric["snow"]["value"] == pytest.approx(corruption_truth(["snow"]))
@@ -283,8 +284,8 @@ def test_fewer_images_than_published_are_said(of_oracle, root, tmp_path):
     assert partial["in-c", "fog"] == (20, "20 of 250,000 images")
     assert partial["cocc", "accuracy"] == (48, "48 of 50,000 images")
     notes = {r["benchmark"]: r["note"] for r in of_oracle[1] if r["primary"]}
-    assert notes["bgc-gap"].endswith("short as well: 1 other part")
-    assert notes["bgc-acc"].endswith("short as well: 8 other parts")
+    assert notes["bgc-gap"].endswith(" (short as well: 1 other part)")
+    assert notes["bgc-acc"].endswith(" (short as well: 8 other parts)")
     # Images that are there but of classes that the model lacks do not count as lacking.
     (row,) = evaluate(network.oracle(NINE[:2]), root, tmp_path, "in-r")
     assert "in-r holds 27 of 30,000" in row["note"] and row["n"] == 6

@@ -85,7 +85,7 @@ def classify(
     if forwards := counts.get("num_forwards"):
         _add_note(notes, benchmark, f"{forwards:,} forward passes")
     if short:
-        more = f"; short as well: {counted(len(short) - 1, 'other part')}" if short[1:] else ""
+        more = f" (short as well: {counted(len(short) - 1, 'other part')})" if short[1:] else ""
         _add_note(notes, benchmark, f"{short[0]} of the published set{more}")
     partial = {name: _partial(benchmark.metric(name), sizes, counts) for name in found}
     return Result(found, notes, counts, partial, unwritten=unwritten)
