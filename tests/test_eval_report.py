@@ -377,6 +377,25 @@ def test_differences_of_means_over_cells_lie_in_their_intervals_and_are_those_of
     assert cell_of(table, "none", "sketch").note == "missing: put it at DIR/x"
 
 
+def test_each_file_of_predictions_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of IN-C 75 an arm here, for three metrics and every pair of arms."""
+    asked: list[Path] = []
+
+    def reading(file: Path) -> Any:
+        asked.append(file)
+        return read_predictions(file)
+
+    monkeypatch.setattr(stored, "read_predictions", reading)
+    runs = []
+    for target in ("none", "click", "random"):
+        run = write_run(tmp_path / target, target=target)
+        write_evaluation(run / "evaluation", names=("in-c",), model=target, seed=len(target),
+                         num_images=9)  # fmt: skip
+        runs.append(read_run(run))
+    make_report(runs)
+    assert len(asked) == len({*asked}) == 3 * 75
+
+
 def test_two_seeds_an_arm_are_compared_over_images_by_their_mean(tmp_path: Path):
     rng = np.random.default_rng(0)
     right = rng.random((4, 120)) < 0.5

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from luab_data.files import write_whole
 from luab_train.evaluate.benchmarks import BY_NAME
 from luab_train.evaluate.predictions import Predicted, read_about, read_predictions
 from luab_train.metrics.intervals import Difference, unless_flat
-from luab_train.metrics.sums import Table, table_of
+from luab_train.metrics.sums import Measure, Table, table_of
 from luab_train.metrics.sums import difference as table_difference
 
 Row = dict[str, Any]
@@ -121,13 +122,14 @@ def table(folder: Path, benchmark: str, metric: str) -> Table | None:
     files = parts_of(folder, benchmark) if found is not None else {}
     if found is None or not files:
         return None
-    wanted = [file for name, file in files.items() if name in found.weights] or [*files.values()]
-    made = table_of(found.measure, _read(wanted))
+    made = _table(found.measure, tuple((f, f.stat().st_mtime_ns) for f in files.values()))
     return made if made.cells and made.pick(found.weights) is not None else None
 
 
-def _read(files: Sequence[Path]) -> Iterator[Predicted]:
-    yield from map(read_predictions, files)
+@lru_cache(maxsize=16)
+def _table(measure: Measure, files: tuple[tuple[Path, int], ...]) -> Table:
+    """Kept, for a report asks for one metric after another of the same files, 95 of IN-C."""
+    return table_of(measure, (read_predictions(file) for file, _ in files))
 
 
 def difference(
