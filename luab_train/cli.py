@@ -15,8 +15,6 @@ import click
 from luab_data.console import LuabGroup, install_command
 from luab_data.errors import OptionError
 from luab_train.printing import is_first_process, numbers_table
-from luab_train.recipes import find_recipe
-from luab_train.settings import to_json
 
 _ELSEWHERE = {
     "run": (
@@ -45,7 +43,10 @@ _ELSEWHERE = {
 and is there without the extras.
 """
 
-_TRAIN = ("torch", "torchvision", "timm", "accelerate", "safetensors", "PIL", "matplotlib")
+_TRAIN = (
+    *("torch", "torchvision", "timm", "accelerate", "safetensors", "PIL", "simplejpeg"),
+    "matplotlib",
+)
 _EXTRA_OF = dict.fromkeys(_TRAIN, "train") | {
     "sklearn": "eval",
     "cv2": "eval",
@@ -326,7 +327,9 @@ def export_command(run_folder: Path, out: Path, force: bool) -> None:
 @click.option("--diff", is_flag=True, help="Show NAME beside what the paper says of such a run.")
 def recipes_command(name: str | None, diff: bool) -> None:
     """List our recipes, or show all keys of one."""
+    from luab_train.recipes import find_recipe
     from luab_train.recipes.listing import describe_difference, list_recipes
+    from luab_train.settings import to_json
 
     if name is None:
         if diff:

@@ -23,10 +23,11 @@ from train_world import make_world
 
 from luab_data.errors import ImagesError, LuabError
 from luab_train.data.arrow import ArrowImages
+from luab_train.data.folders import image_names
 from luab_train.data.loader import batches, worker_setup
 from luab_train.data.matching import match_rows
 from luab_train.data.rows import read_annotations
-from luab_train.data.sources import ImageFiles, image_names, open_images
+from luab_train.data.sources import ImageFiles, open_images
 from luab_train.data.splits import Split, labelled_split
 from luab_train.data.tars import TarShards
 from luab_train.evaluate.parts import folder_part

@@ -20,14 +20,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from luab_data.errors import ImagesError
 from luab_data.store.find import coco_ids, imagenet_ids
-from luab_train.data.inputs import decode_rgb
-
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
-"""Of image files, lower case."""
+from luab_train.data.folders import SUFFIXES, file_names, image_names, subfolders
+from luab_train.data.inputs import Picture, decode
+from luab_train.recipe import Backend
 
 
 class Named(Protocol):
@@ -52,7 +50,7 @@ class Named(Protocol):
 class ImageSource(Named, Protocol):
     """`N` images, sorted by (wnid, number, image id)."""
 
-    def load(self, index: int, *, upright: bool = False) -> Image.Image:
+    def load(self, index: int, *, upright: bool = False, backend: Backend = "pillow") -> Picture:
         """Decode one image to RGB, turned as EXIF says if asked. ImagesError names a bad one."""
 
     def name(self, index: int) -> str:
@@ -72,9 +70,9 @@ class ImageFiles(NamedTuple):
         """File of one image."""
         return self.root / str(self.file[index])
 
-    def load(self, index: int, *, upright: bool = False) -> Image.Image:
+    def load(self, index: int, *, upright: bool = False, backend: Backend = "pillow") -> Picture:
         """Decode one image to RGB."""
-        return decode_rgb(self.path(index), self.name(index), upright=upright)
+        return decode(self.path(index), self.name(index), upright=upright, backend=backend)
 
     def name(self, index: int) -> str:
         """Path of one image."""
@@ -97,7 +95,7 @@ def open_images(root: Path) -> ImageSource:
         )
     if (root / "state.json").is_file() and (root / "dataset_info.json").is_file():
         return open_saved(root)
-    names = sorted(_file_names(root))
+    names = sorted(file_names(root))
     if shards := [name for name in names if name.endswith(".tar")]:
         return scan_shards(root, shards)
     # metadata.parquet lies beside the images of an imagefolder
@@ -126,12 +124,6 @@ def _files(root: Path, names: Names, paths: Sequence[str]) -> ImageFiles:
     return ImageFiles(root, names.wnid, names.image_id, np.array(paths, dtype=str)[names.order])
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are ignored."""
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-
-
 def _images_below(root: Path, folder: str, entered: set[str]) -> Iterator[str]:
     """Paths below `root` of the images in a folder of it, or if it has none, of those below."""
     names = image_names(root / folder)
@@ -139,30 +131,6 @@ def _images_below(root: Path, folder: str, entered: set[str]) -> Iterator[str]:
     if not names and (place := os.path.realpath(root / folder)) not in entered:
         for inside in subfolders(root / folder):
             yield from _images_below(root, f"{folder}/{inside}", {*entered, place})
-
-
-def image_names(folder: Path) -> list[str]:
-    """Names of the images in a folder, sorted; hidden and other files are ignored.
-
-    Raises: ImagesError at a name that is no text, before anything is computed of it.
-    """
-    names = sorted(
-        name
-        for name in _file_names(folder)
-        if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
-    )
-    for name in names:
-        if not name.isascii() and name.encode(errors="replace").decode() != name:
-            raise ImagesError(
-                f"{folder}: the file name {os.fsencode(name)!r} is not UTF-8, and no table can hold"
-                " it; rename the file, e.g. with convmv"
-            )
-    return names
-
-
-def _file_names(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if entry.is_file()]
 
 
 # --- names become ids ----------------------------------------------------------------------------

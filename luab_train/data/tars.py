@@ -17,12 +17,13 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from luab_data.errors import ImagesError
 from luab_data.raw.tar_headers import BLOCK, NotYet, odd_header, plain_files
-from luab_train.data.inputs import decode_rgb
-from luab_train.data.sources import SUFFIXES, name_images
+from luab_train.data.folders import SUFFIXES
+from luab_train.data.inputs import Picture, decode
+from luab_train.data.sources import name_images
+from luab_train.recipe import Backend
 
 _WINDOW = 2**23
 """Bytes in which headers are looked for at once."""
@@ -44,7 +45,7 @@ class TarShards:
     body: np.ndarray
     """(N, 2) int64: first byte, number of bytes."""
 
-    def load(self, index: int, *, upright: bool = False) -> Image.Image:
+    def load(self, index: int, *, upright: bool = False, backend: Backend = "pillow") -> Picture:
         """Decode one image to RGB."""
         start, size = self.body[index].tolist()
         path = self.root / self.shards[self.shard[index]]
@@ -57,7 +58,7 @@ class TarShards:
                 f"{self.name(index)}: {len(content)} of {size} bytes are there; the tar was cut"
                 " since the run started"
             )
-        return decode_rgb(content, self.name(index), upright=upright)
+        return decode(content, self.name(index), upright=upright, backend=backend)
 
     def name(self, index: int) -> str:
         """Where one image is."""

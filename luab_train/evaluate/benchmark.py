@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from luab_train.data.sources import subfolders
+from luab_train.data.folders import subfolders
 from luab_train.evaluate.classes import Accepted
 from luab_train.evaluate.layouts import Dataset
 from luab_train.evaluate.parts import Part, View, folder_part

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from luab_data.errors import ImagesError
 from luab_train.data.classes import timm_synsets
-from luab_train.data.sources import image_names, subfolders
+from luab_train.data.folders import image_names, subfolders
 from luab_train.metrics.robustness import C15, EXTRA, SEVERITIES
 
 WNID = re.compile(r"n\d{8}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from luab_data.errors import ImagesError
-from luab_train.data.sources import image_names, subfolders
+from luab_train.data.folders import image_names, subfolders
 from luab_train.evaluate.classes import IN9_FILE, Accepted, in9_accepted
 
 if TYPE_CHECKING:

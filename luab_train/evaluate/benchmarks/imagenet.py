@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from luab_train.data.classes import imagenet_classes, timm_synsets
-from luab_train.data.sources import subfolders
+from luab_train.data.folders import subfolders
 from luab_train.evaluate import measures
 from luab_train.evaluate.benchmark import Benchmark, Classes, Roots, one_accuracy, wnid_parts
 from luab_train.evaluate.layouts import Dataset, index_folders, wnid_folders, wnids_of

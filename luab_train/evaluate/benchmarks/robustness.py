@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from luab_train.data.sources import subfolders
+from luab_train.data.folders import subfolders
 from luab_train.evaluate import measures
 from luab_train.evaluate.benchmark import Benchmark, Classes, Roots, one_accuracy
 from luab_train.evaluate.benchmarks.imagenet import P0, SORTED, r50
