@@ -202,11 +202,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def commit() -> str:
+def commit(root: Path = ROOT) -> str:
     """Short commit of the checkout, `+` if tracked files differ from it; empty outside of git."""
 
     def git(*words: str) -> str:
-        command = ["git", "--no-optional-locks", "-C", str(ROOT), *words]
+        command = ["git", "--no-optional-locks", "-C", str(root), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

@@ -8,6 +8,7 @@
     step     seconds of an update with point head and loss, and of the same model without
     loop     images/s of our training loop and of timm's
     memory   what an update takes with the head and without, a process each
+    checkouts  images/s of our loader, of another checkout's (--before) and of torchvision's
     profile  where the CPU time of the loaders goes
 
 All arms of a comparison run in one process (memory excepted) and in turns; ratios are taken pair by
@@ -39,6 +40,7 @@ from luab_train.sections import Data, Model, Optim
 from luab_train.train.device import versions
 
 PARTS = ("loader", "step", "loop", "memory", "profile")
+ASKED_FOR = (*PARTS, "checkouts")
 PROFILE = "train-loader-profile.txt"
 _SOURCES = {"photos": "500 x 375 px", "thumbs": "64 x 64 px"}
 # Network, side of its input, images: the first is bound by computing, the second by loading.
@@ -73,6 +75,30 @@ def loader_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
                 **train_loaders.measure_loaders(setting._replace(workers=workers), options.rounds),
             }
             rows.append(_told(train_table.loader_line, row))
+    return rows
+
+
+_CASES = (("photos", 0, 0.0), ("photos", 2, 0.0), ("photos", 0, 0.4), ("thumbs", 0, 0.0))
+"""Images, loader processes and strength of colour jitter."""
+
+
+def checkout_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    if options.before is None:
+        raise SystemExit("checkouts: expected --before FOLDER, a checkout to compare with")
+    inputs, rows = make_inputs(options.shared, options.work, options.images), []
+    for name, workers, jitter in _CASES:
+        folders = getattr(inputs, name), inputs.xml, inputs.dataset
+        case = train_loaders.Case(*folders, workers, jitter, options.batch_size)
+        row = {
+            "part": "checkouts",
+            "source": _SOURCES[name],
+            "workers": workers,
+            "color_jitter": jitter,
+            "batch_size": options.batch_size,
+            "before": measure.commit(options.before),
+            **train_loaders.measure_checkouts(case, options.rounds, options.before),
+        }
+        rows.append(_told(train_table.checkouts_line, row))
     return rows
 
 
@@ -174,7 +200,10 @@ def _facts() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What points cost in training; our loop, timm's.")
-    parser.add_argument("--only", default=",".join(PARTS), help="Some of the five, with commas.")
+    parser.add_argument(
+        "--only", default=",".join(PARTS), help="Some of these, with commas; checkouts is another."
+    )
+    parser.add_argument("--before", type=Path, help="Of checkouts: the folder of another one.")
     parser.add_argument("--rounds", type=int, default=15, help="Epochs of each loader.")
     parser.add_argument("--loop-rounds", type=int, default=6, help="Epochs of each loop.")
     parser.add_argument("--pairs", type=int, default=200, help="Updates of each arm.")
@@ -191,8 +220,8 @@ def main() -> None:
     options = parser.parse_args()
     options.workers = [int(number) for number in options.workers.split(",")]
     only = options.only.split(",")
-    if unknown := sorted(set(only) - set(PARTS)):
-        parser.error(f"--only {', '.join(unknown)}: expected some of {', '.join(PARTS)}")
+    if unknown := sorted(set(only) - set(ASKED_FOR)):
+        parser.error(f"--only {', '.join(unknown)}: expected some of {', '.join(ASKED_FOR)}")
     if options.device == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "true"
     options.results.parent.mkdir(parents=True, exist_ok=True)
@@ -202,6 +231,7 @@ def main() -> None:
         "loop": loop_rows,
         "memory": memory_rows,
         "profile": profile_rows,
+        "checkouts": checkout_rows,
     }
     _commit()
     for part in only:

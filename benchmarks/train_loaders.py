@@ -3,6 +3,7 @@
     ours      Samples and make_loader: clicks from NumPy columns, moved with the crop
     plain     torchvision: ImageFolder, RandomResizedCrop, RandomHorizontalFlip, PILToTensor
     notebook  the way of the released notebook: one XML file parsed per sample, ToTensor
+    before    ours of another checkout, in a process of its own, as `measure_checkouts` has all
 
 All draw crops and flips from the same distributions, use the same filter, batch size, workers and
 images, shuffle, and drop the last smaller batch. `ours` and `plain` yield uint8, which is turned
@@ -13,6 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +41,7 @@ from luab_train.sections import Data, Model, Optim
 
 ARMS = ("ours", "plain", "notebook")
 _BICUBIC = tvt.InterpolationMode.BICUBIC
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Disagreement(Exception):
@@ -176,8 +181,10 @@ def open_loader(arm: str, setting: Setting) -> Callable[[], Iterable[Any]]:
         crop = tvt.RandomResizedCrop(
             data.image_size, data.crop_scale, data.crop_ratio, interpolation=_BICUBIC
         )
-        flip = tvt.RandomHorizontalFlip(data.flip)
-        dataset = ImageFolder(str(setting.images), tvt.Compose([crop, flip, tvt.PILToTensor()]))
+        steps = [crop, tvt.RandomHorizontalFlip(data.flip)]
+        if data.color_jitter:
+            steps.append(tvt.ColorJitter(*[data.color_jitter] * 3))
+        dataset = ImageFolder(str(setting.images), tvt.Compose([*steps, tvt.PILToTensor()]))
     theirs: DataLoader[Any] = DataLoader(
         dataset,
         batch_size=recipe.batch_size,
@@ -237,6 +244,73 @@ def measure_loaders(setting: Setting, rounds: int) -> dict[str, Any]:
     return {"images": counts["ours"], "turn": turns.__name__[1:], "images_per_s": rates}
 
 
+class Case(NamedTuple):
+    """What the processes of a comparison of checkouts are told."""
+
+    images: Path
+    xml: Path
+    dataset: Path
+    workers: int
+    color_jitter: float
+    batch_size: int
+
+
+def measure_checkouts(case: Case, rounds: int, before: Path) -> dict[str, Any]:
+    """Ours, ours of another checkout and the plain one, a process each, an epoch in turn: images/s
+    by wall and by CPU time.
+    """
+    arms = {"before": ("ours", before), "ours": ("ours", ROOT), "plain": ("plain", ROOT)}
+    with contextlib.ExitStack() as stack:
+        children = {}
+        for name, (arm, checkout) in arms.items():
+            child = subprocess.Popen(
+                [sys.executable, __file__, arm, *map(str, case)],
+                env={**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(child.terminate)
+            children[name] = child
+        rates: dict[str, list[float]] = {f"{a}{kind}": [] for a in arms for kind in ("", "_cpu")}
+        counts = {name: _epoch_of(child)["images"] for name, child in children.items()}
+        if len(set(counts.values())) != 1:
+            raise Disagreement(f"images an epoch: {counts}; expected as many in all arms")
+        names = list(arms)
+        for round_ in range(rounds):
+            for k in range(len(names)):
+                name = names[(k + round_) % len(names)]
+                found = _epoch_of(children[name])
+                rates[name].append(found["images"] / found["wall_s"])
+                rates[f"{name}_cpu"].append(found["images"] / found["cpu_s"])
+    return {"images": counts["ours"], "turn": "epochs", "images_per_s": rates}
+
+
+def _epoch_of(child: subprocess.Popen[str]) -> dict[str, float]:
+    assert child.stdin is not None and child.stdout is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+    answer: dict[str, float] = json.loads(child.stdout.readline())
+    return answer
+
+
+def _serve_epochs() -> None:
+    """The process of an arm: an epoch for each line that it is given."""
+    arm, images, xml, dataset, workers, jitter, batch_size = sys.argv[1:]
+    recipe = recipe_of(
+        data=Data(missing_images="skip", num_workers=0, color_jitter=float(jitter)),
+        batch_size=int(batch_size),
+    )
+    setting = open_setting(Path(images), Path(xml), Path(dataset), recipe, int(workers))
+    torch.set_num_threads(1)
+    start = open_loader(arm, setting)
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), tree_cpu_s()
+        found = {"images": consume(start())}
+        found |= {"wall_s": time.perf_counter() - wall, "cpu_s": tree_cpu_s() - cpu}
+        print(json.dumps(found), flush=True)
+
+
 Batches = Iterable[Any]
 
 
@@ -292,3 +366,7 @@ def profile_loader(arm: str, setting: Setting) -> tuple[str, dict[str, float]]:
     }
     total = 1000 * sum(own.values()) / max(count, 1)
     return text, {**stages, "rest": total - sum(stages.values()), "all": total}
+
+
+if __name__ == "__main__":
+    _serve_epochs()

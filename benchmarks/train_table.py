@@ -77,6 +77,19 @@ def loader_line(row: Row) -> str:
     return "\n".join(lines)
 
 
+def checkouts_line(row: Row) -> str:
+    """One loader against itself before and against torchvision's; a line each."""
+    jitter = f", jitter {row['color_jitter']:g}" if row["color_jitter"] else ""
+    lines = []
+    for other, limit in (("before", 1.7), ("plain", 1.6)):
+        found = pairs(row, "images_per_s", ("ours", other), "_cpu")
+        name = f"ours of {row['before']}" if other == "before" else "torchvision's by Pillow"
+        cells = [f"{row['source']}, {row['workers']} workers{jitter}", name, *_rates(row, other)]
+        cells += [f"{limit:.2f}", verdict(found, limit=limit, aim=None), _when(row)]
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
 def stages_line(row: Row) -> str:
     """Where the CPU time of an image goes, arm by arm."""
     arms = row["stages_ms"]
@@ -136,6 +149,11 @@ _TABLES: dict[str, tuple[Callable[[Row], str], str, str]] = {
         "Loader: images/s of ours / of another",
         "images | another | wall [interval] | CPU | n | at least, aim | verdict | when",
     ),
+    "checkouts": (
+        checkouts_line,
+        "Loader: images/s of ours / of ours before and torchvision's; CPU time decides",
+        "images | another | wall [interval] | CPU | n | at least | verdict | when",
+    ),
     "profile": (stages_line, "Where the loader's time goes: ms of CPU an image", ""),
     "step": (
         step_line,
@@ -157,7 +175,7 @@ _TABLES: dict[str, tuple[Callable[[Row], str], str, str]] = {
 
 def _key(row: Row) -> tuple[object, ...]:
     """Rows of the same key replace one another."""
-    names = ("part", "source", "workers", "model", "image_size", "device")
+    names = ("part", "source", "workers", "color_jitter", "model", "image_size", "device")
     return tuple(row.get(name) for name in names)
 
 
@@ -192,7 +210,7 @@ def _misses(rows: list[Row]) -> list[str]:
     lines = [
         [cell.strip() for cell in line.strip("|").split(" | ")]
         for row in rows
-        if row["part"] in ("loader", "step")
+        if row["part"] in ("loader", "step", "checkouts")
         for line in _TABLES[row["part"]][0](row).splitlines()
     ]
     return [
