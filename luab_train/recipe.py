@@ -160,7 +160,7 @@ class Recipe:
 
 
 def from_json(text: str, *, where: str = "recipe") -> Recipe:
-    """Read what `to_json` wrote. Fields that are absent (an older run) take their default; unknown
-    ones raise.
+    """Read what `to_json` wrote. Fields that are absent (an older run) take their default, or what
+    there was before them; unknown ones raise.
     """
-    return parse_json(Recipe, text, where=where)
+    return parse_json(Recipe, text, where=where, absent={"data.backend": "pillow"})

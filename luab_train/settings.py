@@ -170,21 +170,24 @@ def to_json(settings: object) -> str:
     return json.dumps(dataclasses.asdict(typing.cast(Any, settings)), indent=2) + "\n"
 
 
-def parse_json(cls: type[_R], text: str, *, where: str) -> _R:
+def parse_json(
+    cls: type[_R], text: str, *, where: str, absent: Mapping[str, Any] | None = None
+) -> _R:
     """Read what `to_json` wrote of a `cls`. Fields that are absent (an older run) take their
     default; unknown ones raise.
 
     Args:
         where: what to call the text in an error.
+        absent: dotted key of a field -> its value where it is absent, if not its default.
     """
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise OptionError(f"{where}: not JSON ({error}); expected what luab-train wrote") from error
-    return typing.cast(_R, _build(cls, content, where=where, prefix=""))
+    return typing.cast(_R, _build(cls, content, where=where, prefix="", absent=absent or {}))
 
 
-def _build(cls: type, content: Any, *, where: str, prefix: str) -> Any:
+def _build(cls: type, content: Any, *, where: str, prefix: str, absent: Mapping[str, Any]) -> Any:
     hints = field_types(cls)
     if not isinstance(content, dict):
         raise OptionError(
@@ -196,15 +199,21 @@ def _build(cls: type, content: Any, *, where: str, prefix: str) -> Any:
             " command (`run` and `transfer` have recipes of their own) or by a newer version"
         )
     values = {
-        name: _build(hints[name], value, where=where, prefix=f"{prefix}{name}.")
+        name: _build(hints[name], value, where=where, prefix=f"{prefix}{name}.", absent=absent)
         if dataclasses.is_dataclass(hints[name])
         else converted(prefix + name, hints[name], value, strict=True)
-        for name, value in content.items()
+        for name, value in {**_under(prefix, absent), **content}.items()
     }
     try:
         return cls(**values)
     except TypeError as error:
         raise OptionError(f"{where}: {error}") from error
+
+
+def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of dotted keys that are directly below a prefix, by name."""
+    names = {key: key.removeprefix(prefix) for key in values if key.startswith(prefix)}
+    return {name: values[key] for key, name in names.items() if "." not in name}
 
 
 @functools.cache

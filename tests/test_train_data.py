@@ -164,6 +164,6 @@ def test_evaluation_crops_are_the_same_every_epoch(split_and_click):
 
 
 def test_the_cache_refuses_what_would_fill_the_memory(split_and_click, monkeypatch):
-    monkeypatch.setattr(data_module, "_CACHE_LIMIT", 5 * SIZE * SIZE * 3)
+    monkeypatch.setattr(data_module, "_CACHE_LIMIT", 5 * SIZE * SIZE * 4)
     with pytest.raises(OptionError, match=r"6 of 32 images already fill .* data\.cache=none"):
         samples_of(split_and_click, cache="memory")

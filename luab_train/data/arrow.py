@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image
 
 from luab_data.errors import ImagesError
 from luab_data.join.sources import in_order
 from luab_train.data.classes import imagenet_classes
-from luab_train.data.inputs import decode_rgb
+from luab_train.data.inputs import Picture, decode
 from luab_train.data.sources import Names, name_images, sorted_names
+from luab_train.sections import Backend
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +41,7 @@ class ArrowImages:
     starts: np.ndarray
     """First row of each chunk of the table, and its number of rows at the end."""
 
-    def load(self, index: int, *, upright: bool = False) -> Image.Image:
+    def load(self, index: int, *, upright: bool = False, backend: Backend = "pillow") -> Picture:
         """Decode one image to RGB."""
         row = int(self.row[index])
         chunk = int(np.searchsorted(self.starts, row, side="right")) - 1
@@ -50,7 +50,7 @@ class ArrowImages:
         if content is None and not path:
             raise ImagesError(f"{self.name(index)}: null; expected bytes or a path")
         encoded = Path(path) if content is None else content
-        return decode_rgb(encoded, self.name(index), upright=upright)
+        return decode(encoded, self.name(index), upright=upright, backend=backend)
 
     def name(self, index: int) -> str:
         """Where one image is."""

@@ -31,8 +31,9 @@ from torchvision import transforms as tvt
 
 from luab_data.errors import OptionError
 from luab_train.data.geometry import compose, crop_resize, hflip, rotate
-from luab_train.data.inputs import RESAMPLE, Crop
-from luab_train.sections import Data
+from luab_train.data.inputs import Crop, Picture, cut, size_of
+from luab_train.data.jitter import ColourJitter
+from luab_train.sections import Backend, Data
 
 # What timm reads; it lets most misspelt sections pass without effect.
 _SECTIONS = {
@@ -238,11 +239,14 @@ class TrainCrop:
                 interpolation=data.interpolation,
                 points=data.point_geometry,
             )
-        self._jitter = tvt.ColorJitter(strength, strength, strength) if strength else None
+        self._jitter = ColourJitter(strength, data.image_size) if strength else None
 
-    def __call__(
-        self, image: Image.Image, seed: int, point: tuple[float, float] | None = None
-    ) -> Crop:
+    @property
+    def backend(self) -> Backend:
+        """What decodes its pictures."""
+        return self.data.backend
+
+    def __call__(self, image: Picture, seed: int, point: tuple[float, float] | None = None) -> Crop:
         """A crop of an image; everything drawn follows from `seed`.
 
         Args:
@@ -250,29 +254,31 @@ class TrainCrop:
             seed: see the top of the file.
             point: xy, fractions of the image, for `data.crop_keep`; None or NaN without one.
         """
-        data, out = self.data, (self.data.image_size,) * 2
+        data, side = self.data, self.data.image_size
+        width, height = size_of(image)
         with _torch_seeded(seed):
             y, x, h, w = tvt.RandomResizedCrop.get_params(
-                image, list(data.crop_scale), list(data.crop_ratio)
+                torch.empty(()).expand(3, height, width),  # which it asks for its size alone
+                list(data.crop_scale),
+                list(data.crop_ratio),
             )
             if point is not None and data.crop_keep:
                 # Drawn aside, so that flips and colours stay those of arms without it.
                 keep, share_x, share_y = np.random.default_rng((seed, 1)).random(3)
                 if keep < data.crop_keep and np.isfinite(point).all():
-                    x = _holding(x, w, image.width, point[0], share_x)
-                    y = _holding(y, h, image.height, point[1], share_y)
+                    x = _holding(x, w, width, point[0], share_x)
+                    y = _holding(y, h, height, point[1], share_y)
             box = (x, y, x + w, y + h)
-            matrix = crop_resize(box, out)
-            cropped = image.resize(out, RESAMPLE[data.interpolation], box=box)
-            if torch.rand(()).item() < data.flip:
-                matrix = compose(matrix, hflip(out[0]))
-                cropped = cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            matrix = crop_resize(box, (side, side))
+            if mirrored := torch.rand(()).item() < data.flip:
+                matrix = compose(matrix, hflip(side))
+            pixels = cut(image, box, side, interpolation=data.interpolation, mirrored=mirrored)
             if self._jitter is not None:
-                cropped = self._jitter(cropped)
+                pixels = self._jitter(pixels)
         if self._augment is None:
-            return Crop(np.asarray(cropped), matrix)
+            return Crop(pixels, matrix)
         with seeded(seed):
-            augmented = self._augment(cropped)
+            augmented = self._augment(Image.fromarray(pixels))
         return Crop(np.asarray(augmented.image), matrix, augmented.steps)
 
 

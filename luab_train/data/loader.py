@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import os
 import re
 import signal
@@ -23,7 +24,7 @@ from luab_data.errors import ImagesError, LuabError, OptionError
 from luab_train.data.augment import TrainCrop
 from luab_train.data.coco import notebook_labels
 from luab_train.data.geometry import sample_seed
-from luab_train.data.inputs import Crop, EvalCrop
+from luab_train.data.inputs import Crop, EvalCrop, Picture, size_of
 from luab_train.data.splits import Split
 
 _CACHE_LIMIT = 4 * 2**30
@@ -109,19 +110,21 @@ class Samples(Dataset):  # type: ignore[type-arg]
         epoch, index, view = key
         image = self._image(index)
         valid = image is not None
-        image = image or Image.new("RGB", (self.crop.data.image_size,) * 2)
+        if image is None:
+            image = Image.new("RGB", (self.crop.data.image_size,) * 2)
+        size = size_of(image)
         if isinstance(self.crop, TrainCrop):
             target = self.target[index]
             at = tuple(target[0]) if target.shape == (1, 2) else None
             crop = self.crop(image, sample_seed(self.seed, epoch, index, view), at)
         else:
             crop = self.crop(image)
-        point, inside = self._place(crop, self.target[index], image.size)
+        point, inside = self._place(crop, self.target[index], size)
         weight = np.where(inside, self.weight[index], 0.0) if valid else np.zeros(len(point))
         label = self.split.label[index]
         if self.notebook_labels:
             label = notebook_labels(label, point, inside)
-        return Sample(crop.image, label, valid, index, view, point, weight, image.size)
+        return Sample(crop.image, label, valid, index, view, point, weight, size)
 
     def _place(
         self, crop: Crop, target: np.ndarray, size_wh: tuple[int, int]
@@ -130,25 +133,25 @@ class Samples(Dataset):  # type: ignore[type-arg]
             return target, np.isfinite(target).all(axis=-1)
         return crop.place(target, size_wh)
 
-    def _image(self, index: int) -> Image.Image | None:
+    def _image(self, index: int) -> Picture | None:
         if self._cache is not None:
-            pixels = self._cache[index]
-            return None if pixels is None else Image.fromarray(pixels)
+            return self._cache[index]
+        crop = self.crop
         try:
-            return self.split.load(index, upright=self.crop.data.as_shown)
+            return self.split.load(index, upright=crop.data.as_shown, backend=crop.backend)
         except ImagesError:
             if self.corrupt == "raise":
                 raise
             return None
 
-    def _decode_all(self, shown: bool | None) -> list[np.ndarray | None]:
+    def _decode_all(self, shown: bool | None) -> list[Picture | None]:
         self._cache = None
-        images: list[np.ndarray | None] = []
+        images: list[Picture | None] = []
         size = 0
         for index in progress(range(len(self)), what="decoding", unit="image", shown=shown):
             image = self._image(index)
-            images.append(None if image is None else np.asarray(image))
-            size += 0 if image is None else np.asarray(image).nbytes
+            images.append(image)
+            size += 0 if image is None else 4 * math.prod(size_of(image))  # Pillow's; 3 of arrays
             if size > _CACHE_LIMIT:
                 raise OptionError(
                     f"data.cache=memory: {index + 1} of {len(self)} images already fill"

@@ -30,7 +30,7 @@ from luab_train.data.augment import Augmented, TrainCrop, with_steps
 from luab_train.data.dataset import kind_of_folder, read_rows
 from luab_train.data.geometry import apply, crop_resize, hflip
 from luab_train.data.geometry import inside as in_sight
-from luab_train.data.inputs import Crop, EvalCrop
+from luab_train.data.inputs import Crop, EvalCrop, Picture, size_of
 from luab_train.data.matching import match_rows
 from luab_train.data.sources import open_images
 from luab_train.data.splits import Split
@@ -114,7 +114,12 @@ class PointDataset(Dataset):  # type: ignore[type-arg]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         target = self.target[index]
-        seen = self.split.load(index, upright=self._upright)
+        transform = self.transform
+        seen = self.split.load(
+            index,
+            upright=self._upright,
+            backend=transform.backend if isinstance(transform, (TrainCrop, EvalCrop)) else "pillow",
+        )
         image, point, mask = transformed(self.transform, seen, target)
         if len(target) == 1:
             point, mask = point[0], mask[0]
@@ -127,7 +132,7 @@ class PointDataset(Dataset):  # type: ignore[type-arg]
 
 
 def transformed(
-    transform: Transform | TrainCrop | EvalCrop | None, image: Image.Image, points: np.ndarray
+    transform: Transform | TrainCrop | EvalCrop | None, image: Picture, points: np.ndarray
 ) -> tuple[Any, np.ndarray, np.ndarray]:
     """What a transform makes of an image, and where its points are then.
 
@@ -139,8 +144,9 @@ def transformed(
     """
     if isinstance(transform, (TrainCrop, EvalCrop)):
         crop = _crop(transform, image)
-        placed, inside = crop.place(points, image.size)
+        placed, inside = crop.place(points, size_of(image))
         return torch.from_numpy(crop.image.copy()).permute(2, 0, 1), placed, inside
+    assert isinstance(image, Image.Image)
     px = points * image.size
     if isinstance(transform, v2.Transform):
         seen, moved, size_wh = _by_v2(transform, image, px)
@@ -156,7 +162,7 @@ def transformed(
     return seen, px / _size(seen), inside
 
 
-def _crop(transform: TrainCrop | EvalCrop, image: Image.Image) -> Crop:
+def _crop(transform: TrainCrop | EvalCrop, image: Picture) -> Crop:
     if isinstance(transform, EvalCrop):
         return transform(image)
     return transform(image, int(torch.randint(2**62, ())))

@@ -25,7 +25,7 @@ from luab_data.errors import ImagesError
 from luab_data.store.find import coco_ids, imagenet_ids
 from luab_train.data.folders import SUFFIXES, file_names, image_names, subfolders
 from luab_train.data.inputs import Picture, decode
-from luab_train.recipe import Backend
+from luab_train.sections import Backend
 
 
 class Named(Protocol):

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from luab_data.boxes import read_boxes
 from luab_data.errors import ImagesError, OptionError
 from luab_data.kinds import TAGGING, Kind, Tagging, kind_of
 from luab_train.data.boxes import Boxes
 from luab_train.data.coco import read_coco, read_truth
+from luab_train.data.inputs import Picture
 from luab_train.data.matching import Listed, match_rows
 from luab_train.data.rows import read_annotations
 from luab_train.data.sources import ImageSource, as_folder, open_images
 from luab_train.recipe import Recipe
+from luab_train.sections import Backend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +38,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.label)
 
-    def load(self, index: int, *, upright: bool = False) -> Image.Image:
+    def load(self, index: int, *, upright: bool = False, backend: Backend = "pillow") -> Picture:
         """Decode one image to RGB; ImagesError names an image that cannot be."""
-        return self.source.load(int(self.source_index[index]), upright=upright)
+        return self.source.load(int(self.source_index[index]), upright=upright, backend=backend)
 
 
 def validation_split(

@@ -23,7 +23,7 @@ from luab_data.raw.tar_headers import BLOCK, NotYet, odd_header, plain_files
 from luab_train.data.folders import SUFFIXES
 from luab_train.data.inputs import Picture, decode
 from luab_train.data.sources import name_images
-from luab_train.recipe import Backend
+from luab_train.sections import Backend
 
 _WINDOW = 2**23
 """Bytes in which headers are looked for at once."""
