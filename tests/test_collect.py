@@ -264,7 +264,7 @@ def test_who_withdrew_writes_into_nobody_elses_session_and_leaves_no_trace_on_th
     study: Opened, tmp_path: Path
 ):
     ann = Person(study)
-    ann.do({**click(0, 1, True), "label": "a word of Ann's"})
+    assert ann.do({**click(0, 1, True), "type": "a word of Ann's"}).status_code == 200
     ann.post("/api/withdraw", {})
     on_disk = b"".join(path.read_bytes() for path in tmp_path.glob("browsing/study.sqlite*"))
     assert b"a word of Ann's" not in on_disk
@@ -279,6 +279,16 @@ def test_json_as_deep_as_a_well_is_refused(study: Opened, path: str):
     body = b'{"%s": %s%s}' % (key, b"[" * 200_000, b"]" * 200_000)
     answer = Person(study)._ask("POST", path, content=body)
     assert answer.status_code == 400 and "makes no sense" in answer.json()["error"]
+
+
+def test_an_event_names_no_class_but_the_studys(study: Opened):
+    ann = Person(study)
+    for type, label in (("down", "=1+1"), ("click", "Olga"), ("category", "Olga"), ("add", "")):
+        refused = ann.do({**click(0, 1, True), "type": type, "label": label})
+        assert refused.status_code == 400 and "of no class" in refused.json()["error"]
+    for type, label in (("down", "dog"), ("category", ""), ("click", None), ("add", "dog")):
+        kept = ann.do({**click(0, 1, True), "type": type, "label": label})
+        assert kept.status_code == 200
 
 
 def test_a_place_far_off_the_picture_is_left_out_of_the_log(study: Opened, tmp_path: Path):

@@ -112,6 +112,31 @@ def test_too_many_events_or_joins_wait_and_lose_nothing(
         assert ann.state["next_sequence"] == answers.index(429)
 
 
+def test_a_session_holds_so_much_and_no_more_over_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(app, "MOST_OF_SESSION", 1010)
+    folder = make_study(tmp_path, "browsing", changes={"overlap = 1": "overlap = 9"})
+    with opened(folder) as found:
+        ann, bob = Person(found), Person(found)
+        answers = [ann.do(*[MOVE] * 4).status_code for _ in range(6)]  # 225 bytes each
+        assert answers == [200] * 4 + [413] * 2
+        assert [bob.do().status_code for _ in range(10)] == [200] * 9 + [413]  # of nothing
+        ann.sequence = 4
+        assert ann.submit(0, {"selected": []}).json()["page"] == 1
+    with opened(folder) as found:
+        ann._app, ann.sequence = found.app, 4
+        assert [ann.do().status_code for _ in range(2)] == [200, 413]
+
+
+def test_a_page_is_made_up_anew_only_so_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(app, "STATES", (0.001, 3.0))
+    with opened(make_study(tmp_path, "browsing")) as found:
+        ann = Person(found)
+        asked = [ann.get("/api/state").status_code for _ in range(4)]
+    assert asked == [200, 200, 200, 429]
+
+
 def test_a_request_that_never_ends_is_given_up(here: Opened, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(guard, "SLOWEST_BODY_S", 0.05)
 

@@ -35,8 +35,12 @@ JOINS = (5.0, 300.0)
 """Of an address: a second, and at once; a class of students has one address."""
 BYTES = (500_000.0, 20_000_000.0)
 """Of a session's events: a second, and at once; a hurried hand makes 30,000 a second."""
-
-
+ROW = 100
+"""Bytes of a batch beside its events."""
+MOST_OF_SESSION = 200_000_000
+"""Bytes of a session's events in all: two hours of a hurried hand."""
+STATES = (1.0, 60.0)
+"""Of a session: how often its page is made up, for which all of its events are read."""
 DRAWING = 4
 """Pictures that are made smaller at once, so that they leave memory and threads for the rest."""
 
@@ -60,9 +64,12 @@ class Participants:
     ) -> None:
         self._people, self._pictures, self._thumbnails = people, pictures, thumbnails
         self._labels = {label.name for label in people.study.classes}
+        groups = {label.group for label in people.study.classes}
+        self._names = {*self._labels, *groups, "", None}
         self._keys = set_aside(people.study, pictures)
         self._known: dict[str, int] = {}  # token -> session, of those that send events
-        self._joins, self._bytes = Budget(*JOINS), Budget(*BYTES)
+        self._kept: dict[int, int] = {}  # session -> bytes of its events
+        self._joins, self._bytes, self._states = Budget(*JOINS), Budget(*BYTES), Budget(*STATES)
         self._drawing = CapacityLimiter(DRAWING)
 
     def routes(self) -> list[Route]:
@@ -141,7 +148,11 @@ class Participants:
 
     async def state(self, request: Request) -> Response:
         """All that the page has to know, from the start or after a reload."""
-        return JSONResponse(await run_in_threadpool(self._state, await self._session(request)))
+        return await self._answer(await self._session(request))
+
+    async def _answer(self, session: Session) -> Response:
+        self._states.spend(session.id, 1)
+        return JSONResponse(await run_in_threadpool(self._state, session))
 
     def _state(self, session: Session) -> dict[str, Any]:
         people, study = self._people, self._people.study
@@ -194,11 +205,20 @@ class Participants:
         """Keep a batch, once, whoever sends it how often; acknowledged when it is on the disk."""
         batch: Events = await read(request, Events)
         for event in decode(EVENTS, batch.events):
-            if event.type in _PLACED and (event.slot is None or event.label not in self._labels):
+            is_placed = event.type in _PLACED
+            known = self._labels if is_placed else self._names
+            if event.label not in known or (is_placed and event.slot is None):
                 raise Wrong(400, f"This request makes no sense: {event.type} of no class.")
         token = _token(request, batch.token)
-        number = self._known.get(token) or (await self._session(request, batch.token)).id
-        self._bytes.spend(number, len(batch.events))
+        number = self._known.get(token)
+        if number is None or number not in self._kept:
+            number = (await self._session(request, batch.token)).id
+            length, count = await run_in_threadpool(self._people.size_of, number)
+            self._kept[number] = length + count * ROW
+        cost = len(batch.events) + ROW
+        if self._kept[number] + cost > MOST_OF_SESSION:
+            raise Wrong(413, "This session holds all that is kept of one.")
+        self._bytes.spend(number, cost)
         row = {
             "session": number,
             "sequence": batch.sequence,
@@ -214,7 +234,9 @@ class Participants:
                 raise Wrong(410, "This session has ended: nothing more is kept of it.") from None
         if len(self._known) > _MOST_KNOWN:
             self._known.clear()
+            self._kept.clear()
         self._known[token] = number
+        self._kept[number] = self._kept.get(number, 0) + cost
         return JSONResponse({"acknowledged": batch.sequence, "server_ms": now_ms()})
 
     async def page(self, request: Request) -> Response:
@@ -230,7 +252,7 @@ class Participants:
         if answer.page == number:
             body = msgspec.json.encode(answer.answer)
             await self._people.answer(session, answer.page, body)
-        return JSONResponse(await run_in_threadpool(self._state, session))
+        return await self._answer(session)
 
     async def withdraw(self, request: Request) -> Response:
         """Delete all of a participant."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -227,15 +227,24 @@ class People:
             entry=msgspec.json.decode(row.entry, type=dict[str, str]),
         )
 
-    def events(self, session: Session) -> list[list[Any]]:
+    def events(self, session: Session) -> Iterator[list[Any]]:
         """Batches of a session in their order."""
         with self.store.reading() as connection:
-            rows = connection.scalars(
+            query = (
                 sa.select(db.batches.c.events)
                 .where(db.batches.c.session == session.id)
                 .order_by(db.batches.c.sequence)
-            ).all()  # fmt: skip
-        return [msgspec.json.decode(row) for row in rows]
+            )
+            for row in connection.execution_options(yield_per=16).scalars(query):
+                yield msgspec.json.decode(row)
+
+    def size_of(self, session: int) -> tuple[int, int]:
+        """Characters of a session's events, and batches."""
+        events = db.batches.c.events
+        query = sa.select(sa.func.sum(sa.func.length(events)), sa.func.count(events))
+        with self.store.reading() as connection:
+            length, count = connection.execute(query.where(db.batches.c.session == session)).one()
+        return int(length or 0), count
 
     def next_sequence(self, session: Session) -> int:
         """The number of the next batch."""
