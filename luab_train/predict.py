@@ -134,8 +134,12 @@ def _point(xy: np.ndarray) -> Point | None:
     return (float(xy[0]), float(xy[1])) if np.isfinite(xy).all() else None
 
 
-def prediction_figure(predictions: Sequence[Prediction]) -> Figure:
-    """Each image with its first answer below it and a cross where the model points."""
+def prediction_figure(predictions: Sequence[Prediction], *, upright: bool = False) -> Figure:
+    """Each image with its first answer below it and a cross where the model points.
+
+    Args:
+        upright: whether the model saw images turned as EXIF says.
+    """
     from luab_data.figures.style import PAGE_INCH, YELLOW, drawing, new_figure, outlined
 
     columns = min(4, len(predictions))
@@ -147,9 +151,7 @@ def prediction_figure(predictions: Sequence[Prediction]) -> Figure:
             ax.set_axis_off()
         for ax, one in zip(axes.flat, predictions, strict=False):
             (width_px, height_px), first = one.size_wh, one.answers[0]
-            picture = decode_rgb(Path(one.image), one.image)
-            if picture.size != one.size_wh:
-                picture = decode_rgb(Path(one.image), one.image, upright=True)
+            picture = decode_rgb(Path(one.image), one.image, upright=upright)
             ax.imshow(np.asarray(picture), extent=(0, width_px, height_px, 0))
             for point in {one.point, *(answer.point for answer in one.answers[:1])} - {None}:
                 assert point is not None
@@ -208,7 +210,8 @@ def predict_command(
         from luab_data.figures.style import png
 
         with new_file(out, mark=b"\x89PNG", force=force) as target:
-            target.path.write_bytes(png(prediction_figure(found)))
+            figure = prediction_figure(found, upright=predictor.data.as_shown)
+            target.path.write_bytes(png(figure))
         click.echo(f"{out}: {ALREADY}" if target.same else f"written: {out}", err=True)
 
 

@@ -195,6 +195,9 @@ def test_validation_folder_and_benchmark_give_one_prediction(odd_world):
     size = np.array([split.load(i).size for i in range(len(split))])
     point = np.stack([table[f"point_{axis}"].take(order).to_numpy() for axis in "xy"], axis=1)
     np.testing.assert_allclose(point, found.point_px / size, atol=1e-6)
+    said = luab_train.predict(run, [part.root / str(part.image_id[row]) for row in order], top=1)
+    assert [one.answers[0].name for one in said] == top1
+    np.testing.assert_allclose([one.point for one in said], point, atol=1e-6)
     line = evaluate(run, images=part.root, batch_size=4, num_workers=0, shown=False)
     right = np.mean(np.array(top1) == np.array(table["label"].take(order).to_pylist()))
     assert line["accuracy"] == pytest.approx(right)

@@ -30,12 +30,12 @@ from luab_train.data.matching import match_rows
 from luab_train.data.points import PointDataset
 from luab_train.data.rows import read_annotations
 from luab_train.data.sources import open_images
-from luab_train.data.splits import evaluation_split, labelled_split
+from luab_train.data.splits import evaluation_split, labelled_split, validation_split
 from luab_train.data.traces import read_traces
 from luab_train.evaluate.folder import evaluate
 from luab_train.evaluate.predictor import load_predictor
 from luab_train.evaluate.run import evaluate_model
-from luab_train.predict import predict
+from luab_train.predict import predict, prediction_figure
 from luab_train.recipe import Recipe
 from luab_train.sections import Loss, Model
 from luab_train.train.export import export_backbone
@@ -267,6 +267,21 @@ def test_a_photo_is_seen_as_it_was_shown(tmp_path):
     export_backbone(run, tmp_path / "w.safetensors")
     (same,) = predict(tmp_path / "w.safetensors", [tmp_path / "a.png"])
     assert same.size_wh == (40, 60)
+    # Validation and `eval --images` see it so, too; a turn by half a circle keeps the size.
+    photo.getexif()[274] = 3
+    photo.save(tmp_path / "b.png", exif=photo.getexif())
+    split = validation_split(recipe, tmp_path, ("a", "b"), boxes=None, data=tmp_path / "my-ab")
+    turned = {
+        split.image_id[i]: split.load(i, upright=recipe.data.as_shown) for i in range(len(split))
+    }
+    assert turned["a"].size == (40, 60) and turned["b"].size == (60, 40)
+    assert turned["b"].getpixel((55, 5)) == (255, 255, 255)
+    seen = Samples(split, EvalCrop(recipe.data))
+    for index in range(len(split)):
+        whole = turned[split.image_id[index]]
+        assert np.array_equal(seen[0, index, 0].image, EvalCrop(recipe.data)(whole).image)
+    figure = prediction_figure(predict(run, [tmp_path / "b.png"]), upright=True)
+    assert figure.axes[0].images[0].get_array()[5, 55].tolist() == [255, 255, 255]
     assert [a.name for a in same.answers] == [a.name for a in one.answers]
 
 
