@@ -78,14 +78,14 @@ def loader_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-_CASES = (("photos", 0, 0.0), ("photos", 2, 0.0), ("photos", 0, 0.4), ("thumbs", 0, 0.0))
+_CASES = (("photos", 2, 0.0), ("photos", 0, 0.0), ("photos", 0, 0.4), ("thumbs", 0, 0.0))
 """Images, loader processes and strength of colour jitter."""
 
 
-def checkout_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+def checkout_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if options.before is None:
         raise SystemExit("checkouts: expected --before FOLDER, a checkout to compare with")
-    inputs, rows = make_inputs(options.shared, options.work, options.images), []
+    inputs = make_inputs(options.shared, options.work, options.images)
     for name, workers, jitter in _CASES:
         folders = getattr(inputs, name), inputs.xml, inputs.dataset
         case = train_loaders.Case(*folders, workers, jitter, options.batch_size)
@@ -98,8 +98,7 @@ def checkout_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
             "before": measure.commit(options.before),
             **train_loaders.measure_checkouts(case, options.rounds, options.before),
         }
-        rows.append(_told(train_table.checkouts_line, row))
-    return rows
+        yield _told(train_table.checkouts_line, row)
 
 
 def profile_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -236,11 +235,11 @@ def main() -> None:
     _commit()
     for part in only:
         try:
-            rows = makers[part](options)
+            for row in makers[part](options):
+                with options.results.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
         except (NoInput, train_loaders.Disagreement) as error:
             raise SystemExit(str(error)) from error
-        with options.results.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
     if options.results.resolve() == table.TRAIN_RESULTS.resolve():
         table.write_readme()
 

@@ -100,7 +100,8 @@ def test_the_notebook_takes_the_mean_of_first_clicks_of_selected_blocks(tmp_path
 def test_all_arms_see_the_whole_image_alike_and_both_points_agree(
     inputs: train_inputs.Inputs, flip: float, x: float
 ):
-    whole = {"flip": flip, "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}
+    whole: dict[str, Any] = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}
+    whole |= {"flip": flip, "backend": "pillow"}  # torchvision's own pixels
     setting = setting_of(inputs, **whole)
     found: dict[str, dict[int, Any]] = {}
     for arm in train_loaders.ARMS:
@@ -255,6 +256,26 @@ def test_ratios_of_loaders_are_taken_pair_by_pair_and_misses_are_named():
         in misses
     )
     assert "notebook" not in misses
+
+
+def test_a_loader_is_judged_against_itself_before_by_cpu_time():
+    wall, cpu = {"ours": [9.0], "before": [9.0], "plain": [9.0]}, {"ours_cpu": [18.0]}
+    row = loader_row([], [], []) | {"part": "checkouts", "before": "def", "color_jitter": 0.4}
+    row["images_per_s"] = {**wall, **cpu, "before_cpu": [10.0], "plain_cpu": [12.0]}
+    before, plain = train_table.checkouts_line(row).splitlines()
+    assert "64 x 64 px, 0 workers, jitter 0.4 | ours of def | 1.000 [1.000, 1.000]" in before
+    assert "| 1.800 [1.800, 1.800] | 1 | 1.70 | met |" in before
+    assert "| 1.500 [1.500, 1.500] | 1 | 1.60 | **missed by 6.2%** |" in plain
+
+
+@pytest.mark.slow
+def test_checkouts_take_turns_in_processes_of_their_own(inputs: train_inputs.Inputs):
+    case = train_loaders.Case(inputs.thumbs, inputs.xml, inputs.dataset, 0, 0.4, 8)
+    found = train_loaders.measure_checkouts(case, 2, train_loaders.ROOT)
+    assert found["images"] == 24
+    assert {arm: len(rates) for arm, rates in found["images_per_s"].items()} == dict.fromkeys(
+        ("before", "before_cpu", "ours", "ours_cpu", "plain", "plain_cpu"), 2
+    )
 
 
 def test_what_a_head_adds_is_told_in_percent_and_small_networks_have_no_target():
