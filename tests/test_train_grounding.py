@@ -149,8 +149,8 @@ def test_it_points_at_what_lies_off_the_middle():
         Model(name="test_resnet", point_head="grounding", output_stride=8), DATA, num_classes=5
     ).train()
     generator = torch.Generator().manual_seed(1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(40):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(15):
         images = torch.zeros(16, 3, 64, 64, dtype=torch.uint8)
         at = torch.randint(0, 48, (16, 2), generator=generator)
         for image, (x, y) in zip(images, at.tolist(), strict=True):
@@ -161,7 +161,7 @@ def test_it_points_at_what_lies_off_the_middle():
         grounding_term(found, point, torch.ones(1, 16, 1), Loss(), 0.1).backward()
         optimizer.step()
     away = (chosen_point(found) - point[0]).norm(dim=2)
-    assert away.mean() < 0.12  # the centre would be .27 away
+    assert away.mean() < 0.15  # the centre would be .27 away
     assert inside_of(found, torch.zeros(16, 4, dtype=torch.int64)).shape == (16, 4, 2)
 
 
