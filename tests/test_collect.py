@@ -30,6 +30,7 @@ from luab_data.collect.demo import write_demo
 from luab_data.collect.export import export, sessions
 from luab_data.collect.pictures import Thumbnails, find_pictures
 from luab_data.collect.plan import make_tasks, next_task
+from luab_data.collect.release import export_release
 from luab_data.collect.serve import Opened, add_round, opened, progress_of
 from luab_data.collect.spent import spent_on
 from luab_data.collect.store import Store
@@ -279,6 +280,31 @@ def test_json_as_deep_as_a_well_is_refused(study: Opened, path: str):
     body = b'{"%s": %s%s}' % (key, b"[" * 200_000, b"]" * 200_000)
     answer = Person(study)._ask("POST", path, content=body)
     assert answer.status_code == 400 and "makes no sense" in answer.json()["error"]
+
+
+def test_the_wildest_events_that_are_taken_end_no_export(study: Opened, tmp_path: Path):
+    ann, far = Person(study), 1e6
+    layout = {"layout": [[far, -far, far, far]] * 6, "viewport": [far, far], "ratio": far}
+    wild = [
+        {**LAYOUT, **layout},
+        {**click(0, -1e12, True), "fx": 1e308, "fy": -1e308, "from": [1e308, 0]},
+        {**click(1, 1e12, True), "pointer": ""},
+        {**click(10_000, 5, True), "state": None},
+        {**click(2, 5, True), "type": "add", "label": "dog"},
+        {**click(3, 5, True), "type": "submit"},
+    ]
+    assert ann.do(*wild).status_code == 200
+    for more in ({"t": 1e13}, {**layout, "viewport": [1e7, 1]}, {**layout, "layout": [[1e7] * 4]}):
+        assert ann.do({**LAYOUT, **more}).status_code == 400
+    ann.sequence = 1
+    given = {"selected": [0, 0, 9_999], "failed": [5], "labels": ["x"], "nothing": True}
+    assert ann.submit(0, given).status_code == 200
+    export(study, tmp_path / "log.jsonl")
+    made = luab_data.convert_browsing(
+        tmp_path / "log.jsonl", tmp_path / "made", worker_key=b"k" * 20, shown=False
+    )
+    assert made.num_rows["rounds"] == 6
+    assert export_release(study, tmp_path / "log.tar.gz").views == 3
 
 
 def test_an_event_names_no_class_but_the_studys(study: Opened):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from luab_data.views.log import Milliseconds, Pixels, Pointer
+from luab_data.views.log import Pointer
 
 MOST_BYTES = 1_000_000
 """Of a request; a batch of two seconds has some 20,000."""
@@ -35,6 +35,11 @@ class Events(Body, forbid_unknown_fields=True):
     events: msgspec.Raw = msgspec.Raw(b"[]")
 
 
+_FAR = 1_000_000  # px; ms times a million is thirty years
+Along = Annotated[float, Meta(ge=-_FAR, le=_FAR)]
+Pixels = Annotated[float, Meta(ge=0, le=_FAR)]
+Milliseconds = Annotated[float, Meta(ge=-_FAR * _FAR, le=_FAR * _FAR)]
+"""Narrower than a log's: nobody's page is to end the export of all."""
 Word = Annotated[str, Meta(max_length=200)]
 Place = Annotated[int, Meta(ge=0, le=10_000)]
 
@@ -54,7 +59,7 @@ class Happened(Struct, forbid_unknown_fields=True, rename={"start": "from"}):
     state: bool | None = None
     pointer: Pointer | Literal[""] | None = None
     start: tuple[float, float] | None = None
-    layout: Annotated[list[tuple[float, float, Pixels, Pixels]], Meta(max_length=10_000)] | None = (
+    layout: Annotated[list[tuple[Along, Along, Pixels, Pixels]], Meta(max_length=10_000)] | None = (
         None
     )
     viewport: tuple[Pixels, Pixels] | None = None
