@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -16,6 +17,7 @@ from collect_world import Person, make_study
 from postgres import IS_HERE, postgres
 from test_collect_dashboard import Researcher
 
+from luab_data.collect import people
 from luab_data.collect import tables as db
 from luab_data.collect.export import sessions
 from luab_data.collect.serve import Opened, add_round, opened
@@ -29,6 +31,35 @@ _ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE
 def count(study: Opened, table: sa.Table) -> int:
     with study.store.reading() as connection:
         return int(connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
+
+
+def test_who_withdraws_while_others_read_is_gone_from_the_disk_once_they_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(people, "FORGET_S", 0.01)
+    folder = make_study(tmp_path, "browsing")
+
+    def is_on_disk(token: str) -> bool:
+        return any(token.encode() in file.read_bytes() for file in folder.glob("study.sqlite*"))
+
+    with opened(folder) as study:
+        token = Person(study).token
+        session = study.people.session(token)
+        assert session and is_on_disk(token)
+
+        async def withdraw() -> None:
+            with study.store.reading() as connection:  # an export, say
+                connection.execute(sa.select(db.sessions)).all()
+                await asyncio.wait_for(
+                    study.people.withdraw(session), 5
+                )  # who asks waits for nobody
+                assert is_on_disk(token)
+                row = {"at_ms": 1, "act": "others write", "about": ""}
+                await study.store.write(sa.insert(db.audit), row)
+            await study.people._forgetting
+
+        asyncio.run(withdraw())
+        assert not is_on_disk(token)
 
 
 def test_who_is_refused_leaves_no_row(tmp_path: Path):

@@ -75,6 +75,8 @@ BEGUN = (
 NOTHING_LEFT = "Nothing is left to do in this study at the moment. Thank you!"
 
 
+FORGET_S = 5.0
+"""Until what is deleted is looked for in the database's log again, while others read it."""
 VISIT = ("assignmentId", "submission")
 """Of a session's entry: what the platform tells of one visit, to that person alone."""
 
@@ -294,4 +296,9 @@ class People:
         """Delete all that is known of a participant."""
         gone = sa.delete(db.participants).where(db.participants.c.id == sa.bindparam("gone"))
         await self.store.write(gone, {"gone": session.participant})
-        await asyncio.to_thread(self.store.forget)
+        if not await asyncio.to_thread(self.store.forget):
+            self._forgetting = asyncio.create_task(self._forget())  # kept, or it may be collected
+
+    async def _forget(self) -> None:
+        while not await asyncio.to_thread(self.store.forget):
+            await asyncio.sleep(FORGET_S)

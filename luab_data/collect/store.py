@@ -26,6 +26,8 @@ from luab_data.errors import LuabError, OptionError, OutputError
 
 MOST_AT_ONCE = 2048
 """Writes of one transaction."""
+_BUSY_MS = 10_000
+"""Until a transaction that waits for another one gives up."""
 _LOCK = 0x6C756162
 """Of PostgreSQL's advisory locks, that of our acts."""
 
@@ -144,11 +146,19 @@ class Store:
         except sa.exc.DBAPIError as error:
             raise OutputError(f"the database refuses: {_cause(error)}") from error
 
-    def forget(self) -> None:
-        """Leave nothing of what was deleted in SQLite's log; while others read, the next time."""
-        if self._is_sqlite:
+    def forget(self) -> bool:
+        """Leave nothing of what was deleted in SQLite's log; False: others read, try it again."""
+        if not self._is_sqlite:
+            return True
+        try:
             with self._engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                ask = connection.exec_driver_sql
+                ask("PRAGMA busy_timeout=100")  # it keeps others from writing while it waits
+                is_busy = ask("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
+                ask(f"PRAGMA busy_timeout={_BUSY_MS}")
+                return not is_busy
+        except sa.exc.DBAPIError:  # a full disk: what is deleted is deleted
+            return False
 
     def close(self) -> None:
         """Write what waits, and close."""
@@ -286,5 +296,5 @@ def _suit_sqlite(connection: Any, _: Any) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA secure_delete=ON")
-    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
     cursor.close()
