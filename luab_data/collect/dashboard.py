@@ -136,10 +136,11 @@ class Dashboard:
 
     Args:
         study: open; its app is not used.
+        is_secure: whether browsers reach it by TLS alone.
     """
 
-    def __init__(self, study: Opened) -> None:
-        self._study = study
+    def __init__(self, study: Opened, *, is_secure: bool) -> None:
+        self._study, self._is_secure = study, is_secure
         self._logins = Logins(login_token(study.people.secret), study.store)
         self._insert = sa.insert(db.audit)
 
@@ -195,7 +196,7 @@ class Dashboard:
         answer = JSONResponse({"logged_in": True})
         answer.set_cookie(
             COOKIE, cookie, max_age=LOGGED_IN_S, path=PATH, httponly=True, samesite="strict",
-            secure=request.url.scheme == "https",
+            secure=self._is_secure,
         )  # fmt: skip
         return answer
 

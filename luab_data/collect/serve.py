@@ -72,11 +72,12 @@ def opened(
         thumbnails = Thumbnails(root, pictures, place / "cache")
         participants = Participants(people, pictures, thumbnails)
         found = Opened(study, pictures, store, people, None)
-        routes = [*participants.routes(), *Dashboard(found).routes()]
         where = urlsplit(public or "http://localhost")
+        is_secure = where.scheme == "https"
+        routes = [*participants.routes(), *Dashboard(found, is_secure=is_secure).routes()]
         hosts = [where.hostname or ""] if public else LOOPBACK
         in_frames = "mturk" in study.entry.kinds
-        app = make_app(routes, in_frames=in_frames, hosts=hosts, is_secure=where.scheme == "https")
+        app = make_app(routes, in_frames=in_frames, hosts=hosts, is_secure=is_secure)
         yield found._replace(app=app)
     finally:
         store.close()
