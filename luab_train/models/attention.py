@@ -11,7 +11,9 @@ given; the centre of the first is (.5 / W, .5 / H).
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -128,3 +130,31 @@ def num_prefix_tokens(backbone: Any, features: Tensor) -> int:
     said: int | None = getattr(backbone, "num_prefix_tokens", None)
     count = features.shape[1]
     return int(math.isqrt(count) ** 2 != count) if said is None else said
+
+
+def attention_layers(backbone: Any) -> list[Any]:
+    """Attention of each block of a timm VisionTransformer; empty where it cannot be read."""
+    layers = [getattr(block, "attn", None) for block in getattr(backbone, "blocks", [])]
+    is_readable = all(hasattr(a, "fused_attn") and hasattr(a, "attn_drop") for a in layers)
+    return layers if is_readable else []
+
+
+@contextlib.contextmanager
+def watched(layers: Sequence[Any], see: Callable[[Tensor], object]) -> Iterator[None]:
+    """Hand (B, heads, T, T) after the softmax to `see`, layer after layer, while a network runs."""
+    fused = [layer.fused_attn for layer in layers]
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        see(inputs[0])
+
+    handles = [layer.attn_drop.register_forward_pre_hook(hook) for layer in layers]
+    try:
+        for layer in layers:
+            # The fused kernel never writes the attention out.
+            layer.fused_attn = False
+        yield
+    finally:
+        for layer, was in zip(layers, fused, strict=True):
+            layer.fused_attn = was
+        for handle in handles:
+            handle.remove()

@@ -33,7 +33,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from luab_data.errors import OptionError
 from luab_train.data.soft_maps import SoftMap
-from luab_train.models.attention import num_prefix_tokens
+from luab_train.models.attention import attention_layers, num_prefix_tokens, watched
 from luab_train.models.classifier import LuabModel, Outputs
 from luab_train.sections import Loss
 
@@ -180,35 +180,18 @@ def relevance(
 @contextlib.contextmanager
 def attention_maps(backbone: Any) -> Iterator[list[Tensor]]:
     """Keep each layer's attention, (B, heads, T, T) after the softmax, while a network runs."""
-    layers = attention_layers(backbone)
     kept: list[Tensor] = []
-    fused = [layer.fused_attn for layer in layers]
-    handles = [
-        layer.attn_drop.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
-        for layer in layers
-    ]
-    try:
-        for layer in layers:
-            # The fused kernel never writes the attention out.
-            layer.fused_attn = False
+    with watched(class_token_layers(backbone), kept.append):
         yield kept
-    finally:
-        for layer, was in zip(layers, fused, strict=True):
-            layer.fused_attn = was
-        for handle in handles:
-            handle.remove()
 
 
-def attention_layers(backbone: Any) -> list[Any]:
+def class_token_layers(backbone: Any) -> list[Any]:
     """Attention of each block of a timm VisionTransformer that answers by its class token.
 
     Raises: OptionError: of any other network.
     """
-    layers = [getattr(block, "attn", None) for block in getattr(backbone, "blocks", [])]
-    readable = layers and all(
-        hasattr(layer, "fused_attn") and hasattr(layer, "attn_drop") for layer in layers
-    )
-    if not readable or getattr(backbone, "global_pool", None) != "token":
+    layers = attention_layers(backbone)
+    if not layers or getattr(backbone, "global_pool", None) != "token":
         raise OptionError(
             f"loss.attention=robustvit: {type(backbone).__name__} has no relevance of patches for a"
             " class token; expected timm's VisionTransformer that answers by its class token, or"
@@ -223,7 +206,7 @@ def check_guidance(network: LuabModel, loss: Loss, image_size: int) -> None:
     Raises: OptionError: the network cannot be trained so.
     """
     if loss.attention == "robustvit":
-        attention_layers(network.backbone)
+        class_token_layers(network.backbone)
     was_training = network.training
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         image = torch.randn(1, 3, image_size, image_size)

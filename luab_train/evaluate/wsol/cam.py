@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from luab_data.errors import OptionError
 from luab_train.evaluate.predictor import Predictor
+from luab_train.models.attention import attention_layers, watched
 
 
 class MapMethod(NamedTuple):
@@ -220,10 +221,8 @@ def _features_of(backbone: Any) -> Iterator[list[Tensor]]:
 
 
 def _attentions(predictor: Predictor, backbone: Any) -> list[Any]:
-    attentions = [getattr(block, "attn", None) for block in getattr(backbone, "blocks", [])]
-    if not attentions or not all(
-        hasattr(a, "fused_attn") and hasattr(a, "attn_drop") for a in attentions
-    ):
+    attentions = attention_layers(backbone)
+    if not attentions:
         raise OptionError(
             f"{predictor.name}: the attention of its blocks cannot be read; expected timm's"
             " VisionTransformer. There is no map for this model"
@@ -240,23 +239,12 @@ def _rolled_out(predictor: Predictor, backbone: Any) -> Iterator[list[Tensor]]:
     """
     rolled: list[Tensor] = []
 
-    def multiply(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        mean_BTT = inputs[0].float().mean(dim=1)
+    def multiply(attention: Tensor) -> None:
+        mean_BTT = attention.float().mean(dim=1)
         layer_BTT = (mean_BTT + torch.eye(mean_BTT.shape[1], device=mean_BTT.device)) / 2
         # Autocast would multiply in half precision.
         with torch.autocast(mean_BTT.device.type, enabled=False):
             rolled[:] = [layer_BTT @ rolled[0] if rolled else layer_BTT]
 
-    attentions = _attentions(predictor, backbone)
-    fused = [attention.fused_attn for attention in attentions]
-    handles = [a.attn_drop.register_forward_pre_hook(multiply) for a in attentions]
-    try:
-        for attention in attentions:
-            # The fused kernel never writes the attention out.
-            attention.fused_attn = False
+    with watched(_attentions(predictor, backbone), multiply):
         yield rolled
-    finally:
-        for attention, was in zip(attentions, fused, strict=True):
-            attention.fused_attn = was
-        for handle in handles:
-            handle.remove()
