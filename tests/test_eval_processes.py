@@ -123,7 +123,7 @@ def _add_row(arguments: tuple[Path, str]) -> None:
 
 
 def test_processes_that_write_one_results_file_lose_no_row(tmp_path: Path):
-    names = [f"b{k}" for k in range(40)]
+    names = [f"b{k}" for k in range(12)]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])  # torch is loaded once for all
     with context.Pool(3) as pool:
