@@ -14,7 +14,7 @@ from test_collect import KEY, LAYOUT, click, move, take_part
 import luab_data
 from luab_data.cli import main
 from luab_data.collect.serve import opened
-from luab_data.collect.study import init
+from luab_data.collect.study import init, read_study
 from luab_data.errors import OptionError
 
 
@@ -135,3 +135,10 @@ def test_the_verbs_are_functions_of_a_folder(tmp_path: Path):
     assert luab_data.collect_demo(tmp_path / "demo") == tmp_path / "demo"
     with pytest.raises(OptionError, match="format='xml'; expected log or release"):
         luab_data.collect_export(folder, tmp_path / "x", format="xml")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a\\u0008"])
+def test_a_class_that_no_file_can_be_called_after_is_refused(tmp_path: Path, name: str):
+    changed = {'name = "dog"': f'name = "{name}", folder = "dog"'}
+    with pytest.raises(OptionError, match=r"classes: found the name .* expected a word"):
+        read_study(make_study(tmp_path, "browsing", changes=changed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from luab_data.views.convert import read_classes
 
 STUDY, DATABASE, SECRET = "study.toml", "study.sqlite", "secret.key"
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]").search
 Count = Annotated[int, Meta(ge=1, le=10_000)]
 
 
@@ -135,6 +137,11 @@ def read_study(folder: Path) -> Study:
     names = [label.name for label in study.classes]
     if not names or len({*names}) < len(names):
         raise OptionError(f"{path}: classes: found {len(names)}; expected each once, one at least")
+    if strange := [name for name in names if name in (".", "..") or _CONTROL(name)]:
+        raise OptionError(
+            f"{path}: classes: found the name {strange[0]!r}, which no file can be called after;"
+            " expected a word"
+        )
     return study
 
 
