@@ -112,11 +112,18 @@ def test_image_names_are_held_of_one_cell_at_a_time(tmp_path):
     assert peak < 10 * one_list  # 40 lists would be 40
 
 
-@pytest.mark.parametrize("right", [True, False])
-def test_the_interval_of_mce_lies_about_its_value(tmp_path, right):
+@pytest.mark.parametrize("num_right", [0, 2, 5])
+def test_the_interval_of_mce_lies_about_its_value_and_is_none_where_nothing_varies(
+    tmp_path, num_right
+):
     names = [f"{LABELS[0]}/{i}.JPEG" for i in range(5)]
     for name, s in CELLS:
-        keep(tmp_path / f"{name}-{s}.parquet", names, np.full(5, right))
+        keep(tmp_path / f"{name}-{s}.parquet", names, np.arange(5) < num_right)
     score = scored(tmp_path, "in-c", [f"{c}-{s}" for c, s in CELLS])[0]["mce"]
-    expected = 0 if right else np.mean([100 / ALEXNET_ERROR[name] for name in C15])
-    assert (score.low, score.value, score.high) == pytest.approx((expected,) * 3, abs=1e-9)
+    error = 1 - num_right / 5
+    expected = error * np.mean([100 / ALEXNET_ERROR[name] for name in C15])
+    assert score.value == pytest.approx(expected, abs=1e-9)
+    if num_right == 2:
+        assert score.low < score.value < score.high
+    else:
+        assert np.isnan([score.low, score.high]).all()

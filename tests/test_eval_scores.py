@@ -217,7 +217,8 @@ def test_two_models_are_compared_image_by_image():
     assert (found.value, found.n, found.over, found.test) == (10.0, 100, "images", "McNemar")
     assert found.low > 0 and found.p_value == pytest.approx(2 / 1024)
     same = intervals.paired_accuracy(a, a)
-    assert (same.value, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    assert (same.value, same.p_value) == (0, 1)
+    assert np.isnan([same.low, same.high]).all()  # a difference that never varies has no interval
     # As intervals of their own, these two overlap: pairing is what tells them apart.
     assert intervals.wilson(Count(60, 100)).low < intervals.wilson(Count(50, 100)).high
 
@@ -261,11 +262,11 @@ def test_cells_on_the_same_images_are_not_independent_evidence():
 
 
 def test_an_unseen_image_does_not_count_in_its_cell():
-    correct = np.ones((300, 2), bool)
+    correct = np.repeat(np.arange(300)[:, None] % 10 > 0, 2, axis=1)
     seen = np.ones_like(correct)
     correct[:150, 1] = seen[:150, 1] = False
     found = intervals.cells_interval(correct, seen, lambda sums, n: 100 * sums / n)
-    assert [(i.low, i.high) for i in found] == [(100, 100)] * 2
+    assert all(80 < i.low < 90 < i.high < 99 for i in found)
 
 
 def test_auroc_of_equal_distributions_has_50_in_its_interval():
