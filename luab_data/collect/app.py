@@ -35,6 +35,7 @@ JOINS = (5.0, 300.0)
 """Of an address: a second, and at once; a class of students has one address."""
 BYTES = (500_000.0, 20_000_000.0)
 """Of a session's events: a second, and at once; a hurried hand makes 30,000 a second."""
+UNKNOWN = "This session is not known; open the study again."
 ROW = 100
 """Bytes of a batch beside its events."""
 MOST_OF_SESSION = 200_000_000
@@ -143,7 +144,7 @@ class Participants:
         given = _token(request, token)
         found = await run_in_threadpool(self._people.session, given) if given else None
         if found is None:
-            raise Wrong(401, "This session is not known; open the study again.")
+            raise Wrong(401, UNKNOWN)
         return found
 
     async def state(self, request: Request) -> Response:
@@ -212,8 +213,10 @@ class Participants:
         token = _token(request, batch.token)
         number = self._known.get(token)
         if number is None or number not in self._kept:
-            number = (await self._session(request, batch.token)).id
-            length, count = await run_in_threadpool(self._people.size_of, number)
+            found = await run_in_threadpool(self._people.admitted, token) if token else None
+            if found is None:
+                raise Wrong(401, UNKNOWN)
+            number, length, count = found
             self._kept[number] = length + count * ROW
         cost = len(batch.events) + ROW
         if self._kept[number] + cost > MOST_OF_SESSION:

@@ -104,7 +104,7 @@ def sessions(study: Opened, finished: bool, *, others: bool = True) -> Iterator[
     )
     if finished:
         query = query.where(db.sessions.c.finished_ms.is_not(None))
-    with study.store.reading() as connection:
+    with study.store.reading(snapshot=True) as connection:
         for row in connection.execute(query.order_by(db.sessions.c.id)).all():
             batches = connection.scalars(
                 sa.select(db.batches.c.events)

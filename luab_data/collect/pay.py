@@ -86,7 +86,7 @@ class Row(msgspec.Struct, kw_only=True):
 def rows_of(study: Opened) -> Iterator[Row]:
     """Every session, the latest first."""
     one, person = db.sessions.c, db.participants.c
-    with study.store.reading() as connection:
+    with study.store.reading(snapshot=True) as connection:
         rows = connection.execute(
             sa.select(one.id, one.task, one.begun_ms, one.code, person.person, person.arm)
             .join(db.participants)

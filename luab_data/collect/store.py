@@ -130,17 +130,21 @@ class Store:
             yield connection
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """A connection that sees the database as it is at its first question.
+    def reading(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
+        """A connection for reading.
+
+        Args:
+            snapshot: all questions see the database as it is at the first one. Costs time that a
+                single question need not wait.
 
         Raises:
             OutputError: it does not answer, for instance where a disk is full.
         """
         try:
             with self._engine.connect() as connection:
-                if self._is_sqlite:
-                    connection.exec_driver_sql("BEGIN")  # else each question sees its own moment
-                else:
+                if snapshot and self._is_sqlite:
+                    connection.exec_driver_sql("BEGIN")
+                elif snapshot:
                     connection.execution_options(isolation_level="REPEATABLE READ")
                 yield connection
         except sa.exc.DBAPIError as error:
