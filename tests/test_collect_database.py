@@ -48,7 +48,7 @@ def test_who_withdraws_while_others_read_is_gone_from_the_disk_once_they_have(
         assert session and is_on_disk(token)
 
         async def withdraw() -> None:
-            with study.store.reading() as connection:  # an export, say
+            with study.store.reading(snapshot=True) as connection:  # an export, say
                 connection.execute(sa.select(db.sessions)).all()
                 await asyncio.wait_for(
                     study.people.withdraw(session), 5
