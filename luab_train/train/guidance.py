@@ -219,8 +219,7 @@ def check_guidance(network: LuabModel, loss: Loss, image_size: int) -> None:
             )
             weights = [p for p in network.parameters() if p.requires_grad]
             torch.autograd.grad(total, weights, allow_unused=True)
-        # torch says in many ways that an operation has no second derivative.
-        except (RuntimeError, NotImplementedError) as error:
+        except RuntimeError as error:  # torch says so of operations without a second derivative
             raise OptionError(
                 f"loss.attention={loss.attention}: {type(network.backbone).__name__} cannot be"
                 f" trained on gradients of its own ({str(error).splitlines()[0]}); choose another"
