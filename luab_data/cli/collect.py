@@ -132,10 +132,12 @@ def export(study: Path, out: Path, **options: Any) -> None:
 def pay(study: Path, out: Path, **options: Any) -> None:
     """Write what is to be paid for STUDY, by what was decided on its dashboard."""
     import luab_data
-    from luab_data.collect.pay import in_words
 
     done = luab_data.collect_pay(study, out, **options)
-    click.echo(f"{out}: {in_words(done)}")
+    click.echo(
+        f"{out}: {counted(done.accepted, 'session')} accepted ({done.reward_usd:.2f} USD and"
+        f" {done.bonus_usd:.2f} USD of bonus), {done.rejected} rejected, {done.undecided} undecided"
+    )
     if done.unknown:
         click.echo(f"{counted(done.unknown, 'line')} of {options['results']} of nobody here")
     if done.undecided:

@@ -256,7 +256,9 @@ class Dashboard:
             "pages_to_do": study.study.entry.overlap
             * sum(len(task.pages) for task in study.people.tasks.refreshed().values()),
             "reward_usd": study.study.acceptance.reward_usd,
-            "sessions": msgspec.to_builtins(self._rows()),
+            "sessions": [
+                {**msgspec.to_builtins(row), "recall": row.recall} for row in self._rows()
+            ],
             "acts": [{"at_ms": a.at_ms, "act": a.act, "about": a.about} for a in acts],
         }
 

@@ -16,12 +16,11 @@ import msgspec
 import sqlalchemy as sa
 
 from luab_data.collect import tables as db
-from luab_data.collect.acceptance import Answered, bonus_of, suggest, work_of
+from luab_data.collect.acceptance import Answered, Work, bonus_of, suggest, work_of
 from luab_data.collect.serve import Opened
 from luab_data.collect.store import now_ms
 from luab_data.errors import OptionError
 from luab_data.files import new_file
-from luab_data.words import counted
 
 Decision = Literal["accept", "reject"]
 
@@ -53,12 +52,11 @@ def decide(
         connection.execute(sa.insert(db.audit), told)
 
 
-class Row(msgspec.Struct, kw_only=True):
-    """A session.
+class Row(Work, frozen=True, kw_only=True):
+    """A session, and what it amounts to.
 
     Args:
         person: beginning of the keyed hash.
-        seconds: median of a page.
         suggestion, reason: of the rules; `bonus_usd` with it, and once decided that of `decision`.
         decision, decided_because: the researcher's, or None.
     """
@@ -68,14 +66,6 @@ class Row(msgspec.Struct, kw_only=True):
     arm: str | None
     code: str | None
     begun_ms: int
-    num_pages: int
-    answered: int
-    seconds: float | None
-    known: int
-    found: int
-    lost: int
-    failed: int
-    recall: float | None
     suggestion: str
     reason: str
     bonus_usd: float
@@ -83,12 +73,27 @@ class Row(msgspec.Struct, kw_only=True):
     decided_because: str | None
 
 
+class _Person(NamedTuple):
+    """Of a session, what no page is told: who, by the whole hash; MTurk's assignment, or empty."""
+
+    who: str
+    platform: str
+    assignment_id: str
+
+
 def rows_of(study: Opened) -> Iterator[Row]:
     """Every session, the latest first."""
+    return (row for row, _ in _rows_and_people(study))
+
+
+def _rows_and_people(study: Opened) -> Iterator[tuple[Row, _Person]]:
     one, person = db.sessions.c, db.participants.c
     with study.store.reading(snapshot=True) as connection:
         rows = connection.execute(
-            sa.select(one.id, one.task, one.begun_ms, one.code, person.person, person.arm)
+            sa.select(
+                *(one.id, one.task, one.begun_ms, one.code, one.entry),
+                *(person.person, person.arm, person.entry.label("platform")),
+            )
             .join(db.participants)
             .order_by(one.id.desc())
         ).all()
@@ -101,19 +106,22 @@ def rows_of(study: Opened) -> Iterator[Row]:
     for row in rows:
         work = work_of(study.people.tasks[row.task], row.begun_ms, answers[row.id])
         suggestion, told = suggest(rules, work), decided.get(row.id)
-        yield Row(
-            session=row.id,
-            person=row.person[:8],
-            arm=row.arm,
-            code=row.code,
-            begun_ms=row.begun_ms,
-            **msgspec.structs.asdict(work),
-            recall=work.recall,
-            suggestion=suggestion.decision,
-            reason=suggestion.reason,
-            bonus_usd=told.bonus_usd if told else bonus_of(rules, work, suggestion),
-            decision=told.decision if told else None,
-            decided_because=told.reason if told else None,
+        assignment_id = msgspec.json.decode(row.entry).get("assignmentId", "")
+        yield (
+            Row(
+                session=row.id,
+                person=row.person[:8],
+                arm=row.arm,
+                code=row.code,
+                begun_ms=row.begun_ms,
+                **msgspec.structs.asdict(work),
+                suggestion=suggestion.decision,
+                reason=suggestion.reason,
+                bonus_usd=told.bonus_usd if told else bonus_of(rules, work, suggestion),
+                decision=told.decision if told else None,
+                decided_because=told.reason if told else None,
+            ),
+            _Person(row.person, row.platform, assignment_id),
         )
 
 
@@ -163,7 +171,7 @@ def pay(
     Raises:
         OptionError: not such a list, or of nobody in this study. OutputError: of the files.
     """
-    owed = {one["session"]: one for one in _owed(study) if one["code"]}
+    owed = _owed(study)
     lines: _Lines
     rewards: _Lines = ()
     unknown = 0
@@ -171,7 +179,7 @@ def pay(
         if bonuses is not None:
             raise OptionError("bonuses are of people, whom only the platform's list of results"
                               " names: give it with --results")  # fmt: skip
-        lines = [PLAIN, *([_cell(one[name]) for name in PLAIN] for one in owed.values())]
+        lines = [PLAIN, *([_cell(one[name]) for name in PLAIN] for one in owed)]
     else:
         lines, rewards, unknown = _of_platform(study, owed, results)
     with ExitStack() as stack:
@@ -181,8 +189,8 @@ def pay(
                 target = stack.enter_context(new_file(path, mark=mark, force=force))
                 with target.path.open("w", encoding="utf-8", newline="") as file:
                     csv.writer(file, lineterminator="\n").writerows(rows)
-    accepted = [one for one in owed.values() if one["decision"] == "accept"]
-    rejected = sum(one["decision"] == "reject" for one in owed.values())
+    accepted = [one for one in owed if one["decision"] == "accept"]
+    rejected = sum(one["decision"] == "reject" for one in owed)
     return Pay(
         len(accepted),
         rejected,
@@ -193,30 +201,24 @@ def pay(
     )
 
 
-def _owed(study: Opened) -> Iterator[dict[str, Any]]:
-    """What the plain file says of each session, and the hash of who it is of."""
-    one, person = db.sessions.c, db.participants.c
-    with study.store.reading() as connection:
-        rows = connection.execute(
-            sa.select(one.id, one.entry, person.entry.label("platform"), person.person)
-            .join(db.participants)
-        ).all()  # fmt: skip
-    known = {row.id: row for row in rows}
-    for row in sorted(rows_of(study), key=lambda row: row.session):
-        is_paid, found = row.decision == "accept", known.get(row.session)
-        if found is None:  # begun since
-            continue
-        yield {
+def _owed(study: Opened) -> list[dict[str, Any]]:
+    """What the plain file says of each finished session, by its number, and `who` it is of."""
+    reward = study.study.acceptance.reward_usd
+    return [
+        {
             "session": row.session,
-            "platform": found.platform,
+            "platform": person.platform,
             "code": row.code,
-            "assignment_id": msgspec.json.decode(found.entry).get("assignmentId", ""),
+            "assignment_id": person.assignment_id,
             "decision": row.decision,
-            "reward_usd": study.study.acceptance.reward_usd if is_paid else 0.0,
-            "bonus_usd": row.bonus_usd if is_paid else 0.0,
+            "reward_usd": reward if row.decision == "accept" else 0.0,
+            "bonus_usd": row.bonus_usd if row.decision == "accept" else 0.0,
             "reason": row.decided_because,
-            "who": found.person,
+            "who": person.who,
         }
+        for row, person in sorted(_rows_and_people(study), key=lambda both: both[0].session)
+        if row.code
+    ]
 
 
 def _cell(value: Any) -> str:
@@ -232,7 +234,7 @@ _Lines = Sequence[Sequence[str]]
 
 
 def _of_platform(
-    study: Opened, owed: Mapping[int, Mapping[str, Any]], results: Path
+    study: Opened, owed: Sequence[Mapping[str, Any]], results: Path
 ) -> tuple[_Lines, _Lines, int]:
     """Lines of the file, of that of bonuses, and how many of the list are of nobody here."""
     try:
@@ -243,10 +245,10 @@ def _of_platform(
         reason = getattr(error, "strerror", None) or error
         raise OptionError(f"{results}: cannot be read as CSV in UTF-8 ({reason})") from error
     if {"AssignmentId", "WorkerId"} <= {*header}:
-        by_assignment = {one["assignment_id"]: one for one in owed.values() if one["assignment_id"]}
+        by_assignment = {one["assignment_id"]: one for one in owed if one["assignment_id"]}
         rows = [by_assignment.get(line["AssignmentId"]) for line in given]
     elif {"Participant id", "Submission id"} <= {*header}:
-        by_person = {one["who"]: one for one in owed.values()}
+        by_person = {one["who"]: one for one in owed}
         if len(by_person) < len(owed):
             raise OptionError(
                 f"{results}: people of this study have several sessions, and Prolific pays one; pay"
@@ -288,12 +290,3 @@ def _of_platform(
     ]
     rewards = [(line["Participant id"], _cell(row["bonus_usd"])) for line, row in paid]
     return [("Submission id", "decision", "reason"), *said], rewards, unknown
-
-
-def in_words(done: Pay) -> str:
-    """What was written, for the terminal."""
-    sums = f"{done.reward_usd:.2f} USD and {done.bonus_usd:.2f} USD of bonus"
-    return (
-        f"{counted(done.accepted, 'session')} accepted ({sums}), {done.rejected} rejected,"
-        f" {done.undecided} undecided"
-    )
